@@ -1,0 +1,143 @@
+"""The ledger of published claims: what was claimed, what we measure, the rule fixed beforehand, the verdict.
+
+The claims themselves are data, in ``data/claims.json``; the published numbers stand in
+``data/published``. A frame of results comes in, verdicts come out; nothing here runs an experiment.
+"""
+
+import json
+from dataclasses import dataclass, field
+from functools import partial
+
+import pandas as pd
+
+from synaug.claim_rules import NOT_RESOLVED, REPRODUCED, RULES, VERDICTS, NotMeasured, contrast
+from synaug.paths import data_dir
+from synaug.results import check_frame
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One published claim and how it is decided.
+
+    id          short name, unique in the ledger
+    source      paper, and the section, figure or table of it
+    statement   the claim in our own words
+    statistic   what we measure for it, in words
+    where       columns of the frame and the values that select its rows
+    parts       rules; each a dict with ``kind``, one of ``claim_rules.RULES``, and that rule's
+                arguments. ``provided``: a contrast without whose being positive the part means
+                nothing. The claim is as good as its weakest part.
+    published   what the paper gives: ``text``, and ``series`` where there are points to draw
+    best        the best verdict that the published numbers allow
+    seeds_only  training is part of the measurement, so that intervals over images will not do
+    """
+
+    id: str
+    source: str
+    statement: str
+    statistic: str
+    where: dict
+    parts: list[dict]
+    published: dict = field(default_factory=dict)
+    best: str = REPRODUCED
+    seeds_only: bool = False
+
+    def __post_init__(self):
+        if self.best not in VERDICTS:
+            raise ValueError(f"claim {self.id}: best must be one of {', '.join(VERDICTS)}, got {self.best!r}")
+        for part in self.parts:
+            if part.get("kind") not in RULES:
+                raise ValueError(
+                    f"claim {self.id}: a rule's kind must be one of {', '.join(RULES)}, got {part.get('kind')!r}"
+                )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``verdict``: one of ``claim_rules.VERDICTS``; ``evidence``: a sentence with the computed numbers;
+    ``numbers``: the intervals behind it, by part and name."""
+
+    claim: Claim
+    verdict: str
+    evidence: str
+    numbers: dict
+
+
+def load_claims() -> dict[str, Claim]:
+    """The ledger, by id, in the order of ``data/claims.json``. ValueError on a double id or a bad rule."""
+    entries = json.loads((data_dir() / "claims.json").read_text(encoding="utf-8"))
+    claims = {}
+    for entry in entries:
+        claim = Claim(**entry)
+        if claim.id in claims:
+            raise ValueError(f"two claims are called {claim.id!r}")
+        claims[claim.id] = claim
+    return claims
+
+
+def load_published(name: str = "yamaguchi2024") -> dict:
+    """The published numbers of one paper, as read from its tables and figures."""
+    return json.loads((data_dir() / "published" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def published_series(claim: Claim) -> pd.DataFrame:
+    """The paper's own points for a claim, in the units of our metric: columns metric, x, value, spread.
+
+    ``spread`` is the paper's +- where it prints one (its meaning is not stated there), else NaN.
+    Empty when the paper has no points.
+    """
+    rows = []
+    for series in claim.published.get("series", ()):
+        table = load_published(series["file"])[series["table"]]
+        for x, point in zip(table["t_re"], table[series["column"]]):
+            value, spread = point if isinstance(point, list) else (point, float("nan"))
+            scale = series.get("scale", 1.0)
+            rows.append({"metric": series["metric"], "x": x, "value": value * scale, "spread": spread * scale})
+    return pd.DataFrame(rows, columns=["metric", "x", "value", "spread"])
+
+
+def judge(claim: Claim, frame: pd.DataFrame) -> Verdict:
+    """Decide one claim on a tidy frame of results.
+
+    A frame without the needed metric, levels or seeds gives "not resolved at this scale", and the
+    evidence says what is missing. ValueError when the frame is not tidy or mixes several runs (data
+    sets, profiles, arms) that the claim does not tell apart.
+    """
+    frame = check_frame(frame)
+    verdicts, evidence, numbers = [], [], {}
+    for i, part in enumerate(claim.parts):
+        part = dict(part)
+        rule = partial(RULES[part.pop("kind")], frame, claim.where, claim.seeds_only)
+        provided = part.pop("provided", None)
+        try:
+            verdict, text, found = rule(**part)
+            if provided is not None:
+                ground = contrast(frame, provided["terms"], claim.where, provided["constant"], claim.seeds_only)
+                found["provided"] = ground
+                if ground.low <= 0:
+                    verdict, text = NOT_RESOLVED, f"{text}; but {provided['because']}: {ground}"
+        except NotMeasured as missing:
+            verdict, text, found = NOT_RESOLVED, str(missing), {}
+        verdicts.append(verdict)
+        evidence.append(text)
+        numbers[f"part {i + 1}"] = found
+    weakest = min([*verdicts, claim.best], key=VERDICTS.index)
+    return Verdict(claim, weakest, "; ".join(evidence), numbers)
+
+
+def verdict_table(frame: pd.DataFrame, claims: dict[str, Claim] | None = None) -> pd.DataFrame:
+    """A row a claim: id, source, statement, published, verdict, evidence; the whole ledger by default."""
+    rows = []
+    for claim in (load_claims() if claims is None else claims).values():
+        verdict = judge(claim, frame)
+        rows.append(
+            {
+                "id": claim.id,
+                "source": claim.source,
+                "statement": claim.statement,
+                "published": claim.published.get("text", ""),
+                "verdict": verdict.verdict,
+                "evidence": verdict.evidence,
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,97 @@
+"""Data sets by name: ``load_dataset("fashion_mnist")``."""
+
+import gzip
+import hashlib
+
+import numpy as np
+import torch
+
+from synaug import paths
+from synaug.data.cifar import load_cifar10, load_cifar100
+from synaug.data.images import ImageDataset, stratified_subset
+
+FASHION_MNIST_CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+FASHION_MNIST_SHA256 = {
+    "train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+    "train-labels-idx1-ubyte.gz": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+    "t10k-images-idx3-ubyte.gz": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+    "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+}
+
+DIGITS_TEST_SIZE = 360  # 36 a class, a fifth of the 1,797
+DIGITS_SEED = 0
+
+
+def load_dataset(name: str, split: str = "train") -> ImageDataset:
+    """A data set, whole: one of `LOADERS`, and its "train" or "test" split.
+
+    "fashion_mnist" comes with the repository and "digits" with scikit-learn; "cifar10" and
+    "cifar100" are downloaded at first use and kept in the cache folder. Raises ValueError for an
+    unknown name or split and for a truncated or altered file, ConnectionError where a download
+    fails (saying what to do), OSError on a full disk.
+    """
+    if name not in LOADERS:
+        raise ValueError(
+            f"unknown data set {name!r}; there are {', '.join(LOADERS)}, "
+            f"and load_image_folder for a folder of images"
+        )
+    if split not in ("train", "test"):
+        raise ValueError(f'split must be "train" or "test", got {split!r}')
+    return LOADERS[name](split)
+
+
+def load_fashion_mnist(split: str) -> ImageDataset:
+    """Fashion-MNIST (Xiao et al. 2017), 60,000 train and 10,000 test images, 28x28 grey.
+
+    Read from the four original files in ``data/fashion-mnist``.
+    """
+    prefix = {"train": "train", "test": "t10k"}[split]
+    images = _read_idx(f"{prefix}-images-idx3-ubyte.gz", header=16).reshape(-1, 1, 28, 28)
+    labels = _read_idx(f"{prefix}-labels-idx1-ubyte.gz", header=8)
+    return ImageDataset(
+        torch.from_numpy(images),
+        torch.from_numpy(labels.astype(np.int64)),
+        FASHION_MNIST_CLASSES,
+        name="fashion_mnist",
+    )
+
+
+def _read_idx(name: str, header: int) -> np.ndarray:
+    """The bytes of an idx file after its header, whose content the digest vouches for."""
+    path = paths.data_dir() / "fashion-mnist" / name
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing. It comes with the repository; where the package is installed "
+            f"elsewhere, SYNAUG_DATA names the repository's data folder."
+        )
+    packed = path.read_bytes()
+    if hashlib.sha256(packed).hexdigest() != FASHION_MNIST_SHA256[name]:
+        raise ValueError(f"{path} is truncated or altered (its sha256 differs): restore it from the repository")
+    return np.frombuffer(bytearray(gzip.decompress(packed)), np.uint8, offset=header)
+
+
+def load_digits(split: str) -> ImageDataset:
+    """scikit-learn's digits: 1,797 images, 8x8 grey, their 0..16 scaled to 0..255 and rounded.
+
+    They have no original split: the test split is the stratified subset of `DIGITS_TEST_SIZE`
+    with seed `DIGITS_SEED`, the train split the rest, both in the original order.
+    """
+    from sklearn import datasets  # slow to import, and used here only
+
+    digits = datasets.load_digits()
+    images = torch.from_numpy(np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None])
+    labels = torch.from_numpy(digits.target.astype(np.int64))
+    whole = ImageDataset(images, labels, tuple("0123456789"), name="digits")
+    test = torch.zeros(len(whole), dtype=torch.bool)
+    test[stratified_subset(whole, DIGITS_TEST_SIZE, DIGITS_SEED).source_index] = True
+    return whole.subset((test if split == "test" else ~test).nonzero().flatten())
+
+
+LOADERS = {
+    "fashion_mnist": load_fashion_mnist,
+    "cifar10": load_cifar10,
+    "cifar100": load_cifar100,
+    "digits": load_digits,
+}

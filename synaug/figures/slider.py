@@ -1,0 +1,119 @@
+"""A grid of reconstructions that a reader drags from real to fully synthetic.
+
+One self-contained piece of HTML: every level is a PNG inside the page, shown one at a time by a
+native range input, which brings keyboard control with it. Nothing is looked up by an id, so any
+number of sliders can share a page; without JavaScript all levels are shown, one below the other.
+"""
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from IPython.display import HTML
+from PIL import Image
+
+GAP = 2  # transparent pixels between images
+
+STYLE = """<style>
+.synaug-slider { margin: 1rem 0; max-width: 100%; }
+.synaug-slider figure { margin: 0 0 .75rem; }
+.synaug-slider img { display: block; width: 100%; height: auto; image-rendering: pixelated; }
+.synaug-slider figcaption, .synaug-slider output { font-variant-numeric: tabular-nums; }
+.synaug-slider .control { display: none; }
+.synaug-slider[data-ready] .control { display: block; }
+.synaug-slider[data-ready] figure { margin: 0; }
+.synaug-slider[data-ready] figure:not([data-shown]), .synaug-slider[data-ready] figcaption { display: none; }
+.synaug-slider .ends { display: flex; align-items: center; gap: .75rem; }
+.synaug-slider input { flex: 1; min-width: 0; height: 1.5rem; accent-color: #1f77b4; }
+.synaug-slider output { display: block; text-align: center; }
+</style>"""
+
+SCRIPT = """<script>
+for (const root of document.querySelectorAll(".synaug-slider:not([data-ready])")) {
+  const input = root.querySelector("input");
+  const levels = root.querySelectorAll("figure");
+  const show = () => {
+    levels.forEach((level, i) => level.toggleAttribute("data-shown", i === input.valueAsNumber));
+    const label = levels[input.valueAsNumber].querySelector("figcaption").textContent;
+    root.querySelector("output").textContent = label;
+    input.setAttribute("aria-valuetext", label);
+  };
+  input.addEventListener("input", show);
+  root.setAttribute("data-ready", "");
+  show();
+}
+</script>"""
+
+
+def reconstruction_slider(
+    images: np.ndarray,
+    level_labels: Sequence[str],
+    description: str,
+    columns: int = 10,
+    scale: int = 2,
+) -> HTML:
+    """A slider over the levels of a reconstruction sweep.
+
+    images: uint8 ``[L, N, C, H, W]``, C 1 or 3: the same N images at L >= 2 levels, from real
+    (first) to fully synthetic (last); a NumPy array or a CPU tensor.
+    level_labels: L texts, shown as the slider's value, such as ``"t_re = 50, sigma = 2.40"``.
+    description: what the images are; with the level's label it is each grid's alternative text.
+    columns: images in a row. scale: screen pixels to an image pixel, at most; a narrow screen
+    shrinks the grid.
+
+    The same arguments give the same HTML. Raises TypeError for images that are not uint8 and
+    ValueError for other shapes, a wrong number of labels, or an empty text.
+    """
+    images = np.asarray(images)
+    if images.dtype != np.uint8:
+        raise TypeError(f"images must be uint8, not {images.dtype}")
+    if images.ndim != 5 or images.shape[2] not in (1, 3) or images.shape[0] < 2 or 0 in images.shape:
+        raise ValueError(f"images must be [L, N, C, H, W] with L >= 2 and C 1 or 3, not {list(images.shape)}")
+    if len(level_labels) != len(images):
+        raise ValueError(f"{len(images)} levels need as many labels, not {len(level_labels)}")
+    if not description.strip() or not all(label.strip() for label in level_labels):
+        raise ValueError("the description and every label must say something: they are read aloud")
+    if columns < 1 or scale < 1:
+        raise ValueError(f"columns and scale must be at least 1, not {columns} and {scale}")
+
+    grids = [grid_png(level, columns) for level in images]
+    width = Image.open(io.BytesIO(grids[0])).width * scale
+    figures = "\n".join(
+        level_figure(png, label, f"{description}: {label}") for png, label in zip(grids, level_labels)
+    )
+    last = len(images) - 1
+    return HTML(
+        f'{STYLE}\n<div class="synaug-slider" style="width: {width}px">\n{figures}\n'
+        '<div class="control"><div class="ends"><span>real</span>'
+        f'<input type="range" min="0" max="{last}" step="1" value="0" autocomplete="off"'
+        f' aria-label="{html.escape(description)}, from real to fully synthetic">'
+        f"<span>synthetic</span></div><output></output></div>\n</div>\n{SCRIPT}"
+    )
+
+
+def level_figure(png: bytes, label: str, alternative: str) -> str:
+    """One level: its grid, and its label, which is also the caption where scripts do not run."""
+    # "dark-light" tells the book's theme that the image needs no dimming in dark mode.
+    return (
+        f'<figure><img class="dark-light" alt="{html.escape(alternative)}"'
+        f' src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+        f"<figcaption>{html.escape(label)}</figcaption></figure>"
+    )
+
+
+def grid_png(images: np.ndarray, columns: int) -> bytes:
+    """uint8 ``[N, C, H, W]`` as one PNG, `columns` to a row, transparent between the images."""
+    count, channels, height, width = images.shape
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    shape = (rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, channels + 1)
+    grid = np.zeros(shape, np.uint8)
+    for i, image in enumerate(images):
+        top, left = i // columns * (height + GAP), i % columns * (width + GAP)
+        grid[top : top + height, left : left + width, :channels] = image.transpose(1, 2, 0)
+        grid[top : top + height, left : left + width, channels] = 255
+    buffer = io.BytesIO()
+    Image.fromarray(grid, "LA" if channels == 1 else "RGBA").save(buffer, "png", optimize=True)
+    return buffer.getvalue()

@@ -1,0 +1,170 @@
+"""Squared distances between large sets, block by block: screened in float32, decided in float64.
+
+A block of distances comes from one float32 matrix product, |x|^2 + |y|^2 - 2 x.y on centred
+features. Its rounding error is bounded, and whatever the bound leaves undecided (a handful of pairs
+per point) is computed again from the differences in float64. The answers are those of float64
+arithmetic at the speed and memory of float32.
+"""
+
+import torch
+
+BLOCK = 1024  # rows and columns of one block: a 4 MB product stays in cache
+GROUP = 16  # columns that share one running minimum in the search for the smallest
+PAIRS = 512  # pairs whose difference is held at once
+SPARE = 2  # nearest neighbours kept beyond k, so that float32 may reorder near ties
+
+
+class Points:
+    """One set of features ``[N, D]``, centred block by block; ``centre [D]`` holds float32 values."""
+
+    def __init__(self, features: torch.Tensor, centre: torch.Tensor):
+        self.features, self.centre, self.dtype = features, centre, torch.float64
+        self.norms = torch.cat([self.rows(block).square().sum(1) for block in self.blocks()])
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def blocks(self) -> list[slice]:
+        return [slice(i, min(i + BLOCK, len(self))) for i in range(0, len(self), BLOCK)]
+
+    def rows(self, block: slice) -> torch.Tensor:
+        """Centred rows ``[B, D]`` in the screening precision."""
+        rows = self.features[block].to(torch.promote_types(self.features.dtype, self.dtype))
+        return (rows - self.centre.to(rows.dtype)).to(self.dtype)
+
+    def rounding(self, radii_squared: torch.Tensor) -> torch.Tensor:
+        """``[N]``: how far a screened squared distance within a point's radius can be off.
+
+        A dot product of length D has relative error of about sqrt(D) unit roundoffs (Higham & Mary
+        2019), taken four times; a point y within radius r of x has |y| <= |x| + r.
+        """
+        unit = 4 * torch.finfo(self.dtype).eps / 2 * (self.features.shape[1] ** 0.5 + 4)
+        return unit * (self.norms + (self.norms.sqrt() + radii_squared.sqrt()).square())
+
+
+def prepare(real: torch.Tensor, fake: torch.Tensor) -> tuple[Points, Points]:
+    """Both sets about their joint mean (small norms, so little cancellation), screened in float32.
+
+    Screening is in float64 where squares would leave the range of float32, or where someone has
+    allowed matrix products of reduced precision (TF32, bfloat16): the bound would not hold.
+    """
+    total = sum(block.double().sum(0) for features in (real, fake) for block in features.split(BLOCK))
+    centre = (total / (len(real) + len(fake))).float()  # the same value in either precision
+    x, y = Points(real, centre), Points(fake, centre)
+    largest = max(x.norms.max(), y.norms.max())
+    if 1e-30 < largest < 1e30 and torch.get_float32_matmul_precision() == "highest":
+        x.dtype = y.dtype = torch.float32
+    return x, y
+
+
+def screened(x: Points, rows: torch.Tensor, a: slice, y: Points, b: slice) -> torch.Tensor:
+    """Squared distances ``[A, B]`` in screening precision; ``rows`` are ``x.rows(a)``."""
+    block = torch.addmm(y.norms[b].to(y.dtype), rows, y.rows(b).T, alpha=-2)
+    return block.add_(x.norms[a, None].to(x.dtype))
+
+
+def exact(x: Points, i: torch.Tensor, y: Points, j: torch.Tensor) -> torch.Tensor:
+    """Squared distances ``[P]`` of the pairs ``(i, j)`` from their differences, in float64."""
+    out = torch.empty(len(i), dtype=torch.float64, device=x.features.device)
+    for s in range(0, len(i), PAIRS):
+        difference = x.features[i[s : s + PAIRS]].double() - y.features[j[s : s + PAIRS]].double()
+        out[s : s + PAIRS] = difference.square_().sum(1)
+    return out
+
+
+def neighbour_radii(points: Points, k: int, progress) -> torch.Tensor:
+    """Squared distance of every point to its k-th nearest other point, float64 ``[N]``.
+
+    Each pair of blocks is multiplied once and searched in both directions.
+    """
+    n, device = len(points), points.features.device
+    kept = min(k + SPARE, n - 1)
+    values = torch.full((n, kept), torch.inf, dtype=points.dtype, device=device)
+    index = torch.zeros((n, kept), dtype=torch.int64, device=device)
+
+    def merge(rows: slice, block: torch.Tensor, first: int) -> None:
+        new_values, new_index = smallest(block, kept)
+        both = torch.cat([values[rows], new_values], dim=1)
+        values[rows], order = both.topk(kept, largest=False, sorted=True)
+        index[rows] = torch.cat([index[rows], new_index + first], dim=1).gather(1, order)
+
+    blocks = points.blocks()
+    for at, a in enumerate(progress(blocks)):
+        rows = points.rows(a)
+        for b in blocks[at:]:
+            block = screened(points, rows, a, points, b)
+            if a == b:
+                block.fill_diagonal_(torch.inf)
+            else:
+                merge(b, block.T, a.start)
+            merge(a, block, b.start)
+
+    return _decide_radii(points, values.double(), index, k)
+
+
+def _decide_radii(points: Points, values: torch.Tensor, index: torch.Tensor, k: int) -> torch.Tensor:
+    """Exact squared radii from the screened nearest ``values`` (ascending) and ``index``, ``[N, k + SPARE]``.
+
+    The true k-th value lies within one rounding of the screened k-th, hence its point within two:
+    only those candidates are computed again.
+    """
+    n, kept = values.shape
+    kth = values[:, k - 1].clamp(min=0)
+    margin = 2 * points.rounding(kth)[:, None]
+    near = (values - kth[:, None]).abs() <= margin
+    i, column = near.nonzero(as_tuple=True)
+    decided = torch.full_like(values, torch.inf).masked_fill_(values < kth[:, None], -torch.inf)
+    decided[i, column] = exact(points, i, points, index[i, column])
+    radii = decided.sort(dim=1).values[:, k - 1].contiguous()
+    if kept < n - 1:
+        # The last one kept is undecided too: so may be others that were not kept.
+        for i in (near[:, -1] & (radii > 0)).nonzero().flatten().tolist():
+            radii[i] = _radius_of_one(points, i, k)
+    return radii
+
+
+def _radius_of_one(points: Points, i: int, k: int) -> torch.Tensor:
+    """The squared radius of point ``i`` from all its distances in float64: for ties closer than float32."""
+    everyone = torch.arange(len(points), device=points.features.device)
+    squared = exact(points, everyone.new_full((len(points),), i), points, everyone)
+    squared[i] = torch.inf
+    return squared.kthvalue(k).values
+
+
+def smallest(block: torch.Tensor, m: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The ``m`` smallest entries of each row ``[R, m]`` and their columns, exactly.
+
+    The m smallest entries lie in the m groups with the smallest minima, so one pass over the block
+    and a search among m * GROUP entries is enough.
+    """
+    rows, columns = block.shape
+    groups = columns // GROUP
+    if columns % GROUP or groups <= m:
+        return block.topk(min(m, columns), largest=False)
+    minima = block.view(rows, GROUP, groups).amin(dim=1)  # column c belongs to group c % groups
+    chosen = minima.topk(m, largest=False, sorted=False).indices
+    offsets = torch.arange(0, columns, groups, device=block.device)
+    candidates = (chosen[:, :, None] + offsets).flatten(1)
+    values, order = block.gather(1, candidates).topk(m, largest=False)
+    return values, candidates.gather(1, order)
+
+
+def pairs_within(
+    block: torch.Tensor, squared_radii: torch.Tensor, rounding: torch.Tensor, x: Points, a: slice, y: Points, b: slice
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Indices ``(i, j)`` of the pairs of a screened block with d_ij^2 < ``squared_radii``, strictly.
+
+    ``squared_radii`` and ``rounding`` broadcast against the block: ``[A, 1]`` for balls around x,
+    ``[1, B]`` for balls around y. A ball of radius 0 has no inside.
+    """
+    upper = torch.where(squared_radii > 0, squared_radii + rounding, -torch.inf).to(block.dtype)
+    i, j = (block <= upper).nonzero(as_tuple=True)
+    lower = (squared_radii - rounding).to(block.dtype).expand_as(block)[i, j]
+    undecided = (block[i, j] >= lower).nonzero().flatten()
+    i, j = i + a.start, j + b.start
+    if len(undecided) == 0:
+        return i, j
+    radii = squared_radii.expand_as(block)[i[undecided] - a.start, j[undecided] - b.start]
+    keep = torch.ones_like(i, dtype=torch.bool)
+    keep[undecided] = exact(x, i[undecided], y, j[undecided]) < radii
+    return i[keep], j[keep]

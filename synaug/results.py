@@ -1,0 +1,141 @@
+"""Results: tidy frames, where they came from, and the recorded ones in ``data/results``.
+
+A tidy frame has one measured value a row. ``COLUMNS`` come first; an experiment may add others
+(``sigma``, ``reference``, ``encoder``, ...). Its provenance is a plain dict in
+``frame.attrs["provenance"]``, recorded beside the CSV as JSON. The cell cache, which makes long runs
+resumable, lives in ``cells`` and is re-exported here.
+"""
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from synaug.cells import CellCache, canonical_json, fingerprint, write_atomically
+from synaug.paths import ROOT, results_dir
+
+__all__ = [
+    "COLUMNS",
+    "CellCache",
+    "canonical_json",
+    "check_frame",
+    "fingerprint",
+    "load_recorded",
+    "provenance",
+    "record",
+    "tidy",
+]
+
+#: experiment, dataset, profile, arm (what is compared), seed, swept (what x is), x, metric, value.
+COLUMNS = ("experiment", "dataset", "profile", "arm", "seed", "swept", "x", "metric", "value")
+_NUMERIC = ("x", "value")
+
+#: Libraries whose version can change a number.
+LIBRARIES = ("torch", "torchvision", "diffusers", "numpy", "scipy", "scikit-learn", "captum")
+
+
+def check_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with ``COLUMNS`` first; ValueError when it is empty, lacks one or holds text as numbers."""
+    missing = [column for column in COLUMNS if column not in frame.columns]
+    if missing:
+        raise ValueError(f"a frame of results needs the columns {', '.join(missing)}")
+    if len(frame) == 0:
+        raise ValueError("a frame of results needs at least one row")
+    for column in _NUMERIC:
+        if not pd.api.types.is_numeric_dtype(frame[column]):
+            raise ValueError(f"column {column} must be numeric, got {frame[column].dtype}")
+    others = [column for column in frame.columns if column not in COLUMNS]
+    return frame[[*COLUMNS, *others]]
+
+
+def tidy(rows: list[dict], provenance: dict | None = None, **constants) -> pd.DataFrame:
+    """Rows (dicts) and the constants that all of them share, as one checked frame.
+
+    ``tidy([{"x": 0, "metric": "recall", "value": 1.0, ...}], experiment="...", profile="quick")``
+    """
+    frame = check_frame(pd.DataFrame(rows).assign(**constants))
+    frame.attrs["provenance"] = provenance or {}
+    return frame
+
+
+def _commit() -> str | None:
+    """The git commit of this checkout, "+changes" when files differ from it; None outside git."""
+    try:
+        git = ["git", "-C", str(ROOT)]
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        status = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit.stdout.strip() + ("+changes" if status.stdout.strip() else "")
+
+
+def _device_name(device: str | torch.device) -> str:
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = torch.cpu.get_capabilities().get("cpu_name") or platform.machine()
+    return f"{name}, {torch.get_num_threads()} threads"
+
+
+def provenance(
+    parameters: dict, wall_seconds: float, device: str | torch.device = "cpu", generator: str | None = None
+) -> dict:
+    """Where a frame came from: version, commit, device, libraries, time, parameters, generator.
+
+    ``generator``: the fingerprint of the diffusion model's checkpoint, None where none is used.
+    """
+    return {
+        "package": f"synaug {importlib.metadata.version('synaug')}",
+        "commit": _commit(),
+        "device": _device_name(device),
+        "python": platform.python_version(),
+        "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "wall_seconds": round(float(wall_seconds), 1),
+        "parameters": json.loads(canonical_json(parameters)),
+        "generator": generator,
+    }
+
+
+def _recorded_path(experiment: str, profile: str) -> Path:
+    for name in (experiment, profile):
+        if not name.isidentifier():
+            raise ValueError(f"experiment and profile must be plain names, got {name!r}")
+    return results_dir() / f"{experiment}.{profile}.csv"
+
+
+def record(frame: pd.DataFrame, experiment: str, profile: str = "standard") -> Path:
+    """Write the frame as ``<experiment>.<profile>.csv`` with its provenance beside it as ``.json``.
+
+    Equal frames give equal files, whatever the order of their rows: rows are sorted by what they
+    are, numbers keep seven digits. Returns the path of the CSV.
+    """
+    table = check_frame(frame)
+    path = _recorded_path(experiment, profile)
+    labels = [column for column in table.columns if column not in ("value", "low", "high")]
+    table = table.sort_values(labels, kind="stable")
+    text = table.to_csv(index=False, float_format="%.7g", lineterminator="\n")
+    origin = json.dumps(frame.attrs.get("provenance", {}), indent=1, sort_keys=True) + "\n"
+    write_atomically(path.with_suffix(".json"), origin.encode())
+    write_atomically(path, text.encode())
+    return path
+
+
+def load_recorded(experiment: str, profile: str = "standard") -> pd.DataFrame:
+    """A recorded frame, its provenance in ``.attrs["provenance"]``.
+
+    Raises FileNotFoundError, naming the command that records it, when there is none.
+    """
+    path = _recorded_path(experiment, profile)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"no recorded results at {path}; record them with: "
+            f"python -m synaug.experiments.{experiment} --profile {profile}"
+        )
+    frame = check_frame(pd.read_csv(path))
+    frame.attrs["provenance"] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    return frame

@@ -1,0 +1,78 @@
+"""The reverse process: from noise (or a noised image) down a grid of noise levels to a clean image.
+
+One function with a few dials. What published samplers are in them:
+
+    solver     churn        that is
+    "euler"    0            deterministic DDIM in EDM's parametrisation
+    "heun"     0            EDM's deterministic sampler (Karras et al. 2022, algorithm 1)
+    "heun"     S_churn > 0  EDM's stochastic sampler (algorithm 2)
+"""
+
+import math
+
+import torch
+from tqdm import tqdm
+
+SOLVERS = ("heun", "euler")
+
+
+def sample(denoiser, x, sigmas, labels=None, *, solver="heun", churn=0.0, s_noise=1.0, s_min=0.0, s_max=math.inf,
+           noise=None, progress=False):
+    """Bring ``x``, whose noise level is ``sigmas[0]``, down to ``sigmas[-1] = 0``.
+
+    denoiser: ``denoiser(x, sigma, labels) -> x0`` (see `synaug.denoisers`).
+    x: float ``[N, C, H, W]`` (any shape ``[N, ...]`` for denoisers of other data).
+    sigmas: ``[m + 1]`` decreasing, ending in 0; m = 0 returns x as it is.
+    labels: int64 ``[N]`` or None.
+    solver: "heun" (2 m - 1 network evaluations) or "euler" (m).
+    churn, s_noise, s_min, s_max: EDM's S_churn, S_noise, S_tmin, S_tmax. As in algorithm 2, a step within
+    [s_min, s_max] first raises its noise level by the factor 1 + min(churn / m, sqrt(2) - 1).
+    noise: ``noise(i) -> tensor like x``, standard normal, the fresh noise of step i; needed where churn > 0.
+    Returns the clean estimate, dtype of x. The state is carried in float64, as EDM does; the denoiser sees float32
+    (float64 if x is).
+    """
+    sigmas = torch.as_tensor(sigmas, dtype=torch.float64)
+    _check(sigmas, solver, churn, s_noise, noise)
+    steps = len(sigmas) - 1
+    network = torch.float64 if x.dtype == torch.float64 else torch.float32
+    gamma_max = min(churn / steps, math.sqrt(2) - 1) if steps else 0
+
+    def slope(state, sigma):
+        x0 = denoiser(state.to(network), float(sigma), labels).to(torch.float64)
+        return (state - x0) / sigma
+
+    state = x.to(torch.float64)
+    for i in tqdm(range(steps), disable=not progress, desc="reverse steps", leave=False):
+        sigma, below = sigmas[i], sigmas[i + 1]
+        # Raise the noise level a little (stochastic only).
+        if gamma_max > 0 and s_min <= sigma <= s_max:
+            raised = sigma * (1 + gamma_max)
+            state = state + (raised**2 - sigma**2).sqrt() * s_noise * noise(i).to(state)
+            sigma = raised
+        # Euler step.
+        d = slope(state, sigma)
+        following = state + (below - sigma) * d
+        # Second-order correction, except into sigma = 0 where the slope is not defined.
+        if solver == "heun" and below > 0:
+            following = state + (below - sigma) * (d + slope(following, below)) / 2
+        state = following
+    return state.to(x.dtype)
+
+
+def network_evaluations(sigmas, solver="heun"):
+    """How often `sample` calls the denoiser on a grid."""
+    steps = len(sigmas) - 1
+    return max(0, 2 * steps - 1) if solver == "heun" else steps
+
+
+def _check(sigmas, solver, churn, s_noise, noise):
+    if solver not in SOLVERS:
+        raise ValueError(f"unknown solver {solver!r}; there are {', '.join(SOLVERS)}")
+    if sigmas.ndim != 1 or len(sigmas) == 0 or sigmas[-1] != 0 or not (sigmas.diff() < 0).all():
+        raise ValueError("sigmas must be one decreasing sequence that ends in 0")
+    if not sigmas.isfinite().all():
+        raise ValueError("sigmas must be finite")
+    if not 0 <= churn < math.inf or not 0 <= s_noise < math.inf:
+        raise ValueError(f"churn and s_noise must be non-negative and finite, got {churn} and {s_noise}")
+    if churn > 0 and noise is None:
+        raise ValueError("churn > 0 is stochastic: pass noise, a function from the step number to standard normal noise")

@@ -1,0 +1,89 @@
+"""Noise levels of the reverse process, and the mapping between a reverse step and its noise level.
+
+A schedule is a float64 tensor of decreasing noise levels sigma that ends in 0. The paper counts reverse steps
+``t_re`` on a grid of T = 100: 0 is the real image, T is fully synthetic. It does not say which noise level a step
+has on the EDM that it samples from; both readings are here (`MAPPINGS`), and sigma is the primary axis everywhere.
+"""
+
+import torch
+
+#: EDM's sampling defaults (Karras et al. 2022, Table 1 and appendix D.1).
+SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 80.0, 7.0
+#: DDPM's linear variance schedule (Ho et al. 2020, section 4), for its 1,000 steps.
+BETA_MIN, BETA_MAX, DDPM_STEPS = 1e-4, 0.02, 1000
+
+
+def edm_sigmas(steps=100, sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX, rho=RHO):
+    """EDM's grid ``[steps + 1]``, ending in 0 (Karras et al. 2022, eq. 5)."""
+    _check_steps(steps)
+    i = torch.arange(steps, dtype=torch.float64) / max(steps - 1, 1)
+    sigmas = (sigma_max ** (1 / rho) + i * (sigma_min ** (1 / rho) - sigma_max ** (1 / rho))) ** rho
+    return torch.cat([sigmas, sigmas.new_zeros(1)])
+
+
+def vp_sigmas(steps=100):
+    """DDPM's linear-beta grid as noise levels ``[steps + 1]``, ending in 0.
+
+    sigma = sqrt((1 - abar) / abar) of the 1,000-step schedule's abar at every (1000 / steps)-th step: what is left
+    of the noise when the image is scaled back to unit signal.
+    """
+    _check_steps(steps)
+    abar = torch.cumprod(1 - torch.linspace(BETA_MIN, BETA_MAX, DDPM_STEPS, dtype=torch.float64), 0)
+    at = (torch.arange(steps, 0, -1, dtype=torch.float64) * DDPM_STEPS / steps).round().long() - 1
+    sigmas = ((1 - abar[at]) / abar[at]).sqrt()
+    return torch.cat([sigmas, sigmas.new_zeros(1)])
+
+
+#: How a reverse step becomes a noise level.
+MAPPINGS = {"edm": edm_sigmas, "vp": vp_sigmas}
+
+
+def grid(mapping="edm", steps=100):
+    """The grid ``[steps + 1]`` of a mapping, highest noise first, ending in 0."""
+    if mapping not in MAPPINGS:
+        raise ValueError(f"unknown mapping {mapping!r}; there are {', '.join(MAPPINGS)}")
+    return MAPPINGS[mapping](steps)
+
+
+def sigma_of_reverse_step(reverse_step, steps=100, mapping="edm"):
+    """Noise level of a reverse step in 0 .. steps: 0 at step 0, the grid's highest at step ``steps``."""
+    _check_reverse_step(reverse_step, steps)
+    return float(grid(mapping, steps)[steps - reverse_step])
+
+
+def reverse_sigmas(reverse_step, steps=100, mapping="edm", stride=1):
+    """The levels from a reverse step down to 0: every ``stride``-th of the grid, and always its lowest.
+
+    ``[m + 1]`` with m the number of sampling steps; ``[0.]`` at reverse step 0.
+    stride > 1 is for small budgets: it keeps the starting level and so the meaning of ``reverse_step``.
+    """
+    _check_reverse_step(reverse_step, steps)
+    if stride < 1:
+        raise ValueError(f"stride must be at least 1, got {stride}")
+    levels = grid(mapping, steps)[steps - reverse_step :]
+    if reverse_step == 0:
+        return levels
+    kept = list(range(0, reverse_step, stride))
+    if kept[-1] != reverse_step - 1:
+        kept.append(reverse_step - 1)
+    return levels[kept + [reverse_step]]
+
+
+def sigmas_from(sigma, steps, sigma_min=SIGMA_MIN, rho=RHO):
+    """A grid of ``steps`` sampling steps that starts at ``sigma`` itself: EDM's formula with sigma_max = sigma."""
+    if sigma == 0:
+        return torch.zeros(1, dtype=torch.float64)
+    if not 0 < sigma < float("inf"):
+        raise ValueError(f"sigma must be 0 or positive and finite, got {sigma}")
+    return edm_sigmas(steps, min(sigma_min, sigma / 2), sigma, rho)
+
+
+def _check_steps(steps):
+    if not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"steps must be a whole number of at least 1, got {steps!r}")
+
+
+def _check_reverse_step(reverse_step, steps):
+    _check_steps(steps)
+    if not isinstance(reverse_step, int) or not 0 <= reverse_step <= steps:
+        raise ValueError(f"the reverse step must be a whole number in 0..{steps}, got {reverse_step!r}")

@@ -1,0 +1,171 @@
+"""Intervals, equivalence and multiplicity for comparisons over paired seeds.
+
+Two arms that share a seed (same initialisation, same batch order) differ by one number per seed;
+the functions here take those differences, ``[n]``, one entry a seed. All are two-sided unless said.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its confidence limits, from ``n`` values."""
+
+    estimate: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class PairedInterval(Interval):
+    """Also the p-value of the paired t-test of "no difference"."""
+
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Equivalence(Interval):
+    """``equivalent``: the interval lies inside ``(-margin, margin)``; ``p_value``: of the larger one-sided test."""
+
+    p_value: float
+    margin: float
+    equivalent: bool
+
+
+def _values(values: Sequence[float], name: str, at_least: int) -> np.ndarray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or len(array) < at_least:
+        raise ValueError(f"{name} must be one-dimensional with at least {at_least} entries, got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, got {array[~np.isfinite(array)][0]}")
+    return array
+
+
+def _check_fraction(value: float, name: str) -> None:
+    if not 0 < value < 1:
+        raise ValueError(f"{name} must lie strictly between 0 and 1, got {value}")
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+    """The mean of ``values [n]``, n >= 2, and Student's t interval for it (n - 1 degrees of freedom).
+
+    Identical values give an interval of width zero.
+    Raises ValueError for fewer than two values, a value that is not finite, or a confidence outside (0, 1).
+    """
+    values = _values(values, "values", 2)
+    _check_fraction(confidence, "confidence")
+    n, mean = len(values), values.mean()
+    half = stats.t.ppf((1 + confidence) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)
+    return Interval(float(mean), float(mean - half), float(mean + half), n)
+
+
+def _t_tail(mean: float, standard_error: float, df: int) -> float:
+    """P(T >= mean / standard_error); with no spread at all the sign of the mean decides."""
+    if standard_error == 0:
+        return 0.5 if mean == 0 else float(mean < 0)
+    return float(stats.t.sf(mean / standard_error, df))
+
+
+def paired_interval(differences: Sequence[float], confidence: float = 0.95) -> PairedInterval:
+    """Mean difference over paired seeds with its t interval and the p-value of "no difference".
+
+    ``differences [n]``: arm minus baseline, one per seed, n >= 2; in the unit of the metric.
+    Differences that are all equal give width zero and a p-value of 0 (or 1 when they are all 0).
+    Raises ValueError as ``mean_interval``.
+    """
+    interval = mean_interval(differences, confidence)
+    values = np.asarray(differences, dtype=np.float64)
+    standard_error = values.std(ddof=1) / np.sqrt(interval.n)
+    p_value = min(1.0, 2 * _t_tail(abs(interval.estimate), standard_error, interval.n - 1))
+    return PairedInterval(interval.estimate, interval.low, interval.high, interval.n, p_value)
+
+
+def tost(differences: Sequence[float], margin: float, alpha: float = 0.05) -> Equivalence:
+    """Two one-sided t-tests (Schuirmann 1987): are the arms equivalent within ``margin``?
+
+    ``differences [n]``, n >= 2; ``margin`` > 0 in the unit of the metric, fixed before the data are
+    seen. Equivalence is declared at level ``alpha`` when both one-sided p-values are below it, which
+    is the same as the (1 - 2 alpha) interval returned here lying inside (-margin, margin).
+    Raises ValueError for a margin that is not positive and finite, and as ``mean_interval``.
+    """
+    if not (np.isfinite(margin) and margin > 0):
+        raise ValueError(f"margin must be positive and finite, got {margin}")
+    if not 0 < alpha < 0.5:
+        raise ValueError(f"alpha must lie strictly between 0 and 0.5, got {alpha}")
+    interval = mean_interval(differences, 1 - 2 * alpha)
+    values = np.asarray(differences, dtype=np.float64)
+    standard_error = values.std(ddof=1) / np.sqrt(interval.n)
+    above_lower = _t_tail(interval.estimate + margin, standard_error, interval.n - 1)
+    below_upper = _t_tail(margin - interval.estimate, standard_error, interval.n - 1)
+    p_value = max(above_lower, below_upper)
+    return Equivalence(
+        interval.estimate, interval.low, interval.high, interval.n, p_value, float(margin), p_value < alpha
+    )
+
+
+def bootstrap_interval(
+    values: Sequence[float],
+    statistic: Callable[..., np.ndarray] = np.mean,
+    confidence: float = 0.95,
+    n_bootstrap: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap (Efron & Tibshirani 1993, ch. 13) of a statistic of independent ``values [n]``.
+
+    ``statistic(array, axis=...)`` reduces one axis, as ``np.mean`` and ``np.median`` do. Percentile
+    limits are too narrow for a handful of values: use ``mean_interval`` for means over few seeds.
+    They are also wrong for statistics that are biased at finite n (distances between distributions):
+    use ``jackknife_interval`` for those.
+    Raises ValueError for fewer than two values, values that are not finite, n_bootstrap < 1, or a
+    confidence outside (0, 1).
+    """
+    values = _values(values, "values", 2)
+    _check_fraction(confidence, "confidence")
+    if n_bootstrap < 1:
+        raise ValueError(f"n_bootstrap must be at least 1, got {n_bootstrap}")
+    rng, n = np.random.default_rng(seed), len(values)
+    replicates = np.empty(n_bootstrap)
+    chunk = max(1, 2_000_000 // n)  # bounds the resampled array to 16 MB
+    for start in range(0, n_bootstrap, chunk):
+        stop = min(start + chunk, n_bootstrap)
+        replicates[start:stop] = statistic(values[rng.integers(n, size=(stop - start, n))], axis=1)
+    low, high = np.quantile(replicates, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(statistic(values, axis=0)), float(low), float(high), n)
+
+
+def jackknife_interval(estimate: float, replicates: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Interval for ``estimate`` from its delete-a-group jackknife replicates.
+
+    ``replicates [G]``: the statistic with group g left out, over G >= 2 random groups of (nearly)
+    equal size. Standard error sqrt((G - 1) / G * sum (replicate - mean)^2), Student's t with G - 1
+    degrees of freedom (Kott 2001, J. Official Statistics 17). Smooth statistics only.
+    Raises ValueError for fewer than two replicates or values that are not finite.
+    """
+    replicates = _values(replicates, "replicates", 2)
+    _check_fraction(confidence, "confidence")
+    groups = len(replicates)
+    standard_error = np.sqrt((groups - 1) / groups * np.square(replicates - replicates.mean()).sum())
+    half = stats.t.ppf((1 + confidence) / 2, groups - 1) * standard_error
+    return Interval(float(estimate), float(estimate - half), float(estimate + half), groups)
+
+
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """Holm's step-down adjusted p-values, ``[m]`` in the given order (Holm 1979).
+
+    Rejecting where an adjusted value is below alpha keeps the chance of any false rejection among
+    the m tests below alpha, whatever their dependence.
+    Raises ValueError for an empty list or a p-value outside [0, 1].
+    """
+    p_values = _values(p_values, "p_values", 1)
+    if ((p_values < 0) | (p_values > 1)).any():
+        raise ValueError(f"p_values must lie in [0, 1], got {p_values.min()} to {p_values.max()}")
+    m, order = len(p_values), np.argsort(p_values, kind="stable")
+    steps = np.maximum.accumulate((m - np.arange(m)) * p_values[order])
+    adjusted = np.empty(m)
+    adjusted[order] = np.minimum(steps, 1.0)
+    return adjusted

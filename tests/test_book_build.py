@@ -1,0 +1,101 @@
+"""How the book is built: never stale, stopped with a clear message where it cannot be whole.
+
+The book here is a small one, made of the real configuration and extensions around one notebook.
+"""
+
+import os
+import shutil
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+TOC = "format: jb-book\nroot: index\nchapters:\n  - file: notebooks/chapter\n"
+INDEX = "# Front\n\n```{glue:} number\n:doc: notebooks/chapter.ipynb\n```\n"
+CODE = "from pathlib import Path\nfrom myst_nb import glue\nglue('number', Path('../synaug/value.py').read_text())"
+
+
+def write_chapter(root, code):
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_markdown_cell("# Chapter"), nbformat.v4.new_code_cell(code)],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+    )
+    for index, cell in enumerate(notebook.cells):
+        cell.id = str(index)
+    nbformat.write(notebook, root / "notebooks" / "chapter.ipynb")
+
+
+@pytest.fixture
+def small_book(tmp_path):
+    for folder in ("book", "notebooks", "synaug", "data"):
+        (tmp_path / folder).mkdir()
+    shutil.copy(ROOT / "_config.yml", tmp_path)
+    shutil.copy(ROOT / "requirements.txt", tmp_path)
+    shutil.copy(ROOT / "book" / "references.bib", tmp_path / "book")
+    shutil.copytree(ROOT / "book" / "_ext", tmp_path / "book" / "_ext")
+    shutil.copytree(ROOT / "book" / "assets", tmp_path / "book" / "assets", ignore=shutil.ignore_patterns("mathjax"))
+    (tmp_path / "book" / "_toc.yml").write_text(TOC)
+    (tmp_path / "book" / "index.md").write_text(INDEX)
+    (tmp_path / "book" / "notebooks").symlink_to("../notebooks")
+    (tmp_path / "synaug" / "value.py").write_text("first = 1")
+    write_chapter(tmp_path, CODE)
+    return tmp_path
+
+
+def build(root):
+    """The plain command, with the interpreter's own jupyter-book."""
+    command = Path(sysconfig.get_path("scripts")) / "jupyter-book"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SYNAUG_")}
+    return subprocess.run(
+        [command, "build", "book"], cwd=root, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def pages(root):
+    html = root / "_build" / "html"
+    return [(html / page).read_text("utf-8") for page in ("index.html", "notebooks/chapter.html")]
+
+
+def test_numbers_follow_the_package_and_the_chapter(small_book):
+    first = build(small_book)
+    assert first.returncode == 0, first.stdout
+    assert "Executed notebook" in first.stdout and "_build/html/index.html" in first.stdout
+    assert all("first = 1" in page for page in pages(small_book))
+
+    unchanged = build(small_book)
+    assert unchanged.returncode == 0 and "Executed notebook" not in unchanged.stdout
+
+    (small_book / "synaug" / "value.py").write_text("second = 2")
+    assert build(small_book).returncode == 0
+    assert all("second = 2" in page and "first = 1" not in page for page in pages(small_book))
+
+    write_chapter(small_book, CODE.replace(".read_text()", ".read_text().upper()"))
+    assert build(small_book).returncode == 0
+    assert all("SECOND = 2" in page for page in pages(small_book))
+
+    write_chapter(small_book, "raise RuntimeError('this chapter fails')")
+    failing = build(small_book)
+    assert failing.returncode != 0 and "this chapter fails" in failing.stdout
+
+
+def test_a_checkout_without_symbolic_links_is_told_what_to_do(small_book):
+    link = small_book / "book" / "notebooks"
+    link.unlink()
+    link.write_text("../notebooks")  # what git leaves in the link's place
+    result = build(small_book)
+    assert result.returncode != 0
+    assert "checked out without symbolic links" in result.stdout and "mklink /J" in result.stdout
+
+
+def test_a_page_that_does_not_exist_is_an_error(small_book):
+    (small_book / "book" / "_toc.yml").write_text(TOC + "  - file: notebooks/chaptre\n")
+    result = build(small_book)
+    assert result.returncode != 0 and "notebooks/chaptre" in result.stdout
+
+
+def test_the_committed_link_leads_to_the_chapters():
+    assert (ROOT / "book" / "notebooks").is_symlink()
+    assert (ROOT / "book" / "notebooks").resolve() == ROOT / "notebooks"

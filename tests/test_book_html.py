@@ -1,0 +1,182 @@
+"""The built book as its reader meets it: opened from disk, in a browser, with no network.
+
+``SYNAUG_BOOK_HTML`` names a folder of built pages; without it the book is built here, at profile smoke.
+"""
+
+import os
+import re
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+#: Contrast of text against its ground that WCAG 2.1 (1.4.3, level AA) asks for.
+MINIMUM_CONTRAST = 4.5
+
+# Relative luminance and contrast ratio of the text of each paragraph, heading, list item, table
+# cell and caption against the nearest opaque ground behind it (WCAG 2.1); the ones below the minimum.
+LOW_CONTRAST = """minimum => {
+  const parts = colour => (colour.match(/[\\d.]+/g) || []).map(Number);
+  const luminance = colour => parts(colour).slice(0, 3)
+    .map(v => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const ground = element => {
+    for (; element; element = element.parentElement) {
+      const colour = getComputedStyle(element).backgroundColor;
+      if ((parts(colour)[3] ?? 1) === 1) return colour;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const poor = [];
+  for (const element of document.querySelectorAll(
+      "article :is(h1, h2, h3, p, li, dt, dd, th, td, figcaption, output, .synaug-slider span)")) {
+    if (!element.innerText?.trim() || !element.checkVisibility()) continue;
+    const [light, dark] = [luminance(getComputedStyle(element).color), luminance(ground(element))].sort((a, b) => b - a);
+    const ratio = (light + 0.05) / (dark + 0.05);
+    if (ratio < minimum) poor.push(ratio.toFixed(2) + " " + element.innerText.slice(0, 40));
+  }
+  return poor;
+}"""
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory):
+    if folder := os.environ.get("SYNAUG_BOOK_HTML"):
+        built = Path(folder).resolve()
+    else:
+        output = tmp_path_factory.mktemp("book")
+        command = Path(sysconfig.get_path("scripts")) / "jupyter-book"
+        result = subprocess.run(
+            [command, "build", "book", "--path-output", output],
+            cwd=ROOT,
+            env=os.environ | {"SYNAUG_PROFILE": "smoke"},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        assert result.returncode == 0, result.stdout[-4000:]
+        built = output / "_build" / "html"
+    assert (built / "index.html").is_file(), f"no built book in {built}"
+    return built
+
+
+class Visit:
+    """One page, opened and settled, with the requests that leave the machine and the errors on the way."""
+
+    def __init__(self, browser, address):
+        self.remote, self.errors = [], []
+        self.page = browser.new_page()
+        self.page.route("**/*", self.refuse_remote)
+        self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("requestfailed", lambda request: self.errors.append(f"failed: {request.url}"))
+        self.page.goto(address, wait_until="load")
+        if self.page.locator(".math").count():
+            self.page.wait_for_function("window.MathJax?.startup?.promise !== undefined")
+            self.page.evaluate("MathJax.startup.promise")
+
+    def refuse_remote(self, route):
+        if route.request.url.startswith(("file:", "data:", "blob:")):
+            route.continue_()
+        else:
+            self.remote.append(route.request.url)
+            route.abort()
+
+
+@pytest.fixture(scope="module")
+def visits(browser, html):
+    """Every page of the book, by name, opened once for all tests of this module."""
+    names = sorted(path.relative_to(html).as_posix() for path in html.rglob("*.html") if "_static" not in path.parts)
+    return {name: Visit(browser, (html / name).as_uri()) for name in names}
+
+
+@pytest.fixture
+def pages(visits):
+    """The open pages by name, on a wide screen and in light colours."""
+    pages = {name: visit.page for name, visit in visits.items()}
+    for page in pages.values():
+        page.set_viewport_size({"width": 1280, "height": 800})
+        page.emulate_media(color_scheme="light")
+    return pages
+
+
+def test_mathematics_is_rendered(pages):
+    formulas = 0
+    for name, page in pages.items():
+        expected = page.locator(".math").count()
+        formulas += expected
+        assert page.locator(".math mjx-container svg").count() >= expected, name
+        assert page.locator("mjx-merror, [data-mjx-error]").count() == 0, name
+        # Code may show raw mathematics, running text may not.
+        text = page.evaluate("""() => {
+            const copy = document.querySelector("article")?.cloneNode(true);
+            copy?.querySelectorAll("pre, code, script").forEach(element => element.remove());
+            return copy?.textContent ?? "";
+        }""")
+        assert not re.search(r"\\\(|\\\[|\$\$", text), f"{name} shows raw mathematics"
+    assert formulas > 0
+
+
+def test_every_image_has_an_alternative_text(pages):
+    describe = "images => images.map(image => [image.alt, image.complete && image.naturalWidth > 0])"
+    found = 0
+    for name, page in pages.items():
+        for alternative, loaded in page.locator("article img").evaluate_all(describe):
+            # docutils falls back on the file's name where none was written
+            assert alternative.strip() and not re.search(r"\.(png|jpe?g|svg)$", alternative), f"{name}: {alternative!r}"
+            assert loaded, f"{name}: {alternative}"
+            found += 1
+    assert found > 0
+
+
+def test_no_number_is_missing(pages):
+    for name, page in pages.items():
+        text = page.locator("body").inner_text()
+        assert not re.search(r"\{glue|\bnan\b|\bNaN\b|Pending glue|Traceback", text), name
+        assert all(number.strip() for number in page.locator(".pasted-text").all_inner_texts()), name
+    front = pages["index.html"]
+    assert front.locator("figure.synaug-figure img").count() == 1, "the teaser figure"
+    assert front.locator("table.dataframe tbody tr").count() > 0, "the table of claims"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(pages, scheme):
+    for name, page in pages.items():
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_function("scheme => document.documentElement.dataset.theme === scheme", arg=scheme)
+        assert page.evaluate(LOW_CONTRAST, MINIMUM_CONTRAST) == [], name
+
+
+def test_a_narrow_screen_needs_no_sideways_scroll(pages):
+    for name, page in pages.items():
+        page.set_viewport_size({"width": 390, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+
+
+def test_sliders_move_by_keys_and_by_mouse(pages):
+    moved = 0
+    for name, page in pages.items():
+        for slider in page.locator(".synaug-slider").all():
+            control, shown = slider.locator("input"), slider.locator("img:visible")
+            last = int(control.get_attribute("max"))
+            control.press("End")
+            assert control.input_value() == str(last), name
+            at_end = shown.get_attribute("alt")  # fails unless exactly one level is shown
+            control.press("Home")
+            assert control.input_value() == "0" and shown.get_attribute("alt") != at_end, name
+            control.scroll_into_view_if_needed()
+            box = control.bounding_box()
+            page.mouse.click(box["x"] + box["width"] - 4, box["y"] + box["height"] / 2)
+            assert shown.get_attribute("alt") == at_end, name
+            assert slider.locator("output").inner_text() == control.get_attribute("aria-valuetext"), name
+            moved += 1
+    assert moved > 0, "the book has no slider"
+
+
+def test_pages_need_no_network_and_report_no_error(visits):
+    """Last: it also sees what the other tests' use of the pages asked for or broke."""
+    for name, visit in visits.items():
+        assert visit.remote == [], name
+        assert visit.errors == [], name

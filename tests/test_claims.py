@@ -1,0 +1,306 @@
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from synaug.claim_rules import CONTRADICTED, NOT_RESOLVED, REPRODUCED, SHAPE_ONLY, NotMeasured, contrast
+from synaug.claims import Claim, judge, load_claims, load_published, published_series, verdict_table
+
+CONSTANTS = {"experiment": "toy", "dataset": "cifar10", "profile": "paper", "arm": "edm", "swept": "t_re"}
+CLAIMS = load_claims()
+
+
+def measured(metric, levels, noise=0.0, seeds=5, limits=None, **columns):
+    """Rows of a metric at levels {x: value}: each seed with its own offset and, per level, noise."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for seed in range(seeds):
+        offset = rng.normal(0, 0.05)  # shared by the levels: pairing removes it
+        for x, value in levels.items():
+            row = {"seed": seed, "x": x, "metric": metric, "value": value + offset + noise * rng.normal()}
+            if limits is not None:
+                row |= {"low": value - limits, "high": value + limits}
+            rows.append({**CONSTANTS, **columns, **row})
+    return pd.DataFrame(rows)
+
+
+def claim_of(*parts, **options):
+    return Claim("toy", "nowhere", "", "", where={"swept": "t_re"}, parts=list(parts), **options)
+
+
+FALL = {"kind": "trend", "metric": "m", "direction": "falls"}
+
+
+def term(weight, x, metric="m", **columns):
+    return {"weight": weight, "metric": metric, "x": x, **columns}
+
+
+# --- the rules
+
+
+def test_interval_over_seeds_is_student_t_of_paired_differences():
+    frame = measured("m", {0: 1.0, 100: 0.5}, noise=0.02, seeds=6)
+    table = frame.pivot(index="seed", columns="x", values="value")
+    difference = table[100] - 2 * table[0] + 3
+    found = contrast(frame, [term(1, 100), term(-2, 0)], {}, constant=3)
+    assert found.value == pytest.approx(difference.mean())
+    assert found.high - found.value == pytest.approx(2.5705818 * difference.std() / 6**0.5)
+    assert found.basis == "6 paired seeds"
+
+
+def test_seeds_that_lack_a_term_are_left_out():
+    frame = measured("m", {0: 1.0, 100: 0.5}, noise=0.02, seeds=6)
+    frame = frame[~((frame["seed"] == 2) & (frame["x"] == 100))]
+    assert contrast(frame, [term(1, 100), term(-1, 0)], {}).basis == "5 paired seeds"
+
+
+def test_few_seeds_fall_back_on_bootstrap_limits_each_at_its_worst():
+    frame = measured("m", {0: 1.0, 100: 0.5}, seeds=1, limits=0.1)
+    found = contrast(frame, [term(1, 0), term(-1, 100)], {})
+    assert (found.low, found.high) == pytest.approx((0.3, 0.7)) and found.basis == "bootstrap"
+    with pytest.raises(NotMeasured, match="1 paired seeds for m, at least 5 needed"):
+        contrast(frame, [term(1, 0), term(-1, 100)], {}, seeds_only=True)
+
+
+@pytest.mark.parametrize(
+    ("levels", "noise", "options", "verdict"),
+    [
+        ({0: 1.0, 50: 0.9, 100: 0.6}, 0.01, {}, REPRODUCED),
+        ({0: 1.0, 50: 0.9, 100: 0.6}, 0.01, {"size": [0.2, 0.8]}, REPRODUCED),
+        ({0: 1.0, 50: 0.9, 100: 0.6}, 0.01, {"size": [0.5, 0.8]}, SHAPE_ONLY),
+        ({0: 1.0, 50: 0.9, 100: 0.6}, 0.01, {"size": [0.1, 0.3]}, SHAPE_ONLY),
+        ({0: 1.0, 50: 0.9, 100: 0.6}, 1.0, {}, NOT_RESOLVED),
+        ({0: 0.6, 50: 0.9, 100: 1.0}, 0.01, {}, CONTRADICTED),
+        ({0: 1.0, 50: 0.5, 100: 0.9}, 0.01, {}, CONTRADICTED),  # falls, but goes back up
+        ({0: 1.0, 50: 0.59, 100: 0.6}, 0.001, {}, REPRODUCED),  # back by less than a tenth
+        ({0: 1.0, 100: 0.999}, 0.0001, {"negligible": 0.05}, CONTRADICTED),  # no fall worth the name
+        ({0: 1.0, 50: 0.9}, 0.01, {}, NOT_RESOLVED),  # the end was not measured
+    ],
+)
+def test_trend(levels, noise, options, verdict):
+    assert judge(claim_of({**FALL, **options}), measured("m", levels, noise)).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("levels", "noise", "verdict"),
+    [
+        ({0: 0, 50: 1.6, 70: 1.95, 100: 2}, 0.005, REPRODUCED),
+        ({0: 0, 50: 1.95, 70: 1.95, 100: 2}, 0.005, SHAPE_ONLY),  # flat too early
+        ({0: 0, 50: 0.8, 70: 1.2, 100: 2}, 0.005, CONTRADICTED),  # still rising
+        ({0: 0, 50: 1.6, 70: 2.6, 100: 2}, 0.005, CONTRADICTED),  # comes down again
+        ({0: 2, 50: 1, 70: 0, 100: 0}, 0.005, CONTRADICTED),  # falls
+        ({0: 0, 50: 1.6, 70: 1.8, 100: 2}, 0.1, NOT_RESOLVED),
+        ({0: 0, 70: 1.95, 100: 2}, 0.005, NOT_RESOLVED),
+    ],
+)
+def test_plateau(levels, noise, verdict):
+    rule = {"kind": "plateau", "metric": "m", "direction": "rises", "flat_from": 70, "not_flat_at": 50}
+    assert judge(claim_of(rule), measured("m", levels, noise)).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("end", "noise", "verdict"),
+    [(0.7, 0.01, REPRODUCED), (1.3, 0.01, CONTRADICTED), (0.99, 0.2, NOT_RESOLVED), (0.3, 0.01, SHAPE_ONLY)],
+)
+def test_contrast(end, noise, verdict):
+    rule = {"kind": "contrast", "terms": [term(1, 0), term(-1, 100)], "size": [0.1, 0.5]}
+    assert judge(claim_of(rule), measured("m", {0: 1.0, 100: end}, noise)).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("end", "noise", "verdict"), [(1.01, 0.01, REPRODUCED), (1.3, 0.01, CONTRADICTED), (1.0, 0.5, NOT_RESOLVED)]
+)
+def test_equal(end, noise, verdict):
+    rule = {"kind": "equal", "terms": [term(1, 0), term(-1, 100)], "margin": 0.1}
+    assert judge(claim_of(rule), measured("m", {0: 1.0, 100: end}, noise)).verdict == verdict
+
+
+def test_a_part_that_rests_on_another_is_open_without_it():
+    rule = {"kind": "contrast", "terms": [term(1, 100), term(-0.9, 0)]}
+    rule["provided"] = {"terms": [term(1, 0)], "constant": -0.5, "because": "too low"}
+    high, low = (measured("m", {0: level, 100: level}, 0.001) for level in (1.0, 0.2))
+    assert judge(claim_of(rule), high).verdict == REPRODUCED
+    verdict = judge(claim_of(rule), low)
+    assert verdict.verdict == NOT_RESOLVED and "too low" in verdict.evidence
+
+
+def test_a_claim_is_as_good_as_its_weakest_part_and_no_better_than_its_best():
+    frame = measured("m", {0: 1.0, 50: 0.8, 100: 0.6}, 0.01)
+    rise = {**FALL, "direction": "rises"}
+    assert judge(claim_of(FALL, FALL), frame).verdict == REPRODUCED
+    assert judge(claim_of(FALL, rise), frame).verdict == CONTRADICTED
+    assert judge(claim_of(FALL, {**FALL, "metric": "other"}), frame).verdict == NOT_RESOLVED
+    assert judge(claim_of(FALL, best=SHAPE_ONLY), frame).verdict == SHAPE_ONLY
+    assert judge(claim_of(rise, best=SHAPE_ONLY), frame).verdict == CONTRADICTED
+
+
+def test_evidence_and_numbers_are_computed():
+    verdict = judge(claim_of(FALL), measured("m", {0: 1.0, 50: 0.8, 100: 0.6}))
+    assert "m falls by +0.4 [+0.4, +0.4] (5 paired seeds) from 0 to 100" in verdict.evidence
+    assert verdict.numbers["part 1"]["change"].value == pytest.approx(0.4)
+
+
+def test_fewer_than_five_seeds_or_no_rows_leave_it_open_and_say_so():
+    verdict = judge(claim_of(FALL), measured("m", {0: 1.0, 100: 0.6}, seeds=4))
+    assert verdict.verdict == NOT_RESOLVED and "4 paired seeds" in verdict.evidence
+    verdict = judge(claim_of(FALL), measured("other", {0: 1.0, 100: 0.6}))
+    assert verdict.verdict == NOT_RESOLVED and "no m at x=0" in verdict.evidence or "no m at x=100" in verdict.evidence
+
+
+def test_frames_that_mix_runs_are_refused():
+    frame = measured("m", {0: 1.0, 100: 0.6})
+    with pytest.raises(ValueError, match="several rows a seed; narrow the frame by arm"):
+        judge(claim_of(FALL), pd.concat([frame, frame.assign(arm="vp")]))
+    with pytest.raises(ValueError, match="needs the columns"):
+        judge(claim_of(FALL), frame.drop(columns="seed"))
+
+
+def test_misspelt_rules_are_refused():
+    with pytest.raises(ValueError, match="contrast, equal, trend, plateau, got 'trent'"):
+        claim_of({"kind": "trent"})
+    with pytest.raises(ValueError, match="best must be one of"):
+        claim_of(FALL, best="great")
+
+
+# --- the ledger
+
+
+def from_paper(claim_id, transform=lambda value: value, noise=1e-4):
+    """A frame of the paper's own points for a claim, as five seeds with little noise."""
+    claim = CLAIMS[claim_id]
+    frames = []
+    for metric, points in published_series(claim).groupby("metric"):
+        levels = dict(zip(points["x"], transform(points["value"])))
+        frames.append(measured(metric, levels, noise, **{k: v for k, v in claim.where.items() if k != "swept"}))
+    return pd.concat(frames)
+
+
+# The offset of a seed is no error here: rules see differences between levels alone.
+@pytest.mark.parametrize("claim_id", ["frechet-saturates", "precision-falls", "accuracy-falls"])
+def test_the_papers_own_numbers_reproduce_its_claims(claim_id):
+    claim = CLAIMS[claim_id]
+    assert judge(claim, from_paper(claim_id)).verdict == REPRODUCED
+    assert judge(claim, from_paper(claim_id, lambda value: -value)).verdict == CONTRADICTED
+    assert judge(claim, from_paper(claim_id, noise=1.0)).verdict == NOT_RESOLVED
+
+
+def test_a_smaller_effect_of_the_same_shape_is_shape_only():
+    assert judge(CLAIMS["accuracy-falls"], from_paper("accuracy-falls", lambda v: 0.3 * v, 1e-5)).verdict == SHAPE_ONLY
+    assert judge(CLAIMS["precision-falls"], from_paper("precision-falls", lambda v: 0.3 * v)).verdict == SHAPE_ONLY
+
+
+@pytest.mark.parametrize("claim_id", ["entropy-falls-train", "entropy-falls-test"])
+def test_impossible_published_entropies_allow_the_shape_at_best(claim_id):
+    assert judge(CLAIMS[claim_id], from_paper(claim_id)).verdict == SHAPE_ONLY
+    assert judge(CLAIMS[claim_id], from_paper(claim_id, lambda value: -value)).verdict == CONTRADICTED
+
+
+def test_recall_falls_more_needs_both_parts():
+    claim = CLAIMS["recall-falls-more"]
+    both = pd.concat([from_paper("precision-falls"), from_paper("recall-falls-more")])
+    assert judge(claim, both).verdict == REPRODUCED
+    swapped = both.replace({"metric": {"precision": "recall", "recall": "precision"}})
+    assert judge(claim, swapped).verdict == CONTRADICTED
+
+
+def test_the_reference_artefact():
+    where = {"sources": "train", "encoder": "efficientnet_lite0"}
+    rows = [
+        {**CONSTANTS, **where, "seed": seed, "x": 0, "metric": metric, "reference": reference, "value": value}
+        for seed in range(5)
+        for metric in ("precision", "recall")
+        for reference, value in (("source", 1.0), ("fresh", 0.8 + 0.01 * seed))
+    ]
+    frame = pd.DataFrame(rows)
+    assert judge(CLAIMS["start-is-artefact"], frame).verdict == REPRODUCED
+    assert judge(CLAIMS["start-is-artefact"], frame.assign(value=1.0)).verdict != REPRODUCED
+
+
+def test_attention_is_unchanged_if_most_of_the_seeds_agreement_stays():
+    def frame(*levels):
+        return measured("cam_agreement", dict(zip((0, 100), levels)), 0.001)
+
+    claim = CLAIMS["attention-unchanged"]
+    assert judge(claim, frame(0.7, 0.69)).verdict == REPRODUCED
+    assert judge(claim, frame(0.7, 0.3)).verdict == CONTRADICTED
+    assert judge(claim, frame(0.02, 0.02)).verdict == NOT_RESOLVED
+
+
+@pytest.mark.parametrize("claim_id", CLAIMS)
+def test_every_claim_can_be_reproduced_and_contradicted_by_some_frame(claim_id):
+    """No rule is so worded that it cannot come out one way."""
+    claim = CLAIMS[claim_id]
+    better, worse = extreme_frames(claim)
+    assert judge(claim, better).verdict == claim.best
+    assert judge(claim, worse).verdict == CONTRADICTED
+
+
+def extreme_frames(claim):
+    """Values that satisfy every part of a claim, and values that violate it, for every (metric, reference, x)."""
+    goal = {
+        "frechet_distance": ([0, 1.65, 1.95, 1.965], "same"),
+        "precision": ([1, 0.82, 0.78, 0.774], "same"),
+        "recall": ([1, 0.70, 0.63, 0.63], "same"),
+        "test_accuracy": ([0.96, 0.93, 0.92, 0.90], "same"),
+        "judge_entropy": ([2.4, 2.3, 2.0, 1.3], "same"),
+        "judge_accuracy": ([0.90, 0.92, 0.95, 0.97], "same"),
+        "outer_edge_recall": ([0.6, 0.5, 0.4, 0.3], "same"),
+        "centroid_distance_ratio": ([1, 0.95, 0.9, 0.85], "same"),
+        "pca_variance_ratio": ([1, 0.9, 0.8, 0.7], "same"),
+        "cam_agreement": ([0.7, 0.7, 0.7, 0.7], "same"),
+    }
+    rows = []
+    for metric, (values, _) in goal.items():
+        for reference in ("source", "fresh"):
+            for x, value in zip((0, 50, 70, 100), values):
+                if reference == "fresh" and metric in ("precision", "recall"):
+                    value -= 0.1
+                where = {k: v for k, v in claim.where.items() if k not in ("swept", "reference")}
+                for seed in range(5):
+                    rows.append(
+                        {**CONSTANTS, **where, "reference": reference, "seed": seed, "x": x, "metric": metric, "value": value}
+                    )
+    better = pd.DataFrame(rows)
+    worse = better.copy()
+    worse["value"] = np.where(worse["metric"] == "cam_agreement", worse["value"] * (1 - worse["x"] / 200), 2 - worse["value"])
+    worse.loc[worse["metric"] == "precision", "value"] += 0.5
+    if "reference" not in claim.where and claim.id != "start-is-artefact":
+        better, worse = (f[f["reference"] == "source"] for f in (better, worse))
+    return better, worse
+
+
+def test_the_ledger_has_fixed_numbers_from_the_paper():
+    table = load_published()["fig6_fid_pr"]
+    fall = table["precision"][0] - table["precision"][-1]
+    assert CLAIMS["precision-falls"].parts[0]["size"] == pytest.approx([fall / 2, fall * 2])
+    fall_of_recall = table["recall"][0] - table["recall"][-1]
+    assert CLAIMS["recall-falls-more"].parts[0]["size"] == pytest.approx([fall_of_recall / 2, fall_of_recall * 2])
+    more = fall_of_recall - fall
+    assert CLAIMS["recall-falls-more"].parts[1]["size"] == pytest.approx([more / 2, more * 2])
+    accuracies = [mean for mean, _ in load_published()["table2_top1"]["cifar10"]]
+    drop = (accuracies[0] - accuracies[-1]) / 100
+    assert CLAIMS["accuracy-falls"].parts[0]["size"] == pytest.approx([drop / 2, drop * 2])
+
+
+def test_published_points_come_in_our_units():
+    points = published_series(CLAIMS["accuracy-falls"])
+    assert points.iloc[0].to_dict() == {
+        "metric": "test_accuracy", "x": 0, "value": pytest.approx(0.9558), "spread": pytest.approx(0.0016)
+    }  # fmt: skip
+    assert published_series(CLAIMS["samples-concentrate"]).empty
+    assert list(published_series(CLAIMS["samples-concentrate"])) == ["metric", "x", "value", "spread"]
+
+
+def test_a_double_id_is_refused(monkeypatch, tmp_path):
+    (tmp_path / "claims.json").write_text('[{"id": "a", "source": "", "statement": "", "statistic": "", "where": {}, "parts": []}]'.replace("}]", "}, {}]").replace("{}]", '{"id": "a", "source": "", "statement": "", "statistic": "", "where": {}, "parts": []}]'))
+    monkeypatch.setenv("SYNAUG_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match="two claims are called 'a'"):
+        load_claims()
+
+
+def test_the_table_has_a_row_a_claim():
+    table = verdict_table(from_paper("accuracy-falls"))
+    assert list(table["id"]) == list(CLAIMS)
+    assert table.set_index("id")["verdict"].drop("accuracy-falls").eq(NOT_RESOLVED).all()
+    assert dataclasses.asdict(CLAIMS["accuracy-falls"])["statement"] in set(table["statement"])

@@ -1,0 +1,183 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from synaug.classifier_training import augment_batch, batch_order, learning_rate_factor
+from synaug.classifiers import accuracy, build_classifier, output_entropy, predict, train_classifier
+
+
+def squares(n, seed=0):
+    """uint8 [n, 1, 8, 8]: class 0 bright above, class 1 bright below."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % 2
+    images = torch.randint(0, 100, (n, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    images[labels == 0, :, :4] += 120
+    images[labels == 1, :, 4:] += 120
+    return images, labels
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "dim", "map_side"),
+    [
+        ("resnet8", (1, 28, 28), 64, 7),
+        ("resnet8", (3, 32, 32), 64, 8),
+        ("resnet8", (1, 8, 8), 64, 2),
+        ("resnet18", (3, 32, 32), 512, 4),
+    ],
+)
+def test_shapes_and_what_is_pooled(name, shape, dim, map_side):
+    model = build_classifier(name, shape, 10, seed=0).eval()
+    images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    seen = []
+    model.last_block.register_forward_hook(lambda module, args, output: seen.append(output))
+    with torch.no_grad():
+        logits, features = model(images), model.features(images)
+    assert seen[0].shape == (2, dim, map_side, map_side)
+    assert features.shape == (2, dim)
+    torch.testing.assert_close(features, seen[0].mean(dim=(2, 3)))
+    torch.testing.assert_close(logits, model.head(features))
+
+
+def test_resnet18_equals_torchvision_but_for_its_stem():
+    torchvision = pytest.importorskip("torchvision")
+    model = build_classifier("resnet18", (3, 32, 32), 10, seed=0).eval()
+    other = torchvision.models.resnet18(weights=None, num_classes=10)
+    other.conv1, other.maxpool = model.stem[0], nn.Identity()
+    state = {key.replace("blocks.", "layer"): value for key, value in model.state_dict().items()}
+    state = {
+        (f"layer{int(key[5]) + 1}{key[6:]}" if key.startswith("layer") else key)
+        .replace("stem.0", "conv1")
+        .replace("stem.1", "bn1")
+        .replace("head", "fc"): value
+        for key, value in state.items()
+    }
+    other.load_state_dict(state)
+    images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        torch.testing.assert_close(model(images), other.eval()(images))
+
+
+def test_weights_depend_on_the_seed_alone_and_the_global_generator_is_left_alone():
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    first = build_classifier("resnet8", (1, 8, 8), 2, seed=3)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(6)
+    again, other = (build_classifier("resnet8", (1, 8, 8), 2, seed=s) for s in (3, 4))
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters()))
+    assert not torch.equal(first.head.weight, other.head.weight)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("vgg", (1, 28, 28), 10, 0), "resnet8, resnet18"),
+        (("resnet8", (28, 28), 10, 0), "(C, H, W)"),
+        (("resnet18", (3, 8, 8), 10, 0), "at least 16 x 16"),
+        (("resnet8", (1, 28, 28), 1, 0), "num_classes"),
+        (("resnet18", (3, 32, 32), 10, 0, 16), "width 16"),
+    ],
+)
+def test_bad_architectures_are_refused(arguments, message):
+    with pytest.raises(ValueError) as error:
+        build_classifier(*arguments)
+    assert message in str(error.value)
+
+
+def test_training_separates_separable_classes_and_is_deterministic():
+    images, labels = squares(64)
+    outputs = []
+    for form in (images, images.float() / 127.5 - 1):
+        model = build_classifier("resnet8", (1, 8, 8), 2, seed=0, width=4)
+        returned = train_classifier(model, form, labels, steps=40, batch_size=32, seed=1)
+        assert returned is model and not model.training
+        outputs.append(predict(model, form))
+    test_images, test_labels = squares(100, seed=1)
+    assert accuracy(predict(model, test_images), test_labels) > 0.97
+    assert torch.equal(outputs[0], outputs[1])
+
+
+def test_batches_depend_on_seed_and_length_alone_and_cover_every_image_equally():
+    order = batch_order(10, 4, 5, seed=0)
+    assert order.shape == (5, 4)
+    assert torch.equal(order.flatten().bincount(), torch.full((10,), 2))
+    assert torch.equal(order, batch_order(10, 4, 5, seed=0))
+    assert torch.equal(order[:3], batch_order(10, 4, 3, seed=0))
+    assert not torch.equal(order, batch_order(10, 4, 5, seed=1))
+    assert batch_order(3, 8, 2, seed=0).shape == (2, 8)  # fewer images than a batch
+
+
+def test_flips_and_shifts():
+    images = torch.arange(2 * 8 * 8, dtype=torch.float32).view(2, 1, 8, 8).repeat(128, 1, 1, 1)
+    assert augment_batch(images, "none", None) is images
+    flipped = augment_batch(images, "flip", torch.Generator().manual_seed(0))
+    kept, turned = ((flipped == form).all(dim=(1, 2, 3)) for form in (images, images.flip(3)))
+    assert (kept ^ turned).all() and 96 < kept.sum() < 160
+    moved = augment_batch(images, "flip_crop", torch.Generator().manual_seed(0))
+    padded = F.pad(images, (1, 1, 1, 1), mode="reflect")
+    windows = [padded[:, :, i : i + 8, j : j + 8] for i in range(3) for j in range(3)]
+    windows += [window.flip(3) for window in windows]
+    found = torch.stack([(moved == window).all(dim=(1, 2, 3)) for window in windows])
+    assert found.any(dim=0).all() and found.any(dim=1).all()  # always one of them, each of them somewhere
+
+
+def test_learning_rates():
+    assert learning_rate_factor("one_cycle", 0.25) == 1
+    assert learning_rate_factor("one_cycle", 0.125) == 0.5
+    assert learning_rate_factor("one_cycle", 1.0) == 0
+    assert [round(learning_rate_factor("paper", p), 6) for p in (0, 0.29, 0.3, 0.6, 0.95)] == [1, 1, 0.1, 0.01, 0.001]
+
+
+def test_divergence_is_an_error():
+    images, labels = squares(32)
+    model = build_classifier("resnet8", (1, 8, 8), 2, seed=0, width=4)
+    with torch.no_grad():
+        model.head.weight.fill_(math.inf)
+    with pytest.raises(ArithmeticError, match="diverged.*step 2 of 2.*lower lr"):
+        train_classifier(model, images, labels, steps=2, batch_size=8, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"recipe": "adam"}, "one_cycle, paper"),
+        ({"augment": "mixup"}, "none, flip, flip_crop"),
+        ({"steps": 0}, "steps >= 1"),
+        ({"labels": torch.zeros(3, dtype=torch.int64)}, "one an image"),
+        ({"labels": torch.full((8,), 2)}, r"0\.\.1, got 2\.\.2"),
+        ({"labels": torch.zeros(8)}, "int64"),
+        ({"images": torch.full((8, 1, 8, 8), 1.5)}, r"\[-1, 1\]"),
+        ({"images": torch.full((8, 1, 8, 8), math.nan)}, r"\[-1, 1\]"),
+        ({"images": torch.zeros(8, 8, 8)}, r"\[N, C, H, W\]"),
+    ],
+)
+def test_bad_training_input_is_refused(change, message):
+    images, labels = squares(8)
+    model = build_classifier("resnet8", (1, 8, 8), 2, seed=0, width=4)
+    with pytest.raises(ValueError, match=message):
+        train_classifier(model, **{"images": images, "labels": labels, "steps": 1, "seed": 0, **change})
+
+
+def test_predictions_are_softmax_of_evaluation_logits_whatever_the_batch():
+    images, _ = squares(7)
+    model = build_classifier("resnet8", (1, 8, 8), 3, seed=0, width=4).train()
+    probabilities = predict(model, images, batch_size=2)
+    assert model.training  # as it was
+    with torch.no_grad():
+        expected = model.eval()(images.float() / 127.5 - 1).softmax(dim=1)
+    torch.testing.assert_close(probabilities, expected)
+    assert probabilities.dtype == torch.float32
+
+
+def test_accuracy_and_entropy_against_closed_forms():
+    probabilities = torch.tensor([[1.0, 0.0, 0.0], [1 / 3, 1 / 3, 1 / 3], [0.5, 0.5, 0.0]])
+    torch.testing.assert_close(output_entropy(probabilities), torch.tensor([0.0, math.log(3), math.log(2)]))
+    one_hot = torch.eye(3)[[0, 1, 2, 0]]
+    assert accuracy(one_hot, torch.tensor([0, 1, 1, 0])) == 0.75
+    with pytest.raises(ValueError, match="sum to 1"):
+        output_entropy(torch.ones(2, 3))
+    with pytest.raises(ValueError, match="probabilities"):
+        accuracy(one_hot, torch.tensor([0]))

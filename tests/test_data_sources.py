@@ -1,0 +1,91 @@
+import gzip
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torchvision.datasets import FashionMNIST
+
+from synaug import paths
+from synaug.data import load_dataset
+
+TEST_FILES = ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Whatever is asked of the network is refused: by a proxy that does not exist."""
+    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "")
+
+
+@pytest.mark.parametrize("name", ["mnist", "", "CIFAR10"])
+def test_unknown_names(name):
+    with pytest.raises(ValueError, match="there are fashion_mnist, cifar10, cifar100, digits"):
+        load_dataset(name)
+
+
+def test_unknown_splits():
+    with pytest.raises(ValueError, match='split must be "train" or "test", got "?\'valid'):
+        load_dataset("digits", split="valid")
+
+
+class TestFashionMNIST:
+    def test_is_what_torchvision_reads_from_the_same_files(self, tmp_path, no_network):
+        raw = tmp_path / "FashionMNIST" / "raw"
+        shutil.copytree(paths.data_dir() / "fashion-mnist", raw)
+        # "Download" finds the four archives, accepts them by its own md5 sums, and unpacks them.
+        original = FashionMNIST(tmp_path, train=True, download=True)
+        for split, size in (("train", 60_000), ("test", 10_000)):
+            original = FashionMNIST(tmp_path, train=split == "train", download=False)
+            data = load_dataset("fashion_mnist", split)
+            assert data.images.shape == (size, 1, 28, 28)
+            assert torch.equal(data.images[:, 0], original.data)
+            assert torch.equal(data.labels, original.targets)
+            assert data.class_names == tuple(original.classes)
+            assert torch.equal(data.source_index, torch.arange(size))
+            assert data.name == "fashion_mnist"
+
+    @pytest.mark.parametrize("damage", ["truncated", "altered", "packed again"])
+    def test_a_damaged_file(self, damage, monkeypatch, tmp_path):
+        folder = tmp_path / "fashion-mnist"
+        folder.mkdir()
+        for name in TEST_FILES:
+            shutil.copy(paths.data_dir() / "fashion-mnist" / name, folder)
+        monkeypatch.setenv("SYNAUG_DATA", str(tmp_path))
+        assert len(load_dataset("fashion_mnist", "test")) == 10_000
+
+        labels = folder / "t10k-labels-idx1-ubyte.gz"
+        whole = labels.read_bytes()
+        damaged = {
+            "truncated": whole[:-100],
+            "altered": whole[:3000] + bytes([whole[3000] ^ 1]) + whole[3001:],
+            "packed again": gzip.compress(gzip.decompress(whole)[:-1] + b"\0"),
+        }
+        labels.write_bytes(damaged[damage])
+        with pytest.raises(ValueError, match="t10k-labels-idx1-ubyte.gz is truncated or altered"):
+            load_dataset("fashion_mnist", "test")
+
+    def test_a_missing_file(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("SYNAUG_DATA", str(tmp_path))
+        with pytest.raises(FileNotFoundError, match="is missing.* SYNAUG_DATA"):
+            load_dataset("fashion_mnist")
+
+
+class TestDigits:
+    def test_the_splits_share_out_the_original(self):
+        original = load_digits()
+        train, test = (load_dataset("digits", split) for split in ("train", "test"))
+        assert (len(train), len(test)) == (1437, 360)
+        assert sorted(torch.cat([train.source_index, test.source_index]).tolist()) == list(range(1797))
+        for data in (train, test):
+            index = data.source_index.numpy()
+            assert (np.diff(index) > 0).all()
+            assert (data.labels.numpy() == original.target[index]).all()
+            assert np.abs(data.images[:, 0].numpy() / 255 * 16 - original.images[index]).max() < 16 / 255
+        assert (train.images.min(), train.images.max()) == (0, 255)
+
+    def test_the_test_split_is_stratified(self):
+        assert load_dataset("digits", "test").labels.bincount().tolist() == [36] * 10

@@ -1,0 +1,55 @@
+"""Every chapter: its two files in step, its parameters refused when misspelt, and a whole run."""
+
+from pathlib import Path
+
+import jupytext
+import nbformat
+import papermill
+import pytest
+
+NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+CHAPTERS = sorted(path.stem for path in NOTEBOOKS.glob("*.py"))
+
+
+def execute(chapter, tmp_path, **parameters):
+    """Run a chapter as papermill's command line does; returns the executed notebook."""
+    output = tmp_path / "out.ipynb"
+    return papermill.execute_notebook(
+        NOTEBOOKS / f"{chapter}.ipynb", output, parameters, cwd=NOTEBOOKS, progress_bar=False
+    )
+
+
+def test_every_chapter_is_a_pair():
+    assert CHAPTERS, f"no chapters in {NOTEBOOKS}"
+    assert CHAPTERS == sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_pair_in_step(chapter):
+    source = jupytext.read(NOTEBOOKS / f"{chapter}.py")
+    executed = nbformat.read(NOTEBOOKS / f"{chapter}.ipynb", as_version=4)
+    assert [content(cell) for cell in executed.cells] == [content(cell) for cell in source.cells], (
+        "run: jupytext --sync notebooks/*.py"
+    )
+    assert executed.metadata.kernelspec.name == source.metadata.kernelspec["name"] == "python3"
+
+
+def content(cell):
+    """What the pair must agree on: the kind of cell, its text, and the metadata that the source carries."""
+    return cell.cell_type, cell.source, cell.metadata.get("tags", []), cell.metadata.get("mystnb", {})
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_misspelt_parameter_is_an_error(chapter, tmp_path):
+    known = papermill.inspect_notebook(NOTEBOOKS / f"{chapter}.ipynb")
+    assert "profile" in known
+    with pytest.raises(papermill.PapermillExecutionError, match="unknown parameter: profil. Did you mean 'profile'"):
+        execute(chapter, tmp_path, profil="smoke")
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_runs_at_smoke(chapter, tmp_path):
+    executed = execute(chapter, tmp_path, profile="smoke")
+    code = [cell for cell in executed.cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in code), "a cell did not run"
+    assert [output for cell in code for output in cell.outputs if output.output_type == "error"] == []
