@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from synaug import paths
 from synaug.data import load_dataset, stratified_subset
-from synaug.denoisers import denoising_loss, generator_hash, log_normal_sigmas, new_denoiser
+from synaug.denoisers import checkpoint_folder, denoising_loss, generator_hash, log_normal_sigmas, new_denoiser
 
 STATE, RECORD = "training_state.pt", "training_record.json"
 
@@ -261,6 +261,16 @@ def train(recipe, folder, *, images, minutes=math.inf, device="cpu", save_every=
     bar.close()
     trainer.save()
     return trainer
+
+
+def trained_on(generator):
+    """(the whole training split, the subset that a saved generator was trained on), from its training record."""
+    path = checkpoint_folder(generator) / RECORD
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: without it nobody knows which images the generator has seen")
+    recipe = json.loads(path.read_text())["recipe"]
+    whole = load_dataset(recipe["dataset"])
+    return whole, stratified_subset(whole, recipe["subset_size"], recipe["subset_seed"])
 
 
 def main():

@@ -87,17 +87,23 @@ def test_bad_architectures_are_refused(arguments, message):
     assert message in str(error.value)
 
 
-def test_training_separates_separable_classes_and_is_deterministic():
+@pytest.mark.parametrize("recipe", ["one_cycle", "paper"])
+def test_training_separates_separable_classes(recipe):
     images, labels = squares(64)
-    outputs = []
-    for form in (images, images.float() / 127.5 - 1):
-        model = build_classifier("resnet8", (1, 8, 8), 2, seed=0, width=4)
-        returned = train_classifier(model, form, labels, steps=40, batch_size=32, seed=1)
-        assert returned is model and not model.training
-        outputs.append(predict(model, form))
+    model = build_classifier("resnet8", (1, 8, 8), 2, seed=0, width=4)
+    returned = train_classifier(model, images, labels, steps=40, batch_size=32, recipe=recipe, seed=1)
+    assert returned is model and not model.training
     test_images, test_labels = squares(100, seed=1)
     assert accuracy(predict(model, test_images), test_labels) > 0.97
-    assert torch.equal(outputs[0], outputs[1])
+
+
+def test_training_is_deterministic_and_takes_bytes_and_floats_alike():
+    images, labels = squares(16)
+    weights = []
+    for form in (images, images.float() / 127.5 - 1):
+        model = build_classifier("resnet8", (1, 8, 8), 2, seed=0, width=4)
+        weights.append(train_classifier(model, form, labels, steps=3, batch_size=8, seed=1).head.weight)
+    assert torch.equal(*weights)
 
 
 def test_batches_depend_on_seed_and_length_alone_and_cover_every_image_equally():

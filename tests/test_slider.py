@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from synaug.figures.embedding import figure_html
 from synaug.figures.slider import GAP, reconstruction_slider
 
 LABELS = ["t_re = 0, σ = 0", "t_re = 50, σ = 2.40", "t_re = 100, σ = 80"]
@@ -67,19 +66,6 @@ def test_bad_input(change, error, message):
     arguments = {"images": sweep(), "level_labels": LABELS, "description": "Seven images"} | change
     with pytest.raises(error, match=message):
         reconstruction_slider(**arguments)
-
-
-def test_figure_html_keeps_the_figure_and_its_text():
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(2, 1))
-    figure.subplots().plot([1, 2])
-    markup = figure_html(figure, "a <rising> line", "Caption").data
-    assert 'alt="a &lt;rising&gt; line"' in markup and "<figcaption>Caption</figcaption>" in markup
-    assert decoded(markup)[0].shape[0] > 100
-    assert markup == figure_html(figure, "a <rising> line", "Caption").data
-    with pytest.raises(ValueError, match="alternative text"):
-        figure_html(figure, " ")
 
 
 @pytest.fixture

@@ -1,9 +1,10 @@
-"""A matplotlib figure as HTML with an alternative text, so that any page of the book can show it."""
+"""Figures and tables as HTML, so that any page of the book can show what a chapter computed."""
 
 import base64
 import html
 import io
 
+import pandas as pd
 from IPython.display import HTML
 from matplotlib.figure import Figure
 
@@ -26,3 +27,14 @@ def figure_html(figure: Figure, alternative: str, caption: str = "", dpi: int = 
         f'<figure class="synaug-figure"><img alt="{html.escape(alternative)}"'
         f' src="data:image/png;base64,{source}">{below}</figure>'
     )
+
+
+def table_html(frame: pd.DataFrame) -> HTML:
+    """The frame as a table with whole texts, which pandas would cut short, and without its index."""
+    with pd.option_context("display.max_colwidth", None):
+        return HTML(frame.to_html(index=False, border=0))
+
+
+def table_html(frame) -> HTML:
+    """A frame of text as a plain table without its index, in the book's own style."""
+    return HTML(frame.to_html(index=False, border=0, classes="dataframe verdicts", justify="left"))

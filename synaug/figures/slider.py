@@ -19,7 +19,7 @@ GAP = 2  # transparent pixels between images
 STYLE = """<style>
 .synaug-slider { margin: 1rem 0; max-width: 100%; }
 .synaug-slider figure { margin: 0 0 .75rem; }
-.synaug-slider img { display: block; width: 100%; height: auto; image-rendering: pixelated; }
+.synaug-slider figure img { display: block; margin: 0; padding: 0; width: 100%; height: auto; image-rendering: pixelated; }
 .synaug-slider figcaption, .synaug-slider output { font-variant-numeric: tabular-nums; }
 .synaug-slider .control { display: none; }
 .synaug-slider[data-ready] .control { display: block; }

@@ -9,7 +9,6 @@ arithmetic at the speed and memory of float32.
 import torch
 
 BLOCK = 1024  # rows and columns of one block: a 4 MB product stays in cache
-GROUP = 16  # columns that share one running minimum in the search for the smallest
 PAIRS = 512  # pairs whose difference is held at once
 SPARE = 2  # nearest neighbours kept beyond k, so that float32 may reorder near ties
 
@@ -83,7 +82,7 @@ def neighbour_radii(points: Points, k: int, progress) -> torch.Tensor:
     index = torch.zeros((n, kept), dtype=torch.int64, device=device)
 
     def merge(rows: slice, block: torch.Tensor, first: int) -> None:
-        new_values, new_index = smallest(block, kept)
+        new_values, new_index = block.topk(min(kept, block.shape[1]), largest=False)
         both = torch.cat([values[rows], new_values], dim=1)
         values[rows], order = both.topk(kept, largest=False, sorted=True)
         index[rows] = torch.cat([index[rows], new_index + first], dim=1).gather(1, order)
@@ -96,7 +95,7 @@ def neighbour_radii(points: Points, k: int, progress) -> torch.Tensor:
             if a == b:
                 block.fill_diagonal_(torch.inf)
             else:
-                merge(b, block.T, a.start)
+                merge(b, block.T.contiguous(), a.start)
             merge(a, block, b.start)
 
     return _decide_radii(points, values.double(), index, k)
@@ -129,24 +128,6 @@ def _radius_of_one(points: Points, i: int, k: int) -> torch.Tensor:
     squared = exact(points, everyone.new_full((len(points),), i), points, everyone)
     squared[i] = torch.inf
     return squared.kthvalue(k).values
-
-
-def smallest(block: torch.Tensor, m: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The ``m`` smallest entries of each row ``[R, m]`` and their columns, exactly.
-
-    The m smallest entries lie in the m groups with the smallest minima, so one pass over the block
-    and a search among m * GROUP entries is enough.
-    """
-    rows, columns = block.shape
-    groups = columns // GROUP
-    if columns % GROUP or groups <= m:
-        return block.topk(min(m, columns), largest=False)
-    minima = block.view(rows, GROUP, groups).amin(dim=1)  # column c belongs to group c % groups
-    chosen = minima.topk(m, largest=False, sorted=False).indices
-    offsets = torch.arange(0, columns, groups, device=block.device)
-    candidates = (chosen[:, :, None] + offsets).flatten(1)
-    values, order = block.gather(1, candidates).topk(m, largest=False)
-    return values, candidates.gather(1, order)
 
 
 def pairs_within(

@@ -1,0 +1,236 @@
+"""Chapter 1: what happens to images as more of their reverse process is the model's (Yamaguchi 2024).
+
+``python -m synaug.experiments.mode_concentration --profile standard`` records the results of a profile.
+"""
+
+import inspect
+import time
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.decomposition import PCA
+
+from synaug.attention import agreement
+from synaug.classifiers import accuracy, output_entropy, predict
+from synaug.encoders import encode
+from synaug.experiments.reconstruction_sweep import Sampler, Sweep
+from synaug.metrics import compare
+from synaug.parameters import resolve_profile
+from synaug.results import provenance, record, tidy
+from synaug.schedules import sigma_of_reverse_step
+from synaug.statistics import bootstrap_interval
+
+EXPERIMENT = "mode_concentration"
+
+#: What a profile stands for where a parameter is None.
+PROFILES = {
+    "smoke": dict(reverse_steps=(0, 50, 100), stride=50, n_images=100, n_test=50, n_evaluate=200, n_maps=20,
+                  seeds=2, classifier_steps=10, n_bootstrap=50),
+    "quick": dict(reverse_steps=(0, 30, 50, 70, 100), stride=10, n_images=500, n_test=200, n_evaluate=2000,
+                  n_maps=100, seeds=2, classifier_steps=150, n_bootstrap=200),
+    "standard": dict(reverse_steps=(0, 20, 30, 40, 50, 60, 70, 100), stride=5, n_images=10_000, n_test=2000,
+                     n_evaluate=10_000, n_maps=500, seeds=5, classifier_steps=800, n_bootstrap=500),
+    "paper": dict(reverse_steps=(0, 20, 30, 40, 50, 60, 70, 80, 100), stride=1, n_images=None, n_test=None,
+                  n_evaluate=10_000, n_maps=1000, seeds=5, classifier_steps=20_000, n_bootstrap=500),
+}
+
+
+def prepare(profile=None, dataset=None, generator="fashion_mnist", reverse_steps=None, steps=100, mapping="edm",
+            stride=None, solver="heun", churn=0.0, n_images=None, n_test=None, n_evaluate=None, n_maps=None, seeds=None,
+            classifier="resnet8", classifier_steps=None, recipe="one_cycle", encoders=("efficientnet_lite0", "judge"),
+            k=5, n_bootstrap=None, device="cpu", progress=False):
+    """The sweep behind a run, its parameters checked and completed, before anything long starts.
+
+    profile: "smoke", "quick", "standard" or "paper"; None is $SYNAUG_PROFILE or "quick". A parameter that is None
+    takes the profile's value.
+    dataset, generator: a generator's name or folder; its data set, if it should be checked.
+    reverse_steps: levels t_re in 0 .. steps, of which 0 is the real image and must be there.
+    steps, mapping, stride, solver, churn: of the reverse process, see `synaug.reconstruction.reconstruct`.
+    n_images, n_test, n_evaluate, n_maps: source images, test images reconstructed, test images scored, Grad-CAM maps.
+    seeds: how many classifiers a level, each with its own initial weights and batches, the same at every level.
+    classifier, classifier_steps, recipe: see `synaug.classifiers`. encoders: see `synaug.encoders`, and "judge".
+    k: neighbours in precision, recall, density and coverage. n_bootstrap: resamples behind intervals.
+    Returns (`Sweep`, dict of all parameters). ValueError says what was wrong and what is allowed.
+    """
+    given = {name: value for name, value in locals().items() if value is not None}
+    profile = resolve_profile(profile)
+    settings = {**PROFILES[profile], **given, "profile": profile}
+    settings["reverse_steps"] = levels = tuple(settings["reverse_steps"])
+    if 0 not in levels or sorted(set(levels)) != list(levels) or len(levels) < 2:
+        raise ValueError(f"reverse_steps must be increasing whole numbers from 0, the real image, got {levels}")
+    for level in levels:
+        sigma_of_reverse_step(level, steps, mapping)
+    for name in ("n_images", "n_test", "n_evaluate", "n_maps", "seeds", "classifier_steps", "n_bootstrap"):
+        value = settings[name]
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+    sweep = Sweep(generator, Sampler(steps, mapping, settings["stride"], solver, churn), dataset=dataset,
+                  classifier=classifier, recipe=recipe, device=device, progress=progress,
+                  **{name: settings[name] for name in ("n_images", "n_test", "n_evaluate", "classifier_steps")})
+    return sweep, settings
+
+
+def run(**parameters):
+    """Every measurement of the chapter as a tidy frame; the arguments are those of `prepare`.
+
+    Columns beside the usual ones: sigma, reference ("source" or "fresh"), encoder, sources ("train" or "test"),
+    low, high (95 % bootstrap limits over images where there is no repetition over seeds).
+    """
+    start = time.perf_counter()
+    sweep, settings = prepare(**parameters)
+    rows = []
+    for level in settings["reverse_steps"]:
+        at = {"x": level, "sigma": sigma_of_reverse_step(level, settings["steps"], settings["mapping"])}
+        rows += [{**row, **at} for row in measure_distribution(sweep, level, settings)]
+        rows += [{**row, **at} for row in measure_with_judge(sweep, level, settings["n_bootstrap"])]
+        rows += [{**row, **at} for row in measure_classifiers(sweep, level, settings["seeds"], settings["n_maps"])]
+    seconds = time.perf_counter() - start
+    return tidy(rows, provenance({k: v for k, v in settings.items() if k != "progress"}, seconds, settings["device"],
+                                 sweep.generator),
+                experiment=EXPERIMENT, dataset=sweep.dataset, profile=settings["profile"], arm="reconstruction",
+                swept="t_re")
+
+
+def measure_distribution(sweep, level, settings):
+    """Distances, precision and recall, concentration: reconstructions of train images against both references."""
+    pool, rows = sweep.pool(level), []
+    for encoder in settings["encoders"]:
+        by = sweep.judge() if encoder == "judge" else encoder
+        candidate = encode(pool.floats(), by)
+        for reference, real in (("source", sweep.sources["train"]), ("fresh", sweep.fresh)):
+            n = min(len(real), len(pool))
+            frame = compare(encode(real.floats(), by)[:n], candidate[:n], real.labels[:n], pool.labels[:n],
+                            k=settings["k"], n_bootstrap=settings["n_bootstrap"], seed=0)
+            rows += [{**row, "reference": reference, "encoder": encoder, "sources": "train", "seed": 0}
+                     for row in frame.to_dict("records")]
+    return rows
+
+
+def measure_with_judge(sweep, level, n_bootstrap):
+    """Output entropy (nats) and accuracy of the judge on reconstructions, and their spread in its PCA plane."""
+    rows = []
+    for split in ("train", "test"):
+        pool = sweep.pool(level, split)
+        probabilities = predict(sweep.judge(), pool.images)
+        correct = (probabilities.argmax(1) == pool.labels).double()
+        for metric, values in (("judge_entropy", output_entropy(probabilities)), ("judge_accuracy", correct)):
+            rows.append({"metric": metric, "sources": split, "seed": 0, **limits(values, n_bootstrap)})
+    shares = plane_spread(sweep, level)
+    rows.append({"metric": "pca_variance_ratio", "sources": "train", "seed": 0, **limits(shares, n_bootstrap)})
+    return rows
+
+
+def measure_classifiers(sweep, level, seeds, n_maps):
+    """Test accuracy of classifiers trained on reconstructions, and whether they look where real-trained ones do.
+
+    cam_agreement of a seed: correlation of its maps with those of the next seed's classifier trained on real images,
+    so that at level 0 it is what two seeds share.
+    """
+    rows = []
+    for seed in range(seeds):
+        own = sweep.trained_classifier(level, seed, n_maps)
+        measured = {"test_accuracy": own["accuracy"]}
+        if seeds > 1:
+            other = sweep.trained_classifier(0, (seed + 1) % seeds, n_maps)
+            alike = agreement(*(torch.from_numpy(maps["maps"]).float() for maps in (own, other)))
+            measured["cam_agreement"] = alike.nanmean().item()
+        rows += [{"metric": metric, "value": value, "seed": seed, "sources": "train"}
+                 for metric, value in measured.items()]
+    return rows
+
+
+def limits(values, n_bootstrap):
+    """Mean and bootstrap limits of per-image values, as the columns of a row."""
+    interval = bootstrap_interval(np.asarray(values, dtype=float), n_bootstrap=n_bootstrap, seed=0)
+    return {"value": interval.estimate, "low": interval.low, "high": interval.high}
+
+
+def plane(sweep):
+    """The plane of the first two principal components of the judge's features of the real sources (fitted on those
+    only): (function from images to points [N, 2], class means [K, 2] of the real points)."""
+    real = sweep.sources["train"]
+    features = encode(real.floats(), sweep.judge())
+    fitted = PCA(2, svd_solver="full").fit(np.asarray(features, dtype=np.float64))
+
+    def project(images):
+        return fitted.transform(np.asarray(encode(images, sweep.judge()), dtype=np.float64))
+
+    points = project(real.floats())
+    labels = real.labels.numpy()
+    return project, np.stack([points[labels == c].mean(0) for c in range(real.num_classes)])
+
+
+def plane_spread(sweep, level):
+    """Each reconstruction's squared distance to its own class's mean in the plane, over the real mean of that ``[N]``.
+
+    Its mean is the within-class variance ratio. A class's mean is that of the reconstructions themselves.
+    """
+    project, _ = plane(sweep)
+
+    def squared(dataset):
+        points, labels = project(dataset.floats()), dataset.labels.numpy()
+        means = np.stack([points[labels == c].mean(0) if (labels == c).any() else np.zeros(2)
+                          for c in range(dataset.num_classes)])
+        return ((points - means[labels]) ** 2).sum(1)
+
+    return squared(sweep.pool(level)) / squared(sweep.sources["train"]).mean()
+
+
+def plane_points(sweep, levels, per_class=50):
+    """Points to draw: columns level, label, class_name, pc1, pc2; the first ``per_class`` images of each class."""
+    project, _ = plane(sweep)
+    tables = []
+    for level in levels:
+        pool = sweep.pool(level)
+        shown = pool.subset(np.arange(min(len(pool), per_class * pool.num_classes)))
+        points = project(shown.floats())
+        tables.append(pd.DataFrame({"level": level, "label": shown.labels.numpy(), "pc1": points[:, 0],
+                                    "pc2": points[:, 1]}))
+    table = pd.concat(tables, ignore_index=True)
+    return table.assign(class_name=[sweep.fresh.class_names[i] for i in table["label"]])
+
+
+def shown_images(sweep, levels, per_class=3):
+    """uint8 ``[L, n, C, H, W]``: reconstructions of the first ``per_class`` sources of each class at each level,
+    in columns of classes."""
+    sources = sweep.sources["train"]
+    by_class = [(sources.labels == c).nonzero().flatten()[:per_class] for c in range(sources.num_classes)]
+    order = torch.stack(by_class, dim=1).flatten()
+    return torch.stack([sweep.pool(level).images[order] for level in levels])
+
+
+def describe(live, recorded=None):
+    """What the runs behind a page are, as a Markdown list."""
+    lines = []
+    for name, frame in (("this build", live), ("recorded", recorded)):
+        if frame is None:
+            lines.append("- *recorded*: no larger run has been recorded yet.")
+            continue
+        p = frame.attrs["provenance"]["parameters"]
+        lines.append(
+            f"- *{name}*: profile `{frame['profile'].iloc[0]}`, {frame['dataset'].iloc[0]}, {p['n_images']} training images "
+            f"reconstructed at {len(p['reverse_steps'])} levels and {p['n_test']} test images, {p['seeds']} classifiers "
+            f"({p['classifier']}, {p['classifier_steps']} steps) a level, {p['n_evaluate']} test images, "
+            f"k = {p['k']}; {frame.attrs['provenance']['wall_seconds'] / 60:.1f} minutes on "
+            f"{frame.attrs['provenance']['device']}.")
+    return "\n".join(lines)
+
+
+def main():
+    import argparse
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--profile", default="standard", choices=PROFILES)
+    parser.add_argument("--generator", default="fashion_mnist")
+    parser.add_argument("--device", default="cpu")
+    options = vars(parser.parse_args())
+    path = record(run(**options, progress=True), EXPERIMENT, options["profile"])
+    print(f"recorded in {path}")
+
+
+#: What a chapter's parameters cell may set.
+PARAMETERS = tuple(inspect.signature(prepare).parameters)
+
+if __name__ == "__main__":
+    main()

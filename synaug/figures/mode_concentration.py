@@ -1,0 +1,204 @@
+"""The figures of chapter 1. Every function takes frames of `synaug.experiments.mode_concentration` (``recorded`` may
+be None) and returns a matplotlib figure."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+
+from synaug.claims import load_claims, published_series
+from synaug.figures.curves import (COLOURS, draw, draw_published, legend_below, panels, select, sigma_axis, summary)
+
+PAPER = "published (CIFAR-10, EDM, ResNet-18)"
+NAMES = {"source": "sources as reference", "fresh": "fresh real images as reference"}
+
+
+def published(claim):
+    return published_series(load_claims()[claim])
+
+
+def levels_of(*frames):
+    return sorted({int(x) for frame in frames if frame is not None for x in frame["x"].unique()})
+
+
+def both(ax, recorded, live, metric, colour, name, scale=1.0, **where):
+    """The recorded and the live curve of one selection."""
+    draw(ax, select(recorded, metric, **where), colour, f"recorded, {name}", scale=scale)
+    draw(ax, select(live, metric, **where), colour, f"this build, {name}", live=True, scale=scale)
+
+
+def distances(live, recorded=None, encoder="efficientnet_lite0"):
+    """Fréchet distance in features' own units, and relative to its value at the last level beside the paper's FID."""
+    figure, (left, right) = panels(2)
+    for reference, name in NAMES.items():
+        both(left, recorded, live, "frechet_distance", COLOURS[reference], name, encoder=encoder, reference=reference)
+    points = published("frechet-saturates")
+    draw_published(right, points, PAPER, scale=1 / points["value"].max())
+    for frame, is_live in ((recorded, False), (live, True)):
+        rows = select(frame, "frechet_distance", encoder=encoder, reference="source")
+        if len(rows):
+            last = float(summary(rows)["value"].iloc[-1])
+            draw(right, rows, COLOURS["source"], f"{'this build' if is_live else 'recorded'}, {NAMES['source']}",
+                 live=is_live, scale=1 / last)
+    left.set_ylabel(f"Fréchet distance\n({encoder_name(encoder)})")
+    right.set_ylabel("share of the distance at t_re = 100")
+    for ax in (left, right):
+        sigma_axis(ax, levels_of(live, recorded))
+        ax.set_ylim(bottom=0)
+    legend_below(figure, (left, right), 2)
+    return figure
+
+
+def precision_recall(live, recorded=None, encoder="efficientnet_lite0"):
+    """Precision and recall with both references; at σ = 0 the fresh reference shows the floor."""
+    figure, axes = panels(2)
+    for ax, metric, claim in zip(axes, ("precision", "recall"), ("precision-falls", "recall-falls-more")):
+        draw_published(ax, published(claim), PAPER)
+        for reference, name in NAMES.items():
+            both(ax, recorded, live, metric, COLOURS[reference], name, encoder=encoder, reference=reference)
+        sigma_axis(ax, levels_of(live, recorded))
+        ax.set_ylabel(f"{metric} ({encoder_name(encoder)})")
+        ax.set_ylim(0, 1.05)
+    legend_below(figure, axes, 2)
+    return figure
+
+
+def concentration(live, recorded=None, encoder="efficientnet_lite0"):
+    """Outer-edge recall, distance to the class centroid, covariance log-determinant, against fresh real images."""
+    figure, axes = panels(3, width=4.2)
+    titles = {"outer_edge_recall": "outer-edge recall", "centroid_distance_ratio": "distance to the class centroid,\n"
+              "over that of real images", "covariance_logdet_ratio": "covariance log-determinant,\nminus that of "
+              "real images (a dimension)"}
+    for ax, (metric, title) in zip(axes, titles.items()):
+        both(ax, recorded, live, metric, COLOURS["fresh"], NAMES["fresh"], encoder=encoder, reference="fresh")
+        sigma_axis(ax, levels_of(live, recorded))
+        ax.set_ylabel(title)
+    legend_below(figure, axes, 2)
+    return figure
+
+
+def accuracies(live, recorded=None):
+    """Accuracy on real test images of classifiers trained on reconstructions, and its change from real images."""
+    figure, (left, right) = panels(2)
+    points = published("accuracy-falls")
+    draw_published(left, points, PAPER, scale=100)
+    draw_published(right, points.assign(value=points["value"] - points["value"].iloc[0]), PAPER, scale=100)
+    both(left, recorded, live, "test_accuracy", COLOURS["train"], "mean over seeds", scale=100)
+    for frame, is_live in ((recorded, False), (live, True)):
+        rows = select(frame, "test_accuracy")
+        if len(rows):
+            real = rows[rows["x"] == 0].set_index("seed")["value"]
+            change = rows.assign(value=rows["value"] - rows["seed"].map(real))
+            draw(right, change, COLOURS["train"], f"{'this build' if is_live else 'recorded'}, mean over seeds",
+                 live=is_live, scale=100)
+    left.set_ylabel("test accuracy (%)")
+    right.set_ylabel("change from real training images\n(points, paired by seed)")
+    for ax in (left, right):
+        sigma_axis(ax, levels_of(live, recorded))
+    legend_below(figure, (left, right), 3)
+    return figure
+
+
+def entropies(live, recorded=None):
+    """Output entropy and accuracy of the real-trained judge on reconstructions; the paper's entropy in its own panel."""
+    figure, axes = panels(3, width=4.2)
+    names = {"train": "of train images", "test": "of test images"}
+    for split, name in names.items():
+        draw_published(axes[0], published(f"entropy-falls-{split}"), f"published, {name}")
+        axes[0].lines[-1].set_color(COLOURS[split])
+        both(axes[1], recorded, live, "judge_entropy", COLOURS[split], name, sources=split)
+        both(axes[2], recorded, live, "judge_accuracy", COLOURS[split], name, scale=100, sources=split)
+    axes[0].axhline(np.log(10), color="0.2", linewidth=1, linestyle="-.", label="ln 10, the most that 10 classes can have")
+    axes[0].set_ylabel("entropy as published")
+    axes[1].set_ylabel("output entropy of the judge (nats)")
+    axes[2].set_ylabel("accuracy of the judge (%)")
+    for ax in axes:
+        sigma_axis(ax, levels_of(live, recorded))
+        if ax is not axes[2]:
+            ax.set_ylim(bottom=0)
+    legend_below(figure, axes, 3)
+    return figure
+
+
+def pca_plane(points):
+    """The judge's features in the plane of real images' first two components, a panel a level."""
+    levels = list(points["level"].unique())
+    figure, axes = plt.subplots(1, len(levels), figsize=(4 * len(levels), 4), sharex=True, sharey=True,
+                                squeeze=False, layout="constrained")
+    for ax, level in zip(axes[0], levels):
+        sns.scatterplot(points[points["level"] == level], x="pc1", y="pc2", hue="class_name", ax=ax, s=14, alpha=0.8,
+                        linewidth=0, palette="tab10", legend=level == levels[0])
+        ax.set_title("real images" if level == 0 else f"t_re = {level}")
+        ax.set_xlabel("first component")
+        ax.set_ylabel("second component")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    axes[0, 0].get_legend().remove()
+    figure.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=5, markerscale=2)
+    return figure
+
+
+def plane_variance(live, recorded=None):
+    """Within-class variance in that plane over that of real images, against the noise level."""
+    figure, (ax,) = panels(1, width=5.5)
+    both(ax, recorded, live, "pca_variance_ratio", COLOURS["train"], "of train images")
+    sigma_axis(ax, levels_of(live, recorded))
+    ax.set_ylabel("within-class variance in the plane,\nover that of real images")
+    legend_below(figure, [ax], 2)
+    return figure
+
+
+def attention_maps(images, maps, levels):
+    """Grad-CAM maps over test images: a row an image, a column a level of the classifier's training images.
+
+    images: uint8 ``[n, C, H, W]``. maps: ``[L, n, H, W]`` in [0, 1].
+    """
+    n = len(images)
+    figure, axes = plt.subplots(n, len(levels) + 1, figsize=(1.35 * (len(levels) + 1), 1.4 * n), layout="constrained")
+    for row, image in enumerate(images):
+        picture = image.permute(1, 2, 0).numpy()
+        axes[row, 0].imshow(picture, cmap="gray")
+        for column, level_maps in enumerate(maps, start=1):
+            axes[row, column].imshow(picture, cmap="gray")
+            axes[row, column].imshow(level_maps[row], cmap="inferno", alpha=0.6, vmin=0, vmax=1)
+    for ax, title in zip(axes[0], ["image", *(f"t_re = {level}" for level in levels)]):
+        ax.set_title(title, fontsize=10)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    return figure
+
+
+def attention_agreement(live, recorded=None):
+    """How alike the maps are to those of another seed's classifier trained on real images."""
+    figure, (ax,) = panels(1, width=5.5)
+    both(ax, recorded, live, "cam_agreement", COLOURS["train"], "mean over seeds")
+    sigma_axis(ax, levels_of(live, recorded))
+    ax.set_ylabel("correlation of Grad-CAM maps with\nanother seed's, trained on real images")
+    legend_below(figure, [ax], 2)
+    return figure
+
+
+def teaser(images, live, recorded, levels):
+    """One image a class at every level, and what classifiers trained on such images lose.
+
+    images: uint8 ``[L, n, C, H, W]``, the first n = number of classes of each level are drawn.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), width_ratios=(1.25, 1), layout="constrained")
+    grid = images.permute(0, 3, 1, 4, 2).numpy()  # [L, H, n, W, C]
+    rows = np.concatenate([level.reshape(level.shape[0], -1, level.shape[-1]) for level in grid])
+    left.imshow(rows, cmap="gray")
+    height = images.shape[-2]
+    left.set_yticks([height * (i + 0.5) for i in range(len(levels))],
+                    ["real" if level == 0 else f"t_re = {level}" for level in levels])
+    left.set_xticks([])
+    left.grid(False)
+    for spine in left.spines.values():
+        spine.set_visible(False)
+    frame = live if recorded is None else recorded
+    draw(right, select(frame, "test_accuracy"), COLOURS["train"], "", scale=100)
+    sigma_axis(right, levels_of(frame))
+    right.set_ylabel("test accuracy of a classifier\ntrained on such images (%)")
+    return figure
+
+
+def encoder_name(encoder):
+    return {"efficientnet_lite0": "EfficientNet-Lite0 features", "judge": "the judge's features",
+            "pixels": "pixels"}.get(encoder, encoder)
