@@ -1,9 +1,12 @@
 # ---
 # jupyter:
 #   jupytext:
+#     cell_metadata_filter: tags,mystnb,-all
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -32,6 +35,7 @@ stride = None  # take every stride-th level of the grid; None: the profile's
 solver = "heun"  # "heun" or "euler"
 churn = 0.0  # EDM's S_churn; 0 is deterministic
 n_images = None  # training images that are reconstructed; None: the profile's
+n_compare = None  # of those, how many go into distances, precision and recall
 n_test = None  # test images that are reconstructed
 n_evaluate = None  # real test images on which classifiers are scored
 n_maps = None  # Grad-CAM maps
@@ -99,10 +103,10 @@ reconstruction_slider(
 # Against it, real images themselves reach the *floor*, the value at σ = 0 of the fresh curve.
 # Nothing can be asked of a generator beyond it.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Fréchet distance of reconstructions. Left: in this book's features, against the source images (as in the paper) and against fresh real images; the fresh curve begins at the floor, what real images have among themselves. Right: the same against the sources, and the paper's FID, each as a share of its value at t_re = 100; the units of the two are not comparable, their shapes are. Bars: 95 % intervals over images.", "name": "fig-distance"}, "image": {"alt": "Two panels of Fréchet distance against noise level. Left, in EfficientNet-Lite0 features with two references. Right, relative to the last level, beside the published FID."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Fr\u00e9chet distance of reconstructions. Left: in this book's features, against the source images (as in the paper) and against fresh real images; the fresh curve begins at the floor, what real images have among themselves. Right: the same against the sources, and the paper's FID, each as a share of its value at t_re = 100; the units of the two are not comparable, their shapes are. Bars: 95 % intervals over images.", "name": "fig-distance"}, "image": {"alt": "Two panels of Fr\u00e9chet distance against noise level. Left, in EfficientNet-Lite0 features with two references. Right, relative to the last level, beside the published FID."}}
 figures.distances(live, recorded);
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Precision and recall with the two references, and the paper's (CIFAR-10). At σ = 0 the source reference gives 1 by construction; the fresh reference gives the floor. Bars: 95 % intervals over images.", "name": "fig-precision-recall"}, "image": {"alt": "Two panels, precision and recall against noise level, with source images and fresh real images as reference and the published points."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Precision and recall with the two references, and the paper's (CIFAR-10). At \u03c3 = 0 the source reference gives 1 by construction; the fresh reference gives the floor. Bars: 95 % intervals over images.", "name": "fig-precision-recall"}, "image": {"alt": "Two panels, precision and recall against noise level, with source images and fresh real images as reference and the published points."}}
 figures.precision_recall(live, recorded);
 
 # %% [markdown]
@@ -123,7 +127,7 @@ figures.precision_recall(live, recorded, encoder="judge") if "judge" in settings
 # The *centroid distance ratio* asks how far images are from the centre of their class, relative to fresh real images; below 1 they are nearer.
 # The *covariance log-determinant* compares the volume that a class fills; negative is smaller.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Three indices of concentration in EfficientNet-Lite0 features. The value at σ = 0 is the floor: what source images themselves have against fresh real images. Bars: 95 % intervals over images.", "name": "fig-concentration"}, "image": {"alt": "Three panels against noise level: outer-edge recall, distance to the class centroid relative to real images, and difference of covariance log-determinants."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Three indices of concentration in EfficientNet-Lite0 features. The value at \u03c3 = 0 is the floor: what source images themselves have against fresh real images. Bars: 95 % intervals over images.", "name": "fig-concentration"}, "image": {"alt": "Three panels against noise level: outer-edge recall, distance to the class centroid relative to real images, and difference of covariance log-determinants."}}
 figures.concentration(live, recorded);
 
 # %% [markdown]
@@ -168,7 +172,7 @@ rows = min(5, settings["n_maps"])
 maps = [torch.from_numpy(sweep.trained_classifier(level, 0, settings["n_maps"])["maps"][:rows]).float() for level in levels]
 figures.attention_maps(sweep.evaluate.images[:rows], maps, levels);
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Correlation of Grad-CAM maps between a classifier trained at each level and another seed's trained on real images. The value at σ = 0 is what two seeds on the same real images share.", "name": "fig-attention-agreement"}, "image": {"alt": "Correlation of Grad-CAM maps with those of a real-trained classifier of another seed, against noise level."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Correlation of Grad-CAM maps between a classifier trained at each level and another seed's trained on real images. The value at \u03c3 = 0 is what two seeds on the same real images share.", "name": "fig-attention-agreement"}, "image": {"alt": "Correlation of Grad-CAM maps with those of a real-trained classifier of another seed, against noise level."}}
 figures.attention_agreement(live, recorded);
 
 # %% [markdown]
@@ -196,7 +200,7 @@ table_html(verdicts[["statement", "published", "verdict", "evidence"]])
 # %% tags=["remove-cell"]
 summary = verdicts[["statement", "source", "verdict"]]
 glue("claims_table", table_html(summary), display=False)
-teaser = figures.teaser(experiment.shown_images(sweep, levels), live, recorded, levels)
+teaser = figures.teaser(experiment.shown_images(sweep, levels, per_class=1), live, recorded, levels)
 glue("teaser", figure_html(
     teaser,
     "Left: images of ten classes, real in the first row and reconstructed from ever more reverse steps below. "

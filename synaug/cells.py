@@ -104,9 +104,10 @@ class CellCache:
     def get_or_run(self, params: dict, fn):
         """The result of the cell ``params``: a frame, a numpy array, a number, or a dict of such and text.
 
-        A frame's columns hold numbers or text and its index is 0..n-1. ``fn()`` runs only when nothing is stored, or when what is stored cannot be read (with a
-        warning). A result that cannot be stored for lack of room is returned with a warning; one
-        of another type raises TypeError.
+        A frame's columns hold numbers or text and its index is 0..n-1. ``fn()`` runs only when
+        nothing is stored, or when what is stored cannot be read (with a warning). A result that
+        cannot be stored for lack of room is returned with a warning; one of another type raises
+        TypeError.
         """
         path = self.path(params)
         if path.exists():

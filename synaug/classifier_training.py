@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from synaug.data import to_floats
+from synaug.precision import fast_precision
 
 AUGMENTATIONS = ("none", "flip", "flip_crop")
 
@@ -61,20 +62,6 @@ def augment_batch(images: torch.Tensor, augment: str, generator: torch.Generator
         sample = torch.arange(n, device=images.device)[:, None, None]
         images = padded.permute(0, 2, 3, 1)[sample, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
     return images
-
-
-def training_precision(device: str | torch.device) -> torch.dtype:
-    """bfloat16 (through autocast) where the hardware multiplies it natively, else float32.
-
-    It halves the time of a step of "resnet8" on a CPU with AVX512-BF16; on one without, it is slower.
-    """
-    kind = torch.device(device).type
-    if kind == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        capabilities = torch.cpu.get_capabilities()
-        fast = kind == "cpu" and any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
-    return torch.bfloat16 if fast else torch.float32
 
 
 def as_floats(images: torch.Tensor) -> torch.Tensor:
@@ -141,7 +128,7 @@ def train_classifier(
     weight_decay = RECIPES[recipe]["weight_decay"] if weight_decay is None else weight_decay
 
     device = torch.device(device)
-    precision = training_precision(device)
+    precision = fast_precision(device)
     model.to(device, memory_format=torch.channels_last)
     with torch.no_grad():
         num_classes = model.eval()(as_floats(images[:1].to(device))).shape[1]

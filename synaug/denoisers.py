@@ -5,18 +5,21 @@ The contract, for everything in this package that samples:
     denoiser(x, sigma, labels) -> x0
 
 with ``x`` float ``[N, C, H, W]`` (the clean image plus noise of standard deviation ``sigma``),
-``sigma`` a scalar or ``[N]``, ``labels`` int64 ``[N]`` or ``None`` for no class, and ``x0`` like ``x``: the
+``sigma`` positive, a scalar or ``[N]``, ``labels`` int64 ``[N]`` or ``None`` for no class, and ``x0`` like ``x``: the
 estimate of the posterior mean of the clean image. Any callable of that form will do. Where it carries
-``image_shape`` and ``num_classes``, samplers check their input against them before they start.
+``image_shape`` and ``num_classes``, samplers check their input against them before they start (`check_input`).
 """
 
+import copy
 import hashlib
 import json
 import math
+import os
+import shutil
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from synaug import paths
@@ -37,6 +40,10 @@ class EDMDenoiser(nn.Module):
     unet: ``UNet2DModel`` with ``2 K + 1`` class embeddings and ``C patch²`` channels in and out.
     sigma_data: standard deviation of the training images in [-1, 1].
     class_names: the K names. image_shape: (C, H, W).
+    ValueError where the network does not fit the images and classes.
+
+    ``precision`` (an attribute, float32) may be set to bfloat16: the network then runs under autocast, which is 1.4
+    times as fast on a CPU with AVX512-BF16; preconditioning and sampling stay in float32 and float64.
     """
 
     def __init__(self, unet, *, sigma_data, class_names, image_shape, patch=2):
@@ -46,6 +53,9 @@ class EDMDenoiser(nn.Module):
         self.class_names = tuple(class_names)
         self.image_shape = tuple(image_shape)
         self.patch = int(patch)
+        self.precision = torch.float32
+        if not self.sigma_data > 0:
+            raise ValueError(f"sigma_data must be positive, got {sigma_data}: are the images all the same, or none?")
         channels = self.image_shape[0] * self.patch**2
         if unet.config.in_channels != channels or unet.config.out_channels != channels:
             raise ValueError(f"the network has {unet.config.in_channels} channels in and {unet.config.out_channels} "
@@ -68,29 +78,45 @@ class EDMDenoiser(nn.Module):
         c_in = 1 / (s**2 + self.sigma_data**2).sqrt()
         # EDM's c_noise is ln(sigma)/4; diffusers' sinusoidal embedding expects the range of 1,000 time steps.
         c_noise = 250 * sigma.log()
-        inner = pixel_unshuffle(c_in * x, self.patch).contiguous(memory_format=torch.channels_last)
-        out = pixel_shuffle(self.unet(inner, c_noise, class_labels=labels).sample.float(), self.patch)
+        inner = pixel_unshuffle((c_in * x).float(), self.patch).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(x.device.type, self.precision, enabled=self.precision != torch.float32):
+            out = self.unet(inner, c_noise, class_labels=labels).sample
+        out = pixel_shuffle(out.float(), self.patch)
         return c_skip * x + c_out * out
 
     def save(self, folder):
-        """Write ``folder/unet`` (diffusers format, half precision) and ``folder/denoiser.json``."""
+        """Write ``folder/unet`` (diffusers format, half precision) and ``folder/denoiser.json``.
+
+        Each file is moved into its place when it is whole, so a save that is cut leaves what can be loaded.
+        """
         folder = Path(folder)
-        half = type(self.unet).from_config(self.unet.config)
-        half.load_state_dict(self.unet.state_dict())
-        half.half().save_pretrained(folder / "unet")
+        scratch = folder / "saving.tmp"
+        shutil.rmtree(scratch, ignore_errors=True)
+        half = copy.deepcopy(self.unet).half().to(memory_format=torch.contiguous_format)
+        half.save_pretrained(scratch / "unet")
         described = {"sigma_data": self.sigma_data, "class_names": self.class_names,
                      "image_shape": self.image_shape, "patch": self.patch}
-        (folder / DESCRIPTION).write_text(json.dumps(described, indent=1) + "\n")
+        (scratch / DESCRIPTION).write_text(json.dumps(described, indent=1) + "\n")
+        (folder / "unet").mkdir(exist_ok=True)
+        # The description comes last: a folder without it is not a checkpoint yet.
+        for file in [*sorted((scratch / "unet").iterdir()), scratch / DESCRIPTION]:
+            os.replace(file, folder / file.relative_to(scratch))
+        shutil.rmtree(scratch)
 
 
 def new_denoiser(dataset, *, channels=(64, 128), layers=1, patch=2, seed=0):
     """An untrained `EDMDenoiser` for the images and classes of ``dataset``.
 
-    channels: width of each resolution level, the finest first; H/patch and W/patch must halve len(channels) - 1
-    times without a remainder. layers: residual blocks per level. seed: of the initial weights.
+    channels: width of each resolution level, the finest first: multiples of 16 (the groups of its normalisation), the
+    last a multiple of 32 (the width of an attention head). H/patch and W/patch must halve len(channels) - 1 times
+    without a remainder. layers: residual blocks per level. seed: of the initial weights. ValueError otherwise.
     """
     from diffusers import UNet2DModel
 
+    if min(len(channels), layers, patch) < 1:
+        raise ValueError(f"channels, layers and patch must be at least one, got {channels}, {layers} and {patch}")
+    if any(width < 1 or width % 16 for width in channels) or channels[-1] % 32:
+        raise ValueError(f"channels must be multiples of 16, the last a multiple of 32; got {tuple(channels)}")
     c, h, w = dataset.image_shape
     factor = patch * 2 ** (len(channels) - 1)
     if h % factor or w % factor:
@@ -123,28 +149,58 @@ def load_denoiser(name_or_path="fashion_mnist", device="cpu"):
 
     folder = checkpoint_folder(name_or_path)
     described = json.loads((folder / DESCRIPTION).read_text())
-    unet = UNet2DModel.from_pretrained(folder / "unet", torch_dtype=torch.float32, local_files_only=True)
+    unet = UNet2DModel.from_pretrained(folder / "unet", torch_dtype=torch.float32, local_files_only=True,
+                                       low_cpu_mem_usage=False)  # else it asks for accelerate
     denoiser = EDMDenoiser(unet.to(memory_format=torch.channels_last), **described)
     return denoiser.eval().requires_grad_(False).to(device)
 
 
 def generator_hash(denoiser):
-    """First 16 hex digits of the sha256 of a module's weights (or of the repr of a callable without weights)."""
+    """First 16 hex digits of the sha256 of a module's weights.
+
+    Of another callable: of its qualified name and the tensors that it holds as attributes.
+    """
     digest = hashlib.sha256()
     if isinstance(denoiser, nn.Module):
-        for name, value in sorted(denoiser.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().float().numpy().tobytes())
+        tensors = denoiser.state_dict()
     else:
-        digest.update(repr(denoiser).encode())
+        named = denoiser if hasattr(denoiser, "__qualname__") else type(denoiser)
+        digest.update(f"{named.__module__}.{named.__qualname__}".encode())
+        tensors = {name: v for name, v in getattr(denoiser, "__dict__", {}).items() if isinstance(v, Tensor)}
+    for name, value in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().float().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def check_input(denoiser, x, labels):
+    """Refuse what cannot be given to a denoiser. TypeError or ValueError, before anything is computed.
+
+    x must be a float tensor ``[N, ...]``, labels int64 ``[N]`` or None; their image shape and range must be the
+    denoiser's own where it has ``image_shape`` and ``num_classes``.
+    """
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        raise TypeError(f"images must be a floating point tensor, got {getattr(x, 'dtype', type(x).__name__)}; "
+                        f"synaug.data.to_floats converts bytes")
+    shape = getattr(denoiser, "image_shape", None)
+    if shape is not None and tuple(x.shape[1:]) != tuple(shape):
+        raise ValueError(f"the denoiser is for images {tuple(shape)}, got {tuple(x.shape[1:])}")
+    if labels is None:
+        return
+    if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
+        raise TypeError(f"labels must be an int64 tensor, got {getattr(labels, 'dtype', type(labels).__name__)}")
+    if labels.shape != (len(x),):
+        raise ValueError(f"labels must be [N] with N = {len(x)} images, got {list(labels.shape)}")
+    classes = getattr(denoiser, "num_classes", None)
+    if classes is not None and len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError(f"labels must be in 0..{classes - 1}, got {int(labels.min())}..{int(labels.max())}")
 
 
 def denoising_loss(denoiser, images, labels, sigma, noise):
     """EDM's weighted denoising loss of each image, ``[N]`` (Karras et al. 2022, eqs. 2 and 8, weight of Table 1).
 
     images, noise: float ``[N, C, H, W]``, noise standard normal; sigma: ``[N]``.
-    The weight (sigma² + sigma_data²) / (sigma sigma_data)² makes the loss of an untrained network 1 at every sigma.
+    The weight (sigma² + sigma_data²) / (sigma sigma_data)² makes the loss of a network that answers 0 one at every sigma (for images of mean 0).
     """
     s = sigma.view(-1, 1, 1, 1)
     error = (denoiser(images + s * noise, sigma, labels) - images).square().mean(dim=(1, 2, 3))

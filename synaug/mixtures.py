@@ -8,19 +8,25 @@ import torch
 class GaussianMixture:
     """Mixture of K Gaussians in D dimensions; calling it is the exact denoiser of the denoisers' contract.
 
-    weights: ``[K]``, positive, summing to 1. means: ``[K, D]``. covariances: ``[K, D, D]``, positive definite.
-    Everything is float64. ``labels`` of the contract restrict the mixture to one component each; None is the whole.
+    weights: ``[K]``, positive, summing to 1. means: ``[K, D]``. covariances: ``[K, D, D]``, symmetric and positive
+    definite. Everything is computed in float64 on the CPU; points are float ``[N, D]``, noise levels ``sigma`` a
+    scalar or ``[N]``, not negative. ``labels`` of the contract restrict the mixture to one component each; None is
+    the whole. Raises ValueError or TypeError for input of another form.
     """
 
     def __init__(self, weights, means, covariances):
         self.weights, self.means, self.covariances = (
             torch.as_tensor(v, dtype=torch.float64) for v in (weights, means, covariances))
-        k, d = self.means.shape
-        if self.weights.shape != (k,) or self.covariances.shape != (k, d, d):
-            raise ValueError(f"weights, means, covariances must be [K], [K, D], [K, D, D], got "
-                             f"{[list(v.shape) for v in (self.weights, self.means, self.covariances)]}")
-        if not (self.weights > 0).all() or abs(self.weights.sum().item() - 1) > 1e-9:
+        shapes = [list(v.shape) for v in (self.weights, self.means, self.covariances)]
+        if self.means.ndim != 2 or shapes != [shapes[1][:1], shapes[1], shapes[1] + shapes[1][1:]]:
+            raise ValueError(f"weights, means, covariances must be [K], [K, D], [K, D, D], got {shapes}")
+        if not all(v.isfinite().all() for v in (self.weights, self.means, self.covariances)):
+            raise ValueError("weights, means and covariances must be finite")
+        if not (self.weights > 0).all() or abs(self.weights.sum().item() - 1) > 1e-6:
             raise ValueError("weights must be positive and sum to 1")
+        self.weights = self.weights / self.weights.sum()
+        if not torch.allclose(self.covariances, self.covariances.mT, rtol=1e-9, atol=0):
+            raise ValueError("every covariance must be symmetric")
         self.eigenvalues, self.eigenvectors = torch.linalg.eigh(self.covariances)
         if not (self.eigenvalues > 0).all():
             raise ValueError("every covariance must be positive definite")
@@ -29,22 +35,45 @@ class GaussianMixture:
     def num_classes(self):
         return len(self.weights)
 
+    @property
+    def image_shape(self):
+        """The shape of one point: (D,)."""
+        return (self.means.shape[1],)
+
     def sample(self, n, generator):
-        """Draws ``[n, D]`` and their components ``[n]``."""
+        """Draws float64 ``[n, D]`` and their components int64 ``[n]``. generator: `torch.Generator`."""
         component = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         z = torch.randn(n, self.means.shape[1], dtype=torch.float64, generator=generator)
         scaled = z * self.eigenvalues[component].sqrt()
         return self.means[component] + torch.einsum("nde,ne->nd", self.eigenvectors[component], scaled), component
 
-    def _centred(self, x, sigma):
+    def _centred(self, x, sigma, labels=None):
         """Per component: x - mean in the eigenbasis ``[N, K, D]`` and the noised eigenvalues ``[N, K, D]``."""
-        sigma = torch.as_tensor(sigma, dtype=torch.float64).expand(len(x))
+        self._check_points(x, labels)
+        sigma = torch.as_tensor(sigma, dtype=torch.float64)
+        if sigma.ndim and sigma.shape != (len(x),) or not (sigma >= 0).all():
+            raise ValueError(f"sigma must be a scalar or [N] with N = {len(x)}, and not negative")
         centred = torch.einsum("nkd,kde->nke", x[:, None].to(torch.float64) - self.means, self.eigenvectors)
-        return centred, self.eigenvalues + sigma.square().view(-1, 1, 1)
+        return centred, self.eigenvalues + sigma.square().expand(len(x)).view(-1, 1, 1)
+
+    def _check_points(self, x, labels):
+        d = self.means.shape[1]
+        if not x.is_floating_point():
+            raise TypeError(f"points must be floating point, got {x.dtype}")
+        if x.ndim != 2 or x.shape[1] != d:
+            raise ValueError(f"points must be [N, D] with D = {d}, got {list(x.shape)}")
+        if labels is None:
+            return
+        if labels.dtype != torch.int64:
+            raise TypeError(f"labels must be int64, got {labels.dtype}")
+        if labels.shape != (len(x),) or len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes:
+            raise ValueError(f"labels must be [N] with N = {len(x)}, each in 0..{self.num_classes - 1}")
 
     def component_log_density(self, x, sigma=0.0):
         """ln(weight_k N(x; mean_k, cov_k + sigma² I)), ``[N, K]``."""
-        centred, variances = self._centred(x, sigma)
+        return self._component_log_density(*self._centred(x, sigma))
+
+    def _component_log_density(self, centred, variances):
         quadratic = (centred.square() / variances + variances.log() + math.log(2 * math.pi)).sum(-1)
         return self.weights.log() - quadratic / 2
 
@@ -53,15 +82,23 @@ class GaussianMixture:
         return self.component_log_density(x, sigma).logsumexp(1)
 
     def __call__(self, x, sigma, labels=None):
-        """Posterior mean of the clean point, ``[N, D]``: x + sigma² score (Tweedie's formula)."""
-        centred, variances = self._centred(x, sigma)
+        """Posterior mean of the clean point, ``[N, D]``, dtype of x.
+
+        Component k's is mean_k + cov_k (cov_k + sigma² I)^-1 (x - mean_k); the mixture's weighs them by how likely
+        each component made x.
+        """
+        centred, variances = self._centred(x, sigma, labels)
         means = self.means + torch.einsum("nke,kde->nkd", centred * self.eigenvalues / variances, self.eigenvectors)
         if labels is not None:
             return means[torch.arange(len(x)), labels].to(x.dtype)
-        share = self.component_log_density(x, sigma).softmax(1)
-        return torch.einsum("nk,nkd->nd", share, means).to(x.dtype)
+        return self._weighted(means, centred, variances).to(x.dtype)
 
-    def score(self, x, sigma):
-        """Gradient of ln p_sigma at x, ``[N, D]``."""
-        sigma = torch.as_tensor(sigma, dtype=torch.float64)
-        return (self(x.to(torch.float64), sigma) - x) / sigma.view(-1, *[1] * (sigma.ndim > 0)).square()
+    def score(self, x, sigma=0.0):
+        """Gradient of ln p_sigma at x, float64 ``[N, D]``: (denoiser(x, sigma) - x) / sigma² (Tweedie's formula)."""
+        centred, variances = self._centred(x, sigma)
+        scores = -torch.einsum("nke,kde->nkd", centred / variances, self.eigenvectors)
+        return self._weighted(scores, centred, variances)
+
+    def _weighted(self, values, centred, variances):
+        """The mean ``[N, D]`` of each component's ``[N, K, D]`` by its posterior share."""
+        return torch.einsum("nk,nkd->nd", self._component_log_density(centred, variances).softmax(1), values)

@@ -4,7 +4,9 @@ Yamaguchi 2024, algorithm 1; the same operation as SDEdit (Meng et al. 2022) and
 reverse step 0 it is the identity; at the last step it starts from noise alone and is ordinary sampling.
 """
 
+import math
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 import pandas as pd
@@ -12,15 +14,16 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from synaug.denoisers import generator_hash
-from synaug.samplers import sample
+from synaug.denoisers import check_input, generator_hash
+from synaug.samplers import check_dials, sample
 from synaug.schedules import reverse_sigmas, sigmas_from
 
 
 @dataclass(frozen=True)
 class Reconstruction:
     """images: float32 ``[N, C, H, W]`` in [-1, 1]. labels: int64 ``[N]``. provenance: one row an image, with
-    source_index, label, sigma, reverse_step, from_noise, seed, generator (its hash) and the sampler's settings."""
+    source_index, label, sigma, reverse_step, from_noise, seed, generator (its hash), precision (the number format that
+    its network runs in) and the sampler's settings."""
 
     images: Tensor
     labels: Tensor
@@ -40,34 +43,45 @@ def reconstruct(denoiser, images, labels, *, reverse_step=None, sigma=None, step
     as the paper does.
     seed, source_index: the noise of an image depends on these two alone, not on its place in a batch or on the
     level, so a sweep over levels uses common random numbers. source_index: int64 ``[N]``, default 0 .. N-1.
-    Returns a `Reconstruction`. Raises ValueError or TypeError before sampling starts.
+    Where churn > 0, its share of a step is that of the whole grid's: a reconstruction from the middle is the end of
+    the sampling run that starts at the top. No images give an empty result, without a call of the denoiser.
+    Returns a `Reconstruction` on the CPU. Raises ValueError or TypeError before sampling starts.
     """
-    labels = torch.as_tensor(labels)
-    source_index = torch.arange(len(images)) if source_index is None else torch.as_tensor(source_index)
+    labels = torch.as_tensor(labels).cpu()
     check_images(denoiser, images, labels)
-    if source_index.shape != labels.shape:
-        raise ValueError(f"source_index must be [N] with N = {len(images)}, got {list(source_index.shape)}")
+    images = images.detach().cpu().float()
+    source_index = torch.arange(len(images)) if source_index is None else torch.as_tensor(source_index).cpu()
+    _check_noise_keys(seed, source_index, labels)
+    check_dials(solver, churn, s_noise)
+    if not isinstance(batch_size, Integral) or batch_size < 1:
+        raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
     if (reverse_step is None) == (sigma is None):
         raise ValueError("give either reverse_step or sigma, not both or neither")
     if sigma is None:
         sigmas = reverse_sigmas(reverse_step, steps, mapping, stride)
-        from_noise = reverse_step == steps if from_noise is None else from_noise
+        whole_grid = len(reverse_sigmas(steps, steps, mapping, stride)) - 1
+        from_noise = reverse_step == steps if from_noise is None else bool(from_noise)
     else:
-        sigmas = sigmas_from(float(sigma), steps)
+        sigmas, whole_grid = sigmas_from(float(sigma), steps), steps
         from_noise = bool(from_noise)
-    if from_noise and len(sigmas) == 1:
+    start, sampling_steps = float(sigmas[0]), len(sigmas) - 1
+    if from_noise and start == 0:
         raise ValueError("from_noise needs a noise level above 0")
-    start, done = float(sigmas[0]), []
-    for at in tqdm(range(0, len(images), batch_size), disable=not progress, desc=f"sigma {start:.3g}"):
-        batch = slice(at, at + batch_size)
-        done.append(_reconstruct_batch(denoiser, images[batch], labels[batch], sigmas, from_noise, seed,
-                                       source_index[batch], device, solver=solver, churn=churn, s_noise=s_noise))
     provenance = pd.DataFrame({
         "source_index": source_index.numpy(), "label": labels.numpy(), "sigma": start, "reverse_step": reverse_step,
         "steps": steps, "mapping": mapping if sigma is None else None, "stride": stride, "solver": solver,
         "churn": churn, "s_noise": s_noise, "from_noise": from_noise, "seed": seed,
-        "generator": generator_hash(denoiser)})
-    return Reconstruction(torch.cat(done) if done else images, labels, provenance)
+        "generator": generator_hash(denoiser),
+        "precision": str(getattr(denoiser, "precision", torch.float32)).removeprefix("torch.")})
+    result = images.clone()
+    if start == 0:
+        return Reconstruction(result, labels, provenance)
+    dials = {"solver": solver, "churn": churn * (sampling_steps / whole_grid), "s_noise": s_noise}
+    for at in tqdm(range(0, len(images), batch_size), disable=not progress, desc=f"sigma {start:.3g}"):
+        batch = slice(at, at + batch_size)
+        result[batch] = _reconstruct_batch(denoiser, images[batch].to(device), labels[batch].to(device), sigmas,
+                                           from_noise, seed, source_index[batch], dials)
+    return Reconstruction(result, labels, provenance)
 
 
 def generate(denoiser, labels, *, image_shape=None, steps=18, mapping="edm", seed=0, source_index=None, **options):
@@ -83,48 +97,51 @@ def generate(denoiser, labels, *, image_shape=None, steps=18, mapping="edm", see
                        source_index=source_index, **options)
 
 
-def _reconstruct_batch(denoiser, images, labels, sigmas, from_noise, seed, source_index, device, **dials):
-    if len(sigmas) == 1:
-        return images.clone()
+@torch.inference_mode()
+def _reconstruct_batch(denoiser, images, labels, sigmas, from_noise, seed, source_index, dials):
+    """Reconstructions of one batch on its own device, clamped to [-1, 1]."""
 
     def noise(stream):
-        return per_image_noise(images.shape, seed, source_index, stream).to(device)
+        return per_image_noise(images.shape, seed, source_index, stream).to(images.device)
 
-    images, labels = images.to(device), labels.to(device)
-    x = sigmas[0].item() * noise(0)
+    x = float(sigmas[0]) * noise(0)
     if not from_noise:
         x = images + x
     # A step's fresh noise is keyed by the steps left below it, so levels of one grid share it.
-    with torch.inference_mode():
-        x = sample(denoiser, x, sigmas, labels, noise=lambda i: noise(len(sigmas) - 1 - i), **dials)
-    return x.clamp(-1, 1).float().cpu()
+    return sample(denoiser, x, sigmas, labels, noise=lambda i: noise(len(sigmas) - 1 - i), **dials).clamp(-1, 1)
 
 
 def per_image_noise(shape, seed, source_index, stream=0):
-    """Standard normal float32 noise of ``shape``, image i's a function of (seed, source_index[i], stream) alone."""
-    size = int(np.prod(shape[1:]))
-    rows = [np.random.Generator(np.random.Philox(key=[seed, index], counter=[0, 0, stream, 0]))
-            .standard_normal(size, dtype=np.float32) for index in source_index.tolist()]
-    return torch.from_numpy(np.stack(rows)).reshape(shape) if rows else torch.empty(shape)
+    """Standard normal float32 noise of ``shape``, image i's a function of (seed, source_index[i], stream) alone.
+
+    seed: 0 .. 2^64 - 1. source_index: int64 ``[N]``, not negative. stream: a whole number, one a use.
+    """
+    size = math.prod(shape[1:])
+    noise = np.empty((shape[0], size), np.float32)
+    for row, index in zip(noise, source_index.tolist(), strict=True):
+        # A counter-based generator (Salmon et al. 2011): the key and the counter's third word name the stream.
+        key = np.array([seed, index], np.uint64)
+        np.random.Generator(np.random.Philox(key=key, counter=[0, 0, stream, 0])).standard_normal(out=row, dtype=np.float32)
+    return torch.from_numpy(noise).reshape(shape)
 
 
 def check_images(denoiser, images, labels):
     """Refuse images and labels that a denoiser cannot take. ValueError or TypeError."""
-    if not isinstance(images, Tensor) or not images.is_floating_point():
-        raise TypeError("images must be a floating point tensor in [-1, 1]; synaug.data.to_floats converts bytes")
+    check_input(denoiser, images, labels)
     if images.ndim != 4:
         raise ValueError(f"images must be [N, C, H, W], got {list(images.shape)}")
     if not images.isfinite().all():
         raise ValueError("the images hold NaN or infinite values")
     if len(images) and images.abs().max() > 1 + 1e-5:
         raise ValueError(f"images must be in [-1, 1], got {images.min():.3g}..{images.max():.3g}")
-    shape = getattr(denoiser, "image_shape", None)
-    if shape is not None and tuple(images.shape[1:]) != tuple(shape):
-        raise ValueError(f"the denoiser is for images {tuple(shape)}, got {tuple(images.shape[1:])}")
-    if labels.dtype != torch.int64:
-        raise TypeError(f"labels must be int64, got {labels.dtype}")
-    if labels.shape != (len(images),):
-        raise ValueError(f"labels must be [N] with N = {len(images)} images, got {list(labels.shape)}")
-    classes = getattr(denoiser, "num_classes", None)
-    if classes is not None and len(labels) and not 0 <= labels.min() <= labels.max() < classes:
-        raise ValueError(f"labels must be in 0..{classes - 1}, got {int(labels.min())}..{int(labels.max())}")
+
+
+def _check_noise_keys(seed, source_index, labels):
+    if not isinstance(seed, Integral) or not 0 <= seed < 2**64:
+        raise ValueError(f"seed must be a whole number in 0..2^64 - 1, got {seed!r}")
+    if source_index.shape != labels.shape:
+        raise ValueError(f"source_index must be [N] with N = {len(labels)}, got {list(source_index.shape)}")
+    if source_index.dtype != torch.int64:
+        raise TypeError(f"source_index must be int64, got {source_index.dtype}")
+    if len(source_index) and source_index.min() < 0:
+        raise ValueError(f"source_index must not be negative, got {int(source_index.min())}")

@@ -13,6 +13,8 @@ import math
 import torch
 from tqdm import tqdm
 
+from synaug.denoisers import check_input
+
 SOLVERS = ("heun", "euler")
 
 
@@ -28,26 +30,39 @@ def sample(denoiser, x, sigmas, labels=None, *, solver="heun", churn=0.0, s_nois
     churn, s_noise, s_min, s_max: EDM's S_churn, S_noise, S_tmin, S_tmax. As in algorithm 2, a step within
     [s_min, s_max] first raises its noise level by the factor 1 + min(churn / m, sqrt(2) - 1).
     noise: ``noise(i) -> tensor like x``, standard normal, the fresh noise of step i; needed where churn > 0.
-    Returns the clean estimate, dtype of x. The state is carried in float64, as EDM does; the denoiser sees float32
-    (float64 if x is).
+    Returns the clean estimate, dtype of x. The state is carried in float64, as EDM does (in float32 on Apple's MPS,
+    which has no other); the denoiser sees float32 (float64 if x is). Gradients are recorded as the caller's mode has
+    it. Raises ValueError or TypeError before the denoiser's first call, ValueError where its answer has another
+    shape than its input, FloatingPointError where the outcome is not finite.
     """
-    sigmas = torch.as_tensor(sigmas, dtype=torch.float64)
-    _check(sigmas, solver, churn, s_noise, noise)
-    steps = len(sigmas) - 1
-    network = torch.float64 if x.dtype == torch.float64 else torch.float32
-    gamma_max = min(churn / steps, math.sqrt(2) - 1) if steps else 0
+    sigmas = torch.as_tensor(sigmas, dtype=torch.float64, device="cpu")
+    check_dials(solver, churn, s_noise, s_min, s_max)
+    _check_sigmas(sigmas)
+    check_input(denoiser, x, labels)
+    if not x.isfinite().all():
+        raise ValueError("x holds NaN or infinite values")
+    if churn > 0 and noise is None:
+        raise ValueError("churn > 0 is stochastic: pass noise, a function from the step number to standard normal noise")
+    steps, sigmas = len(sigmas) - 1, sigmas.tolist()
+    if steps == 0:
+        return x
+    gamma_max = min(churn / steps, math.sqrt(2) - 1)
+    seen = torch.float64 if x.dtype == torch.float64 else torch.float32
+    carried = torch.float32 if x.device.type == "mps" else torch.float64
 
     def slope(state, sigma):
-        x0 = denoiser(state.to(network), float(sigma), labels).to(torch.float64)
-        return (state - x0) / sigma
+        x0 = denoiser(state.to(seen), sigma, labels)
+        if x0.shape != state.shape:
+            raise ValueError(f"the denoiser turned {list(state.shape)} into {list(x0.shape)}")
+        return (state - x0.to(carried)) / sigma
 
-    state = x.to(torch.float64)
+    state = x.to(carried)
     for i in tqdm(range(steps), disable=not progress, desc="reverse steps", leave=False):
         sigma, below = sigmas[i], sigmas[i + 1]
         # Raise the noise level a little (stochastic only).
         if gamma_max > 0 and s_min <= sigma <= s_max:
             raised = sigma * (1 + gamma_max)
-            state = state + (raised**2 - sigma**2).sqrt() * s_noise * noise(i).to(state)
+            state = state + math.sqrt(raised**2 - sigma**2) * s_noise * noise(i).to(state)
             sigma = raised
         # Euler step.
         d = slope(state, sigma)
@@ -56,23 +71,34 @@ def sample(denoiser, x, sigmas, labels=None, *, solver="heun", churn=0.0, s_nois
         if solver == "heun" and below > 0:
             following = state + (below - sigma) * (d + slope(following, below)) / 2
         state = following
+    if not state.isfinite().all():
+        raise FloatingPointError("the reverse process ended in NaN or infinite values: the denoiser diverged")
     return state.to(x.dtype)
 
 
 def network_evaluations(sigmas, solver="heun"):
     """How often `sample` calls the denoiser on a grid."""
+    _check_solver(solver)
     steps = len(sigmas) - 1
     return max(0, 2 * steps - 1) if solver == "heun" else steps
 
 
-def _check(sigmas, solver, churn, s_noise, noise):
+def check_dials(solver, churn, s_noise=1.0, s_min=0.0, s_max=math.inf):
+    """ValueError for dials of `sample` that make no sense."""
+    _check_solver(solver)
+    if not 0 <= churn < math.inf or not 0 <= s_noise < math.inf:
+        raise ValueError(f"churn and s_noise must be non-negative and finite, got {churn} and {s_noise}")
+    if not s_min <= s_max:
+        raise ValueError(f"s_min must be at most s_max, got {s_min} and {s_max}")
+
+
+def _check_solver(solver):
     if solver not in SOLVERS:
         raise ValueError(f"unknown solver {solver!r}; there are {', '.join(SOLVERS)}")
+
+
+def _check_sigmas(sigmas):
     if sigmas.ndim != 1 or len(sigmas) == 0 or sigmas[-1] != 0 or not (sigmas.diff() < 0).all():
         raise ValueError("sigmas must be one decreasing sequence that ends in 0")
     if not sigmas.isfinite().all():
         raise ValueError("sigmas must be finite")
-    if not 0 <= churn < math.inf or not 0 <= s_noise < math.inf:
-        raise ValueError(f"churn and s_noise must be non-negative and finite, got {churn} and {s_noise}")
-    if churn > 0 and noise is None:
-        raise ValueError("churn > 0 is stochastic: pass noise, a function from the step number to standard normal noise")

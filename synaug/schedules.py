@@ -5,6 +5,9 @@ A schedule is a float64 tensor of decreasing noise levels sigma that ends in 0. 
 has on the EDM that it samples from; both readings are here (`MAPPINGS`), and sigma is the primary axis everywhere.
 """
 
+import math
+from numbers import Integral
+
 import torch
 
 #: EDM's sampling defaults (Karras et al. 2022, Table 1 and appendix D.1).
@@ -16,6 +19,9 @@ BETA_MIN, BETA_MAX, DDPM_STEPS = 1e-4, 0.02, 1000
 def edm_sigmas(steps=100, sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX, rho=RHO):
     """EDM's grid ``[steps + 1]``, ending in 0 (Karras et al. 2022, eq. 5)."""
     _check_steps(steps)
+    if not 0 < sigma_min < sigma_max < math.inf or not 0 < rho < math.inf:
+        raise ValueError(f"an EDM grid needs 0 < sigma_min < sigma_max and rho > 0, all finite; "
+                         f"got {sigma_min}, {sigma_max} and {rho}")
     i = torch.arange(steps, dtype=torch.float64) / max(steps - 1, 1)
     sigmas = (sigma_max ** (1 / rho) + i * (sigma_min ** (1 / rho) - sigma_max ** (1 / rho))) ** rho
     return torch.cat([sigmas, sigmas.new_zeros(1)])
@@ -25,9 +31,11 @@ def vp_sigmas(steps=100):
     """DDPM's linear-beta grid as noise levels ``[steps + 1]``, ending in 0.
 
     sigma = sqrt((1 - abar) / abar) of the 1,000-step schedule's abar at every (1000 / steps)-th step: what is left
-    of the noise when the image is scaled back to unit signal.
+    of the noise when the image is scaled back to unit signal. steps: at most 1,000.
     """
     _check_steps(steps)
+    if steps > DDPM_STEPS:
+        raise ValueError(f"DDPM's schedule has {DDPM_STEPS} steps, so a grid can have no more; got {steps}")
     abar = torch.cumprod(1 - torch.linspace(BETA_MIN, BETA_MAX, DDPM_STEPS, dtype=torch.float64), 0)
     at = (torch.arange(steps, 0, -1, dtype=torch.float64) * DDPM_STEPS / steps).round().long() - 1
     sigmas = ((1 - abar[at]) / abar[at]).sqrt()
@@ -58,8 +66,8 @@ def reverse_sigmas(reverse_step, steps=100, mapping="edm", stride=1):
     stride > 1 is for small budgets: it keeps the starting level and so the meaning of ``reverse_step``.
     """
     _check_reverse_step(reverse_step, steps)
-    if stride < 1:
-        raise ValueError(f"stride must be at least 1, got {stride}")
+    if not _whole(stride) or stride < 1:
+        raise ValueError(f"stride must be a whole number of at least 1, got {stride!r}")
     levels = grid(mapping, steps)[steps - reverse_step :]
     if reverse_step == 0:
         return levels
@@ -70,20 +78,29 @@ def reverse_sigmas(reverse_step, steps=100, mapping="edm", stride=1):
 
 
 def sigmas_from(sigma, steps, sigma_min=SIGMA_MIN, rho=RHO):
-    """A grid of ``steps`` sampling steps that starts at ``sigma`` itself: EDM's formula with sigma_max = sigma."""
+    """A grid of ``steps`` sampling steps that starts at ``sigma`` itself: EDM's formula with sigma_max = sigma.
+
+    ``[steps + 1]``; ``[0.]`` for sigma 0.
+    """
+    _check_steps(steps)
     if sigma == 0:
         return torch.zeros(1, dtype=torch.float64)
-    if not 0 < sigma < float("inf"):
+    if not 0 < sigma < math.inf:
         raise ValueError(f"sigma must be 0 or positive and finite, got {sigma}")
     return edm_sigmas(steps, min(sigma_min, sigma / 2), sigma, rho)
 
 
+def _whole(value):
+    """Whether a value is an integer, Python's or NumPy's; True and False are not."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def _check_steps(steps):
-    if not isinstance(steps, int) or steps < 1:
+    if not _whole(steps) or steps < 1:
         raise ValueError(f"steps must be a whole number of at least 1, got {steps!r}")
 
 
 def _check_reverse_step(reverse_step, steps):
     _check_steps(steps)
-    if not isinstance(reverse_step, int) or not 0 <= reverse_step <= steps:
+    if not _whole(reverse_step) or not 0 <= reverse_step <= steps:
         raise ValueError(f"the reverse step must be a whole number in 0..{steps}, got {reverse_step!r}")

@@ -25,20 +25,20 @@ EXPERIMENT = "mode_concentration"
 
 #: What a profile stands for where a parameter is None.
 PROFILES = {
-    "smoke": dict(reverse_steps=(0, 50, 100), stride=50, n_images=100, n_test=50, n_evaluate=200, n_maps=20,
-                  seeds=2, classifier_steps=10, n_bootstrap=50),
-    "quick": dict(reverse_steps=(0, 30, 50, 70, 100), stride=10, n_images=500, n_test=200, n_evaluate=2000,
-                  n_maps=100, seeds=2, classifier_steps=150, n_bootstrap=200),
-    "standard": dict(reverse_steps=(0, 20, 30, 40, 50, 60, 70, 100), stride=5, n_images=10_000, n_test=2000,
-                     n_evaluate=10_000, n_maps=500, seeds=5, classifier_steps=800, n_bootstrap=500),
-    "paper": dict(reverse_steps=(0, 20, 30, 40, 50, 60, 70, 80, 100), stride=1, n_images=None, n_test=None,
-                  n_evaluate=10_000, n_maps=1000, seeds=5, classifier_steps=20_000, n_bootstrap=500),
+    "smoke": dict(reverse_steps=(0, 50, 100), stride=50, n_images=200, n_compare=200, n_test=50, n_evaluate=200,
+                  n_maps=20, seeds=2, classifier_steps=10, n_bootstrap=50),
+    "quick": dict(reverse_steps=(0, 30, 50, 70, 100), stride=10, n_images=300, n_compare=300, n_test=100,
+                  n_evaluate=1000, n_maps=100, seeds=2, classifier_steps=100, n_bootstrap=200),
+    "standard": dict(reverse_steps=(0, 30, 50, 70, 100), stride=5, n_images=10_000, n_compare=5000, n_test=1000,
+                     n_evaluate=10_000, n_maps=500, seeds=5, classifier_steps=600, n_bootstrap=1000),
+    "paper": dict(reverse_steps=(0, 20, 30, 40, 50, 60, 70, 80, 100), stride=1, n_images=None, n_compare=10_000,
+                  n_test=None, n_evaluate=10_000, n_maps=1000, seeds=5, classifier_steps=20_000, n_bootstrap=1000),
 }
 
 
 def prepare(profile=None, dataset=None, generator="fashion_mnist", reverse_steps=None, steps=100, mapping="edm",
-            stride=None, solver="heun", churn=0.0, n_images=None, n_test=None, n_evaluate=None, n_maps=None, seeds=None,
-            classifier="resnet8", classifier_steps=None, recipe="one_cycle", encoders=("efficientnet_lite0", "judge"),
+            stride=None, solver="heun", churn=0.0, n_images=None, n_compare=None, n_test=None, n_evaluate=None, n_maps=None,
+            seeds=None, classifier="resnet8", classifier_steps=None, recipe="one_cycle", encoders=("efficientnet_lite0", "judge"),
             k=5, n_bootstrap=None, device="cpu", progress=False):
     """The sweep behind a run, its parameters checked and completed, before anything long starts.
 
@@ -47,7 +47,8 @@ def prepare(profile=None, dataset=None, generator="fashion_mnist", reverse_steps
     dataset, generator: a generator's name or folder; its data set, if it should be checked.
     reverse_steps: levels t_re in 0 .. steps, of which 0 is the real image and must be there.
     steps, mapping, stride, solver, churn: of the reverse process, see `synaug.reconstruction.reconstruct`.
-    n_images, n_test, n_evaluate, n_maps: source images, test images reconstructed, test images scored, Grad-CAM maps.
+    n_images, n_test: training and test images that are reconstructed. n_compare: how many of the training images go
+    into distances, precision and recall. n_evaluate: test images scored. n_maps: Grad-CAM maps.
     seeds: how many classifiers a level, each with its own initial weights and batches, the same at every level.
     classifier, classifier_steps, recipe: see `synaug.classifiers`. encoders: see `synaug.encoders`, and "judge".
     k: neighbours in precision, recall, density and coverage. n_bootstrap: resamples behind intervals.
@@ -61,7 +62,7 @@ def prepare(profile=None, dataset=None, generator="fashion_mnist", reverse_steps
         raise ValueError(f"reverse_steps must be increasing whole numbers from 0, the real image, got {levels}")
     for level in levels:
         sigma_of_reverse_step(level, steps, mapping)
-    for name in ("n_images", "n_test", "n_evaluate", "n_maps", "seeds", "classifier_steps", "n_bootstrap"):
+    for name in ("n_images", "n_compare", "n_test", "n_evaluate", "n_maps", "seeds", "classifier_steps", "n_bootstrap"):
         value = settings[name]
         if value is not None and (not isinstance(value, int) or value < 1):
             raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
@@ -94,14 +95,15 @@ def run(**parameters):
 
 def measure_distribution(sweep, level, settings):
     """Distances, precision and recall, concentration: reconstructions of train images against both references."""
-    pool, rows = sweep.pool(level), []
+    n = min(settings["n_compare"], len(sweep.fresh), len(sweep.sources["train"]))
+    pool, rows = sweep.pool(level).subset(range(n)), []
     for encoder in settings["encoders"]:
         by = sweep.judge() if encoder == "judge" else encoder
         candidate = encode(pool.floats(), by)
         for reference, real in (("source", sweep.sources["train"]), ("fresh", sweep.fresh)):
-            n = min(len(real), len(pool))
-            frame = compare(encode(real.floats(), by)[:n], candidate[:n], real.labels[:n], pool.labels[:n],
-                            k=settings["k"], n_bootstrap=settings["n_bootstrap"], seed=0)
+            real = real.subset(range(n))
+            frame = compare(encode(real.floats(), by), candidate, real.labels, pool.labels, k=settings["k"],
+                            n_bootstrap=settings["n_bootstrap"], seed=0)
             rows += [{**row, "reference": reference, "encoder": encoder, "sources": "train", "seed": 0}
                      for row in frame.to_dict("records")]
     return rows
@@ -210,7 +212,7 @@ def describe(live, recorded=None):
         p = frame.attrs["provenance"]["parameters"]
         lines.append(
             f"- *{name}*: profile `{frame['profile'].iloc[0]}`, {frame['dataset'].iloc[0]}, {p['n_images']} training images "
-            f"reconstructed at {len(p['reverse_steps'])} levels and {p['n_test']} test images, {p['seeds']} classifiers "
+            f"reconstructed at {len(p['reverse_steps'])} levels ({p['n_compare']} of them compared) and {p['n_test']} test images, {p['seeds']} classifiers "
             f"({p['classifier']}, {p['classifier_steps']} steps) a level, {p['n_evaluate']} test images, "
             f"k = {p['k']}; {frame.attrs['provenance']['wall_seconds'] / 60:.1f} minutes on "
             f"{frame.attrs['provenance']['device']}.")

@@ -10,10 +10,11 @@ import torch
 import synaug.data
 from synaug import attention, classifier_training, classifiers, denoisers, reconstruction, samplers, schedules
 from synaug.attention import grad_cam
-from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
-from synaug.data import ImageDataset, load_dataset, stratified_subset, to_bytes
+from synaug.classifiers import accuracy, build_classifier, predict
+from synaug.data import ImageDataset, to_bytes
 from synaug.denoisers import generator_hash, load_denoiser
-from synaug.generator_training import trained_on
+from synaug.experiments.shared import digest, real_images, some, trained_once
+from synaug.precision import fast_precision
 from synaug.reconstruction import reconstruct
 from synaug.results import CellCache, fingerprint
 
@@ -52,22 +53,17 @@ class Sweep:
     def __init__(self, generator, sampler, *, dataset=None, n_images=None, n_test=None, n_evaluate=None,
                  classifier="resnet8", classifier_steps=800, recipe="one_cycle", device="cpu", progress=False):
         self.denoiser = load_denoiser(generator, device)
+        self.denoiser.precision = fast_precision(device)
         self.sampler, self.device, self.progress = sampler, device, progress
-        whole, trained = trained_on(generator)
-        if dataset not in (None, whole.name):
-            raise ValueError(f"the generator {generator} was trained on {whole.name}, not on {dataset}: "
-                             f"name one that was, or leave dataset out")
-        unseen = torch.ones(len(whole), dtype=torch.bool)
-        unseen[trained.source_index] = False
-        rest, test = whole.subset(unseen.nonzero().flatten()), load_dataset(whole.name, "test")
-        self.dataset = whole.name
+        real = real_images(generator, dataset)
+        self.dataset = real.test.name
         #: What reconstructions are made of, by split.
-        self.sources = {"train": some(trained, n_images), "test": some(test, n_test)}
+        self.sources = {"train": some(real.trained, n_images), "test": some(real.test, n_test)}
         #: Real images that neither the generator nor a classifier has seen, as many as there are sources.
-        self.fresh = some(rest, min(len(self.sources["train"]), len(rest)))
-        self.evaluate = some(test, n_evaluate)
+        self.fresh = some(real.unseen, min(len(self.sources["train"]), len(real.unseen)))
+        self.evaluate = some(real.test, n_evaluate)
         self.training = {"architecture": classifier, "steps": classifier_steps, "recipe": recipe}
-        build_classifier(classifier, trained.image_shape, trained.num_classes, 0)  # refuses a wrong name now
+        build_classifier(classifier, real.test.image_shape, real.test.num_classes, 0)  # refuses a wrong name now
         self.cache = CellCache("reconstruction_sweep", CODE)
 
     @cached_property
@@ -80,7 +76,7 @@ class Sweep:
         if reverse_step == 0:
             return sources
         params = {"what": "pool", "generator": self.generator, "dataset": self.dataset, "split": split, "seed": seed,
-                  "reverse_step": reverse_step, **vars(self.sampler), "sources": digest(sources)}
+                  "precision": str(self.denoiser.precision), "reverse_step": reverse_step, **vars(self.sampler), "sources": digest(sources)}
 
         def run():
             done = reconstruct(self.denoiser, sources.floats(), sources.labels, reverse_step=reverse_step, seed=seed,
@@ -93,8 +89,7 @@ class Sweep:
 
     def judge(self, seed=0):
         """One classifier trained on the real sources, the judge of reconstructions."""
-        model, _ = self._train(self.sources["train"], seed)
-        return model
+        return self._train(self.sources["train"], seed)
 
     def trained_classifier(self, reverse_step, seed, n_maps=0):
         """A classifier trained on the pool of a reverse step, at the same number of optimiser steps for each.
@@ -107,7 +102,7 @@ class Sweep:
                   "evaluate": digest(self.evaluate), "n_maps": n_maps}
 
         def run():
-            model, _ = self._train(pool, seed)
+            model = self._train(pool, seed)
             scored = accuracy(predict(model, self.evaluate.images), self.evaluate.labels)
             shown = slice(0, n_maps)
             maps = grad_cam(model, self.evaluate.images[shown], self.evaluate.labels[shown]).numpy()
@@ -116,29 +111,5 @@ class Sweep:
         return self.cache.get_or_run(params, run)
 
     def _train(self, pool, seed):
-        """A model trained on a pool, its weights cached."""
-        params = {"what": "weights", "pool": digest(pool), "seed": seed, **self.training}
-        model = build_classifier(self.training["architecture"], pool.image_shape, pool.num_classes, seed)
-
-        def run():
-            train_classifier(model, pool.images, pool.labels, steps=self.training["steps"], seed=seed,
-                             recipe=self.training["recipe"], device=self.device, progress=self.progress)
-            return {name: value.cpu().numpy() for name, value in model.state_dict().items()}
-
-        weights = self.cache.get_or_run(params, run)
-        model.load_state_dict({name: torch.as_tensor(value) for name, value in weights.items()})
-        return model.to(self.device).eval(), weights
-
-
-def some(dataset, n, seed=0):
-    """The first n of the data set's stratified order, all of it in that order for None."""
-    return stratified_subset(dataset, len(dataset) if n is None else n, seed)
-
-
-def digest(dataset):
-    """Hex digest of a data set's images and labels: the part of a cell's key that stands for its data."""
-    import hashlib
-
-    content = hashlib.sha256(dataset.images.contiguous().numpy().tobytes())
-    content.update(dataset.labels.numpy().tobytes())
-    return content.hexdigest()[:16]
+        """A model trained on a pool."""
+        return trained_once(self.cache, pool, seed=seed, device=self.device, progress=self.progress, **self.training)

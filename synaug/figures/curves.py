@@ -5,7 +5,9 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
+from synaug.claim_rules import MIN_SEEDS
 from synaug.schedules import sigma_of_reverse_step
+from synaug.statistics import mean_interval
 
 #: Below this noise level the axis is linear, so that the real image, sigma = 0, has a place on it.
 LINEAR_BELOW = 0.05
@@ -17,7 +19,8 @@ def theme():
     """The book's look: white ground, readable type, a palette that colour-blind readers can tell apart."""
     sns.set_theme(context="notebook", style="ticks", palette="colorblind",
                   rc={"figure.dpi": 110, "savefig.dpi": 150, "axes.spines.top": False, "axes.spines.right": False,
-                      "axes.grid": True, "grid.alpha": 0.3, "legend.frameon": False, "font.size": 11})
+                      "axes.grid": True, "grid.alpha": 0.3, "legend.frameon": False, "font.size": 11,
+                      "axes.labelsize": 10.5, "xtick.labelsize": 10, "ytick.labelsize": 10})
 
 
 def sigma_axis(ax, levels, steps=100, mapping="edm"):
@@ -50,15 +53,19 @@ def select(frame, metric, **where):
 
 
 def summary(rows):
-    """One row a level: sigma, value (mean over seeds), low and high: over seeds by Student's t where there are
-    several, else the rows' own bootstrap limits."""
-    from synaug.statistics import mean_interval
+    """One row a level: sigma, value (mean over seeds), low and high.
 
+    From 5 seeds on, low and high are a 95 % t interval; for 2 to 4, the smallest and the largest value (a t interval
+    would be wider than the figure); for one, the row's own bootstrap limits.
+    """
     table = []
     for x, group in rows.groupby("x"):
-        if len(group) > 1:
-            interval = mean_interval(group["value"].to_numpy(float))
+        values = group["value"].to_numpy(float)
+        if len(group) >= MIN_SEEDS:
+            interval = mean_interval(values)
             value, low, high = interval.estimate, interval.low, interval.high
+        elif len(group) > 1:
+            value, low, high = values.mean(), values.min(), values.max()
         else:
             value, low, high = (float(group[name].iloc[0]) for name in ("value", "low", "high"))
         table.append({"x": x, "sigma": float(group["sigma"].iloc[0]), "value": value, "low": low, "high": high})
@@ -79,10 +86,10 @@ def draw(ax, rows, colour, label, *, live=False, scale=1.0):
                 capsize=2.5, alpha=0.8)
 
 
-def draw_published(ax, points, label, *, scale=1.0, shift=0.0):
-    """The paper's own points (columns x, value, spread), grey squares; the spread as printed there."""
+def draw_published(ax, points, label, *, scale=1.0, colour=PUBLISHED):
+    """The paper's own points (columns x, value, spread), squares; the spread as printed there."""
     sigmas = [sigma_of_reverse_step(int(x)) for x in points["x"]]
-    ax.errorbar(sigmas, points["value"] * scale + shift, yerr=points["spread"] * scale, color=PUBLISHED, marker="s",
+    ax.errorbar(sigmas, points["value"] * scale, yerr=points["spread"] * scale, color=colour, marker="s",
                 markersize=5, linestyle="--", linewidth=1.2, label=label, zorder=1, capsize=2.5)
 
 
@@ -95,7 +102,7 @@ def legend_below(figure, axes, columns=3):
                   fontsize=10)
 
 
-def panels(n, width=4.6, height=3.6):
+def panels(n, width=4.7, height=4.0):
     """A row of n axes."""
     figure, axes = plt.subplots(1, n, figsize=(width * n, height), squeeze=False, layout="constrained")
     return figure, axes[0]

@@ -40,7 +40,7 @@ def distances(live, recorded=None, encoder="efficientnet_lite0"):
             draw(right, rows, COLOURS["source"], f"{'this build' if is_live else 'recorded'}, {NAMES['source']}",
                  live=is_live, scale=1 / last)
     left.set_ylabel(f"Fréchet distance\n({encoder_name(encoder)})")
-    right.set_ylabel("share of the distance at t_re = 100")
+    right.set_ylabel("share of the distance\nat t_re = 100")
     for ax in (left, right):
         sigma_axis(ax, levels_of(live, recorded))
         ax.set_ylim(bottom=0)
@@ -56,7 +56,7 @@ def precision_recall(live, recorded=None, encoder="efficientnet_lite0"):
         for reference, name in NAMES.items():
             both(ax, recorded, live, metric, COLOURS[reference], name, encoder=encoder, reference=reference)
         sigma_axis(ax, levels_of(live, recorded))
-        ax.set_ylabel(f"{metric} ({encoder_name(encoder)})")
+        ax.set_ylabel(f"{metric}\n({encoder_name(encoder)})")
         ax.set_ylim(0, 1.05)
     legend_below(figure, axes, 2)
     return figure
@@ -103,8 +103,7 @@ def entropies(live, recorded=None):
     figure, axes = panels(3, width=4.2)
     names = {"train": "of train images", "test": "of test images"}
     for split, name in names.items():
-        draw_published(axes[0], published(f"entropy-falls-{split}"), f"published, {name}")
-        axes[0].lines[-1].set_color(COLOURS[split])
+        draw_published(axes[0], published(f"entropy-falls-{split}"), f"published, {name}", colour=COLOURS[split])
         both(axes[1], recorded, live, "judge_entropy", COLOURS[split], name, sources=split)
         both(axes[2], recorded, live, "judge_accuracy", COLOURS[split], name, scale=100, sources=split)
     axes[0].axhline(np.log(10), color="0.2", linewidth=1, linestyle="-.", label="ln 10, the most that 10 classes can have")
@@ -113,8 +112,8 @@ def entropies(live, recorded=None):
     axes[2].set_ylabel("accuracy of the judge (%)")
     for ax in axes:
         sigma_axis(ax, levels_of(live, recorded))
-        if ax is not axes[2]:
-            ax.set_ylim(bottom=0)
+    axes[0].set_ylim(0, 3)
+    axes[1].set_ylim(bottom=0)
     legend_below(figure, axes, 3)
     return figure
 
@@ -122,10 +121,11 @@ def entropies(live, recorded=None):
 def pca_plane(points):
     """The judge's features in the plane of real images' first two components, a panel a level."""
     levels = list(points["level"].unique())
+    classes = points.sort_values("label")["class_name"].unique()
     figure, axes = plt.subplots(1, len(levels), figsize=(4 * len(levels), 4), sharex=True, sharey=True,
                                 squeeze=False, layout="constrained")
     for ax, level in zip(axes[0], levels):
-        sns.scatterplot(points[points["level"] == level], x="pc1", y="pc2", hue="class_name", ax=ax, s=14, alpha=0.8,
+        sns.scatterplot(points[points["level"] == level], x="pc1", y="pc2", hue="class_name", hue_order=classes, ax=ax, s=14, alpha=0.8,
                         linewidth=0, palette="tab10", legend=level == levels[0])
         ax.set_title("real images" if level == 0 else f"t_re = {level}")
         ax.set_xlabel("first component")
@@ -177,11 +177,11 @@ def attention_agreement(live, recorded=None):
 
 
 def teaser(images, live, recorded, levels):
-    """One image a class at every level, and what classifiers trained on such images lose.
+    """The same images at every level, and what classifiers trained on such images score.
 
-    images: uint8 ``[L, n, C, H, W]``, the first n = number of classes of each level are drawn.
+    images: uint8 ``[L, n, C, H, W]``, n images (one a class, say) from real to fully synthetic.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), width_ratios=(1.25, 1), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.2), width_ratios=(1.5, 1), layout="constrained")
     grid = images.permute(0, 3, 1, 4, 2).numpy()  # [L, H, n, W, C]
     rows = np.concatenate([level.reshape(level.shape[0], -1, level.shape[-1]) for level in grid])
     left.imshow(rows, cmap="gray")

@@ -18,7 +18,7 @@ GAP = 2  # transparent pixels between images
 
 STYLE = """<style>
 .synaug-slider { margin: 1rem 0; max-width: 100%; }
-.synaug-slider figure { margin: 0 0 .75rem; }
+.synaug-slider figure { margin: 0 0 .75rem; padding: 0; }
 .synaug-slider figure img { display: block; margin: 0; padding: 0; width: 100%; height: auto; image-rendering: pixelated; }
 .synaug-slider figcaption, .synaug-slider output { font-variant-numeric: tabular-nums; }
 .synaug-slider .control { display: none; }

@@ -1,4 +1,21 @@
-"""Distances between feature sets: what generated data keep of the real distribution, and what they lose."""
+"""What a generated set keeps of the real distribution, measured on features.
 
+``real`` and ``fake`` (or reference and candidate) are named arguments in this order everywhere:
+floating ``[N, D]`` and ``[M, D]``. Read every value against the floor, fresh real data of the same size.
+"""
+
+from synaug.metrics.comparison import FRESH_REAL, compare, compare_with_floor
+from synaug.metrics.concentration import centroid_distance_ratio, covariance_logdet_ratio
 from synaug.metrics.frechet import frechet_distance
 from synaug.metrics.neighbours import outer_edge_recall, prdc
+
+__all__ = [
+    "FRESH_REAL",
+    "centroid_distance_ratio",
+    "compare",
+    "compare_with_floor",
+    "covariance_logdet_ratio",
+    "frechet_distance",
+    "outer_edge_recall",
+    "prdc",
+]

@@ -14,11 +14,11 @@ SPARE = 2  # nearest neighbours kept beyond k, so that float32 may reorder near 
 
 
 class Points:
-    """One set of features ``[N, D]``, centred block by block; ``centre [D]`` holds float32 values."""
+    """One set of features ``[N, D]``, taken relative to ``centre [D]`` block by block in ``dtype``."""
 
-    def __init__(self, features: torch.Tensor, centre: torch.Tensor):
-        self.features, self.centre, self.dtype = features, centre, torch.float64
-        self.norms = torch.cat([self.rows(block).square().sum(1) for block in self.blocks()])
+    def __init__(self, features: torch.Tensor, centre: torch.Tensor, dtype: torch.dtype):
+        self.features, self.centre, self.dtype = features, centre, dtype
+        self.norms = torch.cat([self.rows(block).square_().sum(1) for block in self.blocks()])
 
     def __len__(self) -> int:
         return len(self.features)
@@ -38,7 +38,8 @@ class Points:
         2019), taken four times; a point y within radius r of x has |y| <= |x| + r.
         """
         unit = 4 * torch.finfo(self.dtype).eps / 2 * (self.features.shape[1] ** 0.5 + 4)
-        return unit * (self.norms + (self.norms.sqrt() + radii_squared.sqrt()).square())
+        norms = self.norms.double()
+        return unit * (norms + (norms.sqrt() + radii_squared.sqrt()).square())
 
 
 def prepare(real: torch.Tensor, fake: torch.Tensor) -> tuple[Points, Points]:
@@ -47,19 +48,19 @@ def prepare(real: torch.Tensor, fake: torch.Tensor) -> tuple[Points, Points]:
     Screening is in float64 where squares would leave the range of float32, or where someone has
     allowed matrix products of reduced precision (TF32, bfloat16): the bound would not hold.
     """
-    total = sum(block.double().sum(0) for features in (real, fake) for block in features.split(BLOCK))
-    centre = (total / (len(real) + len(fake))).float()  # the same value in either precision
-    x, y = Points(real, centre), Points(fake, centre)
+    sums = [block.sum(0).double() for features in (real, fake) for block in features.split(BLOCK)]
+    centre = (sum(sums) / (len(real) + len(fake))).float()  # the same value in either precision
+    x, y = Points(real, centre, torch.float32), Points(fake, centre, torch.float32)
     largest = max(x.norms.max(), y.norms.max())
     if 1e-30 < largest < 1e30 and torch.get_float32_matmul_precision() == "highest":
-        x.dtype = y.dtype = torch.float32
-    return x, y
+        return x, y
+    return Points(real, centre, torch.float64), Points(fake, centre, torch.float64)
 
 
 def screened(x: Points, rows: torch.Tensor, a: slice, y: Points, b: slice) -> torch.Tensor:
     """Squared distances ``[A, B]`` in screening precision; ``rows`` are ``x.rows(a)``."""
-    block = torch.addmm(y.norms[b].to(y.dtype), rows, y.rows(b).T, alpha=-2)
-    return block.add_(x.norms[a, None].to(x.dtype))
+    block = torch.addmm(y.norms[b], rows, y.rows(b).T, alpha=-2)
+    return block.add_(x.norms[a, None])
 
 
 def exact(x: Points, i: torch.Tensor, y: Points, j: torch.Tensor) -> torch.Tensor:
@@ -117,17 +118,19 @@ def _decide_radii(points: Points, values: torch.Tensor, index: torch.Tensor, k: 
     radii = decided.sort(dim=1).values[:, k - 1].contiguous()
     if kept < n - 1:
         # The last one kept is undecided too: so may be others that were not kept.
-        for i in (near[:, -1] & (radii > 0)).nonzero().flatten().tolist():
-            radii[i] = _radius_of_one(points, i, k)
+        unsure = (near[:, -1] & (radii > 0)).nonzero().flatten()
+        for some in unsure.split(128):
+            radii[some] = _radii_of(points, some, k)
     return radii
 
 
-def _radius_of_one(points: Points, i: int, k: int) -> torch.Tensor:
-    """The squared radius of point ``i`` from all its distances in float64: for ties closer than float32."""
-    everyone = torch.arange(len(points), device=points.features.device)
-    squared = exact(points, everyone.new_full((len(points),), i), points, everyone)
-    squared[i] = torch.inf
-    return squared.kthvalue(k).values
+def _radii_of(points: Points, some: torch.Tensor, k: int) -> torch.Tensor:
+    """Squared radii of a few points from all their distances in float64: many neighbours tie there."""
+    centre = points.centre.double()
+    rows = points.features[some].double() - centre
+    distance = torch.cat([torch.cdist(rows, points.features[b].double() - centre) for b in points.blocks()], dim=1)
+    distance[torch.arange(len(some)), some] = torch.inf
+    return exact(points, some, points, distance.kthvalue(k).indices)
 
 
 def pairs_within(

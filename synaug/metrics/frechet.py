@@ -2,6 +2,7 @@
 
 import numpy as np
 import scipy.linalg
+from scipy.linalg import blas, lapack
 
 from synaug.metrics.inputs import as_feature_pair
 
@@ -17,48 +18,73 @@ def frechet_distance(real, fake) -> float:
     compared. Never negative up to rounding; rises with a finite-sample bias of order D / N, so
     compare only at equal sizes and read it against the value for fresh real data.
 
-    Everything is float64. With S = F F^T for each set, tr (S_r S_f)^(1/2) is the sum of the singular
-    values of F_r^T F_f, taken from the eigenvalues of the smaller of its two Gram matrices: no matrix
-    square root, no complex numbers. F is the Cholesky factor when N > D, the centred rows when
-    N <= D, and an eigenvector factor without the null space when the covariance is singular. A
-    singular covariance is therefore treated as it is: pytorch-fid adds 1e-6 to the diagonals when its
-    square root fails and is then off by up to about 2e-6 D.
+    Everything is float64, with no matrix square root and no complex numbers. For two regular
+    covariances the trace is the sum of the square roots of the eigenvalues of S_r S_f, a symmetric
+    problem after a Cholesky factorisation. Otherwise, with S = F F^T for each, it is the sum of the singular
+    values of F_r^T F_f; F holds the centred rows when N <= D and the eigenvectors outside the null
+    space when N > D. A singular covariance is therefore treated as it is: pytorch-fid adds 1e-6 to the
+    diagonals when its square root fails, and is then off by up to about 2e-6 D.
 
     Raises TypeError or ValueError for anything but two finite floating sets, N, M >= 2, of equal D.
     """
     real, fake = as_feature_pair(real, fake)
-    mean_r, factor_r = _gaussian(real.cpu().numpy())
-    mean_f, factor_f = _gaussian(fake.cpu().numpy())
+    real, fake = (features.cpu().numpy() for features in (real, fake))
+    mean_r, mean_f = (features.mean(axis=0, dtype=np.float64) for features in (real, fake))
+    if min(len(real), len(fake)) > real.shape[1]:
+        return distance_of_moments(mean_r, _covariance(real, mean_r), mean_f, _covariance(fake, mean_f))
+    return _distance_of_factors(mean_r, _factor(real, mean_r), mean_f, _factor(fake, mean_f))
+
+
+def distance_of_moments(
+    mean_r: np.ndarray, covariance_r: np.ndarray, mean_f: np.ndarray, covariance_f: np.ndarray
+) -> float:
+    """The Frechet distance of two Gaussians: float64 means ``[D]`` and covariances ``[D, D]``.
+
+    With S_f = L L^T, the eigenvalues of S_r S_f are those of the symmetric L^T S_r L.
+    """
+    lower, failed = lapack.dpotrf(covariance_f, lower=1)
+    if not failed and np.square(np.diag(lower)).min() > _threshold(covariance_f):
+        half = blas.dtrmm(1.0, lower, covariance_r, side=1, lower=1)  # triangular: half a product's work
+        eigenvalues = np.linalg.eigvalsh(blas.dtrmm(1.0, lower, half, trans_a=1, lower=1))
+        if eigenvalues[0] > len(eigenvalues) * np.finfo(np.float64).eps * eigenvalues[-1]:
+            traces = np.trace(covariance_r) + np.trace(covariance_f)
+            return float(np.square(mean_r - mean_f).sum() + traces - 2 * np.sqrt(eigenvalues).sum())
+    # Singular, or nearly: square roots of rounding errors would add up, so the null spaces go first.
+    return _distance_of_factors(mean_r, _regular_factor(covariance_r), mean_f, _regular_factor(covariance_f))
+
+
+def _distance_of_factors(mean_r, factor_r: np.ndarray, mean_f, factor_f: np.ndarray) -> float:
     cross = factor_r.T @ factor_f
     gram = cross @ cross.T if cross.shape[0] <= cross.shape[1] else cross.T @ cross
-    eigenvalues = np.linalg.eigvalsh(gram)
-    trace_sqrt = np.sqrt(np.maximum(eigenvalues, 0.0)).sum()
+    trace_sqrt = np.sqrt(np.maximum(np.linalg.eigvalsh(gram), 0.0)).sum()
     traces = np.square(factor_r).sum() + np.square(factor_f).sum()
     return float(np.square(mean_r - mean_f).sum() + traces - 2 * trace_sqrt)
 
 
-def _gaussian(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean ``[D]`` and a factor F ``[D, r]`` of the covariance, F F^T = S, of features ``[N, D]``."""
-    n, dim = features.shape
-    mean = features.mean(axis=0, dtype=np.float64)
-    if n <= dim:
-        return mean, (features - mean).T / np.sqrt(n - 1)
-    covariance = np.zeros((dim, dim))
-    for start in range(0, n, CHUNK):
+def _covariance(features: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Covariance ``[D, D]`` of features ``[N, D]``, by chunks of rows."""
+    covariance = np.zeros((len(mean), len(mean)))
+    for start in range(0, len(features), CHUNK):
         centred = features[start : start + CHUNK] - mean
         covariance += centred.T @ centred
-    return mean, _factor(covariance / (n - 1))
+    return covariance / (len(features) - 1)
 
 
-def _factor(covariance: np.ndarray) -> np.ndarray:
-    """F ``[D, r]`` with F F^T = S: Cholesky, or r = rank(S) scaled eigenvectors where S is singular."""
-    threshold = len(covariance) * np.finfo(np.float64).eps
-    try:
-        lower = np.linalg.cholesky(covariance)
-        if np.square(np.diag(lower)).min() > threshold * np.diag(covariance).max():
-            return lower
-    except np.linalg.LinAlgError:
-        pass
+def _threshold(covariance: np.ndarray) -> float:
+    """Variances below this are rounding."""
+    return len(covariance) * np.finfo(np.float64).eps * np.diag(covariance).max()
+
+
+def _factor(features: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """F ``[D, r]`` with F F^T = S: the centred rows, or what ``_regular_factor`` gives when N > D."""
+    n, dim = features.shape
+    if n > dim:
+        return _regular_factor(_covariance(features, mean))
+    return (features - mean).T / np.sqrt(n - 1)
+
+
+def _regular_factor(covariance: np.ndarray) -> np.ndarray:
+    """F ``[D, r]``, r = rank(S): the scaled eigenvectors outside the null space."""
     values, vectors = scipy.linalg.eigh(covariance)
-    keep = values > threshold * max(values[-1], 0.0)
+    keep = values > _threshold(covariance)
     return vectors[:, keep] * np.sqrt(values[keep])

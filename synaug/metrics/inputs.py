@@ -17,7 +17,8 @@ def as_features(features, name: str, at_least: int = 2) -> torch.Tensor:
         raise TypeError(f"{name} must be a floating-point tensor or array [N, D], got {found}")
     if features.dim() != 2 or features.shape[0] < at_least or features.shape[1] < 1:
         raise ValueError(f"{name} must have shape [N, D] with N >= {at_least}, got {list(features.shape)}")
-    if not torch.isfinite(features).all():
+    # The sum is finite unless an entry is not, or it overflows: only then look at every entry.
+    if not torch.isfinite(features.sum()) and not torch.isfinite(features).all():
         raise ValueError(f"{name} contain NaN or infinity")
     return features.detach() if features.dtype in (torch.float32, torch.float64) else features.detach().float()
 

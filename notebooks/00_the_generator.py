@@ -1,0 +1,128 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,mystnb,-all
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The generator and how good it is
+#
+# Every synthetic image in this book comes from one diffusion model: a class-conditional {term}`denoiser` under the preconditioning of {cite:t}`karras2022`, trained from scratch on a part of the training images.
+# What a chapter finds about synthetic images can be blamed on this model if its images are bad.
+# So its samples are measured first, each time against real images that it has not seen, because what fresh real images score is all that can be asked of a generator.
+
+# %% tags=["parameters"]
+profile = None  # "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick"
+dataset = None  # data set of the generator, checked if given
+generator = "fashion_mnist"  # name or folder of a trained generator
+n_samples = None  # samples, and real images in each set they are compared with; None: the profile's
+steps = 18  # steps of the sampler
+solver = "heun"  # "heun" or "euler"
+seed = 0  # of the samples' noise
+encoders = ["efficientnet_lite0", "pixels"]  # features that distances are taken in
+n_searched = None  # training images among which nearest neighbours are searched in features
+n_judge = None  # real images that the judge is trained on
+classifier = "resnet8"  # the judge: "resnet8" or "resnet18"
+classifier_steps = None  # its optimiser steps
+recipe = "one_cycle"  # "one_cycle" or "paper"
+device = "cpu"  # "cpu", "cuda" or "mps"
+
+# %% tags=["hide-input"]
+from synaug.experiments import generator_quality as experiment
+from synaug.parameters import read_parameters
+
+parameters = read_parameters(globals(), experiment.prepare)
+
+# %% tags=["remove-cell"]
+from IPython.display import Markdown
+
+from synaug.figures import generator_quality as figures
+from synaug.figures.curves import theme
+from synaug.figures.embedding import table_html
+from synaug.results import load_recorded
+
+theme()
+evaluation, settings = experiment.prepare(**parameters)
+live = experiment.run(**parameters)
+try:
+    recorded = load_recorded(experiment.EXPERIMENT, "standard")
+except FileNotFoundError:
+    recorded = None
+largest = live if recorded is None else recorded
+
+# %% tags=["hide-input"]
+Markdown(figures.describe_generator(evaluation.record, evaluation.trained) + "\n" + figures.describe(live, recorded))
+
+# %% [markdown]
+# ## Samples
+#
+# The first samples of each class, in the order in which they were drawn.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Left: samples, a row for each class that was asked for. Right: real test images of the same classes. Neither was selected.", "name": "fig-samples"}, "image": {"alt": "Two sheets side by side with one row of images for each class: samples of the generator at the left, real test images at the right."}}
+figures.sample_sheet(evaluation.samples, evaluation.reference);
+
+# %% [markdown]
+# ## Does a judge see the class that was asked for?
+#
+# The {term}`judge` is a classifier trained on real training images that the generator has not seen.
+# It errs on real images too, so its agreement with the class asked for is read against its agreement with the labels of test images.
+# Samples that are harder to tell apart than real images lie below these, and so do samples of the wrong class; samples that are more typical than real images lie above.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Left: how often the judge sees the class that was asked for, and the label of real test images. Right: the difference. Bars: 95 % score intervals (Wilson; of differences Newcombe), for this one judge.", "name": "fig-agreement"}, "image": {"alt": "For each class and all together: the judge's agreement on samples and on real test images with intervals, and the difference between the two."}}
+figures.agreement(live, recorded);
+
+# %% [markdown]
+# ## How far are samples from real images?
+#
+# The {term}`Fréchet distance` from samples to real test images is given as a multiple of the {term}`floor`: the same distance from fresh real images to the same test images, with as many images in each set.
+# Both are too large for finite sets, by about the same amount, and the fewer the images the more this hides: the multiple can only be compared between runs of equal size.
+
+# %% tags=["hide-input"]
+table_html(figures.summary_table(live, recorded))
+
+# %% [markdown]
+# In brackets: 95 % limits, of shares as above, of distances by a delete-a-group jackknife, which is a guide only where two sets have the same distribution.
+# The last two kinds of rows are about copies.
+#
+# ## Does it copy its training images?
+#
+# A *near-copy* is an image that lies nearer to a training image than 99 of 100 real test images do; among other fresh real images the share of such is about 1 %.
+# But smooth and typical images lie near everything, so a larger share alone does not show copying.
+# The second measure is free of this: is the nearest image one of the generator's training images, or one of equally many that it never saw?
+# A generator that copies nothing has no reason to prefer the former; fresh real images choose it in half of the cases.
+
+# %% tags=["hide-input"]
+Markdown(figures.findings(largest))
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Distance to the nearest of the generator's training images: the share of samples, and of real test images, that lie nearer than that. The dashed line is the first percentile of the test images. Live run.", "name": "fig-neighbour-distances"}, "image": {"alt": "Cumulative distributions of the distance to the nearest training image, for samples and for real test images, one panel for each encoder."}}
+figures.neighbour_distances(experiment.neighbour_distances(evaluation, settings["encoders"]));
+
+# %% [markdown]
+# The pairs that lie closest together, for samples and, to show what closeness means among real images, for test images.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The images that lie closest to a training image, above it; the closest at the left. Live run.", "name": "fig-closest"}, "image": {"alt": "Rows of image pairs: the samples, and the real test images, that lie closest to a training image, each above that training image."}}
+kinds = {"samples": "sample", "reference": "test image"}
+pairs = {f"{title}\n({figures.space(encoder)})": experiment.closest_pairs(evaluation, encoder, name)[0]
+         for encoder in settings["encoders"] for name, title in kinds.items()}
+figures.closest_pairs(pairs);
+
+# %% [markdown]
+# ## How it was trained
+#
+# The denoising loss on real images that the generator never sees, at four noise levels each, as training went on.
+# Where the curve still falls at its right end, more training would still have helped; where it rises, the generator has begun to fit its training images too closely.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Denoising loss as noted during training: of the averaged weights, which are the generator, on held-out images; and of the current weights on training images, a part of them mirrored or without a class.", "name": "fig-training"}, "image": {"alt": "Denoising loss on held-out and on training images against the number of images seen in training."}}
+figures.training_curve(live);
+
+# %% [markdown]
+# The training record beside the checkpoint in `data/checkpoints` has the command that trains it again, the subset, the time and the device.

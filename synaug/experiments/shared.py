@@ -1,0 +1,65 @@
+"""What experiments share: which real images play which part, and classifiers that are trained only once."""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+
+from synaug.classifiers import build_classifier, train_classifier
+from synaug.data import ImageDataset, load_dataset, stratified_subset
+from synaug.generator_training import trained_on
+
+
+@dataclass(frozen=True)
+class RealImages:
+    """The images of a generator's data set by what they can be used for.
+
+    trained: the generator was trained on them. unseen: the rest of the training split. test: the test split.
+    """
+
+    trained: ImageDataset
+    unseen: ImageDataset
+    test: ImageDataset
+
+
+def real_images(generator, dataset=None):
+    """`RealImages` of a saved generator, by its training record.
+
+    dataset: the name of the data set that they must come from, None for the generator's own; ValueError where it
+    was trained on another.
+    """
+    whole, trained = trained_on(generator)
+    if dataset not in (None, whole.name):
+        raise ValueError(f"the generator {generator} was trained on {whole.name}, not on {dataset}: "
+                         f"name one that was, or leave dataset out")
+    unseen = torch.ones(len(whole), dtype=torch.bool)
+    unseen[trained.source_index] = False
+    return RealImages(trained, whole.subset(unseen.nonzero().flatten()), load_dataset(whole.name, "test"))
+
+
+def some(dataset, n, seed=0):
+    """The first n of the data set's stratified order, all of it in that order for None."""
+    return stratified_subset(dataset, len(dataset) if n is None else n, seed)
+
+
+def digest(dataset):
+    """Hex digest of a data set's images and labels: the part of a cell's key that stands for its data."""
+    content = hashlib.sha256(dataset.images.contiguous().numpy().tobytes())
+    content.update(dataset.labels.numpy().tobytes())
+    return content.hexdigest()[:16]
+
+
+def trained_once(cache, dataset, *, architecture, steps, recipe, seed, device="cpu", progress=False):
+    """A classifier trained on a data set, in evaluation mode; its weights are a cell of ``cache``."""
+    params = {"what": "weights", "pool": digest(dataset), "seed": seed, "architecture": architecture, "steps": steps,
+              "recipe": recipe}
+    model = build_classifier(architecture, dataset.image_shape, dataset.num_classes, seed)
+
+    def run():
+        train_classifier(model, dataset.images, dataset.labels, steps=steps, seed=seed, recipe=recipe, device=device,
+                         progress=progress)
+        return {name: value.cpu().numpy() for name, value in model.state_dict().items()}
+
+    weights = cache.get_or_run(params, run)
+    model.load_state_dict({name: torch.as_tensor(value) for name, value in weights.items()})
+    return model.to(device).eval()

@@ -1,0 +1,84 @@
+"""What a generator is trained on and how: the recipe, its learning rate and its batches."""
+
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a generator is trained on and how. ValueError for values that make no sense.
+
+    dataset, subset_size, subset_seed: a stratified subset of the training split (`stratified_subset`).
+    channels, layers: of `new_denoiser`. batch_size: images a step. learning_rate: the highest, reached after
+    ``warmup`` steps and held until ``decay_from``, then falling as 1/sqrt(step) (Karras et al. 2024, eq. 67).
+    ema_power: the average at step t keeps a share 1 - (1 + t)^-power of itself. flip: share of mirrored images.
+    drop_label: share trained without a class, which guidance needs. seed: of the weights, the order, the noise.
+    """
+
+    dataset: str = "fashion_mnist"
+    subset_size: int = 10_000
+    subset_seed: int = 0
+    channels: tuple = (64, 128)
+    layers: int = 1
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    warmup: int = 200
+    decay_from: int = 3000
+    ema_power: float = 0.75
+    flip: float = 0.25
+    drop_label: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("batch_size", "learning_rate", "warmup", "decay_from", "ema_power"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
+        for name in ("flip", "drop_label"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a share in 0..1, got {getattr(self, name)}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be in 0..2^32 - 1, got {self.seed}")
+
+
+def learning_rate(recipe, step):
+    """The rate of a step (counted from 0)."""
+    return recipe.learning_rate * min(1, (step + 1) / recipe.warmup, math.sqrt(recipe.decay_from / (step + 1)))
+
+
+def command(recipe, folder, steps):
+    """The command line that trains by a recipe for a number of steps."""
+    words = ["python -m synaug.generator_training --folder", str(folder), "--images", str(steps * recipe.batch_size)]
+    for name, value in asdict(recipe).items():
+        if value != getattr(Recipe, name):
+            values = value if isinstance(value, tuple) else (value,)
+            words += ["--" + name.replace("_", "-"), *map(str, values)]
+    return " ".join(words)
+
+
+def step_generator(seed, step):
+    """The random stream of one training step."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+
+
+def batch_of(recipe, images, labels, num_classes, step):
+    """Images ``[B, C, H, W]``, indices of class embeddings ``[B]`` and the stream for the noise of one step.
+
+    Epochs are permutations of the subset, so every image is seen equally often. Mirrored images have the classes
+    K .. 2K-1, images without a class 2K (see `synaug.denoisers.EDMDenoiser`).
+    """
+    generator = step_generator(recipe.seed, step)
+    n, size = len(images), recipe.batch_size
+    positions = torch.arange(step * size, (step + 1) * size)
+    index = torch.empty(size, dtype=torch.int64)
+    for epoch in (positions // n).unique():
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(recipe.seed * 7919 + 31 + int(epoch)))
+        here = positions // n == epoch
+        index[here] = order[positions[here] % n]
+    x, y = images[index], labels[index]
+    mirrored = torch.rand(size, generator=generator) < recipe.flip
+    x = torch.where(mirrored.view(-1, 1, 1, 1), x.flip(-1), x)
+    y = torch.where(mirrored, y + num_classes, y)
+    y = torch.where(torch.rand(size, generator=generator) < recipe.drop_label, 2 * num_classes, y)
+    return x, y, generator

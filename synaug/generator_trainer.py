@@ -1,0 +1,189 @@
+"""One run of generator training: its state, its steps, its files."""
+
+import json
+import os
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import torch.distributed
+from torch.nn.parallel import DistributedDataParallel
+
+from synaug.data import load_dataset, stratified_subset
+from synaug.denoisers import (DESCRIPTION, denoising_loss, generator_hash, load_denoiser, log_normal_sigmas,
+                              new_denoiser)
+from synaug.generator_recipe import batch_of, command, learning_rate, step_generator
+from synaug.precision import fast_precision
+
+STATE, RECORD = "training_state.pt", "training_record.json"
+
+
+class Trainer:
+    """One training run: its state, one step of it, and its files. ``folder`` holds all that is written.
+
+    recipe: `Recipe`. device: what the network runs on. Under torchrun, every process makes one and takes every step.
+    ValueError where the processes cannot share a batch equally.
+    """
+
+    def __init__(self, recipe, folder, device="cpu"):
+        from diffusers.training_utils import EMAModel
+
+        self.recipe, self.folder, self.device = recipe, Path(folder), torch.device(device)
+        self.rank, self.world = process_rank(self.device)
+        if recipe.batch_size % self.world:
+            raise ValueError(f"{self.world} processes cannot share batches of {recipe.batch_size} equally")
+        whole = load_dataset(recipe.dataset)
+        subset = stratified_subset(whole, recipe.subset_size, recipe.subset_seed)
+        self.images, self.labels = subset.floats(), subset.labels
+        self.denoiser = new_denoiser(subset, channels=recipe.channels, layers=recipe.layers, seed=recipe.seed)
+        self.denoiser.to(self.device).train()
+        self.denoiser.precision = fast_precision(self.device)
+        self.parallel = ShareSigmaData(self.denoiser) if self.world > 1 else self.denoiser
+        self.optimizer = torch.optim.AdamW(self.denoiser.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99),
+                                           weight_decay=1e-4)
+        self.ema = EMAModel(self.denoiser.parameters(), decay=0.99999, use_ema_warmup=True, power=recipe.ema_power)
+        self.step, self.seconds, self.curve = 0, 0.0, []
+        # Held-out images for the loss curve: real images that the generator never sees, with fixed noise.
+        unseen = torch.ones(len(whole), dtype=torch.bool)
+        unseen[subset.source_index] = False
+        self.held_out = stratified_subset(whole.subset(unseen.nonzero().flatten()), min(1000, int(unseen.sum())), 1)
+
+    def train_step(self):
+        """One optimiser step; the mean loss of its batch."""
+        x, y, generator = batch_of(self.recipe, self.images, self.labels, self.denoiser.num_classes, self.step)
+        sigma = log_normal_sigmas(len(x), self.denoiser.sigma_data, generator)
+        noise = torch.randn(x.shape, generator=generator)
+        mine = slice(self.rank, None, self.world)
+        x, y, sigma, noise = (v[mine].to(self.device, non_blocking=True) for v in (x, y, sigma, noise))
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.recipe, self.step)
+        loss = denoising_loss(self.parallel, x, y, sigma, noise).mean()
+        if not loss.isfinite():
+            raise FloatingPointError(f"the training loss is {loss.item()} at step {self.step}: "
+                                     f"lower the learning rate ({self.recipe.learning_rate})")
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), 1.0)
+        self.optimizer.step()
+        self.ema.step(self.denoiser.parameters())
+        self.step += 1
+        return loss.item()
+
+    @contextmanager
+    def averaged(self):
+        """Within it, the denoiser has the averaged weights."""
+        self.ema.store(self.denoiser.parameters())
+        self.ema.copy_to(self.denoiser.parameters())
+        self.denoiser.eval()
+        try:
+            yield
+        finally:
+            self.denoiser.train()
+            self.ema.restore(self.denoiser.parameters())
+
+    @torch.no_grad()
+    def held_out_loss(self):
+        """The averaged weights' denoising loss on held-out images, 4 noise levels an image, fixed noise.
+
+        None where the generator is trained on every image that there is.
+        """
+        if not len(self.held_out):
+            return None
+        generator = step_generator(self.recipe.seed, 2**31 - 1)
+        total = []
+        with self.averaged():
+            for _ in range(4):
+                for x, y in zip(self.held_out.floats().split(250), self.held_out.labels.split(250)):
+                    sigma = log_normal_sigmas(len(x), self.denoiser.sigma_data, generator)
+                    noise = torch.randn(x.shape, generator=generator)
+                    values = (v.to(self.device) for v in (x, y, sigma, noise))
+                    total.append(denoising_loss(self.denoiser, *values).mean().item())
+        return round(sum(total) / len(total), 5)
+
+    def over(self, late):
+        """Whether any process is out of time: all must stop at the same step."""
+        if self.world == 1:
+            return late
+        late = torch.tensor(float(late), device=self.device)
+        torch.distributed.all_reduce(late)
+        return bool(late)
+
+    def save(self):
+        """Write the state to go on from, the averaged generator and its training record, each whole or not at all."""
+        if self.rank:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state = {"recipe": asdict(self.recipe), "step": self.step, "seconds": self.seconds, "curve": self.curve,
+                 "denoiser": self.denoiser.state_dict(), "optimizer": self.optimizer.state_dict(),
+                 "ema": self.ema.state_dict()}
+        with whole_file(self.folder / STATE) as path:
+            torch.save(state, path)
+        with self.averaged():
+            self.denoiser.save(self.folder)
+        with whole_file(self.folder / RECORD) as path:
+            path.write_text(json.dumps(self.record(), indent=1) + "\n")
+
+    def resume(self):
+        """Go on from the folder's state if it has one.
+
+        ValueError if that was another recipe, or if a generator without its state would be overwritten.
+        """
+        if not (self.folder / STATE).is_file():
+            if (self.folder / DESCRIPTION).is_file():
+                raise ValueError(f"{self.folder} holds a generator but no {STATE} to go on from: choose another folder")
+            return self
+        state = torch.load(self.folder / STATE, map_location=self.device, weights_only=True)
+        if state["recipe"] != asdict(self.recipe):
+            different = [k for k, v in asdict(self.recipe).items() if state["recipe"].get(k) != v]
+            raise ValueError(f"{self.folder} holds a run with another {', '.join(different)}: "
+                             f"choose another folder, or the recipe {state['recipe']}")
+        self.denoiser.load_state_dict(state["denoiser"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.ema.load_state_dict(state["ema"])
+        self.step, self.seconds, self.curve = state["step"], state["seconds"], state["curve"]
+        return self
+
+    def record(self):
+        """What was done, as it is kept beside the checkpoint; ``weights`` is the hash of what the folder holds."""
+        return {"command": command(self.recipe, self.folder.name, self.step), "recipe": asdict(self.recipe),
+                "sigma_data": self.denoiser.sigma_data,
+                "parameters": sum(p.numel() for p in self.denoiser.parameters()),
+                "steps": self.step, "images_seen": self.step * self.recipe.batch_size,
+                "minutes": round(self.seconds / 60, 1), "processes": self.world, "device": device_name(self.device),
+                "torch": torch.__version__, "weights": generator_hash(load_denoiser(self.folder)),
+                "curve": self.curve}
+
+
+class ShareSigmaData(DistributedDataParallel):
+    """Averages gradients over the processes; shows what `denoising_loss` reads of the denoiser."""
+
+    @property
+    def sigma_data(self):
+        return self.module.sigma_data
+
+
+@contextmanager
+def whole_file(path):
+    """A place to write to; moved to ``path`` once it is written."""
+    temporary = path.with_name(path.name + ".tmp")
+    yield temporary
+    os.replace(temporary, path)
+
+
+def process_rank(device):
+    """(rank, number of processes); joins the group that torchrun started, if it did, each process on its own GPU."""
+    if "WORLD_SIZE" not in os.environ:
+        return 0, 1
+    if device.type == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return torch.distributed.get_rank(), torch.distributed.get_world_size()
+
+
+def device_name(device):
+    """A GPU's name, or the CPU's kind and the number of threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"

@@ -1,0 +1,105 @@
+"""Mode concentration per class: do generated features crowd around the middle of their class?
+
+Two indices of the same question, one of first and one of second moments. Both are relative to real
+features of the same class, and both are biased at finite n, so they are read against their value for
+fresh real data of the same size.
+"""
+
+import numpy as np
+import scipy.linalg
+
+from synaug.metrics.inputs import as_feature_pair, as_labels
+
+
+def centroid_distance_ratio(real, fake, real_labels, fake_labels) -> float:
+    """Mean over classes of (mean distance of fake) / (mean distance of real), both to the real class centroid.
+
+    ``real [N, D]``, ``fake [M, D]``, integer labels ``[N]`` and ``[M]``. Positive; below 1 where fake
+    features sit closer to the centroid than real ones do. Real against itself gives exactly 1; fresh
+    real data about 1 + 1 / n per class of n, because a centroid is nearer to the points it was
+    computed from. A class whose mean has moved raises the value, so read it with the log-determinant.
+
+    Raises TypeError or ValueError for bad features or labels, for classes that do not occur in both
+    sets, for a class with fewer than two points, and for a real class whose points all coincide.
+    """
+    classes = split_by_class(real, fake, real_labels, fake_labels, at_least=2)
+    return float(np.mean([_distance_ratio(label, *pair) for label, pair in classes.items()]))
+
+
+def _distance_ratio(label: int, real: np.ndarray, fake: np.ndarray) -> float:
+    centroid = real.mean(axis=0, dtype=np.float64)
+    real_distance = np.linalg.norm(real - centroid, axis=1).mean()
+    if real_distance == 0:
+        raise ValueError(f"all real features of class {label} coincide: the ratio is not defined")
+    return np.linalg.norm(fake - centroid, axis=1).mean() / real_distance
+
+
+def covariance_logdet_ratio(real, fake, real_labels, fake_labels, components: int = 10) -> float:
+    """Mean over classes of log(det S_fake / det S_real) / components, in nats per direction.
+
+    Covariances per class of the projections on the ``components`` leading principal axes of the real
+    features within classes (class means removed, classes pooled): a subspace, because a full
+    covariance has determinant 0 when a class has fewer points than dimensions. ``exp`` of the value is
+    the ratio of geometric-mean variances. Negative: the fake class is more concentrated. Real against
+    itself gives exactly 0; a collapsed class gives minus infinity.
+
+    The log-determinant of a sample covariance is low by about components / (2 n) per direction; this
+    cancels only between classes of equal size. The axes are chosen for the variance of *this* real
+    sample, so fresh real data come out slightly below 0. Hence the default: few axes (10) keep both
+    small with tens of points a class.
+
+    Raises TypeError or ValueError as ``centroid_distance_ratio``, for a class with no more than
+    ``components`` points, for ``components`` outside 1..D, and where real features do not vary along
+    that many axes.
+    """
+    real, fake = as_feature_pair(real, fake)
+    axes = principal_axes(real, real_labels, components)
+    return logdet_ratio(
+        real.cpu().numpy().astype(np.float64) @ axes,
+        fake.cpu().numpy().astype(np.float64) @ axes,
+        real_labels,
+        fake_labels,
+    )
+
+
+def principal_axes(features, labels, components: int) -> np.ndarray:
+    """The leading eigenvectors ``[D, components]`` of the pooled within-class covariance."""
+    features, _ = as_feature_pair(features, features)
+    features = features.cpu().numpy().astype(np.float64)
+    labels = as_labels(labels, "real labels", len(features))
+    dim = features.shape[1]
+    if isinstance(components, bool) or not isinstance(components, int) or not 1 <= components <= dim:
+        raise ValueError(f"components must be an integer from 1 to D = {dim}, got {components!r}")
+    for label in np.unique(labels):
+        features[labels == label] -= features[labels == label].mean(axis=0)
+    values, axes = scipy.linalg.eigh(features.T @ features, subset_by_index=[dim - components, dim - 1])
+    if values[0] <= dim * np.finfo(np.float64).eps * values[-1]:
+        raise ValueError(f"real features vary within classes along fewer than {components} axes: lower components")
+    return axes
+
+
+def logdet_ratio(real, fake, real_labels, fake_labels) -> float:
+    """``covariance_logdet_ratio`` of features that are already projected, ``[N, q]`` and ``[M, q]``."""
+    components = real.shape[1]
+    classes = split_by_class(real, fake, real_labels, fake_labels, at_least=components + 1)
+    ratios = [_logdet(of_fake) - _logdet(of_real) for of_real, of_fake in classes.values()]
+    return float(np.mean(ratios) / components)
+
+
+def _logdet(features: np.ndarray) -> float:
+    return np.linalg.slogdet(np.atleast_2d(np.cov(features, rowvar=False)))[1]
+
+
+def split_by_class(real, fake, real_labels, fake_labels, at_least: int) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """``{class: (real rows, fake rows)}``; both sets must hold the same classes, ``at_least`` rows of each."""
+    real, fake = as_feature_pair(real, fake)
+    real_labels = as_labels(real_labels, "real labels", len(real))
+    fake_labels = as_labels(fake_labels, "fake labels", len(fake))
+    classes = np.unique(real_labels)
+    if not np.array_equal(classes, np.unique(fake_labels)):
+        raise ValueError(f"the classes differ: real {classes.tolist()}, fake {np.unique(fake_labels).tolist()}")
+    smallest = min(np.unique(labels, return_counts=True)[1].min() for labels in (real_labels, fake_labels))
+    if smallest < at_least:
+        raise ValueError(f"every class needs at least {at_least} points in both sets, one has {smallest}")
+    real, fake = real.cpu().numpy(), fake.cpu().numpy()
+    return {int(c): (real[real_labels == c], fake[fake_labels == c]) for c in classes}

@@ -1,0 +1,249 @@
+import json
+import math
+import os
+
+import numpy as np
+import pytest
+import torch
+from diffusers import UNet2DModel
+
+from synaug import denoisers
+from synaug.data import ImageDataset
+from synaug.denoisers import (EDMDenoiser, checkpoint_folder, denoising_loss, generator_hash, load_denoiser,
+                              log_normal_sigmas, new_denoiser)
+from synaug.mixtures import GaussianMixture
+from synaug.reconstruction import generate, reconstruct
+
+
+def dataset(n=12, channels=1, height=8, width=8, classes=2):
+    images = torch.randint(0, 256, (n, channels, height, width), generator=torch.Generator().manual_seed(0),
+                           dtype=torch.uint8)
+    return ImageDataset(images, torch.arange(n) % classes, tuple(f"class {c}" for c in range(classes)))
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return new_denoiser(dataset(), channels=(32,)).eval().requires_grad_(False)
+
+
+def state(n=3, sigma=1.0, seed=1):
+    return sigma * torch.randn(n, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
+
+
+class TestNewDenoiser:
+    @pytest.mark.parametrize("channels, size", [((32,), (8, 6)), ((16, 32), (8, 12))])
+    @pytest.mark.parametrize("colours", [1, 3])
+    def test_takes_and_gives_images(self, channels, size, colours):
+        made = new_denoiser(dataset(channels=colours, height=size[0], width=size[1], classes=3), channels=channels)
+        x = torch.zeros(2, colours, *size)
+        assert made(x, 1.0, torch.tensor([0, 2])).shape == x.shape
+        assert (made.image_shape, made.num_classes) == ((colours, *size), 3)
+
+    def test_seed_decides_the_weights_alone(self):
+        torch.manual_seed(0)
+        before = torch.get_rng_state()
+        a, b, other = (generator_hash(new_denoiser(dataset(), channels=(32,), seed=seed)) for seed in (0, 0, 1))
+        assert a == b != other
+        assert torch.equal(torch.get_rng_state(), before)
+
+    def test_sigma_data_is_the_images_standard_deviation(self, tiny):
+        assert tiny.sigma_data == pytest.approx(float(np.std(dataset().images.numpy() / 127.5 - 1)), rel=1e-3)
+
+    @pytest.mark.parametrize("size, dials", [((7, 8), {}), ((8, 10), {"channels": (32, 32)}), ((8, 8), {"patch": 3}),
+                                             ((8, 8), {"channels": (32,) * 4})])
+    def test_refuses_sizes(self, size, dials):
+        with pytest.raises(ValueError, match="height and width must be multiples of"):
+            new_denoiser(dataset(height=size[0], width=size[1]), **{"channels": (32,), **dials})
+
+    @pytest.mark.parametrize("channels", [(24,), (16,), (32, 40), (0,), (-32,)])
+    def test_refuses_widths(self, channels):
+        with pytest.raises(ValueError, match="multiples of 16, the last a multiple of 32"):
+            new_denoiser(dataset(), channels=channels)
+
+    @pytest.mark.parametrize("dials", [{"channels": ()}, {"layers": 0}, {"patch": 0}])
+    def test_refuses_nothing(self, dials):
+        with pytest.raises(ValueError, match="at least one"):
+            new_denoiser(dataset(), **dials)
+
+    def test_refuses_images_that_are_all_the_same(self):
+        flat = ImageDataset(torch.full((4, 1, 8, 8), 7, dtype=torch.uint8), torch.arange(4) % 2, ("a", "b"))
+        with pytest.raises(ValueError, match="sigma_data must be positive"):
+            new_denoiser(flat, channels=(32,))
+
+
+class TestPreconditioning:
+    def test_is_edm(self, tiny):
+        """D = c_skip x + c_out F(c_in x; c_noise), Karras et al. 2022, eq. 7 and Table 1; c_noise 1,000 times theirs."""
+        x, sigma, labels = state(), torch.tensor([0.01, 0.7, 40.0]), torch.tensor([0, 1, 0])
+        s, d = sigma.view(-1, 1, 1, 1), tiny.sigma_data
+        blocks = (x / (s**2 + d**2).sqrt()).view(3, 4, 2, 4, 2).permute(0, 2, 4, 1, 3).reshape(3, 4, 4, 4)
+        out = tiny.unet(blocks, 1000 * sigma.log() / 4, class_labels=labels).sample
+        out = out.view(3, 2, 2, 4, 4).permute(0, 3, 1, 4, 2).reshape(3, 1, 8, 8)
+        expected = d**2 / (s**2 + d**2) * x + s * d / (s**2 + d**2).sqrt() * out
+        torch.testing.assert_close(tiny(x, sigma, labels), expected, rtol=1e-5, atol=1e-5)
+
+    def test_without_noise_it_is_the_identity(self, tiny):
+        torch.testing.assert_close(tiny(state(), 1e-6, None), state(), rtol=0, atol=1e-5)
+
+    def test_sigma_of_each_image(self, tiny):
+        x, sigma, labels = state(), torch.tensor([0.1, 1.0, 10.0]), torch.tensor([0, 1, 1])
+        apart = torch.cat([tiny(x[i : i + 1], float(s), labels[i : i + 1]) for i, s in enumerate(sigma)])
+        torch.testing.assert_close(tiny(x, sigma, labels), apart, rtol=1e-4, atol=1e-5)
+
+    def test_no_labels_is_the_class_of_none(self, tiny):
+        none = torch.full((3,), 2 * tiny.num_classes)
+        assert torch.equal(tiny(state(), 1.0, None), tiny(state(), 1.0, none))
+        assert not torch.equal(tiny(state(), 1.0, None), tiny(state(), 1.0, torch.zeros(3, dtype=torch.int64)))
+
+    def test_double_precision_is_kept_outside_the_network(self, tiny):
+        out = tiny(state().double(), 1.0, None)
+        assert out.dtype == torch.float64
+        torch.testing.assert_close(out.float(), tiny(state(), 1.0, None), rtol=1e-5, atol=1e-6)
+
+    def test_bfloat16_is_close(self, tiny):
+        exact = tiny(state(), 1.0, None)
+        tiny.precision = torch.bfloat16
+        try:
+            rough = tiny(state(), 1.0, None)
+        finally:
+            tiny.precision = torch.float32
+        assert rough.dtype == torch.float32 and not torch.equal(rough, exact)
+        torch.testing.assert_close(rough, exact, rtol=0, atol=0.1)
+
+    def test_refuses_a_network_of_another_form(self, tiny):
+        arguments = {"sigma_data": 0.5, "image_shape": (1, 8, 8)}
+        with pytest.raises(ValueError, match=r"images \(1, 8, 8\) unshuffled by 4 need 16"):
+            EDMDenoiser(tiny.unet, class_names=("a", "b"), patch=4, **arguments)
+        with pytest.raises(ValueError, match="5 class embeddings; 3 classes need 7"):
+            EDMDenoiser(tiny.unet, class_names=("a", "b", "c"), **arguments)
+
+
+class TestCheckpoints:
+    def test_comes_back_within_half_precision(self, tiny, tmp_path):
+        tiny.save(tmp_path / "new" / "run")
+        back = load_denoiser(tmp_path / "new" / "run")
+        for attribute in ("sigma_data", "class_names", "image_shape", "patch"):
+            assert getattr(back, attribute) == getattr(tiny, attribute)
+        for name, value in tiny.state_dict().items():
+            assert torch.equal(back.state_dict()[name], value.half().float())
+        torch.testing.assert_close(back(state(), 1.0, None), tiny(state(), 1.0, None), rtol=0, atol=5e-3)
+        assert not back.training and not any(p.requires_grad for p in back.parameters())
+
+    def test_is_in_diffusers_own_format(self, tiny, tmp_path):
+        tiny.save(tmp_path)
+        assert sorted(str(f.relative_to(tmp_path)) for f in tmp_path.rglob("*") if f.is_file()) == [
+            "denoiser.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"]
+        assert UNet2DModel.from_pretrained(tmp_path / "unet", low_cpu_mem_usage=False).dtype == torch.float16
+
+    def test_saving_changes_nothing_else(self, tiny, tmp_path):
+        torch.manual_seed(0)
+        before, weights = torch.get_rng_state(), generator_hash(tiny)
+        tiny.save(tmp_path)
+        assert torch.equal(torch.get_rng_state(), before) and generator_hash(tiny) == weights
+        assert tiny.unet.dtype == torch.float32
+
+    @pytest.mark.parametrize("moves", [0, 1, 2])
+    def test_a_cut_save_leaves_the_last_one(self, tiny, tmp_path, monkeypatch, moves):
+        """Cut while the new files are written (0), or before the move after next."""
+        tiny.save(tmp_path)
+        other, done, replace = new_denoiser(dataset(), channels=(32,), seed=1), [], os.replace
+
+        def cut(source, target):
+            if len(done) == moves:
+                raise KeyboardInterrupt
+            done.append(target)
+            replace(source, target)
+
+        monkeypatch.setattr(denoisers.os, "replace", cut)
+        with pytest.raises(KeyboardInterrupt):
+            other.save(tmp_path)
+        monkeypatch.undo()
+        saved = {generator_hash(m): k for k, m in enumerate((tiny.half(), other.half()))}
+        tiny.float()
+        assert saved[generator_hash(load_denoiser(tmp_path))] == (0 if moves < 2 else 1)
+        other.float().save(tmp_path)  # and the next one is not in its way
+        assert not (tmp_path / "saving.tmp").exists()
+
+    def test_by_name(self, tiny, tmp_path, monkeypatch):
+        monkeypatch.setenv("SYNAUG_CHECKPOINTS", str(tmp_path))
+        tiny.save(tmp_path / "mine")
+        tiny.save(tmp_path / "another")
+        assert checkpoint_folder("mine") == tmp_path / "mine"
+        assert generator_hash(load_denoiser("mine")) == generator_hash(load_denoiser(tmp_path / "another"))
+        (tmp_path / "empty").mkdir()
+        for name in ("mime", "empty", tmp_path / "nowhere"):
+            with pytest.raises(FileNotFoundError, match=r"no generator .*\['another', 'mine'\]"):
+                load_denoiser(name)
+
+    def test_a_truncated_file_is_an_error(self, tiny, tmp_path):
+        tiny.save(tmp_path)
+        weights = tmp_path / "unet" / "diffusion_pytorch_model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-100])
+        with pytest.raises(Exception, match="(?i)incomplete|truncated|corrupt|unable to load"):
+            load_denoiser(tmp_path)
+
+    def test_description_is_plain(self, tiny, tmp_path):
+        tiny.save(tmp_path)
+        described = json.loads((tmp_path / "denoiser.json").read_text())
+        assert described == {"sigma_data": tiny.sigma_data, "class_names": ["class 0", "class 1"],
+                             "image_shape": [1, 8, 8], "patch": 2}
+
+
+class TestHash:
+    def test_is_of_the_weights(self, tiny):
+        assert generator_hash(tiny) == generator_hash(tiny) and len(generator_hash(tiny)) == 16
+        other = new_denoiser(dataset(), channels=(32,))
+        assert generator_hash(other) == generator_hash(tiny)
+        with torch.no_grad():
+            next(other.parameters()).view(-1)[0] += 1e-3
+        assert generator_hash(other) != generator_hash(tiny)
+
+    def test_of_other_callables(self):
+        def named(x, sigma, labels):
+            return x
+
+        eye = torch.eye(2)[None]
+        worlds = [GaussianMixture([1.0], [[0.0, mean]], eye) for mean in (0.0, 0.0, 1.0)]
+        hashes = [generator_hash(world) for world in worlds]
+        assert hashes[0] == hashes[1] != hashes[2]  # not of where they lie in memory
+        assert generator_hash(named) == generator_hash(named) not in hashes
+
+
+class TestLoss:
+    class Silent:
+        """Preconditioning around a network that answers 0."""
+
+        sigma_data = 0.7
+
+        def __call__(self, x, sigma, labels):
+            return self.sigma_data**2 / (sigma.view(-1, 1, 1, 1) ** 2 + self.sigma_data**2) * x
+
+    @pytest.mark.parametrize("sigma", [0.01, 0.7, 50.0])
+    def test_of_a_silent_network_is_one(self, sigma):
+        generator = torch.Generator().manual_seed(0)
+        images, noise = 0.7 * torch.randn(400, 1, 8, 8, generator=generator), torch.randn(400, 1, 8, 8, generator=generator)
+        loss = denoising_loss(self.Silent(), images, None, torch.full((400,), sigma), noise)
+        assert loss.shape == (400,)
+        assert float(loss.mean()) == pytest.approx(1, abs=5 * math.sqrt(2 / (400 * 64)))
+
+    def test_noise_levels(self):
+        """ln sigma is N(p_mean + ln(sigma_data / 0.5), p_std²); at sigma_data = 0.5 that is EDM's N(-1.2, 1.2²)."""
+        for sigma_data, centre in ((0.5, -1.2), (1.0, -1.2 + math.log(2))):
+            logs = log_normal_sigmas(20_000, sigma_data, torch.Generator().manual_seed(0)).log()
+            assert float(logs.mean()) == pytest.approx(centre, abs=5 * 1.2 / 20_000**0.5)
+            assert float(logs.std()) == pytest.approx(1.2, abs=5 * 1.2 / 40_000**0.5)
+
+
+class TestInSamplers:
+    def test_reconstructs(self, tiny):
+        data = dataset()
+        whole = reconstruct(tiny, data.floats(), data.labels, reverse_step=5, steps=10)
+        assert whole.images.isfinite().all() and whole.provenance["generator"][0] == generator_hash(tiny)
+        part = reconstruct(tiny, data.floats([7, 2]), data.labels[[7, 2]], reverse_step=5, steps=10,
+                           source_index=torch.tensor([7, 2]))
+        torch.testing.assert_close(part.images, whole.images[[7, 2]], rtol=0, atol=1e-4)
+
+    def test_generates(self, tiny):
+        assert generate(tiny, torch.tensor([0, 1]), steps=3).images.shape == (2, 1, 8, 8)
+        with pytest.raises(ValueError, match=r"labels must be in 0\.\.1, got 4\.\.4"):
+            generate(tiny, torch.tensor([4]))  # the network has such an embedding; it is no class

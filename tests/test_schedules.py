@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, EDMEulerScheduler
+
+from synaug.schedules import edm_sigmas, grid, reverse_sigmas, sigma_of_reverse_step, sigmas_from, vp_sigmas
+
+
+class TestGrids:
+    @pytest.mark.parametrize("steps", [1, 2, 18, 100])
+    def test_edm_agrees_with_diffusers(self, steps):
+        scheduler = EDMEulerScheduler()
+        scheduler.set_timesteps(steps)
+        assert edm_sigmas(steps).dtype == torch.float64
+        torch.testing.assert_close(edm_sigmas(steps).float(), scheduler.sigmas, rtol=1e-6, atol=0)
+
+    @pytest.mark.parametrize("steps", [1, 10, 100, 1000])
+    def test_vp_is_the_noise_to_signal_ratio_of_ddpm(self, steps):
+        scheduler = DDIMScheduler(beta_start=1e-4, beta_end=0.02, timestep_spacing="trailing")
+        scheduler.set_timesteps(steps)
+        abar = scheduler.alphas_cumprod.double()[scheduler.timesteps]
+        torch.testing.assert_close(vp_sigmas(steps)[:-1], ((1 - abar) / abar).sqrt(), rtol=2e-4, atol=0)
+
+    @pytest.mark.parametrize("mapping", ["edm", "vp"])
+    @pytest.mark.parametrize("steps", [1, 7, 100])
+    def test_decreases_to_zero(self, mapping, steps):
+        sigmas = grid(mapping, steps)
+        assert sigmas.shape == (steps + 1,) and sigmas[-1] == 0
+        assert (sigmas.diff() < 0).all()
+
+    def test_edm_grid_is_even_in_the_seventh_root(self):
+        roots = edm_sigmas(50, 0.01, 20.0, rho=7)[:-1] ** (1 / 7)
+        torch.testing.assert_close(roots.diff(), roots.diff().mean().expand(49))
+        torch.testing.assert_close(roots[[0, -1]] ** 7, torch.tensor([20.0, 0.01], dtype=torch.float64))
+
+    def test_refuses(self):
+        for steps in (0, -1, 2.0, True, "10"):
+            with pytest.raises(ValueError, match="steps must be a whole number"):
+                edm_sigmas(steps)
+        with pytest.raises(ValueError, match="1000 steps"):
+            vp_sigmas(1001)
+        with pytest.raises(ValueError, match="unknown mapping 'edn'; there are edm, vp"):
+            grid("edn")
+        for wrong in [(0.0, 80.0, 7.0), (80.0, 0.002, 7.0), (0.002, float("inf"), 7.0), (0.002, 80.0, 0.0),
+                      (float("nan"), 80.0, 7.0)]:
+            with pytest.raises(ValueError, match="0 < sigma_min < sigma_max"):
+                edm_sigmas(10, *wrong)
+
+
+class TestReverseSteps:
+    # The EDM reading of the paper's reverse steps, to the digits that were worked out by hand from eq. 5.
+    PUBLISHED = {10: 0.0141, 20: 0.0756, 25: 0.1535, 30: 0.2922, 40: 0.907, 50: 2.404, 60: 5.654, 70: 12.12,
+                 75: 17.23, 80: 24.09, 90: 45.04, 100: 80.0}
+
+    @pytest.mark.parametrize("reverse_step, sigma", PUBLISHED.items())
+    def test_edm(self, reverse_step, sigma):
+        assert sigma_of_reverse_step(reverse_step) == pytest.approx(sigma, rel=5e-3)
+
+    def test_vp(self):
+        assert sigma_of_reverse_step(20, mapping="vp") == pytest.approx(0.72, abs=0.005)
+        assert sigma_of_reverse_step(30, mapping="vp") == pytest.approx(1.23, abs=0.005)
+
+    @pytest.mark.parametrize("mapping", ["edm", "vp"])
+    def test_first_and_last(self, mapping):
+        assert sigma_of_reverse_step(0, mapping=mapping) == 0
+        assert sigma_of_reverse_step(100, mapping=mapping) == grid(mapping)[0]
+
+    @pytest.mark.parametrize("mapping", ["edm", "vp"])
+    def test_a_reverse_step_is_the_end_of_the_whole_grid(self, mapping):
+        for reverse_step in (0, 1, 37, 100):
+            levels = reverse_sigmas(reverse_step, mapping=mapping)
+            assert torch.equal(levels, grid(mapping)[100 - reverse_step :])
+            assert levels[0] == sigma_of_reverse_step(reverse_step, mapping=mapping)
+
+    @pytest.mark.parametrize("stride", [2, 5, 7, 1000])
+    def test_stride_keeps_the_start_and_the_lowest_level(self, stride):
+        for reverse_step in (1, 2, 50, 100):
+            whole, kept = reverse_sigmas(reverse_step), reverse_sigmas(reverse_step, stride=stride)
+            assert torch.equal(kept[[0, -2, -1]], whole[[0, -2, -1]])
+            assert set(kept.tolist()) <= set(whole.tolist())
+            assert set(whole[:-1:stride].tolist()) <= set(kept.tolist())
+        assert reverse_sigmas(0, stride=stride).tolist() == [0]
+
+    def test_numpy_integers_are_integers(self):
+        assert sigma_of_reverse_step(np.int64(50), np.int32(100)) == sigma_of_reverse_step(50)
+
+    @pytest.mark.parametrize("reverse_step", [-1, 101, 50.0, "50", None, True, float("nan")])
+    def test_refuses_what_is_no_step_of_the_grid(self, reverse_step):
+        for call in (sigma_of_reverse_step, reverse_sigmas):
+            with pytest.raises(ValueError, match=r"reverse step must be a whole number in 0\.\.100"):
+                call(reverse_step)
+
+    @pytest.mark.parametrize("stride", [0, -1, 1.5, True])
+    def test_refuses_a_stride(self, stride):
+        with pytest.raises(ValueError, match="stride must be a whole number"):
+            reverse_sigmas(50, stride=stride)
+
+
+class TestSigmasFrom:
+    @pytest.mark.parametrize("sigma", [80.0, 1.0, 0.002, 1e-6])
+    def test_starts_there(self, sigma):
+        levels = sigmas_from(sigma, 12)
+        assert levels.shape == (13,) and levels[-1] == 0 and (levels.diff() < 0).all()
+        assert float(levels[0]) == pytest.approx(sigma, rel=1e-12)
+
+    def test_is_edm_grid_with_another_top(self):
+        assert torch.equal(sigmas_from(5.0, 20), edm_sigmas(20, sigma_max=5.0))
+
+    def test_zero_is_no_step(self):
+        assert sigmas_from(0.0, 20).tolist() == [0]
+
+    @pytest.mark.parametrize("sigma", [-1.0, float("nan"), float("inf")])
+    def test_refuses(self, sigma):
+        with pytest.raises(ValueError, match="sigma must be 0 or positive and finite"):
+            sigmas_from(sigma, 20)
+        with pytest.raises(ValueError, match="steps must be"):
+            sigmas_from(0.0, 0)

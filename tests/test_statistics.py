@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from synaug.statistics import bootstrap_interval, holm, jackknife_interval, mean_interval, paired_interval, tost
+
+DIFFERENCES = np.array([0.4, -0.1, 0.7, 0.9, 0.3, 0.5])
+
+
+def test_mean_interval_is_that_of_scipy():
+    interval = mean_interval(DIFFERENCES, 0.9)
+    expected = stats.t.interval(0.9, 5, DIFFERENCES.mean(), stats.sem(DIFFERENCES))
+    assert (interval.low, interval.high) == pytest.approx(expected, rel=1e-12)
+    assert (interval.estimate, interval.n) == (pytest.approx(0.45), 6)
+
+
+def test_paired_interval_is_the_paired_t_test():
+    baseline = np.linspace(0, 1, 6)
+    expected = stats.ttest_rel(baseline + DIFFERENCES, baseline)
+    found = paired_interval(DIFFERENCES)
+    assert found.p_value == pytest.approx(expected.pvalue, rel=1e-10)
+    limits = expected.confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((limits.low, limits.high), rel=1e-10)
+
+
+def test_differences_without_spread():
+    assert paired_interval([0.0, 0.0]).p_value == 1.0
+    found = paired_interval([0.5, 0.5, 0.5])
+    assert (found.low, found.high, found.p_value) == (0.5, 0.5, 0.0)
+    assert tost([0.1, 0.1], margin=0.2).equivalent
+    assert not tost([0.3, 0.3], margin=0.2).equivalent
+
+
+@pytest.mark.parametrize("margin", [0.2, 0.5, 0.9, 2.0])
+def test_tost_is_two_one_sided_t_tests(margin):
+    found = tost(DIFFERENCES, margin)
+    lower = stats.ttest_1samp(DIFFERENCES, -margin, alternative="greater").pvalue
+    upper = stats.ttest_1samp(DIFFERENCES, margin, alternative="less").pvalue
+    assert found.p_value == pytest.approx(max(lower, upper), rel=1e-10)
+    assert found.equivalent == (-margin < found.low and found.high < margin) == (found.p_value < 0.05)
+
+
+def test_holm_by_hand_and_order():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    p = np.random.default_rng(0).uniform(size=8) ** 3
+    adjusted, shuffle = holm(p), np.random.default_rng(1).permutation(8)
+    assert holm(p[shuffle]) == pytest.approx(adjusted[shuffle])
+    assert (adjusted >= p).all() and (adjusted <= np.minimum(1, 8 * p) + 1e-15).all()
+
+
+def test_holm_rejects_as_the_step_down_procedure():
+    p, alpha = np.array([0.001, 0.012, 0.02, 0.03, 0.2]), 0.05
+    rejected = []
+    for step, value in enumerate(np.sort(p)):  # stop at the first that fails
+        if value > alpha / (len(p) - step):
+            break
+        rejected.append(value)
+    assert p[holm(p) <= alpha] == pytest.approx(rejected)
+
+
+def test_bootstrap_agrees_with_scipy_and_repeats():
+    values = np.random.default_rng(3).exponential(size=80)
+    found = bootstrap_interval(values, n_bootstrap=4000, seed=1)
+    expected = stats.bootstrap((values,), np.mean, n_resamples=4000, method="percentile", rng=2).confidence_interval
+    width = expected.high - expected.low
+    assert found.low == pytest.approx(expected.low, abs=0.05 * width)
+    assert found.high == pytest.approx(expected.high, abs=0.05 * width)
+    assert found == bootstrap_interval(values, n_bootstrap=4000, seed=1)
+    assert found != bootstrap_interval(values, n_bootstrap=4000, seed=2)
+    median = bootstrap_interval(values, np.median, n_bootstrap=500)
+    assert median.estimate == np.median(values) and median.low < median.estimate < median.high
+
+
+def test_jackknife_of_a_mean_with_groups_of_one_is_the_t_interval():
+    left_out = [np.delete(DIFFERENCES, i).mean() for i in range(6)]
+    found, expected = jackknife_interval(DIFFERENCES.mean(), left_out), mean_interval(DIFFERENCES)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: mean_interval([1.0]),
+        lambda: mean_interval([1.0, np.nan]),
+        lambda: mean_interval([[1.0, 2.0]]),
+        lambda: mean_interval([1.0, 2.0], confidence=1.0),
+        lambda: tost([1.0, 2.0], margin=0.0),
+        lambda: tost([1.0, 2.0], margin=1.0, alpha=0.5),
+        lambda: bootstrap_interval([1.0, 2.0], n_bootstrap=0),
+        lambda: jackknife_interval(0.0, [1.0]),
+        lambda: holm([]),
+        lambda: holm([0.5, 1.2]),
+    ],
+)
+def test_bad_input_is_refused(call):
+    with pytest.raises(ValueError):
+        call()
