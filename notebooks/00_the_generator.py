@@ -57,7 +57,6 @@ try:
     recorded = load_recorded(experiment.EXPERIMENT, "standard")
 except FileNotFoundError:
     recorded = None
-largest = live if recorded is None else recorded
 
 # %% tags=["hide-input"]
 Markdown(figures.describe_generator(evaluation.record, evaluation.trained) + "\n" + figures.describe(live, recorded))
@@ -75,33 +74,34 @@ figures.sample_sheet(evaluation.samples, evaluation.reference);
 #
 # The {term}`judge` is a classifier trained on real training images that the generator has not seen.
 # It errs on real images too, so its agreement with the class asked for is read against its agreement with the labels of test images.
-# Samples that are harder to tell apart than real images lie below these, and so do samples of the wrong class; samples that are more typical than real images lie above.
+# Agreement below that on real images means samples of the wrong class, or hard to tell; agreement above it means samples that are more typical of their class than real images are.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Left: how often the judge sees the class that was asked for, and the label of real test images. Right: the difference. Bars: 95 % score intervals (Wilson; of differences Newcombe), for this one judge.", "name": "fig-agreement"}, "image": {"alt": "For each class and all together: the judge's agreement on samples and on real test images with intervals, and the difference between the two."}}
 figures.agreement(live, recorded);
 
+# %% tags=["hide-input"]
+table_html(figures.comparison(live, recorded, ["judge_agreement"]))
+
 # %% [markdown]
 # ## How far are samples from real images?
 #
-# The {term}`Fréchet distance` from samples to real test images is given as a multiple of the {term}`floor`: the same distance from fresh real images to the same test images, with as many images in each set.
-# Both are too large for finite sets, by about the same amount, and the fewer the images the more this hides: the multiple can only be compared between runs of equal size.
+# The {term}`Fréchet distance` from samples to real test images is given as a multiple of the {term}`floor`: the same distance from {term}`fresh real` images to the same test images, with as many images in each set.
+# Both are too large for finite sets, by about the same amount, and the fewer the images the more of the difference this hides: compare multiples only between runs of equal size.
+# In brackets: 95 % limits by a delete-a-group jackknife.
 
 # %% tags=["hide-input"]
-table_html(figures.summary_table(live, recorded))
+table_html(figures.comparison(live, recorded, ["frechet_distance"]))
 
 # %% [markdown]
-# In brackets: 95 % limits, of shares as above, of distances by a delete-a-group jackknife, which is a guide only where two sets have the same distribution.
-# The last two kinds of rows are about copies.
-#
 # ## Does it copy its training images?
 #
-# A *near-copy* is an image that lies nearer to a training image than 99 of 100 real test images do; among other fresh real images the share of such is about 1 %.
+# A *near-copy* is an image that lies nearer to one of the generator's training images than 99 of 100 real test images do; among other fresh real images about 1 % are such.
 # But smooth and typical images lie near everything, so a larger share alone does not show copying.
 # The second measure is free of this: is the nearest image one of the generator's training images, or one of equally many that it never saw?
-# A generator that copies nothing has no reason to prefer the former; fresh real images choose it in half of the cases.
+# A generator that copies nothing has no reason to prefer the former, and fresh real images have it nearest in about half of the cases.
 
 # %% tags=["hide-input"]
-Markdown(figures.findings(largest))
+table_html(figures.comparison(live, recorded, ["near_copy_share", "trained_nearer_share"]))
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Distance to the nearest of the generator's training images: the share of samples, and of real test images, that lie nearer than that. The dashed line is the first percentile of the test images. Live run.", "name": "fig-neighbour-distances"}, "image": {"alt": "Cumulative distributions of the distance to the nearest training image, for samples and for real test images, one panel for each encoder."}}
 figures.neighbour_distances(experiment.neighbour_distances(evaluation, settings["encoders"]));
@@ -119,7 +119,7 @@ figures.closest_pairs(pairs);
 # ## How it was trained
 #
 # The denoising loss on real images that the generator never sees, at four noise levels each, as training went on.
-# Where the curve still falls at its right end, more training would still have helped; where it rises, the generator has begun to fit its training images too closely.
+# Where the held-out curve still falls at its right end, more training would have lowered it further; where it rises, the generator has begun to fit its training images too closely.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Denoising loss as noted during training: of the averaged weights, which are the generator, on held-out images; and of the current weights on training images, a part of them mirrored or without a class.", "name": "fig-training"}, "image": {"alt": "Denoising loss on held-out and on training images against the number of images seen in training."}}
 figures.training_curve(live);

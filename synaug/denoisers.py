@@ -54,7 +54,7 @@ class EDMDenoiser(nn.Module):
         self.image_shape = tuple(image_shape)
         self.patch = int(patch)
         self.precision = torch.float32
-        if not self.sigma_data > 0:
+        if not self.sigma_data > 1e-5:  # what rounding leaves of 0
             raise ValueError(f"sigma_data must be positive, got {sigma_data}: are the images all the same, or none?")
         channels = self.image_shape[0] * self.patch**2
         if unet.config.in_channels != channels or unet.config.out_channels != channels:

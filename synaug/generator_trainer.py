@@ -45,9 +45,8 @@ class Trainer:
         self.ema = EMAModel(self.denoiser.parameters(), decay=0.99999, use_ema_warmup=True, power=recipe.ema_power)
         self.step, self.seconds, self.curve = 0, 0.0, []
         # Held-out images for the loss curve: real images that the generator never sees, with fixed noise.
-        unseen = torch.ones(len(whole), dtype=torch.bool)
-        unseen[subset.source_index] = False
-        self.held_out = stratified_subset(whole.subset(unseen.nonzero().flatten()), min(1000, int(unseen.sum())), 1)
+        unseen = whole.subset(torch.isin(whole.source_index, subset.source_index, invert=True).nonzero().flatten())
+        self.held_out = stratified_subset(unseen, min(1000, len(unseen)), 1)
 
     def train_step(self):
         """One optimiser step; the mean loss of its batch."""

@@ -56,7 +56,8 @@ def test_the_interval_of_precision_is_binomial():
 def test_jackknife_widths_match_the_spread_over_draws():
     values, widths = {name: [] for name in MOMENTS}, {name: [] for name in MOMENTS}
     for seed in range(30):
-        frame = by_metric(compare(draw(1000 + seed), draw(2000 + seed, 0.6), LABELS, LABELS, components=3, n_bootstrap=1))
+        real, fake = draw(1000 + seed), draw(2000 + seed, 0.6)
+        frame = by_metric(compare(real, fake, LABELS, LABELS, components=3, n_bootstrap=1))
         for name in MOMENTS:
             values[name].append(frame.loc[name, "value"])
             widths[name].append((frame.loc[name, "high"] - frame.loc[name, "low"]) / 2 / 2.262)  # t with 9 df

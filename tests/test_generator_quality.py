@@ -1,14 +1,20 @@
-"""The measurements of a generator's quality, on a small generator of digits trained here."""
+"""The measurements of a generator's quality, on a small generator of digits that was never trained."""
+
+import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
 
+from synaug.data import load_dataset, stratified_subset
+from synaug.denoisers import new_denoiser
+from synaug.experiments import generator_evaluation
 from synaug.experiments import generator_quality as experiment
 from synaug.experiments.generator_quality import SAMPLES, prepare, run
 from synaug.figures import generator_quality as figures
 from synaug.generator_recipe import Recipe
-from synaug.generator_training import train
+from synaug.generator_trainer import RECORD
 from synaug.metrics import FRESH_REAL
 from synaug.results import load_recorded, record
 
@@ -17,10 +23,13 @@ SMALL = dict(n_samples=40, steps=3, n_searched=100, n_judge=400, classifier_step
 
 @pytest.fixture(scope="module")
 def generator(tmp_path_factory):
-    """A checkpoint of a generator that saw 600 digits, hardly trained."""
+    """A checkpoint whose record says that 600 digits are its training images; its weights are as drawn."""
     folder = tmp_path_factory.mktemp("generator")
-    recipe = Recipe(dataset="digits", subset_size=600, channels=(32, 32), batch_size=32)
-    train(recipe, folder, images=128, progress=False)
+    recipe = Recipe(dataset="digits", subset_size=600)
+    images = stratified_subset(load_dataset("digits"), recipe.subset_size, recipe.subset_seed)
+    new_denoiser(images, channels=(32, 32)).save(folder)
+    curve = [{"images": n, "training_loss": 2 / n, "held_out_loss": 3 / n} for n in (64, 128)]
+    (folder / RECORD).write_text(json.dumps({"recipe": asdict(recipe), "images_seen": 128, "curve": curve}))
     return str(folder)
 
 
@@ -60,12 +69,17 @@ def test_frame(frame):
     distances = frame[frame["encoder"] == "pixels"].set_index(["metric", "arm"])["value"]
     assert distances["frechet_multiple", SAMPLES] == pytest.approx(
         distances["frechet_distance", SAMPLES] / distances["frechet_distance", FRESH_REAL])
-    by_class = frame[(frame["metric"] == "judge_agreement") & (frame["arm"] == SAMPLES)].set_index("class_name")["value"]
+    by_class = figures.rows_of(frame, "judge_agreement").set_index("class_name")["value"]
     assert by_class["all"] == pytest.approx(by_class.drop("all").mean())
 
 
+def test_training_record_is_told(frame):
+    losses = frame[frame["arm"] == "training"].set_index(["metric", "x"])["value"]
+    assert losses["held_out_loss", 64] == 3 / 64 and losses["training_loss", 128] == 2 / 128 and len(losses) == 4
+
+
 def test_noise_is_far_from_real_images(frame):
-    """The generator has hardly been trained: every measure must notice."""
+    """The generator was never trained: every measure must notice."""
     rows = frame.to_dict("records")
     assert value(rows, "judge_agreement_difference", class_name="all")["high"] < 0
     assert value(rows, "frechet_multiple", encoder="pixels")["low"] > 1.5
@@ -107,7 +121,7 @@ def test_a_second_run_resumes(generator, frame, monkeypatch):
     def fail(*arguments, **options):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(experiment, "generate", fail)
+    monkeypatch.setattr(generator_evaluation, "generate", fail)
     monkeypatch.setattr("synaug.experiments.shared.train_classifier", fail)
     again = run(profile="smoke", generator=generator, **SMALL)
     assert again.equals(frame)
@@ -116,14 +130,16 @@ def test_a_second_run_resumes(generator, frame, monkeypatch):
 
 
 @pytest.mark.parametrize("wrong, message", [
-    (dict(n_samples=5), "two a class"), (dict(n_samples=361), "between 20 and 360"), (dict(n_samples=40.0), "whole number"),
+    (dict(n_samples=5), "two a class"), (dict(n_samples=361), r"between 20 \(two a class\) and 360"),
+    (dict(n_samples=40.0), "whole number"),
     (dict(encoders=["pixel"]), "encoders must be some of"), (dict(encoders=[]), "encoders"),
     (dict(solver="heune"), "unknown solver"), (dict(classifier="resnet9"), "unknown classifier"),
-    (dict(n_judge=2000), "n_judge must lie between 10 and 837"), (dict(dataset="fashion_mnist"), "was trained on digits"),
+    (dict(n_judge=2000), "n_judge must lie between 10 and 837"),
+    (dict(dataset="fashion_mnist"), "was trained on digits"),
     (dict(profile="fast"), "profile is 'fast'"), (dict(seed=-1), "seed"), (dict(recipe="one_cycel"), "unknown recipe"),
 ])
 def test_bad_parameters_are_refused_before_anything_runs(generator, wrong, message, monkeypatch):
-    monkeypatch.setattr(experiment, "generate", lambda *a, **k: pytest.fail("started"))
+    monkeypatch.setattr(generator_evaluation, "generate", lambda *a, **k: pytest.fail("started"))
     with pytest.raises(ValueError, match=message):
         prepare(**{"profile": "smoke", "generator": generator, **SMALL, **wrong})
 
@@ -132,22 +148,24 @@ def test_recorded_results_read_as_they_were(frame, tmp_path, monkeypatch):
     monkeypatch.setenv("SYNAUG_RESULTS", str(tmp_path))
     record(frame, "generator_quality", "smoke")
     recorded = load_recorded("generator_quality", "smoke")
-    assert figures.findings(recorded) == figures.findings(frame)
-    table = figures.summary_table(frame, recorded)
-    live, stored = (table[table["run"] == run].drop(columns="run").reset_index(drop=True) for run in ("this build", "recorded"))
+    table = figures.comparison(frame, recorded)
+    live, stored = (table[table["run"] == run].drop(columns="run").reset_index(drop=True)
+                    for run in ("this build", "recorded"))
     assert len(live) == 7 and live.equals(stored)
     assert "another checkpoint" not in figures.describe(frame, recorded)
     recorded.attrs["provenance"]["generator"] = "0" * 16
     assert "another checkpoint" in figures.describe(frame, recorded)
 
 
-def test_sentences_follow_the_numbers(frame):
+def test_words_follow_the_numbers(frame):
     changed = frame.copy()
     chosen = (changed["metric"] == "judge_agreement_difference") & (changed["class_name"] == "all")
-    for low, high, words in ((0.01, 0.05, "above"), (-0.05, -0.01, "below"), (-0.01, 0.02, "not told apart from")):
+    for low, high, words in ((0.01, 0.05, "above"), (-0.05, -0.01, "below"), (-0.01, 0.02, "not told apart")):
         changed.loc[chosen, ["low", "high"]] = low, high
-        first = figures.findings(changed).splitlines()[0]
-        assert f"samples are {words} fresh real images" in first and f"{100 * low:+.1f}, {100 * high:+.1f}" in first
+        row = figures.comparison(changed, metrics=["judge_agreement"]).iloc[0]
+        assert row["samples are"] == words and f"[{100 * low:+.1f}, {100 * high:+.1f}]" in row["compared"]
+    multiple = figures.comparison(frame, metrics=["frechet_distance"]).iloc[1]
+    assert multiple["samples are"] == "above" and multiple.iloc[0] == "FD-Pixels to test images"
 
 
 def test_figures_show_what_was_measured(evaluation, frame):

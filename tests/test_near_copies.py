@@ -13,7 +13,8 @@ def points(n, dim, seed):
 def test_nearest_as_scikit_learn_over_several_blocks():
     x, pool = points(1500, 20, 0) + 100, points(700, 20, 1) + 100  # far from the origin: cancellation would show
     distances, index = nearest(x, pool)
-    expected, expected_index = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(pool.double()).kneighbors(x.double())
+    search = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(pool.double())
+    expected, expected_index = search.kneighbors(x.double())
     np.testing.assert_allclose(distances, expected[:, 0], rtol=1e-6)
     assert (index.numpy() == expected_index[:, 0]).mean() > 0.999
 

@@ -3,29 +3,21 @@
 ``python -m synaug.experiments.generator_quality --profile standard`` records the results of a profile.
 """
 
-import inspect
-import json
 import time
-from functools import cached_property
 
 import numpy as np
 import pandas as pd
 import torch
 
-from synaug.classifiers import build_classifier, predict
-from synaug.data import ImageDataset, to_bytes
-from synaug.denoisers import checkpoint_folder, generator_hash, load_denoiser
-from synaug.encoders import BUILDERS, encode
-from synaug.experiments.reconstruction_sweep import CODE, Sampler
-from synaug.experiments.shared import digest, real_images, some, trained_once
-from synaug.generator_trainer import RECORD
+from synaug.classifiers import predict
+from synaug.encoders import BUILDERS
+from synaug.experiments.generator_evaluation import Evaluation
+from synaug.experiments.reconstruction_sweep import Sampler
 from synaug.metrics import FRESH_REAL, frechet_distance
-from synaug.metrics.near_copies import nearer_than, nearest
+from synaug.metrics.near_copies import nearer_than
 from synaug.parameters import resolve_profile
-from synaug.precision import fast_precision
 from synaug.proportions import newcombe_interval, wilson_interval
-from synaug.reconstruction import generate
-from synaug.results import CellCache, provenance, record, tidy
+from synaug.results import provenance, record, tidy
 from synaug.statistics import jackknife_interval
 
 EXPERIMENT = "generator_quality"
@@ -68,80 +60,10 @@ def prepare(profile=None, dataset=None, generator="fashion_mnist", n_samples=Non
     if unknown or not encoders:
         raise ValueError(f"encoders must be some of {', '.join(('pixels', *BUILDERS))}, got {list(encoders)}")
     training = {"architecture": classifier, "steps": settings["classifier_steps"], "recipe": recipe}
+    sizes = {name: settings[name] for name in ("n_samples", "n_searched", "n_judge")}
     evaluation = Evaluation(generator, Sampler(steps=steps, solver=solver), training=training, dataset=dataset, seed=seed,
-                            device=device, progress=progress,
-                            **{name: settings[name] for name in ("n_samples", "n_searched", "n_judge")})
+                            device=device, progress=progress, **sizes)
     return evaluation, settings
-
-
-class Evaluation:
-    """Samples of one generator and the real images that they are held against.
-
-    The sets do not overlap, but for the judge's: reference (test images), fresh (images of the training split that
-    the generator has not seen), trained (those it was trained on), unseen (more that it has not seen).
-    The samples have the reference's classes, image by image.
-    """
-
-    def __init__(self, generator, sampler, *, training, dataset=None, n_samples, n_searched=None, n_judge=None, seed=0,
-                 device="cpu", progress=False):
-        self.denoiser = load_denoiser(generator, device)
-        self.denoiser.precision = fast_precision(device)
-        self.record = json.loads((checkpoint_folder(generator) / RECORD).read_text())
-        self.sampler, self.training, self.seed = sampler, training, seed
-        self.device, self.progress = device, progress
-        real = real_images(generator, dataset)
-        self.dataset, classes, room = real.test.name, real.test.num_classes, len(real.unseen) - 1
-        if not 2 * classes <= n_samples <= min(len(real.test), room):
-            raise ValueError(f"n_samples must lie between {2 * classes}, two a class, and {min(len(real.test), room)}, "
-                             f"the real images that the generator has not seen, got {n_samples}")
-        unseen = some(real.unseen, None)
-        self.reference, self.fresh = some(real.test, n_samples), unseen.subset(range(n_samples))
-        self.trained, self.unseen = some(real.trained, None), unseen.subset(range(n_samples, len(unseen)))
-        self.n_searched = n_searched
-        if n_judge is not None and not classes <= n_judge <= len(unseen):
-            raise ValueError(f"n_judge must lie between {classes} and {len(unseen)}, the training images that the "
-                             f"generator has not seen, got {n_judge}")
-        self.judged_by = some(unseen, n_judge)
-        build_classifier(training["architecture"], real.test.image_shape, classes, 0)  # refuses a wrong name now
-        self.cache = CellCache(EXPERIMENT, CODE)
-
-    @cached_property
-    def generator(self):
-        return generator_hash(self.denoiser)
-
-    @cached_property
-    def samples(self):
-        """An `ImageDataset`: samples rounded to bytes, as the real images are; labels: the classes asked for."""
-        asked = self.reference
-        params = {"what": "samples", "generator": self.generator, "asked": asked.labels, "seed": self.seed,
-                  "precision": str(self.denoiser.precision), **vars(self.sampler)}
-
-        def run():
-            done = generate(self.denoiser, asked.labels, seed=self.seed, device=self.device, progress=self.progress,
-                            **vars(self.sampler))
-            return to_bytes(done.images).numpy()
-
-        images = torch.from_numpy(self.cache.get_or_run(params, run))
-        return ImageDataset(images, asked.labels, asked.class_names, torch.arange(len(images)), self.dataset)
-
-    @cached_property
-    def judge(self):
-        """A classifier trained on real images that neither the generator nor the reference holds."""
-        return trained_once(self.cache, self.judged_by, seed=0, device=self.device, progress=self.progress,
-                            **self.training)
-
-    def searched(self, encoder):
-        """How many training images, and as many unseen ones, nearest neighbours are searched among."""
-        most = min(len(self.trained), len(self.unseen))
-        return most if encoder == "pixels" or self.n_searched is None else min(self.n_searched, most)
-
-    def encoded(self, name, encoder, n=None):
-        """Features of (the first n images of) a set: "samples", "reference", "fresh", "trained" or "unseen"."""
-        return encode(getattr(self, name).floats()[:n], encoder, device=self.device)
-
-    def neighbours(self, name, encoder, among="trained"):
-        """`nearest` training images (or, among "unseen", unseen ones) of a set."""
-        return nearest(self.encoded(name, encoder), self.encoded(among, encoder, self.searched(encoder)))
 
 
 def run(**parameters):
@@ -226,7 +148,8 @@ def measure_near_copies(evaluation, encoder):
 
 def share_rows(metric, counts, **columns):
     """A proportion of each arm with its Wilson interval, and samples minus fresh real with Newcombe's."""
-    rows = [{"arm": arm, "metric": metric, "n": n, **limits(wilson_interval(yes, n))} for arm, (yes, n) in counts.items()]
+    rows = [{"arm": arm, "metric": metric, "n": n, **limits(wilson_interval(yes, n))}
+            for arm, (yes, n) in counts.items()]
     difference = newcombe_interval(*counts[SAMPLES], *counts[FRESH_REAL])
     rows.append({"arm": SAMPLES, "metric": f"{metric}_difference", "n": difference.n, **limits(difference)})
     return [{**row, **columns} for row in rows]

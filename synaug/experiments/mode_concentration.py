@@ -12,8 +12,8 @@ import torch
 from sklearn.decomposition import PCA
 
 from synaug.attention import agreement
-from synaug.classifiers import accuracy, output_entropy, predict
-from synaug.encoders import encode
+from synaug.classifiers import output_entropy, predict
+from synaug.encoders import BUILDERS, encode
 from synaug.experiments.reconstruction_sweep import Sampler, Sweep
 from synaug.metrics import compare
 from synaug.parameters import resolve_profile
@@ -22,6 +22,9 @@ from synaug.schedules import sigma_of_reverse_step
 from synaug.statistics import bootstrap_interval
 
 EXPERIMENT = "mode_concentration"
+
+#: Features that distances can be taken in: `synaug.encoders` by name, and the judge's.
+ENCODERS = ("judge", "pixels", *BUILDERS)
 
 #: What a profile stands for where a parameter is None.
 PROFILES = {
@@ -66,6 +69,11 @@ def prepare(profile=None, dataset=None, generator="fashion_mnist", reverse_steps
         value = settings[name]
         if value is not None and (not isinstance(value, int) or value < 1):
             raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+    if not isinstance(k, int) or k < 1:
+        raise ValueError(f"k must be a whole number of at least 1, got {k!r}")
+    unknown = [name for name in encoders if name not in ENCODERS]
+    if unknown or not encoders:
+        raise ValueError(f"encoders must be some of {', '.join(ENCODERS)}, got {encoders}")
     sweep = Sweep(generator, Sampler(steps, mapping, settings["stride"], solver, churn), dataset=dataset,
                   classifier=classifier, recipe=recipe, device=device, progress=progress,
                   **{name: settings[name] for name in ("n_images", "n_test", "n_evaluate", "classifier_steps")})

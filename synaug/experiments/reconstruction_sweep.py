@@ -10,10 +10,10 @@ import torch
 import synaug.data
 from synaug import attention, classifier_training, classifiers, denoisers, reconstruction, samplers, schedules
 from synaug.attention import grad_cam
-from synaug.classifiers import accuracy, build_classifier, predict
+from synaug.classifiers import accuracy, predict
 from synaug.data import ImageDataset, to_bytes
 from synaug.denoisers import generator_hash, load_denoiser
-from synaug.experiments.shared import digest, real_images, some, trained_once
+from synaug.experiments.shared import check_training, digest, real_images, some, trained_once
 from synaug.precision import fast_precision
 from synaug.reconstruction import reconstruct
 from synaug.results import CellCache, fingerprint
@@ -63,7 +63,7 @@ class Sweep:
         self.fresh = some(real.unseen, min(len(self.sources["train"]), len(real.unseen)))
         self.evaluate = some(real.test, n_evaluate)
         self.training = {"architecture": classifier, "steps": classifier_steps, "recipe": recipe}
-        build_classifier(classifier, real.test.image_shape, real.test.num_classes, 0)  # refuses a wrong name now
+        check_training(real.test, **self.training)
         self.cache = CellCache("reconstruction_sweep", CODE)
 
     @cached_property

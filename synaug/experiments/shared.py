@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from synaug.classifier_training import RECIPES
 from synaug.classifiers import build_classifier, train_classifier
 from synaug.data import ImageDataset, load_dataset, stratified_subset
 from synaug.generator_training import trained_on
@@ -32,8 +33,8 @@ def real_images(generator, dataset=None):
     if dataset not in (None, whole.name):
         raise ValueError(f"the generator {generator} was trained on {whole.name}, not on {dataset}: "
                          f"name one that was, or leave dataset out")
-    unseen = torch.ones(len(whole), dtype=torch.bool)
-    unseen[trained.source_index] = False
+    # Not by position: where a data set has no original split, source indices count through all of it.
+    unseen = ~torch.isin(whole.source_index, trained.source_index)
     return RealImages(trained, whole.subset(unseen.nonzero().flatten()), load_dataset(whole.name, "test"))
 
 
@@ -47,6 +48,15 @@ def digest(dataset):
     content = hashlib.sha256(dataset.images.contiguous().numpy().tobytes())
     content.update(dataset.labels.numpy().tobytes())
     return content.hexdigest()[:16]
+
+
+def check_training(dataset, *, architecture, steps, recipe):
+    """ValueError for a classifier or recipe that `trained_once` could not train on the data set."""
+    build_classifier(architecture, dataset.image_shape, dataset.num_classes, seed=0)
+    if recipe not in RECIPES:
+        raise ValueError(f"unknown recipe {recipe!r}: choose one of {', '.join(RECIPES)}")
+    if steps < 1:
+        raise ValueError(f"a classifier needs at least one training step, got {steps}")
 
 
 def trained_once(cache, dataset, *, architecture, steps, recipe, seed, device="cpu", progress=False):

@@ -1,4 +1,4 @@
-"""The figures, the table and the sentences of the chapter on the generator, made from frames of
+"""The figures, the tables and the sentences of the chapter on the generator, made from frames of
 `synaug.experiments.generator_quality` (``recorded`` may be None)."""
 
 import matplotlib.pyplot as plt
@@ -67,7 +67,8 @@ def agreement(live, recorded=None):
     for place, (run, frame, style) in enumerate(runs):
         centre, apart = 0.36 * (place - (len(runs) - 1) / 2), 0.09
         for (arm, colour), side in zip(ARMS.items(), (-apart, apart)):
-            intervals(left, rows_of(frame, "judge_agreement", arm), names, centre + side, colour, f"{arm}, {run}", style)
+            intervals(left, rows_of(frame, "judge_agreement", arm), names, centre + side, colour, f"{arm}, {run}",
+                      style)
         intervals(right, rows_of(frame, "judge_agreement_difference"), names, centre, "0.25",
                   f"{SAMPLES} minus {FRESH_REAL}, {run}", style)
     right.axvline(0, color="0.5", linewidth=1)
@@ -86,8 +87,8 @@ def intervals(ax, rows, names, offset, colour, label, style):
     """Values with their limits in per cent, one line a class."""
     rows = rows.set_index("class_name").loc[names]
     value, low, high = (100 * rows[name].to_numpy(float) for name in ("value", "low", "high"))
-    ax.errorbar(value, np.arange(len(names)) + offset, xerr=[value - low, high - value], color=colour, marker="o", markersize=5,
-                linestyle="none", elinewidth=1.2, capsize=2, label=label, **style)
+    ax.errorbar(value, np.arange(len(names)) + offset, xerr=[value - low, high - value], color=colour, marker="o",
+                markersize=5, linestyle="none", elinewidth=1.2, capsize=2, label=label, **style)
 
 
 def neighbour_distances(distances):
@@ -109,9 +110,9 @@ def neighbour_distances(distances):
 
 def closest_pairs(pairs):
     """The images nearest to a training image above those training images: ``{row name: uint8 [n, 2, C, H, W]}``."""
-    n, height, width = len(next(iter(pairs.values()))), *next(iter(pairs.values())).shape[-2:]
-    figure, axes = plt.subplots(len(pairs), 1, figsize=(1.9 + 0.75 * n, 1.75 * len(pairs) * height / width), squeeze=False,
-                                layout="constrained")
+    n, _, _, height, width = next(iter(pairs.values())).shape
+    size = (1.9 + 0.75 * n, 1.75 * len(pairs) * height / width)
+    figure, axes = plt.subplots(len(pairs), 1, figsize=size, squeeze=False, layout="constrained")
     for ax, (name, images) in zip(axes[:, 0], pairs.items()):
         show(ax, images.transpose(0, 1), (name, "nearest\ntraining image"))
     return figure
@@ -131,36 +132,36 @@ def training_curve(live):
     return figure
 
 
-MEASURES = (
-    ("judge_agreement", "judge agrees with the class", "judge_agreement_difference"),
-    ("frechet_distance", "FD-{encoder} to test images", "frechet_multiple"),
-    ("near_copy_share", "near-copies, in {space}", "near_copy_share_difference"),
-    ("trained_nearer_share", "nearest to a training, not an unseen image, in {space}", "trained_nearer_share_difference"),
-)
+#: metric -> (what a table calls it, the metric that compares samples with fresh real images, its value where equal)
+MEASURES = {
+    "judge_agreement": ("judge agrees with the class", "judge_agreement_difference", 0),
+    "frechet_distance": ("FD-{encoder} to test images", "frechet_multiple", 1),
+    "near_copy_share": ("near-copies, in {space}", "near_copy_share_difference", 0),
+    "trained_nearer_share": ("nearest to a training image, in {space}", "trained_nearer_share_difference", 0),
+}
 
 
-def summary_table(live, recorded=None):
-    """Every measure of both runs over all classes, with 95 % limits, as a frame of text."""
+def comparison(live, recorded=None, metrics=tuple(MEASURES)):
+    """Samples against fresh real images over all classes, a row a measure, encoder and run: a frame of text.
+
+    The last column says on which side the whole 95 % interval of the comparison lies.
+    """
     rows = []
-    for metric, title, against in MEASURES:
+    for metric in metrics:
+        title, against, equal = MEASURES[metric]
         for encoder in live.loc[live["metric"] == metric, "encoder"].unique():
+            where = {"class_name": "all"} | ({} if pd.isna(encoder) else {"encoder": encoder})
             for run, frame in (("this build", live), ("recorded", recorded)):
-                if frame is None:
+                if frame is None or len(found := rows_of(frame, against, **where)) == 0:
                     continue
-                where = {"class_name": "all"} | ({} if pd.isna(encoder) else {"encoder": encoder})
-                own, floor, compared = (rows_of(frame, name, arm, **where) for name, arm in
-                                        ((metric, SAMPLES), (metric, FRESH_REAL), (against, SAMPLES)))
-                if len(own):
-                    rows.append({"measure": title_of(title, encoder), "run": run,
-                                 "n": f"{int(own['n'].iloc[0]):,}", "samples": text(own, metric),
-                                 "fresh real images": text(floor, metric),
-                                 "samples against fresh real": text(compared, against)})
+                compared = found.iloc[0]
+                own, floor = (rows_of(frame, metric, arm, **where)["value"].item() for arm in (SAMPLES, FRESH_REAL))
+                side = "above" if compared["low"] > equal else "below" if compared["high"] < equal else "not told apart"
+                named = title if pd.isna(encoder) else title.format(encoder=encoder_label(encoder), space=space(encoder))
+                rows.append({"": named, "run": run, "n": f"{int(compared['n']):,}", "samples": amount(own, metric),
+                             "fresh real": amount(floor, metric), "compared": contrast(compared, against),
+                             "samples are": side})
     return pd.DataFrame(rows)
-
-
-def title_of(title, encoder):
-    """A measure's title for an encoder; measures that need none have a missing one."""
-    return title if pd.isna(encoder) else title.format(encoder=encoder_label(encoder), space=space(encoder))
 
 
 def space(encoder):
@@ -168,16 +169,16 @@ def space(encoder):
     return "pixels" if encoder == "pixels" else f"{encoder_label(encoder)} features"
 
 
-def text(rows, metric):
-    """One value with its limits, in the unit of its metric."""
-    value, low, high = (float(rows[name].iloc[0]) for name in ("value", "low", "high"))
-    if metric == "frechet_distance":
-        return f"{value:.4g} [{low:.4g}, {high:.4g}]"
+def amount(value, metric):
+    return f"{value:.4g}" if metric == "frechet_distance" else f"{100 * value:.1f}\u00a0%"
+
+
+def contrast(row, metric):
+    """A comparison with its limits, in its unit."""
+    value, low, high = row["value"], row["low"], row["high"]
     if metric == "frechet_multiple":
         return f"{value:.2f} times [{low:.2f}, {high:.2f}]"
-    if metric.endswith("_difference"):
-        return f"{100 * value:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]"
-    return f"{100 * value:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{100 * value:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]"
 
 
 def describe_generator(record, trained):
@@ -204,18 +205,4 @@ def describe(live, recorded=None):
             f"{p['steps']} steps), as many real images in each set; the judge ({p['classifier']}, {p['classifier_steps']:,} "
             f"steps) learnt from {judge}; neighbours are searched among {places}; "
             f"{origin['wall_seconds'] / 60:.1f} minutes on {origin['device']}.{other}")
-    return "\n".join(lines)
-
-
-def findings(frame):
-    """What a run found, number by number, as a Markdown list."""
-    lines = []
-    for metric, title, against in MEASURES:
-        rows = rows_of(frame, against, class_name="all")
-        for encoder, row in zip(rows["encoder"], rows.to_dict("records")):
-            level = 1 if metric == "frechet_distance" else 0
-            where = "above" if row["low"] > level else "below" if row["high"] < level else "not told apart from"
-            named = title_of(title, encoder)
-            lines.append(f"- {named[0].upper() + named[1:]}: samples are {where} fresh real images, "
-                         f"{text(pd.DataFrame([row]), against)}.")
     return "\n".join(lines)

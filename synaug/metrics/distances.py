@@ -9,7 +9,7 @@ arithmetic at the speed and memory of float32.
 import torch
 
 BLOCK = 1024  # rows and columns of one block: a 4 MB product stays in cache
-PAIRS = 512  # pairs whose difference is held at once
+PAIRS = 64  # pairs whose difference is held at once
 SPARE = 2  # nearest neighbours kept beyond k, so that float32 may reorder near ties
 
 
@@ -18,7 +18,8 @@ class Points:
 
     def __init__(self, features: torch.Tensor, centre: torch.Tensor, dtype: torch.dtype):
         self.features, self.centre, self.dtype = features, centre, dtype
-        self.norms = torch.cat([self.rows(block).square_().sum(1) for block in self.blocks()])
+        rows = Workspace(self).rows
+        self.norms = torch.cat([self.rows(block, rows).square_().sum(1) for block in self.blocks()])
 
     def __len__(self) -> int:
         return len(self.features)
@@ -26,10 +27,10 @@ class Points:
     def blocks(self) -> list[slice]:
         return [slice(i, min(i + BLOCK, len(self))) for i in range(0, len(self), BLOCK)]
 
-    def rows(self, block: slice) -> torch.Tensor:
-        """Centred rows ``[B, D]`` in the screening precision."""
+    def rows(self, block: slice, out: torch.Tensor) -> torch.Tensor:
+        """Centred rows ``[B, D]`` in the screening precision, written into ``out``."""
         rows = self.features[block].to(torch.promote_types(self.features.dtype, self.dtype))
-        return (rows - self.centre.to(rows.dtype)).to(self.dtype)
+        return torch.sub(rows, self.centre.to(rows.dtype), out=out[: len(rows)])
 
     def rounding(self, radii_squared: torch.Tensor) -> torch.Tensor:
         """``[N]``: how far a screened squared distance within a point's radius can be off.
@@ -40,6 +41,16 @@ class Points:
         unit = 4 * torch.finfo(self.dtype).eps / 2 * (self.features.shape[1] ** 0.5 + 4)
         norms = self.norms.double()
         return unit * (norms + (norms.sqrt() + radii_squared.sqrt()).square())
+
+
+class Workspace:
+    """Buffers used again for every block: allocating them anew would fragment the heap."""
+
+    def __init__(self, points: Points):
+        like = dict(dtype=points.dtype, device=points.features.device)
+        self.rows = torch.empty(BLOCK, points.features.shape[1], **like)
+        self.block = torch.empty(BLOCK * BLOCK, **like)
+        self.turned = torch.empty(BLOCK * BLOCK, **like)
 
 
 def prepare(real: torch.Tensor, fake: torch.Tensor) -> tuple[Points, Points]:
@@ -57,9 +68,11 @@ def prepare(real: torch.Tensor, fake: torch.Tensor) -> tuple[Points, Points]:
     return Points(real, centre, torch.float64), Points(fake, centre, torch.float64)
 
 
-def screened(x: Points, rows: torch.Tensor, a: slice, y: Points, b: slice) -> torch.Tensor:
-    """Squared distances ``[A, B]`` in screening precision; ``rows`` are ``x.rows(a)``."""
-    block = torch.addmm(y.norms[b], rows, y.rows(b).T, alpha=-2)
+def screened(x: Points, rows: torch.Tensor, a: slice, y: Points, b: slice, space: Workspace) -> torch.Tensor:
+    """Squared distances ``[A, B]`` in screening precision, in ``space``; ``rows`` are those of x in ``a``."""
+    columns = y.rows(b, space.rows)
+    block = space.block[: len(rows) * len(columns)].view(len(rows), len(columns))
+    torch.addmm(y.norms[b], rows, columns.T, alpha=-2, out=block)
     return block.add_(x.norms[a, None])
 
 
@@ -88,15 +101,17 @@ def neighbour_radii(points: Points, k: int, progress) -> torch.Tensor:
         values[rows], order = both.topk(kept, largest=False, sorted=True)
         index[rows] = torch.cat([index[rows], new_index + first], dim=1).gather(1, order)
 
-    blocks = points.blocks()
+    blocks, space = points.blocks(), Workspace(points)
+    held = torch.empty_like(space.rows)
     for at, a in enumerate(progress(blocks)):
-        rows = points.rows(a)
+        rows = points.rows(a, held)
         for b in blocks[at:]:
-            block = screened(points, rows, a, points, b)
+            block = screened(points, rows, a, points, b, space)
             if a == b:
                 block.fill_diagonal_(torch.inf)
             else:
-                merge(b, block.T.contiguous(), a.start)
+                turned = space.turned[: block.numel()].view(block.T.shape)
+                merge(b, turned.copy_(block.T), a.start)
             merge(a, block, b.start)
 
     return _decide_radii(points, values.double(), index, k)

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from tqdm import tqdm
 
-from synaug.metrics.distances import neighbour_radii, pairs_within, prepare, screened
+from synaug.metrics.distances import Workspace, neighbour_radii, pairs_within, prepare, screened
 from synaug.metrics.inputs import as_feature_pair, check_k
 
 
@@ -65,10 +65,12 @@ def neighbourhoods(real, fake, k: int = 5) -> Neighbourhoods:
     recalled = torch.zeros(len(x), dtype=torch.bool, device=real.device)
     occupied = torch.zeros_like(recalled)
     counts = torch.zeros(len(y), dtype=torch.int64, device=real.device)
+    space = Workspace(x)
+    held = torch.empty_like(space.rows)
     for a in progress(x.blocks()):
-        rows = x.rows(a)
+        rows = x.rows(a, held)
         for b in y.blocks():
-            block = screened(x, rows, a, y, b)
+            block = screened(x, rows, a, y, b, space)
             i, j = pairs_within(block, real_radii[a, None], real_rounding[a, None], x, a, y, b)
             occupied[i] = True
             counts += torch.bincount(j, minlength=len(y))

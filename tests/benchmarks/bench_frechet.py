@@ -56,7 +56,7 @@ def main() -> int:
     by_wall, by_processor = (theirs[i] / own_step[i] for i in (0, 1))
     print(f"from moments: faster by        {by_wall:6.1f} ({by_processor:.1f} by processor time; bound 8)")
     whole, whole_processor = ((theirs[i] + moments[i]) / ours[i] for i in (0, 1))
-    print(f"from features: faster by       {whole:6.1f} ({whole_processor:.1f}); the covariances are the same work for both")
+    print(f"from features: faster by       {whole:6.1f} ({whole_processor:.1f}; the covariances cost both the same)")
     print(f"relative difference {difference:.1e}   (bound 1e-6; values {ours[2]:.6f} and {theirs[2]:.6f})")
     held = by_wall >= 8 and difference < 1e-6
     print("all bounds held" if held else "A BOUND WAS MISSED")

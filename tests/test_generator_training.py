@@ -1,0 +1,290 @@
+import json
+import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from synaug import generator_trainer, generator_training
+from synaug.data import load_dataset, stratified_subset
+from synaug.denoisers import generator_hash, load_denoiser
+from synaug.generator_recipe import Recipe, batch_of, command, learning_rate
+from synaug.generator_trainer import Trainer
+from synaug.generator_training import train, trained_on
+
+# All but 137 of the training images, so that the held-out loss is quick.
+TINY = Recipe(dataset="digits", subset_size=1300, channels=(32,), batch_size=20, warmup=5, decay_from=20, seed=3)
+
+
+def run(folder, steps, recipe=TINY, **options):
+    return train(recipe, folder, images=steps * recipe.batch_size, progress=False, **options)
+
+
+def same(first, second):
+    """Whether two nested states are equal bit for bit."""
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[k], second[k]) for k in first)
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(same, first, second))
+    return first == second
+
+
+def state_of(folder):
+    state = torch.load(folder / "training_state.pt", weights_only=True)
+    del state["seconds"], state["curve"]
+    return state
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of 24 steps and its folder."""
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    return run(folder, 24), folder
+
+
+class TestRecipe:
+    def test_learning_rate(self):
+        recipe = replace(TINY, learning_rate=0.1, warmup=10, decay_from=40)
+        rates = {0: 0.01, 4: 0.05, 9: 0.1, 25: 0.1, 39: 0.1, 159: 0.05, 3999: 0.01}
+        for step, rate in rates.items():
+            assert learning_rate(recipe, step) == pytest.approx(rate)
+
+    @pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"learning_rate": -1e-3}, {"learning_rate": float("nan")},
+                                       {"warmup": 0}, {"decay_from": 0}, {"ema_power": 0}, {"flip": 1.1},
+                                       {"drop_label": -0.1}, {"seed": -1}, {"seed": 2**32}])
+    def test_refuses(self, wrong):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            replace(TINY, **wrong)
+
+    def test_command_gives_the_recipe_again(self, tmp_path, monkeypatch):
+        recipe = replace(TINY, channels=(32, 64), flip=0.0, learning_rate=5e-4)
+        taken = []
+        monkeypatch.setattr(generator_training, "train", lambda recipe, **options: taken.append((recipe, options)))
+        monkeypatch.setattr(sys, "argv", command(recipe, "my_run", 7).split()[2:])
+        generator_training.main()
+        ((read, options),) = taken
+        assert read == recipe and options["images"] == 140 and str(options["folder"]) == "my_run"
+        assert command(Recipe(), "x", 10) == "python -m synaug.generator_training --folder x --images 1280"
+
+
+class TestBatches:
+    images = torch.arange(12.0).view(12, 1, 1, 1) * torch.tensor([1.0, -1.0])  # image i is (i, -i): mirrored, (-i, i)
+    labels = torch.arange(12) % 4
+
+    def stream(self, steps, **dials):
+        recipe = replace(TINY, **{"batch_size": 5, "flip": 0.0, "drop_label": 0.0, **dials})
+        batches = [batch_of(recipe, self.images, self.labels, 4, step) for step in range(steps)]
+        return torch.cat([b[0] for b in batches]), torch.cat([b[1] for b in batches])
+
+    def test_epochs_are_permutations(self):
+        x, y = self.stream(12)  # 60 images: 5 epochs of 12, cut across batches of 5
+        index = x[:, 0, 0, 0].long()
+        assert torch.equal(y, self.labels[index])
+        epochs = index.view(5, 12)
+        assert (epochs.sort(dim=1).values == torch.arange(12)).all()
+        assert len({tuple(e.tolist()) for e in epochs}) == 5
+
+    def test_batches_larger_than_the_data(self):
+        x, _ = self.stream(2, batch_size=30)
+        assert (x[:, 0, 0, 0].view(5, 12).sort(dim=1).values == torch.arange(12)).all()
+
+    def test_mirrored_images_have_labels_of_their_own(self):
+        x, y = self.stream(400, flip=0.25)
+        index, mirrored = x.abs()[:, 0, 0, 0].long(), x[:, 0, 0, 0] < 0
+        known = index > 0  # image 0 is its own mirror image
+        assert torch.equal(y[known], (self.labels[index] + 4 * mirrored)[known])
+        assert float((y >= 4).double().mean()) == pytest.approx(0.25, abs=5 * math.sqrt(0.25 * 0.75 / 2000))
+
+    def test_some_labels_are_dropped(self):
+        _, y = self.stream(400, drop_label=0.1)
+        assert float((y == 8).double().mean()) == pytest.approx(0.1, abs=5 * math.sqrt(0.1 * 0.9 / 2000))
+
+    def test_a_step_is_a_function_of_seed_and_step(self):
+        for step in (0, 7):
+            a, b = (batch_of(TINY, self.images, self.labels, 4, step) for _ in range(2))
+            assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
+            assert torch.equal(torch.randn(3, generator=a[2]), torch.randn(3, generator=b[2]))
+        other = batch_of(replace(TINY, seed=4), self.images, self.labels, 4, 0)
+        assert not torch.equal(other[0], batch_of(TINY, self.images, self.labels, 4, 0)[0])
+
+
+class TestTraining:
+    def test_the_loss_falls(self, finished):
+        trainer, _ = finished
+        untrained = Trainer(TINY, "unused").held_out_loss()
+        assert trainer.curve[-1]["held_out_loss"] < 0.8 * untrained
+        assert [point["step"] for point in trainer.curve] == [24]
+
+    def test_a_cut_run_goes_on_as_if_it_had_not_been(self, finished, tmp_path):
+        _, folder = finished
+        for steps in (1, 13, 24):
+            run(tmp_path, steps)
+        assert same(state_of(tmp_path), state_of(folder))
+        assert generator_hash(load_denoiser(tmp_path)) == generator_hash(load_denoiser(folder))
+
+    def test_a_finished_run_stays_as_it_is(self, finished):
+        trainer, folder = finished
+        before = state_of(folder)
+        again = run(folder, 24)
+        assert again.step == 24 and again.curve == trainer.curve
+        assert same(state_of(folder), before)
+
+    def test_the_average(self, finished, tmp_path):
+        """The saved weights are the exponential average with shares 1 - (1 + t)^-power, t counted from 0."""
+        trainer, average = Trainer(TINY, tmp_path), None
+        for t in range(4):
+            trainer.train_step()
+            weights = [p.detach().clone() for p in trainer.denoiser.parameters()]
+            share = 1 - (1 + t) ** -TINY.ema_power
+            average = weights if average is None else [share * a + (1 - share) * w for a, w in zip(average, weights)]
+        with trainer.averaged():
+            for ours, theirs in zip(trainer.denoiser.parameters(), average, strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+        assert all(map(torch.equal, trainer.denoiser.parameters(), weights))
+
+    def test_another_seed_is_another_run(self, finished, tmp_path):
+        run(tmp_path, 1, replace(TINY, seed=4))
+        other = run(tmp_path / "same", 1)
+        assert generator_hash(load_denoiser(tmp_path)) != generator_hash(other.denoiser)
+
+    def test_divergence_is_an_error(self, tmp_path):
+        trainer = Trainer(TINY, tmp_path)
+        with torch.no_grad():
+            next(trainer.denoiser.parameters()).fill_(float("nan"))
+        with pytest.raises(FloatingPointError, match="training loss is nan at step 0: lower the learning rate"):
+            trainer.train_step()
+
+
+class TestFiles:
+    def test_checkpoint_is_the_average_in_half_precision(self, finished):
+        trainer, folder = finished
+        saved = load_denoiser(folder)
+        x, labels = trainer.images[:8] + 0.5, trainer.labels[:8]
+        with trainer.averaged(), torch.no_grad():
+            trainer.denoiser.precision, kept = torch.float32, trainer.denoiser.precision
+            expected = trainer.denoiser(x, 0.5, labels)
+            trainer.denoiser.precision = kept
+        torch.testing.assert_close(saved(x, 0.5, labels), expected, rtol=0, atol=5e-3)
+
+    def test_record(self, finished):
+        trainer, folder = finished
+        record = json.loads((folder / "training_record.json").read_text())
+        assert record["weights"] == generator_hash(load_denoiser(folder))
+        assert (record["steps"], record["images_seen"], record["processes"]) == (24, 480, 1)
+        assert Recipe(**{**record["recipe"], "channels": tuple(record["recipe"]["channels"])}) == TINY
+        assert record["command"] == command(TINY, "digits", 24)
+        assert record["curve"] == trainer.curve and record["minutes"] >= 0
+        assert record["parameters"] == sum(p.numel() for p in trainer.denoiser.parameters())
+
+    def test_trained_on(self, finished):
+        whole, subset = trained_on(finished[1])
+        expected = stratified_subset(load_dataset("digits"), 1300, 0)
+        assert whole.name == "digits" and torch.equal(subset.source_index, expected.source_index)
+
+    def test_held_out_images_were_not_trained_on(self, finished):
+        trainer, folder = finished
+        assert not set(trainer.held_out.source_index.tolist()) & set(trained_on(folder)[1].source_index.tolist())
+
+    def test_with_nothing_held_out_there_is_no_held_out_loss(self, tmp_path):
+        everything = replace(TINY, subset_size=len(load_dataset("digits")))
+        assert run(tmp_path, 1, everything).curve[0]["held_out_loss"] is None
+
+    def test_a_save_that_is_cut_leaves_the_last_one(self, finished, tmp_path, monkeypatch):
+        """A run killed while it writes its state, its weights or its record goes on from what is whole."""
+        _, folder = finished
+        run(tmp_path, 8)
+        write, replace_ = torch.save, os.replace
+
+        def half_written(state, path):
+            write(state, path)
+            path.write_bytes(path.read_bytes()[:1000])
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(torch, "save", half_written)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, 16)
+        monkeypatch.undo()
+        assert state_of(tmp_path)["step"] == 8
+        load_denoiser(tmp_path)
+
+        def cut_at_the_weights(source, target):
+            if str(target).endswith(".safetensors"):
+                raise KeyboardInterrupt
+            replace_(source, target)
+
+        monkeypatch.setattr(os, "replace", cut_at_the_weights)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, 16)
+        monkeypatch.undo()
+        assert state_of(tmp_path)["step"] == 16
+        load_denoiser(tmp_path)
+        run(tmp_path, 24)
+        assert same(state_of(tmp_path), state_of(folder))
+        assert not list(tmp_path.rglob("*.tmp"))
+
+    def test_saves_as_it_goes(self, tmp_path, monkeypatch):
+        saves = []
+        monkeypatch.setattr(generator_trainer.Trainer, "save", lambda self: saves.append(self.step))
+        run(tmp_path / "often", 3, save_every=0)
+        assert saves == [1, 2, 3, 3]
+        saves.clear()
+        run(tmp_path / "seldom", 3, save_every=1000)
+        assert saves == [3]
+
+
+class TestLimits:
+    def test_time_is_kept(self, tmp_path):
+        trainer = run(tmp_path, 10**6, minutes=1 / 60)
+        assert 1 <= trainer.step < 10**6
+        assert 1 <= trainer.seconds < 20
+        assert load_denoiser(tmp_path).image_shape == (1, 8, 8)
+
+    def test_another_recipe_is_refused(self, finished):
+        _, folder = finished
+        before = state_of(folder)
+        with pytest.raises(ValueError, match="holds a run with another flip, seed: choose another folder"):
+            run(folder, 25, replace(TINY, seed=9, flip=0.0))
+        assert same(state_of(folder), before)
+
+    def test_a_generator_without_its_state_is_not_overwritten(self, finished, tmp_path):
+        finished[0].denoiser.save(tmp_path)
+        before = generator_hash(load_denoiser(tmp_path))
+        with pytest.raises(ValueError, match="holds a generator but no training_state.pt"):
+            run(tmp_path, 1)
+        assert generator_hash(load_denoiser(tmp_path)) == before
+
+    @pytest.mark.parametrize("wrong", [{"images": 0}, {"images": float("nan")}, {"minutes": -1}, {"save_every": -1}])
+    def test_refuses(self, wrong, tmp_path):
+        with pytest.raises(ValueError, match="images must be positive"):
+            train(TINY, tmp_path / "new", **{"images": 20, "progress": False, **wrong})
+        assert not (tmp_path / "new").exists()
+
+
+class TestSeveralProcesses:
+    def test_agree_with_one(self, tmp_path):
+        """Two processes of torchrun split each batch and average the gradients: the same run but for rounding."""
+        arguments = command(TINY, tmp_path / "two", 6).split()[3:]
+        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "synaug.generator_training"]
+        done = subprocess.run([sys.executable, *launch, *arguments, "--device", "cpu"], capture_output=True, text=True,
+                              env={**os.environ, "OMP_NUM_THREADS": "1"})
+        assert done.returncode == 0, done.stderr
+        one = run(tmp_path / "one", 6)
+        record = json.loads((tmp_path / "two" / "training_record.json").read_text())
+        assert (record["processes"], record["images_seen"]) == (2, 120)
+        assert record["curve"][0]["held_out_loss"] == pytest.approx(one.curve[0]["held_out_loss"], rel=0.01)
+        start = Trainer(TINY, "unused").denoiser
+        two, one = (load_denoiser(tmp_path / name) for name in ("two", "one"))
+        apart, moved = (sum(float((p - q).detach().square().sum()) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+                        for a, b in ((two, one), (start, one)))
+        # Rounding in bfloat16 leaves 0.02; with half of each batch missing it would be 0.7.
+        assert apart < 0.1**2 * moved
+
+    def test_must_share_a_batch_equally(self, monkeypatch, tmp_path):
+        monkeypatch.setattr(generator_trainer, "process_rank", lambda device: (0, 3))
+        with pytest.raises(ValueError, match="3 processes cannot share batches of 20 equally"):
+            Trainer(TINY, tmp_path)

@@ -1,0 +1,154 @@
+"""Chapter 1's experiment: what it refuses, and that a run measures what the claims need."""
+
+import numpy as np
+import pytest
+import torch
+
+from synaug.claims import load_claims, verdict_table
+from synaug.experiments import mode_concentration as experiment
+from synaug.figures import mode_concentration as figures
+from synaug.figures.curves import summary
+
+
+@pytest.fixture(scope="module")
+def run():
+    """One run at profile smoke with two levels only."""
+    parameters = {"profile": "smoke", "reverse_steps": [0, 100], "encoders": ["pixels", "judge"]}
+    return experiment.prepare(**parameters), experiment.run(**parameters)
+
+
+def of_real(frame, reference):
+    """The metrics of the real images, in pixels, against one reference."""
+    rows = frame[(frame["x"] == 0) & (frame["reference"] == reference) & (frame["encoder"] == "pixels")]
+    return rows.set_index("metric")["value"]
+
+
+@pytest.mark.parametrize("wrong, message", [
+    ({"profile": "huge"}, "smoke"),
+    ({"reverse_steps": [30, 50]}, "from 0"),
+    ({"reverse_steps": [0, 50, 50]}, "increasing"),
+    ({"reverse_steps": [0, 101]}, "0..100"),
+    ({"reverse_steps": [0, 2.5]}, "whole number"),
+    ({"mapping": "flow"}, "edm, vp"),
+    ({"solver": "rk4"}, "heun, euler"),
+    ({"stride": 0}, "stride"),
+    ({"churn": -1.0}, "churn"),
+    ({"seeds": 0}, "seeds"),
+    ({"classifier": "resnet9"}, "resnet8"),
+    ({"recipe": "adam"}, "paper"),
+    ({"encoders": ["inceptio"]}, "efficientnet_lite0"),
+    ({"k": 0}, "k"),
+    ({"dataset": "cifar10"}, "fashion_mnist"),
+    ({"n_images": 10**6}, "stratified subset"),
+])
+def test_prepare_refuses(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        experiment.prepare(**{"profile": "smoke", **wrong})
+
+
+def test_unknown_generator_is_named():
+    with pytest.raises(FileNotFoundError, match="fashion_mnist"):
+        experiment.prepare(profile="smoke", generator="no_such_generator")
+
+
+def test_sources_fresh_and_test_images_do_not_overlap(run):
+    (sweep, settings), _ = run
+    sources, fresh = sweep.sources["train"], sweep.fresh
+    assert len(sources) == len(fresh) == settings["n_images"]
+    assert not set(sources.source_index.tolist()) & set(fresh.source_index.tolist())
+    assert torch.equal(sources.labels.bincount(), fresh.labels.bincount())
+
+
+def test_real_level_is_the_sources_themselves(run):
+    (sweep, _), frame = run
+    assert torch.equal(sweep.pool(0).images, sweep.sources["train"].images)
+    at_zero = of_real(frame, "source")
+    assert at_zero["precision"] == at_zero["recall"] == 1
+    assert at_zero["frechet_distance"] == pytest.approx(0, abs=1e-6)
+
+
+def test_floor_is_neither_perfect_nor_nothing(run):
+    _, frame = run
+    floor = of_real(frame, "fresh")
+    assert 0.5 < floor["precision"] <= 1 and 0.5 < floor["recall"] <= 1
+    assert floor["frechet_distance"] > 0
+    assert floor["centroid_distance_ratio"] == pytest.approx(1, abs=0.2)
+
+
+def test_frame_is_complete(run):
+    (_, settings), frame = run
+    assert not frame["value"].isna().any()
+    assert set(frame["x"]) == {0, 100} and set(frame["sigma"]) == {0.0, 80.0}
+    accuracies = frame[frame["metric"] == "test_accuracy"]
+    assert len(accuracies) == 2 * settings["seeds"] and accuracies["value"].between(0, 1).all()
+    once = frame[~frame["metric"].isin(["test_accuracy", "cam_agreement"])]
+    assert (once["low"] <= once["value"] + 1e-9).all() and (once["value"] <= once["high"] + 1e-9).all()
+    assert frame.attrs["provenance"]["generator"] and frame.attrs["provenance"]["parameters"]["k"] == 5
+
+
+def test_run_again_gives_the_same_numbers_from_its_cells(run):
+    (_, _), frame = run
+    again = experiment.run(profile="smoke", reverse_steps=[0, 100], encoders=["pixels", "judge"])
+    np.testing.assert_array_equal(frame["value"], again["value"])
+    assert again.attrs["provenance"]["wall_seconds"] < frame.attrs["provenance"]["wall_seconds"]
+
+
+def test_every_claim_gets_a_verdict(run):
+    _, frame = run
+    table = verdict_table(frame)
+    assert list(table["id"]) == list(load_claims())
+    assert table["evidence"].str.len().gt(0).all()
+
+
+def test_plane_is_fitted_on_real_images(run):
+    (sweep, _), _ = run
+    project, _ = experiment.plane(sweep)
+    points = project(sweep.sources["train"].floats())
+    np.testing.assert_allclose(points.mean(0), 0, atol=1e-5)
+    assert experiment.plane_spread(sweep, 0).mean() == pytest.approx(1)
+
+
+def test_shown_images_are_one_row_a_level_and_columns_of_classes(run):
+    (sweep, _), _ = run
+    images = experiment.shown_images(sweep, [0, 100], per_class=2)
+    assert images.shape == (2, 20, 1, 28, 28) and images.dtype == torch.uint8
+    sources = sweep.sources["train"]
+    first = [(sources.labels == c).nonzero()[0].item() for c in range(10)]
+    assert torch.equal(images[0, :10], sources.images[first])
+
+
+def test_summary_states_intervals_by_number_of_seeds(run):
+    _, frame = run
+    rows = frame[frame["metric"] == "test_accuracy"]
+    table = summary(rows)
+    by_level = rows.groupby("x")["value"]
+    np.testing.assert_allclose(table["low"], by_level.min())
+    np.testing.assert_allclose(table["value"], by_level.mean())
+    five = rows.iloc[:1].loc[np.repeat(rows.index[0], 5)].assign(value=[0.5, 0.6, 0.7, 0.8, 0.9], seed=range(5))
+    one = summary(five).iloc[0]
+    assert one["value"] == pytest.approx(0.7) and one["low"] == pytest.approx(0.7 - 2.776445 * 0.0707107, abs=1e-5)
+
+
+@pytest.mark.parametrize("draw", [figures.distances, figures.precision_recall, figures.concentration])
+def test_distribution_figures_are_labelled(run, draw):
+    _, frame = run
+    figure = draw(frame, frame, encoder="judge")
+    for ax in figure.axes:
+        assert ax.get_xlabel() or ax.get_ylabel()
+    names = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert any(name.startswith("recorded") for name in names) and any(name.startswith("this build") for name in names)
+
+
+@pytest.mark.parametrize("draw", [figures.accuracies, figures.entropies, figures.plane_variance,
+                                  figures.attention_agreement])
+def test_training_figures_draw_every_origin(run, draw):
+    _, frame = run
+    figure = draw(frame, frame)
+    lines = [line for ax in figure.axes for line in ax.lines if len(line.get_xdata()) >= 2]
+    assert len(lines) >= 2 and all(np.isfinite(line.get_ydata(orig=False).astype(float)).all() for line in lines)
+
+
+def test_describe_says_which_run_is_which(run):
+    _, frame = run
+    text = experiment.describe(frame)
+    assert "this build" in text and "`smoke`" in text and "no larger run has been recorded" in text
