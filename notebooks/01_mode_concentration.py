@@ -65,6 +65,7 @@ from synaug.figures import mode_concentration as figures
 from synaug.figures.curves import theme
 from synaug.figures.embedding import figure_html, table_html
 from synaug.figures.slider import reconstruction_slider
+from synaug.figures.teaser import teaser
 from synaug.results import load_recorded
 from synaug.schedules import sigma_of_reverse_step
 
@@ -200,9 +201,9 @@ table_html(verdicts[["statement", "published", "verdict", "evidence"]])
 # %% tags=["remove-cell"]
 summary = verdicts[["statement", "source", "verdict"]]
 glue("claims_table", table_html(summary), display=False)
-teaser = figures.teaser(experiment.shown_images(sweep, levels, per_class=1), live, recorded, levels)
+drawn = teaser(experiment.shown_images(sweep, levels, per_class=1), live if recorded is None else recorded, levels)
 glue("teaser", figure_html(
-    teaser,
+    drawn,
     "Left: images of ten classes, real in the first row and reconstructed from ever more reverse steps below. "
     "Right: accuracy on real test images of classifiers trained on such images, against the noise level.",
     caption="Left: real images (top row) and their reconstructions by a diffusion model from more and more reverse steps. "

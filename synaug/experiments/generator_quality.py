@@ -29,7 +29,7 @@ NEAR_COPY_QUANTILE = 0.01
 PROFILES = {
     "smoke": dict(n_samples=40, n_judge=500, classifier_steps=20, n_searched=100),
     "quick": dict(n_samples=200, n_judge=10_000, classifier_steps=200, n_searched=1000),
-    "standard": dict(n_samples=5000, n_judge=None, classifier_steps=6000, n_searched=None),
+    "standard": dict(n_samples=2000, n_judge=None, classifier_steps=2400, n_searched=None),
     "paper": dict(n_samples=10_000, n_judge=None, classifier_steps=20_000, n_searched=None),
 }
 

@@ -176,29 +176,6 @@ def attention_agreement(live, recorded=None):
     return figure
 
 
-def teaser(images, live, recorded, levels):
-    """The same images at every level, and what classifiers trained on such images score.
-
-    images: uint8 ``[L, n, C, H, W]``, n images (one a class, say) from real to fully synthetic.
-    """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.2), width_ratios=(1.5, 1), layout="constrained")
-    grid = images.permute(0, 3, 1, 4, 2).numpy()  # [L, H, n, W, C]
-    rows = np.concatenate([level.reshape(level.shape[0], -1, level.shape[-1]) for level in grid])
-    left.imshow(rows, cmap="gray")
-    height = images.shape[-2]
-    left.set_yticks([height * (i + 0.5) for i in range(len(levels))],
-                    ["real" if level == 0 else f"t_re = {level}" for level in levels])
-    left.set_xticks([])
-    left.grid(False)
-    for spine in left.spines.values():
-        spine.set_visible(False)
-    frame = live if recorded is None else recorded
-    draw(right, select(frame, "test_accuracy"), COLOURS["train"], "", scale=100)
-    sigma_axis(right, levels_of(frame))
-    right.set_ylabel("test accuracy of a classifier\ntrained on such images (%)")
-    return figure
-
-
 def encoder_name(encoder):
     return {"efficientnet_lite0": "EfficientNet-Lite0 features", "judge": "the judge's features",
             "pixels": "pixels"}.get(encoder, encoder)

@@ -1,0 +1,47 @@
+"""The README's figure: ``python -m synaug.figures.teaser`` draws it again from the recorded run."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from synaug import paths
+from synaug.experiments import mode_concentration as experiment
+from synaug.figures.curves import COLOURS, draw, select, sigma_axis, theme
+from synaug.results import load_recorded
+
+
+def teaser(images, frame, levels):
+    """The same images at every level, and what classifiers trained on such images score.
+
+    images: uint8 ``[L, n, C, H, W]``, n images (one a class, say) from real to fully synthetic.
+    frame: results of `synaug.experiments.mode_concentration`. levels: the L levels t_re of the images.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.2), width_ratios=(1.5, 1), layout="constrained")
+    grid = images.permute(0, 3, 1, 4, 2).numpy()  # [L, H, n, W, C]
+    rows = np.concatenate([level.reshape(level.shape[0], -1, level.shape[-1]) for level in grid])
+    left.imshow(rows, cmap="gray")
+    height = images.shape[-2]
+    left.set_yticks([height * (i + 0.5) for i in range(len(levels))],
+                    ["real" if level == 0 else f"t_re = {level}" for level in levels])
+    left.set_xticks([])
+    left.grid(False)
+    for spine in left.spines.values():
+        spine.set_visible(False)
+    draw(right, select(frame, "test_accuracy"), COLOURS["train"], "", scale=100)
+    sigma_axis(right, sorted({int(x) for x in frame["x"]}))
+    right.set_ylabel("test accuracy of a classifier\ntrained on such images (%)")
+    return figure
+
+
+def main():
+    theme()
+    sweep, settings = experiment.prepare(profile="quick")
+    levels = settings["reverse_steps"]
+    frame = load_recorded(experiment.EXPERIMENT, "standard")
+    path = paths.ROOT / "book" / "assets" / "teaser.png"
+    figure = teaser(experiment.shown_images(sweep, levels, per_class=1), frame, levels)
+    figure.savefig(path, dpi=120, facecolor="white", metadata={"Software": None})
+    print(f"drawn: {path}")
+
+
+if __name__ == "__main__":
+    main()

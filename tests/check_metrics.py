@@ -1,0 +1,56 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,mystnb,-all
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# What the metrics say where the answer is known. One fact a cell.
+
+# %%
+import torch
+
+from synaug.classifiers import output_entropy
+from synaug.claims import load_published
+from synaug.metrics import centroid_distance_ratio, frechet_distance, outer_edge_recall, prdc
+from synaug.statistics import mean_interval
+
+draw = torch.Generator().manual_seed(0)
+real = torch.randn(1000, 8, generator=draw)
+fresh = torch.randn(1000, 8, generator=draw)
+
+# %%
+print({name: round(value, 3) for name, value in prdc(real, real, k=5).items()})
+
+# %%
+print({name: round(value, 1) for name, value in prdc(real, fresh, k=5).items()})
+
+# %%
+shrunk = 0.5 * fresh
+print({name: round(value, 1) for name, value in prdc(real, shrunk, k=5).items() if name in ("precision", "recall")})
+print(round(outer_edge_recall(real, shrunk, k=5), 1))
+
+# %%
+labels = torch.zeros(1000, dtype=torch.int64)
+print(round(centroid_distance_ratio(real, shrunk, labels, labels), 1))
+
+# %%
+far = torch.randn(100_000, 8, generator=draw)
+print(round(frechet_distance(far, far + torch.tensor([2.0] + [0.0] * 7)), 3))
+
+# %%
+print([round(value, 3) + 0.0 for value in output_entropy(torch.stack([torch.full((10,), 0.1), torch.eye(10)[0]])).tolist()])
+print(max(load_published()["fig8_entropy_as_plotted"]["test"]))
+
+# %%
+interval = mean_interval([1.0, 2.0, 3.0, 4.0, 5.0])
+print(round(interval.estimate, 3), round(interval.low, 3), round(interval.high, 3))
