@@ -1,13 +1,14 @@
 # ---
 # jupyter:
 #   jupytext:
-#     formats: ipynb,py:percent
+#     cell_metadata_filter: tags,mystnb,-all
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
 #       format_version: '1.3'
 #   kernelspec:
-#     display_name: Python 3 (ipykernel)
+#     display_name: Python 3
 #     language: python
 #     name: python3
 # ---
@@ -103,7 +104,8 @@ for t in (0, 20, 30, 40, 60, 100):
 # %%
 whole = reconstruct(denoiser, images, labels, reverse_step=50, churn=10.0).images
 index = torch.tensor([2, 0])
-part = reconstruct(denoiser, images[index], labels[index], reverse_step=50, churn=10.0, source_index=index, batch_size=1)
+part = reconstruct(denoiser, images[index], labels[index], reverse_step=50, churn=10.0, source_index=index,
+                   batch_size=1)
 print(torch.equal(part.images, whole[index]))
 
 # %% [markdown]

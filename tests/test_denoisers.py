@@ -75,7 +75,7 @@ class TestNewDenoiser:
 
 class TestPreconditioning:
     def test_is_edm(self, tiny):
-        """D = c_skip x + c_out F(c_in x; c_noise), Karras et al. 2022, eq. 7 and Table 1; c_noise 1,000 times theirs."""
+        """D = c_skip x + c_out F(c_in x; c_noise), Karras et al. 2022, eq. 7, Table 1; c_noise 1,000 times theirs."""
         x, sigma, labels = state(), torch.tensor([0.01, 0.7, 40.0]), torch.tensor([0, 1, 0])
         s, d = sigma.view(-1, 1, 1, 1), tiny.sigma_data
         blocks = (x / (s**2 + d**2).sqrt()).view(3, 4, 2, 4, 2).permute(0, 2, 4, 1, 3).reshape(3, 4, 4, 4)
@@ -225,7 +225,7 @@ class TestLoss:
     @pytest.mark.parametrize("sigma", [0.01, 0.7, 50.0])
     def test_of_a_silent_network_is_one(self, sigma):
         generator = torch.Generator().manual_seed(0)
-        images, noise = 0.7 * torch.randn(400, 1, 8, 8, generator=generator), torch.randn(400, 1, 8, 8, generator=generator)
+        images, noise = (scale * torch.randn(400, 1, 8, 8, generator=generator) for scale in (0.7, 1.0))
         loss = denoising_loss(self.Silent(), images, None, torch.full((400,), sigma), noise)
         assert loss.shape == (400,)
         assert float(loss.mean()) == pytest.approx(1, abs=5 * math.sqrt(2 / (400 * 64)))

@@ -25,8 +25,9 @@ class TestDensity:
     @pytest.mark.parametrize("d", [1, 2, 5])
     def test_agrees_with_scipy(self, sigma, d):
         world, x = mixture(d=d), points(20, d)
-        density = sum(w * multivariate_normal(mean, covariance + sigma**2 * np.eye(d)).pdf(x)
-                      for w, mean, covariance in zip(world.weights.numpy(), world.means.numpy(), world.covariances.numpy()))
+        components = zip(world.weights.numpy(), world.means.numpy(), world.covariances.numpy())
+        density = sum(weight * multivariate_normal(mean, covariance + sigma**2 * np.eye(d)).pdf(x)
+                      for weight, mean, covariance in components)
         expected = torch.as_tensor(density).reshape(-1).log()
         torch.testing.assert_close(world.log_density(x, sigma), expected, rtol=1e-10, atol=1e-10)
 

@@ -146,8 +146,9 @@ class TestAgainstDiffusers:
 class TestMarginal:
     """An exact reverse process leaves the distribution as it was, from any level, with and without churn."""
 
-    WORLD = GaussianMixture([0.5, 0.3, 0.2], [[-2.0, 0.0], [1.0, 1.5], [1.5, -1.5]],
-                            torch.tensor([[[0.3, 0.1], [0.1, 0.2]], [[0.1, 0.0], [0.0, 0.4]], [[0.2, -0.1], [-0.1, 0.2]]]))
+    WORLD = GaussianMixture(
+        [0.5, 0.3, 0.2], [[-2.0, 0.0], [1.0, 1.5], [1.5, -1.5]],
+        torch.tensor([[[0.3, 0.1], [0.1, 0.2]], [[0.1, 0.0], [0.0, 0.4]], [[0.2, -0.1], [-0.1, 0.2]]]))
     N, LEVEL = 4000, 1.0
 
     def reversed_draws(self, denoiser, solver, churn):
@@ -207,7 +208,8 @@ class TestBehaviour:
     def test_network_evaluations(self, solver, steps):
         denoiser, sigmas = Counted(), edm_sigmas(steps)
         sample(denoiser, start(80.0), sigmas, solver=solver)
-        assert len(denoiser.calls) == network_evaluations(sigmas, solver) == (steps if solver == "euler" else 2 * steps - 1)
+        expected = steps if solver == "euler" else 2 * steps - 1
+        assert len(denoiser.calls) == network_evaluations(sigmas, solver) == expected
 
     def test_no_step_is_the_identity(self):
         denoiser, x = Counted(), start(1.0)

@@ -94,9 +94,9 @@ def main() -> int:
     print(f"{n:,} x {n:,} x {dim:,}, k = {K}, {torch.get_num_threads()} threads")
     print(f"one product {product:.2f} s   synaug {ours[0]:.2f} s   prdc {theirs[0]:.2f} s")
     by_processor = ours[4] / (2 * processor), theirs[4] / ours[4]
-    print(f"time / two products    {ours[0] / (2 * product):6.2f}   (bound 1.5; {by_processor[0]:.2f} by processor time)")
+    print(f"time / two products    {ours[0] / (2 * product):6.2f}   (bound 1.5; processor time {by_processor[0]:.2f})")
     print(f"time / three products  {ours[0] / (3 * product):6.2f}")
-    print(f"prdc time / time       {theirs[0] / ours[0]:6.2f}   (faster by this factor; {by_processor[1]:.2f} by processor time)")
+    print(f"prdc time / time       {theirs[0] / ours[0]:6.2f}   (faster by this; processor time {by_processor[1]:.2f})")
     print(f"memory / prdc memory   {ours[1] / theirs[1]:6.3f}   (bound 0.1; {ours[1]:.0f} and {theirs[1]:.0f} MiB)")
     print(f"largest difference     {gap:.1e} from prdc in float32 (bound 1e-4), {gap64:.1e} in float64 (bound 1e-12)")
     print("values", {name: round(ours[3][name], 4) for name in names})
