@@ -154,7 +154,7 @@ class TestMarginal:
     def reversed_draws(self, denoiser, solver, churn):
         clean, _ = self.WORLD.sample(self.N, torch.Generator().manual_seed(0))
         x = clean + start(self.LEVEL, clean.shape, seed=1)
-        steps = 24 if solver == "heun" else 100  # Euler's own error would show on a coarse grid
+        steps = 24 if solver == "heun" else 200  # Euler's own error would show on a coarse grid
         back = sample(denoiser, x, edm_sigmas(steps, sigma_max=self.LEVEL), solver=solver, churn=churn,
                       noise=fresh_noise(x.shape, 2))
         assert float((back - clean).norm(dim=1).median()) > 0.1  # they are not the points that we came from

@@ -70,7 +70,7 @@ def run(**parameters):
     """Every measurement of the chapter as a tidy frame; the arguments are those of `prepare`.
 
     Arms are "samples", "fresh real" (the floor) and, for the losses, "training". x is the number of images that the
-    generator had been trained on. Columns beside the usual ones: encoder; class_name ("all" for all classes);
+    generator had seen in training, repetitions counted. Columns beside the usual ones: encoder; class_name ("all" for all classes);
     n, the images behind a value; searched, see `Evaluation.searched`; low and high, 95 % limits.
     """
     start = time.perf_counter()

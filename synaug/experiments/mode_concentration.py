@@ -84,7 +84,8 @@ def run(**parameters):
     """Every measurement of the chapter as a tidy frame; the arguments are those of `prepare`.
 
     Columns beside the usual ones: sigma, reference ("source" or "fresh"), encoder, sources ("train" or "test"),
-    low, high (95 % bootstrap limits over images where there is no repetition over seeds).
+    low, high (95 % limits over images where there is no repetition over seeds: see `synaug.metrics.compare`, else by
+    bootstrap), k, n_reference, n_candidate.
     """
     start = time.perf_counter()
     sweep, settings = prepare(**parameters)
