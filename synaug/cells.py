@@ -86,7 +86,8 @@ class CellCache:
     code : a ``fingerprint(...)`` of the code and data that the results depend on.
     folder : where cells are kept; default ``cells`` in the cache folder.
 
-    ``wall_seconds`` adds up what the cells asked for took when they ran, now or in an earlier run.
+    ``wall_seconds``: what the cells asked for took when they ran, now or in an earlier run, each counted once;
+    ``elapsed``: what part of that was spent running cells now.
     Any number of processes may share a folder; a cell that two of them run at once is written twice,
     equally.
     """
@@ -94,7 +95,12 @@ class CellCache:
     def __init__(self, experiment: str, code: str, folder: str | Path | None = None):
         self.experiment, self.code = experiment, code
         self.folder = Path(folder) if folder is not None else cache_dir() / "cells"
-        self.wall_seconds = 0.0
+        self.elapsed = 0.0
+        self._seconds = {}
+
+    @property
+    def wall_seconds(self) -> float:
+        return sum(self._seconds.values())
 
     def path(self, params: dict) -> Path:
         """The file of a cell."""
@@ -113,14 +119,17 @@ class CellCache:
         if path.exists():
             try:
                 result, seconds = _unpack(path.read_bytes())
-                self.wall_seconds += seconds
+                self._seconds[path] = seconds
                 return result
             except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
                 warnings.warn(f"cell {params} at {path} cannot be read ({error}); running it again", stacklevel=2)
+        # A cell may ask for others while it runs: their time is theirs.
+        before, self.elapsed = self.elapsed, 0.0
         start = time.perf_counter()
         result = fn()
-        seconds = time.perf_counter() - start
-        self.wall_seconds += seconds
+        elapsed = time.perf_counter() - start
+        seconds = self._seconds[path] = elapsed - self.elapsed
+        self.elapsed = before + elapsed
         packed = _pack(result, seconds, params)
         try:
             write_atomically(path, packed)

@@ -3,7 +3,7 @@
 Every rule is about linear contrasts of measured values: a sum of terms, each a weight times one
 metric at one level x (and, where a term says so, for other values of the frame's columns). An interval
 of a contrast is taken over paired seeds when at least ``MIN_SEEDS`` have every term. With fewer, and
-where the rule allows it, it is put together from the bootstrap limits ``low`` and ``high`` of the
+where the rule allows it, it is put together from the limits ``low`` and ``high`` over images of the
 terms, each term at its worst: wider than needed, never narrower. Otherwise there is no interval, and
 the verdict is "not resolved at this scale". All intervals are 95 % ones.
 
@@ -85,7 +85,7 @@ def contrast(
     value = constant + sum(w * m["value"] for w, m in zip(weights, means))
     low = constant + sum(min(w * m["low"], w * m["high"]) for w, m in zip(weights, means))
     high = constant + sum(max(w * m["low"], w * m["high"]) for w, m in zip(weights, means))
-    return Interval(value, low, high, "bootstrap")
+    return Interval(value, low, high, "limits over images")
 
 
 def _sign_verdict(interval: Interval, negligible: float, size: list[float] | None) -> str:
@@ -155,7 +155,8 @@ def judge_trend(
         beyond = contrast(frame, back, where, seeds_only=seeds_only, tests=len(levels) - 1)
         if beyond.low > 0:
             return CONTRADICTED, f"{text}, but goes back from {a:g} to {b:g}", numbers | {"beyond": beyond}
-    return verdict, f"{text}, no step back at the levels {', '.join(f'{level:g}' for level in levels)}", numbers
+    looked_at = ", ".join(f"{level:g}" for level in levels)
+    return verdict, f"{text}, no step clearly back by more than {tolerance:.0%} of that (levels {looked_at})", numbers
 
 
 def judge_plateau(

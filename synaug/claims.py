@@ -126,7 +126,7 @@ def judge(claim: Claim, frame: pd.DataFrame) -> Verdict:
 
 
 def verdict_table(frame: pd.DataFrame, claims: dict[str, Claim] | None = None) -> pd.DataFrame:
-    """A row a claim: id, source, statement, published, verdict, evidence; the whole ledger by default."""
+    """A row a claim: id, source, statement, statistic, published, verdict, evidence; the whole ledger by default."""
     rows = []
     for claim in (load_claims() if claims is None else claims).values():
         verdict = judge(claim, frame)
@@ -135,6 +135,7 @@ def verdict_table(frame: pd.DataFrame, claims: dict[str, Claim] | None = None) -
                 "id": claim.id,
                 "source": claim.source,
                 "statement": claim.statement,
+                "statistic": claim.statistic,
                 "published": claim.published.get("text", ""),
                 "verdict": verdict.verdict,
                 "evidence": verdict.evidence,

@@ -11,6 +11,8 @@ from synaug.statistics import mean_interval
 
 #: Below this noise level the axis is linear, so that the real image, sigma = 0, has a place on it.
 LINEAR_BELOW = 0.05
+#: Where the published curves end: t_re = 100 on EDM's grid.
+HIGHEST_PUBLISHED = 80.0
 COLOURS = dict(zip(("source", "fresh", "train", "test"), sns.color_palette("colorblind", 4)))
 PUBLISHED = "0.45"
 
@@ -23,20 +25,23 @@ def theme():
                       "axes.labelsize": 10.5, "xtick.labelsize": 10, "ytick.labelsize": 10})
 
 
-def sigma_axis(ax, levels, steps=100, mapping="edm"):
-    """Noise level on the axis (0, the real image, at its left end), reverse steps t_re above it."""
-    sigmas = [sigma_of_reverse_step(level, steps, mapping) for level in levels]
+def sigma_axis(ax, *frames):
+    """Noise level on the axis (0, the real image, at its left end), the frames' reverse steps t_re above it."""
+    levels = pd.concat([frame[["x", "sigma"]] for frame in frames if frame is not None]).drop_duplicates()
+    levels = levels.sort_values("sigma")
+    highest = levels["sigma"].max()
+    ticks = [value for value in (0, 0.1, 1, 10, 100) if value <= 1.3 * highest]
     ax.set_xscale("symlog", linthresh=LINEAR_BELOW, linscale=0.6)
-    ax.set_xticks([0, 0.1, 1, 10, 80], ["0\n(real)", "0.1", "1", "10", "80"])
+    ax.set_xticks(ticks, ["0\n(real)" if value == 0 else f"{value:g}" for value in ticks])
     ax.minorticks_off()
-    ax.set_xlim(-0.008, 110)
+    ax.set_xlim(-0.008, 1.4 * max(highest, HIGHEST_PUBLISHED))
     ax.set_xlabel("noise level σ reached before coming back")
     top = ax.twiny()
     top.set_xscale("symlog", linthresh=LINEAR_BELOW, linscale=0.6)
     top.set_xlim(ax.get_xlim())
-    top.set_xticks(sigmas, [str(level) for level in levels])
+    top.set_xticks(levels["sigma"], [f"{x:g}" for x in levels["x"]])
     top.minorticks_off()
-    top.set_xlabel("reverse steps t_re of 100", fontsize=10)
+    top.set_xlabel("reverse steps t_re", fontsize=10)
     top.tick_params(labelsize=9)
     top.grid(False)
     top.spines["top"].set_visible(True)

@@ -33,8 +33,3 @@ def table_html(frame: pd.DataFrame) -> HTML:
     """The frame as a table with whole texts, which pandas would cut short, and without its index."""
     with pd.option_context("display.max_colwidth", None):
         return HTML(frame.to_html(index=False, border=0))
-
-
-def table_html(frame) -> HTML:
-    """A frame of text as a plain table without its index, in the book's own style."""
-    return HTML(frame.to_html(index=False, border=0, classes="dataframe verdicts", justify="left"))

@@ -16,10 +16,6 @@ def published(claim):
     return published_series(load_claims()[claim])
 
 
-def levels_of(*frames):
-    return sorted({int(x) for frame in frames if frame is not None for x in frame["x"].unique()})
-
-
 def both(ax, recorded, live, metric, colour, name, scale=1.0, **where):
     """The recorded and the live curve of one selection."""
     draw(ax, select(recorded, metric, **where), colour, f"recorded, {name}", scale=scale)
@@ -40,9 +36,9 @@ def distances(live, recorded=None, encoder="efficientnet_lite0"):
             draw(right, rows, COLOURS["source"], f"{'this build' if is_live else 'recorded'}, {NAMES['source']}",
                  live=is_live, scale=1 / last)
     left.set_ylabel(f"Fréchet distance\n({encoder_name(encoder)})")
-    right.set_ylabel("share of the distance\nat t_re = 100")
+    right.set_ylabel("share of the distance\nat the last level")
     for ax in (left, right):
-        sigma_axis(ax, levels_of(live, recorded))
+        sigma_axis(ax, live, recorded)
         ax.set_ylim(bottom=0)
     legend_below(figure, (left, right), 2)
     return figure
@@ -55,9 +51,22 @@ def precision_recall(live, recorded=None, encoder="efficientnet_lite0"):
         draw_published(ax, published(claim), PAPER)
         for reference, name in NAMES.items():
             both(ax, recorded, live, metric, COLOURS[reference], name, encoder=encoder, reference=reference)
-        sigma_axis(ax, levels_of(live, recorded))
+        sigma_axis(ax, live, recorded)
         ax.set_ylabel(f"{metric}\n({encoder_name(encoder)})")
         ax.set_ylim(0, 1.05)
+    legend_below(figure, axes, 2)
+    return figure
+
+
+def density_coverage(live, recorded=None, encoder="efficientnet_lite0"):
+    """Density and coverage, the versions of precision and recall that outliers disturb less."""
+    figure, axes = panels(2)
+    for ax, metric in zip(axes, ("density", "coverage")):
+        for reference, name in NAMES.items():
+            both(ax, recorded, live, metric, COLOURS[reference], name, encoder=encoder, reference=reference)
+        sigma_axis(ax, live, recorded)
+        ax.set_ylabel(f"{metric}\n({encoder_name(encoder)})")
+        ax.set_ylim(bottom=0)
     legend_below(figure, axes, 2)
     return figure
 
@@ -70,7 +79,7 @@ def concentration(live, recorded=None, encoder="efficientnet_lite0"):
               "real images (a dimension)"}
     for ax, (metric, title) in zip(axes, titles.items()):
         both(ax, recorded, live, metric, COLOURS["fresh"], NAMES["fresh"], encoder=encoder, reference="fresh")
-        sigma_axis(ax, levels_of(live, recorded))
+        sigma_axis(ax, live, recorded)
         ax.set_ylabel(title)
     legend_below(figure, axes, 2)
     return figure
@@ -93,7 +102,7 @@ def accuracies(live, recorded=None):
     left.set_ylabel("test accuracy (%)")
     right.set_ylabel("change from real training images\n(points, paired by seed)")
     for ax in (left, right):
-        sigma_axis(ax, levels_of(live, recorded))
+        sigma_axis(ax, live, recorded)
     legend_below(figure, (left, right), 3)
     return figure
 
@@ -111,7 +120,7 @@ def entropies(live, recorded=None):
     axes[1].set_ylabel("output entropy of the judge (nats)")
     axes[2].set_ylabel("accuracy of the judge (%)")
     for ax in axes:
-        sigma_axis(ax, levels_of(live, recorded))
+        sigma_axis(ax, live, recorded)
     axes[0].set_ylim(0, 3)
     axes[1].set_ylim(bottom=0)
     legend_below(figure, axes, 3)
@@ -137,11 +146,11 @@ def pca_plane(points):
 
 
 def plane_variance(live, recorded=None):
-    """Within-class variance in that plane over that of real images, against the noise level."""
+    """Within-class variance in that plane over that of fresh real images, against the noise level."""
     figure, (ax,) = panels(1, width=5.5)
     both(ax, recorded, live, "pca_variance_ratio", COLOURS["train"], "of train images")
-    sigma_axis(ax, levels_of(live, recorded))
-    ax.set_ylabel("within-class variance in the plane,\nover that of real images")
+    sigma_axis(ax, live, recorded)
+    ax.set_ylabel("within-class variance in the plane,\nover that of fresh real images")
     legend_below(figure, [ax], 2)
     return figure
 
@@ -170,7 +179,7 @@ def attention_agreement(live, recorded=None):
     """How alike the maps are to those of another seed's classifier trained on real images."""
     figure, (ax,) = panels(1, width=5.5)
     both(ax, recorded, live, "cam_agreement", COLOURS["train"], "mean over seeds")
-    sigma_axis(ax, levels_of(live, recorded))
+    sigma_axis(ax, live, recorded)
     ax.set_ylabel("correlation of Grad-CAM maps with\nanother seed's, trained on real images")
     legend_below(figure, [ax], 2)
     return figure

@@ -27,7 +27,7 @@ def teaser(images, frame, levels):
     for spine in left.spines.values():
         spine.set_visible(False)
     draw(right, select(frame, "test_accuracy"), COLOURS["train"], "", scale=100)
-    sigma_axis(right, sorted({int(x) for x in frame["x"]}))
+    sigma_axis(right, frame)
     right.set_ylabel("test accuracy of a classifier\ntrained on such images (%)")
     return figure
 
