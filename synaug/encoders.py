@@ -5,6 +5,7 @@ Frechet distance on it is FD-EfficientNetLite0 and is never compared with publis
 """
 
 import functools
+import inspect
 from collections.abc import Callable
 
 import torch
@@ -40,8 +41,8 @@ def encode(
     - any other callable from a batch to ``[B, D]``.
 
     Features of everything but pixels and plain callables are cached on disk by the content of images
-    and weights. A module is known by its class, its structure and its weights: after editing the code
-    of its ``forward``, pass ``cache=False``.
+    and weights. A module is known by its class with its source code, its structure and its weights:
+    after editing what its ``forward`` calls elsewhere, pass ``cache=False``.
 
     Raises TypeError for images or an encoder of another type; ValueError for an unknown name, a wrong
     shape, values outside [-1, 1] or NaN, a channel number that the encoder does not take, or an
@@ -85,10 +86,14 @@ def _check_images(images: torch.Tensor) -> None:
 
 
 def _identity(module: nn.Module) -> str:
-    """Class, structure and weights of a module in one string."""
-    state = module.state_dict()
-    kind = f"{type(module).__module__}.{type(module).__qualname__}"
-    return " ".join([kind, repr(module), ",".join(state), content_key(list(state.values()))])
+    """Class, its source code, structure and weights of a module in one string."""
+    state, kind = module.state_dict(), type(module)
+    try:
+        source = inspect.getsource(kind)
+    except (OSError, TypeError):  # a class typed into a session has no source file
+        source = ""
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    return " ".join([name, source, repr(module), ",".join(state), content_key(list(state.values()))])
 
 
 @torch.no_grad()

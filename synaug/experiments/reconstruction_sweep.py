@@ -8,18 +8,22 @@ import numpy as np
 import torch
 
 import synaug.data
-from synaug import attention, classifier_training, classifiers, denoisers, reconstruction, samplers, schedules
+from synaug import (attention, classifier_training, classifiers, denoisers, precision, reconstruction, samplers,
+                    schedules)
 from synaug.attention import grad_cam
 from synaug.classifiers import accuracy, predict
 from synaug.data import ImageDataset, to_bytes
 from synaug.denoisers import generator_hash, load_denoiser
+from synaug.experiments import shared
 from synaug.experiments.shared import check_training, digest, real_images, some, trained_once
 from synaug.precision import fast_precision
 from synaug.reconstruction import reconstruct
 from synaug.results import CellCache, fingerprint
 
-CODE = fingerprint(synaug.data, attention, classifier_training, classifiers, denoisers, reconstruction, samplers,
-                   schedules)
+#: What a cell's result depends on beside its parameters: the code, and torch.
+CODE = torch.__version__ + " " + fingerprint(
+    synaug.data, attention, classifier_training, classifiers, denoisers, precision, reconstruction, samplers, schedules,
+    shared, __file__)
 
 
 @dataclass(frozen=True)
