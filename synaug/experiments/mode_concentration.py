@@ -233,8 +233,8 @@ def describe(live, recorded=None):
         p = frame.attrs["provenance"]["parameters"]
         lines.append(
             f"- *{name}*: profile `{frame['profile'].iloc[0]}`, {frame['dataset'].iloc[0]}; {said(p['n_images'])} training "
-            f"and {said(p['n_test'])} test images reconstructed at {len(p['reverse_steps'])} levels (every "
-            f"{p['stride']}. level of the grid of {p['steps']}), {int(frame['n_candidate'].max()):,} of the training "
+            f"and {said(p['n_test'])} test images reconstructed at {len(p['reverse_steps'])} levels (stride "
+            f"{p['stride']} on the grid of {p['steps']}), {int(frame['n_candidate'].max()):,} of the training "
             f"images compared (k = {p['k']}); {p['seeds']} classifiers a level ({p['classifier']}, "
             f"{p['classifier_steps']:,} steps), scored on {said(p['n_evaluate'])} test images; "
             f"{frame.attrs['provenance']['wall_seconds'] / 60:.1f} minutes on {frame.attrs['provenance']['device']}.")
