@@ -11,13 +11,14 @@ import torch
 
 from synaug.classifiers import predict
 from synaug.encoders import BUILDERS
+from synaug.experiments.command_line import record_profile
 from synaug.experiments.generator_evaluation import Evaluation
 from synaug.experiments.reconstruction_sweep import Sampler
 from synaug.metrics import FRESH_REAL, frechet_distance
 from synaug.metrics.near_copies import nearer_than
 from synaug.parameters import resolve_profile
 from synaug.proportions import newcombe_interval, wilson_interval
-from synaug.results import provenance, record, tidy
+from synaug.results import provenance, tidy
 from synaug.statistics import jackknife_interval
 
 EXPERIMENT = "generator_quality"
@@ -175,17 +176,5 @@ def closest_pairs(evaluation, encoder, name="samples", count=8):
     return pairs, distances[order]
 
 
-def main():
-    import argparse
-
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--profile", default="standard", choices=PROFILES)
-    parser.add_argument("--generator", default="fashion_mnist")
-    parser.add_argument("--device", default="cpu")
-    options = vars(parser.parse_args())
-    path = record(run(**options, progress=True), EXPERIMENT, options["profile"])
-    print(f"recorded in {path}")
-
-
 if __name__ == "__main__":
-    main()
+    record_profile(run, EXPERIMENT, PROFILES, __doc__.splitlines()[0])

@@ -13,10 +13,11 @@ from sklearn.decomposition import PCA
 from synaug.attention import agreement
 from synaug.classifiers import output_entropy, predict
 from synaug.encoders import BUILDERS, encode
+from synaug.experiments.command_line import record_profile
 from synaug.experiments.reconstruction_sweep import Sampler, Sweep
 from synaug.metrics import compare
 from synaug.parameters import resolve_profile
-from synaug.results import load_recorded, provenance, record, tidy
+from synaug.results import load_recorded, provenance, tidy
 from synaug.schedules import sigma_of_reverse_step
 from synaug.statistics import bootstrap_interval
 
@@ -241,17 +242,5 @@ def describe(live, recorded=None):
     return "\n".join(lines)
 
 
-def main():
-    import argparse
-
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--profile", default="standard", choices=PROFILES)
-    parser.add_argument("--generator", default="fashion_mnist")
-    parser.add_argument("--device", default="cpu")
-    options = vars(parser.parse_args())
-    path = record(run(**options, progress=True), EXPERIMENT, options["profile"])
-    print(f"recorded in {path}")
-
-
 if __name__ == "__main__":
-    main()
+    record_profile(run, EXPERIMENT, PROFILES, __doc__.splitlines()[0])

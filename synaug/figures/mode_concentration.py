@@ -22,6 +22,16 @@ def both(ax, recorded, live, metric, colour, name, scale=1.0, **where):
     draw(ax, select(live, metric, **where), colour, f"this build, {name}", live=True, scale=scale)
 
 
+def one_curve(live, recorded, metric, name, label):
+    """A single panel of one metric."""
+    figure, (ax,) = panels(1, width=5.5)
+    both(ax, recorded, live, metric, COLOURS["train"], name)
+    sigma_axis(ax, live, recorded)
+    ax.set_ylabel(label)
+    legend_below(figure, [ax], 2)
+    return figure
+
+
 def distances(live, recorded=None, encoder="efficientnet_lite0"):
     """Fréchet distance in features' own units, and relative to its value at the last level beside the paper's FID."""
     figure, (left, right) = panels(2)
@@ -147,12 +157,7 @@ def pca_plane(points):
 
 def plane_variance(live, recorded=None):
     """Within-class variance in that plane over that of fresh real images, against the noise level."""
-    figure, (ax,) = panels(1, width=5.5)
-    both(ax, recorded, live, "pca_variance_ratio", COLOURS["train"], "of train images")
-    sigma_axis(ax, live, recorded)
-    ax.set_ylabel("within-class variance in the plane,\nover that of fresh real images")
-    legend_below(figure, [ax], 2)
-    return figure
+    return one_curve(live, recorded, "pca_variance_ratio", "of train images", "within-class variance in the plane,\nover that of fresh real images")
 
 
 def attention_maps(images, maps, levels):
@@ -177,12 +182,7 @@ def attention_maps(images, maps, levels):
 
 def attention_agreement(live, recorded=None):
     """How alike the maps are to those of another seed's classifier trained on real images."""
-    figure, (ax,) = panels(1, width=5.5)
-    both(ax, recorded, live, "cam_agreement", COLOURS["train"], "mean over seeds")
-    sigma_axis(ax, live, recorded)
-    ax.set_ylabel("correlation of Grad-CAM maps with\nanother seed's, trained on real images")
-    legend_below(figure, [ax], 2)
-    return figure
+    return one_curve(live, recorded, "cam_agreement", "mean over seeds", "correlation of Grad-CAM maps with\nanother seed's, trained on real images")
 
 
 def encoder_name(encoder):
