@@ -158,18 +158,23 @@ def load_denoiser(name_or_path="fashion_mnist", device="cpu"):
 def generator_hash(denoiser):
     """First 16 hex digits of the sha256 of a module's weights.
 
-    Of another callable: of its qualified name and the tensors that it holds as attributes.
+    Of another callable: of its qualified name and what it holds as attributes: tensors, numbers, and callables, such
+    as a denoiser that it wraps, by their own hash.
     """
     digest = hashlib.sha256()
     if isinstance(denoiser, nn.Module):
-        tensors = denoiser.state_dict()
+        held = denoiser.state_dict()
     else:
         named = denoiser if hasattr(denoiser, "__qualname__") else type(denoiser)
         digest.update(f"{named.__module__}.{named.__qualname__}".encode())
-        tensors = {name: v for name, v in getattr(denoiser, "__dict__", {}).items() if isinstance(v, Tensor)}
-    for name, value in sorted(tensors.items()):
+        held = {name: v for name, v in getattr(denoiser, "__dict__", {}).items()
+                if isinstance(v, (Tensor, int, float)) or callable(v)}
+    for name, value in sorted(held.items()):
         digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().float().numpy().tobytes())
+        if isinstance(value, Tensor):
+            digest.update(value.detach().cpu().contiguous().float().numpy().tobytes())
+        else:
+            digest.update((generator_hash(value) if callable(value) else repr(value)).encode())
     return digest.hexdigest()[:16]
 
 

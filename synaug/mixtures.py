@@ -10,11 +10,12 @@ class GaussianMixture:
 
     weights: ``[K]``, positive, summing to 1. means: ``[K, D]``. covariances: ``[K, D, D]``, symmetric and positive
     definite. Everything is computed in float64 on the CPU; points are float ``[N, D]``, noise levels ``sigma`` a
-    scalar or ``[N]``, not negative. ``labels`` of the contract restrict the mixture to one component each; None is
-    the whole. Raises ValueError or TypeError for input of another form.
+    scalar or ``[N]``, not negative. classes: int64 ``[K]``, the class 0 .. C-1 of each component; by default every
+    component is a class of its own. ``labels`` of the contract restrict the mixture to the components of one class
+    each; None is the whole. Raises ValueError or TypeError for input of another form.
     """
 
-    def __init__(self, weights, means, covariances):
+    def __init__(self, weights, means, covariances, classes=None):
         self.weights, self.means, self.covariances = (
             torch.as_tensor(v, dtype=torch.float64) for v in (weights, means, covariances))
         shapes = [list(v.shape) for v in (self.weights, self.means, self.covariances)]
@@ -30,10 +31,17 @@ class GaussianMixture:
         self.eigenvalues, self.eigenvectors = torch.linalg.eigh(self.covariances)
         if not (self.eigenvalues > 0).all():
             raise ValueError("every covariance must be positive definite")
+        self.classes = torch.arange(len(self.weights)) if classes is None else torch.as_tensor(classes)
+        if self.classes.dtype != torch.int64:
+            raise TypeError(f"classes must be int64, got {self.classes.dtype}")
+        present = self.classes.unique()
+        if self.classes.shape != self.weights.shape or not torch.equal(present, torch.arange(len(present))):
+            raise ValueError(f"classes must be [K] with K = {len(self.weights)} and hold each of 0..C-1, "
+                             f"got {self.classes.tolist()}")
 
     @property
     def num_classes(self):
-        return len(self.weights)
+        return int(self.classes.max()) + 1
 
     @property
     def image_shape(self):
@@ -41,7 +49,10 @@ class GaussianMixture:
         return (self.means.shape[1],)
 
     def sample(self, n, generator):
-        """Draws float64 ``[n, D]`` and their components int64 ``[n]``. generator: `torch.Generator`."""
+        """Draws float64 ``[n, D]`` and their components int64 ``[n]`` (``classes[component]`` are their labels).
+
+        generator: `torch.Generator`.
+        """
         component = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         z = torch.randn(n, self.means.shape[1], dtype=torch.float64, generator=generator)
         scaled = z * self.eigenvalues[component].sqrt()
@@ -89,9 +100,7 @@ class GaussianMixture:
         """
         centred, variances = self._centred(x, sigma, labels)
         means = self.means + torch.einsum("nke,kde->nkd", centred * self.eigenvalues / variances, self.eigenvectors)
-        if labels is not None:
-            return means[torch.arange(len(x)), labels].to(x.dtype)
-        return self._weighted(means, centred, variances).to(x.dtype)
+        return self._weighted(means, centred, variances, labels).to(x.dtype)
 
     def score(self, x, sigma=0.0):
         """Gradient of ln p_sigma at x, float64 ``[N, D]``: (denoiser(x, sigma) - x) / sigma² (Tweedie's formula)."""
@@ -99,6 +108,9 @@ class GaussianMixture:
         scores = -torch.einsum("nke,kde->nkd", centred / variances, self.eigenvectors)
         return self._weighted(scores, centred, variances)
 
-    def _weighted(self, values, centred, variances):
-        """The mean ``[N, D]`` of each component's ``[N, K, D]`` by its posterior share."""
-        return torch.einsum("nk,nkd->nd", self._component_log_density(centred, variances).softmax(1), values)
+    def _weighted(self, values, centred, variances, labels=None):
+        """The mean ``[N, D]`` of each component's ``[N, K, D]`` by its posterior share (within the class, if given)."""
+        log_shares = self._component_log_density(centred, variances)
+        if labels is not None:
+            log_shares = log_shares.masked_fill(self.classes != labels[:, None], -math.inf)
+        return torch.einsum("nk,nkd->nd", log_shares.softmax(1), values)

@@ -78,6 +78,19 @@ class TestDenoiser:
         whole_mean = (world.weights[:, None] * world.means).sum(0)
         torch.testing.assert_close(world(x, 1e7), whole_mean.expand(10, 2), rtol=0, atol=1e-5)
 
+    @pytest.mark.parametrize("sigma", [0.0, 0.5, 10.0])
+    def test_a_class_is_the_mixture_of_its_components(self, sigma):
+        single, x = mixture(k=4), points(10)
+        world = GaussianMixture(single.weights, single.means, single.covariances, classes=[1, 0, 1, 1])
+        assert world.num_classes == 2
+        assert torch.equal(world(x, sigma), single(x, sigma))
+        of_one = torch.tensor([0, 2, 3])
+        weights = single.weights[of_one] / single.weights[of_one].sum()
+        alone = GaussianMixture(weights, single.means[of_one], single.covariances[of_one])
+        torch.testing.assert_close(world(x, sigma, torch.ones(10, dtype=torch.int64)), alone(x, sigma))
+        zeros, ones = torch.zeros(10, dtype=torch.int64), torch.ones(10, dtype=torch.int64)
+        torch.testing.assert_close(world(x, sigma, zeros), single(x, sigma, ones))
+
     def test_keeps_the_dtype(self):
         world, x = mixture(), points(10)
         assert world(x.float(), 1.0).dtype == torch.float32
@@ -119,6 +132,14 @@ class TestRefusals:
     def test_what_is_no_mixture(self, weights, means, covariances, message):
         with pytest.raises(ValueError, match=message):
             GaussianMixture(weights, means, covariances)
+
+    def test_classes(self):
+        world = mixture()
+        for classes in ([0, 1], [0, 2, 2], [1, 1, 2], [-1, 0, 1]):
+            with pytest.raises(ValueError, match=r"classes must be \[K\] with K = 3 and hold each of 0..C-1"):
+                GaussianMixture(world.weights, world.means, world.covariances, classes)
+        with pytest.raises(TypeError, match="int64"):
+            GaussianMixture(world.weights, world.means, world.covariances, [0.0, 1.0, 2.0])
 
     def test_weights_in_single_precision(self):
         world = GaussianMixture(torch.full((3,), 1 / 3), torch.zeros(3, 2), torch.eye(2).expand(3, 2, 2))
