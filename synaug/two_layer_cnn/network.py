@@ -41,7 +41,7 @@ def loss(
 ) -> torch.Tensor:
     """Logistic loss ``[...]``: the weighted mean over examples of log(1 + exp(-y f(x; W))); equal weights when None."""
     losses = F.softplus(-labels * logits(filters, patches))
-    return (losses * shares(labels, example_weights)).sum(-1)
+    return (losses * _shares(labels, example_weights)).sum(-1)
 
 
 def logit_terms(filters: torch.Tensor, patches: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -58,15 +58,17 @@ def gradient(
     """
     z = torch.einsum("...jd,...npd->...jnp", filters, patches)
     margins = labels * z.pow(3).sum((-3, -1))
-    factors = -3 * shares(labels, example_weights) * torch.sigmoid(-margins) * labels
+    factors = -3 * _shares(labels, example_weights) * torch.sigmoid(-margins) * labels
     return torch.einsum("...jnp,...n,...npd->...jd", z.square(), factors, patches)
 
 
-def shares(labels: torch.Tensor, example_weights: torch.Tensor | None) -> torch.Tensor:
-    """Weights divided by their sum, ``[..., N]``; ValueError where some are negative or all are 0."""
-    if example_weights is None:
-        return torch.full_like(labels, 1 / labels.shape[-1])
+def shares(example_weights: torch.Tensor) -> torch.Tensor:
+    """Weights divided by their sum, ``[..., N]``; ValueError where one is negative, infinite or NaN, or all are 0."""
     totals = example_weights.sum(-1, keepdim=True)
     if not ((example_weights >= 0).all() and (totals > 0).all() and totals.isfinite().all()):
         raise ValueError("example weights must be finite and not negative, with a positive sum")
     return example_weights / totals
+
+
+def _shares(labels, example_weights):
+    return shares(torch.ones_like(labels) if example_weights is None else example_weights)
