@@ -59,13 +59,14 @@ class GaussianMixture:
         return self.means[component] + torch.einsum("nde,ne->nd", self.eigenvectors[component], scaled), component
 
     def _centred(self, x, sigma, labels=None):
-        """Per component: x - mean in the eigenbasis ``[N, K, D]`` and the noised eigenvalues ``[N, K, D]``."""
+        """Per component: x - mean in the eigenbasis ``[N, K, D]`` and the noised eigenvalues, ``[N, K, D]`` or, for one
+        sigma, ``[1, K, D]``."""
         self._check_points(x, labels)
         sigma = torch.as_tensor(sigma, dtype=torch.float64)
         if sigma.ndim and sigma.shape != (len(x),) or not (sigma >= 0).all():
             raise ValueError(f"sigma must be a scalar or [N] with N = {len(x)}, and not negative")
         centred = torch.einsum("nkd,kde->nke", x[:, None].to(torch.float64) - self.means, self.eigenvectors)
-        return centred, self.eigenvalues + sigma.square().expand(len(x)).view(-1, 1, 1)
+        return centred, self.eigenvalues + sigma.square().view(-1, 1, 1)
 
     def _check_points(self, x, labels):
         d = self.means.shape[1]
@@ -99,18 +100,21 @@ class GaussianMixture:
         each component made x.
         """
         centred, variances = self._centred(x, sigma, labels)
-        means = self.means + torch.einsum("nke,kde->nkd", centred * self.eigenvalues / variances, self.eigenvectors)
-        return self._weighted(means, centred, variances, labels).to(x.dtype)
+        shares = self._shares(centred, variances, labels)
+        return (shares @ self.means + self._mixed(shares, centred * (self.eigenvalues / variances))).to(x.dtype)
 
     def score(self, x, sigma=0.0):
         """Gradient of ln p_sigma at x, float64 ``[N, D]``: (denoiser(x, sigma) - x) / sigma² (Tweedie's formula)."""
         centred, variances = self._centred(x, sigma)
-        scores = -torch.einsum("nke,kde->nkd", centred / variances, self.eigenvectors)
-        return self._weighted(scores, centred, variances)
+        return self._mixed(self._shares(centred, variances), -centred / variances)
 
-    def _weighted(self, values, centred, variances, labels=None):
-        """The mean ``[N, D]`` of each component's ``[N, K, D]`` by its posterior share (within the class, if given)."""
+    def _shares(self, centred, variances, labels=None):
+        """How likely each component (of the class, if given) made each point, ``[N, K]``."""
         log_shares = self._component_log_density(centred, variances)
         if labels is not None:
             log_shares = log_shares.masked_fill(self.classes != labels[:, None], -math.inf)
-        return torch.einsum("nk,nkd->nd", log_shares.softmax(1), values)
+        return log_shares.softmax(1)
+
+    def _mixed(self, shares, vectors):
+        """The mean by shares ``[N, K]`` of vectors ``[N, K, D]`` in each component's eigenbasis, ``[N, D]``."""
+        return (shares[:, :, None] * vectors).flatten(1) @ self.eigenvectors.mT.flatten(0, 1)
