@@ -117,7 +117,10 @@ figures.precision_recall(live, recorded);
 figures.density_coverage(live, recorded);
 
 # %% [markdown]
-# Precision and recall once more, in the features of the {term}`judge`, here a classifier trained on the real source images:
+# Distance, precision and recall once more, in the features of the {term}`judge`, here a classifier trained on the real source images:
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Fr\u00e9chet distance in the features of the real-trained judge instead of EfficientNet-Lite0's. Its units are its own; compare the shapes. It has been fitted to the source images, so fresh real images lie at some distance from them even at \u03c3 = 0.", "name": "fig-distance-judge"}, "image": {"alt": "Two panels of Fr\u00e9chet distance in the judge's features against noise level: with two references, and relative to the last level beside the published FID."}}
+figures.distances(live, recorded, encoder="judge") if "judge" in settings["encoders"] else None;
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Precision and recall in the features of the real-trained judge instead of EfficientNet-Lite0's. Compare the fall, not the level: a conclusion should survive the change of encoder.", "name": "fig-precision-recall-judge"}, "image": {"alt": "Two panels, precision and recall in the judge's features against noise level, with two references."}}
 figures.precision_recall(live, recorded, encoder="judge") if "judge" in settings["encoders"] else None;

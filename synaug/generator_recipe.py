@@ -47,14 +47,14 @@ def learning_rate(recipe, step):
     return recipe.learning_rate * min(1, (step + 1) / recipe.warmup, math.sqrt(recipe.decay_from / (step + 1)))
 
 
-def command(recipe, folder, steps):
+def command(recipe, folder, steps, compile=False):
     """The command line that trains by a recipe for a number of steps."""
     words = ["python -m synaug.generator_training --folder", str(folder), "--images", str(steps * recipe.batch_size)]
     for name, value in asdict(recipe).items():
         if value != getattr(Recipe, name):
             values = value if isinstance(value, tuple) else (value,)
             words += ["--" + name.replace("_", "-"), *map(str, values)]
-    return " ".join(words)
+    return " ".join(words + ["--compile"] * compile)
 
 
 def step_generator(seed, step):

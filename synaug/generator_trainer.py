@@ -14,7 +14,7 @@ from synaug.data import load_dataset, stratified_subset
 from synaug.denoisers import (DESCRIPTION, denoising_loss, generator_hash, load_denoiser, log_normal_sigmas,
                               new_denoiser)
 from synaug.generator_recipe import batch_of, command, learning_rate, step_generator
-from synaug.precision import fast_precision
+from synaug.precision import device_name, fast_precision
 
 STATE, RECORD = "training_state.pt", "training_record.json"
 
@@ -22,14 +22,15 @@ STATE, RECORD = "training_state.pt", "training_record.json"
 class Trainer:
     """One training run: its state, one step of it, and its files. ``folder`` holds all that is written.
 
-    recipe: `Recipe`. device: what the network runs on. Under torchrun, every process makes one and takes every step.
-    ValueError where the processes cannot share a batch equally.
+    recipe: `Recipe`. device: what the network runs on. compile: whether torch.compile makes the steps faster, for a
+    minute at the start and rounding errors of another kind. Under torchrun, every process makes one and takes every
+    step. ValueError where the processes cannot share a batch equally.
     """
 
-    def __init__(self, recipe, folder, device="cpu"):
+    def __init__(self, recipe, folder, device="cpu", compile=False):
         from diffusers.training_utils import EMAModel
 
-        self.recipe, self.folder, self.device = recipe, Path(folder), torch.device(device)
+        self.recipe, self.folder, self.device, self.compile = recipe, Path(folder), torch.device(device), compile
         self.rank, self.world = process_rank(self.device)
         if recipe.batch_size % self.world:
             raise ValueError(f"{self.world} processes cannot share batches of {recipe.batch_size} equally")
@@ -39,6 +40,8 @@ class Trainer:
         self.denoiser = new_denoiser(subset, channels=recipe.channels, layers=recipe.layers, seed=recipe.seed)
         self.denoiser.to(self.device).train()
         self.denoiser.precision = fast_precision(self.device)
+        if compile:
+            self.denoiser.unet.compile()
         self.parallel = ShareSigmaData(self.denoiser) if self.world > 1 else self.denoiser
         self.optimizer = torch.optim.AdamW(self.denoiser.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99),
                                            weight_decay=1e-4)
@@ -76,7 +79,8 @@ class Trainer:
         self.ema.copy_to(self.denoiser.parameters())
         self.denoiser.eval()
         try:
-            yield
+            with torch.compiler.set_stance("force_eager"):  # too few passes to compile them too
+                yield
         finally:
             self.denoiser.train()
             self.ema.restore(self.denoiser.parameters())
@@ -145,11 +149,12 @@ class Trainer:
 
     def record(self):
         """What was done, as it is kept beside the checkpoint; ``weights`` is the hash of what the folder holds."""
-        return {"command": command(self.recipe, self.folder.name, self.step), "recipe": asdict(self.recipe),
+        return {"command": command(self.recipe, self.folder.name, self.step, self.compile), "recipe": asdict(self.recipe),
                 "sigma_data": self.denoiser.sigma_data,
                 "parameters": sum(p.numel() for p in self.denoiser.parameters()),
                 "steps": self.step, "images_seen": self.step * self.recipe.batch_size,
-                "minutes": round(self.seconds / 60, 1), "processes": self.world, "device": device_name(self.device),
+                "minutes": round(self.seconds / 60, 1), "processes": self.world, "compiled": self.compile,
+                "device": device_name(self.device),
                 "torch": torch.__version__, "weights": generator_hash(load_denoiser(self.folder)),
                 "curve": self.curve}
 
@@ -179,10 +184,3 @@ def process_rank(device):
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return torch.distributed.get_rank(), torch.distributed.get_world_size()
-
-
-def device_name(device):
-    """A GPU's name, or the CPU's kind and the number of threads."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"

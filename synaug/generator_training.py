@@ -30,17 +30,17 @@ from synaug.generator_trainer import RECORD, Trainer
 CURVE_EVERY = 500
 
 
-def train(recipe, folder, *, images, minutes=math.inf, device="cpu", save_every=120, progress=True):
+def train(recipe, folder, *, images, minutes=math.inf, device="cpu", compile=False, save_every=120, progress=True):
     """Train until ``images`` images were seen or ``minutes`` are over, resuming what ``folder`` holds.
 
-    minutes: of this call; the step that is under way when they are over is finished.
+    minutes: of this call; the step that is under way when they are over is finished. compile: see `Trainer`.
     save_every: seconds between checkpoints (a cut run loses at most those). Returns the `Trainer`.
     ValueError where the folder holds a run with another recipe.
     """
     if not images > 0 or not minutes >= 0 or not save_every >= 0:
         raise ValueError(f"images must be positive, minutes and save_every not negative; got {images}, {minutes} and "
                          f"{save_every}")
-    trainer = Trainer(recipe, folder, device).resume()
+    trainer = Trainer(recipe, folder, device, compile).resume()
     total = math.ceil(images / recipe.batch_size)
     start = saved = last = time.monotonic()
     bar = tqdm(total=total, initial=trainer.step, unit="step", disable=trainer.rank or not progress, mininterval=5)
@@ -82,12 +82,13 @@ def main():
     parser.add_argument("--images", type=float, default=2e6, help="stop when this many images were seen")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this time")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--compile", action="store_true", help="compile the network: a minute, then faster steps")
     for name, value in asdict(Recipe()).items():
         several = isinstance(value, tuple)
         parser.add_argument("--" + name.replace("_", "-"), default=value, nargs="+" if several else None,
                             type=type(value[0] if several else value), help=f"default {value}")
     options = vars(parser.parse_args())
-    run = {name: options.pop(name) for name in ("folder", "images", "minutes", "device")}
+    run = {name: options.pop(name) for name in ("folder", "images", "minutes", "device", "compile")}
     train(Recipe(**{**options, "channels": tuple(options["channels"])}), **run)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

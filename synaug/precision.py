@@ -1,5 +1,7 @@
 """The number format that networks run fastest in on a device."""
 
+import platform
+
 import torch
 
 
@@ -15,3 +17,11 @@ def fast_precision(device="cpu"):
         capabilities = torch.cpu.get_capabilities()
         fast = kind == "cpu" and any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
     return torch.bfloat16 if fast else torch.float32
+
+
+def device_name(device):
+    """How a record of a run names its device: a GPU's name, or the CPU's kind, its fast instructions and threads."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    kind = torch.cpu.get_capabilities().get("cpu_name") or platform.machine()
+    return f"{kind}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"

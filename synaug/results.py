@@ -17,6 +17,7 @@ import torch
 
 from synaug.cells import CellCache, canonical_json, fingerprint, write_atomically
 from synaug.paths import ROOT, results_dir
+from synaug.precision import device_name
 
 __all__ = [
     "COLUMNS",
@@ -75,13 +76,6 @@ def _commit() -> str | None:
     return commit.stdout.strip() + ("+changes" if status.stdout.strip() else "")
 
 
-def _device_name(device: str | torch.device) -> str:
-    if torch.device(device).type == "cuda":
-        return torch.cuda.get_device_name(device)
-    name = torch.cpu.get_capabilities().get("cpu_name") or platform.machine()
-    return f"{name}, {torch.get_num_threads()} threads"
-
-
 def provenance(
     parameters: dict, wall_seconds: float, device: str | torch.device = "cpu", generator: str | None = None
 ) -> dict:
@@ -92,7 +86,7 @@ def provenance(
     return {
         "package": f"synaug {importlib.metadata.version('synaug')}",
         "commit": _commit(),
-        "device": _device_name(device),
+        "device": device_name(device),
         "python": platform.python_version(),
         "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
         "wall_seconds": round(float(wall_seconds), 1),

@@ -152,6 +152,14 @@ class TestTraining:
         other = run(tmp_path / "same", 1)
         assert generator_hash(load_denoiser(tmp_path)) != generator_hash(other.denoiser)
 
+    def test_compiled_steps_are_the_same_steps(self, finished, tmp_path):
+        plain, _ = finished
+        trainer = run(tmp_path, 24, compile=True)
+        for name in ("training_loss", "held_out_loss"):
+            assert trainer.curve[-1][name] == pytest.approx(plain.curve[-1][name], rel=0.02)
+        assert trainer.record()["compiled"] and not plain.record()["compiled"]
+        assert trainer.record()["command"].endswith(" --compile")
+
     def test_divergence_is_an_error(self, tmp_path):
         trainer = Trainer(TINY, tmp_path)
         with torch.no_grad():

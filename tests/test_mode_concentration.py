@@ -105,7 +105,7 @@ def test_every_claim_gets_a_verdict(run):
 
 def test_plane_is_fitted_on_real_images(run):
     (sweep, _), _ = run
-    points = experiment.plane(sweep)(sweep.sources["train"].floats())
+    points = sweep.in_judge_plane(sweep.sources["train"].floats())
     np.testing.assert_allclose(points.mean(0), 0, atol=1e-5)
     assert np.cov(points.T)[0, 1] == pytest.approx(0, abs=1e-6)
 

@@ -8,7 +8,6 @@ import time
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.decomposition import PCA
 
 from synaug.attention import agreement
 from synaug.classifiers import output_entropy, predict
@@ -112,7 +111,7 @@ def measure_distribution(sweep, level, settings):
     n = min(settings["n_compare"], len(sweep.fresh), len(sweep.sources["train"]))
     pool, rows = sweep.pool(level).subset(range(n)), []
     for encoder in settings["encoders"]:
-        by = sweep.judge() if encoder == "judge" else encoder
+        by = sweep.judge if encoder == "judge" else encoder
         candidate = encode(pool.floats(), by)
         for reference, real in (("source", sweep.sources["train"]), ("fresh", sweep.fresh)):
             real = real.subset(range(n))
@@ -128,7 +127,7 @@ def measure_with_judge(sweep, level, n_bootstrap):
     rows = []
     for split in ("train", "test"):
         pool = sweep.pool(level, split)
-        probabilities = predict(sweep.judge(), pool.images)
+        probabilities = predict(sweep.judge, pool.images)
         correct = (probabilities.argmax(1) == pool.labels).double()
         for metric, values in (("judge_entropy", output_entropy(probabilities)), ("judge_accuracy", correct)):
             rows.append({"metric": metric, "sources": split, "seed": 0, **limits(values, n_bootstrap)})
@@ -162,24 +161,14 @@ def limits(values, n_bootstrap):
     return {"value": interval.estimate, "low": interval.low, "high": interval.high}
 
 
-def plane(sweep):
-    """The plane of the first two principal components of the judge's features of the real sources, fitted on those
-    only: a function from images to points ``[N, 2]``."""
-    features = encode(sweep.sources["train"].floats(), sweep.judge())
-    fitted = PCA(2, svd_solver="full").fit(np.asarray(features, dtype=np.float64))
-    return lambda images: fitted.transform(np.asarray(encode(images, sweep.judge()), dtype=np.float64))
-
-
 def plane_spread(sweep, level):
     """Each reconstruction's squared distance to the mean of its class in the plane, over the mean of the same for
     fresh real images, ``[N]``; its mean is the ratio of within-class variances.
 
     Fresh images, because the judge has been fitted to the sources and separates those better than any others.
     """
-    project = plane(sweep)
-
     def squared(dataset):
-        points, labels = project(dataset.floats()), dataset.labels.numpy()
+        points, labels = sweep.in_judge_plane(dataset.floats()), dataset.labels.numpy()
         distances = np.empty(len(points))
         for c in np.unique(labels):
             own = points[labels == c]
@@ -191,11 +180,11 @@ def plane_spread(sweep, level):
 
 def plane_points(sweep, levels, per_class=50):
     """Points to draw: columns level, label, class_name, pc1, pc2; the first ``per_class`` images of each class."""
-    project, tables = plane(sweep), []
+    tables = []
     for level in levels:
         pool = sweep.pool(level)
         shown = pool.subset(np.arange(min(len(pool), per_class * pool.num_classes)))
-        points = project(shown.floats())
+        points = sweep.in_judge_plane(shown.floats())
         tables.append(pd.DataFrame({"level": level, "label": shown.labels.numpy(), "pc1": points[:, 0],
                                     "pc2": points[:, 1]}))
     table = pd.concat(tables, ignore_index=True)

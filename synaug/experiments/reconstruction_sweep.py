@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from sklearn.decomposition import PCA
 
 import synaug.data
 from synaug import (attention, classifier_training, classifiers, denoisers, precision, reconstruction, samplers,
@@ -14,6 +15,7 @@ from synaug.attention import grad_cam
 from synaug.classifiers import accuracy, predict
 from synaug.data import ImageDataset, to_bytes
 from synaug.denoisers import generator_hash, load_denoiser
+from synaug.encoders import encode
 from synaug.experiments import shared
 from synaug.experiments.shared import check_training, digest, real_images, some, trained_once
 from synaug.precision import fast_precision
@@ -91,9 +93,22 @@ class Sweep:
         images = torch.from_numpy(self.cache.get_or_run(params, run))
         return ImageDataset(images, sources.labels, sources.class_names, sources.source_index, self.dataset)
 
-    def judge(self, seed=0):
+    @cached_property
+    def judge(self):
         """One classifier trained on the real sources, the judge of reconstructions."""
-        return self._train(self.sources["train"], seed)
+        return self._train(self.sources["train"], seed=0)
+
+    @cached_property
+    def judge_plane(self):
+        """The first two principal components (scikit-learn's `PCA`) of the judge's features of the real sources."""
+        return PCA(2, svd_solver="full").fit(self._judge_features(self.sources["train"].floats()))
+
+    def in_judge_plane(self, images):
+        """Points float64 ``[N, 2]`` of images, float ``[N, C, H, W]``, in the `judge_plane`."""
+        return self.judge_plane.transform(self._judge_features(images))
+
+    def _judge_features(self, images):
+        return encode(images, self.judge, device=self.device).double().numpy()
 
     def trained_classifier(self, reverse_step, seed, n_maps=0):
         """A classifier trained on the pool of a reverse step, at the same number of optimiser steps for each.

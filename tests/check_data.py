@@ -1,0 +1,58 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,mystnb,-all
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# The images that come with the repository, and how subsets of them are drawn. One fact a cell.
+
+# %%
+import hashlib
+
+import torch
+
+from synaug.data import load_dataset, stratified_subset, to_bytes, to_floats
+
+train, test = load_dataset("fashion_mnist"), load_dataset("fashion_mnist", "test")
+print(tuple(train.images.shape), tuple(test.images.shape), train.labels.bincount().unique().tolist())
+print(", ".join(train.class_names))
+
+# %%
+print(round(train.floats().mean().item(), 4), round(train.floats().std().item(), 4))
+print(hashlib.sha256(test.images.numpy().tobytes()).hexdigest()[:16])
+
+# %% [markdown]
+# Bytes to floats in [-1, 1] and back is the identity.
+
+# %%
+every = torch.arange(256, dtype=torch.uint8).view(-1, 1, 1, 1)
+print(to_floats(every).min().item(), to_floats(every).max().item(), torch.equal(to_bytes(to_floats(every)), every))
+
+# %% [markdown]
+# A stratified subset has each class equally often, and a larger one of the same seed contains it.
+
+# %%
+small, large = (stratified_subset(train, n, seed=0) for n in (1000, 2000))
+print(small.labels.bincount().tolist())
+print(torch.equal(small.source_index, large.source_index[:1000]))
+print(torch.isin(small.source_index, stratified_subset(train, 1000, seed=1).source_index).sum().item())
+
+# %%
+digits = load_dataset("digits")
+print(tuple(digits.images.shape), digits.num_classes, sorted(digits.images.unique().tolist())[-1])
+
+# %%
+try:
+    load_dataset("fashion")
+except ValueError as error:
+    print(error)
