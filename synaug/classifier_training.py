@@ -6,6 +6,7 @@ steps, so that two training sets of equal length are compared on paired runs.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -13,16 +14,22 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from synaug.data import to_floats
+from synaug.optimizers import RHO, check_optimizer, new_optimizer, take_step
 from synaug.precision import fast_precision
+from synaug.trivial_augment import trivial_augment
 
-AUGMENTATIONS = ("none", "flip", "flip_crop")
+#: Those that end in "_trivial" apply TrivialAugment to the bytes first, as its authors' code does.
+AUGMENTATIONS = ("none", "flip", "flip_crop", "flip_trivial", "flip_crop_trivial")
 
 #: Learning rate, weight decay and schedule of each recipe. "one_cycle" is tuned for a few thousand
 #: small images and some hundred steps. "paper" is Yamaguchi 2024: SGD at 0.01, times 0.1
-#: after every 30 % of the training; momentum and (no) weight decay follow the author's code.
+#: after every 30 % of the training; momentum and (no) weight decay follow the author's code. "two_drops" is what
+#: targeted augmentation is trained with, as far as known (second hand; so has the public code of Andriushchenko &
+#: Flammarion 2022): SGD at 0.1, times 0.1 at half and at three quarters of the training.
 RECIPES = {
     "one_cycle": {"lr": 0.1, "weight_decay": 5e-4},
     "paper": {"lr": 0.01, "weight_decay": 0.0},
+    "two_drops": {"lr": 0.1, "weight_decay": 5e-4},
 }
 
 
@@ -30,6 +37,8 @@ def learning_rate_factor(recipe: str, progress: float) -> float:
     """What the peak learning rate is multiplied by after the share ``progress`` of the steps."""
     if recipe == "paper":
         return 0.1 ** math.floor(progress / 0.3 + 1e-9)
+    if recipe == "two_drops":
+        return 0.1 ** ((progress >= 0.5) + (progress >= 0.75))
     warm_up = 0.25
     return min(progress / warm_up, (1 - progress) / (1 - warm_up))
 
@@ -43,7 +52,7 @@ def batch_order(n: int, batch_size: int, steps: int, seed: int) -> torch.Tensor:
 
 
 def augment_batch(images: torch.Tensor, augment: str, generator: torch.Generator) -> torch.Tensor:
-    """Random left-right flips ("flip"), and shifts by up to an eighth of the side ("flip_crop").
+    """Random left-right flips ("flip..."), and shifts by up to an eighth of the side ("flip_crop...").
 
     Images float32 ``[N, C, H, W]``; shifts reflect at the border. The generator is a CPU one on
     every device, so that a run on a GPU sees the same augmentation.
@@ -53,7 +62,7 @@ def augment_batch(images: torch.Tensor, augment: str, generator: torch.Generator
     n, _, height, width = images.shape
     flip = torch.rand(n, generator=generator).to(images.device) < 0.5
     images = torch.where(flip[:, None, None, None], images.flip(3), images)
-    if augment == "flip_crop":
+    if augment.startswith("flip_crop"):
         pad = max(1, min(height, width) // 8)
         padded = F.pad(images, (pad,) * 4, mode="reflect")
         shift = torch.randint(0, 2 * pad + 1, (2, n), generator=generator).to(images.device)
@@ -83,6 +92,13 @@ def check_images(images: torch.Tensor, labels: torch.Tensor | None = None) -> No
         )
 
 
+def _check_order(order: torch.Tensor, shape: tuple[int, int], n: int) -> None:
+    if order.dtype != torch.int64 or tuple(order.shape) != shape:
+        raise ValueError(f"order must be int64 {list(shape)}, got {order.dtype} {list(order.shape)}")
+    if order.min() < 0 or order.max() >= n:
+        raise ValueError(f"order must hold indices in 0..{n - 1}, got {int(order.min())}..{int(order.max())}")
+
+
 def train_classifier(
     model: nn.Module,
     images: torch.Tensor,
@@ -96,10 +112,14 @@ def train_classifier(
     momentum: float = 0.9,
     weight_decay: float | None = None,
     augment: str = "flip",
+    optimizer: str = "sgd",
+    rho: float = RHO,
+    order: torch.Tensor | None = None,
+    observe: Callable[[int, torch.Tensor, torch.Tensor], bool | None] | None = None,
     device: str | torch.device = "cpu",
     progress: bool = False,
 ) -> nn.Module:
-    """Train ``model`` in place by SGD with Nesterov momentum; return it in evaluation mode.
+    """Train ``model`` in place by SGD with Nesterov momentum, or by SAM around it; return it in evaluation mode.
 
     Parameters
     ----------
@@ -107,9 +127,15 @@ def train_classifier(
     images, labels : uint8, or float in ``[-1, 1]``, ``[N, C, H, W]``; int64 ``[N]`` in ``0..K-1``.
     steps : optimiser steps, each on exactly ``batch_size`` images whatever N is.
     seed : decides the order of batches (with N) and, apart from it, the augmentation.
-    recipe : "one_cycle" (rate up for a quarter of the steps, then down to 0) or "paper".
-    lr, weight_decay : of the recipe when None; see ``RECIPES``.
-    augment : "none", "flip" or "flip_crop".
+    recipe : "one_cycle" (rate up for a quarter of the steps, then down to 0), "paper" or "two_drops"; see ``RECIPES``.
+    lr, weight_decay : of the recipe when None.
+    augment : one of ``AUGMENTATIONS``; those with TrivialAugment take uint8 images.
+    optimizer : "sgd", or "sam", whose every step passes the batch twice (the second time, at the perturbed
+        weights, without counting in the running statistics of batch normalisation).
+    rho : radius of SAM's perturbation.
+    order : int64 ``[steps, batch_size]``, the images of each batch; `batch_order` when None.
+    observe : called after each step with the step from 0, the batch's indices and its logits in training,
+        float32 ``[batch_size, K]``; training ends early when it returns True.
     progress : show a progress bar.
 
     Raises
@@ -122,8 +148,14 @@ def train_classifier(
         raise ValueError(f"unknown recipe {recipe!r}: choose one of {', '.join(RECIPES)}")
     if augment not in AUGMENTATIONS:
         raise ValueError(f"unknown augment {augment!r}: choose one of {', '.join(AUGMENTATIONS)}")
+    if augment.endswith("trivial") and images.dtype != torch.uint8:
+        raise ValueError(f"augment {augment!r} takes uint8 images, got {images.dtype}")
+    check_optimizer(optimizer, rho)
     if steps < 1 or batch_size < 2:
         raise ValueError(f"need steps >= 1 and batch_size >= 2, got {steps} and {batch_size}")
+    if order is None:
+        order = batch_order(len(images), batch_size, steps, seed)
+    _check_order(order, (steps, batch_size), len(images))
     lr = RECIPES[recipe]["lr"] if lr is None else lr
     weight_decay = RECIPES[recipe]["weight_decay"] if weight_decay is None else weight_decay
 
@@ -136,25 +168,35 @@ def train_classifier(
         raise ValueError(
             f"labels must lie in 0..{num_classes - 1}, got {int(labels.min())}..{int(labels.max())}"
         )
-    images, labels = images.to(device), labels.to(device)
-    optimizer = torch.optim.SGD(model.parameters(), lr, momentum, weight_decay=weight_decay, nesterov=momentum > 0)
+    images, labels, order = images.to(device), labels.to(device), order.to(device)
+    optimizer = new_optimizer(optimizer, model.parameters(), lr, momentum, weight_decay, rho)
     generator = torch.Generator().manual_seed(seed + 1_000_003)  # its own stream: the order stays the same
-    order = batch_order(len(images), batch_size, steps, seed).to(device)
 
     model.train()
     for step, index in enumerate(tqdm(order, desc="training", disable=not progress)):
         optimizer.param_groups[0]["lr"] = lr * learning_rate_factor(recipe, (step + 0.5) / steps)
-        batch = augment_batch(as_floats(images[index]), augment, generator)
-        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            loss = F.cross_entropy(model(batch), labels[index])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        batch, target = images[index], labels[index]
+        if augment.endswith("trivial"):
+            batch = trivial_augment(batch, generator)
+        batch = augment_batch(as_floats(batch), augment, generator)
+
+        def backward():
+            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                logits = model(batch)
+                loss = F.cross_entropy(logits, target)
+            optimizer.zero_grad()
+            loss.backward()
+            return logits.detach(), loss.detach()
+
+        logits, loss = take_step(optimizer, model, backward)
+        over = observe is not None and observe(step, index, logits.float())
         # Not at every step: reading the loss waits for a GPU, and a loss that is NaN stays NaN.
-        if (step % 20 == 19 or step == steps - 1) and not torch.isfinite(loss):
+        if (step % 20 == 19 or step == steps - 1 or over) and not torch.isfinite(loss):
             raise ArithmeticError(
                 f"training diverged: the loss is {loss.item()} at step {step + 1} of {steps}; lower lr={lr:g}"
             )
+        if over:
+            break
     return model.eval()
 
 

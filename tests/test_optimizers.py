@@ -1,0 +1,137 @@
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from synaug import classifier_training
+from synaug.classifier_training import augment_batch, batch_order, learning_rate_factor
+from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
+from synaug.data import load_dataset, stratified_subset, to_floats
+from synaug.optimizers import RHO, new_optimizer, take_step
+
+
+@pytest.fixture(autouse=True)
+def single_precision(monkeypatch):
+    """On every machine: bfloat16 would be too coarse to compare with steps by hand."""
+    monkeypatch.setattr(classifier_training, "fast_precision", lambda device: torch.float32)
+
+
+def digits(n=64):
+    return stratified_subset(load_dataset("digits"), n, seed=0)
+
+
+def small(seed=0):
+    return build_classifier("resnet8", (1, 8, 8), 10, seed=seed, width=4)
+
+
+def sam_step_by_hand(model, images, labels, *, lr, momentum, weight_decay, rho, buffers):
+    """SAM around Nesterov's SGD with plain autograd: Foret et al. 2021, algorithm 1."""
+    parameters = list(model.parameters())
+
+    def gradients():
+        return torch.autograd.grad(F.cross_entropy(model(images), labels), parameters)
+
+    first = gradients()
+    norm = math.sqrt(sum(float(g.double().square().sum()) for g in first))
+    with torch.no_grad():
+        before = [p.clone() for p in parameters]
+        statistics = {name: b.clone() for name, b in model.named_buffers()}
+        for p, g in zip(parameters, first):
+            p += rho * g / norm
+    second = gradients()
+    with torch.no_grad():
+        for name, b in model.named_buffers():
+            if not name.endswith("num_batches_tracked"):
+                b.copy_(statistics[name])
+        for i, (p, old, g) in enumerate(zip(parameters, before, second)):
+            g = g + weight_decay * old
+            buffers[i] = g.clone() if buffers[i] is None else momentum * buffers[i] + g
+            p.copy_(old - lr * (g + momentum * buffers[i]))
+
+
+def test_sam_is_the_step_written_out_by_hand():
+    data, model = digits(24), small().train()
+    other, options = copy.deepcopy(model), dict(lr=0.05, momentum=0.9, weight_decay=5e-4, rho=0.1)
+    optimizer, buffers = new_optimizer("sam", model.parameters(), **options), [None] * len(list(model.parameters()))
+    for batch in torch.arange(24).split(8):
+        images, labels = data.floats(batch), data.labels[batch]
+
+        def backward():
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(images), labels)
+            loss.backward()
+            return loss.item()
+
+        expected_loss = F.cross_entropy(copy.deepcopy(other)(images), labels).item()
+        assert take_step(optimizer, model, backward) == pytest.approx(expected_loss, rel=1e-4)
+        sam_step_by_hand(other, images, labels, buffers=buffers, **options)
+    state, expected = model.state_dict(), other.state_dict()
+    for name in state:
+        if not name.endswith("num_batches_tracked"):
+            torch.testing.assert_close(state[name], expected[name], rtol=1e-3, atol=2e-5, msg=name)
+    assert all(m.momentum == 0.1 for m in model.modules() if isinstance(m, nn.BatchNorm2d))
+
+
+def test_the_perturbed_pass_does_not_count_in_the_running_statistics():
+    """After one step of either optimiser they are the first pass's: the same."""
+    data, statistics = digits(16), []
+    for optimizer in ("sgd", "sam"):
+        model = small()
+        train_classifier(model, data.images, data.labels, steps=1, batch_size=16, seed=0, optimizer=optimizer, rho=5.0)
+        statistics.append([m.running_mean for m in model.modules() if isinstance(m, nn.BatchNorm2d)])
+    assert all(torch.equal(a, b) and a.abs().sum() > 0 for a, b in zip(*statistics))
+
+
+def test_sam_of_a_tiny_radius_is_sgd_and_of_a_large_one_is_not():
+    data, weights = digits(), {}
+    for name, rho in (("sgd", RHO), ("sam", 1e-7), ("sam", 0.5)):
+        model = small()
+        train_classifier(model, data.images, data.labels, steps=3, batch_size=16, seed=0, optimizer=name, rho=rho)
+        weights[name, rho] = model.head.weight.detach()
+    torch.testing.assert_close(weights["sam", 1e-7], weights["sgd", RHO], rtol=0, atol=1e-4)
+    assert (weights["sam", 0.5] - weights["sgd", RHO]).abs().max() > 1e-3
+
+
+def test_training_takes_the_steps_of_its_recipe():
+    """The whole loop against plain autograd: order of batches, augmentation, learning rates, SAM."""
+    data, model, other = digits(32), small(), small()
+    train_classifier(model, data.images, data.labels, steps=4, batch_size=8, seed=2, optimizer="sam", rho=0.1,
+                     recipe="two_drops")
+    other.train().to(memory_format=torch.channels_last)
+    generator, buffers = torch.Generator().manual_seed(2 + 1_000_003), [None] * len(list(other.parameters()))
+    for step, index in enumerate(batch_order(32, 8, 4, seed=2)):
+        images = augment_batch(to_floats(data.images[index]), "flip", generator)
+        sam_step_by_hand(other, images, data.labels[index], lr=0.1 * (1, 1, 0.1, 0.01)[step], momentum=0.9,
+                         weight_decay=5e-4, rho=0.1, buffers=buffers)
+    torch.testing.assert_close(model.head.weight, other.head.weight, rtol=0, atol=1e-4)
+
+
+def test_sam_learns():
+    data = digits(200)
+    model = train_classifier(small(), data.images, data.labels, steps=60, batch_size=50, seed=0, optimizer="sam",
+                             augment="none")
+    assert accuracy(predict(model, data.images), data.labels) > 0.9
+
+
+def test_two_drops():
+    factors = [learning_rate_factor("two_drops", p) for p in (0, 0.49, 0.5, 0.74, 0.75, 0.99)]
+    assert factors == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"optimizer": "adam"}, "sgd, sam"),
+    ({"rho": 0.0}, "rho must be positive"),
+    ({"rho": math.nan}, "rho must be positive"),
+    ({"order": torch.zeros(2, 4, dtype=torch.int64)}, r"int64 \[2, 8\], got torch.int64 \[2, 4\]"),
+    ({"order": torch.zeros(2, 8)}, r"int64 \[2, 8\]"),
+    ({"order": torch.full((2, 8), 64)}, r"0\.\.63, got 64\.\.64"),
+    ({"images": torch.zeros(64, 1, 8, 8), "augment": "flip_trivial"}, "takes uint8 images"),
+])
+def test_bad_options_are_refused(change, message):
+    data = digits()
+    with pytest.raises(ValueError, match=message):
+        train_classifier(small(), **{"images": data.images, "labels": data.labels, "steps": 2, "batch_size": 8,
+                                     "seed": 0, **change})
