@@ -1,0 +1,97 @@
+"""From any torch ``Dataset`` of (image, label) to images in memory, and back to a ``Dataset`` for one's own loop."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from synaug.data import ImageDataset
+
+
+def from_torch(dataset: Dataset, *, value_range: tuple[float, float] = (0.0, 1.0), class_names=None,
+               name: str | None = None, progress: bool = False) -> ImageDataset:
+    """The items of a ``Dataset``, each read once, as an `ImageDataset`; one of those is returned as it is.
+
+    dataset: has a length; ``dataset[i]`` is (image, label), the image one of Pillow's (grey or RGB; others become RGB),
+    uint8 ``[C, H, W]``, or float ``[C, H, W]`` in ``value_range``, which is rounded to 256 levels; all of one shape,
+    C = 1 or 3. The label: a whole number from 0.
+    value_range: what black and white are in float images: (0, 1) is torchvision's ``ToTensor``.
+    class_names: default ``dataset.classes``, else "0", "1", ...
+    A random transform is frozen at what it draws here: leave it to training.
+    TypeError or ValueError, naming the item, for anything else.
+    """
+    if isinstance(dataset, ImageDataset):
+        return dataset
+    low, high = value_range
+    if not low < high:
+        raise ValueError(f"value_range must be (black, white) with black < white, got {value_range}")
+    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        raise TypeError(f"the data set must have a length and items, got {type(dataset).__name__}")
+    if len(dataset) == 0:
+        raise ValueError("the data set is empty")
+    images, labels = None, torch.empty(len(dataset), dtype=torch.int64)
+    for i in tqdm(range(len(dataset)), desc="reading images", disable=not progress):
+        item = dataset[i]
+        if not isinstance(item, (tuple, list)) or len(item) != 2:
+            raise TypeError(f"item {i} must be a pair (image, label), got {type(item).__name__}")
+        image = _bytes(item[0], low, high, f"image {i}")
+        if images is None:
+            images = torch.empty(len(dataset), *image.shape, dtype=torch.uint8)
+        if image.shape != images.shape[1:]:
+            raise ValueError(f"images of more than one shape: image 0 is {list(images.shape[1:])}, "
+                             f"image {i} is {list(image.shape)}; resize them to one")
+        images[i], labels[i] = image, _label(item[1], i)
+    if class_names is None:
+        class_names = getattr(dataset, "classes", None)
+    if class_names is None:
+        class_names = [str(c) for c in range(int(labels.max()) + 1)]
+    return ImageDataset(images, labels, tuple(class_names), name=name or type(dataset).__name__)
+
+
+class TorchImages(Dataset):
+    """An `ImageDataset` as the items that one's own training loop takes: (``transform(image)``, label).
+
+    transform: of the uint8 tensor ``[C, H, W]``, such as torchvision's v2 transforms; by default to float32 in [0, 1].
+    """
+
+    def __init__(self, data: ImageDataset, transform: Callable[[Tensor], object] | None = None):
+        self.data, self.transform, self.classes = data, transform, list(data.class_names)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int):
+        image = self.data.images[index]
+        return image.float() / 255 if self.transform is None else self.transform(image), int(self.data.labels[index])
+
+
+def _bytes(image, low: float, high: float, what: str) -> Tensor:
+    """An image as uint8 ``[C, H, W]``."""
+    if isinstance(image, Image.Image):
+        array = np.array(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+        image = torch.from_numpy(array).reshape(*array.shape[:2], -1).permute(2, 0, 1)
+    if not isinstance(image, Tensor):
+        raise TypeError(f"{what} must be a tensor or one of Pillow's, got {type(image).__name__}; "
+                        f"torchvision's ToTensor converts arrays")
+    if image.ndim != 3 or image.shape[0] not in (1, 3):
+        raise ValueError(f"{what} must be [C, H, W] with C = 1 or 3, got {list(image.shape)}")
+    if image.dtype == torch.uint8:
+        return image
+    if not image.is_floating_point():
+        raise TypeError(f"{what} must be uint8 or float, got {image.dtype}")
+    slack = 1e-4 * (high - low)
+    if not bool(((image >= low - slack) & (image <= high + slack)).all()):  # also False for NaN
+        raise ValueError(f"{what} must be in [{low:g}, {high:g}], got {image.min():.4g}..{image.max():.4g}; leave out "
+                         f"a normalisation, or say what black and white are by value_range")
+    return ((image.double() - low) * (255 / (high - low))).round().clamp(0, 255).to(torch.uint8)
+
+
+def _label(label, i: int) -> int:
+    value = label.item() if hasattr(label, "item") and getattr(label, "ndim", 0) == 0 else label
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise TypeError(f"label {i} must be a whole number from 0, got {label!r}")
+    return value

@@ -1,0 +1,200 @@
+import pandas as pd
+import pytest
+import torch
+
+from synaug.augmentation import TrainingSet, mixture, original, upsampled, with_generated, with_real
+from synaug.classifier_training import batch_order
+from synaug.classifiers import build_classifier, train_classifier
+from synaug.data import ImageDataset
+from synaug.synthetic_pool import SyntheticPool
+
+CLASSES = ("a", "b", "c")
+
+
+def images(n, first=0, source=None):
+    """Image i is filled with the value first + i, so that it can be told where one came from."""
+    values = (first + torch.arange(n)).to(torch.uint8).view(-1, 1, 1, 1)
+    return ImageDataset(values.expand(-1, 1, 8, 8).contiguous(), torch.arange(n) % 3, CLASSES, source, "toy")
+
+
+def toy_pool(data, sources, k):
+    """The copies of place p are filled with 100 + 10 * copy + (position of p among the sources)."""
+    sources = torch.tensor(sources)
+    copies = torch.arange(1, k).repeat_interleave(len(sources))
+    position = torch.arange(len(sources)).repeat(k - 1)
+    values = (100 + 10 * copies + position).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 8, 8).contiguous()
+    part = data.subset(sources)
+    pool = ImageDataset(values, part.labels.repeat(k - 1), CLASSES, part.source_index.repeat(k - 1))
+    provenance = pd.DataFrame({"source": sources.repeat(k - 1).numpy(), "copy": copies.numpy()})
+    return SyntheticPool(pool, provenance, sources, k)
+
+
+def values(training_set):
+    return training_set.data.images[:, 0, 0, 0].tolist()
+
+
+@pytest.fixture
+def data():
+    return images(10, source=torch.arange(10) + 1000)
+
+
+SLOW = [1, 4, 8]
+
+
+class TestSets:
+    def test_k_1_is_the_original_bit_for_bit(self, data):
+        for made in (upsampled(data, SLOW, 1), with_generated(data, toy_pool(data, SLOW, 4), k=1), original(data)):
+            assert torch.equal(made.data.images, data.images) and torch.equal(made.data.labels, data.labels)
+            assert torch.equal(made.data.source_index, data.source_index) and not made.synthetic.any()
+
+    @pytest.mark.parametrize("k", [1, 2, 3, 5])
+    def test_sizes_and_labels(self, data, k):
+        """alpha N + k (1 - alpha) N with alpha = 0.7."""
+        for made in (upsampled(data, SLOW, k), with_generated(data, toy_pool(data, SLOW, 5), k=k)):
+            assert len(made) == 7 + 3 * k
+            # A label follows from the place, and the source index names the place.
+            assert torch.equal(made.data.labels, (made.data.source_index - 1000) % 3)
+            counts = (made.data.source_index - 1000).bincount()
+            assert counts.tolist() == [k if place in SLOW else 1 for place in range(10)]
+
+    def test_upsampling_repeats_and_generation_takes_the_pool(self, data):
+        assert values(upsampled(data, [8, 1, 4], 3)) == [*range(10), 1, 4, 8, 1, 4, 8]
+        made = with_generated(data, toy_pool(data, SLOW, 5), k=3)
+        assert values(made) == [*range(10), 110, 111, 112, 120, 121, 122]
+        assert made.synthetic.tolist() == [False] * 10 + [True] * 6
+
+    def test_the_two_are_paired_image_by_image(self, data):
+        pool = toy_pool(data, SLOW, 5)
+        for sources in (SLOW, [8, 4]):
+            a, b = upsampled(data, sources, 4), with_generated(data, pool, sources=sources, k=4)
+            assert torch.equal(a.data.source_index, b.data.source_index)
+            assert torch.equal(a.batches(20, 3, 4), b.batches(20, 3, 4))
+
+    def test_k_5_contains_k_2(self, data):
+        pool = toy_pool(data, SLOW, 5)
+        small, large = (with_generated(data, pool, k=k).data.images for k in (2, 5))
+        assert torch.equal(large[: len(small)], small)
+
+    def test_a_filtered_pool_adds_what_is_left(self, data):
+        pool = toy_pool(data, SLOW, 3).keep(torch.tensor([True, False, True, False, False, False]))
+        assert values(with_generated(data, pool)) == [*range(10), 110, 112]
+
+    def test_fresh_real_images_are_real(self, data):
+        made = with_real(data, images(4, first=50))
+        assert values(made) == [*range(10), 50, 51, 52, 53] and not made.synthetic.any()
+
+    @pytest.mark.parametrize("k", [0, 1.5])
+    def test_bad_k_is_refused(self, data, k):
+        with pytest.raises(ValueError, match="at least 1"):
+            upsampled(data, SLOW, k)
+        with pytest.raises(ValueError, match=r"1\.\.3"):
+            with_generated(data, toy_pool(data, SLOW, 3), k=k)
+
+    def test_sources_once_each_and_in_range(self, data):
+        with pytest.raises(ValueError, match="once each"):
+            upsampled(data, [1, 1], 2)
+        with pytest.raises(ValueError, match=r"0\.\.9"):
+            upsampled(data, [10], 2)
+
+    def test_a_pool_of_another_data_set_is_refused(self, data):
+        pool = toy_pool(data, SLOW, 2)
+        with pytest.raises(ValueError, match="another data set"):
+            with_generated(images(10), pool)
+        with pytest.raises(ValueError, match="another data set"):
+            with_generated(data.subset(range(5)), pool)
+
+    def test_other_shapes_are_refused(self, data):
+        other = ImageDataset(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64), CLASSES)
+        with pytest.raises(ValueError, match="cannot be one training set"):
+            with_real(data, other)
+
+
+class TestMixtures:
+    def test_ratio_and_size_are_exact(self, data):
+        generated = images(30, first=100)
+        for share, size in ((0.0, 10), (0.3, 10), (0.5, 9), (1.0, 20)):
+            made = mixture(data, generated, synthetic_share=share, size=size)
+            assert len(made) == size and int(made.synthetic.sum()) == round(share * size)
+            assert [v >= 100 for v in values(made)] == made.synthetic.tolist()
+            assert len(set(values(made))) == size  # drawn without replacement
+            assert torch.equal(made.data.labels[~made.synthetic], made.data.images[~made.synthetic][:, 0, 0, 0] % 3)
+
+    def test_no_generated_images_at_full_size_is_the_original(self, data):
+        made = mixture(data, images(5, first=100), synthetic_share=0.0)
+        assert torch.equal(made.data.images, data.images) and torch.equal(made.data.labels, data.labels)
+
+    def test_draws_are_nested_and_seeded(self, data):
+        generated = images(30, first=100)
+        small, large = (set(values(mixture(data, generated, synthetic_share=s, seed=1))) for s in (0.3, 0.8))
+        assert {v for v in small if v >= 100} < {v for v in large if v >= 100}
+        assert {v for v in large if v < 100} < {v for v in small if v < 100}
+        assert small != set(values(mixture(data, generated, synthetic_share=0.3, seed=2)))
+
+    @pytest.mark.parametrize(("options", "message"), [
+        ({"synthetic_share": 1.2}, r"0\.\.1"),
+        ({"synthetic_share": 0.5, "size": 0}, "at least 1"),
+        ({"synthetic_share": 0.1, "size": 20}, "18 real images, there are 10"),
+        ({"synthetic_share": 0.9}, "9 generated images, there are 5"),
+        ({"synthetic_share": 0.0, "order": "real_first"}, "both real and generated"),
+        ({"synthetic_share": 0.5, "order": "sorted"}, "shuffled, real_first, synthetic_first"),
+    ])
+    def test_bad_mixtures_are_refused(self, data, options, message):
+        with pytest.raises(ValueError, match=message):
+            mixture(data, images(5, first=100), **options)
+
+
+class TestOrder:
+    @pytest.mark.parametrize("order", ["real_first", "synthetic_first"])
+    def test_each_kind_has_its_steps_and_every_image_its_share(self, data, order):
+        made = mixture(data, images(30, first=100), synthetic_share=0.25, size=12, order=order)
+        batches = made.batches(8, seed=0, batch_size=6)
+        synthetic = made.synthetic[batches]
+        assert batches.shape == (8, 6) and (synthetic.all(1) ^ (~synthetic).all(1)).all()
+        kinds = synthetic[:, 0].tolist()
+        assert kinds == ([False] * 6 + [True] * 2 if order == "real_first" else [True] * 2 + [False] * 6)
+        assert batches.flatten().bincount().tolist() == [4] * 12  # 48 draws of 12 images
+
+    def test_both_kinds_have_a_step(self, data):
+        made = mixture(data, images(30, first=100), synthetic_share=0.1, order="real_first")
+        assert made.synthetic[made.batches(3, 0, 4)].all(1).tolist() == [False, False, True]
+        with pytest.raises(ValueError, match="at least 2 steps"):
+            made.batches(1, 0, 4)
+
+    def test_shuffled_is_the_order_of_training(self, data):
+        made = upsampled(data, SLOW, 3)
+        assert torch.equal(made.batches(7, 5, 4), batch_order(16, 4, 7, seed=5))
+
+
+class TestTraining:
+    def test_as_many_steps_whatever_the_size(self, data):
+        pool = toy_pool(data, SLOW, 5)
+        sets = [original(data), upsampled(data, SLOW, 5), with_generated(data, pool, order="synthetic_first")]
+        for made in sets:
+            model, steps = build_classifier("resnet8", (1, 8, 8), 3, seed=0, width=4), []
+            made.train(model, steps=5, seed=1, batch_size=4, observe=lambda step, index, logits: steps.append(len(index)))
+            assert steps == [4] * 5
+
+    def test_is_that_of_the_classifier(self, data):
+        made, weights = upsampled(data, SLOW, 2), []
+        for train in (made.train, lambda m, **o: train_classifier(m, made.data.images, made.data.labels, **o)):
+            model = build_classifier("resnet8", (1, 8, 8), 3, seed=0, width=4)
+            weights.append(train(model, steps=4, seed=1, batch_size=4).head.weight)
+        assert torch.equal(*weights)
+
+    def test_images_come_in_the_order_asked_for(self, data):
+        made, seen = with_generated(data, toy_pool(data, SLOW, 2), order="synthetic_first"), []
+        model = build_classifier("resnet8", (1, 8, 8), 3, seed=0, width=4)
+        made.train(model, steps=6, seed=1, batch_size=4, augment="none",
+                   observe=lambda step, index, logits: seen.append(index))
+        assert torch.equal(torch.stack(seen), made.batches(6, 1, 4))
+        assert made.synthetic[torch.stack(seen)].all(1).tolist() == [True] + [False] * 5
+
+    def test_bad_steps_are_refused(self, data):
+        with pytest.raises(ValueError, match="steps >= 1"):
+            original(data).train(build_classifier("resnet8", (1, 8, 8), 3, seed=0, width=4), steps=0, seed=0)
+
+
+@pytest.mark.parametrize("synthetic", [torch.zeros(9, dtype=torch.bool), torch.zeros(10)])
+def test_bad_sets_are_refused(data, synthetic):
+    with pytest.raises(ValueError, match=r"bool \[10\]"):
+        TrainingSet(data, synthetic)

@@ -1,0 +1,241 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from synaug.classifiers import build_classifier, predict
+from synaug.data import ImageDataset, load_dataset, stratified_subset, to_bytes
+from synaug.denoisers import load_denoiser
+from synaug.metrics.near_copies import nearest
+from synaug.pool_filters import filter_pool, near_copies
+from synaug.reconstruction import generate, reconstruct
+from synaug.results import CellCache
+from synaug.synthetic_pool import MOST_COPIES, SyntheticPool, generate_pool
+
+
+class Shrink:
+    """A denoiser of a few lines: towards a grey that depends on the class. Counts the images it saw."""
+
+    image_shape, num_classes = (1, 8, 8), 10
+
+    def __init__(self):
+        self.batches = []  # a list, because numbers are part of a denoiser's hash
+
+    @property
+    def seen(self):
+        return sum(self.batches)
+
+    def __call__(self, x, sigma, labels):
+        self.batches.append(len(x))
+        mean = (labels / 9.0 - 0.5).view(-1, 1, 1, 1)
+        return mean + (x - mean) * 0.3 / (0.3 + sigma**2)
+
+
+class ShrinkModule(nn.Module):
+    def forward(self, x, sigma, labels):
+        return x / (1 + sigma**2)
+
+
+def digits(n=40):
+    return stratified_subset(load_dataset("digits"), n, seed=0)
+
+
+PLACES = torch.tensor([31, 2, 7, 3, 19])
+
+
+def pool(k=4, sigmas=0.7, denoiser=None, **options):
+    return generate_pool(denoiser or Shrink(), digits(), PLACES, k=k, sigmas=sigmas, steps=3, **options)
+
+
+class TestPool:
+    def test_each_copy_is_a_reconstruction_with_its_own_seed(self):
+        data, made = digits().subset(PLACES.sort().values), pool(sigmas=(0.4, 2.0), seed=3)
+        assert made.k == 4 and len(made) == 15 and made.sources.tolist() == [2, 3, 7, 19, 31]
+        for copy in (1, 2, 3):
+            rows = slice(5 * (copy - 1), 5 * copy)
+            expected = reconstruct(Shrink(), data.floats(), data.labels, sigma=[0.4, 2.0, 0.4][copy - 1], steps=3,
+                                   seed=3 * MOST_COPIES + copy, source_index=data.source_index)
+            assert torch.equal(made.data.images[rows], to_bytes(expected.images))
+            assert torch.equal(made.data.labels[rows], data.labels)
+            assert torch.equal(made.data.source_index[rows], data.source_index)
+            origin = made.provenance[rows]
+            assert origin["source"].tolist() == [2, 3, 7, 19, 31] and set(origin["copy"]) == {copy}
+            assert origin["sigma"].tolist() == pytest.approx([[0.4, 2.0, 0.4][copy - 1]] * 5)
+            assert origin["generator"].tolist() == expected.provenance["generator"].tolist()
+        assert len(made.data.images.flatten(1).unique(dim=0)) == 15
+
+    def test_k_5_holds_k_2_bit_for_bit(self):
+        small, large = pool(k=2, sigmas=(0.5, 1.0)), pool(k=5, sigmas=(0.5, 1.0))
+        part = large.take(k=2)
+        assert torch.equal(large.data.images[:5], small.data.images) and part.k == 2
+        assert torch.equal(part.data.images, small.data.images)
+        pd.testing.assert_frame_equal(part.provenance, small.provenance)
+
+    def test_no_copy_of_one_seed_is_a_copy_of_another(self):
+        images = torch.cat([pool(seed=seed).data.images for seed in (0, 1, 2)])
+        assert len(images.flatten(1).unique(dim=0)) == len(images)
+
+    def test_from_noise_is_generation(self):
+        data = digits().subset(PLACES.sort().values)
+        made = generate_pool(Shrink(), digits(), PLACES, k=3, from_noise=True, steps=4)
+        expected = generate(Shrink(), data.labels, steps=4, seed=2, source_index=data.source_index)
+        assert torch.equal(made.data.images[5:], to_bytes(expected.images))
+        assert made.provenance["from_noise"].all()
+
+    def test_parts_by_source(self):
+        whole = pool()
+        part = whole.take(sources=[19, 3], k=3)
+        assert part.provenance[["copy", "source"]].to_numpy().tolist() == [[1, 3], [1, 19], [2, 3], [2, 19]]
+        assert torch.equal(part.data.images, whole.data.images[[1, 3, 6, 8]])
+        assert len(whole.take(k=1)) == 0
+        with pytest.raises(ValueError, match="no images of 1 of the sources, such as 4"):
+            whole.take(sources=[3, 4])
+        with pytest.raises(ValueError, match=r"1\.\.4"):
+            whole.take(k=5)
+
+    @pytest.mark.parametrize(("change", "error", "message"), [
+        ({"k": 1}, ValueError, "at least one copy"),
+        ({"k": 2.0}, ValueError, "whole number"),
+        ({"sigmas": None}, ValueError, "from_noise=True"),
+        ({"sigmas": (0.5, -1.0)}, ValueError, "positive"),
+        ({"sigmas": (0.5, float("inf"))}, ValueError, "finite"),
+        ({"seed": -1}, ValueError, "seed"),
+        ({"sources": [3, 3]}, ValueError, "once each"),
+        ({"sources": []}, ValueError, "n > 0"),
+        ({"sources": [40]}, ValueError, r"0\.\.39"),
+        ({"solver": "rk4"}, ValueError, "heun, euler"),
+        ({"steps": 0}, ValueError, "steps"),
+    ])
+    def test_bad_requests_are_refused_before_the_first_image(self, change, error, message):
+        denoiser = Shrink()
+        with pytest.raises(error, match=message):
+            generate_pool(denoiser, digits(), **{"sources": PLACES, "k": 3, "sigmas": 0.5, "steps": 2, **change})
+        assert denoiser.seen == 0
+
+    def test_a_denoiser_of_other_classes_is_refused(self):
+        data = ImageDataset(digits().images, digits().labels, tuple("abcdefghijk"))
+        with pytest.raises(ValueError, match="10 classes, the data set has 11"):
+            generate_pool(Shrink(), data, PLACES, k=2, sigmas=1.0)
+
+
+class TestStore:
+    def test_is_made_once_and_read_again_as_it_was(self, tmp_path):
+        cache, denoiser = CellCache("pool", "code", tmp_path), Shrink()
+        first = pool(k=3, denoiser=denoiser, generator="shrink", cache=cache)
+        seen = denoiser.seen
+        again = pool(k=3, denoiser=denoiser, generator="shrink", cache=cache)
+        assert denoiser.seen == seen > 0
+        assert torch.equal(first.data.images, again.data.images)
+        pd.testing.assert_frame_equal(first.provenance, again.provenance)
+        larger = pool(k=4, denoiser=denoiser, generator="shrink", cache=cache)
+        assert denoiser.seen == seen + seen // 2  # one copy more than two
+        assert torch.equal(larger.take(k=3).data.images, first.data.images)
+
+    def test_a_denoiser_without_a_name_is_not_stored(self, tmp_path):
+        for denoiser in (Shrink(), ShrinkModule()):
+            pool(k=2, denoiser=denoiser, cache=CellCache("pool", "code", tmp_path))
+        assert not list(tmp_path.rglob("*.zip"))
+
+    def test_the_committed_generator_is_known_by_its_weights(self, tmp_path):
+        data = stratified_subset(load_dataset("fashion_mnist"), 10, seed=0)
+        cache, pools = CellCache("pool", "code", tmp_path), []
+        for _ in range(2):
+            pools.append(generate_pool(load_denoiser("fashion_mnist"), data, [0, 4, 7], k=3, sigmas=1.0, steps=2,
+                                       cache=cache))
+        assert len(list(tmp_path.rglob("*.zip"))) == 2
+        assert torch.equal(pools[0].data.images, pools[1].data.images)
+        # It came back to the neighbourhood of its own source.
+        _, index = nearest(pools[0].data.floats().flatten(1), data.floats().flatten(1))
+        assert index.tolist() == [0, 4, 7] * 2
+        other = load_denoiser("fashion_mnist")
+        other.unet.conv_in.weight.mul_(1.01)
+        generate_pool(other, data, [0, 4, 7], k=2, sigmas=1.0, steps=2, cache=cache)
+        assert len(list(tmp_path.rglob("*.zip"))) == 3
+
+
+def planted(copies=3):
+    """A pool whose first ``copies`` images are real ones with a little noise; the others are far from all real ones."""
+    real = digits(100)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (10, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    noise = torch.randint(-2, 3, (copies, 1, 8, 8), generator=generator)
+    images[:copies] = (real.images[:copies].int() + noise).clamp(0, 255).to(torch.uint8)
+    provenance = pd.DataFrame({"source": range(10), "copy": 1})
+    labels = real.labels[:10].clone()
+    data = ImageDataset(images, labels, real.class_names, real.source_index[:10])
+    return SyntheticPool(data, provenance, torch.arange(10), 2), real
+
+
+class TestFilters:
+    def test_are_off_by_default(self):
+        made, real = planted()
+        kept, report = filter_pool(made, real)
+        assert torch.equal(kept.data.images, made.data.images) and report["kept"].all()
+        assert list(report.columns) == ["source", "copy", "kept"]
+
+    def test_planted_near_copies_are_dropped_and_reported(self):
+        made, real = planted()
+        kept, report = filter_pool(made, real, near_copy_quantile=0.01)
+        assert report["near_copy"].tolist() == [True] * 3 + [False] * 7
+        assert report["kept"].tolist() == [False] * 3 + [True] * 7
+        assert torch.equal(kept.data.images, made.data.images[3:])
+        assert kept.provenance["source"].tolist() == list(range(3, 10)) and kept.k == 2
+        distances = torch.cdist(made.data.floats().flatten(1), real.floats().flatten(1)).amin(1)
+        np.testing.assert_allclose(report["distance"], distances, atol=1e-3)
+
+    def test_the_rule_calls_its_share_of_fresh_real_images_near_copies(self):
+        """2,000 points against 2,000 of the same distribution: binomial, three standard deviations about 10 %."""
+        generator = torch.Generator().manual_seed(0)
+        real, fresh = torch.randn(2, 2000, 6, generator=generator)
+        _, near = near_copies(fresh, real, 0.1)
+        assert near.double().mean().item() == pytest.approx(0.1, abs=0.03)
+
+    def test_planted_off_class_images_are_dropped_and_reported(self):
+        made, real = planted()
+
+        class Judge(nn.Module):
+            """Says class 4 of dark images and class 5 of bright ones."""
+
+            def __init__(self):
+                super().__init__()
+                self.scale = nn.Parameter(torch.tensor(20.0))
+
+            def forward(self, x):
+                logits = torch.full((len(x), 10), -50.0)
+                logits[:, 4], logits[:, 5] = -self.scale * x.mean(dim=(1, 2, 3)), self.scale * x.mean(dim=(1, 2, 3))
+                return logits
+
+        images = made.data.images.clone()
+        images[::2], images[1::2] = 20, 230
+        labels = torch.tensor([4, 5, 4, 5, 4, 5, 5, 4, 5, 4])
+        made = SyntheticPool(ImageDataset(images, labels, real.class_names), made.provenance, made.sources, 2)
+        kept, report = filter_pool(made, real, judge=Judge(), min_probability=0.5)
+        assert report["off_class"].tolist() == [False] * 6 + [True] * 4
+        assert report["label_probability"].to_numpy() == pytest.approx([1] * 6 + [0] * 4, abs=1e-6)
+        assert kept.data.labels.tolist() == [4, 5, 4, 5, 4, 5]
+
+    def test_both_together(self):
+        made, real = planted()
+        judge = build_classifier("resnet8", (1, 8, 8), 10, seed=0, width=4)
+        probability = predict(judge, made.data.images).gather(1, made.data.labels[:, None])[:, 0]
+        threshold = probability.median().item()
+        kept, report = filter_pool(made, real, near_copy_quantile=0.01, judge=judge, min_probability=threshold)
+        expected = (probability >= threshold).numpy() & (np.arange(10) > 2)
+        assert report["kept"].tolist() == expected.tolist() and len(kept) == expected.sum()
+
+    @pytest.mark.parametrize(("options", "message"), [
+        ({"near_copy_quantile": 1.0}, "strictly between"),
+        ({"min_probability": 0.5}, "both a judge and"),
+        ({"judge": nn.Identity()}, "both a judge and"),
+        ({"judge": nn.Identity(), "min_probability": 0.0}, r"\(0, 1\]"),
+    ])
+    def test_bad_rules_are_refused(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            filter_pool(*planted(), **options)
+
+    def test_images_of_another_shape_are_refused(self):
+        made, real = planted()
+        wider = ImageDataset(torch.zeros(4, 1, 8, 9, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64), ("a",))
+        with pytest.raises(ValueError, match=r"\(1, 8, 8\), the real ones are \(1, 8, 9\)"):
+            filter_pool(made, wider, near_copy_quantile=0.1)
