@@ -43,7 +43,7 @@ class PatchData:
 
 @dataclass(frozen=True)
 class PatchDistribution:
-    """Definition 3.1. Defaults: the toy of Deng et al. 2023, with USEFUL's alpha; see the facts they rest on.
+    """Definition 3.1. Defaults: P, d, strengths and noise of the toy of Deng et al. 2023 (public code), USEFUL's alpha.
 
     num_patches P; dim d; alpha: probability of the fast patch; beta_e >= beta_d >= 0: strengths of the features (the
     definition has beta_e > beta_d; equality is the limit); noise_std: standard deviation of each coordinate of a

@@ -45,7 +45,7 @@ def loss(
 
 
 def logit_terms(filters: torch.Tensor, patches: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """l_i = sigmoid(-y_i f(x_i; W)), ``[..., N]``: how far example i is from learned (quoted, Theorem 4.1)."""
+    """l_i = sigmoid(-y_i f(x_i; W)), ``[..., N]``: how far example i is from learned (second hand)."""
     return torch.sigmoid(-labels * logits(filters, patches))
 
 
@@ -54,7 +54,8 @@ def gradient(
 ) -> torch.Tensor:
     """Gradient of ``loss`` by W, ``[..., J, d]``.
 
-    grad_{w_j} = -3 sum_i s_i l_i y_i sum_p <w_j, x_ip>^2 x_ip, with s_i = 1/N or the share of i's weight (derived here).
+    grad_{w_j} = -3 sum_i s_i l_i y_i sum_p <w_j, x_ip>^2 x_ip, with s_i = 1/N or i's share of the weights (derived
+    here).
     """
     z = torch.einsum("...jd,...npd->...jnp", filters, patches)
     margins = labels * z.pow(3).sum((-3, -1))

@@ -40,7 +40,7 @@ def train(
     record_every: int = 10,
     progress: bool = False,
 ) -> Training:
-    """Train every arm and seed from the same filters, with steps of equal number.
+    """Train every arm and seed from the same filters, for the same number of steps, on the CPU.
 
     Parameters
     ----------
@@ -135,7 +135,8 @@ def _check(sets, filters, steps, lr, momentum, rho, batch_size, test, record_eve
     pool = sets.pool
     if filters.ndim != 3 or (filters.shape[0], filters.shape[2]) != pool.v_e.shape or filters.shape[1] < 1:
         raise ValueError(
-            f"filters must be [S, J, d] with S = {len(pool.seeds)} and d = {pool.v_e.shape[1]}, got {list(filters.shape)}"
+            f"filters must be [S, J, d] with S = {len(pool.seeds)} and d = {pool.v_e.shape[1]}, "
+            f"got {list(filters.shape)}"
         )
     if filters.dtype != pool.patches.dtype:
         raise ValueError(f"filters are {filters.dtype} but patches {pool.patches.dtype}: sample and start in one dtype")
