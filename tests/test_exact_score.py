@@ -11,6 +11,7 @@ from synaug.experiments import exact_score as experiment
 from synaug.experiments import mixture_worlds
 from synaug.experiments.exact_score import EXACT, come_back, contributions, excess, prepare, run
 from synaug.experiments.mixture_worlds import measure, measure_floor, within_class_variance, world_draws
+from synaug.figures import exact_score as figures
 from synaug.metrics import FRESH_REAL
 from synaug.perturbed_denoisers import ScaledScore
 from synaug.reconstruction import reconstruct
@@ -188,6 +189,47 @@ class TestRun:
         assert found["value"] == pytest.approx(change.mean())
         half = 12.7062 * abs(change[0] - change[1]) / 2  # Student's t, one degree of freedom
         assert found["high"] - found["value"] == pytest.approx(half, rel=1e-4)
+
+
+class TestFigures:
+    def test_curves_are_differences_from_the_floor(self, frame):
+        ax = figures.coarse_grids(frame).axes[1]
+        line = next(line for line in ax.lines if line.get_label() == "this build, Euler")
+        rows = excess(frame, "recall", arm="Euler", t_re=100)
+        np.testing.assert_allclose(line.get_xdata(), [5, 10])
+        np.testing.assert_allclose(line.get_ydata(), rows.groupby("x")["value"].mean())
+
+    def test_the_neutral_dial_is_the_exact_score(self, frame):
+        ax = figures.score_errors(frame).axes[0]
+        line = next(line for line in ax.lines if line.get_label() == "this build, recall")
+        assert list(line.get_xdata()) == [0.9, 1.0, 1.1]
+        exact = excess(frame, "recall", arm=EXACT, x=100.0)["value"].mean()
+        assert line.get_ydata()[1] == pytest.approx(exact)
+        guided = next(line for line in figures.score_errors(frame).axes[3].lines if line.get_label() == "this build, recall")
+        assert list(guided.get_xdata()) == [0, 1, 2]
+
+    def test_decomposition_shows_every_suspect(self, frame):
+        figure = figures.decomposition(frame, frame)
+        named = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        assert "guidance, scale 2" in named and named[0].startswith("the metric")
+        drawn = figure.axes[1].containers[0].lines[0].get_xdata()  # the first suspect, recorded
+        table = contributions(frame).set_index(["suspect", "metric"])
+        assert drawn.tolist() == [table.loc[("metric", "recall"), "value"]]
+
+    def test_recorded_and_live_are_told_apart(self, frame):
+        for draw in (figures.fine_grid, figures.coarse_grids, figures.score_errors, figures.decomposition):
+            figure = draw(frame, frame)
+            figure.draw_without_rendering()
+            names = [text.get_text() for text in figure.legends[0].get_texts()]
+            assert sum("recorded" in name for name in names) == sum("this build" in name for name in names) > 0
+            assert all(ax.get_xlabel() for ax in figure.axes)
+
+    def test_point_clouds(self):
+        points = experiment.shown_points(7, {"few steps": ("Euler", 5)}, n_points=100)
+        assert points.groupby("panel").size().to_dict() == {"fresh draws": 100, "few steps": 100}
+        figures.point_clouds(points).draw_without_rendering()
+        with pytest.raises(ValueError, match="world 0 has 16 dimensions, not 2"):
+            experiment.shown_points(0, {})
 
 
 @pytest.mark.parametrize("wrong, message", [

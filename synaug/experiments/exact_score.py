@@ -34,8 +34,8 @@ STEPS = 100  # T, of the whole reverse grid
 CODE = torch.__version__ + " " + fingerprint(mixtures, perturbed_denoisers, random_mixtures, reconstruction, samplers,
                                              schedules, synaug.metrics, mixture_worlds, __file__)
 
-#: The arms: what x is (``swept``), the profile's list of its values, and what an x makes of the exact denoiser.
 EXACT = "exact score"
+#: Known errors of the score: what x is (``swept``), the parameter that lists its values, and the denoiser it makes.
 PERTURBATIONS = {
     "scaled score": ("factor", "factors", lambda world, x, seed: ScaledScore(world, x)),
     "score noise": ("level", "noises", lambda world, x, seed: ScoreNoise(world, x, SIGMA_DATA, seed)),
@@ -46,6 +46,8 @@ PERTURBATIONS = {
 #: Coarse grids: the solver, and whether there is churn.
 SOLVERS = {"Heun": ("heun", False), "Euler": ("euler", False), "Heun, churn": ("heun", True),
            "Euler, churn": ("euler", True)}
+SWEPT = {FRESH_REAL: "t_re", EXACT: "t_re"} | dict.fromkeys(SOLVERS, "steps") | {
+    arm: swept for arm, (swept, _, _) in PERTURBATIONS.items()}
 
 #: What a profile stands for where a parameter is None.
 PROFILES = {
@@ -117,11 +119,12 @@ def run(**parameters):
         size = {"seed": seed, "n_points": settings["n_points"], "k": settings["k"]}
         if cell is None:
             table = cache.get_or_run({"what": "floor", **size}, lambda: measure_floor(**size))
-            about = {"arm": FRESH_REAL, "swept": "t_re", "x": 0.0, "t_re": 0}
+            about = {"arm": FRESH_REAL, "x": 0.0, "t_re": 0}
         else:
             table = cache.get_or_run({**cell, **size}, lambda: measure_arm(**cell, **size))
-            about = {name: cell[name] for name in ("arm", "swept", "x", "t_re")}
-        tables.append(table.assign(**about, seed=seed, sigma=sigma_of_reverse_step(about["t_re"], STEPS)))
+            about = {name: cell[name] for name in ("arm", "x", "t_re")}
+        tables.append(table.assign(**about, swept=SWEPT[about["arm"]], seed=seed,
+                                   sigma=sigma_of_reverse_step(about["t_re"], STEPS)))
     rows = pd.concat(tables, ignore_index=True).to_dict("records")
     seconds = time.perf_counter() - start - cache.elapsed + cache.wall_seconds
     return tidy(rows, provenance({k: v for k, v in settings.items() if k != "progress"}, seconds),
@@ -129,29 +132,34 @@ def run(**parameters):
 
 
 def arms(settings):
-    """The cells of one world: arm, swept, x, t_re, and how the way back is taken."""
+    """The cells of one world: arm, x, t_re, and how the way back is taken."""
     fine = {"stride": settings["stride"], "churn": 0.0}
-    cells = [{"arm": EXACT, "swept": "t_re", "x": float(t), "t_re": t, **fine} for t in settings["reverse_steps"]]
+    cells = [{"arm": EXACT, "x": float(t), "t_re": t, **fine} for t in settings["reverse_steps"]]
     for t in settings["levels"]:
         for arm, (_, churned) in SOLVERS.items():
             churn = settings["churn"] if churned else 0.0
-            cells += [{"arm": arm, "swept": "steps", "x": float(steps), "t_re": t, "stride": 1, "churn": churn}
+            cells += [{"arm": arm, "x": float(steps), "t_re": t, "stride": 1, "churn": churn}
                       for steps in settings["grids"]]
-        for arm, (swept, values, _) in PERTURBATIONS.items():
-            cells += [{"arm": arm, "swept": swept, "x": float(x), "t_re": t, **fine}
+        for arm, (_, values, _) in PERTURBATIONS.items():
+            cells += [{"arm": arm, "x": float(x), "t_re": t, **fine}
                       for x in settings.get(values, (0.0,))]
     return cells
 
 
-def measure_arm(arm, swept, x, t_re, stride, churn, seed, n_points, k):
+def measure_arm(arm, x, t_re, stride, churn, seed, n_points, k):
     """The frame of `mixture_worlds.measure` for one arm's reconstructions of a world's sources."""
     draws = world_draws(seed, n_points, k)
+    return measure(draws, reconstructions(draws, arm, x, t_re, stride, churn), draws.labels)
+
+
+def reconstructions(draws, arm, x, t_re, stride=1, churn=0.0):
+    """What an arm makes of a world's sources, float64 ``[N, D]``."""
     solver, denoiser, sigmas = "heun", draws.world, reverse_sigmas(t_re, STEPS, stride=stride)
     if arm in SOLVERS:
         solver, sigmas = SOLVERS[arm][0], sigmas_from(float(sigmas[0]), int(x))
     elif arm in PERTURBATIONS:
-        denoiser = PERTURBATIONS[arm][2](draws.world, x, seed)
-    return measure(draws, come_back(denoiser, draws, sigmas, solver, churn, from_noise=t_re == STEPS), draws.labels)
+        denoiser = PERTURBATIONS[arm][2](draws.world, x, draws.seed)
+    return come_back(denoiser, draws, sigmas, solver, churn, from_noise=t_re == STEPS)
 
 
 @torch.inference_mode()
@@ -161,6 +169,19 @@ def come_back(denoiser, draws, sigmas, solver="heun", churn=0.0, from_noise=Fals
     start = float(sigmas[0]) * draws.noise(0) + (0 if from_noise else draws.sources)
     return sample(denoiser, start, sigmas, draws.labels, solver=solver, churn=churn,
                   noise=lambda i: draws.noise(len(sigmas) - 1 - i))
+
+
+def shown_points(seed, cells, n_points=1000, k=5):
+    """Points of a two-dimensional world to draw: its fresh draws, and its sources after each of ``{panel: (arm, x)}``
+    from noise alone. Columns panel, x, y, label. ValueError for a world of another dimension."""
+    draws = world_draws(seed, n_points, k)
+    if draws.world.image_shape != (2,):
+        raise ValueError(f"world {seed} has {draws.world.image_shape[0]} dimensions, not 2")
+    sets = {"fresh draws": (draws.fresh, draws.fresh_labels)}
+    for panel, (arm, x) in cells.items():
+        sets[panel] = reconstructions(draws, arm, x, STEPS), draws.labels
+    return pd.concat([pd.DataFrame({"panel": panel, "x": points[:, 0], "y": points[:, 1], "label": labels})
+                      for panel, (points, labels) in sets.items()], ignore_index=True)
 
 
 def excess(frame, metric, reference="fresh", **where):

@@ -1,0 +1,154 @@
+"""The figures of the exact-score control. Functions take frames of `synaug.experiments.exact_score` (``recorded`` may
+be None) and return a matplotlib figure. Curves are differences from the floor, fresh draws in place of
+reconstructions, paired over worlds: 0 is what a perfect generator scores."""
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+
+from synaug.experiments.exact_score import EXACT, SOLVERS, STEPS, contributions, excess
+from synaug.figures.curves import COLOURS, draw, legend_below, panels, sigma_axis
+from synaug.metrics import FRESH_REAL
+
+#: How a metric is drawn: metric, what it is measured against, what the axis says.
+SHARES = {"precision": "fresh", "recall": "fresh", "outer_edge_recall": "fresh"}
+MOMENTS = {"mean_log_density": "world", "variance_ratio": "world"}
+MODES = {"occupancy_error": "world", "rare_mode_ratio": "world", "class_agreement": "world"}
+LABELS = {"precision": "precision", "recall": "recall", "outer_edge_recall": "outer-edge recall",
+          "mean_log_density": "mean log-density (nats)", "variance_ratio": "variance within classes,\nover the world's",
+          "occupancy_error": "distance between shares of modes", "rare_mode_ratio": "share in rare modes,\nover the world's",
+          "class_agreement": "share of points of the class asked for"}
+NAMES = {"source": "sources as reference", "fresh": "fresh draws as reference"}
+METRIC_COLOURS = dict(zip(LABELS, sns.color_palette("colorblind", len(LABELS))))
+SOLVER_COLOURS = dict(zip(SOLVERS, sns.color_palette("colorblind")[:4]))
+#: Reverse steps that are marked on the axis, and that are drawn of a frame that has them all.
+MARKED, DRAWN_EVERY = (0, 30, 50, 70, 100), 5
+#: Arms and their x that stand for their suspect in `decomposition`: those that a run has.
+SHOWN = {FRESH_REAL: (0,), EXACT: (STEPS,), "Heun": (18,), "Euler": (18,), "scaled score": (0.95, 0.98, 1.02, 1.05),
+         "score noise": (0.1, 0.2), "smoothed score": (1,), "guidance": (2,), "class-blind": (0,)}
+#: What an arm's x is called beside its value.
+UNITS = {"scaled score": "score × {:g}", "score noise": "score noise, level {:g}",
+         "smoothed score": "score smoothed over ln σ, width {:g}", "guidance": "guidance, scale {:g}",
+         "class-blind": "score without the class", "Heun": "{:g} Heun steps", "Euler": "{:g} Euler steps",
+         FRESH_REAL: "the metric: no longer compared with itself", EXACT: "the reverse process: exact score, fine grid"}
+
+
+def both(ax, recorded, live, metric, reference, colour, name, axis=None, **where):
+    """The recorded and the live curve of one arm's difference from the floor, against sigma or the column ``axis``."""
+    for frame, run in ((recorded, "recorded"), (live, "this build")):
+        if frame is not None:
+            rows = excess(frame, metric, reference, **where)
+            rows = rows.assign(sigma=rows[axis]) if axis else rows[rows["x"] % DRAWN_EVERY == 0]
+            draw(ax, rows, colour, f"{run}, {name}", live=run == "this build")
+
+
+def fine_grid(live, recorded=None):
+    """The exact score on the fine grid from every level: precision, recall, outer-edge recall with both references,
+    and what the world itself says of them."""
+    figure, axes = panels(5, width=3.6)
+    for ax, metric in zip(axes, SHARES):
+        for reference, name in NAMES.items():
+            both(ax, recorded, live, metric, reference, COLOURS[reference], name, arm=EXACT)
+    for ax, (metric, reference) in zip(axes[3:], MOMENTS.items()):
+        both(ax, recorded, live, metric, reference, COLOURS["train"], "the world itself as reference", arm=EXACT)
+    marked = live[(live["arm"] == EXACT) & live["x"].isin(MARKED)]
+    for ax, metric in zip(axes, (*SHARES, *MOMENTS)):
+        ax.axhline(0, color="0.4", linewidth=1)
+        sigma_axis(ax, marked)
+        ax.set_ylabel(f"{LABELS[metric]},\nminus the floor")
+    legend_below(figure, axes, 3)
+    return figure
+
+
+def coarse_grids(live, recorded=None, t_re=STEPS):
+    """The exact score on coarse grids down from one level, against the number of steps, a curve a solver."""
+    figure, axes = panels(4, width=4.2)
+    wanted = {"precision": "fresh", "recall": "fresh", "outer_edge_recall": "fresh", "mean_log_density": "world"}
+    for ax, (metric, reference) in zip(axes, wanted.items()):
+        for arm, colour in SOLVER_COLOURS.items():
+            both(ax, recorded, live, metric, reference, colour, arm, axis="x", arm=arm, t_re=t_re)
+        ax.axhline(0, color="0.4", linewidth=1)
+        ticks = sorted({*live.loc[live["swept"] == "steps", "x"]})
+        ax.set_xscale("log")
+        ax.set_xticks(ticks, [f"{x:g}" for x in ticks])
+        ax.minorticks_off()
+        ax.set_xlabel("sampling steps")
+        ax.set_ylabel(f"{LABELS[metric]},\nminus the floor")
+    # A few steps put points where the density all but vanishes: below -100 nats the axis is logarithmic.
+    axes[3].set_yscale("symlog", linthresh=10)
+    legend_below(figure, axes, 4)
+    return figure
+
+
+def score_errors(live, recorded=None, metrics=SHARES, t_re=STEPS):
+    """Scores with a known error, on the fine grid from one level: a panel a kind of error, a curve a metric."""
+    axis_labels = {"scaled score": "factor of the score", "score noise": "level of the score noise",
+                   "smoothed score": "width of the smoothing in ln σ", "guidance": "scale of the guidance"}
+    neutral = {"scaled score": 1, "score noise": 0, "smoothed score": 0, "guidance": 1}
+    figure, axes = panels(len(axis_labels), width=4.0)
+    for ax, (arm, label) in zip(axes, axis_labels.items()):
+        for metric, reference in metrics.items():
+            runs = [with_neutral(frame, arm, neutral[arm], t_re) for frame in (recorded, live)]
+            both(ax, *runs, metric, reference, METRIC_COLOURS[metric], LABELS[metric].replace("\n", " "), axis="x",
+                 arm=arm, t_re=t_re)
+        ax.axhline(0, color="0.4", linewidth=1)
+        ax.set_xlabel(label)
+        ax.set_ylabel("difference from the floor" if ax is axes[0] else "")
+    legend_below(figure, axes, 3)
+    return figure
+
+
+def with_neutral(frame, arm, x, t_re):
+    """The frame with rows of the exact score for an arm's x that leaves the score as it is; for guidance also those
+    of the class-blind score, which is its scale 0."""
+    if frame is None:
+        return None
+    at = frame[frame["t_re"] == t_re]
+    stand_ins = [(EXACT, x)] + ([("class-blind", 0)] if arm == "guidance" else [])
+    added = [at[at["arm"] == source].assign(arm=arm, x=float(value)) for source, value in stand_ins]
+    return pd.concat([frame, *added])
+
+
+def decomposition(live, recorded=None, t_re=STEPS):
+    """What each suspect changes of precision, recall and outer-edge recall, from the sources to fully synthetic."""
+    tables = {run: contributions(frame, t_re=t_re) for run, frame in (("recorded", recorded), ("this build", live))
+              if frame is not None}
+    first = next(iter(tables.values()))
+    order = [(arm, x) for arm, values in SHOWN.items() for x in values
+             if ((first["arm"] == arm) & (first["x"] == x)).any()]
+    figure, axes = panels(len(SHARES), width=4.4, height=0.36 * len(order) + 1.2)
+    suspects = dict(zip(first["suspect"].unique(), sns.color_palette("colorblind")))
+    for ax, metric in zip(axes, SHARES):
+        for run, table in tables.items():
+            rows = table[table["metric"] == metric].set_index(["arm", "x"])
+            rows = rows.loc[[key for key in order if key in rows.index]]
+            places = [order.index(key) + (0.18 if run == "this build" and len(tables) > 1 else -0.1) for key in rows.index]
+            for suspect, colour in suspects.items():
+                own = (rows["suspect"] == suspect).to_numpy()
+                value, low, high = (rows[name].to_numpy(float)[own] for name in ("value", "low", "high"))
+                ax.errorbar(value, np.array(places)[own], xerr=[value - low, high - value], color=colour, marker="o",
+                            linestyle="none", capsize=2.5, label=f"{suspect}, {run}",
+                            markerfacecolor="white" if run == "this build" else colour)
+        ax.axvline(0, color="0.4", linewidth=1)
+        ax.set_yticks(range(len(order)), [UNITS[arm].format(x) for arm, x in order] if ax is axes[0] else [])
+        ax.set_ylim(len(order) - 0.5, -0.5)
+        ax.set_xlabel(f"change of {LABELS[metric]}")
+    legend_below(figure, axes, 4)
+    return figure
+
+
+def point_clouds(points):
+    """Draws of a two-dimensional world and its reconstructions, a panel each: columns panel, x, y, label."""
+    names = list(points["panel"].unique())
+    figure, axes = panels(len(names), width=3.0, height=3.3)
+    for ax, name in zip(axes, names):
+        own = points[points["panel"] == name]
+        sns.scatterplot(own, x="x", y="y", hue="label", palette="colorblind", s=6, linewidth=0, alpha=0.7, ax=ax,
+                        legend=False)
+        ax.set_title(name, fontsize=11)
+        ax.set_xlim(points["x"].quantile(0.001) - 0.3, points["x"].quantile(0.999) + 0.3)
+        ax.set_ylim(points["y"].quantile(0.001) - 0.3, points["y"].quantile(0.999) + 0.3)
+        ax.set_aspect("equal")
+        ax.set_xlabel("")
+        ax.set_ylabel("")
+    return figure
