@@ -6,20 +6,20 @@ depends on: after an edit the key is another one, so a stale result is never ser
 """
 
 import hashlib
-import io
 import json
 import os
 import tempfile
 import time
 import types
 import warnings
-import zipfile
-import zlib
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
+from filelock import FileLock
 
+from synaug.cell_files import UNREADABLE, pack, read_about, unpack
 from synaug.paths import cache_dir
 
 
@@ -77,6 +77,11 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
+def cells_dir() -> Path:
+    """Where cells are kept, in a folder for each experiment."""
+    return cache_dir() / "cells"
+
+
 class CellCache:
     """``get_or_run(params, fn)``: the stored result of the cell, or ``fn()``, stored at once.
 
@@ -84,17 +89,16 @@ class CellCache:
     ----------
     experiment : its name, part of every key.
     code : a ``fingerprint(...)`` of the code and data that the results depend on.
-    folder : where cells are kept; default ``cells`` in the cache folder.
+    folder : where cells are kept; default `cells_dir`.
 
     ``wall_seconds``: what the cells asked for took when they ran, now or in an earlier run, each counted once;
     ``elapsed``: what part of that was spent running cells now.
-    Any number of processes may share a folder; a cell that two of them run at once is written twice,
-    equally.
+    Any number of processes may share a folder: a cell that one of them is running, the others wait for.
     """
 
     def __init__(self, experiment: str, code: str, folder: str | Path | None = None):
         self.experiment, self.code = experiment, code
-        self.folder = Path(folder) if folder is not None else cache_dir() / "cells"
+        self.folder = Path(folder) if folder is not None else cells_dir()
         self.elapsed = 0.0
         self._seconds = {}
 
@@ -107,6 +111,17 @@ class CellCache:
         key = hashlib.sha256(canonical_json([self.experiment, params, self.code]).encode())
         return self.folder / self.experiment / f"{key.hexdigest()}.zip"
 
+    def about(self, params: dict) -> dict | None:
+        """What is known of a stored cell; None where it is not stored or cannot be read.
+
+        seconds: what it took, without the cells that it asked for. asked: what each of those took, and of those that
+        they asked for in turn, by their files' names in ``folder``.
+        """
+        try:
+            return {"asked": {}, **read_about(self.path(params))}
+        except UNREADABLE:
+            return None
+
     def get_or_run(self, params: dict, fn):
         """The result of the cell ``params``: a frame, a numpy array, a number, or a dict of such and text.
 
@@ -116,90 +131,75 @@ class CellCache:
         TypeError.
         """
         path = self.path(params)
-        if path.exists():
-            try:
-                result, seconds = _unpack(path.read_bytes())
-                self._seconds[path] = seconds
-                return result
-            except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-                warnings.warn(f"cell {params} at {path} cannot be read ({error}); running it again", stacklevel=2)
-        # A cell may ask for others while it runs: their time is theirs.
-        before, self.elapsed = self.elapsed, 0.0
-        start = time.perf_counter()
-        result = fn()
+        result, about = self._stored(path, params) or self._run_alone(path, params, fn)
+        seconds = {path.relative_to(self.folder).as_posix(): about["seconds"], **about["asked"]}
+        self._seconds.update(seconds)
+        if (outer := _running.get()) is not None:
+            outer.asked.update(seconds)
+        return result
+
+    def _stored(self, path: Path, params: dict):
+        """The result of a stored cell and what is known of it; None where there is none that can be read."""
+        if not path.exists():
+            return None
+        try:
+            result, about = unpack(path)
+        except UNREADABLE as error:
+            warnings.warn(f"cell {params} at {path} cannot be read ({error}); running it again", stacklevel=3)
+            return None
+        return result, {"asked": {}, **about}
+
+    def _run_alone(self, path: Path, params: dict, fn):
+        """What `_run` returns, or, where another process was running the cell, what that one has stored."""
+        before, start = self.elapsed, time.perf_counter()
+        with _locked(self.folder / "locks" / f"{self.experiment}-{path.stem}.lock"):
+            stored = self._stored(path, params) or self._run(path, params, fn)
         elapsed = time.perf_counter() - start
-        seconds = self._seconds[path] = elapsed - self.elapsed
         self.elapsed = before + elapsed
-        packed = _pack(result, seconds, params)
+        if (outer := _running.get()) is not None:
+            outer.elapsed += elapsed
+        return stored
+
+    def _run(self, path: Path, params: dict, fn):
+        running = _Running()
+        token = _running.set(running)
+        start = time.perf_counter()
+        try:
+            result = fn()
+        finally:
+            _running.reset(token)
+        # A cell may ask for others while it runs: their time is theirs.
+        seconds = time.perf_counter() - start - running.elapsed
+        about = {"seconds": seconds, "asked": running.asked, "params": json.loads(canonical_json(params))}
+        packed = pack(result, about)
         try:
             write_atomically(path, packed)
         except OSError as error:  # hours of work are worth more than their cache
-            warnings.warn(f"cell {params} could not be stored ({error})", stacklevel=2)
-        return result
+            warnings.warn(f"cell {params} could not be stored ({error})", stacklevel=4)
+        return result, about
 
 
-# A cell is a zip file: "cell.json" says what is what; arrays and the numeric columns of frames are
-# .npy members. Nothing in it can run code, and every member carries a checksum.
+@dataclass
+class _Running:
+    """What a running cell has asked for (seconds by file), and the time that it has waited for it."""
+
+    asked: dict[str, float] = field(default_factory=dict)
+    elapsed: float = 0.0
 
 
-def _pack(result, seconds: float, params: dict) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        if isinstance(result, dict):
-            content = [[str(key), _put(archive, str(i), value)] for i, (key, value) in enumerate(result.items())]
-        else:
-            content = _put(archive, "0", result)
-        about = {"seconds": seconds, "params": json.loads(canonical_json(params)), "content": content}
-        archive.writestr("cell.json", json.dumps(about))
-    return buffer.getvalue()
+_running = ContextVar("running", default=None)
 
 
-def _put(archive: zipfile.ZipFile, name: str, value) -> dict:
-    """Store one value under ``name``; return its description for ``cell.json``."""
-    if isinstance(value, pd.DataFrame):
-        columns = [
-            [column, _put_column(archive, f"{name}.{i}", series)] for i, (column, series) in enumerate(value.items())
-        ]
-        return {"kind": "frame", "columns": columns}
-    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
-        member = io.BytesIO()
-        np.save(member, value)
-        archive.writestr(f"{name}.npy", member.getvalue())
-        return {"kind": "array"}
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, (bool, int, float, str)):
-        return {"kind": "plain", "value": value}
-    raise TypeError(
-        f"a cell holds frames, numpy arrays, numbers and text, or a dict of them; got {type(value).__name__}"
-    )
-
-
-def _put_column(archive: zipfile.ZipFile, name: str, series: pd.Series) -> dict:
-    if isinstance(series.dtype, np.dtype) and series.dtype.kind in "biuf":
-        return _put(archive, name, series.to_numpy())
-    items = [None if pd.isna(item) else item for item in series]
-    if not all(item is None or isinstance(item, str) for item in items):
-        raise TypeError(f"column {series.name!r} must hold numbers or text, got {series.dtype}")
-    return {"kind": "plain", "value": items}
-
-
-def _unpack(packed: bytes) -> tuple[object, float]:
-    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
-        about = json.loads(archive.read("cell.json"))
-        content = about["content"]
-        if isinstance(content, list):
-            result = {key: _get(archive, str(i), described) for i, (key, described) in enumerate(content)}
-        else:
-            result = _get(archive, "0", content)
-        return result, about["seconds"]
-
-
-def _get(archive: zipfile.ZipFile, name: str, described: dict):
-    if described["kind"] == "plain":
-        return described["value"]
-    if described["kind"] == "array":
-        return np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
-    return pd.DataFrame(
-        {column: _get(archive, f"{name}.{i}", d) for i, (column, d) in enumerate(described["columns"])}
-    )
+@contextmanager
+def _locked(path: Path):
+    """One process at a time. Where the folder allows no lock, any: then a cell may run twice, equally."""
+    lock = FileLock(path, fallback_to_soft=False)  # a soft lock would outlive a killed process
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except (OSError, NotImplementedError):
+        pass
+    try:
+        yield
+    finally:
+        lock.release()

@@ -2,7 +2,9 @@ import itertools
 import json
 import os
 import sys
+import time
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -178,13 +180,47 @@ def test_a_full_disk_costs_the_cache_not_the_result(monkeypatch):
     assert list(cache.path({}).parent.iterdir()) == []
 
 
-def test_wall_seconds_count_stored_cells_too(monkeypatch):
-    clock = iter([0.0, 7.0])
-    monkeypatch.setattr(cells.time, "perf_counter", lambda: next(clock))
+def test_wall_seconds_count_stored_cells_too():
+    def wait(seconds):
+        time.sleep(seconds)
+        return seconds
+
     first, second = CellCache("toy", "code"), CellCache("toy", "code")
-    first.get_or_run({}, lambda: 1)
-    second.get_or_run({}, lambda: 1)
-    assert first.wall_seconds == second.wall_seconds == 7.0
+    for cache in (first, second):
+        cache.get_or_run({"outer": 1}, lambda: wait(0.1) + cache.get_or_run({"inner": 1}, lambda: wait(0.2)))
+    assert first.wall_seconds == second.wall_seconds and 0.3 <= first.wall_seconds <= first.elapsed
+    assert second.elapsed == 0
+    about = second.about({"outer": 1})  # the time of an inner cell is its own
+    assert 0.1 <= about["seconds"] < 0.3 and [s >= 0.2 for s in about["asked"].values()] == [True]
+    assert second.about({"outer": 2}) is None
+
+
+def test_an_inner_cell_may_be_of_another_cache():
+    inner, outer = CellCache("inner", "code"), CellCache("outer", "code")
+    for level in range(2):
+        outer.get_or_run({"level": level}, lambda: inner.get_or_run({}, lambda: 1))
+    name = inner.path({}).relative_to(inner.folder).as_posix()
+    assert [list(outer.about({"level": level})["asked"]) for level in range(2)] == [[name], [name]]
+
+
+def test_a_cell_that_another_one_is_running_is_waited_for():
+    calls = []
+
+    def slow():
+        calls.append(1)
+        time.sleep(0.3)
+        return len(calls)
+
+    with ThreadPoolExecutor(4) as executor:
+        results = list(executor.map(lambda _: CellCache("toy", "code").get_or_run({}, slow), range(4)))
+    assert results == [1] * 4 and calls == [1]
+
+
+def test_a_cell_runs_where_no_lock_can_be_had(folders):
+    cache = CellCache("toy", "code")
+    cache.folder.mkdir(parents=True)
+    (cache.folder / "locks").write_text("a file, not a folder")
+    assert cache.get_or_run({}, lambda: 1) == 1 and cache.path({}).exists()
 
 
 def test_fingerprint_changes_with_content_and_name_not_with_place(tmp_path):

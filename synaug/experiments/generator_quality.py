@@ -11,6 +11,7 @@ import torch
 
 from synaug.classifiers import predict
 from synaug.encoders import BUILDERS
+from synaug.experiments import pieces
 from synaug.experiments.command_line import record_profile
 from synaug.experiments.generator_evaluation import Evaluation
 from synaug.experiments.reconstruction_sweep import Sampler
@@ -20,6 +21,7 @@ from synaug.parameters import resolve_profile
 from synaug.proportions import newcombe_interval, wilson_interval
 from synaug.results import provenance, tidy
 from synaug.statistics import jackknife_interval
+from synaug.sweeps import Cell, Grid
 
 EXPERIMENT = "generator_quality"
 SAMPLES = "samples"
@@ -87,6 +89,14 @@ def run(**parameters):
                                  evaluation.generator),
                 experiment=EXPERIMENT, dataset=evaluation.dataset, profile=settings["profile"], seed=settings["seed"],
                 swept="training_images")
+
+
+def cells(**parameters):
+    """What takes long in `run`, as a `synaug.sweeps.Grid`: the samples and the judge. Arguments: those of `prepare`."""
+    evaluation, settings = prepare(**parameters)
+    settings = {name: value for name, value in settings.items() if name != "progress"}
+    shared = {"experiment": EXPERIMENT, "settings": settings, "generator": evaluation.generator}
+    return Grid(EXPERIMENT, [Cell(pieces.draw_samples, shared), Cell(pieces.train_judge, shared)])
 
 
 def training_record(record):

@@ -9,18 +9,24 @@ import numpy as np
 import pandas as pd
 import torch
 
+from synaug import encoders, features, metrics, statistics
 from synaug.attention import agreement
 from synaug.classifiers import output_entropy, predict
 from synaug.encoders import BUILDERS, encode
+from synaug.experiments import pieces, reconstruction_sweep
 from synaug.experiments.command_line import record_profile
 from synaug.experiments.reconstruction_sweep import Sampler, Sweep
 from synaug.metrics import compare
 from synaug.parameters import resolve_profile
-from synaug.results import load_recorded, provenance, tidy
+from synaug.results import CellCache, fingerprint, load_recorded, provenance, tidy
 from synaug.schedules import sigma_of_reverse_step
 from synaug.statistics import bootstrap_interval
+from synaug.sweeps import Cell, Grid
 
 EXPERIMENT = "mode_concentration"
+
+#: What measurements depend on beside their parameters.
+CODE = reconstruction_sweep.CODE + " " + fingerprint(encoders, features, metrics, statistics, __file__)
 
 #: Features that distances can be taken in: `synaug.encoders` by name, and the judge's.
 ENCODERS = ("judge", "pixels", *BUILDERS)
@@ -92,18 +98,53 @@ def run(**parameters):
     """
     start = time.perf_counter()
     sweep, settings = prepare(**parameters)
-    rows = []
-    for level in settings["reverse_steps"]:
-        at = {"x": level, "sigma": sigma_of_reverse_step(level, settings["steps"], settings["mapping"])}
-        rows += [{**row, **at} for row in measure_distribution(sweep, level, settings)]
-        rows += [{**row, **at} for row in measure_with_judge(sweep, level, settings["n_bootstrap"])]
-        rows += [{**row, **at} for row in measure_classifiers(sweep, level, settings["seeds"], settings["n_maps"])]
+    cache, rows = CellCache(EXPERIMENT, CODE), []
+    for cell in grid(sweep, settings).cells:
+        if cell.function is measure_level:
+            frame = cache.get_or_run(cell.key, lambda: measure(sweep, settings, cell.parameters["reverse_step"]))
+            rows += frame.to_dict("records")
     # Cells found in the cache count with the time that they once took.
-    seconds = time.perf_counter() - start - sweep.cache.elapsed + sweep.cache.wall_seconds
+    seconds = time.perf_counter() - start - cache.elapsed + cache.wall_seconds
     return tidy(rows, provenance({k: v for k, v in settings.items() if k != "progress"}, seconds, settings["device"],
                                  sweep.generator),
                 experiment=EXPERIMENT, dataset=sweep.dataset, profile=settings["profile"], arm="reconstruction",
                 swept="t_re")
+
+
+def cells(**parameters):
+    """The cells that `run` needs, as a `synaug.sweeps.Grid`; the arguments are those of `prepare`."""
+    return grid(*prepare(**parameters))
+
+
+def grid(sweep, settings):
+    """Pools, the judge, classifiers, and what is measured of them at each level, after what it needs."""
+    settings = {name: value for name, value in settings.items() if name != "progress"}
+    own = {"settings": settings, "generator": sweep.generator}
+    shared = {"experiment": EXPERIMENT, **own}
+    levels = settings["reverse_steps"]
+    pools = {level: [Cell(pieces.make_pool, {**shared, "reverse_step": level, "split": split})
+                     for split in ("train", "test")] for level in levels if level > 0}
+    judge = Cell(pieces.train_judge, shared)
+    classifiers = {level: [Cell(pieces.train_classifier, {**shared, "reverse_step": level, "seed": seed},
+                                needs=tuple(pools.get(level, ())[:1])) for seed in range(settings["seeds"])]
+                   for level in levels}
+    measured = [Cell(measure_level, {**own, "reverse_step": level},
+                     needs=(*pools.get(level, ()), judge, *classifiers[level], *classifiers[0])) for level in levels]
+    return Grid(EXPERIMENT, [*sum(pools.values(), []), judge, *sum(classifiers.values(), []), *measured])
+
+
+def measure_level(settings, generator, reverse_step):
+    """`measure`, as a cell."""
+    return measure(pieces.prepared(EXPERIMENT, settings, generator), settings, reverse_step)
+
+
+def measure(sweep, settings, level):
+    """Everything that is measured at one level, a row a value."""
+    rows = [*measure_distribution(sweep, level, settings), *measure_with_judge(sweep, level, settings["n_bootstrap"]),
+            *measure_classifiers(sweep, level, settings["seeds"], settings["n_maps"])]
+    sigma = sigma_of_reverse_step(level, settings["steps"], settings["mapping"])
+    frame = pd.DataFrame(rows).assign(x=level, sigma=sigma)
+    return frame.astype({"k": "Float64"}).astype({"k": float})  # plain numbers, NaN where there are no neighbours
 
 
 def measure_distribution(sweep, level, settings):
@@ -232,4 +273,6 @@ def describe(live, recorded=None):
 
 
 if __name__ == "__main__":
+    from synaug.experiments.mode_concentration import run  # of a module by its name, as cells' functions must be
+
     record_profile(run, EXPERIMENT, PROFILES, __doc__.splitlines()[0])
