@@ -15,7 +15,7 @@ from synaug.cells import cells_dir
 from synaug.experiments import generator_quality, mode_concentration
 from synaug.experiments.__main__ import FAILED, UNFINISHED, main
 from synaug.experiments.state import State, experiments, recorded
-from synaug.results import load_recorded
+from synaug.results import load_recorded, record
 from synaug.sweeps import run_grid
 
 TOY = '''
@@ -110,7 +110,7 @@ def test_what_was_recorded_otherwise_is_not_taken_for_recorded(toy, tmp_path, mo
     module = experiments()["toy"]
     with ThreadPoolExecutor(2) as executor:
         run_grid(module.cells("smoke"), executor, workers=2, progress=False)
-    path = synaug.results.record(module.run("smoke"), "toy", "smoke").with_suffix(".json")
+    path = record(module.run("smoke"), "toy", "smoke").with_suffix(".json")
     assert recorded(module, "smoke") == "yes" and recorded(module, "quick") == "no"
     origin = json.loads(path.read_text())
     path.write_text(json.dumps({**origin, "generator": "0" * 16, "parameters": {"n": 2, "generator": "fashion_mnist"}}))

@@ -15,7 +15,7 @@ import pytest
 import sweep_cells as cells
 
 from synaug.cells import CellCache, cells_dir
-from synaug.sweeps import Cell, Grid, run_grid
+from synaug.sweeps import Cell, Grid, run_grid, running
 from synaug.sweeps.estimate import Estimate, said
 
 
@@ -48,7 +48,7 @@ def squares(notes, n=6, **parameters):
 def means(notes, seeds=2, powers=3, **parameters):
     """Pools, and after them the cells that need them."""
     pools = [Cell(cells.pool, {"seed": seed, "notes": notes}) for seed in range(seeds)]
-    return [*pools, *(Cell(cells.mean, {"seed": seed, "power": power, "notes": notes, **parameters}, needs=(pools[seed],))
+    return [*pools, *(Cell(cells.mean, {"seed": seed, "power": power, "notes": notes, **parameters}, (pools[seed],))
                       for seed in range(seeds) for power in range(1, powers + 1))]
 
 
@@ -62,7 +62,8 @@ def threads():
 def test_processes_survive_failures_and_deaths(notes):
     """Real processes: every cell is run, but for one that fails and one that kills whoever runs it."""
     bad = [Cell(cells.failing, {"x": 2, "notes": notes}), Cell(cells.killed, {"times": 9, "notes": notes})]
-    asking = [Cell(cells.mean, {"seed": 7, "power": power, "notes": notes}) for power in (1, 2)]  # at once, for one pool
+    # At once, for one pool, which they do not say that they need.
+    asking = [Cell(cells.mean, {"seed": 7, "power": power, "notes": notes}) for power in (1, 2)]
     grid = Grid("toy", [*bad, *asking, *squares(notes), Cell(cells.threads, {})])
     report = run_grid(grid, workers=2, attempts=2, progress=False)
     assert [failure.cell for failure in report.failed] == bad and not report.missing
@@ -111,6 +112,15 @@ def test_two_dask_workers_without_a_shared_folder_one_killed(notes, tmp_path):
         assert run_grid(grid, executor, workers=1, progress=False).complete
         for one, other in zip(survived, (grid.frame(cells.mean), grid.frame(cells.square))):
             pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+def test_a_cluster_without_workers_is_given_up(notes, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(running, "PATIENCE", 2)
+    grid = Grid("toy", squares(notes))
+    with distributed.LocalCluster(n_workers=0, dashboard_address=None, host="127.0.0.1", silence_logs=50) as cluster:
+        report = run_grid(grid, cluster.scheduler_address, progress=False)
+    assert report.reason == "no worker has answered for 2 seconds" and report.missing == grid.cells
 
 
 def start_dask_worker(address, cache):
@@ -172,7 +182,7 @@ def test_frame_is_the_same_in_any_order_of_completion(notes, threads, tmp_path, 
             assert threads(Grid("toy", later), workers=workers).complete
         assert threads(grid, workers=workers).complete
         frames.append(grid.frame(cells.mean))
-    assert list(frames[0].columns) == ["seed", "power", "notes", "seconds", "mean"][:3] + ["mean"]
+    assert list(frames[0].columns) == ["seed", "power", "notes", "mean"]
     assert frames[0]["seed"].tolist() == [0] * 3 + [1] * 3 and frames[0]["power"].tolist() == [1, 2, 3] * 2
     for frame in frames[1:]:
         pd.testing.assert_frame_equal(frames[0], frame, check_exact=True)
@@ -238,8 +248,8 @@ def test_seconds_count_cells_found_but_not_those_needed(notes, threads):
 
 
 @pytest.mark.parametrize("seconds, at_least, words", [
-    (0.2, False, "about 0 s"), (119, False, "about 119 s"), (120, False, "about 2.0 min"), (3000, True, "at least 50 min"),
-    (9000, False, "about 2.5 h"), (0, True, "an unknown time"),
+    (0.2, False, "about 0 s"), (119, False, "about 119 s"), (120, False, "about 2.0 min"),
+    (3000, True, "at least 50 min"), (9000, False, "about 2.5 h"), (0, True, "an unknown time"),
 ])
 def test_times_are_readable(seconds, at_least, words):
     assert said(seconds, at_least) == words

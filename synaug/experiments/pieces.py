@@ -10,8 +10,7 @@ from synaug.experiments.reconstruction_sweep import CODE as CODE
 
 
 def prepared(experiment: str, settings: dict, generator: str):
-    """What the experiment's ``prepare`` makes of the settings; RuntimeError where its generator here has another hash.
-    """
+    """What the experiment's ``prepare`` makes of the settings. RuntimeError where its generator has another hash."""
     found = importlib.import_module(f"synaug.experiments.{experiment}").prepare(**settings)[0]
     if found.generator != generator:
         raise RuntimeError(f"the generator {settings['generator']} is another one here than where the sweep started: "
