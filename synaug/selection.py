@@ -97,7 +97,8 @@ def slow_clusters(logits: Tensor, labels: Tensor, *, seed: int = 0) -> Tensor:
     """
     classes, counts = labels.unique(return_counts=True)
     if (counts < 2).any():
-        raise ValueError(f"two clusters a class need two examples a class; class {int(classes[counts.argmin()])} has one")
+        alone = int(classes[counts.argmin()])
+        raise ValueError(f"two clusters a class need two examples a class; class {alone} has one")
     loss = torch.nn.functional.cross_entropy(logits.double(), labels, reduction="none")
     slow = torch.zeros(len(labels), dtype=torch.bool)
     for label in classes:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -92,7 +93,7 @@ def generate_pool(denoiser, dataset: ImageDataset, sources, *, k: int, sigmas: f
         raise ValueError(f"seed must be a whole number in 0..2^47 - 1, got {seed!r}")
     if sigmas is None and not from_noise:
         raise ValueError("give the noise level(s) sigmas that real images are taken to, or from_noise=True")
-    levels = [SIGMA_MAX] if sigmas is None else [float(s) for s in torch.as_tensor(sigmas).flatten()]
+    levels = [SIGMA_MAX] if sigmas is None else np.atleast_1d(np.asarray(sigmas, np.float64)).tolist()
     if not levels or min(levels) <= 0:
         raise ValueError(f"sigmas must be positive, got {levels}")
     for level in levels:

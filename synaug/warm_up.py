@@ -6,6 +6,7 @@ for forgetting: it costs no further pass.
 
 import warnings
 from dataclasses import dataclass
+from numbers import Integral
 
 import pandas as pd
 import torch
@@ -14,8 +15,10 @@ from torch.nn import functional as F
 
 from synaug.classifier_training import check_images, train_classifier
 
-#: The error curve is flat once a pass lowers the error by less than this share of all that it has fallen so far.
+#: The error curve is flat once a pass lowers the error by less than this share of all that it has fallen so far, ...
 FLAT = 0.05
+#: ... and it has fallen by this share of the first pass's error: a rising learning rate makes a flat start, too.
+FALLEN = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +28,7 @@ class WarmUp:
     logits: float ``[N, K]``, its outputs; any outputs will do, such as those of one's own training loop.
     labels: int64 ``[N]`` in 0 .. K - 1.
     correct: bool ``[passes, N]``, whether each example was classified correctly in each pass; None if not known.
+    All are kept on the CPU. ValueError for other types or shapes, outputs that are not finite, labels out of range.
     """
 
     logits: Tensor
@@ -40,9 +44,13 @@ class WarmUp:
         if labels.dtype != torch.int64 or labels.shape != logits.shape[:1]:
             raise ValueError(f"labels must be int64 [{len(logits)}], got {labels.dtype} {list(labels.shape)}")
         if labels.min() < 0 or labels.max() >= logits.shape[1]:
-            raise ValueError(f"labels must be in 0..{logits.shape[1] - 1}, got {int(labels.min())}..{int(labels.max())}")
+            raise ValueError(f"labels must be in 0..{logits.shape[1] - 1}, got {int(labels.min())}.."
+                             f"{int(labels.max())}")
         if correct is not None and (correct.dtype != torch.bool or correct.shape[1:] != labels.shape):
             raise ValueError(f"correct must be bool [passes, {len(labels)}], got {correct.dtype} {list(correct.shape)}")
+        object.__setattr__(self, "logits", logits.detach().float().cpu())
+        object.__setattr__(self, "labels", labels.cpu())
+        object.__setattr__(self, "correct", None if correct is None else correct.cpu())
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -73,11 +81,15 @@ class WarmUp:
 def is_flat(errors: list[float], share: float = FLAT) -> bool:
     """Whether a curve of training errors, one a pass, has flattened at its last pass.
 
-    It has when the last pass lowered the error by less than ``share`` of its whole fall since the first pass. A rise is
-    flat too; with fewer than three passes nothing is. The rule needs no look ahead, so the warm-up can stop by it. It
-    puts in numbers what USEFUL reads off a figure (Nguyen et al. 2024, second hand: "where the decrease slows").
+    It has when the last pass lowered the error by less than ``share`` of its whole fall since the first pass, and that
+    fall is at least the share ``FALLEN`` of the first pass's error. A rise of the last pass is flat too; with fewer than
+    three passes nothing is. The rule needs no look ahead, so the warm-up can stop by it. It puts in numbers what USEFUL
+    reads off a figure (Nguyen et al. 2024, second hand: where the decrease slows).
     """
-    return len(errors) > 2 and errors[-2] - errors[-1] < share * (errors[0] - errors[-1])
+    if len(errors) < 3:
+        return False
+    fall = errors[0] - errors[-1]
+    return fall >= FALLEN * errors[0] and errors[-2] - errors[-1] < share * fall
 
 
 def warm_up(model: nn.Module, images: Tensor, labels: Tensor, *, steps: int, seed: int, passes: int | None = None,
@@ -86,24 +98,27 @@ def warm_up(model: nn.Module, images: Tensor, labels: Tensor, *, steps: int, see
 
     The batches and learning rates are those of the whole run of ``steps`` steps with this ``seed``.
     images, labels: as there. passes: T0, how many passes over the images; by default until `is_flat`.
-    options: those of `train_classifier`.
-    Each example's logits are those of the last pass, in training (augmented, at the weights of its step).
+    options: those of `train_classifier` but for order and observe, which the warm-up decides.
+    Each example's logits are those of the last pass, in training: augmented, at the weights of its step. For those of
+    one evaluation pass instead, make a `WarmUp` of what the model says of the images afterwards.
     Warns where the error curve has not flattened after ``steps`` steps: the last whole pass is taken then.
     ValueError where ``steps`` steps do not hold ``passes`` passes (three without), or as `train_classifier`.
     """
+    if taken := {"order", "observe"} & set(options):
+        raise ValueError(f"the warm-up decides {taken.pop()} itself")
     check_images(images, labels)
     n, held = len(images), steps * batch_size // len(images)
-    if passes is not None and passes < 1:
-        raise ValueError(f"passes must be at least 1, got {passes}")
+    if passes is not None and (not isinstance(passes, Integral) or passes < 1):
+        raise ValueError(f"passes must be a whole number of at least 1, got {passes!r}")
     if held < (3 if passes is None else passes):
         raise ValueError(f"{steps} steps of {batch_size} are {held} whole passes over {n} images; "
                          f"the warm-up needs {'three to see a curve' if passes is None else passes}")
     watch = _Watch(labels, batch_size, passes)
     train_classifier(model, images, labels, steps=steps, seed=seed, batch_size=batch_size, observe=watch, **options)
     if passes is None and not is_flat(watch.errors):
-        warnings.warn(f"the training error was still falling after {steps} steps, at pass {len(watch.errors)}",
+        warnings.warn(f"the training error had not flattened after {steps} steps, at pass {len(watch.errors)}",
                       stacklevel=2)
-    return WarmUp(watch.logits.cpu(), labels.cpu(), torch.stack(watch.correct).cpu())
+    return WarmUp(watch.logits, labels, torch.stack(watch.correct))
 
 
 class _Watch:

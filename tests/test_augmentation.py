@@ -171,7 +171,8 @@ class TestTraining:
         sets = [original(data), upsampled(data, SLOW, 5), with_generated(data, pool, order="synthetic_first")]
         for made in sets:
             model, steps = build_classifier("resnet8", (1, 8, 8), 3, seed=0, width=4), []
-            made.train(model, steps=5, seed=1, batch_size=4, observe=lambda step, index, logits: steps.append(len(index)))
+            made.train(model, steps=5, seed=1, batch_size=4,
+                       observe=lambda step, index, logits: steps.append(len(index)))
             assert steps == [4] * 5
 
     def test_is_that_of_the_classifier(self, data):

@@ -48,6 +48,12 @@ class TestEvidence:
         assert evidence["learned"].tolist() == [True, False, True, True, True, True]
         assert early.errors == pytest.approx([3 / 6, 3 / 6, 3 / 6, 2 / 6])
 
+    def test_takes_what_a_training_loop_has(self):
+        logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)).bfloat16().requires_grad_()
+        early = WarmUp(logits, torch.tensor([0, 0, 1, 1, 2, 2]))
+        assert early.logits.dtype == torch.float32 and early.errors == []
+        assert len(select("slow_learnable", early)) == 3
+
     @pytest.mark.parametrize(("change", "message"), [
         ({"logits": torch.zeros(3, 1)}, "K >= 2"),
         ({"logits": torch.full((3, 2), torch.nan)}, "NaN"),
@@ -85,7 +91,8 @@ class TestSelect:
     def test_planted_slow_examples_are_found(self):
         generator = torch.Generator().manual_seed(1)
         labels, slow = torch.arange(200) % 4, torch.rand(200, generator=generator) < 0.3
-        logits = 0.3 * torch.randn(200, 4, generator=generator) + F.one_hot(labels, 4) * torch.where(slow, 0.0, 4.0)[:, None]
+        strength = torch.where(slow, 0.0, 4.0)[:, None]
+        logits = 0.3 * torch.randn(200, 4, generator=generator) + F.one_hot(labels, 4) * strength
         found = select("slow_learnable", WarmUp(logits, labels))
         assert found.indices.tolist() == slow.nonzero().flatten().tolist()
         assert set(found.evidence["cluster"]) == {0, 1}
@@ -151,6 +158,9 @@ class TestWarmUp:
         assert not is_flat([0.9]) and not is_flat([0.9, 0.9])  # no curve yet
         assert not is_flat([0.9, 0.5, 0.4]) and is_flat([0.9, 0.5, 0.4, 0.39])
         assert is_flat([0.9, 0.5, 0.51])
+        # A slow start is no end: the error must have fallen by a quarter first.
+        assert not is_flat([0.9, 0.91, 0.92]) and not is_flat([0.9, 0.89, 0.89])
+        assert is_flat([0.9, 0.67, 0.67]) and not is_flat([0.9, 0.68, 0.68]) and not is_flat([0.0, 0.0, 0.0, 0.1])
         # The last fall is 0.02 of 0.42: 4.8 %.
         assert is_flat([0.9, 0.5, 0.48], share=0.05) and not is_flat([0.9, 0.5, 0.48], share=0.04)
 
@@ -190,7 +200,7 @@ class TestWarmUp:
 
     def test_warns_where_it_does_not_flatten(self):
         data = digits(40)
-        with pytest.warns(UserWarning, match="still falling after 8 steps"):
+        with pytest.warns(UserWarning, match="had not flattened after 8 steps"):
             found = warm_up(small(), data.images, data.labels, steps=8, seed=0, batch_size=20, lr=0.01)
         assert len(found.errors) == 4
 
@@ -200,7 +210,8 @@ class TestWarmUp:
         model.register_forward_hook(lambda module, args, output: calls.append(len(output)))
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            select("slow_learnable", warm_up(model, data.images, data.labels, steps=20, seed=0, batch_size=25, passes=3))
+            early = warm_up(model, data.images, data.labels, steps=20, seed=0, batch_size=25, passes=3)
+            select("slow_learnable", early)
         assert sum(calls) == 3 * 100 + 1  # one image before training, to count the classes
 
     def test_early_errors_are_those_of_the_network(self):
@@ -214,7 +225,8 @@ class TestWarmUp:
         assert np.corrcoef(found.evidence()["loss"], evaluated)[0, 1] > 0.95
 
     @pytest.mark.parametrize(("options", "message"), [
-        ({"passes": 0}, "at least 1"), ({"steps": 9, "passes": 3}, "9 steps of 50 are 2 whole passes over 200"),
+        ({"passes": 0}, "at least 1"), ({"passes": 2.5}, "whole number"), ({"order": torch.zeros(1)}, "order itself"),
+        ({"steps": 9, "passes": 3}, "9 steps of 50 are 2 whole passes over 200"),
         ({"steps": 9}, "three to see a curve"), ({"steps": 50, "augment": "mixup"}, "unknown augment"),
     ])
     def test_bad_requests_are_refused(self, options, message):

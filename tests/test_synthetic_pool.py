@@ -61,7 +61,7 @@ class TestPool:
             assert torch.equal(made.data.source_index[rows], data.source_index)
             origin = made.provenance[rows]
             assert origin["source"].tolist() == [2, 3, 7, 19, 31] and set(origin["copy"]) == {copy}
-            assert origin["sigma"].tolist() == pytest.approx([[0.4, 2.0, 0.4][copy - 1]] * 5)
+            assert origin["sigma"].tolist() == pytest.approx([[0.4, 2.0, 0.4][copy - 1]] * 5, rel=1e-12)
             assert origin["generator"].tolist() == expected.provenance["generator"].tolist()
         assert len(made.data.images.flatten(1).unique(dim=0)) == 15
 

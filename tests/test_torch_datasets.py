@@ -43,7 +43,7 @@ class TestIn:
 
     def test_a_library_data_set_and_a_subset_of_it(self):
         fake = FakeData(6, (3, 8, 8), num_classes=3, transform=ToTensor())
-        whole, part = from_torch(fake, class_names=list("abc")), from_torch(Subset(fake, [4, 1]), class_names=list("abc"))
+        whole, part = (from_torch(data, class_names=list("abc")) for data in (fake, Subset(fake, [4, 1])))
         assert len(whole) == 6 and whole.name == "FakeData" and whole.source_index.tolist() == list(range(6))
         assert torch.equal(part.images, whole.images[[4, 1]])
 
