@@ -82,8 +82,8 @@ def is_flat(errors: list[float], share: float = FLAT) -> bool:
     """Whether a curve of training errors, one a pass, has flattened at its last pass.
 
     It has when the last pass lowered the error by less than ``share`` of its whole fall since the first pass, and that
-    fall is at least the share ``FALLEN`` of the first pass's error. A rise of the last pass is flat too; with fewer than
-    three passes nothing is. The rule needs no look ahead, so the warm-up can stop by it. It puts in numbers what USEFUL
+    fall is at least the share ``FALLEN`` of the first pass's error. A rise in the last pass is flat too; fewer than
+    three passes never are. The rule needs no look ahead, so the warm-up can stop by it. It puts in numbers what USEFUL
     reads off a figure (Nguyen et al. 2024, second hand: where the decrease slows).
     """
     if len(errors) < 3:
