@@ -7,7 +7,7 @@ goes on as if it had not been.
 
 Several processes share each batch when started by torchrun, one a GPU or one a CPU core:
 ``torchrun --nproc-per-node 2 -m synaug.generator_training --folder my_generator``. On two CPU cores that is 1.4 times
-as fast as one process with two threads.
+as fast as one process with two threads, and ``--compile`` makes the steps another 1.3 times as fast.
 """
 
 import argparse
