@@ -36,7 +36,7 @@ COLUMNS = ("experiment", "dataset", "profile", "arm", "seed", "swept", "x", "met
 _NUMERIC = ("x", "value")
 
 #: Libraries whose version can change a number.
-LIBRARIES = ("torch", "torchvision", "diffusers", "numpy", "scipy", "scikit-learn", "captum")
+LIBRARIES = ("torch", "torchvision", "diffusers", "numpy", "scipy", "scikit-learn", "captum", "pytorch-optimizer")
 
 
 def check_frame(frame: pd.DataFrame) -> pd.DataFrame:

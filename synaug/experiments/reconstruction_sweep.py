@@ -9,8 +9,8 @@ import torch
 from sklearn.decomposition import PCA
 
 import synaug.data
-from synaug import (attention, classifier_training, classifiers, denoisers, precision, reconstruction, samplers,
-                    schedules)
+from synaug import (attention, classifier_training, classifiers, denoisers, optimizers, precision, reconstruction,
+                    samplers, schedules, trivial_augment)
 from synaug.attention import grad_cam
 from synaug.classifiers import accuracy, predict
 from synaug.data import ImageDataset, to_bytes
@@ -24,8 +24,8 @@ from synaug.results import CellCache, fingerprint
 
 #: What a cell's result depends on beside its parameters: the code, and torch.
 CODE = torch.__version__ + " " + fingerprint(
-    synaug.data, attention, classifier_training, classifiers, denoisers, precision, reconstruction, samplers, schedules,
-    shared, __file__)
+    synaug.data, attention, classifier_training, classifiers, denoisers, optimizers, precision, reconstruction, samplers,
+    schedules, trivial_augment, shared, __file__)
 
 
 @dataclass(frozen=True)
