@@ -7,7 +7,7 @@ import torch
 from synaug.denoisers import check_input
 
 IMAGES_AT_ONCE = 1024  # training images converted to float64 at a time
-WEIGHTS_AT_ONCE = 4_000_000  # float64 numbers of the largest array, 32 MB
+NUMBERS_AT_ONCE = 4_000_000  # of the largest array in float64, 32 MB
 
 
 class EmpiricalDenoiser:
@@ -19,7 +19,7 @@ class EmpiricalDenoiser:
     images: float ``[M, ...]``, such as ``[M, C, H, W]`` in [-1, 1]. labels: int64 ``[M]`` that hold each of 0 .. C-1,
     or None; where they are given, ``labels`` of the contract restrict the images to one class each.
     Computed in float64, for noise levels ``sigma`` (a scalar or ``[N]``) between 1e-100 and 1e100. It costs 4 M D
-    operations a point of D numbers, and 100 MB of memory or less, whatever M and N, as long as M is below 4 million.
+    operations a point of D numbers, and 100 MB of memory beside x and the result, as long as M is below 4 million.
     Raises TypeError or ValueError for other input.
     """
 
@@ -27,7 +27,7 @@ class EmpiricalDenoiser:
         check_input(None, images, labels)
         if len(images) == 0 or not images.isfinite().all():
             raise ValueError(f"the training images must be finite and at least one, got {list(images.shape)}")
-        self.image_shape, self.num_classes, images = tuple(images.shape[1:]), None, images.detach()
+        images, self.image_shape, self.num_classes = images.detach(), tuple(images.shape[1:]), None
         self._classes = [slice(0, len(images))]
         if labels is not None:
             present = labels.unique()
@@ -92,7 +92,7 @@ class EmpiricalDenoiser:
         for chosen, part in wanted:
             images = self.images[part]
             rows = torch.arange(len(x), device=x.device)[chosen]
-            for block in rows.split(max(1, WEIGHTS_AT_ONCE // len(images))):
+            for block in rows.split(max(1, NUMBERS_AT_ONCE // max(images.shape[0], images[0].numel()))):
                 yield block, images, *_exponents(x[block].flatten(1).double(), images, levels[block, None])
 
 

@@ -136,7 +136,8 @@ class Guided(_Wrapped):
 def _number(name, value, above=None, at_least=None):
     """The value as a float; ValueError unless it is finite and within its bound."""
     value = float(value)
-    if not math.isfinite(value) or above is not None and not value > above or at_least is not None and not value >= at_least:
+    within = value > above if above is not None else value >= at_least
+    if not math.isfinite(value) or not within:
         bound = f"above {above}" if above is not None else f"at least {at_least}"
         raise ValueError(f"{name} must be finite and {bound}, got {value}")
     return value

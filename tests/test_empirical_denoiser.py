@@ -46,10 +46,10 @@ def dense(images, x, sigma, labels=None, image_labels=None):
 class TestAgainstDense:
     @pytest.mark.parametrize("sigma", [0.01, 0.5, 20.0, torch.linspace(0.01, 3, 40)])
     @pytest.mark.parametrize("conditional", [False, True])
-    @pytest.mark.parametrize("weights_at_once, images_at_once", [(10**6, 1024), (7 * 60, 16), (1, 50)])
-    def test_in_one_block_and_in_many(self, images, labels, sigma, conditional, weights_at_once, images_at_once,
+    @pytest.mark.parametrize("numbers_at_once, images_at_once", [(10**6, 1024), (7 * 60, 16), (1, 50)])
+    def test_in_one_block_and_in_many(self, images, labels, sigma, conditional, numbers_at_once, images_at_once,
                                       monkeypatch):
-        monkeypatch.setattr(empirical_denoiser, "WEIGHTS_AT_ONCE", weights_at_once)
+        monkeypatch.setattr(empirical_denoiser, "NUMBERS_AT_ONCE", numbers_at_once)
         monkeypatch.setattr(empirical_denoiser, "IMAGES_AT_ONCE", images_at_once)
         x, asked = 2 * normal(40, *SHAPE, seed=2), torch.arange(40) % 3 if conditional else None
         denoiser = EmpiricalDenoiser(images, labels)
@@ -134,25 +134,28 @@ class TestReconstruction:
 
 
 class Largest(TorchDispatchMode):
-    """Numbers in the largest tensor that any operation makes."""
+    """Numbers in the largest float64 tensor that any operation makes."""
 
     numbers = 0
 
     def __torch_dispatch__(self, function, types, arguments=(), options=None):
         result = function(*arguments, **(options or {}))
         for tensor in result if isinstance(result, tuple) else (result,):
-            if isinstance(tensor, torch.Tensor):
+            if isinstance(tensor, torch.Tensor) and tensor.dtype == torch.float64:
                 self.numbers = max(self.numbers, tensor.numel())
         return result
 
 
-def test_memory_is_bounded(monkeypatch):
-    """Points times images are 20 times the bound."""
-    monkeypatch.setattr(empirical_denoiser, "WEIGHTS_AT_ONCE", 50_000)
-    denoiser, x = EmpiricalDenoiser(normal(1000, 2)), normal(1000, 2, seed=1)
-    with Largest() as largest:
-        denoiser(x, 0.5)
-    assert 25_000 < largest.numbers <= 50_000
+@pytest.mark.parametrize("n_images, n_points, d", [(1000, 1000, 2), (10, 5000, 200)])
+def test_memory_is_bounded(n_images, n_points, d, monkeypatch):
+    """Points times images, or points times coordinates, are 20 times the bound."""
+    monkeypatch.setattr(empirical_denoiser, "NUMBERS_AT_ONCE", 50_000)
+    images, x = (normal(n, d, dtype=torch.float32) for n in (n_images, n_points))
+    denoiser = EmpiricalDenoiser(images)
+    for call in (denoiser, denoiser.log_density):
+        with Largest() as largest:
+            call(x, 0.5)
+        assert 25_000 < largest.numbers <= 50_000
 
 
 class TestRefusals:

@@ -181,7 +181,8 @@ class TestRun:
     def test_contributions(self, frame):
         table = contributions(frame, ["recall"]).set_index(["suspect", "arm", "x"])
         assert len(table) == 2 + 4 * 2 + 6 and (table["n"] == 2).all()
-        by_reference = frame[frame["metric"] == "recall"].set_index(["reference", "arm", "x", "seed"])["value"].sort_index()
+        by_reference = frame[frame["metric"] == "recall"].set_index(["reference", "arm", "x", "seed"])["value"]
+        by_reference = by_reference.sort_index()
         assert table.loc[("metric", FRESH_REAL, 0.0), "value"] == pytest.approx(
             by_reference["source", FRESH_REAL, 0.0].mean() - 1)
         change = by_reference["fresh", "Euler", 5.0] - by_reference["fresh", EXACT, 100.0]
@@ -205,7 +206,7 @@ class TestFigures:
         assert list(line.get_xdata()) == [0.9, 1.0, 1.1]
         exact = excess(frame, "recall", arm=EXACT, x=100.0)["value"].mean()
         assert line.get_ydata()[1] == pytest.approx(exact)
-        guided = next(line for line in figures.score_errors(frame).axes[3].lines if line.get_label() == "this build, recall")
+        guided = next(line for line in ax.figure.axes[3].lines if line.get_label() == "this build, recall")
         assert list(guided.get_xdata()) == [0, 1, 2]
 
     def test_decomposition_shows_every_suspect(self, frame):

@@ -164,18 +164,16 @@ def run(**parameters):
     """
     start = time.perf_counter()
     memory, settings = prepare(**parameters)
-    rows = []
+    levels, rows = settings["reverse_steps"], []
+    sigmas = [sigma_of_reverse_step(level, STEPS) for level in levels]
     for arm in tqdm(ARMS, disable=not settings["progress"], desc=EXPERIMENT):
-        ends = [memory.outcomes(arm, level, settings["stride"], settings["seed"]) for level in settings["reverse_steps"]]
-        sigmas = [sigma_of_reverse_step(level, STEPS) for level in settings["reverse_steps"]]
+        ends = [memory.outcomes(arm, level, settings["stride"], settings["seed"]) for level in levels]
         rows += [{"arm": arm, "x": level, "sigma": sigma, "metric": metric, "split": "train",
                   **limits(wilson_interval(int(who.sum()), len(who)))}
-                 for level, sigma, end in zip(settings["reverse_steps"], sigmas, ends)
-                 for metric, who in zip(OUTCOMES, end)]
+                 for level, sigma, end in zip(levels, sigmas, ends) for metric, who in zip(OUTCOMES, end)]
         rows += half_own_rows(arm, np.array([end[0] for end in ends]), sigmas)
     for split in memory.compared:
-        for level in settings["reverse_steps"][1:]:
-            sigma = sigma_of_reverse_step(level, STEPS)
+        for level, sigma in zip(levels[1:], sigmas[1:]):
             found = memory.squared_differences(split, sigma, settings["seed"])
             rows += [{"arm": CONDITIONAL, "x": level, "sigma": sigma, "metric": metric, "split": split,
                       **limits(mean_interval(values))} for metric, values in found.items()]

@@ -16,7 +16,8 @@ MOMENTS = {"mean_log_density": "world", "variance_ratio": "world"}
 MODES = {"occupancy_error": "world", "rare_mode_ratio": "world", "class_agreement": "world"}
 LABELS = {"precision": "precision", "recall": "recall", "outer_edge_recall": "outer-edge recall",
           "mean_log_density": "mean log-density (nats)", "variance_ratio": "variance within classes,\nover the world's",
-          "occupancy_error": "distance between shares of modes", "rare_mode_ratio": "share in rare modes,\nover the world's",
+          "occupancy_error": "distance between shares of modes",
+          "rare_mode_ratio": "share in rare modes,\nover the world's",
           "class_agreement": "share of points of the class asked for"}
 NAMES = {"source": "sources as reference", "fresh": "fresh draws as reference"}
 METRIC_COLOURS = dict(zip(LABELS, sns.color_palette("colorblind", len(LABELS))))
@@ -68,13 +69,14 @@ def coarse_grids(live, recorded=None, t_re=STEPS):
         for arm, colour in SOLVER_COLOURS.items():
             both(ax, recorded, live, metric, reference, colour, arm, axis="x", arm=arm, t_re=t_re)
         ax.axhline(0, color="0.4", linewidth=1)
-        ticks = sorted({*live.loc[live["swept"] == "steps", "x"]})
+        ticks = sorted({x for frame in (live, recorded) if frame is not None
+                        for x in frame.loc[frame["swept"] == "steps", "x"]})
         ax.set_xscale("log")
         ax.set_xticks(ticks, [f"{x:g}" for x in ticks])
         ax.minorticks_off()
         ax.set_xlabel("sampling steps")
         ax.set_ylabel(f"{LABELS[metric]},\nminus the floor")
-    # A few steps put points where the density all but vanishes: below -100 nats the axis is logarithmic.
+    # Few steps put points where the density all but vanishes: beyond 10 nats the axis is logarithmic.
     axes[3].set_yscale("symlog", linthresh=10)
     legend_below(figure, axes, 4)
     return figure
@@ -122,7 +124,8 @@ def decomposition(live, recorded=None, t_re=STEPS):
         for run, table in tables.items():
             rows = table[table["metric"] == metric].set_index(["arm", "x"])
             rows = rows.loc[[key for key in order if key in rows.index]]
-            places = [order.index(key) + (0.18 if run == "this build" and len(tables) > 1 else -0.1) for key in rows.index]
+            offset = 0.18 if run == "this build" and len(tables) > 1 else -0.1
+            places = [order.index(key) + offset for key in rows.index]
             for suspect, colour in suspects.items():
                 own = (rows["suspect"] == suspect).to_numpy()
                 value, low, high = (rows[name].to_numpy(float)[own] for name in ("value", "low", "high"))
