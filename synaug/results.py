@@ -64,13 +64,12 @@ def tidy(rows: list[dict], provenance: dict | None = None, **constants) -> pd.Da
 
 
 def _commit() -> str | None:
-    """The git commit of this checkout, "+changes" when files differ from it; None outside git."""
+    """The git commit of this checkout, "+changes" when files but recorded results differ from it; None outside git."""
     try:
         git = ["git", "-C", str(ROOT)]
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        status = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True
-        )
+        sources = ["--untracked-files=no", "--", ".", ":(exclude)data/results"]
+        status = subprocess.run([*git, "status", "--porcelain", *sources], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit.stdout.strip() + ("+changes" if status.stdout.strip() else "")

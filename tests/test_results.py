@@ -1,6 +1,7 @@
 import itertools
 import json
 import os
+import subprocess
 import sys
 import time
 import types
@@ -92,6 +93,27 @@ def test_no_commit_outside_git(monkeypatch, tmp_path):
     monkeypatch.setattr(synaug.results, "ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert provenance({}, 0)["commit"] is None
+
+
+def test_commit_tells_of_changes_but_not_of_new_results(monkeypatch, tmp_path):
+    def git(*words):
+        done = subprocess.run(["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.org", *words],
+                              check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    monkeypatch.setattr(synaug.results, "ROOT", tmp_path)
+    source, result = tmp_path / "synaug.py", tmp_path / "data" / "results" / "a.csv"
+    result.parent.mkdir(parents=True)
+    for file in (source, result):
+        file.write_text("1")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "first")
+    commit = git("rev-parse", "HEAD")
+    result.write_text("2")
+    assert provenance({}, 0)["commit"] == commit
+    source.write_text("2")
+    assert provenance({}, 0)["commit"] == commit + "+changes"
 
 
 def test_canonical_json():
