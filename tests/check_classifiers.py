@@ -15,9 +15,10 @@
 
 # %% [markdown]
 # How classifiers are trained and what is read off them. One fact a cell.
+# (The output of the first is ignored: captum imports a progress bar that warns where there are no widgets.)
 
 # %%
-# NBVAL_IGNORE_OUTPUT: captum imports a progress bar that warns where there are no widgets.
+# NBVAL_IGNORE_OUTPUT
 import torch
 
 from synaug.attention import agreement, grad_cam

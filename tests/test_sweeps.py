@@ -144,9 +144,11 @@ def kill_when(process, condition, seconds=120):
 def test_stopped_sweeps_keep_what_has_finished_and_leave_no_process(notes, tmp_path, by):
     script = tmp_path / "sweep.py"
     script.write_text(f"""
+import signal
 import sweep_cells as cells
 from synaug.sweeps import Cell, Grid, run_grid
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
     quick = [Cell(cells.square, {{"x": x, "notes": {str(notes)!r}}}) for x in range(3)]
     slow = [Cell(cells.square, {{"x": x, "notes": {str(notes)!r}, "seconds": 600}}) for x in (7, 8)]
     run_grid(Grid("toy", [*quick, *slow]), workers=1)
