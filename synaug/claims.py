@@ -20,6 +20,7 @@ class Claim:
     """One published claim and how it is decided.
 
     id          short name, unique in the ledger
+    experiment  the experiment whose frame decides it
     source      paper, and the section, figure or table of it
     statement   the claim in our own words
     statistic   what we measure for it, in words
@@ -33,6 +34,7 @@ class Claim:
     """
 
     id: str
+    experiment: str
     source: str
     statement: str
     statistic: str
@@ -63,8 +65,11 @@ class Verdict:
     numbers: dict
 
 
-def load_claims() -> dict[str, Claim]:
-    """The ledger, by id, in the order of ``data/claims.json``. ValueError on a double id or a bad rule."""
+def load_claims(experiment: str | None = None) -> dict[str, Claim]:
+    """The ledger, or the claims of one experiment, by id, in the order of ``data/claims.json``.
+
+    ValueError on a double id, a bad rule, or an experiment that no claim is about.
+    """
     entries = json.loads((data_dir() / "claims.json").read_text(encoding="utf-8"))
     claims = {}
     for entry in entries:
@@ -72,7 +77,13 @@ def load_claims() -> dict[str, Claim]:
         if claim.id in claims:
             raise ValueError(f"two claims are called {claim.id!r}")
         claims[claim.id] = claim
-    return claims
+    if experiment is None:
+        return claims
+    chosen = {name: claim for name, claim in claims.items() if claim.experiment == experiment}
+    if not chosen:
+        known = ", ".join(sorted({claim.experiment for claim in claims.values()}))
+        raise ValueError(f"no claim is about the experiment {experiment!r}: there are claims about {known}")
+    return chosen
 
 
 def load_published(name: str = "yamaguchi2024") -> dict:
@@ -126,9 +137,17 @@ def judge(claim: Claim, frame: pd.DataFrame) -> Verdict:
 
 
 def verdict_table(frame: pd.DataFrame, claims: dict[str, Claim] | None = None) -> pd.DataFrame:
-    """A row a claim: id, source, statement, statistic, published, verdict, evidence; the whole ledger by default."""
+    """A row a claim: id, source, statement, statistic, published, verdict, evidence.
+
+    claims: None for all those about the frame's experiment. ValueError where there are none, or the frame has several.
+    """
+    if claims is None:
+        experiments = sorted(check_frame(frame)["experiment"].unique())
+        if len(experiments) > 1:
+            raise ValueError(f"a frame of one experiment is needed, got {', '.join(experiments)}")
+        claims = load_claims(experiments[0])
     rows = []
-    for claim in (load_claims() if claims is None else claims).values():
+    for claim in claims.values():
         verdict = judge(claim, frame)
         rows.append(
             {

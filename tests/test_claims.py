@@ -7,8 +7,8 @@ import pytest
 from synaug.claim_rules import CONTRADICTED, NOT_RESOLVED, REPRODUCED, SHAPE_ONLY, NotMeasured, contrast
 from synaug.claims import Claim, judge, load_claims, load_published, published_series, verdict_table
 
-CONSTANTS = {"experiment": "toy", "dataset": "cifar10", "profile": "paper", "arm": "edm", "swept": "t_re"}
-CLAIMS = load_claims()
+CONSTANTS = {"experiment": "mode_concentration", "dataset": "cifar10", "profile": "paper", "arm": "edm", "swept": "t_re"}
+CLAIMS = load_claims("mode_concentration")
 
 
 def measured(metric, levels, noise=0.0, seeds=5, limits=None, **columns):
@@ -26,7 +26,7 @@ def measured(metric, levels, noise=0.0, seeds=5, limits=None, **columns):
 
 
 def claim_of(*parts, **options):
-    return Claim("toy", "nowhere", "", "", where={"swept": "t_re"}, parts=list(parts), **options)
+    return Claim("toy", "mode_concentration", "nowhere", "", "", where={"swept": "t_re"}, parts=list(parts), **options)
 
 
 FALL = {"kind": "trend", "metric": "m", "direction": "falls"}
@@ -290,7 +290,7 @@ def test_published_points_come_in_our_units():
 
 
 def test_a_double_id_is_refused(monkeypatch, tmp_path):
-    entry = {"id": "a", "source": "", "statement": "", "statistic": "", "where": {}, "parts": []}
+    entry = {"id": "a", "experiment": "b", "source": "", "statement": "", "statistic": "", "where": {}, "parts": []}
     (tmp_path / "claims.json").write_text(json.dumps([entry, entry]))
     monkeypatch.setenv("SYNAUG_DATA", str(tmp_path))
     with pytest.raises(ValueError, match="two claims are called 'a'"):
@@ -302,3 +302,18 @@ def test_the_table_has_a_row_a_claim():
     assert list(table["id"]) == list(CLAIMS)
     assert table.set_index("id")["verdict"].drop("accuracy-falls").eq(NOT_RESOLVED).all()
     assert table.set_index("id")["verdict"]["accuracy-falls"] == REPRODUCED
+
+
+def test_claims_are_those_of_an_experiment():
+    assert {claim.experiment for claim in load_claims("two_layer_cnn").values()} == {"two_layer_cnn"}
+    assert set(CLAIMS) | set(load_claims("two_layer_cnn")) <= set(load_claims())
+    with pytest.raises(ValueError, match="no claim is about the experiment 'tow_layer_cnn'.*two_layer_cnn"):
+        load_claims("tow_layer_cnn")
+
+
+def test_a_table_needs_one_experiment():
+    frame = from_paper("accuracy-falls")
+    with pytest.raises(ValueError, match="one experiment is needed, got mode_concentration, other"):
+        verdict_table(pd.concat([frame, frame.assign(experiment="other")]))
+    with pytest.raises(ValueError, match="no claim is about the experiment 'other'"):
+        verdict_table(frame.assign(experiment="other"))
