@@ -77,7 +77,7 @@ from IPython.display import Markdown
 from myst_nb import glue
 
 from synaug.claims import verdict_table
-from synaug.experiments.two_layer_regimes import search_table
+from synaug.experiments import two_layer_tables as tables
 from synaug.figures import two_layer_cnn as figures
 from synaug.figures.curves import theme
 from synaug.figures.embedding import table_html
@@ -88,7 +88,7 @@ recorded = experiment.recorded_run()
 largest = live if recorded is None else recorded
 
 # %% tags=["hide-input"]
-Markdown(experiment.describe(live, recorded))
+Markdown(tables.describe(live, recorded))
 
 # %% [markdown]
 # ## The world
@@ -173,7 +173,7 @@ figures.batch_variance(live, recorded);
 # What this amounts to for CIFAR-10 at batches of 128, by the formulas alone: the share that copies add to the variance, and the excess variance of a synthetic example, over a real one's, below which generation has the lower variance (Corollary 4.4; threshold derived here).
 
 # %% tags=["hide-input"]
-table_html(experiment.practical_table(live))
+table_html(tables.practical_table(live))
 
 # %% [markdown]
 # ## Test error against k
@@ -205,10 +205,10 @@ figures.stages(live, recorded);
 figures.degradation(live, recorded);
 
 # %% tags=["hide-input"]
-Markdown(experiment.search_summary(largest))
+Markdown(tables.search_summary(largest))
 
 # %% tags=["hide-input"]
-table_html(search_table(largest))
+table_html(tables.search_table(largest))
 
 # %% [markdown]
 # In the table: difference in points, its 95 % interval, and the finding after Holm's correction.

@@ -13,7 +13,7 @@ from tqdm import tqdm
 import synaug.two_layer_cnn
 from synaug.experiments import two_layer_regimes, two_layer_theorems
 from synaug.experiments.command_line import record_profile
-from synaug.experiments.two_layer_regimes import Regime, against_reference, measure_regime, regimes
+from synaug.experiments.two_layer_regimes import REFERENCE_K, Regime, measure_regime, regimes
 from synaug.experiments.two_layer_theorems import (
     SAM_WORLDS,
     TOY,
@@ -74,10 +74,10 @@ def prepare(profile=None, num_patches=3, dim=50, alpha=0.9, beta_e=1.0, beta_d=0
     takes the profile's value.
     num_patches .. reading: the toy world, see `PatchDistribution`. n: its training examples. num_filters, init_std:
     J and sigma_0. lr, momentum: of gradient descent, everywhere. rhos: of SAM, above 0. steps: of the toy's training.
-    seeds: of everything, 0, 1, ... ks: whole numbers above 1. sam_ns: n in Theorem 4.1; align_n: in Theorem 4.2.
+    seeds: of everything, 0, 1, ... ks: whole numbers above 1, 2 among them. sam_ns, align_n: n in Theorems 4.1, 4.2.
     variance_n, variance_batch, variance_filters, draws: n, B, J, and data sets of a seed in Theorem 4.3.
     alphas, beta_ratios, noises, recovery_steps: where clusters of outputs are compared with the truth, and when; the
-    first two also where it is asked which feature is learned first.
+    first two also where it is asked which feature comes first.
     regime_alpha .. early: the base regime and its training; map_beta_ds, map_noises, map_ns: the map around it;
     label_noise, batch_size: of the regimes that have it. n_test: test examples.
     ValueError says what was wrong and what is allowed.
@@ -88,7 +88,7 @@ def prepare(profile=None, num_patches=3, dim=50, alpha=0.9, beta_e=1.0, beta_d=0
     for name in ("seeds", "n", "steps", "align_n", "variance_n", "variance_batch", "variance_filters", "draws",
                  "recovery_steps", "num_filters", "regime_n", "regime_filters", "regime_steps", "early", "batch_size",
                  "n_test"):
-        least = 2 if name == "draws" else 1
+        least = 2 if name in ("draws", "seeds") else 1
         check_whole(name, settings[name], least)
     for name in ("rhos", "ks", "sam_ns", "alphas", "beta_ratios", "noises", "map_beta_ds", "map_noises", "map_ns"):
         settings[name] = values = tuple(settings[name])
@@ -97,6 +97,9 @@ def prepare(profile=None, num_patches=3, dim=50, alpha=0.9, beta_e=1.0, beta_d=0
     for name, least in (("ks", 2), ("sam_ns", 2), ("map_ns", 1)):
         for value in settings[name]:
             check_whole(name, value, least)
+    if REFERENCE_K not in settings["ks"] or max(settings["ks"]) == REFERENCE_K:
+        raise ValueError(f"ks must hold {REFERENCE_K}, what larger k are compared with, and a larger one, "
+                         f"got {settings['ks']}")
     if not all(0 < rho < float("inf") for rho in settings["rhos"]):
         raise ValueError(f"rhos must be positive and finite (GD is always there), got {settings['rhos']}")
     if not 0 < lr < float("inf") or not 0 <= momentum < 1 or not 0 < init_std < float("inf"):
@@ -112,10 +115,22 @@ def prepare(profile=None, num_patches=3, dim=50, alpha=0.9, beta_e=1.0, beta_d=0
             dataclasses.replace(world, **{field: value})
     for ratio in settings["beta_ratios"]:
         dataclasses.replace(world, beta_d=ratio * world.beta_e)
+    for share in {*settings["alphas"], world.alpha}:
+        check_clusters(dataclasses.replace(world, alpha=share), settings)
     all_regimes(settings)
     if settings["variance_batch"] > settings["variance_n"]:
         raise ValueError(f"variance_batch must not exceed variance_n = {variance_n}, got {variance_batch}")
     return settings
+
+
+def check_clusters(world, settings):
+    """ValueError where a class of a training set has no fast or no slow examples to recover."""
+    for seed in range(settings["seeds"]):
+        data = world.sample(settings["n"], [seed])
+        kinds = set(zip(data.labels.flatten().tolist(), data.has_fast.flatten().tolist()))
+        if len(kinds) < 4:
+            raise ValueError(f"with n = {settings['n']} and alpha = {world.alpha:g}, a class of seed {seed} lacks fast "
+                             f"or slow examples: raise n, or choose an alpha nearer 1/2")
 
 
 def check_whole(name, value, least):
@@ -192,16 +207,16 @@ def measurements(settings):
 def run(**parameters):
     """Every measurement as a tidy frame; the arguments are those of `prepare`.
 
-    Columns beside the usual ones: part ("features", "order", "sam", "align", "variance", "practical", "recovery", "regimes"),
-    world, regime, stage and step where the part has them.
+    Columns beside the usual ones: part ("features", "order", "sam", "align", "variance", "practical", "recovery",
+    "regimes"), world, regime, stage and step where the part has them.
     """
     start = time.perf_counter()
     settings = prepare(**parameters)
     cache, tables, threads = CellCache(EXPERIMENT, CODE), [], torch.get_num_threads()
     torch.set_num_threads(1)  # the products are small: on several threads they take longer
     try:
-        for part, columns, function, arguments in tqdm(measurements(settings), disable=not settings["progress"],
-                                                       desc=EXPERIMENT):
+        parts = tqdm(measurements(settings), disable=not settings["progress"], desc=EXPERIMENT)
+        for part, columns, function, arguments in parts:
             table = cache.get_or_run({"what": part, **plain(arguments)}, lambda: function(**arguments))
             tables.append(table.assign(part=part, **columns))
     finally:
@@ -229,50 +244,12 @@ def practical(settings):
     return pd.DataFrame(rows).assign(part="practical", arm="formula", swept="k", seed=0)
 
 
-def practical_table(frame):
-    """`practical` to read, in per cent: a row a k."""
-    rows = frame[frame["part"] == "practical"].pivot(index="x", columns="metric", values="value").reset_index()
-    return pd.DataFrame({"k": rows["x"].map("{:g}".format),
-                         "copies add to the variance": rows["duplicate_term"].map("{:.2%}".format),
-                         "excess variance tolerated": rows["excess_tolerance"].map("{:.2%}".format)})
-
-
-def search_summary(frame):
-    """In words: in which regimes and at which stages upsampling is worse, or better, beyond k = 2."""
-    table = against_reference(frame)
-    if table.empty:
-        return "The search needs k = 2 and at least two seeds."
-    lines = [f"Of {len(table)} comparisons over {table['regime'].nunique()} regimes, {table['n'].min()} paired seeds:"]
-    for found, said in (("worse", "upsampling *degrades*"), ("better", "it is *better* than at k = 2")):
-        own = table[table["found"] == found]
-        where = "; ".join(f"{regime} ({stage}: k = {', '.join(f'{k:g}' for k in rows['k'])})"
-                          for (regime, stage), rows in own.groupby(["regime", "stage"], sort=False))
-        lines.append(f"- {said} in {len(own)}{': ' + where if where else ''}.")
-    return "\n".join([*lines, f"- not resolved in {(table['found'] == 'not resolved').sum()}."])
-
-
 def recorded_run(profile="standard"):
     """The recorded run of a profile, None where there is none."""
     try:
         return load_recorded(EXPERIMENT, profile)
     except FileNotFoundError:
         return None
-
-
-def describe(live, recorded=None):
-    """What the runs behind a page are, as a Markdown list."""
-    lines = []
-    for name, frame in (("this build", live), ("recorded", recorded)):
-        if frame is None:
-            lines.append("- *recorded*: no larger run has been recorded.")
-            continue
-        p = frame.attrs["provenance"]["parameters"]
-        lines.append(
-            f"- *{name}*: profile `{frame['profile'].iloc[0]}`, {p['seeds']} seeds everywhere; the toy with "
-            f"{p['n']:,} examples and {p['steps']} steps; {frame['regime'].nunique()} regimes at "
-            f"k = {', '.join(map(str, p['ks']))}, {p['regime_steps']:,} steps each, early is step {p['early']}; "
-            f"{frame.attrs['provenance']['wall_seconds'] / 60:.1f} minutes on {frame.attrs['provenance']['device']}.")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

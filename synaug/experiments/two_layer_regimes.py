@@ -33,7 +33,7 @@ class Regime:
 
 
 def regimes(base: Regime, beta_ds, noises, ns, label_noise, batch_size) -> dict[str, Regime]:
-    """The map, by ``Regime.name``, where it is not the base itself; the base; and it with one thing changed at a time."""
+    """The base; the map around it, by ``Regime.name``; and the base with one thing changed at a time."""
     def in_world(**changes):
         return dataclasses.replace(base, world=dataclasses.replace(base.world, **changes))
 
@@ -76,32 +76,17 @@ def against_reference(frame, arm="upsampled", metric="test_error"):
     """An arm at each k > 2 minus k = 2, paired over seeds, for every regime and stage.
 
     Columns regime, stage, k, value, low, high (95 %, one by one), n, p_value, adjusted (Holm over all rows) and
-    found: "worse", "better" or "not resolved", by the adjusted p-value at 0.05. Empty without k = 2 or two seeds.
+    found: "worse", "better" or "not resolved", by the adjusted p-value at 0.05.
     """
     rows = frame[(frame["part"] == "regimes") & (frame["metric"] == metric) & (frame["arm"] == arm)]
     found = []
     for (regime, stage), own in rows.groupby(["regime", "stage"], sort=False):
         table = own.pivot(index="seed", columns="x", values="value")
-        if REFERENCE_K not in table or len(table) < 2:
-            continue
         for k in table.columns[table.columns > REFERENCE_K]:
             interval = paired_interval(table[k] - table[REFERENCE_K])
             found.append({"regime": regime, "stage": stage, "k": k, "value": interval.estimate, "low": interval.low,
                           "high": interval.high, "n": interval.n, "p_value": interval.p_value})
-    if not found:
-        return pd.DataFrame()
     found = pd.DataFrame(found)
     found["adjusted"] = holm(found["p_value"])
     sign = np.where(found["value"] > 0, "worse", "better")
     return found.assign(found=np.where(found["adjusted"] < 0.05, sign, "not resolved"))
-
-
-def search_table(frame, arm="upsampled", metric="test_error"):
-    """`against_reference` to read: a row a regime and a stage, a column a k: difference in points, interval, finding."""
-    found = against_reference(frame, arm, metric)
-    if found.empty:
-        return pd.DataFrame({"": ["k = 2 and two seeds are needed to compare"]})
-    text = [f"{100 * r.value:+.2f} [{100 * r.low:+.2f}, {100 * r.high:+.2f}] {r.found}" for r in found.itertuples()]
-    wide = found.assign(text=text).pivot(index=["regime", "stage"], columns="k", values="text")
-    wide = wide.reindex(pd.MultiIndex.from_frame(found[["regime", "stage"]].drop_duplicates()))
-    return wide.rename(columns=lambda k: f"k = {k:g} minus k = {REFERENCE_K}").reset_index()

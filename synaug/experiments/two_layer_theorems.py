@@ -208,7 +208,7 @@ def batch_variance(kind, n, alpha, k, batch_size, draws, seeds, num_filters, noi
 
 
 def augmented_draws(kind, n, alpha, k, draws, noise_std, generator):
-    """Augmented sets in reading B, P = 2: patches ``[R, N', 2, d]``, labels ``[R, N']``, each set with noise of its own.
+    """Augmented sets in reading B, P = 2: patches ``[R, N', 2, d]``, labels ``[R, N']``; each set has its own noise.
 
     Exactly round(alpha n) examples are fast; the noise is orthogonal to the features, the first two axes, of strengths
     1 and 0.2, which do not enter the variance outside their plane.
