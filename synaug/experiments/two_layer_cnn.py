@@ -47,7 +47,7 @@ PROFILES = {
                   alphas=(0.3, 0.7, 0.9, 0.98), beta_ratios=(0.2, 0.6, 0.9, 1.0), noises=(0.125, 0.25, 0.5),
                   recovery_steps=200, map_beta_ds=(0.4, 0.6), map_noises=(0.125, 0.25), map_ns=(100,), regime_n=100,
                   regime_steps=800, early=300, n_test=500),
-    "standard": dict(seeds=40, n=1000, steps=600, sam_ns=(10, 30, 100, 300, 1000, 3000, 10_000), align_n=60,
+    "standard": dict(seeds=24, n=1000, steps=600, sam_ns=(10, 30, 100, 300, 1000, 3000, 10_000), align_n=60,
                      ks=(2, 3, 5, 8), draws=1000, alphas=(0.1, 0.3, 0.5, 0.7, 0.9, 0.98),
                      beta_ratios=(0.2, 0.4, 0.6, 0.8, 0.9, 1.0), noises=(0.0625, 0.125, 0.25, 0.5),
                      recovery_steps=200, map_beta_ds=(0.3, 0.4, 0.6), map_noises=(0.125, 0.25), map_ns=(50, 200),
@@ -59,6 +59,7 @@ PROFILES = {
                   map_ns=(50, 200, 1000), regime_n=200, regime_steps=2000, early=300, n_test=5000),
 }
 RECORD_EVERY = 20  # of the regimes' trainings, in steps
+ORDER_N = 300  # training examples, at most, where it is asked which feature comes first
 PROGRESS_LEVELS = (0.1, 0.5, 1.0)  # alignments with the fast feature at which the slow one is compared
 
 
@@ -169,7 +170,7 @@ def measurements(settings):
     found += [
         ("order", {}, feature_order,
          {"world": dataclasses.replace(world, alpha=share, beta_d=ratio * world.beta_e, reading=reading),
-          "n": settings["n"], "steps": settings["steps"], **filters, **training})
+          "n": min(settings["n"], ORDER_N), "steps": settings["steps"], **filters, **training})
         for reading in READINGS for share in settings["alphas"] for ratio in settings["beta_ratios"]
     ]
     for where in SAM_WORLDS:  # orthogonal noise needs a dimension that grows with n: to 100 only

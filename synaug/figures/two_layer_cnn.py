@@ -40,7 +40,7 @@ def band(ax, rows, colour, label, live):
 def feature_learning(live, recorded=None):
     """Alignment with both features and with the noise of slow examples against steps, under GD and SAM."""
     figure, axes = panels(3, width=4.2)
-    arms = list(select(live, "feature_fast", part="features")["arm"].unique())
+    arms = live.loc[live["part"] == "features", "arm"].unique()
     for ax, (metric, name) in zip(axes, METRIC_NAMES.items()):
         for run, frame, is_live in runs(recorded, live):
             for arm, colour in zip(arms, PALETTE):
