@@ -129,6 +129,6 @@ def load_recorded(experiment: str, profile: str = "standard") -> pd.DataFrame:
             f"no recorded results at {path}; record them with: "
             f"python -m synaug.experiments.{experiment} --profile {profile}"
         )
-    frame = check_frame(pd.read_csv(path))
+    frame = check_frame(pd.read_csv(path, low_memory=False))  # else columns of mixed types warn
     frame.attrs["provenance"] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     return frame

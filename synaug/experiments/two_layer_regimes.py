@@ -13,7 +13,7 @@ from synaug.two_layer_cnn import Arm, PatchDistribution, initial_filters, train,
 #: When a training is looked at: at an early step, the same for all; at the end; and at each arm's own best recorded
 #: step, chosen by the test error itself: the most that early stopping could give, optimistic for every arm alike.
 STAGES = ("early", "final", "best")
-MEASURED = ("test_error", "test_error_slow", "test_loss", "train_error", "feature_slow", "feature_fast", "noise_slow")
+MEASURED = ("test_error", "test_loss")
 REFERENCE_K = 2  # where the paper has upsampling's best
 
 

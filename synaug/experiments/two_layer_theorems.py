@@ -35,6 +35,9 @@ ORIGINAL = Arm("original")
 #: Where Theorem 4.1 is measured: with both premises of the proofs, with one, and in the toy as published.
 CONTROLLED, TRUE_LOGITS, TOY = SAM_WORLDS = ("orthogonal noise, controlled logits", "orthogonal noise", "toy")
 
+#: Of trajectories, what is kept and at which steps.
+SHOWN, SHOWN_EVERY = ("feature_fast", "feature_slow", "noise_slow"), 20
+
 VARIANCE_DIM = 12  # of the Monte Carlo check of Theorem 4.3; the formula does not depend on it
 
 
@@ -63,7 +66,9 @@ def feature_learning(world, n, seeds, num_filters, init_std, rho, progress_level
             if found is not None:
                 matched.append({"seed": seed, "swept": "fast_alignment", "x": level, "metric": "slow_at_fast",
                                 "value": found})
-    frame = pd.concat([frame, gaps, pd.DataFrame(matched)], ignore_index=True)
+    # What is shown and judged; all steps of all metrics would be tens of megabytes.
+    shown = pd.concat([frame[frame["metric"].isin(SHOWN)], gaps], ignore_index=True)
+    frame = pd.concat([shown[shown["x"] % SHOWN_EVERY == 0], pd.DataFrame(matched)], ignore_index=True)
     return frame.assign(arm=sam_name(rho))[["arm", "seed", "swept", "x", "metric", "value"]]
 
 
