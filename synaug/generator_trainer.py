@@ -122,10 +122,17 @@ class Trainer:
                  "ema": self.ema.state_dict()}
         with whole_file(self.folder / STATE) as path:
             torch.save(state, path)
+        self.save_generator(self.folder)
+
+    def save_generator(self, folder):
+        """Write the averaged generator and its training record."""
+        if self.rank:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
         with self.averaged():
-            self.denoiser.save(self.folder)
-        with whole_file(self.folder / RECORD) as path:
-            path.write_text(json.dumps(self.record(), indent=1) + "\n")
+            self.denoiser.save(folder)
+        with whole_file(folder / RECORD) as path:
+            path.write_text(json.dumps(self.record(folder), indent=1) + "\n")
 
     def resume(self):
         """Go on from the folder's state if it has one.
@@ -147,15 +154,15 @@ class Trainer:
         self.step, self.seconds, self.curve = state["step"], state["seconds"], state["curve"]
         return self
 
-    def record(self):
-        """What was done, as it is kept beside the checkpoint; ``weights`` is the hash of what the folder holds."""
+    def record(self, folder):
+        """What was done, as it is kept beside a checkpoint; ``weights`` is the hash of what ``folder`` holds."""
         return {"command": command(self.recipe, self.folder.name, self.step, self.compile), "recipe": asdict(self.recipe),
                 "sigma_data": self.denoiser.sigma_data,
                 "parameters": sum(p.numel() for p in self.denoiser.parameters()),
                 "steps": self.step, "images_seen": self.step * self.recipe.batch_size,
                 "minutes": round(self.seconds / 60, 1), "processes": self.world, "compiled": self.compile,
                 "device": device_name(self.device),
-                "torch": torch.__version__, "weights": generator_hash(load_denoiser(self.folder)),
+                "torch": torch.__version__, "weights": generator_hash(load_denoiser(folder)),
                 "curve": self.curve}
 
 

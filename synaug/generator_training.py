@@ -30,18 +30,23 @@ from synaug.generator_trainer import RECORD, Trainer
 CURVE_EVERY = 500
 
 
-def train(recipe, folder, *, images, minutes=math.inf, device="cpu", compile=False, save_every=120, progress=True):
+def train(recipe, folder, *, images, minutes=math.inf, device="cpu", compile=False, save_every=120, snapshots=(),
+          progress=True):
     """Train until ``images`` images were seen or ``minutes`` are over, resuming what ``folder`` holds.
 
     minutes: of this call; the step that is under way when they are over is finished. compile: see `Trainer`.
-    save_every: seconds between checkpoints (a cut run loses at most those). Returns the `Trainer`.
+    save_every: seconds between checkpoints (a cut run loses at most those). snapshots: numbers of images after which
+    the generator of that moment is kept too, in `snapshot_folder`. Returns the `Trainer`.
     ValueError where the folder holds a run with another recipe.
     """
+    if any(not 0 < n <= images for n in snapshots):
+        raise ValueError(f"snapshots must lie in 1..{images:g}, the images to train on, got {list(snapshots)}")
     if not images > 0 or not minutes >= 0 or not save_every >= 0:
         raise ValueError(f"images must be positive, minutes and save_every not negative; got {images}, {minutes} and "
                          f"{save_every}")
     trainer = Trainer(recipe, folder, device, compile).resume()
     total = math.ceil(images / recipe.batch_size)
+    snapshots = {math.ceil(n / recipe.batch_size): snapshot_folder(folder, n) for n in snapshots}
     start = saved = last = time.monotonic()
     bar = tqdm(total=total, initial=trainer.step, unit="step", disable=trainer.rank or not progress, mininterval=5)
     recent = []
@@ -58,12 +63,19 @@ def train(recipe, folder, *, images, minutes=math.inf, device="cpu", compile=Fal
                                   "minutes": round(trainer.seconds / 60, 2)})
             bar.set_postfix(loss=trainer.curve[-1]["held_out_loss"])
             recent = []
+        if trainer.step in snapshots:
+            trainer.save_generator(snapshots[trainer.step])
         if now - saved > save_every:
             trainer.save()
             saved = now
     bar.close()
     trainer.save()
     return trainer
+
+
+def snapshot_folder(folder, images):
+    """Where a run in ``folder`` keeps its generator of after ``images`` images."""
+    return Path(folder) / "snapshots" / f"{int(images)}"
 
 
 def trained_on(generator):
@@ -83,12 +95,14 @@ def main():
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this time")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--compile", action="store_true", help="compile the network: a minute, then faster steps")
+    parser.add_argument("--snapshots", type=float, nargs="*", default=(), help="keep the generator of after so many "
+                        "images too, each in a folder of its own")
     for name, value in asdict(Recipe()).items():
         several = isinstance(value, tuple)
         parser.add_argument("--" + name.replace("_", "-"), default=value, nargs="+" if several else None,
                             type=type(value[0] if several else value), help=f"default {value}")
     options = vars(parser.parse_args())
-    run = {name: options.pop(name) for name in ("folder", "images", "minutes", "device", "compile")}
+    run = {name: options.pop(name) for name in ("folder", "images", "minutes", "device", "compile", "snapshots")}
     train(Recipe(**{**options, "channels": tuple(options["channels"])}), **run)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

@@ -2,10 +2,11 @@
 
 A tidy frame has one measured value a row. ``COLUMNS`` come first; an experiment may add others
 (``sigma``, ``reference``, ``encoder``, ...). Its provenance is a plain dict in
-``frame.attrs["provenance"]``, recorded beside the CSV as JSON. The cell cache, which makes long runs
+``frame.attrs["provenance"]``, recorded beside the table as JSON. The cell cache, which makes long runs
 resumable, lives in ``cells`` and is re-exported here.
 """
 
+import gzip
 import importlib.metadata
 import json
 import platform
@@ -98,14 +99,18 @@ def _recorded_path(experiment: str, profile: str) -> Path:
     for name in (experiment, profile):
         if not name.isidentifier():
             raise ValueError(f"experiment and profile must be plain names, got {name!r}")
-    return results_dir() / f"{experiment}.{profile}.csv"
+    return results_dir() / f"{experiment}.{profile}.csv.gz"
+
+
+def _provenance_path(table: Path) -> Path:
+    return table.with_name(table.name.removesuffix(".csv.gz") + ".json")
 
 
 def record(frame: pd.DataFrame, experiment: str, profile: str = "standard") -> Path:
-    """Write the frame as ``<experiment>.<profile>.csv`` with its provenance beside it as ``.json``.
+    """Write the frame as ``<experiment>.<profile>.csv.gz`` with its provenance beside it as ``.json``.
 
     Equal frames give equal files, whatever the order of their rows: rows are sorted by what they
-    are, numbers keep seven digits. Returns the path of the CSV.
+    are, numbers keep seven digits. Returns the path of the table.
     """
     table = check_frame(frame)
     path = _recorded_path(experiment, profile)
@@ -113,8 +118,8 @@ def record(frame: pd.DataFrame, experiment: str, profile: str = "standard") -> P
     table = table.sort_values(labels, kind="stable")
     text = table.to_csv(index=False, float_format="%.7g", lineterminator="\n")
     origin = json.dumps(frame.attrs.get("provenance", {}), indent=1, sort_keys=True) + "\n"
-    write_atomically(path.with_suffix(".json"), origin.encode())
-    write_atomically(path, text.encode())
+    write_atomically(_provenance_path(path), origin.encode())
+    write_atomically(path, gzip.compress(text.encode(), mtime=0))
     return path
 
 
@@ -130,5 +135,5 @@ def load_recorded(experiment: str, profile: str = "standard") -> pd.DataFrame:
             f"python -m synaug.experiments.{experiment} --profile {profile}"
         )
     frame = check_frame(pd.read_csv(path, low_memory=False))  # else columns of mixed types warn
-    frame.attrs["provenance"] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    frame.attrs["provenance"] = json.loads(_provenance_path(path).read_text(encoding="utf-8"))
     return frame

@@ -13,7 +13,7 @@ from synaug.data import load_dataset, stratified_subset
 from synaug.denoisers import generator_hash, load_denoiser
 from synaug.generator_recipe import Recipe, batch_of, command, learning_rate
 from synaug.generator_trainer import Trainer
-from synaug.generator_training import train, trained_on
+from synaug.generator_training import snapshot_folder, train, trained_on
 
 # All but 137 of the training images, so that the held-out loss is quick.
 TINY = Recipe(dataset="digits", subset_size=1300, channels=(32,), batch_size=20, warmup=5, decay_from=20, seed=3)
@@ -153,12 +153,12 @@ class TestTraining:
         assert generator_hash(load_denoiser(tmp_path)) != generator_hash(other.denoiser)
 
     def test_compiled_steps_are_the_same_steps(self, finished, tmp_path):
-        plain, _ = finished
+        plain, folder = finished
         trainer = run(tmp_path, 24, compile=True)
         for name in ("training_loss", "held_out_loss"):
             assert trainer.curve[-1][name] == pytest.approx(plain.curve[-1][name], rel=0.02)
-        assert trainer.record()["compiled"] and not plain.record()["compiled"]
-        assert trainer.record()["command"].endswith(" --compile")
+        assert trainer.record(tmp_path)["compiled"] and not plain.record(folder)["compiled"]
+        assert trainer.record(tmp_path)["command"].endswith(" --compile")
 
     def test_divergence_is_an_error(self, tmp_path):
         trainer = Trainer(TINY, tmp_path)
@@ -188,6 +188,19 @@ class TestFiles:
         assert record["command"] == command(TINY, "digits", 24)
         assert record["curve"] == trainer.curve and record["minutes"] >= 0
         assert record["parameters"] == sum(p.numel() for p in trainer.denoiser.parameters())
+
+    def test_snapshots_are_the_generators_of_shorter_runs(self, finished, tmp_path):
+        run(tmp_path / "long", 24, snapshots=(8 * TINY.batch_size, 24 * TINY.batch_size))
+        short = run(tmp_path / "short", 8)
+        kept = snapshot_folder(tmp_path / "long", 8 * TINY.batch_size)
+        assert generator_hash(load_denoiser(kept)) == generator_hash(load_denoiser(tmp_path / "short"))
+        record = json.loads((kept / "training_record.json").read_text())
+        assert record["steps"] == short.step == 8 and record["weights"] == generator_hash(load_denoiser(kept))
+        last = load_denoiser(snapshot_folder(tmp_path / "long", 24 * TINY.batch_size))
+        assert generator_hash(last) == generator_hash(load_denoiser(finished[1]))
+        with pytest.raises(ValueError, match=r"snapshots must lie in 1..20, the images to train on, got \[21\]"):
+            run(tmp_path / "none", 1, snapshots=(21,))
+        assert not (tmp_path / "none").exists()
 
     def test_trained_on(self, finished):
         whole, subset = trained_on(finished[1])

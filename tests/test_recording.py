@@ -112,7 +112,7 @@ def test_what_was_recorded_otherwise_is_not_taken_for_recorded(toy, tmp_path, mo
     module = experiments()["toy"]
     with ThreadPoolExecutor(2) as executor:
         run_grid(module.cells("smoke"), executor, workers=2, progress=False)
-    path = record(module.run("smoke"), "toy", "smoke").with_suffix(".json")
+    path = record(module.run("smoke"), "toy", "smoke").with_name("toy.smoke.json")
     assert recorded(module, "smoke") == "yes" and recorded(module, "quick") == "no"
     origin = json.loads(path.read_text())
     path.write_text(json.dumps({**origin, "generator": "0" * 16, "parameters": {"n": 2, "generator": "fashion_mnist"}}))

@@ -69,7 +69,7 @@ def test_what_is_recorded_comes_back_and_does_not_depend_on_row_order(frame):
     shuffled = frame.sample(frac=1, random_state=0)
     assert record(shuffled, "toy", "smoke").read_bytes() == first
     assert record(loaded, "toy", "smoke").read_bytes() == first
-    assert sorted(p.name for p in path.parent.iterdir()) == ["toy.smoke.csv", "toy.smoke.json"]
+    assert sorted(p.name for p in path.parent.iterdir()) == ["toy.smoke.csv.gz", "toy.smoke.json"]
 
 
 def test_nothing_recorded_names_the_command():
