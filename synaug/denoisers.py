@@ -16,6 +16,7 @@ import json
 import math
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -25,6 +26,8 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 from synaug import paths
 
 DESCRIPTION = "denoiser.json"
+#: Bytes of weights a file: with its header, a file stays below the 15 MB that a repository takes without complaint.
+SHARD_BYTES = 14_500_000
 
 
 class EDMDenoiser(nn.Module):
@@ -84,23 +87,35 @@ class EDMDenoiser(nn.Module):
         out = pixel_shuffle(out.float(), self.patch)
         return c_skip * x + c_out * out
 
-    def save(self, folder):
+    def save(self, folder, shard_bytes=SHARD_BYTES):
         """Write ``folder/unet`` (diffusers format, half precision) and ``folder/denoiser.json``.
 
-        Each file is moved into its place when it is whole, so a save that is cut leaves what can be loaded.
+        shard_bytes: what a file may hold of weights; more are spread over several files, in which only a single
+        tensor that is larger is larger. Each file is moved into its place when it is whole, so a save that is cut
+        leaves what can be loaded: the last one or this one.
         """
         folder = Path(folder)
         scratch = folder / "saving.tmp"
         shutil.rmtree(scratch, ignore_errors=True)
         half = copy.deepcopy(self.unet).half().to(memory_format=torch.contiguous_format)
-        half.save_pretrained(scratch / "unet")
+        # Shards are named by the weights: those of another save are in no index but its own, so none can be mixed.
+        variant = generator_hash(half)
+        half.save_pretrained(scratch / "unet", max_shard_size=shard_bytes, variant=variant)
+        for file in list((scratch / "unet").glob(f"*.{variant}.*")):  # all but the shards themselves
+            file.rename(file.with_name(file.name.replace(f".{variant}", "")))
         described = {"sigma_data": self.sigma_data, "class_names": self.class_names,
                      "image_shape": self.image_shape, "patch": self.patch}
         (scratch / DESCRIPTION).write_text(json.dumps(described, indent=1) + "\n")
         (folder / "unet").mkdir(exist_ok=True)
-        # The description comes last: a folder without it is not a checkpoint yet.
-        for file in [*sorted((scratch / "unet").iterdir()), scratch / DESCRIPTION]:
+        # Shards come before their index, and the description last: a folder without it is not a checkpoint yet.
+        new = sorted((scratch / "unet").iterdir())
+        for file in [*new, scratch / DESCRIPTION]:
             os.replace(file, folder / file.relative_to(scratch))
+        # An earlier save's index, which hides a single file of weights, goes first (reverse order), then its shards.
+        names = {file.name for file in new}
+        for file in sorted((folder / "unet").glob("diffusion_pytorch_model*"), reverse=True):
+            if file.name not in names:
+                file.unlink()
         shutil.rmtree(scratch)
 
 
@@ -149,10 +164,25 @@ def load_denoiser(name_or_path="fashion_mnist", device="cpu"):
 
     folder = checkpoint_folder(name_or_path)
     described = json.loads((folder / DESCRIPTION).read_text())
-    unet = UNet2DModel.from_pretrained(folder / "unet", torch_dtype=torch.float32, local_files_only=True,
-                                       low_cpu_mem_usage=False)  # else it asks for accelerate
+    with silent_diffusers():
+        unet = UNet2DModel.from_pretrained(folder / "unet", torch_dtype=torch.float32, local_files_only=True,
+                                           low_cpu_mem_usage=False)  # else it asks for accelerate
     denoiser = EDMDenoiser(unet.to(memory_format=torch.channels_last), **described)
     return denoiser.eval().requires_grad_(False).to(device)
+
+
+@contextmanager
+def silent_diffusers():
+    """Within it, diffusers shows no progress bars."""
+    from diffusers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def generator_hash(denoiser):

@@ -140,6 +140,52 @@ class TestCheckpoints:
         theirs = UNet2DModel.from_pretrained(tmp_path / "unet", low_cpu_mem_usage=False)
         assert sum(p.numel() for p in theirs.parameters()) == sum(w.numel() for w in weights.values())
 
+    def test_shards(self, tiny, tmp_path, capfd):
+        """Small files that together are the checkpoint of one file, for this package and for diffusers alone."""
+        tiny.save(tmp_path / "one")
+        tiny.save(tmp_path / "many", shard_bytes=100_000)
+        files = list((tmp_path / "many" / "unet").glob("*.safetensors"))
+        assert len(files) == 4 and max(file.stat().st_size for file in files) < 105_000
+        assert generator_hash(load_denoiser(tmp_path / "many")) == generator_hash(load_denoiser(tmp_path / "one"))
+        theirs = UNet2DModel.from_pretrained(tmp_path / "many" / "unet", low_cpu_mem_usage=False)
+        assert generator_hash(theirs) == generator_hash(load_denoiser(tmp_path / "one").unet)
+        capfd.readouterr()
+        load_denoiser(tmp_path / "many")
+        assert capfd.readouterr().err == ""  # no progress bar in a rendered page
+
+    def test_a_missing_shard_is_an_error(self, tiny, tmp_path):
+        tiny.save(tmp_path, shard_bytes=100_000)
+        next(tmp_path.glob("unet/*-00003-of-00004.safetensors")).unlink()
+        with pytest.raises(FileNotFoundError, match="-00003-of-00004.safetensors"):
+            load_denoiser(tmp_path)
+
+    def test_default_shards_stay_below_15_million_bytes(self, tmp_path):
+        large = new_denoiser(dataset(), channels=(352,), seed=3)
+        large.save(tmp_path)
+        sizes = [file.stat().st_size for file in tmp_path.glob("unet/*.safetensors")]
+        assert len(sizes) > 1 and max(sizes) < 15_000_000
+        assert generator_hash(load_denoiser(tmp_path)) == generator_hash(large.half())
+
+    @pytest.mark.parametrize("first, second", [(10**6, 10**5), (10**5, 10**6), (10**5, 10**5)])
+    def test_a_save_that_is_cut_anywhere_mixes_no_shards(self, tiny, tmp_path, monkeypatch, first, second):
+        """From one file to many and back: after each move or removal, the last save or the new one is what loads."""
+        other = new_denoiser(dataset(), channels=(32,), seed=1)
+        whole = {generator_hash(copy.deepcopy(d).half()) for d in (tiny, other)}
+        replace, unlink, seen = os.replace, type(tmp_path).unlink, []
+
+        def looked(do):
+            def then_look(*arguments, **options):
+                do(*arguments, **options)
+                seen.append(generator_hash(load_denoiser(tmp_path)))
+            return then_look
+
+        tiny.save(tmp_path, shard_bytes=first)
+        monkeypatch.setattr(denoisers.os, "replace", looked(replace))
+        monkeypatch.setattr(type(tmp_path), "unlink", looked(unlink))
+        other.save(tmp_path, shard_bytes=second)
+        assert len(seen) >= 4 and set(seen) == whole and seen == sorted(seen, key=seen.index)  # the old ones, then the new
+        assert len(list(tmp_path.glob("unet/*"))) == (2 if second == 10**6 else 6)
+
     def test_saving_changes_nothing_else(self, tiny, tmp_path):
         torch.manual_seed(0)
         before, weights = torch.get_rng_state(), generator_hash(tiny)
