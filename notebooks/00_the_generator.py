@@ -48,15 +48,12 @@ from IPython.display import Markdown
 from synaug.figures import generator_quality as figures
 from synaug.figures.curves import theme
 from synaug.figures.embedding import table_html
-from synaug.results import load_recorded
+from synaug.results import recorded_run
 
 theme()
 evaluation, settings = experiment.prepare(**parameters)
 live = experiment.run(**parameters)
-try:
-    recorded = load_recorded(experiment.EXPERIMENT, "standard")
-except FileNotFoundError:
-    recorded = None
+recorded = recorded_run(live)
 
 # %% tags=["hide-input"]
 Markdown(figures.describe_generator(evaluation.record, evaluation.trained) + "\n" + figures.describe(live, recorded))

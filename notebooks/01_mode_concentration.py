@@ -61,21 +61,23 @@ from IPython.display import Markdown
 from myst_nb import glue
 
 from synaug.claims import verdict_table
+from synaug.experiments import mode_concentration_views as views
 from synaug.figures import mode_concentration as figures
 from synaug.figures.curves import theme
 from synaug.figures.embedding import figure_html, table_html
 from synaug.figures.slider import reconstruction_slider
 from synaug.figures.teaser import teaser
+from synaug.results import recorded_run
 from synaug.schedules import sigma_of_reverse_step
 
 theme()
 sweep, settings = experiment.prepare(**parameters)
 live = experiment.run(**parameters)
-recorded = experiment.recorded_run(live)
+recorded = recorded_run(live)
 levels = settings["reverse_steps"]
 
 # %% tags=["hide-input"]
-Markdown(experiment.describe(live, recorded))
+Markdown(views.describe(live, recorded))
 
 # %% [markdown]
 # ## From real to synthetic
@@ -87,7 +89,7 @@ Markdown(experiment.describe(live, recorded))
 # %% tags=["hide-input"]
 names = ", ".join(sweep.fresh.class_names)
 reconstruction_slider(
-    experiment.shown_images(sweep, levels),
+    views.shown_images(sweep, levels),
     [f"t_re = {level}, σ = {sigma_of_reverse_step(level, steps, mapping):.3g}" for level in levels],
     f"Reconstructions of three real images of each class ({names})",
 )
@@ -162,7 +164,7 @@ figures.entropies(live, recorded);
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The judge's features of real images (left) and of reconstructions, in the plane of the real images' first two principal components; at most 50 images a class, this build. If samples concentrate, the clouds shrink towards their centres from left to right.", "name": "fig-pca"}, "image": {"alt": "Scatter plots of two principal components of the judge's features, coloured by class: real images and reconstructions from rising reverse steps."}}
 shown = sorted({levels[0], levels[len(levels) // 2], levels[-1]})
-figures.pca_plane(experiment.plane_points(sweep, shown));
+figures.pca_plane(views.plane_points(sweep, shown));
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Within-class variance in that plane over that of fresh real images. Below 1, the class clouds are tighter than those of real images that the judge has not seen; at \u03c3 = 0 stand the images it was trained on. Bars: 95 % intervals over images.", "name": "fig-pca-variance"}, "image": {"alt": "Within-class variance in the plane of two principal components relative to real images, against noise level."}}
 figures.plane_variance(live, recorded);
@@ -208,7 +210,7 @@ table_html(verdicts[["statement", "statistic", "published", "verdict", "evidence
 # %% tags=["remove-cell"]
 summary = verdicts[["statement", "source", "verdict"]]
 glue("claims_table", table_html(summary), display=False)
-drawn = teaser(experiment.shown_images(sweep, levels, per_class=1), live if recorded is None else recorded, levels)
+drawn = teaser(views.shown_images(sweep, levels, per_class=1), live if recorded is None else recorded, levels)
 glue("teaser", figure_html(
     drawn,
     "Left: images of ten classes, real in the first row and reconstructed from ever more reverse steps below. "

@@ -81,10 +81,11 @@ from synaug.experiments import two_layer_tables as tables
 from synaug.figures import two_layer_cnn as figures
 from synaug.figures.curves import theme
 from synaug.figures.embedding import table_html
+from synaug.results import recorded_run
 
 theme()
 live = experiment.run(**parameters)
-recorded = experiment.recorded_run()
+recorded = recorded_run(live)
 largest = live if recorded is None else recorded
 
 # %% tags=["hide-input"]

@@ -12,7 +12,7 @@ import pandas as pd
 
 from synaug.claim_rules import NOT_RESOLVED, REPRODUCED, RULES, VERDICTS, NotMeasured, contrast
 from synaug.paths import data_dir
-from synaug.results import check_frame
+from synaug.results import check_frame, experiment_of
 
 
 @dataclass(frozen=True)
@@ -142,10 +142,7 @@ def verdict_table(frame: pd.DataFrame, claims: dict[str, Claim] | None = None) -
     claims: None for all those about the frame's experiment. ValueError where there are none, or the frame has several.
     """
     if claims is None:
-        experiments = sorted(check_frame(frame)["experiment"].unique())
-        if len(experiments) > 1:
-            raise ValueError(f"a frame of one experiment is needed, got {', '.join(experiments)}")
-        claims = load_claims(experiments[0])
+        claims = load_claims(experiment_of(frame))
     rows = []
     for claim in claims.values():
         verdict = judge(claim, frame)

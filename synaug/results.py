@@ -11,6 +11,7 @@ import importlib.metadata
 import json
 import platform
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -25,10 +26,13 @@ __all__ = [
     "CellCache",
     "canonical_json",
     "check_frame",
+    "describe_runs",
+    "experiment_of",
     "fingerprint",
     "load_recorded",
     "provenance",
     "record",
+    "recorded_run",
     "tidy",
 ]
 
@@ -137,3 +141,38 @@ def load_recorded(experiment: str, profile: str = "standard") -> pd.DataFrame:
     frame = check_frame(pd.read_csv(path, low_memory=False))  # else columns of mixed types warn
     frame.attrs["provenance"] = json.loads(_provenance_path(path).read_text(encoding="utf-8"))
     return frame
+
+
+def experiment_of(frame: pd.DataFrame) -> str:
+    """The experiment that a frame is of; ValueError where it is of several."""
+    experiments = sorted(check_frame(frame)["experiment"].unique())
+    if len(experiments) > 1:
+        raise ValueError(f"a frame of one experiment is needed, got {', '.join(experiments)}")
+    return experiments[0]
+
+
+def recorded_run(live: pd.DataFrame, profile: str = "standard") -> pd.DataFrame | None:
+    """The recorded frame of the live frame's experiment, None without one that is of the same generator.
+
+    ValueError where the live frame is of several experiments.
+    """
+    try:
+        recorded = load_recorded(experiment_of(live), profile)
+    except FileNotFoundError:
+        return None
+    same = recorded.attrs["provenance"]["generator"] == live.attrs["provenance"]["generator"]
+    return recorded if same else None
+
+
+def describe_runs(live: pd.DataFrame, recorded: pd.DataFrame | None, words: Callable) -> str:
+    """What the runs behind a page are, as a Markdown list: profile, ``words(frame, parameters)``, time and device."""
+    lines = []
+    for name, frame in (("this build", live), ("recorded", recorded)):
+        if frame is None:
+            of = " of this generator" if live.attrs["provenance"]["generator"] else ""
+            lines.append(f"- *{name}*: no larger run{of} has been recorded.")
+            continue
+        origin = frame.attrs["provenance"]
+        lines.append(f"- *{name}*: profile `{frame['profile'].iloc[0]}`, {words(frame, origin['parameters'])}; "
+                     f"{origin['wall_seconds'] / 60:.1f} minutes on {origin['device']}.")
+    return "\n".join(lines)

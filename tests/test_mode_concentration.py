@@ -8,6 +8,7 @@ import torch
 
 from synaug.claims import load_claims, verdict_table
 from synaug.experiments import mode_concentration as experiment
+from synaug.experiments import mode_concentration_views as views
 from synaug.figures import mode_concentration as figures
 from synaug.figures.curves import summary
 
@@ -120,7 +121,7 @@ def test_plane_spread_is_a_ratio_to_fresh_images(run):
 
 def test_shown_images_are_one_row_a_level_and_columns_of_classes(run):
     (sweep, _), _ = run
-    images = experiment.shown_images(sweep, [0, 100], per_class=2)
+    images = views.shown_images(sweep, [0, 100], per_class=2)
     assert images.shape == (2, 20, 1, 28, 28) and images.dtype == torch.uint8
     sources = sweep.sources["train"]
     first = [(sources.labels == c).nonzero()[0].item() for c in range(10)]
@@ -162,5 +163,5 @@ def test_training_figures_draw_every_origin(run, draw):
 
 def test_describe_says_which_run_is_which(run):
     _, frame = run
-    text = experiment.describe(frame)
+    text = views.describe(frame)
     assert "this build" in text and "`smoke`" in text and "no larger run" in text

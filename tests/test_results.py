@@ -18,10 +18,12 @@ from synaug.results import (
     CellCache,
     canonical_json,
     check_frame,
+    describe_runs,
     fingerprint,
     load_recorded,
     provenance,
     record,
+    recorded_run,
     tidy,
 )
 
@@ -70,6 +72,30 @@ def test_what_is_recorded_comes_back_and_does_not_depend_on_row_order(frame):
     assert record(shuffled, "toy", "smoke").read_bytes() == first
     assert record(loaded, "toy", "smoke").read_bytes() == first
     assert sorted(p.name for p in path.parent.iterdir()) == ["toy.smoke.csv.gz", "toy.smoke.json"]
+
+
+def test_a_recorded_run_is_of_the_same_experiment_and_generator(frame):
+    frame.attrs["provenance"] = {"generator": "a"}
+    assert recorded_run(frame, "smoke") is None
+    record(frame, "toy", "smoke")
+    pd.testing.assert_frame_equal(recorded_run(frame, "smoke"), load_recorded("toy", "smoke"))
+    assert recorded_run(frame) is None
+    frame.attrs["provenance"] = {"generator": "b"}
+    assert recorded_run(frame, "smoke") is None
+    with pytest.raises(ValueError, match="one experiment is needed, got other, toy"):
+        recorded_run(pd.concat([frame, frame.assign(experiment="other")]), "smoke")
+
+
+def test_runs_are_described_by_their_own_parameters(frame):
+    origin = {"parameters": {"n": 7}, "wall_seconds": 90, "device": "cpu", "generator": None}
+    recorded = frame.assign(profile="standard")
+    frame.attrs["provenance"], recorded.attrs["provenance"] = origin, {**origin, "parameters": {"n": 70}}
+    text = describe_runs(frame, recorded, lambda run, p: f"{p['n']} images, {len(run)} rows")
+    assert text.splitlines() == ["- *this build*: profile `smoke`, 7 images, 12 rows; 1.5 minutes on cpu.",
+                                 "- *recorded*: profile `standard`, 70 images, 12 rows; 1.5 minutes on cpu."]
+    assert "no larger run has been recorded" in describe_runs(frame, None, lambda *_: "")
+    frame.attrs["provenance"] = {**origin, "generator": "a"}
+    assert "no larger run of this generator" in describe_runs(frame, None, lambda *_: "")
 
 
 def test_nothing_recorded_names_the_command():

@@ -18,7 +18,7 @@ from synaug.experiments.command_line import record_profile
 from synaug.experiments.reconstruction_sweep import Sampler, Sweep
 from synaug.metrics import compare
 from synaug.parameters import resolve_profile
-from synaug.results import CellCache, fingerprint, load_recorded, provenance, tidy
+from synaug.results import CellCache, fingerprint, provenance, tidy
 from synaug.schedules import sigma_of_reverse_step
 from synaug.statistics import bootstrap_interval
 from synaug.sweeps import Cell, Grid
@@ -217,59 +217,6 @@ def plane_spread(sweep, level):
         return distances
 
     return squared(sweep.pool(level)) / squared(sweep.fresh).mean()
-
-
-def plane_points(sweep, levels, per_class=50):
-    """Points to draw: columns level, label, class_name, pc1, pc2; the first ``per_class`` images of each class."""
-    tables = []
-    for level in levels:
-        pool = sweep.pool(level)
-        shown = pool.subset(np.arange(min(len(pool), per_class * pool.num_classes)))
-        points = sweep.in_judge_plane(shown.floats())
-        tables.append(pd.DataFrame({"level": level, "label": shown.labels.numpy(), "pc1": points[:, 0],
-                                    "pc2": points[:, 1]}))
-    table = pd.concat(tables, ignore_index=True)
-    return table.assign(class_name=[sweep.fresh.class_names[i] for i in table["label"]])
-
-
-def shown_images(sweep, levels, per_class=3):
-    """uint8 ``[L, n, C, H, W]``: reconstructions of the first ``per_class`` sources of each class at each level,
-    in columns of classes."""
-    sources = sweep.sources["train"]
-    by_class = [(sources.labels == c).nonzero().flatten()[:per_class] for c in range(sources.num_classes)]
-    order = torch.stack(by_class, dim=1).flatten()
-    return torch.stack([sweep.pool(level).images[order] for level in levels])
-
-
-def recorded_run(live, profile="standard"):
-    """The recorded run of a profile if there is one and it is of the same generator as the live run, else None."""
-    try:
-        recorded = load_recorded(EXPERIMENT, profile)
-    except FileNotFoundError:
-        return None
-    same = recorded.attrs["provenance"]["generator"] == live.attrs["provenance"]["generator"]
-    return recorded if same else None
-
-
-def describe(live, recorded=None):
-    """What the runs behind a page are, as a Markdown list."""
-    def said(number):
-        return "all" if number is None else f"{number:,}"
-
-    lines = []
-    for name, frame in (("this build", live), ("recorded", recorded)):
-        if frame is None:
-            lines.append("- *recorded*: no larger run has been recorded for this generator.")
-            continue
-        p = frame.attrs["provenance"]["parameters"]
-        lines.append(
-            f"- *{name}*: profile `{frame['profile'].iloc[0]}`, {frame['dataset'].iloc[0]}; {said(p['n_images'])} training "
-            f"and {said(p['n_test'])} test images reconstructed at {len(p['reverse_steps'])} levels (stride "
-            f"{p['stride']} on the grid of {p['steps']}), {int(frame['n_candidate'].max()):,} of the training "
-            f"images compared (k = {p['k']}); {p['seeds']} classifiers a level ({p['classifier']}, "
-            f"{p['classifier_steps']:,} steps), scored on {said(p['n_evaluate'])} test images; "
-            f"{frame.attrs['provenance']['wall_seconds'] / 60:.1f} minutes on {frame.attrs['provenance']['device']}.")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from synaug.experiments.two_layer_theorems import (
     sam_suppression,
 )
 from synaug.parameters import resolve_profile
-from synaug.results import CellCache, fingerprint, load_recorded, provenance, tidy
+from synaug.results import CellCache, fingerprint, provenance, tidy
 from synaug.two_layer_cnn import PatchDistribution
 from synaug.two_layer_cnn.clusters import recovery
 from synaug.two_layer_cnn.distribution import READINGS
@@ -243,14 +243,6 @@ def practical(settings):
                  "excess_tolerance": excess_tolerance(k, alpha, **PRACTICAL)}
         rows += [{"x": float(k), "metric": metric, "value": value} for metric, value in found.items()]
     return pd.DataFrame(rows).assign(part="practical", arm="formula", swept="k", seed=0)
-
-
-def recorded_run(profile="standard"):
-    """The recorded run of a profile, None where there is none."""
-    try:
-        return load_recorded(EXPERIMENT, profile)
-    except FileNotFoundError:
-        return None
 
 
 if __name__ == "__main__":

@@ -3,22 +3,17 @@
 import pandas as pd
 
 from synaug.experiments.two_layer_regimes import REFERENCE_K, against_reference
+from synaug.results import describe_runs
 
 
 def describe(live, recorded=None):
     """What the runs behind a page are, as a Markdown list."""
-    lines = []
-    for name, frame in (("this build", live), ("recorded", recorded)):
-        if frame is None:
-            lines.append("- *recorded*: no larger run has been recorded.")
-            continue
-        p = frame.attrs["provenance"]["parameters"]
-        lines.append(
-            f"- *{name}*: profile `{frame['profile'].iloc[0]}`, {p['seeds']} seeds everywhere; the toy with "
-            f"{p['n']:,} examples and {p['steps']} steps; {frame['regime'].nunique()} regimes at "
-            f"k = {', '.join(map(str, p['ks']))}, {p['regime_steps']:,} steps each, early is step {p['early']}; "
-            f"{frame.attrs['provenance']['wall_seconds'] / 60:.1f} minutes on {frame.attrs['provenance']['device']}.")
-    return "\n".join(lines)
+    def words(frame, p):
+        return (f"{p['seeds']} seeds everywhere; the toy with {p['n']:,} examples and {p['steps']} steps; "
+                f"{frame['regime'].nunique()} regimes at k = {', '.join(map(str, p['ks']))}, {p['regime_steps']:,} steps "
+                f"each, early is step {p['early']}")
+
+    return describe_runs(live, recorded, words)
 
 
 def practical_table(frame):

@@ -11,6 +11,7 @@ from synaug.encoders import encoder_label
 from synaug.experiments.generator_quality import NEAR_COPY_QUANTILE, SAMPLES
 from synaug.figures.curves import legend_below, panels
 from synaug.metrics import FRESH_REAL
+from synaug.results import describe_runs
 
 ARMS = dict(zip((FRESH_REAL, SAMPLES), sns.color_palette("colorblind")))
 GAP = 2  # white pixels between images
@@ -190,19 +191,12 @@ def describe_generator(record, trained):
 
 def describe(live, recorded=None):
     """What the runs behind a page are, as a Markdown list."""
-    lines, generator = [], live.attrs["provenance"]["generator"]
-    for name, frame in (("this build", live), ("recorded", recorded)):
-        if frame is None:
-            lines.append("- *recorded*: no larger run has been recorded yet.")
-            continue
-        origin = frame.attrs["provenance"]
-        p, searched = origin["parameters"], rows_of(frame, "near_copy_share").set_index("encoder")["searched"]
+    def words(frame, p):
+        searched = rows_of(frame, "near_copy_share").set_index("encoder")["searched"]
         places = ", ".join(f"{int(n):,} in {space(encoder)}" for encoder, n in searched.items())
         judge = "all unseen training images" if p["n_judge"] is None else f"{p['n_judge']:,} unseen training images"
-        other = "" if origin["generator"] == generator else " **These results belong to another checkpoint.**"
-        lines.append(
-            f"- *{name}*: profile `{frame['profile'].iloc[0]}`, {p['n_samples']:,} samples ({p['solver'].capitalize()}, "
-            f"{p['steps']} steps), as many real images in each set; the judge ({p['classifier']}, {p['classifier_steps']:,} "
-            f"steps) learnt from {judge}; neighbours are searched among {places}; "
-            f"{origin['wall_seconds'] / 60:.1f} minutes on {origin['device']}.{other}")
-    return "\n".join(lines)
+        return (f"{p['n_samples']:,} samples ({p['solver'].capitalize()}, {p['steps']} steps), as many real images in "
+                f"each set; the judge ({p['classifier']}, {p['classifier_steps']:,} steps) learnt from {judge}; "
+                f"neighbours are searched among {places}")
+
+    return describe_runs(live, recorded, words)

@@ -5,6 +5,7 @@ import numpy as np
 
 from synaug import paths
 from synaug.experiments import mode_concentration as experiment
+from synaug.experiments.mode_concentration_views import shown_images
 from synaug.figures.curves import COLOURS, draw, select, sigma_axis, theme
 from synaug.results import load_recorded
 
@@ -38,7 +39,7 @@ def main():
     levels = settings["reverse_steps"]
     frame = load_recorded(experiment.EXPERIMENT, "standard")
     path = paths.ROOT / "book" / "assets" / "teaser.png"
-    figure = teaser(experiment.shown_images(sweep, levels, per_class=1), frame, levels)
+    figure = teaser(shown_images(sweep, levels, per_class=1), frame, levels)
     figure.savefig(path, dpi=120, facecolor="white", metadata={"Software": None})
     print(f"drawn: {path}")
 

@@ -1,0 +1,44 @@
+"""What a page shows of a run of `synaug.experiments.mode_concentration` beside its frame: words, images, points."""
+
+import numpy as np
+import pandas as pd
+import torch
+
+from synaug.results import describe_runs
+
+
+def describe(live, recorded=None):
+    """What the runs behind a page are, as a Markdown list."""
+    def said(number):
+        return "all" if number is None else f"{number:,}"
+
+    def words(frame, p):
+        return (f"{frame['dataset'].iloc[0]}; {said(p['n_images'])} training and {said(p['n_test'])} test images "
+                f"reconstructed at {len(p['reverse_steps'])} levels (stride {p['stride']} on the grid of {p['steps']}), "
+                f"{int(frame['n_candidate'].max()):,} of the training images compared (k = {p['k']}); {p['seeds']} "
+                f"classifiers a level ({p['classifier']}, {p['classifier_steps']:,} steps), scored on "
+                f"{said(p['n_evaluate'])} test images")
+
+    return describe_runs(live, recorded, words)
+
+
+def plane_points(sweep, levels, per_class=50):
+    """Points to draw: columns level, label, class_name, pc1, pc2; the first ``per_class`` images of each class."""
+    tables = []
+    for level in levels:
+        pool = sweep.pool(level)
+        shown = pool.subset(np.arange(min(len(pool), per_class * pool.num_classes)))
+        points = sweep.in_judge_plane(shown.floats())
+        tables.append(pd.DataFrame({"level": level, "label": shown.labels.numpy(), "pc1": points[:, 0],
+                                    "pc2": points[:, 1]}))
+    table = pd.concat(tables, ignore_index=True)
+    return table.assign(class_name=[sweep.fresh.class_names[i] for i in table["label"]])
+
+
+def shown_images(sweep, levels, per_class=3):
+    """uint8 ``[L, n, C, H, W]``: reconstructions of the first ``per_class`` sources of each class at each level,
+    in columns of classes."""
+    sources = sweep.sources["train"]
+    by_class = [(sources.labels == c).nonzero().flatten()[:per_class] for c in range(sources.num_classes)]
+    order = torch.stack(by_class, dim=1).flatten()
+    return torch.stack([sweep.pool(level).images[order] for level in levels])
