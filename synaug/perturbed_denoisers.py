@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 
-class _Wrapped:
+class Wrapped:
     """A denoiser around another one, with that one's image shape, classes and number format."""
 
     def __init__(self, denoiser):
@@ -31,7 +31,7 @@ class _Wrapped:
         return getattr(self.denoiser, "precision", torch.float32)
 
 
-class ScaledScore(_Wrapped):
+class ScaledScore(Wrapped):
     """The score times ``factor``, above 0: over-scaled above 1, under-scaled below.
 
     A single Gaussian of variance v, brought down from sigma_0 without discretisation, ends with variance
@@ -41,13 +41,13 @@ class ScaledScore(_Wrapped):
 
     def __init__(self, denoiser, factor):
         super().__init__(denoiser)
-        self.factor = _number("factor", factor, above=0)
+        self.factor = checked_number("factor", factor, above=0)
 
     def __call__(self, x, sigma, labels=None):
         return x + self.factor * (self.denoiser(x, sigma, labels) - x)
 
 
-class ScoreNoise(_Wrapped):
+class ScoreNoise(Wrapped):
     """Adds one fixed, smooth, random error to the score.
 
     A trained network errs in the same way whenever it sees the same input, and alike for inputs that are alike. So
@@ -69,9 +69,9 @@ class ScoreNoise(_Wrapped):
         super().__init__(denoiser)
         if self.image_shape is None:
             raise ValueError("score noise needs a denoiser that says its image_shape")
-        self.level = _number("level", level, at_least=0)
-        self.sigma_data = _number("sigma_data", sigma_data, above=0)
-        self.length = _number("length", length, above=0)
+        self.level = checked_number("level", level, at_least=0)
+        self.sigma_data = checked_number("sigma_data", sigma_data, above=0)
+        self.length = checked_number("length", length, above=0)
         generator, d = torch.Generator().manual_seed(seed), math.prod(self.image_shape)
         self.frequencies = torch.randn(d, self.FEATURES, generator=generator) / (length * math.sqrt(d))
         self.frequencies_of_level = torch.randn(self.FEATURES, generator=generator)
@@ -90,7 +90,7 @@ class ScoreNoise(_Wrapped):
         return clean + (self.level * c_out * error).view_as(clean)
 
 
-class SmoothedOverSigma(_Wrapped):
+class SmoothedOverSigma(Wrapped):
     """The estimate averaged over noise levels around its own: ln sigma + N(0, width²), by Gauss-Hermite quadrature.
 
     What a network that tells noise levels apart only to within a factor e^width would predict. The average is that
@@ -102,7 +102,7 @@ class SmoothedOverSigma(_Wrapped):
 
     def __init__(self, denoiser, width):
         super().__init__(denoiser)
-        self.width = _number("width", width, at_least=0)
+        self.width = checked_number("width", width, at_least=0)
 
     def __call__(self, x, sigma, labels=None):
         nodes, weights = np.polynomial.hermite_e.hermegauss(self.NODES)
@@ -111,14 +111,14 @@ class SmoothedOverSigma(_Wrapped):
                    for node, share in zip(nodes.tolist(), shares.tolist()))
 
 
-class ClassBlind(_Wrapped):
+class ClassBlind(Wrapped):
     """Ignores the labels: the score of all classes together."""
 
     def __call__(self, x, sigma, labels=None):
         return self.denoiser(x, sigma, None)
 
 
-class Guided(_Wrapped):
+class Guided(Wrapped):
     """Classifier-free guidance (Ho & Salimans 2022, eq. 6): ``none + scale (with class - none)``.
 
     scale: their 1 + w; 1 is no guidance, 0 ignores the class. Without labels there is nothing to guide to.
@@ -126,14 +126,14 @@ class Guided(_Wrapped):
 
     def __init__(self, denoiser, scale):
         super().__init__(denoiser)
-        self.scale = _number("scale", scale, at_least=0)
+        self.scale = checked_number("scale", scale, at_least=0)
 
     def __call__(self, x, sigma, labels=None):
         unguided = self.denoiser(x, sigma, None)
         return unguided if labels is None else unguided + self.scale * (self.denoiser(x, sigma, labels) - unguided)
 
 
-def _number(name, value, above=None, at_least=None):
+def checked_number(name, value, above=None, at_least=None):
     """The value as a float; ValueError unless it is finite and within its bound."""
     value = float(value)
     within = value > above if above is not None else value >= at_least
