@@ -7,6 +7,14 @@ from torch import nn
 from synaug.classifier_training import as_floats, check_images
 
 
+def explained_block(model: nn.Module) -> nn.Module:
+    """The module that Grad-CAM looks at; ValueError for a model that pools no map, such as a ViT."""
+    if not hasattr(model, "last_block"):
+        raise ValueError(f"Grad-CAM needs a model with last_block, a map of features that is pooled; "
+                         f"{type(model).__name__} has none")
+    return model.last_block
+
+
 def grad_cam(
     model: nn.Module, images: torch.Tensor, targets: torch.Tensor, batch_size: int = 128
 ) -> torch.Tensor:
@@ -22,13 +30,15 @@ def grad_cam(
     images : uint8, or float in ``[-1, 1]``, ``[N, C, H, W]``.
     targets : int64 ``[N]``, the class whose logit is explained.
 
-    Returns float32 ``[N, H, W]`` in ``[0, 1]`` on the CPU. Raises ValueError on bad images or targets.
+    Returns float32 ``[N, H, W]`` in ``[0, 1]`` on the CPU. Raises ValueError on bad images or targets, or a model
+    without ``last_block``.
     """
     check_images(images, targets)
+    block = explained_block(model)
     device = next(model.parameters()).device
     training = model.training
     model.eval()
-    explain = LayerGradCam(model, model.last_block)
+    explain = LayerGradCam(model, block)
     maps = []
     for batch, target in zip(images.split(batch_size), targets.split(batch_size)):
         coarse = explain.attribute(

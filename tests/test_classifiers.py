@@ -25,6 +25,8 @@ def squares(n, seed=0):
         ("resnet8", (1, 28, 28), 64, 7),
         ("resnet8", (3, 32, 32), 64, 8),
         ("resnet8", (1, 8, 8), 64, 2),
+        ("vgg5", (1, 28, 28), 64, 7),
+        ("vgg5", (3, 8, 8), 64, 2),
         ("resnet18", (3, 32, 32), 512, 4),
     ],
 )
@@ -74,11 +76,15 @@ def test_weights_depend_on_the_seed_alone_and_the_global_generator_is_left_alone
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("vgg", (1, 28, 28), 10, 0), "resnet8, resnet18"),
+        (("vgg", (1, 28, 28), 10, 0), "resnet8, vgg5"),
         (("resnet8", (28, 28), 10, 0), "(C, H, W)"),
         (("resnet18", (3, 8, 8), 10, 0), "at least 16 x 16"),
         (("resnet8", (1, 28, 28), 1, 0), "num_classes"),
-        (("resnet18", (3, 32, 32), 10, 0, 16), "width 16"),
+        (("resnet18", (3, 32, 32), 10, 0, 16), "width 16: it is of one width"),
+        (("vgg5", (3, 32, 32), 10, 0, 0), "width 0: it must be at least 1"),
+        (("convnext_tiny", (3, 28, 28), 10, 0), "at least 32 x 32, got (28, 28)"),
+        (("vit_tiny", (1, 30, 30), 10, 0), "multiples of 4, got 30 x 30"),
+        (("vit_small", (3, 32, 64), 10, 0), "square"),
     ],
 )
 def test_bad_architectures_are_refused(arguments, message):

@@ -52,8 +52,9 @@ def sam_step_by_hand(model, images, labels, *, lr, momentum, weight_decay, rho, 
             p.copy_(old - lr * (g + momentum * buffers[i]))
 
 
-def test_sam_is_the_step_written_out_by_hand():
-    data, model = digits(24), small().train()
+@pytest.mark.parametrize("name", ["resnet8", "vit_tiny"])  # with batch norm, and without
+def test_sam_is_the_step_written_out_by_hand(name):
+    data, model = digits(24), build_classifier(name, (1, 8, 8), 10, seed=0).train()
     other, options = copy.deepcopy(model), dict(lr=0.05, momentum=0.9, weight_decay=5e-4, rho=0.1)
     optimizer, buffers = new_optimizer("sam", model.parameters(), **options), [None] * len(list(model.parameters()))
     for batch in torch.arange(24).split(8):

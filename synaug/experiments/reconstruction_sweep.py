@@ -9,9 +9,9 @@ import torch
 from sklearn.decomposition import PCA
 
 import synaug.data
-from synaug import (attention, classifier_training, classifiers, denoisers, optimizers, precision, reconstruction,
-                    samplers, schedules, trivial_augment)
-from synaug.attention import grad_cam
+from synaug import (architectures, attention, classifier_training, classifiers, denoisers, optimizers, precision,
+                    reconstruction, samplers, schedules, trivial_augment)
+from synaug.attention import explained_block, grad_cam
 from synaug.classifiers import accuracy, predict
 from synaug.data import ImageDataset, to_bytes
 from synaug.denoisers import generator_hash, load_denoiser
@@ -24,8 +24,8 @@ from synaug.results import CellCache, fingerprint
 
 #: What a cell's result depends on beside its parameters: the code, and torch.
 CODE = torch.__version__ + " " + fingerprint(
-    synaug.data, attention, classifier_training, classifiers, denoisers, optimizers, precision, reconstruction, samplers,
-    schedules, trivial_augment, shared, __file__)
+    synaug.data, architectures, attention, classifier_training, classifiers, denoisers, optimizers, precision,
+    reconstruction, samplers, schedules, trivial_augment, shared, __file__)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Sweep:
         self.fresh = some(real.unseen, min(len(self.sources["train"]), len(real.unseen)))
         self.evaluate = some(real.test, n_evaluate)
         self.training = {"architecture": classifier, "steps": classifier_steps, "recipe": recipe}
-        check_training(real.test, **self.training)
+        explained_block(check_training(real.test, **self.training))  # a network without one would fail hours later
         self.cache = CellCache("reconstruction_sweep", CODE)
 
     @cached_property

@@ -51,12 +51,13 @@ def digest(dataset):
 
 
 def check_training(dataset, *, architecture, steps, recipe):
-    """ValueError for a classifier or recipe that `trained_once` could not train on the data set."""
-    build_classifier(architecture, dataset.image_shape, dataset.num_classes, seed=0)
+    """The untrained network; ValueError where `trained_once` could not train it by the recipe on the data set."""
+    model = build_classifier(architecture, dataset.image_shape, dataset.num_classes, seed=0)
     if recipe not in RECIPES:
         raise ValueError(f"unknown recipe {recipe!r}: choose one of {', '.join(RECIPES)}")
     if steps < 1:
         raise ValueError(f"a classifier needs at least one training step, got {steps}")
+    return model
 
 
 def trained_once(cache, dataset, *, architecture, steps, recipe, seed, device="cpu", progress=False):

@@ -1,0 +1,162 @@
+"""Every network behind `build_classifier` on tiny images, and torchvision's against what torchvision publishes."""
+
+import pytest
+import torch
+from torch import nn
+from torchvision import models
+
+from synaug.architectures import ARCHITECTURES
+from synaug.attention import grad_cam
+from synaug.classifiers import build_classifier, predict, train_classifier
+from synaug.encoders import encode
+from synaug.experiments.reconstruction_sweep import Sampler, Sweep
+from synaug.warm_up import warm_up
+
+SMALL = ("resnet8", "vgg5", "vit_tiny")
+VITS = ("vit_tiny", "vit_small")
+
+
+def side(name):
+    """The smallest that the network takes."""
+    return ARCHITECTURES[name].smallest
+
+
+def random_bytes(n, shape):
+    return torch.randint(0, 256, (n, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def floats(n, shape):
+    return random_bytes(n, shape).float() / 127.5 - 1
+
+
+def count(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_network_goes_through_the_package(name):
+    """Warm-up with SAM, features, predictions, Grad-CAM; no draw from the global generator; all weights take part."""
+    images, labels = random_bytes(4, (1, side(name), side(name))), torch.tensor([0, 1, 2, 0])
+    state = torch.get_rng_state()
+    model = build_classifier(name, tuple(images.shape[1:]), 3, seed=0)
+    evidence = warm_up(model, images, labels, steps=1, passes=1, seed=0, batch_size=4, optimizer="sam", lr=1e-3)
+    assert evidence.logits.shape == (4, 3)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(p.grad.isfinite().all() and p.grad.abs().sum() > 0 for p in model.parameters())
+    inputs = images.float() / 127.5 - 1
+    features = encode(inputs, model, cache=False)
+    with torch.no_grad():
+        torch.testing.assert_close(model.head(features).softmax(dim=1), predict(model, images), rtol=1e-3, atol=1e-5)
+    if name in VITS:
+        with pytest.raises(ValueError, match="TokenClassifier has none"):
+            grad_cam(model, images, labels)
+    else:
+        maps = grad_cam(model, images, labels)
+        assert maps.shape == (4, side(name), side(name)) and maps.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["vgg5", "vit_tiny"])
+def test_small_networks_learn(name):
+    """Class 0 is brighter above, class 1 below."""
+    images, labels = random_bytes(64, (1, 8, 8)) // 2, torch.arange(64) % 2
+    images[labels == 0, :, :4] += 100
+    images[labels == 1, :, 4:] += 100
+    model = build_classifier(name, (1, 8, 8), 2, seed=0)
+    train_classifier(model, images, labels, steps=120, batch_size=16, seed=0)
+    assert (predict(model, images).argmax(dim=1) == labels).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
+def test_small_networks_take_grey_and_coloured_images(name, shape):
+    assert build_classifier(name, shape, 7, seed=0)(floats(2, shape)).shape == (2, 7)
+    assert count(build_classifier(name, shape, 10, seed=0)) < 120_000
+
+
+@pytest.mark.parametrize("name", ["vgg5", "vit_tiny", "densenet121"])
+def test_weights_depend_on_the_seed_alone(name):
+    torch.manual_seed(1)
+    first = build_classifier(name, (1, 16, 16), 2, seed=3).state_dict()
+    torch.manual_seed(2)
+    again, other = (build_classifier(name, (1, 16, 16), 2, seed=s).state_dict() for s in (3, 4))
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert sum(not torch.equal(first[key], other[key]) for key in first) >= 5
+
+
+def published_vgg19():
+    net = models.vgg19_bn(num_classes=10)
+    net.features, net.avgpool, net.classifier = net.features[:-1], nn.AdaptiveAvgPool2d(1), nn.Linear(512, 10)
+    return net
+
+
+def published_densenet121():
+    net = models.densenet121(num_classes=10)
+    net.features.conv0, net.features.pool0 = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
+    return net
+
+
+def published_convnext_tiny():
+    net = models.convnext_tiny(num_classes=10)
+    net.features[0][0] = nn.Conv2d(3, 96, 2, 2)
+    return net
+
+
+def published_swin_tiny():
+    net = models.swin_t(num_classes=10)
+    net.features[0][0] = nn.Conv2d(3, 96, 2, 2)
+    for module in net.modules():
+        if isinstance(module, models.swin_transformer.ShiftedWindowAttention):
+            module.window_size, module.shift_size = [4, 4], [2 * (shift > 0) for shift in module.shift_size]
+            module.define_relative_position_bias_table()
+            module.define_relative_position_index()
+    return net
+
+
+@pytest.mark.parametrize("changed", [published_vgg19, published_densenet121, published_convnext_tiny,
+                                     published_swin_tiny])
+def test_what_is_computed_is_what_torchvision_computes_but_for_our_changes(changed):
+    """torchvision's own network and forward, with our first layers put in and our weights, in their order."""
+    ours = build_classifier(changed.__name__.removeprefix("published_"), (3, 32, 32), 10, seed=0).eval()
+    with torch.device("meta"):
+        theirs = changed().eval()
+    values, names = list(ours.state_dict().values()), list(theirs.state_dict())
+    assert len(values) == len(names)
+    theirs.load_state_dict(dict(zip(names, values)), assign=True)
+    images = floats(2, (3, 32, 32))
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images), theirs(images), rtol=1e-4, atol=1e-5)
+
+
+#: torchvision's record of each network, and what our changes add to its parameters for 1,000 classes and 3 channels.
+PUBLISHED = {
+    "resnet18": (models.ResNet18_Weights.IMAGENET1K_V1, 3 * 64 * (3 * 3 - 7 * 7) - 990 * 513),
+    "vgg19": (models.VGG19_BN_Weights.IMAGENET1K_V1, 10 * 513 - (512 * 7 * 7 + 1) * 4096 - 4097 * 4096 - 4097 * 1000),
+    "densenet121": (models.DenseNet121_Weights.IMAGENET1K_V1, 3 * 64 * (3 * 3 - 7 * 7) - 990 * 1025),
+    "convnext_tiny": (models.ConvNeXt_Tiny_Weights.IMAGENET1K_V1, 3 * 96 * (2 * 2 - 4 * 4) - 990 * 769),
+    # Also the relative positions within windows of 4 in place of 7, for each head of each block.
+    "swin_tiny": (models.Swin_T_Weights.IMAGENET1K_V1,
+                  3 * 96 * (2 * 2 - 4 * 4) + (7**2 - 13**2) * (2 * 3 + 2 * 6 + 6 * 12 + 2 * 24) - 990 * 769),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_parameters_are_the_published_ones_but_for_our_changes(name):
+    record, added = PUBLISHED[name]
+    assert count(build_classifier(name, (3, 32, 32), 10, seed=0)) == record.meta["num_params"] + added
+
+
+def test_vit_parameters():
+    def parameters(side, patch, classes, *, dim, depth, mlp):
+        block = 4 * dim + 4 * dim * (dim + 1) + mlp * (dim + 1) + dim * (mlp + 1)  # norms, attention, two layers
+        tokens = (side // patch) ** 2 + 1
+        return dim * (3 * patch**2 + 1) + dim + tokens * dim + depth * block + 2 * dim + classes * (dim + 1)
+
+    published = models.ViT_B_16_Weights.IMAGENET1K_V1.meta["num_params"]
+    assert parameters(224, 16, 1000, dim=768, depth=12, mlp=3072) == published  # so the formula holds
+    for name, size in (("vit_small", dict(dim=384, depth=12, mlp=1536)), ("vit_tiny", dict(dim=64, depth=3, mlp=128))):
+        assert count(build_classifier(name, (3, 32, 32), 10, seed=0)) == parameters(32, 4, 10, **size)
+
+
+def test_a_sweep_that_shows_attention_refuses_a_vit_at_once():
+    with pytest.raises(ValueError, match="Grad-CAM needs a model with last_block"):
+        Sweep("fashion_mnist", Sampler(), n_images=10, n_test=10, classifier="vit_tiny")
