@@ -54,7 +54,7 @@ def load_cifar100(split: str) -> ImageDataset:
 
 
 def load_cached(name: str, split: str, obtain, digests: dict[str, str]) -> ImageDataset:
-    """One split out of the cached arrays, which ``obtain(cache folder)`` makes at first use.
+    """One split out of the cached arrays, which ``obtain(cache folder)`` makes at first use, unless a pack is there.
 
     digests: the recorded sha256 of some of the arrays, checked when made and at every reading.
     """
@@ -64,7 +64,8 @@ def load_cached(name: str, split: str, obtain, digests: dict[str, str]) -> Image
         # Of several processes that start together, one obtains the data and the others wait for it.
         with FileLock(path.with_suffix(".lock")):
             if not path.exists():
-                arrays = obtain(path.parent)
+                pack = path.parent / "packs" / name
+                arrays = from_pack(pack) if pack.is_dir() else obtain(path.parent)
                 check_arrays(arrays, digests, f"what was obtained as {name}")
                 with atomic_write(path) as temporary, open(temporary, "wb") as file:
                     np.savez(file, **arrays)
@@ -76,6 +77,19 @@ def load_cached(name: str, split: str, obtain, digests: dict[str, str]) -> Image
         tuple(arrays["class_names"].tolist()),
         name=name,
     )
+
+
+def from_pack(folder: Path) -> Arrays:
+    """The arrays of a data set of which ``folder`` holds a pack for each split."""
+    from synaug.data.packs import read_pack  # not above: packs is run as a program, too
+
+    arrays = {}
+    for split in ("train", "test"):
+        data = read_pack(folder / split)
+        if not torch.equal(data.source_index, torch.arange(len(data))):
+            raise ValueError(f"{folder / split} holds a part of its split only: it cannot stand for all of it")
+        arrays |= {f"{split}_images": data.images.numpy(), f"{split}_labels": data.labels.numpy().astype(np.uint8)}
+    return arrays | {"class_names": np.array(data.class_names)}
 
 
 def read_arrays(path: Path, names: tuple[str, ...]) -> Arrays:
@@ -117,8 +131,9 @@ def _obtain_cifar100(folder: Path) -> Arrays:
 def _unobtainable(title: str, kind: type[CIFAR10], folder: Path, *reasons: ConnectionError) -> ConnectionError:
     lines = [f"{title} could not be obtained.", *(f"- {reason}" for reason in reasons)]
     lines.append(
-        f"What you can do: put {kind.filename} (md5 {kind.tgz_md5}) into {folder}, or run this once "
-        f"where {kind.url} can be reached and take the cache folder (SYNAUG_CACHE) along."
+        f"What you can do: put {kind.filename} (md5 {kind.tgz_md5}) into {folder}, or make a pack "
+        f"(python -m synaug.data.packs) where {kind.url} can be reached and put it here as "
+        f"{folder / 'packs' / title.replace('-', '').lower()} (SYNAUG_CACHE names the cache folder)."
     )
     return ConnectionError("\n".join(lines))
 

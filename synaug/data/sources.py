@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,21 +26,25 @@ DIGITS_SEED = 0
 
 
 def load_dataset(name: str, split: str = "train") -> ImageDataset:
-    """A data set, whole: one of `LOADERS`, and its "train" or "test" split.
+    """A data set, whole: one of `LOADERS`, or a folder with a pack for each split, and its "train" or "test" split.
 
     "fashion_mnist" comes with the repository and "digits" with scikit-learn; "cifar10" and
     "cifar100" are downloaded at first use and kept in the cache folder. Raises ValueError for an
     unknown name or split and for a truncated or altered file, ConnectionError where a download
     fails (saying what to do), OSError on a full disk.
     """
-    if name not in LOADERS:
-        raise ValueError(
-            f"unknown data set {name!r}; there are {', '.join(LOADERS)}, "
-            f"and load_image_folder for a folder of images"
-        )
     if split not in ("train", "test"):
         raise ValueError(f'split must be "train" or "test", got {split!r}')
-    return LOADERS[name](split)
+    if name in LOADERS:
+        return LOADERS[name](split)
+    from synaug.data import packs  # not above: packs is run as a program, too
+
+    if (Path(name) / split / packs.MANIFEST).is_file():
+        return packs.read_pack(Path(name) / split)
+    raise ValueError(
+        f"unknown data set {name!r}; there are {', '.join(LOADERS)}, folders with a pack for each split "
+        f"(synaug.data.packs), and load_image_folder for a folder of images"
+    )
 
 
 def load_fashion_mnist(split: str) -> ImageDataset:

@@ -1,0 +1,66 @@
+"""Too little disk or memory is an error before work starts, with the numbers, not a crash after hours."""
+
+import errno
+import math
+import shutil
+from pathlib import Path
+
+import torch
+
+
+def check_disk(folder: str | Path, needed: int, what: str) -> None:
+    """OSError (ENOSPC) unless ``needed`` bytes are free where ``folder`` is or will be.
+
+    what: what needs them, the beginning of the error's text: "a pack of 3 images".
+    """
+    place = Path(folder).absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise OSError(errno.ENOSPC, f"{what} needs about {said(needed)} in {folder}, where {said(free)} are free: free "
+                                    f"some, or choose a folder on another disk")
+
+
+def check_memory(needed: int, what: str, device="cpu") -> None:
+    """MemoryError unless ``needed`` bytes are free in a device's memory, as far as that can be told."""
+    free = free_memory(device)
+    if free is not None and needed > free:
+        raise MemoryError(f"{what} needs about {said(needed)} of memory on {device}, where {said(free)} are free")
+
+
+def free_memory(device="cpu") -> int | None:
+    """Bytes that new work may take, of a CUDA device or of the system; None where that cannot be told (macOS, MPS).
+
+    On Linux what the kernel calls available, or what the limit of a container leaves where that is less.
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    meminfo = Path("/proc/meminfo")
+    if device.type != "cpu" or not meminfo.exists():
+        return None
+    lines = (line.split() for line in meminfo.read_text().splitlines())
+    available = 1024 * int(next(words[1] for words in lines if words[0] == "MemAvailable:"))
+    return min(available, left_in_container())
+
+
+def left_in_container(group: str | Path = "/sys/fs/cgroup") -> float:
+    """Bytes left under the memory limit of a control group (version 2); infinity where it has none."""
+    group = Path(group)
+    if not (group / "memory.max").exists() or (limit := (group / "memory.max").read_text().strip()) == "max":
+        return math.inf
+    use = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    taken = int((group / "memory.current").read_text()) - int(use["inactive_file"])  # a cache that makes room
+    return max(0, int(limit) - taken)
+
+
+def said(size: float) -> str:
+    """A number of bytes for people: "3.2 GB"."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            break
+        size /= 1000
+    else:
+        unit = "TB"
+    return f"{size:.0f} {unit}" if size >= 100 or unit == "bytes" else f"{size:.1f} {unit}"
