@@ -155,7 +155,8 @@ def checkpoint_folder(name_or_path):
         if (folder / DESCRIPTION).is_file():
             return folder
     known = sorted(p.parent.name for p in paths.checkpoints_dir().glob(f"*/{DESCRIPTION}"))
-    raise FileNotFoundError(f"no generator {str(name_or_path)!r}: neither a folder with {DESCRIPTION} nor one of {known}")
+    raise FileNotFoundError(f"no generator {str(name_or_path)!r}: neither a folder with {DESCRIPTION} nor one of {known} "
+                            f"(synaug.denoiser_adapters loads diffusers' DDPM pipelines and EDM checkpoints)")
 
 
 def load_denoiser(name_or_path="fashion_mnist", device="cpu"):
