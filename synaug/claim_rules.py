@@ -7,6 +7,8 @@ where the rule allows it, it is put together from the limits ``low`` and ``high`
 terms, each term at its worst: wider than needed, never narrower. Otherwise there is no interval, and
 the verdict is "not resolved at this scale". All intervals are 95 % ones.
 
+Contrasts of one family are tested together: what any of them says beyond its interval must survive Holm's correction.
+
 The four kinds of rule are the four functions in ``RULES``; their arguments stand in ``data/claims.json``.
 """
 
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from synaug.statistics import mean_interval
+from synaug.statistics import holm, mean_interval, paired_interval
 
 #: From the weakest to the strongest; a claim of several parts is as good as its weakest part.
 VERDICTS = ("contradicted", "not resolved at this scale", "shape only", "reproduced")
@@ -69,15 +71,9 @@ def contrast(
     which take precedence over ``where``. ``tests``: how many intervals are looked at together
     (Bonferroni; over seeds only).
     """
-    weights, rows = [], []
-    for term in terms:
-        columns = {key: value for key, value in term.items() if key not in ("weight", "metric", "x")}
-        weights.append(term["weight"])
-        rows.append(_rows(frame, term["metric"], term["x"], {**where, **columns}))
-    seeds = sorted(set.intersection(*(set(r.index) for r in rows)))
+    weights, rows, seeds = _paired(frame, terms, where)
     if len(seeds) >= MIN_SEEDS:
-        values = constant + sum(w * r.loc[seeds, "value"].to_numpy(float) for w, r in zip(weights, rows))
-        t = mean_interval(values, 1 - 0.05 / tests)
+        t = mean_interval(_differences(weights, rows, seeds, constant), 1 - 0.05 / tests)
         return Interval(t.estimate, t.low, t.high, f"{len(seeds)} paired seeds")
     if seeds_only or not all({"low", "high"} <= set(r) and r[["low", "high"]].notna().all(axis=None) for r in rows):
         raise NotMeasured(f"{len(seeds)} paired seeds for {terms[0]['metric']}, at least {MIN_SEEDS} needed")
@@ -88,12 +84,48 @@ def contrast(
     return Interval(value, low, high, "limits over images")
 
 
+def _paired(frame, terms, where):
+    """The weights of the terms, their rows, and the seeds that have every term."""
+    weights, rows = [], []
+    for term in terms:
+        columns = {key: value for key, value in term.items() if key not in ("weight", "metric", "x")}
+        weights.append(term["weight"])
+        rows.append(_rows(frame, term["metric"], term["x"], {**where, **columns}))
+    return weights, rows, sorted(set.intersection(*(set(r.index) for r in rows)))
+
+
+def _differences(weights, rows, seeds, constant):
+    return constant + sum(w * r.loc[seeds, "value"].to_numpy(float) for w, r in zip(weights, rows))
+
+
+def family_p_values(frame: pd.DataFrame, family: list[tuple[list[dict], dict, float]]) -> list[float]:
+    """Holm-adjusted p-values, two-sided t-tests over paired seeds, of contrasts (terms, where, constant).
+
+    One that is not measured, or with too few seeds, counts with a p-value of 1: what is recorded later can only make
+    the others' smaller, never larger.
+    """
+    p_values = []
+    for terms, where, constant in family:
+        try:
+            weights, rows, seeds = _paired(frame, terms, where)
+        except NotMeasured:
+            seeds = []
+        enough = len(seeds) >= MIN_SEEDS
+        p_values.append(paired_interval(_differences(weights, rows, seeds, constant)).p_value if enough else 1.0)
+    return holm(p_values).tolist()
+
+
+def within(interval: Interval, negligible: float) -> bool:
+    """Whether the whole interval is nearer to 0 than that."""
+    return max(abs(interval.low), abs(interval.high)) < negligible
+
+
 def _sign_verdict(interval: Interval, negligible: float, size: list[float] | None) -> str:
     """Is the contrast positive? With ``size``, also: does the whole interval lie within it?
 
     Contradicted when the interval lies below 0 or wholly within ``negligible`` of 0.
     """
-    if interval.high < 0 or max(abs(interval.low), abs(interval.high)) < negligible:
+    if interval.high < 0 or within(interval, negligible):
         return CONTRADICTED
     if interval.low <= 0:
         return NOT_RESOLVED
@@ -102,10 +134,20 @@ def _sign_verdict(interval: Interval, negligible: float, size: list[float] | Non
     return REPRODUCED
 
 
-def judge_contrast(frame, where, seeds_only, *, terms, constant=0.0, negligible=0.0, size=None):
-    """The contrast is positive; "shape only" if positive but not wholly within ``size``."""
+def judge_contrast(frame, where, seeds_only, *, terms, constant=0.0, negligible=0.0, size=None, family=()):
+    """The contrast is positive; "shape only" if positive but not wholly within ``size``.
+
+    family: contrasts (terms, where, constant), this one among them, over which Holm's correction runs; a sign counts
+    only where the adjusted p-value is below 0.05.
+    """
     interval = contrast(frame, terms, where, constant, seeds_only)
-    return _sign_verdict(interval, negligible, size), f"contrast {interval}", {"contrast": interval}
+    verdict, text = _sign_verdict(interval, negligible, size), f"contrast {interval}"
+    if family:
+        p_value = family_p_values(frame, family)[family.index((terms, where, constant))]
+        text += f", adjusted p = {p_value:.2g}"
+        if p_value >= 0.05 and not (verdict == CONTRADICTED and within(interval, negligible)):
+            verdict = NOT_RESOLVED
+    return verdict, text, {"contrast": interval}
 
 
 def judge_equal(frame, where, seeds_only, *, terms, constant=0.0, margin):

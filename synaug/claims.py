@@ -27,7 +27,8 @@ class Claim:
     where       columns of the frame and the values that select its rows
     parts       rules; each a dict with ``kind``, one of ``claim_rules.RULES``, and that rule's
                 arguments. ``provided``: a contrast without whose being positive the part means
-                nothing. The claim is as good as its weakest part.
+                nothing. ``family``: the name of a family of contrasts of the ledger, see
+                ``claim_rules.judge_contrast``. The claim is as good as its weakest part.
     published   what the paper gives: ``text``, and ``series`` where there are points to draw
     best        the best verdict that the published numbers allow
     seeds_only  training is part of the measurement, so that intervals over images will not do
@@ -107,6 +108,12 @@ def published_series(claim: Claim) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["metric", "x", "value", "spread"])
 
 
+def family(name: str) -> list[tuple[list[dict], dict, float]]:
+    """The contrasts of a family, from all claims of the ledger: terms, where, constant."""
+    return [(part["terms"], claim.where, part.get("constant", 0.0)) for claim in load_claims().values()
+            for part in claim.parts if part.get("family") == name]
+
+
 def judge(claim: Claim, frame: pd.DataFrame) -> Verdict:
     """Decide one claim on a tidy frame of results.
 
@@ -120,6 +127,8 @@ def judge(claim: Claim, frame: pd.DataFrame) -> Verdict:
         part = dict(part)
         rule = partial(RULES[part.pop("kind")], frame, claim.where, claim.seeds_only)
         provided = part.pop("provided", None)
+        if "family" in part:
+            part["family"] = family(part["family"])
         try:
             verdict, text, found = rule(**part)
             if provided is not None:
