@@ -85,6 +85,23 @@ def paired_interval(differences: Sequence[float], confidence: float = 0.95) -> P
     return PairedInterval(interval.estimate, interval.low, interval.high, interval.n, p_value)
 
 
+def ratio_interval(numerators: Sequence[float], denominators: Sequence[float], confidence: float = 0.95) -> Interval:
+    """The ratio of two means over the same items, mean of ``numerators [n]`` over mean of ``denominators [n]``.
+
+    Interval by linearisation (delta method; Cochran 1977, sec. 6.3): Student's t of the residuals numerator - ratio x
+    denominator, in units of the mean denominator, which must lie well away from 0.
+    Raises ValueError as ``mean_interval``, for unequal lengths, and for a mean denominator of 0.
+    """
+    above, below = _values(numerators, "numerators", 2), _values(denominators, "denominators", 2)
+    if len(above) != len(below):
+        raise ValueError(f"numerators and denominators must be as many, got {len(above)} and {len(below)}")
+    if below.mean() == 0:
+        raise ValueError("the mean of the denominators must not be 0")
+    ratio = above.mean() / below.mean()
+    residual = mean_interval((above - ratio * below) / below.mean(), confidence)
+    return Interval(float(ratio), float(ratio + residual.low), float(ratio + residual.high), residual.n)
+
+
 def tost(differences: Sequence[float], margin: float, alpha: float = 0.05) -> Equivalence:
     """Two one-sided t-tests (Schuirmann 1987): are the arms equivalent within ``margin``?
 

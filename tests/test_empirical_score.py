@@ -1,22 +1,27 @@
 """Snapping back to training images, and the network beside the empirical denoiser, on an untrained generator of
 digits."""
 
+import copy
 import json
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm, ttest_rel
 
 from synaug.data import load_dataset, stratified_subset
 from synaug.denoisers import new_denoiser
 from synaug.empirical_denoiser import EmpiricalDenoiser
 from synaug.experiments import empirical_score as experiment
-from synaug.experiments.empirical_score import (ARMS, BLIND, CONDITIONAL, NETWORK, OUTCOMES, half_level, half_own_rows,
-                                                prepare, run)
+from synaug.experiments.empirical_score import ARMS, BLIND, CONDITIONAL, NETWORK, OUTCOMES, prepare, run
+from synaug.experiments.empirical_score_rows import calibration_rows, half_level, half_own_rows
 from synaug.figures import empirical_score as figures
 from synaug.generator_recipe import Recipe
 from synaug.generator_trainer import RECORD
+from synaug.perturbed_denoisers import ScaledScore
+from synaug.statistics import holm
 
 SMALL = dict(n_training=400, n_sources=40, n_compared=60, reverse_steps=(0, 30, 50, 60, 100), stride=10)
 
@@ -88,7 +93,7 @@ class TestOutcomes:
 class TestDifferences:
     def test_agree_with_the_formulas(self, memory):
         sigma, images = 1.3, memory.compared["train"]
-        found = memory.squared_differences("train", sigma, seed=0)
+        found = memory.differences("train", sigma, seed=0)
         noise = experiment.per_image_noise(images.floats().shape, 0, images.source_index)
         noisy = images.floats() + sigma * noise
         # In its own order, dense.
@@ -117,7 +122,75 @@ class TestDifferences:
         memory.network = EmpiricalDenoiser(memory.training.floats(), memory.training.labels)
         memory.network.precision = torch.float32
         for split in memory.compared:
-            assert (memory.squared_differences(split, 0.9, 0)["network_to_empirical"] == 0).all()
+            assert (memory.differences(split, 0.9, 0)["network_to_empirical"] == 0).all()
+
+
+    def test_the_errors_are_compared_image_by_image(self, memory, frame):
+        found = memory.differences("held out", experiment.sigma_of_reverse_step(50, 100), seed=0)
+        expected = ttest_rel(found["network_error"], found["empirical_error"])
+        rows = frame[(frame["metric"] == "error_difference") & (frame["split"] == "held out")].set_index("x")
+        row = rows.loc[50]
+        assert row["p_value"] == pytest.approx(expected.pvalue)
+        assert (row["low"], row["high"]) == pytest.approx(tuple(expected.confidence_interval(0.95)))
+        assert frame[frame["metric"] != "error_difference"]["p_value"].isna().all()
+
+
+class TestCalibration:
+    @pytest.fixture
+    def rows(self, memory):
+        """Calibration of another denoiser in place of the network, on training images noised to 1.3."""
+        def measured(denoiser):
+            other = copy.copy(memory)
+            other.network = lambda *arguments: denoiser(*arguments)
+            other.network.precision = torch.float32
+            other.cache = SimpleNamespace(get_or_run=lambda params, run: run())
+            return {row["metric"]: row for row in calibration_rows(other.differences("train", 1.3, 0))}
+
+        memory.generator  # its hash cannot be taken of a function
+        return measured
+
+    def test_the_optimal_denoiser_is_calibrated_on_its_own_images(self, memory, rows):
+        """On all its training images, of which 60 are looked at: the intervals hold 1."""
+        for row in rows(memory.empirical).values():
+            assert row["low"] < 1 < row["high"] and row["high"] - row["low"] < 0.6
+
+    @pytest.mark.parametrize("factor", [0.9, 1.05])
+    def test_a_score_too_strong_by_a_factor_is_found_so(self, memory, rows, factor):
+        exact = rows(memory.empirical)["score_factor"]["value"]
+        scaled = rows(ScaledScore(memory.empirical, factor))["score_factor"]["value"]
+        assert scaled == pytest.approx(factor * exact, rel=1e-4)
+
+    def test_details_drawn_too_strongly_have_a_slope_below_one(self, memory, rows):
+        means = memory.centres[0]
+
+        def exaggerated(x, sigma, labels):
+            return means[labels] + 1.25 * (memory.empirical(x, sigma, labels) - means[labels])
+
+        exact, strong = (rows(network)["detail_slope"]["value"]
+                         for network in (memory.empirical, exaggerated))
+        assert strong == pytest.approx(exact / 1.25, rel=1e-4)
+
+
+class TestCentreDistance:
+    def test_of_the_sources_it_is_that_of_their_class(self, memory):
+        everyone = copy.copy(memory)
+        everyone.sources = memory.training
+        distances = everyone.outcomes(CONDITIONAL, 0, 10, 0)["centre_distance"]
+        for c in range(10):
+            assert distances[memory.training.labels == c].mean() == pytest.approx(1, abs=1e-5)
+
+    def test_the_exact_process_keeps_it(self, frame):
+        """Of 40 reconstructions, each a training image: the interval (about +-0.06 wide) holds 1."""
+        row = frame[(frame["metric"] == "centre_distance") & (frame["arm"] == CONDITIONAL)].set_index("x").loc[100]
+        assert row["low"] < 1 < row["high"] and row["high"] - row["low"] < 0.2
+        assert BLIND not in set(frame["arm"][frame["metric"] == "centre_distance"])
+
+
+def test_training_shares_are_those_of_the_log_normal(memory, frame):
+    shares = frame[frame["metric"] == "training_share"].set_index("x")
+    for x, row in shares.iterrows():
+        expected = norm.sf(np.log(row["sigma"] / memory.network.sigma_data * 0.5), -1.2, 1.2)
+        assert row["value"] == pytest.approx(expected, abs=0.002)
 
 
 def test_a_second_run_resumes(generator, frame, monkeypatch):
@@ -145,6 +218,21 @@ def test_figures(frame):
     np.testing.assert_allclose(line.get_ydata(), of(frame, "own_share"))
     line = figures.differences(frame).axes[1].lines[0]
     np.testing.assert_allclose(line.get_ydata(), of(frame, "network_to_empirical", split="held out"))
-    for drawn in (figure, figures.outcomes(frame), figures.differences(frame, frame)):
+    score = figures.calibration(frame).axes[2].lines[0]
+    np.testing.assert_allclose(score.get_ydata(), 100 * (of(frame, "score_factor") - 1))
+    line = figures.centre_distances(frame).axes[0].lines[0]
+    np.testing.assert_allclose(line.get_ydata(), of(frame, "centre_distance"))
+    for drawn in (figure, figures.outcomes(frame), figures.differences(frame, frame),
+                  figures.calibration(frame, frame), figures.centre_distances(frame, frame)):
         drawn.draw_without_rendering()
         assert all(ax.get_xlabel() for ax in drawn.axes)
+
+
+def test_error_table_says_who_errs_less(frame):
+    table = figures.error_table(frame)
+    rows = frame[(frame["metric"] == "error_difference") & (frame["split"] == "held out")].sort_values("x")
+    adjusted = holm(rows["p_value"])
+    assert table["p (Holm)"].tolist() == [f"{p:.2g}" for p in adjusted]
+    expected = ["not told apart" if p >= 0.05 else "network" if value < 0 else "empirical denoiser"
+                for p, value in zip(adjusted, rows["value"])]
+    assert table["errs less"].tolist() == expected and len(set(expected)) > 1

@@ -15,10 +15,11 @@ from tqdm import tqdm
 
 import synaug.data
 from synaug import denoisers, empirical_denoiser, perturbed_denoisers, precision, reconstruction, samplers, schedules
-from synaug.denoisers import generator_hash, load_denoiser
+from synaug.denoisers import generator_hash, load_denoiser, log_normal_sigmas
 from synaug.empirical_denoiser import EmpiricalDenoiser
 from synaug.experiments import shared
 from synaug.experiments.command_line import record_profile
+from synaug.experiments.empirical_score_rows import calibration_rows, difference_rows, half_own_rows, limits
 from synaug.experiments.generator_quality import NEAR_COPY_QUANTILE
 from synaug.experiments.shared import digest, real_images, some
 from synaug.metrics import near_copies
@@ -50,7 +51,7 @@ PROFILES = {
     "smoke": dict(n_training=300, n_sources=20, n_compared=20, reverse_steps=(0, 30, 60, 100), stride=25),
     "quick": dict(n_training=2000, n_sources=50, n_compared=50, reverse_steps=(0, 20, 30, 40, 50, 60, 80, 100),
                   stride=10),
-    "standard": dict(n_training=None, n_sources=200, n_compared=500, stride=5,
+    "standard": dict(n_training=None, n_sources=500, n_compared=2000, stride=5,
                      reverse_steps=(0, 20, 30, 35, 40, 45, 50, 55, 60, 70, 80, 100)),
     "paper": dict(n_training=None, n_sources=1000, n_compared=2000, reverse_steps=tuple(range(0, 101, 5)), stride=1),
 }
@@ -78,6 +79,13 @@ class Memory:
         return generator_hash(self.network)
 
     @cached_property
+    def centres(self):
+        """The mean training image of each class ``[C, H, W]``, and the mean distance of its images to it."""
+        by_class = [self.training.floats()[self.training.labels == c] for c in range(self.training.num_classes)]
+        means = torch.stack([own.mean(0) for own in by_class])
+        return means, torch.stack([(own - mean).flatten(1).norm(dim=1).mean() for own, mean in zip(by_class, means)])
+
+    @cached_property
     def fresh_distances(self):
         """Of fresh real images to the nearest training image, ``[N]``."""
         params = {"what": "fresh", "fresh": digest(self.fresh), "training": digest(self.training)}
@@ -85,7 +93,9 @@ class Memory:
         return torch.from_numpy(self.cache.get_or_run(params, lambda: nearest(*pixels)[0].numpy()))
 
     def outcomes(self, arm, reverse_step, stride, seed):
-        """bool ``[3, n_sources]``: which reconstructions end as each of `OUTCOMES`."""
+        """For each source ``[n_sources]``, bool: whether its reconstruction ends as each of `OUTCOMES`; and, where the
+        arm knows the class, centre_distance: from the mean training image of the class, over the mean of the class's
+        training images."""
         denoiser = {CONDITIONAL: self.empirical, BLIND: ClassBlind(self.empirical), NETWORK: self.network}[arm]
         params = {"what": "outcomes", "generator": generator_hash(denoiser), "precision": str(self.network.precision),
                   "sources": digest(self.sources), "training": digest(self.training), "fresh": digest(self.fresh),
@@ -99,14 +109,19 @@ class Memory:
             distances, index = nearest(back.images.flatten(1), self.training.floats().flatten(1))
             near = nearer_than(distances, self.fresh_distances, NEAR_COPY_QUANTILE)
             own = self.training.source_index[index] == self.sources.source_index
-            return torch.stack([near & own, near & ~own, ~near]).numpy()
+            found = dict(zip(OUTCOMES, (near & own, near & ~own, ~near)))
+            if arm != BLIND:
+                means, typical = (values[self.sources.labels] for values in self.centres)
+                found["centre_distance"] = (back.images - means).flatten(1).norm(dim=1) / typical
+            return {name: values.numpy() for name, values in found.items()}
 
         return self.cache.get_or_run(params, run)
 
     @torch.inference_mode()
-    def squared_differences(self, split, sigma, seed):
+    def differences(self, split, sigma, seed):
         """Per image of a split noised to sigma, mean over pixels: squared differences network - empirical,
-        network - clean and empirical - clean; and on training images the weight of the own image."""
+        network - clean and empirical - clean; on training images the weight of the own image; and the squares and
+        products behind `calibration_rows`."""
         images = self.compared[split]
         params = {"what": "differences", "generator": self.generator, "precision": str(self.network.precision),
                   "images": digest(images), "training": digest(self.training), "sigma": sigma, "seed": seed}
@@ -120,6 +135,11 @@ class Memory:
             pairs = {"network_to_empirical": (network, empirical), "network_error": (network, clean),
                      "empirical_error": (empirical, clean)}
             found = {name: (a - b).double().square().flatten(1).mean(1).numpy() for name, (a, b) in pairs.items()}
+            means = self.centres[0][labels]
+            for name, start in (("step", noisy), ("detail", means)):
+                predicted, true = ((end - start).double().flatten(1) for end in (network, clean))
+                found[f"{name}_square"] = predicted.square().mean(1).numpy()
+                found[f"{name}_product"] = (predicted * true).mean(1).numpy()
             if split == "train":
                 found["own_weight"] = self.empirical.posterior(noisy, sigma, clean, labels).numpy()
             return found
@@ -160,7 +180,10 @@ def run(**parameters):
 
     x: the reverse step, sigma its noise level. Metrics: own_share, other_share, none_share (see `OUTCOMES`); half_own,
     the noise level (``value``) at which the share of the own source falls to a half, where it does; on images of a
-    ``split`` and in squared pixel values, network_to_empirical, network_error and empirical_error; own_weight.
+    ``split`` and in squared pixel values, network_to_empirical, network_error, empirical_error and error_difference,
+    the network's minus the empirical denoiser's with the p_value of a paired t-test; own_weight; score_factor and
+    detail_slope (see `calibration_rows`); centre_distance of reconstructions (see `Memory.outcomes`); training_share,
+    of the noise levels in the network's training, at least sigma.
     """
     start = time.perf_counter()
     memory, settings = prepare(**parameters)
@@ -168,52 +191,26 @@ def run(**parameters):
     sigmas = [sigma_of_reverse_step(level, STEPS) for level in levels]
     for arm in tqdm(ARMS, disable=not settings["progress"], desc=EXPERIMENT):
         ends = [memory.outcomes(arm, level, settings["stride"], settings["seed"]) for level in levels]
-        rows += [{"arm": arm, "x": level, "sigma": sigma, "metric": metric, "split": "train",
-                  **limits(wilson_interval(int(who.sum()), len(who)))}
-                 for level, sigma, end in zip(levels, sigmas, ends) for metric, who in zip(OUTCOMES, end)]
-        rows += half_own_rows(arm, np.array([end[0] for end in ends]), sigmas)
-    for split in memory.compared:
-        for level, sigma in zip(levels[1:], sigmas[1:]):
-            found = memory.squared_differences(split, sigma, settings["seed"])
-            rows += [{"arm": CONDITIONAL, "x": level, "sigma": sigma, "metric": metric, "split": split,
-                      **limits(mean_interval(values))} for metric, values in found.items()]
+        for level, sigma, end in zip(levels, sigmas, ends):
+            at = {"arm": arm, "x": level, "sigma": sigma, "split": "train"}
+            rows += [{**at, "metric": metric, **limits(wilson_interval(int(end[metric].sum()), len(end[metric])))}
+                     for metric in OUTCOMES]
+            if "centre_distance" in end:
+                rows.append({**at, "metric": "centre_distance", **limits(mean_interval(end["centre_distance"]))})
+        rows += half_own_rows(arm, np.array([end["own_share"] for end in ends]), sigmas)
+    drawn = log_normal_sigmas(10**6, memory.network.sigma_data, torch.Generator().manual_seed(0))
+    for level, sigma in zip(levels[1:], sigmas[1:]):
+        rows.append({"arm": NETWORK, "x": level, "sigma": sigma, "metric": "training_share",
+                     **limits(wilson_interval(int((drawn >= sigma).sum()), len(drawn)))})
+        for split in memory.compared:
+            found = memory.differences(split, sigma, settings["seed"])
+            rows += [{"arm": CONDITIONAL, "x": level, "sigma": sigma, "split": split, **row}
+                     for row in difference_rows(found) + calibration_rows(found)]
     seconds = time.perf_counter() - start - memory.cache.elapsed + memory.cache.wall_seconds
     return tidy(rows, provenance({k: v for k, v in settings.items() if k != "progress"}, seconds, settings["device"],
                                  memory.generator),
                 experiment=EXPERIMENT, dataset=memory.dataset, profile=settings["profile"], seed=settings["seed"],
                 swept="t_re")
-
-
-def half_own_rows(arm, own, sigmas, n_bootstrap=1000):
-    """The row of the noise level where the own share falls to a half; limits by bootstrap over sources.
-
-    own: bool ``[levels, n]``. No row where the share of any resample does not fall that far.
-    """
-    rng, n = np.random.default_rng(0), own.shape[1]
-    found = [half_level(own[:, some].mean(1), sigmas) for some in
-             (np.arange(n), *(rng.integers(n, size=n) for _ in range(n_bootstrap)))]
-    if None in found:
-        return []
-    low, high = np.quantile(found[1:], (0.025, 0.975))
-    return [{"arm": arm, "x": 0, "sigma": found[0], "metric": "half_own", "split": "train", "value": found[0],
-             "low": low, "high": high, "n": n}]
-
-
-def half_level(shares, sigmas):
-    """The noise level at which shares, 1 at ``sigmas[0]`` = 0, first fall to 1/2: linear in ln sigma between levels
-    (linear in sigma from 0). None where they do not."""
-    below = np.flatnonzero(np.asarray(shares) <= 0.5)
-    if len(below) == 0 or below[0] == 0:
-        return None
-    i = below[0]
-    part = (shares[i - 1] - 0.5) / (shares[i - 1] - shares[i])
-    if sigmas[i - 1] == 0:
-        return part * sigmas[i]
-    return float(sigmas[i - 1] * (sigmas[i] / sigmas[i - 1]) ** part)
-
-
-def limits(interval):
-    return {"value": interval.estimate, "low": interval.low, "high": interval.high, "n": interval.n}
 
 
 if __name__ == "__main__":
