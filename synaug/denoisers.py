@@ -155,8 +155,8 @@ def checkpoint_folder(name_or_path):
         if (folder / DESCRIPTION).is_file():
             return folder
     known = sorted(p.parent.name for p in paths.checkpoints_dir().glob(f"*/{DESCRIPTION}"))
-    raise FileNotFoundError(f"no generator {str(name_or_path)!r}: neither a folder with {DESCRIPTION} nor one of {known} "
-                            f"(synaug.denoiser_adapters loads diffusers' DDPM pipelines and EDM checkpoints)")
+    raise FileNotFoundError(f"no generator {str(name_or_path)!r}: neither a folder with {DESCRIPTION} nor one of "
+                            f"{known} (synaug.denoiser_adapters loads diffusers' DDPM pipelines and EDM checkpoints)")
 
 
 def load_denoiser(name_or_path="fashion_mnist", device="cpu"):
@@ -236,7 +236,8 @@ def denoising_loss(denoiser, images, labels, sigma, noise):
     """EDM's weighted denoising loss of each image, ``[N]`` (Karras et al. 2022, eqs. 2 and 8, weight of Table 1).
 
     images, noise: float ``[N, C, H, W]``, noise standard normal; sigma: ``[N]``.
-    The weight (sigma² + sigma_data²) / (sigma sigma_data)² makes the loss of a network that answers 0 one at every sigma (for images of mean 0).
+    The weight (sigma² + sigma_data²) / (sigma sigma_data)² makes the loss of a network that answers 0 one at every
+    sigma (for images of mean 0).
     """
     s = sigma.view(-1, 1, 1, 1)
     error = (denoiser(images + s * noise, sigma, labels) - images).square().mean(dim=(1, 2, 3))

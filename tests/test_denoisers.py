@@ -183,7 +183,7 @@ class TestCheckpoints:
         monkeypatch.setattr(denoisers.os, "replace", looked(replace))
         monkeypatch.setattr(type(tmp_path), "unlink", looked(unlink))
         other.save(tmp_path, shard_bytes=second)
-        assert len(seen) >= 4 and set(seen) == whole and seen == sorted(seen, key=seen.index)  # the old ones, then the new
+        assert len(seen) >= 4 and set(seen) == whole and seen == sorted(seen, key=seen.index)  # old, then new
         assert len(list(tmp_path.glob("unet/*"))) == (2 if second == 10**6 else 6)
 
     def test_saving_changes_nothing_else(self, tiny, tmp_path):

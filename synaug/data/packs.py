@@ -1,7 +1,8 @@
 """Packs: an image data set as a few files, lossless and small, for a machine that cannot download it.
 
-``python -m synaug.data.packs cifar10 my_pack`` makes ``my_pack/train`` and ``my_pack/test``; ``load_dataset("my_pack")``
-reads them, and where they lie in ``packs/cifar10`` of the cache folder, ``load_dataset("cifar10")`` does.
+``python -m synaug.data.packs cifar10 my_pack`` makes ``my_pack/train`` and ``my_pack/test``, which
+``load_dataset("my_pack")`` reads; where they lie in ``packs/cifar10`` of the cache folder, ``load_dataset("cifar10")``
+does.
 
 A pack is a folder with ``manifest.json`` (what it holds, and the sha256 of each part and of the whole content) and its
 parts, zip files. In a part, 100 images at a time are one WebP image, a column of them, beside their labels and source
@@ -97,8 +98,8 @@ def read_pack(folder: str | Path) -> ImageDataset:
     if missing := [path.name for path in parts if not path.is_file()]:
         raise FileNotFoundError(f"{folder} lacks {len(missing)} of its {len(parts)} parts: {', '.join(missing)}")
     if bad := [path.name for path, sha in parts.items() if hashlib.sha256(path.read_bytes()).hexdigest() != sha]:
-        raise ValueError(f"in {folder}, {len(bad)} of {len(parts)} parts are truncated or altered (their sha256 differs): "
-                         f"bring {', '.join(bad)} again")
+        raise ValueError(f"in {folder}, {len(bad)} of {len(parts)} parts are truncated or altered (their sha256 "
+                         f"differs): bring {', '.join(bad)} again")
     check_memory(total * channels * height * width, f"the {total:,} images of {folder}")
     images = np.empty((total, channels, height, width), np.uint8)
     numbers = np.empty((2, total), np.int64)
