@@ -32,12 +32,12 @@ SMALL = {"architecture": "resnet8", "recipe": "one_cycle"}
 
 #: What a profile stands for where a parameter is None.
 PROFILES = {
-    "smoke": dict(**SMALL, studies=("k",), generator="fashion_mnist_2000", steps=20, pilot_steps=(20,), large_generator=None,
-                  large_steps=20, large_pilot_steps=(20,), ks=(2,), strengths=(20, 50), seeds=2, k_seeds=2,
-                  pilot_seeds=2, passes=1, sampling_steps=1, n_evaluate=200, architectures=()),
-    "quick": dict(**SMALL, studies=("k",), generator="fashion_mnist_2000", steps=150, pilot_steps=(150,), large_generator=None,
-                  large_steps=150, large_pilot_steps=(150,), ks=(2,), strengths=(20, 50, 80), seeds=2, k_seeds=2,
-                  pilot_seeds=2, passes=3, sampling_steps=5, n_evaluate=2000, architectures=()),
+    "smoke": dict(**SMALL, studies=("k",), generator="fashion_mnist_2000", steps=20, pilot_steps=(20,),
+                  large_generator=None, large_steps=20, large_pilot_steps=(20,), ks=(2,), strengths=(20, 50), seeds=2,
+                  k_seeds=2, pilot_seeds=2, passes=1, sampling_steps=1, n_evaluate=200, architectures=()),
+    "quick": dict(**SMALL, studies=("k",), generator="fashion_mnist_2000", steps=150, pilot_steps=(150,),
+                  large_generator=None, large_steps=150, large_pilot_steps=(150,), ks=(2,), strengths=(20, 50, 80), seeds=2,
+                  k_seeds=2, pilot_seeds=2, passes=3, sampling_steps=5, n_evaluate=2000, architectures=()),
     "standard": dict(**SMALL, studies=("k", "pilot", "optimizers", "strength", "selection", "classical", "large",
                               "architectures", "suspects"),
                      generator="fashion_mnist_2000", steps=800, pilot_steps=(800, 1600),

@@ -1,8 +1,8 @@
 """The cells of chapter 2: warm-ups, pools of generated images, pilots, classifiers trained on augmented sets.
 
 A cell's parameters are no more than what its result depends on, so that a sweep that gets further arms, seeds or
-regimes keeps the cells that it has. Networks stand in them by `network_hash`, not in ``CODE`` by their module, for the
-same reason.
+regimes keeps the cells that it has. Networks and generators stand in them by hashes, not in ``CODE`` by their modules,
+for the same reason.
 """
 
 import hashlib
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+from torch.nn import functional as F
 
-from synaug import (augmentation, classifier_training, denoisers, optimizers, pool_filters, precision, reconstruction,
-                    samplers, schedules, selection, synthetic_pool, trivial_augment, warm_up)
+from synaug import (augmentation, classifier_training, optimizers, pool_filters, precision, reconstruction, samplers,
+                    schedules, selection, synthetic_pool, trivial_augment, warm_up)
 from synaug.augmentation import original, upsampled, with_generated, with_real
 from synaug.classifiers import accuracy, build_classifier, predict
 from synaug.data import ImageDataset, images, load_dataset, stratified_subset
@@ -34,11 +35,14 @@ GRID = "targeted_augmentation"
 
 #: What a cell's result depends on beside its parameters: the code, and torch. Data sets are checked when they are read.
 CODE = torch.__version__ + " " + fingerprint(
-    images, augmentation, classifier_training, denoisers, optimizers, pool_filters, precision, reconstruction, samplers,
-    schedules, selection, synthetic_pool, trivial_augment, warm_up, __file__)
+    images, augmentation, classifier_training, optimizers, pool_filters, precision, reconstruction, samplers, schedules,
+    selection, synthetic_pool, trivial_augment, warm_up, __file__)
 
 #: Images on which the speed of a generator is measured.
 TIMED = 64
+
+#: The least probability of a label in the test loss.
+TINY = 1e-12
 
 #: The share of a training split that is kept for validation.
 VALIDATION = 1 / 6
@@ -146,12 +150,13 @@ def train_arm(dataset, n_real, architecture, network, steps, recipe, augment, op
               evidence, kind="original", selection=None, k=1, generation=None, filters=None):
     """One classifier, trained and tested.
 
-    evidence: parameters of `early`, by which examples are selected. kind: "original"; "upsampled", "generated" or "fresh" (as many real
-    images of the same classes that nothing has seen), with selection (see `synaug.selection.select`) and k.
-    generation: of "generated", parameters of `pool` but for k. filters: of `filter_pool`; the judge of min_probability is the
-    classifier trained on the real images with the same seed.
-    Returns errors in %, added (images) and added_share (% of the real ones), selected_share, seconds of training and
-    of generation.
+    evidence: parameters of `early`, by which examples are selected. kind: "original"; "upsampled", "generated" or
+    "fresh" (as many real images of the same classes that nothing has seen), with selection (see
+    `synaug.selection.select`) and k.
+    generation: of "generated", parameters of `pool` but for k. filters: of `filter_pool`; the judge of min_probability
+    is the classifier trained on the real images with the same seed.
+    Returns errors in % (test_error_slow: on the half of the test images that is slow), test_loss (cross-entropy, nats),
+    added (images) and added_share (% of the real ones), selected_share, seconds of training and of generation.
     """
     data = splits(dataset, n_real)
     shown = finished(early, evidence)
@@ -179,12 +184,15 @@ def train_arm(dataset, n_real, architecture, network, steps, recipe, augment, op
                        device=device)
     seconds = clock(device) - start
     test = some(data.test, n_evaluate)
-    wrong = predict(model, test.images).argmax(1) != test.labels
+    says = predict(model, test.images)
+    wrong = says.argmax(1) != test.labels
     slow = torch.from_numpy(shown["slow_test"])
     added = len(training_set) - len(data.real)
     return {"test_error": 100 * wrong.double().mean().item(),
             "test_error_slow": 100 * wrong[slow].double().mean().item(),
-            "validation_error": error(model, some(data.validation, n_evaluate)), "added": added,
+            "test_loss": F.nll_loss(says.double().clamp_min(TINY).log(), test.labels).item(),
+            "validation_error": error(model, some(data.validation, n_evaluate)),
+            "real_error": error(model, data.real), "added": added,
             "added_share": 100 * added / len(data.real), "selected_share": 100 * selected / len(data.real),
             "training_seconds": seconds, "generation_seconds": generation_seconds}
 

@@ -89,7 +89,8 @@ def arms(study: str, settings: dict) -> list[Arm]:
         return [replace(base, augment="none"), base, *three(replace(base, augment="flip_trivial"))]
     if study == "large":
         like = replace(base, regime="large")
-        return [like, made(like, "upsampled", min(ks)), *(made(like, "generated", k) for k in sorted({min(ks), max(ks)})),
+        ends = sorted({min(ks), max(ks)})
+        return [like, made(like, "upsampled", min(ks)), *(made(like, "generated", k) for k in ends),
                 made(like, "fresh", max(ks))]
     if study == "architectures":
         return [arm for name in settings["architectures"] for arm in three(replace(base, architecture=name))]
