@@ -15,6 +15,7 @@ from synaug.denoisers import (DESCRIPTION, denoising_loss, generator_hash, load_
                               new_denoiser)
 from synaug.generator_recipe import batch_of, command, learning_rate, step_generator
 from synaug.precision import device_name, fast_precision
+from synaug.resources import check_disk, check_memory
 
 STATE, RECORD = "training_state.pt", "training_record.json"
 
@@ -24,7 +25,8 @@ class Trainer:
 
     recipe: `Recipe`. device: what the network runs on. compile: whether torch.compile makes the steps faster, for a
     minute at the start and rounding errors of another kind. Under torchrun, every process makes one and takes every
-    step. ValueError where the processes cannot share a batch equally.
+    step. ValueError where the processes cannot share a batch equally, MemoryError or OSError where there is too little
+    memory or disk for what is kept.
     """
 
     def __init__(self, recipe, folder, device="cpu", compile=False):
@@ -38,6 +40,7 @@ class Trainer:
         subset = stratified_subset(whole, recipe.subset_size, recipe.subset_seed)
         self.images, self.labels = subset.floats(), subset.labels
         self.denoiser = new_denoiser(subset, channels=recipe.channels, layers=recipe.layers, seed=recipe.seed)
+        self.check_room()
         self.denoiser.to(self.device).train()
         self.denoiser.precision = fast_precision(self.device)
         if compile:
@@ -50,6 +53,18 @@ class Trainer:
         # Held-out images for the loss curve: real images that the generator never sees, with fixed noise.
         unseen = whole.subset(torch.isin(whole.source_index, subset.source_index, invert=True).nonzero().flatten())
         self.held_out = stratified_subset(unseen, min(1000, len(unseen)), 1)
+
+    def check_room(self):
+        """Refuse a run that cannot keep its weights, gradients, two moments of AdamW and average, of 4 bytes each.
+
+        Activations are not counted. On disk, all but the gradients and a generator in half precision, twice: a new
+        state is written beside the last one.
+        """
+        parameters = sum(p.numel() for p in self.denoiser.parameters())
+        what = f"training a generator of {parameters:,} parameters"
+        check_memory(20 * parameters, what, self.device)
+        if not self.rank:
+            check_disk(self.folder, (1 if (self.folder / STATE).exists() else 2) * 18 * parameters, what)
 
     def train_step(self):
         """One optimiser step; the mean loss of its batch."""

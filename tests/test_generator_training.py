@@ -3,12 +3,13 @@ import math
 import os
 import subprocess
 import sys
+from collections import namedtuple
 from dataclasses import replace
 
 import pytest
 import torch
 
-from synaug import generator_trainer, generator_training
+from synaug import generator_trainer, generator_training, resources
 from synaug.data import load_dataset, stratified_subset
 from synaug.denoisers import generator_hash, load_denoiser
 from synaug.generator_recipe import Recipe, batch_of, command, learning_rate
@@ -264,6 +265,21 @@ class TestLimits:
         assert 1 <= trainer.step < 10**6
         assert 1 <= trainer.seconds < 20
         assert load_denoiser(tmp_path).image_shape == (1, 8, 8)
+
+    def test_too_little_room_is_refused_before_training(self, finished, tmp_path, monkeypatch):
+        trainer, folder = finished
+        size = sum(p.numel() for p in trainer.denoiser.parameters())
+        usage = namedtuple("Usage", "free")(20 * size)
+        monkeypatch.setattr(resources.shutil, "disk_usage", lambda place: usage)
+        assert sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) < 20 * size  # with files' headers
+        Trainer(TINY, folder)  # a second state fits beside the first
+        words = f"training a generator of {size:,} parameters needs about"
+        with pytest.raises(OSError, match=f"{words} {resources.said(36 * size)} in .*/new, where"):
+            run(tmp_path / "new", 1)
+        monkeypatch.setattr(resources, "free_memory", lambda device: 19 * size)
+        with pytest.raises(MemoryError, match=f"{words} {resources.said(20 * size)} of memory on cpu"):
+            run(folder, 25)
+        assert not (tmp_path / "new").exists()
 
     def test_another_recipe_is_refused(self, finished):
         _, folder = finished

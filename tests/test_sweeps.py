@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ import pandas as pd
 import pytest
 import sweep_cells as cells
 
+from synaug import resources
 from synaug.cells import CellCache, cells_dir
 from synaug.sweeps import Cell, Grid, run_grid, running
 from synaug.sweeps.estimate import Estimate, said
@@ -247,6 +249,19 @@ def test_seconds_count_cells_found_but_not_those_needed(notes, threads):
     assert runs(notes, "pool") == 1
     assert grid.seconds(pool) >= 0.3 and all(0.1 <= grid.seconds(cell) < 0.3 for cell in rest)
     assert grid.total_seconds() == pytest.approx(sum(map(grid.seconds, grid.cells)))
+
+
+def test_a_disk_that_the_missing_cells_would_fill_is_refused(notes, threads, monkeypatch):
+    grid = Grid("toy", squares(notes, n=8))
+    assert threads(Grid("toy", grid.cells[:2]), workers=2).complete
+    each = sum(path.stat().st_size for path in stored()) // 2
+    room = namedtuple("Usage", "free")
+    monkeypatch.setattr(resources.shutil, "disk_usage", lambda place: room(5 * each))
+    with pytest.raises(OSError, match=f"toy, by its finished cells, needs about {resources.said(6 * each)} in"):
+        threads(grid, workers=2)
+    assert runs(notes) == 2
+    monkeypatch.setattr(resources.shutil, "disk_usage", lambda place: room(7 * each))
+    assert threads(grid, workers=2).complete
 
 
 @pytest.mark.parametrize("seconds, at_least, words", [

@@ -12,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from synaug.cells import cells_dir
+from synaug.resources import check_disk
 from synaug.sweeps.estimate import Estimate, said
 from synaug.sweeps.executors import opened
 from synaug.sweeps.grid import Grid
@@ -35,6 +36,7 @@ def run_grid(grid: Grid, executor: Executor | str | None = None, *, workers: int
     minutes: no cell is started that would not end within them, as far as cells like it tell.
     attempts: how often a cell is tried whose worker dies (on a cluster: see `DaskCluster`).
 
+    OSError where the missing cells would fill the disk if they were as large as the finished ones.
     A cell that fails, or whose worker dies, loses no other, but for those that need it. Where the workers do not see
     the caller's folder of cells, the caller stores what they send. Ctrl-C gives up only the cells that are running.
     """
@@ -49,6 +51,8 @@ def run_grid(grid: Grid, executor: Executor | str | None = None, *, workers: int
     missing = grid.missing()
     if not missing:
         return Report()
+    if sizes := [path.stat().st_size for path in map(grid.file, grid.cells) if path.exists()]:
+        check_disk(cells_dir(), len(missing) * sum(sizes) // len(sizes), f"{grid.name}, by its finished cells,")
     with (opened(executor, workers, len(missing)) as (executor, count_workers),
           _marked(cells_dir()) as mark,
           tqdm(total=len(grid.cells), initial=len(grid.cells) - len(missing), desc=grid.name, unit="cell",
