@@ -1,4 +1,6 @@
-"""Exploration terms: nothing at strength zero, what their formulas say at others, more spread where that is their aim."""
+"""Exploration terms: nothing at strength zero, what their formulas say at others, more spread where they aim at it."""
+
+from functools import partial
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from synaug.samplers import sample
 from synaug.schedules import edm_sigmas
 
 WORLD = random_mixture(3)
+GAUSSIAN = GaussianMixture([1.0], [[0.0]], [[[1.0]]])
 N = 60
 LABELS = torch.arange(N) % WORLD.num_classes
 LEVELS = torch.linspace(0.01, 30, N, dtype=torch.float64)
@@ -22,8 +25,9 @@ LEVELS = torch.linspace(0.01, 30, N, dtype=torch.float64)
 
 @pytest.fixture(scope="module")
 def network():
-    """An untrained one, whose answer depends on the class: its last layer starts at random."""
-    return new_denoiser(stratified_subset(load_dataset("digits"), 100, 0), channels=(16, 32)).eval().requires_grad_(False)
+    """An untrained one: its weights are random, so its answer depends on the class."""
+    denoiser = new_denoiser(stratified_subset(load_dataset("digits"), 100, 0), channels=(16, 32))
+    return denoiser.eval().requires_grad_(False)
 
 
 def points(seed=0, n=N):
@@ -82,8 +86,9 @@ class TestContract:
 
     def test_the_same_seed_repeats_the_images(self, network):
         labels = images()[1]
-        for make in (lambda seed: AnnealedClass(network, 0.5, seed=seed), lambda seed: MinorityGuided(network, 0.1, seed)):
-            first, again, other = (generate(make(seed), labels, steps=4).images for seed in (1, 1, 2))
+        for kind in (AnnealedClass, MinorityGuided):
+            make = partial(kind, network, 0.5)
+            first, again, other = (generate(make(seed=seed), labels, steps=4).images for seed in (1, 1, 2))
             assert torch.equal(first, again) and not torch.allclose(first, other, atol=1e-3)
 
     @pytest.mark.parametrize("make, said", [
@@ -91,7 +96,7 @@ class TestContract:
         (lambda: GuidedInterval(WORLD, 2, 1, 1), "low must be below high, got 1.0 and 1.0"),
         (lambda: GuidedInterval(WORLD, 2, -1, 1), "low must be finite and at least 0, got -1.0"),
         (lambda: Autoguided(WORLD, WORLD, float("nan")), "scale must be finite and at least 0, got nan"),
-        (lambda: Autoguided(WORLD, GaussianMixture([1.0], [[0.0]], [[[1.0]]]), 2), r"weak denoiser is for images \(1,\)"),
+        (lambda: Autoguided(WORLD, GAUSSIAN, 2), r"weak denoiser is for images \(1,\)"),
         (lambda: ParticleGuided(WORLD, float("inf")), "strength must be finite and at least 0, got inf"),
         (lambda: MinorityGuided(WORLD, -1), "strength must be finite and at least 0, got -1.0"),
     ])
@@ -203,8 +208,8 @@ class TestParticleGuided:
 
 class TestMinorityGuided:
     def test_mean_of_the_term_on_a_gaussian(self):
-        """N(0, v): D(y) = c y with c = v / (v + sigma²); the term's mean is (1 - c) x0 = sigma² / (v + sigma²) x0, minus
-        sigma² times the score of N(0, v + sigma²) at x0. 20,000 draws; tolerance 5 standard errors."""
+        """N(0, v): D(y) = c y with c = v / (v + sigma²); the term's mean is (1 - c) x0 = sigma² / (v + sigma²) x0,
+        minus sigma² times the score of N(0, v + sigma²) at x0. 20,000 draws; tolerance 5 standard errors."""
         v, sigma, strength, n = 0.5, 0.8, 0.3, 20_000
         gaussian = GaussianMixture([1.0], [[0.0]], [[[v]]])
         c = v / (v + sigma**2)

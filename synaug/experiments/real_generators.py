@@ -1,0 +1,323 @@
+"""Where mode concentration comes from, on real images: the score's error, the sampler, and terms that explore.
+
+Three parts, over pools of equally many samples of Fashion-MNIST: a ladder of generators from bad to good; the dials of
+the sampler of the best; exploration terms, judged by classifiers trained on their samples and by outer-edge recall.
+``python -m synaug.experiments --experiment real_generators --profile standard --minutes 60`` records it in pieces.
+"""
+
+import time
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+import torch
+
+from synaug import (classifier_training, classifiers, encoders, features, metrics, optimizers, statistics,
+                    trivial_augment)
+from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
+from synaug.encoders import BUILDERS, encode
+from synaug.experiments import generator_ladder, generator_pools, shared
+from synaug.experiments.command_line import record_profile
+from synaug.experiments.generator_ladder import denoising_losses, load, recipe_of, saved, train_rungs
+from synaug.experiments.generator_pools import AUTOGUIDANCE, TERMS, draw, pool
+from synaug.experiments.shared import check_training, real_images, some
+from synaug.metrics import FRESH_REAL, compare
+from synaug.parameters import resolve_profile
+from synaug.results import CellCache, fingerprint, provenance, tidy
+from synaug.schedules import sigma_of_reverse_step
+from synaug.sweeps import Cell, Grid
+
+EXPERIMENT = "real_generators"
+
+#: What a measurement depends on beside its parameters.
+CODE = generator_pools.CODE + " " + fingerprint(classifier_training, classifiers, encoders, features, metrics,
+                                                optimizers, statistics, trivial_augment, shared, __file__)
+
+PARTS = ("ladder", "dials", "exploration")
+#: Arms beside the terms: samples as they are, and no samples at all.
+PLAIN, REAL_ALONE = "plain", "real alone"
+NOISE, MIDDLE = "noise", "middle"  # where the way back starts
+
+#: Strengths of the exploration terms, fixed before any was measured; the last is the one that claims are about.
+STRENGTHS = {"noise inflation": (1.02, 1.05), "CADS": (0.5, 1.0), "guidance interval": (2.0,), AUTOGUIDANCE: (2.0,),
+             "particle guidance": (0.003, 0.01), "minority guidance": (0.1,)}
+#: Sampler dials: (solver, steps, churn, s_noise).
+DETERMINISTIC = tuple((solver, steps, 0.0, 1.0) for solver in ("heun", "euler") for steps in (5, 10, 18, 40))
+STOCHASTIC = (("heun", 18, 4.0, 1.0), ("heun", 18, 20.0, 1.0), ("heun", 18, 20.0, 1.02), ("euler", 18, 20.0, 1.0))
+
+#: What a profile stands for where a parameter is None.
+PROFILES = {
+    "smoke": dict(parts=PARTS, n_images=150, n_losses=20, n_evaluate=100, seeds=1, classifier_steps=3, steps=2,
+                  encoder="pixels", sizes=((16, 32),), snapshots=(32,), batch_size=32, n_bootstrap=10,
+                  dials=(("euler", 2, 0.0, 1.0),), strengths={"CADS": (1.0,), AUTOGUIDANCE: (2.0,)}),
+    "quick": dict(parts=("dials", "exploration"), n_images=150, n_losses=200, n_evaluate=1000, seeds=1,
+                  classifier_steps=100, steps=5, encoder="efficientnet_lite0", sizes=(), snapshots=(), batch_size=128,
+                  n_bootstrap=200, dials=(("heun", 5, 0.0, 1.0), ("euler", 10, 0.0, 1.0), ("euler", 10, 10.0, 1.0)),
+                  strengths={"noise inflation": (1.05,), "CADS": (1.0,), "particle guidance": (0.01,)}),
+    "standard": dict(parts=PARTS, n_images=800, n_losses=500, n_evaluate=4000, seeds=5, classifier_steps=250, steps=10,
+                     encoder="efficientnet_lite0", sizes=((64, 128), (32, 64), (16, 32)),
+                     snapshots=(32_000, 64_000, 128_000), batch_size=128, n_bootstrap=1000,
+                     dials=(*DETERMINISTIC, *STOCHASTIC), strengths=STRENGTHS),
+    "paper": dict(parts=PARTS, n_images=5000, n_losses=5000, n_evaluate=10_000, seeds=10, classifier_steps=5000,
+                  steps=18, encoder="efficientnet_lite0", sizes=((64, 128), (32, 64), (16, 32)),
+                  snapshots=(32_000, 128_000, 512_000, 2_048_000), batch_size=128, n_bootstrap=1000,
+                  dials=(*DETERMINISTIC, *STOCHASTIC), strengths=STRENGTHS),
+}
+
+
+def prepare(profile=None, generator="fashion_mnist", parts=None, n_images=None, n_losses=None, n_evaluate=None,
+            seeds=None, classifier="resnet8", recipe="one_cycle", classifier_batch=64, classifier_steps=None,
+            steps=None, encoder=None, sizes=None, snapshots=None, batch_size=None, middle=50,
+            loss_sigmas=(0.1, 0.3, 1.0, 3.0, 10.0), dials=None, strengths=None, k=5, n_bootstrap=None, device="cpu",
+            progress=False):
+    """All parameters of a run, checked and completed, before anything long starts.
+
+    profile: "smoke", "quick", "standard" or "paper"; None is $SYNAUG_PROFILE or "quick". A parameter that is None
+    takes the profile's value.
+    generator: name or folder of the best generator; the ladder's rungs are trained by its recipe, on its images.
+    parts: some of "ladder", "dials", "exploration", in the order in which they are to be run.
+    n_images: samples of each pool, and real images of each set; n_losses: held-out images in denoising losses;
+    n_evaluate: test images scored. seeds: classifiers a pool; in exploration, where each has a pool of its own, also
+    pools. classifier, recipe, classifier_batch, classifier_steps: how they are trained. steps: Heun steps of a pool.
+    encoder: of the features, see `synaug.encoders`. sizes, snapshots, batch_size: channels of the ladder's generators,
+    numbers of images after which each is looked at, and their batches. middle: the reverse step, of 100, that the
+    ladder's reconstructions start from. loss_sigmas: noise levels of denoising losses.
+    dials: (solver, steps, churn, s_noise) of each pool. strengths: {exploration term: its strengths}; autoguidance
+    needs a ladder, whose smallest rung is its weak denoiser. k: neighbours. n_bootstrap: resamples behind intervals.
+    Returns a dict. ValueError says what was wrong and what is allowed.
+    """
+    given = {name: value for name, value in locals().items() if value is not None}
+    profile = resolve_profile(profile)
+    settings = {**PROFILES[profile], **given, "profile": profile}
+    for name in ("parts", "sizes", "snapshots", "loss_sigmas", "dials"):
+        settings[name] = tuple(tuple(v) if isinstance(v, list) else v for v in settings[name])
+    settings["strengths"] = {name: tuple(values) for name, values in settings["strengths"].items()}
+    parts = settings["parts"]
+    if not parts or len(set(parts)) != len(parts) or not set(parts) <= set(PARTS):
+        raise ValueError(f"parts must be some of {', '.join(PARTS)}, each once, got {parts}")
+    for name in ("n_images", "n_losses", "n_evaluate", "seeds", "classifier_batch", "classifier_steps", "steps",
+                 "batch_size", "n_bootstrap", "k"):
+        value, least = settings[name], 2 if name == "classifier_batch" else 1
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    if settings["encoder"] not in ("pixels", *BUILDERS):
+        raise ValueError(f"encoder must be one of {', '.join(('pixels', *BUILDERS))}, got {settings['encoder']!r}")
+    if not settings["loss_sigmas"] or min(settings["loss_sigmas"]) <= 0:
+        raise ValueError(f"loss_sigmas must be positive, at least one, got {settings['loss_sigmas']}")
+    real = real_images(generator)
+    needed = {"trained": settings["n_images"], "test": settings["n_evaluate"],
+              "unseen": max(settings["n_losses"], settings["n_images"] * (settings["seeds"] + 1))}
+    for name, n in needed.items():
+        if len(getattr(real, name)) < n:
+            raise ValueError(f"{n} {name} images are needed, {real.test.name} has {len(getattr(real, name))}: lower "
+                             f"n_images, n_losses, n_evaluate or seeds")
+    if settings["n_images"] < 15 * real.test.num_classes:
+        raise ValueError(f"n_images must be at least 15 a class, {15 * real.test.num_classes}, for covariances in 10 "
+                         f"directions, got {settings['n_images']}")
+    check_training(real.test, architecture=classifier, steps=settings["classifier_steps"], recipe=recipe)
+    sigma_of_reverse_step(middle, 100)
+    laddered = "ladder" in parts or AUTOGUIDANCE in settings["strengths"] and "exploration" in parts
+    if laddered and not (settings["sizes"] and settings["snapshots"]):
+        raise ValueError("the ladder, and autoguidance, need sizes and snapshots to train")
+    if any(not isinstance(images, int) or images < 1 for images in settings["snapshots"]):
+        raise ValueError(f"snapshots must be whole numbers of images, at least 1, got {settings['snapshots']}")
+    layout(settings)
+    return settings
+
+
+def world_of(settings):
+    """The parameters that all measurements share."""
+    names = ("generator", "n_images", "n_evaluate", "classifier", "recipe", "classifier_batch", "classifier_steps",
+             "encoder", "k", "n_bootstrap", "device")
+    return {name: settings[name] for name in names}
+
+
+def trainings(settings):
+    """A cell for each size of the ladder, the largest first."""
+    return {size: Cell(train_rungs, {"recipe": recipe_of(settings["generator"], channels=size,
+                                                         batch_size=settings["batch_size"]),
+                                     "snapshots": settings["snapshots"]}) for size in settings["sizes"]}
+
+
+def layout(settings):
+    """(columns of its rows, cell) of everything that is measured, the parts in their order."""
+    best, steps, every = saved(settings["generator"]), settings["steps"], range(settings["seeds"])
+    trained, world = trainings(settings), world_of(settings)
+
+    def measured(drawn, seeds, with_real=False, needs=()):
+        parameters = {"world": world, "pool": drawn, "seeds": list(seeds), "with_real": with_real}
+        return Cell(measure_pool, parameters, needs=tuple(needs))
+
+    def rung(size, images):
+        return {**trained[size].parameters, "images": images}
+
+    floor = [({"part": "floor", "arm": arm, "swept": "none", "x": 0.0, "level": NOISE},
+              measured({"real": kind, "seed": seed}, [seed], with_real=True))
+             for arm, kind in ((FRESH_REAL, "fresh"), (REAL_ALONE, "none")) for seed in every]
+    found = {"ladder": [], "dials": [], "exploration": []}
+    for size, cell in trained.items():
+        found["ladder"].append(({"part": "training"}, cell))
+    rungs = [(size, images, rung(size, images), (cell,)) for size, cell in trained.items()
+             for images in settings["snapshots"]]
+    for size, images, generator, needs in [("saved", None, best, ()), *rungs]:
+        about = {"part": "ladder", "arm": str(size), "training_images": images, "swept": "loss_rank"}
+        losses = {"generator": generator, "images_of": settings["generator"], "n": settings["n_losses"],
+                  "sigmas": settings["loss_sigmas"], "device": settings["device"]}
+        found["ladder"].append(({**about, "level": NOISE}, Cell(measure_losses, losses, needs=needs)))
+        for level, sigma in ((NOISE, None), (MIDDLE, sigma_of_reverse_step(settings["middle"], 100))):
+            drawn = pool(generator, steps, sigma=sigma)
+            found["ladder"].append(({**about, "level": level}, measured(drawn, every, needs=needs)))
+    for solver, solver_steps, churn, s_noise in settings["dials"]:
+        about = {"part": "dials", "arm": dial_name(solver, churn, s_noise), "swept": "steps", "x": float(solver_steps),
+                 "level": NOISE}
+        found["dials"].append((about, measured(pool(best, solver_steps, solver, churn, s_noise), every)))
+    for seed in every:
+        for term, strengths in {PLAIN: (0.0,), **settings["strengths"]}.items():
+            weak, needs = None, ()
+            if term == AUTOGUIDANCE and "exploration" in settings["parts"]:
+                smallest = min(trained)
+                weak, needs = rung(smallest, min(settings["snapshots"])), (trained[smallest],)
+            for strength in strengths if "exploration" in settings["parts"] else ():
+                drawn = pool(best, steps, seed=seed) if term == PLAIN else pool(
+                    best, steps, term=term, strength=strength, weak=weak, seed=seed)
+                about = {"part": "exploration", "arm": term, "swept": "strength", "x": float(strength), "level": NOISE}
+                found["exploration"].append((about, measured(drawn, [seed], with_real=True, needs=needs)))
+    return floor + [entry for part in settings["parts"] for entry in found[part]]
+
+
+def dial_name(solver, churn, s_noise):
+    """How a setting of the sampler's dials is called, its number of steps apart."""
+    name = solver.capitalize() + (f", churn {churn:g}" if churn else "")
+    return name + (f", S_noise {s_noise:g}" if s_noise != 1 else "")
+
+
+def cells(**parameters):
+    """The cells that `run` needs, as a `synaug.sweeps.Grid`; the arguments are those of `prepare`."""
+    settings, unique = prepare(**parameters), {}
+    for _, cell in layout(settings):
+        for each in (*cell.needs, cell):
+            unique.setdefault(str(each), each)
+    return Grid(EXPERIMENT, unique.values())
+
+
+def run(**parameters):
+    """Every measurement as a tidy frame; the arguments are those of `prepare`.
+
+    Columns beside the usual ones: part ("floor" and the parts), level (from "noise" or the "middle" noise level),
+    training_images (of a rung; missing for the saved generator), sigma (of denoising losses), low and high (95 %
+    limits over images, of pools). seed: of the pool in exploration and floor, else of the classifier alone.
+    In the ladder x is the rank of the rung's mean denoising loss, 1 for the best. Metrics: those of
+    `synaug.metrics.compare` against fresh real images, accuracy (of classifiers trained on the pool alone),
+    accuracy_with_real (on as many of the generator's training images and the pool), denoising_loss and loss_excess
+    (minus the best rung's) at each sigma, mean_loss.
+    """
+    start = time.perf_counter()
+    settings = prepare(**parameters)
+    caches, tables, losses = {}, [], []
+    for about, cell in layout(settings):
+        for each in (*cell.needs, cell):
+            cache = caches.setdefault(each.code, CellCache(EXPERIMENT, each.code))
+            result = cache.get_or_run(each.key, lambda: each.function(**each.parameters))
+        if cell.function is measure_losses:
+            losses.append((about, result["losses"]))
+        elif cell.function is measure_pool:
+            tables.append(result.assign(**about))
+    tables = [*tables, *loss_tables(losses, settings["loss_sigmas"])]
+    frame = ranked(pd.concat(tables, ignore_index=True))
+    wall = sum(cache.wall_seconds - cache.elapsed for cache in caches.values()) + time.perf_counter() - start
+    origin = provenance({k: v for k, v in settings.items() if k != "progress"}, wall, settings["device"],
+                        saved(settings["generator"])["weights"])
+    test = real_sets(settings["generator"], settings["n_images"], settings["n_evaluate"])[2]
+    return tidy(frame.to_dict("records"), origin, experiment=EXPERIMENT, dataset=test.name, profile=settings["profile"])
+
+
+def loss_tables(losses, sigmas):
+    """Frames of the denoising losses of all rungs, with 95 % limits over images; the excess is paired over images."""
+    if not losses:
+        return []
+    stacked = np.stack([own for _, own in losses]).astype(np.float64)  # [rungs, sigmas, N]
+    best = stacked.mean(axis=2).argmin(axis=0)
+    tables = []
+    for (about, _), own in zip(losses, stacked):
+        excess = np.stack([row - stacked[b, i] for i, (row, b) in enumerate(zip(own, best))])
+        rows = [{"metric": metric, "sigma": sigma, **limits(values)}
+                for metric, table in (("denoising_loss", own), ("loss_excess", excess))
+                for sigma, values in zip(sigmas, table)]
+        rows += [{"metric": metric, **limits(table.mean(axis=0))}
+                 for metric, table in (("mean_loss", own), ("mean_loss_excess", excess))]
+        tables.append(pd.DataFrame(rows).assign(seed=0, **about))
+    return tables
+
+
+def limits(values):
+    """Mean and 95 % limits, mean +- 1.96 standard errors, of per-image values, as the columns of a row."""
+    mean, half = values.mean(), 1.96 * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
+    return {"value": mean, "low": mean - half, "high": mean + half}
+
+
+def ranked(frame):
+    """The frame with the x of the ladder's rows: the rank of their rung by mean loss."""
+    rung = frame["arm"] + " " + frame.get("training_images", pd.Series(np.nan, frame.index)).astype(str)
+    means = frame[frame["metric"] == "mean_loss"].assign(rung=rung).set_index("rung")["value"]
+    ladder = frame["part"] == "ladder"
+    x = frame.get("x", pd.Series(np.nan, frame.index, dtype=float))
+    return frame.assign(x=x.where(~ladder, rung.map(means.rank())))
+
+
+def measure_losses(generator, images_of, n, sigmas, device):
+    """{"losses": `generator_ladder.denoising_losses` on n images that no generator has seen}, as a cell."""
+    held_out = some(real_images(images_of).unseen, None).subset(range(n))
+    return {"losses": denoising_losses(load(generator, device), held_out.floats(), held_out.labels, sigmas, device)}
+
+
+@lru_cache(maxsize=1)
+def real_sets(generator, n_images, n_evaluate):
+    """(training images of the generator, all that it has not seen in stratified order, test images)."""
+    real = real_images(generator)
+    return some(real.trained, n_images), some(real.unseen, None), some(real.test, n_evaluate)
+
+
+def measure_pool(world, pool, seeds, with_real):
+    """The frame of one pool, as a cell: metric, value, low, high, seed.
+
+    pool: see `generator_pools.pool`, or real images in its place: {"real": "fresh" or "none", "seed": which set}.
+    The pool is compared with fresh real images, and classifiers are trained on it, one a seed; with_real: also on
+    the generator's own training images and the pool together, at as many steps.
+    """
+    n, kind = world["n_images"], pool.get("real")
+    sources, unseen, test = real_sets(world["generator"], n, world["n_evaluate"])
+    reference = unseen.subset(range(n))
+    if kind == "fresh":
+        first = n * (pool["seed"] + 1)
+        samples = unseen.subset(range(first, first + n))
+    else:
+        samples = None if kind == "none" else draw(EXPERIMENT, pool, sources, world["device"])
+    rows = [] if samples is None else compared(reference, samples, world, pool["seed"])
+    sets = {} if samples is None else {"accuracy": [samples]}
+    if with_real:
+        sets["accuracy_with_real"] = [sources] + ([] if samples is None else [samples])
+    rows += [{"metric": metric, "seed": seed, "value": trained_accuracy(parts, test, world, seed)}
+             for metric, parts in sets.items() for seed in seeds]
+    return pd.DataFrame(rows, columns=["metric", "seed", "value", "low", "high"])
+
+
+def compared(reference, samples, world, seed):
+    """Rows of `synaug.metrics.compare` in the world's features."""
+    real, own = (encode(images.floats(), world["encoder"], device=world["device"]) for images in (reference, samples))
+    frame = compare(real, own, reference.labels, samples.labels, k=world["k"], n_bootstrap=world["n_bootstrap"], seed=0)
+    return [{**row, "seed": seed} for row in frame[["metric", "value", "low", "high"]].to_dict("records")]
+
+
+def trained_accuracy(parts, test, world, seed):
+    """Accuracy on test images of a classifier trained on the data sets together."""
+    images, labels = torch.cat([part.images for part in parts]), torch.cat([part.labels for part in parts])
+    model = build_classifier(world["classifier"], test.image_shape, test.num_classes, seed)
+    train_classifier(model, images, labels, steps=world["classifier_steps"], seed=seed, recipe=world["recipe"],
+                     batch_size=world["classifier_batch"], device=world["device"])
+    return accuracy(predict(model, test.images), test.labels)
+
+
+if __name__ == "__main__":
+    from synaug.experiments.real_generators import run  # of a module by its name, as cells' functions must be
+
+    record_profile(run, EXPERIMENT, PROFILES, __doc__.splitlines()[0])
