@@ -19,6 +19,7 @@ from synaug.data import ImageDataset, to_bytes
 from synaug.denoisers import EDMDenoiser, check_input, generator_hash
 from synaug.features import content_key
 from synaug.reconstruction import reconstruct
+from synaug.resources import check_disk, check_memory
 from synaug.results import CellCache, fingerprint
 from synaug.samplers import check_dials
 from synaug.schedules import SIGMA_MAX, sigmas_from
@@ -27,6 +28,8 @@ from synaug.schedules import SIGMA_MAX, sigmas_from
 CODE = torch.__version__ + " " + fingerprint(synaug.data, denoisers, precision, reconstruction, samplers, schedules,
                                              __file__)
 
+#: Sources whose copies are stored together: about a minute's work of a CPU, what a run that is cut loses at most.
+BLOCK = 1024
 #: Copies have seeds of their own: seed * MOST_COPIES + copy, so no copy of one seed is a copy of another seed.
 MOST_COPIES = 2**16
 
@@ -83,8 +86,9 @@ def generate_pool(denoiser, dataset: ImageDataset, sources, *, k: int, sigmas: f
     seed: a copy's noise depends on (seed, copy, the source's ``source_index``) alone.
     generator: a name that stands for the denoiser in the store. An `EDMDenoiser` is known by its weights; of another
     denoiser without a name nothing is stored.
-    cache: where copies are stored and looked up, one cell each; by default under `synaug.paths.cache_dir`.
-    ValueError or TypeError before the first image is made.
+    cache: where copies are stored and looked up, a cell for each copy of `BLOCK` sources; by default under
+    `synaug.paths.cache_dir`.
+    ValueError or TypeError, or MemoryError or OSError where the pool has no room, before the first image is made.
     """
     sources = as_places(sources)
     if not isinstance(k, Integral) or not 2 <= k <= MOST_COPIES:
@@ -99,9 +103,10 @@ def generate_pool(denoiser, dataset: ImageDataset, sources, *, k: int, sigmas: f
     for level in levels:
         sigmas_from(level, steps)
     check_dials(solver, churn)
+    if not isinstance(batch_size, Integral) or batch_size < 1:
+        raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
     real = dataset.subset(sources)
-    images = real.floats()
-    check_input(denoiser, images, real.labels)
+    check_input(denoiser, real.floats([0]), real.labels[:1])
     if getattr(denoiser, "num_classes", dataset.num_classes) != dataset.num_classes:
         raise ValueError(f"the denoiser knows {denoiser.num_classes} classes, the data set has {dataset.num_classes}")
 
@@ -109,21 +114,31 @@ def generate_pool(denoiser, dataset: ImageDataset, sources, *, k: int, sigmas: f
         generator = f"{generator_hash(denoiser)} {denoiser.sigma_data} {denoiser.patch}"
     cache = CellCache("synthetic_pool", CODE) if cache is None else cache
     shared = {"steps": steps, "solver": solver, "churn": churn, "from_noise": from_noise}
-    key = {**shared, "generator": generator, "precision": str(getattr(denoiser, "precision", torch.float32)),
-           "sources": content_key([real.images, real.labels, real.source_index])}
-    copies = []
-    for copy in range(1, k):
-        own = {"sigma": levels[(copy - 1) % len(levels)], "seed": int(seed) * MOST_COPIES + copy}
+    key = {**shared, "generator": generator, "precision": str(getattr(denoiser, "precision", torch.float32))}
+    # Whole batches, so that images do not depend on the blocks, not even by rounding.
+    blocks = [real.subset(places) for places in torch.arange(len(real)).split(-(-BLOCK // batch_size) * batch_size)]
+    contents = [content_key([block.images, block.labels, block.source_index]) for block in blocks]
+    own = [{"sigma": levels[(copy - 1) % len(levels)], "seed": int(seed) * MOST_COPIES + copy} for copy in range(1, k)]
+    cells = [(block, drawn, {**key, **drawn, "sources": content})
+             for drawn in own for block, content in zip(blocks, contents)]
+    what = f"a pool of {(k - 1) * len(real):,} images"
+    check_memory(2 * (k - 1) * real.images.numel(), what)  # its blocks, and they together
+    if generator is not None:
+        check_disk(cache.folder, sum(block.images.numel() for block, _, cell in cells if not cache.path(cell).exists()),
+                   what)
+    parts = []
+    for block, drawn, cell in cells:
 
         def make():
-            made = reconstruct(denoiser, images, real.labels, source_index=real.source_index, batch_size=batch_size,
-                               device=device, progress=progress, **shared, **own)
+            made = reconstruct(denoiser, block.floats(), block.labels, source_index=block.source_index,
+                               batch_size=batch_size, device=device, progress=progress, **shared, **drawn)
             return {"images": to_bytes(made.images).numpy(), "provenance": made.provenance}
 
-        copies.append(make() if generator is None else cache.get_or_run({**key, **own}, make))
-    provenance = pd.concat([c["provenance"].assign(source=sources.numpy(), copy=copy)
-                            for copy, c in enumerate(copies, start=1)], ignore_index=True)
-    pool = ImageDataset(torch.cat([torch.from_numpy(c["images"]) for c in copies]), real.labels.repeat(k - 1),
+        parts.append(make() if generator is None else cache.get_or_run(cell, make))
+    provenance = pd.concat([part["provenance"] for part in parts], ignore_index=True)
+    provenance = provenance.assign(source=sources.repeat(k - 1).numpy(),
+                                   copy=torch.arange(1, k).repeat_interleave(len(sources)).numpy())
+    pool = ImageDataset(torch.cat([torch.from_numpy(part["images"]) for part in parts]), real.labels.repeat(k - 1),
                         dataset.class_names, real.source_index.repeat(k - 1), dataset.name)
     return SyntheticPool(pool, provenance, sources, int(k))
 

@@ -1,9 +1,12 @@
+from collections import namedtuple
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from torch import nn
 
+from synaug import resources, synthetic_pool
 from synaug.classifiers import build_classifier, predict
 from synaug.data import ImageDataset, load_dataset, stratified_subset, to_bytes
 from synaug.denoisers import load_denoiser
@@ -106,6 +109,7 @@ class TestPool:
         ({"sources": [40]}, ValueError, r"0\.\.39"),
         ({"solver": "rk4"}, ValueError, "heun, euler"),
         ({"steps": 0}, ValueError, "steps"),
+        ({"batch_size": 0}, ValueError, "batch_size must be a whole number of at least 1, got 0"),
     ])
     def test_bad_requests_are_refused_before_the_first_image(self, change, error, message):
         denoiser = Shrink()
@@ -131,6 +135,54 @@ class TestStore:
         larger = pool(k=4, denoiser=denoiser, generator="shrink", cache=cache)
         assert denoiser.seen == seen + seen // 2  # one copy more than two
         assert torch.equal(larger.take(k=3).data.images, first.data.images)
+
+    def test_blocks_of_sources_are_stored_as_they_are_made(self, tmp_path, monkeypatch):
+        """A run that is cut loses the block that it was at; blocks change nothing."""
+        class Cut(Shrink):
+            def __call__(self, x, sigma, labels):
+                if self.seen >= 4 * 2 * 5:  # five evaluations of three Heun steps, two images a batch: four blocks
+                    raise KeyboardInterrupt
+                return super().__call__(x, sigma, labels)
+
+        whole = pool(k=3, batch_size=2)
+        monkeypatch.setattr(synthetic_pool, "BLOCK", 2)
+        named = {"generator": "shrink", "cache": CellCache("pool", "code", tmp_path), "batch_size": 2}
+        with pytest.raises(KeyboardInterrupt):
+            pool(k=3, denoiser=Cut(), **named)
+        assert len(list(tmp_path.rglob("*.zip"))) == 4
+        denoiser = Shrink()
+        blocks = pool(k=3, denoiser=denoiser, **named)
+        assert denoiser.seen == 5 * (2 + 1)  # of the second copy's 2, 2 and 1 sources, the last two blocks
+        assert len(list(tmp_path.rglob("*.zip"))) == 6
+        assert torch.equal(blocks.data.images, whole.data.images)
+        pd.testing.assert_frame_equal(blocks.provenance.drop(columns="generator"),
+                                      whole.provenance.drop(columns="generator"))
+
+    @pytest.mark.parametrize("batch_size, sizes", [(2, [4, 1]), (3, [3, 2]), (8, [5])])
+    def test_blocks_are_whole_batches(self, batch_size, sizes, tmp_path, monkeypatch):
+        monkeypatch.setattr(synthetic_pool, "BLOCK", 3)
+        denoiser = Shrink()
+        made = pool(k=2, denoiser=denoiser, batch_size=batch_size, generator="x", cache=CellCache("p", "c", tmp_path))
+        assert len(list(tmp_path.rglob("*.zip"))) == len(sizes)
+        batches = [n for size in sizes for n in [batch_size] * (size // batch_size) + [size % batch_size] if n]
+        assert denoiser.batches == [n for n in batches for _ in range(5)]
+        assert torch.equal(made.data.images, pool(k=2).data.images)
+
+    def test_too_little_room_is_refused_before_the_first_image(self, tmp_path, monkeypatch):
+        denoiser, named = Shrink(), {"generator": "shrink", "cache": CellCache("pool", "code", tmp_path / "new")}
+        monkeypatch.setattr(resources.shutil, "disk_usage", lambda place: namedtuple("Usage", "free")(100))
+        with pytest.raises(OSError, match="a pool of 10 images needs about 640 bytes in .*/new, where 100 bytes"):
+            pool(k=3, denoiser=denoiser, **named)
+        monkeypatch.setattr(resources, "free_memory", lambda device: 1000)
+        with pytest.raises(MemoryError, match="a pool of 10 images needs about 1.3 kB of memory"):
+            pool(k=3, denoiser=denoiser)
+        assert denoiser.seen == 0
+
+    def test_a_stored_pool_needs_no_room_on_disk(self, tmp_path, monkeypatch):
+        named = {"generator": "shrink", "cache": CellCache("pool", "code", tmp_path)}
+        first = pool(k=3, **named)
+        monkeypatch.setattr(resources.shutil, "disk_usage", lambda place: namedtuple("Usage", "free")(0))
+        assert torch.equal(pool(k=3, **named).data.images, first.data.images)
 
     def test_a_denoiser_without_a_name_is_not_stored(self, tmp_path):
         for denoiser in (Shrink(), ShrinkModule()):
