@@ -9,7 +9,7 @@ from scipy.stats import ks_2samp, kstest, norm
 
 from synaug.experiments import exact_score as experiment
 from synaug.experiments import mixture_worlds
-from synaug.experiments.exact_score import EXACT, come_back, contributions, excess, prepare, run
+from synaug.experiments.exact_score import EXACT, come_back, excess, prepare, run
 from synaug.experiments.mixture_worlds import measure, measure_floor, within_class_variance, world_draws
 from synaug.figures import exact_score as figures
 from synaug.metrics import FRESH_REAL
@@ -178,19 +178,6 @@ class TestRun:
             own = of_recall[of_recall["seed"] == row["seed"]].set_index(["arm", "x"])["value"]
             assert row["value"] == pytest.approx(own["Heun", 5.0] - own[FRESH_REAL, 0.0])
 
-    def test_contributions(self, frame):
-        table = contributions(frame, ["recall"]).set_index(["suspect", "arm", "x"])
-        assert len(table) == 2 + 4 * 2 + 6 and (table["n"] == 2).all()
-        by_reference = frame[frame["metric"] == "recall"].set_index(["reference", "arm", "x", "seed"])["value"]
-        by_reference = by_reference.sort_index()
-        assert table.loc[("metric", FRESH_REAL, 0.0), "value"] == pytest.approx(
-            by_reference["source", FRESH_REAL, 0.0].mean() - 1)
-        change = by_reference["fresh", "Euler", 5.0] - by_reference["fresh", EXACT, 100.0]
-        found = table.loc[("discretisation", "Euler", 5.0)]
-        assert found["value"] == pytest.approx(change.mean())
-        half = 12.7062 * abs(change[0] - change[1]) / 2  # Student's t, one degree of freedom
-        assert found["high"] - found["value"] == pytest.approx(half, rel=1e-4)
-
 
 class TestFigures:
     def test_curves_are_differences_from_the_floor(self, frame):
@@ -209,16 +196,8 @@ class TestFigures:
         guided = next(line for line in ax.figure.axes[3].lines if line.get_label() == "this build, recall")
         assert list(guided.get_xdata()) == [0, 1, 2]
 
-    def test_decomposition_shows_every_suspect(self, frame):
-        figure = figures.decomposition(frame, frame)
-        named = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-        assert "guidance, scale 2" in named and named[0].startswith("the metric")
-        drawn = figure.axes[1].containers[0].lines[0].get_xdata()  # the first suspect, recorded
-        table = contributions(frame).set_index(["suspect", "metric"])
-        assert drawn.tolist() == [table.loc[("metric", "recall"), "value"]]
-
     def test_recorded_and_live_are_told_apart(self, frame):
-        for draw in (figures.fine_grid, figures.coarse_grids, figures.score_errors, figures.decomposition):
+        for draw in (figures.fine_grid, figures.coarse_grids, figures.score_errors):
             figure = draw(frame, frame)
             figure.draw_without_rendering()
             names = [text.get_text() for text in figure.legends[0].get_texts()]

@@ -8,7 +8,6 @@ the exact score) and the metric (sources as the reference instead of fresh draws
 
 import time
 
-import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
@@ -25,7 +24,6 @@ from synaug.random_mixtures import SIGMA_DATA
 from synaug.results import CellCache, fingerprint, provenance, tidy
 from synaug.samplers import check_dials, sample
 from synaug.schedules import reverse_sigmas, sigma_of_reverse_step, sigmas_from
-from synaug.statistics import mean_interval
 
 EXPERIMENT = "exact_score"
 STEPS = 100  # T, of the whole reverse grid
@@ -192,31 +190,6 @@ def excess(frame, metric, reference="fresh", **where):
     for column, wanted in where.items():
         rows = rows[rows[column] == wanted]
     return rows.assign(value=rows["value"] - rows["seed"].map(floor)).sort_values("x")
-
-
-def contributions(frame, metrics=("precision", "recall", "outer_edge_recall"), t_re=STEPS):
-    """What each suspect changes on the way from the sources to reconstructions from ``t_re``, paired over worlds.
-
-    A frame of suspect, arm, x, metric, value, low, high (95 % limits), n. The metric's own share: what the floor lies
-    below 1, where a set compared with itself starts. The reverse process: exact score on the fine grid minus floor.
-    Discretisation and score error: an arm minus the exact score. All but the first against fresh draws.
-    """
-    rows = []
-    for metric in metrics:
-        floor = frame[(frame["metric"] == metric) & (frame["arm"] == FRESH_REAL) & (frame["reference"] == "source")]
-        found = [("metric", FRESH_REAL, 0.0, floor["value"] - 1)]
-        above = excess(frame, metric, t_re=t_re)
-        exact = above[above["arm"] == EXACT].set_index("seed")["value"]
-        found.append(("reverse process", EXACT, float(t_re), exact))
-        for (arm, x), own in above[above["arm"] != EXACT].groupby(["arm", "x"], sort=False):
-            suspect = "discretisation" if arm in SOLVERS else "score error"
-            found.append((suspect, arm, x, own["value"] - own["seed"].map(exact)))
-        for suspect, arm, x, changes in found:
-            interval = mean_interval(changes) if len(changes) > 1 else None
-            low, high = (interval.low, interval.high) if interval else (np.nan, np.nan)
-            rows.append({"suspect": suspect, "arm": arm, "x": x, "metric": metric, "value": changes.mean(), "low": low,
-                         "high": high, "n": len(changes)})
-    return pd.DataFrame(rows)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from synaug.experiments.exact_score import EXACT, SOLVERS, STEPS, contributions, excess
+from synaug.experiments.exact_score import EXACT, SOLVERS, STEPS, excess
 from synaug.figures.curves import COLOURS, draw, legend_below, panels, sigma_axis
-from synaug.metrics import FRESH_REAL
 
 #: How a metric is drawn: metric, what it is measured against, what the axis says.
 SHARES = {"precision": "fresh", "recall": "fresh", "outer_edge_recall": "fresh"}
@@ -24,14 +23,11 @@ METRIC_COLOURS = dict(zip(LABELS, sns.color_palette("colorblind", len(LABELS))))
 SOLVER_COLOURS = dict(zip(SOLVERS, sns.color_palette("colorblind")[:4]))
 #: Reverse steps that are marked on the axis, and that are drawn of a frame that has them all.
 MARKED, DRAWN_EVERY = (0, 30, 50, 70, 100), 5
-#: Arms and their x that stand for their suspect in `decomposition`: those that a run has.
-SHOWN = {FRESH_REAL: (0,), EXACT: (STEPS,), "Heun": (18,), "Euler": (18,), "scaled score": (0.95, 0.98, 1.02, 1.05),
-         "score noise": (0.1, 0.2), "smoothed score": (1,), "guidance": (2,), "class-blind": (0,)}
 #: What an arm's x is called beside its value.
 UNITS = {"scaled score": "score × {:g}", "score noise": "score noise, level {:g}",
          "smoothed score": "score smoothed over ln σ, width {:g}", "guidance": "guidance, scale {:g}",
          "class-blind": "score without the class", "Heun": "{:g} Heun steps", "Euler": "{:g} Euler steps",
-         FRESH_REAL: "the metric: no longer compared with itself", EXACT: "the reverse process: exact score, fine grid"}
+         EXACT: "exact score, fine grid"}
 
 
 def both(ax, recorded, live, metric, reference, colour, name, axis=None, **where):
@@ -109,35 +105,6 @@ def with_neutral(frame, arm, x, t_re):
     stand_ins = [(EXACT, x)] + ([("class-blind", 0)] if arm == "guidance" else [])
     added = [at[at["arm"] == source].assign(arm=arm, x=float(value)) for source, value in stand_ins]
     return pd.concat([frame, *added])
-
-
-def decomposition(live, recorded=None, t_re=STEPS):
-    """What each suspect changes of precision, recall and outer-edge recall, from the sources to fully synthetic."""
-    tables = {run: contributions(frame, t_re=t_re) for run, frame in (("recorded", recorded), ("this build", live))
-              if frame is not None}
-    first = next(iter(tables.values()))
-    order = [(arm, x) for arm, values in SHOWN.items() for x in values
-             if ((first["arm"] == arm) & (first["x"] == x)).any()]
-    figure, axes = panels(len(SHARES), width=4.4, height=0.36 * len(order) + 1.2)
-    suspects = dict(zip(first["suspect"].unique(), sns.color_palette("colorblind")))
-    for ax, metric in zip(axes, SHARES):
-        for run, table in tables.items():
-            rows = table[table["metric"] == metric].set_index(["arm", "x"])
-            rows = rows.loc[[key for key in order if key in rows.index]]
-            offset = 0.18 if run == "this build" and len(tables) > 1 else -0.1
-            places = [order.index(key) + offset for key in rows.index]
-            for suspect, colour in suspects.items():
-                own = (rows["suspect"] == suspect).to_numpy()
-                value, low, high = (rows[name].to_numpy(float)[own] for name in ("value", "low", "high"))
-                ax.errorbar(value, np.array(places)[own], xerr=[value - low, high - value], color=colour, marker="o",
-                            linestyle="none", capsize=2.5, label=f"{suspect}, {run}",
-                            markerfacecolor="white" if run == "this build" else colour)
-        ax.axvline(0, color="0.4", linewidth=1)
-        ax.set_yticks(range(len(order)), [UNITS[arm].format(x) for arm, x in order] if ax is axes[0] else [])
-        ax.set_ylim(len(order) - 0.5, -0.5)
-        ax.set_xlabel(f"change of {LABELS[metric]}")
-    legend_below(figure, axes, 4)
-    return figure
 
 
 def point_clouds(points):

@@ -1,0 +1,160 @@
+"""Where the fall of recall, or of accuracy, from real to fully synthetic comes from: as a sum of parts.
+
+As published, recall is taken against the sources: it starts at 1, where they are compared with themselves. Against
+fresh real data it starts at the floor and falls by less; the rest of the fall is the *metric*'s. What remains is, where
+the exact score is known, the *reverse process* itself (floor minus exact score on the fine grid) and either
+*discretisation* (fine minus coarse grid, exact score) or *score error* (exact minus perturbed score, fine grid). Of a
+trained network these three cannot be told apart by one run: *not separated*. Falls are positive.
+"""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+
+from synaug.claim_rules import NotMeasured, contrast
+from synaug.claims import load_claims, published_series
+from synaug.experiments.exact_score import EXACT, SOLVERS, STEPS
+from synaug.figures.curves import PUBLISHED, legend_below
+from synaug.figures.exact_score import UNITS
+from synaug.metrics import FRESH_REAL
+from synaug.statistics import mean_interval
+
+TOTAL = "whole fall"
+METRIC, PROCESS, GRID, SCORE, TOGETHER = PARTS = (
+    "metric", "reverse process", "discretisation", "score error", "not separated")
+PART_COLOURS = dict(zip(PARTS, [*sns.color_palette("colorblind", 4), (0.6, 0.6, 0.6)]))
+
+#: Arms and their x that stand in for a trained generator in the mixtures: those that a run has.
+STAND_INS = ((EXACT, STEPS), ("Heun", 18), ("Euler", 18), ("scaled score", 0.95), ("scaled score", 0.98),
+             ("scaled score", 1.02), ("scaled score", 1.05), ("score noise", 0.2), ("smoothed score", 1),
+             ("guidance", 2))
+#: What falls on real images: metric, encoder, and the claim that has the paper's points.
+FALLS = {"recall": ("recall", "efficientnet_lite0", "recall-falls-more"),
+         "recall, in the judge's features": ("recall", "judge", None),
+         "outer-edge recall": ("outer_edge_recall", "efficientnet_lite0", None),
+         "test accuracy": ("test_accuracy", None, "accuracy-falls")}
+
+
+def of_mixtures(frame, metric="recall", t_re=STEPS, stand_ins=STAND_INS):
+    """The parts of a fall in the worlds of `synaug.experiments.exact_score`, paired over at least two worlds.
+
+    A frame of what (the generator), part (those of `PARTS` that apply and `TOTAL`, their sum), value, low, high (95 %
+    t limits).
+    """
+    rows = frame[frame["metric"] == metric]
+    rows = rows.set_index(["reference", "arm", "t_re", "x", "seed"])["value"].sort_index()
+    floor, exact = rows["fresh", FRESH_REAL, 0, 0.0], rows["fresh", EXACT, t_re, float(t_re)]
+    found = []
+    for arm, x in stand_ins:
+        if ("fresh", arm, t_re, float(x)) not in rows:
+            continue
+        fresh, source = (rows[reference, arm, t_re, float(x)] for reference in ("fresh", "source"))
+        total = rows["source", EXACT, 0, 0.0] - source
+        parts = {TOTAL: total, METRIC: total - (floor - fresh), PROCESS: floor - exact}
+        if arm != EXACT:
+            parts[GRID if arm in SOLVERS else SCORE] = exact - fresh
+        found += [row(UNITS[arm].format(x), part, mean_interval(values)) for part, values in parts.items()]
+    return pd.DataFrame(found)
+
+
+def of_images(frame, t_re=STEPS):
+    """The parts of the falls in a frame of `synaug.experiments.mode_concentration`: columns as of `of_mixtures`.
+
+    Limits over images, each term at its worst, and of accuracy over seeds; a fall without limits is left out.
+    Accuracy is always that on real test images, so that none of its fall is the metric's.
+    """
+    found = []
+    for name, (metric, encoder, _) in FALLS.items():
+        def fall(reference=None, sign=1):
+            where = {} if encoder is None else {"reference": reference, "encoder": encoder}
+            return [{"weight": sign * w, "metric": metric, "x": float(x), **where} for w, x in ((1, 0), (-1, t_re))]
+
+        parts = {TOTAL: fall("source"), TOGETHER: fall("fresh")}
+        if encoder is not None:
+            parts[METRIC] = fall("source") + fall("fresh", -1)
+        try:
+            intervals = {part: contrast(frame, terms, {"sources": "train"}) for part, terms in parts.items()}
+        except NotMeasured:
+            continue
+        found += [row(name, part, interval) for part, interval in intervals.items()]
+    return pd.DataFrame(found, columns=["what", "part", "value", "low", "high"])
+
+
+def row(what, part, interval):
+    value = interval.value if hasattr(interval, "value") else interval.estimate
+    return {"what": what, "part": part, "value": value, "low": interval.low, "high": interval.high}
+
+
+def parts_figure(mixtures, images, live=None):
+    """The parts of every fall, stacked; diamonds are whole falls. At the left recall in the mixtures; at the right real
+    images, with the published falls, where there are any.
+
+    live: `of_mixtures` of this build, whose whole falls stand beside those of a recorded run.
+    """
+    accuracy = images["what"] == "test accuracy"
+    right = {"top": (images[~accuracy], "fall on real images", 1),
+             "bottom": (images[accuracy], "fall on real images (points)", 100)}
+    right = {place: panel for place, panel in right.items() if len(panel[0])}
+    layout = [["left", place] for place in right] or [["left"]]
+    figure, axes = plt.subplot_mosaic(layout, figsize=(6 * len(layout[0]), 5.2), layout="constrained",
+                                      height_ratios=[len(table) + 2 for table, _, _ in right.values()] or None)
+    stacked(axes["left"], mixtures, 1)
+    axes["left"].set_xlabel("fall in recall, random mixtures")
+    if live is not None:
+        totals(axes["left"], mixtures["what"].unique(), live, "whole fall, this build", 1, 0.4, markerfacecolor="white")
+    for place, (table, label, scale) in right.items():
+        stacked(axes[place], table, scale)
+        axes[place].set_xlabel(label)
+        for at, name in enumerate(table["what"].unique()):
+            if (fall := published_fall(name)) is not None:
+                axes[place].plot(scale * fall, at + 0.27, color=PUBLISHED, marker="s", linestyle="none",
+                                 label="whole fall, published (CIFAR-10)")
+    legend_below(figure, list(axes.values()), 4)
+    return figure
+
+
+def stacked(ax, table, scale):
+    """One bar a row of parts, those below 0 to the left; the numbers where they find room."""
+    names = list(table["what"].unique())
+    widest = scale * table["value"].abs().max()
+    for place, name in enumerate(names):
+        own, ends = table[table["what"] == name].set_index("part")["value"] * scale, {1: 0.0, -1: 0.0}
+        for part in (part for part in PARTS if part in own):
+            side = 1 if own[part] >= 0 else -1
+            ax.barh(place - 0.1, own[part], left=ends[side], height=0.5, color=PART_COLOURS[part], label=part)
+            if abs(own[part]) > 0.14 * widest:
+                ax.text(ends[side] + own[part] / 2, place - 0.1, f"{own[part]:.2g}", ha="center", va="center",
+                        color="white", fontsize=9)
+            ends[side] += own[part]
+    totals(ax, names, table, "whole fall", scale, 0.27)
+    ax.axvline(0, color="0.4", linewidth=1)
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.4, -0.5)
+
+
+def totals(ax, names, table, label, scale, below, **style):
+    """Whole falls with their limits, at some distance below the bars of their names."""
+    rows = table[table["part"] == TOTAL]
+    rows = rows[rows["what"].isin(names)]
+    value, low, high = (scale * rows[name].to_numpy(float) for name in ("value", "low", "high"))
+    places = [list(names).index(what) + below for what in rows["what"]]
+    ax.errorbar(value, places, xerr=[value - low, high - value], color="black", marker="D", markersize=4.5,
+                linestyle="none", elinewidth=1.2, capsize=2, label=label, **style)
+
+
+def published_fall(name):
+    """The paper's fall from t_re = 0 to 100 of one of `FALLS`, None where it has none."""
+    metric, _, claim = FALLS[name]
+    if claim is None:
+        return None
+    points = published_series(load_claims()[claim])
+    points = points[points["metric"] == metric].set_index("x")["value"]
+    return float(points[0] - points[STEPS])
+
+
+def parts_table(table):
+    """The parts to read: a row a fall, a column a part with its interval, as text."""
+    text = [f"{r.value:.3f} [{r.low:.3f}, {r.high:.3f}]" for r in table.itertuples()]
+    wide = table.assign(text=text).pivot(index="what", columns="part", values="text")
+    columns = [part for part in (TOTAL, *PARTS) if part in wide]
+    return wide.reindex(table["what"].unique())[columns].fillna("").rename_axis(None, axis=1).reset_index(names="")
