@@ -48,6 +48,10 @@ class TokenClassifier(nn.Module):
         self.trunk, self.head = trunk, trunk.heads.head
         trunk.heads = nn.Identity()
 
+    def extra_repr(self) -> str:
+        # Neither the layers nor the weights tell, and what is kept of a network goes by those.
+        return f"heads={self.trunk.encoder.layers[0].self_attention.num_heads}"
+
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Images ``[N, C, H, W]`` in ``[-1, 1]`` -> the class token after the last block and its norm, ``[N, D]``."""
         # For so few tokens in bfloat16 on a CPU, PyTorch's fused attention more than doubles the time of a step.

@@ -170,6 +170,12 @@ def test_vit_parameters():
         assert count(build_classifier(name, (3, 32, 32), 10, seed=0)) == parameters(32, 4, 10, **size)
 
 
+def test_a_vit_shows_its_heads():
+    """What caches are keyed on: the heads are in no weight's shape."""
+    assert [f"heads={heads}" in repr(build_classifier(name, (1, 8, 8), 2, seed=0))
+            for name, heads in (("vit_tiny", 2), ("vit_small", 6))] == [True, True]
+
+
 def test_a_sweep_that_shows_attention_refuses_a_vit_at_once():
     with pytest.raises(ValueError, match="Grad-CAM needs a model with last_block"):
         Sweep("fashion_mnist", Sampler(), n_images=10, n_test=10, classifier="vit_tiny")
