@@ -1,10 +1,17 @@
-"""What the test modules share: a clean cache, no display, and a headless Chromium."""
+"""What the test modules share: a clean cache, no display, an untrained generator, and a headless Chromium."""
 
+import json
 import os
 import shutil
+from dataclasses import asdict
 
 import pytest
 from playwright.sync_api import sync_playwright
+
+from synaug.data import load_dataset, stratified_subset
+from synaug.denoisers import new_denoiser
+from synaug.generator_recipe import Recipe
+from synaug.generator_trainer import RECORD
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER_ARGUMENTS = [
@@ -22,6 +29,18 @@ def clean_environment(tmp_path_factory):
     """Kernels and builds started by tests inherit it: no cache of earlier runs is read or filled."""
     os.environ["SYNAUG_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     os.environ["MPLBACKEND"] = "Agg"
+
+
+@pytest.fixture(scope="session")
+def untrained_generator(tmp_path_factory):
+    """A checkpoint whose record says that 600 digits are its training images; its weights are as drawn."""
+    folder = tmp_path_factory.mktemp("generator")
+    recipe = Recipe(dataset="digits", subset_size=600)
+    images = stratified_subset(load_dataset("digits"), recipe.subset_size, recipe.subset_seed)
+    new_denoiser(images, channels=(32, 32)).save(folder)
+    curve = [{"images": n, "training_loss": 2 / n, "held_out_loss": 3 / n} for n in (64, 128)]
+    (folder / RECORD).write_text(json.dumps({"recipe": asdict(recipe), "images_seen": 128, "curve": curve}))
+    return str(folder)
 
 
 def find_browser() -> str:

@@ -2,8 +2,6 @@
 digits."""
 
 import copy
-import json
-from dataclasses import asdict
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,15 +9,11 @@ import pytest
 import torch
 from scipy.stats import norm, ttest_rel
 
-from synaug.data import load_dataset, stratified_subset
-from synaug.denoisers import new_denoiser
 from synaug.empirical_denoiser import EmpiricalDenoiser
 from synaug.experiments import empirical_score as experiment
 from synaug.experiments.empirical_score import ARMS, BLIND, CONDITIONAL, NETWORK, OUTCOMES, prepare, run
 from synaug.experiments.empirical_score_rows import calibration_rows, half_level, half_own_rows
 from synaug.figures import empirical_score as figures
-from synaug.generator_recipe import Recipe
-from synaug.generator_trainer import RECORD
 from synaug.perturbed_denoisers import ScaledScore
 from synaug.statistics import holm
 
@@ -27,24 +21,13 @@ SMALL = dict(n_training=400, n_sources=40, n_compared=60, reverse_steps=(0, 30, 
 
 
 @pytest.fixture(scope="module")
-def generator(tmp_path_factory):
-    """A checkpoint whose record says that 600 digits are its training images; its weights are as drawn."""
-    folder = tmp_path_factory.mktemp("generator")
-    recipe = Recipe(dataset="digits", subset_size=600)
-    images = stratified_subset(load_dataset("digits"), recipe.subset_size, recipe.subset_seed)
-    new_denoiser(images, channels=(32, 32)).save(folder)
-    (folder / RECORD).write_text(json.dumps({"recipe": asdict(recipe), "images_seen": 0}))
-    return str(folder)
+def memory(untrained_generator):
+    return prepare("smoke", generator=untrained_generator, **SMALL)[0]
 
 
 @pytest.fixture(scope="module")
-def memory(generator):
-    return prepare("smoke", generator=generator, **SMALL)[0]
-
-
-@pytest.fixture(scope="module")
-def frame(generator):
-    return run(profile="smoke", generator=generator, **SMALL)
+def frame(untrained_generator):
+    return run(profile="smoke", generator=untrained_generator, **SMALL)
 
 
 def of(frame, metric, arm=CONDITIONAL, split="train"):
@@ -117,8 +100,8 @@ class TestDifferences:
         weights = of(frame, "own_weight")
         assert (weights.diff().dropna() < 0).all() and weights[30] > 0.999 and weights[100] < 0.05
 
-    def test_a_network_that_knows_the_images_by_heart_differs_nowhere(self, generator):
-        memory = prepare("smoke", generator=generator, **SMALL)[0]
+    def test_a_network_that_knows_the_images_by_heart_differs_nowhere(self, untrained_generator):
+        memory = prepare("smoke", generator=untrained_generator, **SMALL)[0]
         memory.network = EmpiricalDenoiser(memory.training.floats(), memory.training.labels)
         memory.network.precision = torch.float32
         for split in memory.compared:
@@ -193,10 +176,10 @@ def test_training_shares_are_those_of_the_log_normal(memory, frame):
         assert row["value"] == pytest.approx(expected, abs=0.002)
 
 
-def test_a_second_run_resumes(generator, frame, monkeypatch):
+def test_a_second_run_resumes(untrained_generator, frame, monkeypatch):
     monkeypatch.setattr(experiment, "reconstruct", lambda *a, **k: pytest.fail("computed again"))
     monkeypatch.setattr(EmpiricalDenoiser, "__call__", lambda *a, **k: pytest.fail("computed again"))
-    assert run(profile="smoke", generator=generator, **SMALL).equals(frame)
+    assert run(profile="smoke", generator=untrained_generator, **SMALL).equals(frame)
 
 
 @pytest.mark.parametrize("wrong, message", [
@@ -206,10 +189,10 @@ def test_a_second_run_resumes(generator, frame, monkeypatch):
     (dict(stride=0), "stride"), (dict(dataset="fashion_mnist"), "was trained on digits"),
     (dict(profile="fast"), "profile is 'fast'"),
 ])
-def test_bad_parameters_are_refused_before_anything_runs(generator, wrong, message, monkeypatch):
+def test_bad_parameters_are_refused_before_anything_runs(untrained_generator, wrong, message, monkeypatch):
     monkeypatch.setattr(experiment, "reconstruct", lambda *a, **k: pytest.fail("started"))
     with pytest.raises(ValueError, match=message):
-        prepare(**{"profile": "smoke", "generator": generator, **SMALL, **wrong})
+        prepare(**{"profile": "smoke", "generator": untrained_generator, **SMALL, **wrong})
 
 
 def test_figures(frame):

@@ -1,46 +1,27 @@
 """The measurements of a generator's quality, on a small generator of digits that was never trained."""
 
-import json
-from dataclasses import asdict
-
 import numpy as np
 import pytest
 import torch
 
-from synaug.data import load_dataset, stratified_subset
-from synaug.denoisers import new_denoiser
 from synaug.experiments import generator_evaluation
 from synaug.experiments import generator_quality as experiment
 from synaug.experiments.generator_quality import SAMPLES, prepare, run
 from synaug.figures import generator_quality as figures
-from synaug.generator_recipe import Recipe
-from synaug.generator_trainer import RECORD
 from synaug.metrics import FRESH_REAL
 from synaug.results import load_recorded, record
 
 SMALL = dict(n_samples=40, steps=3, n_searched=100, n_judge=400, classifier_steps=30)
 
 
-@pytest.fixture(scope="module")
-def generator(tmp_path_factory):
-    """A checkpoint whose record says that 600 digits are its training images; its weights are as drawn."""
-    folder = tmp_path_factory.mktemp("generator")
-    recipe = Recipe(dataset="digits", subset_size=600)
-    images = stratified_subset(load_dataset("digits"), recipe.subset_size, recipe.subset_seed)
-    new_denoiser(images, channels=(32, 32)).save(folder)
-    curve = [{"images": n, "training_loss": 2 / n, "held_out_loss": 3 / n} for n in (64, 128)]
-    (folder / RECORD).write_text(json.dumps({"recipe": asdict(recipe), "images_seen": 128, "curve": curve}))
-    return str(folder)
-
-
 @pytest.fixture
-def evaluation(generator):
-    return prepare("smoke", generator=generator, **SMALL)[0]
+def evaluation(untrained_generator):
+    return prepare("smoke", generator=untrained_generator, **SMALL)[0]
 
 
 @pytest.fixture(scope="module")
-def frame(generator):
-    return run(profile="smoke", generator=generator, **SMALL)
+def frame(untrained_generator):
+    return run(profile="smoke", generator=untrained_generator, **SMALL)
 
 
 def value(rows, metric, arm=SAMPLES, **where):
@@ -117,16 +98,16 @@ def test_closest_pairs_are_sorted_and_belong_together(evaluation):
     assert distances[0] == pytest.approx(every.min().item(), rel=1e-5)
 
 
-def test_a_second_run_resumes(generator, frame, monkeypatch):
+def test_a_second_run_resumes(untrained_generator, frame, monkeypatch):
     def fail(*arguments, **options):
         raise AssertionError("computed again")
 
     monkeypatch.setattr(generator_evaluation, "generate", fail)
     monkeypatch.setattr("synaug.experiments.shared.train_classifier", fail)
-    again = run(profile="smoke", generator=generator, **SMALL)
+    again = run(profile="smoke", generator=untrained_generator, **SMALL)
     assert again.equals(frame)
     with pytest.raises(AssertionError, match="computed again"):
-        run(profile="smoke", generator=generator, **{**SMALL, "steps": 2})
+        run(profile="smoke", generator=untrained_generator, **{**SMALL, "steps": 2})
 
 
 @pytest.mark.parametrize("wrong, message", [
@@ -138,10 +119,10 @@ def test_a_second_run_resumes(generator, frame, monkeypatch):
     (dict(dataset="fashion_mnist"), "was trained on digits"),
     (dict(profile="fast"), "profile is 'fast'"), (dict(seed=-1), "seed"), (dict(recipe="one_cycel"), "unknown recipe"),
 ])
-def test_bad_parameters_are_refused_before_anything_runs(generator, wrong, message, monkeypatch):
+def test_bad_parameters_are_refused_before_anything_runs(untrained_generator, wrong, message, monkeypatch):
     monkeypatch.setattr(generator_evaluation, "generate", lambda *a, **k: pytest.fail("started"))
     with pytest.raises(ValueError, match=message):
-        prepare(**{"profile": "smoke", "generator": generator, **SMALL, **wrong})
+        prepare(**{"profile": "smoke", "generator": untrained_generator, **SMALL, **wrong})
 
 
 def test_recorded_results_read_as_they_were(frame, tmp_path, monkeypatch):
