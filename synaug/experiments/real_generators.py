@@ -11,15 +11,17 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 import torch
+from tqdm import tqdm
 
 from synaug import (classifier_training, classifiers, encoders, features, metrics, optimizers, statistics,
                     trivial_augment)
 from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
+from synaug.denoisers import load_denoiser, new_denoiser
 from synaug.encoders import BUILDERS, encode
 from synaug.experiments import generator_ladder, generator_pools, shared
 from synaug.experiments.command_line import record_profile
 from synaug.experiments.generator_ladder import denoising_losses, load, recipe_of, saved, train_rungs
-from synaug.experiments.generator_pools import AUTOGUIDANCE, TERMS, draw, pool
+from synaug.experiments.generator_pools import AUTOGUIDANCE, draw, explorer, pool
 from synaug.experiments.shared import check_training, real_images, some
 from synaug.metrics import FRESH_REAL, compare
 from synaug.parameters import resolve_profile
@@ -58,7 +60,7 @@ PROFILES = {
                      encoder="efficientnet_lite0", sizes=((64, 128), (32, 64), (16, 32)),
                      snapshots=(32_000, 64_000, 128_000), batch_size=128, n_bootstrap=1000,
                      dials=(*DETERMINISTIC, *STOCHASTIC), strengths=STRENGTHS),
-    "paper": dict(parts=PARTS, n_images=5000, n_losses=5000, n_evaluate=10_000, seeds=10, classifier_steps=5000,
+    "paper": dict(parts=PARTS, n_images=4000, n_losses=5000, n_evaluate=10_000, seeds=10, classifier_steps=5000,
                   steps=18, encoder="efficientnet_lite0", sizes=((64, 128), (32, 64), (16, 32)),
                   snapshots=(32_000, 128_000, 512_000, 2_048_000), batch_size=128, n_bootstrap=1000,
                   dials=(*DETERMINISTIC, *STOCHASTIC), strengths=STRENGTHS),
@@ -115,21 +117,28 @@ def prepare(profile=None, generator="fashion_mnist", parts=None, n_images=None, 
         raise ValueError(f"n_images must be at least 15 a class, {15 * real.test.num_classes}, for covariances in 10 "
                          f"directions, got {settings['n_images']}")
     check_training(real.test, architecture=classifier, steps=settings["classifier_steps"], recipe=recipe)
-    sigma_of_reverse_step(middle, 100)
+    if not isinstance(middle, int) or not 0 < middle < 100:
+        raise ValueError(f"middle must be a reverse step in 1..99, got {middle!r}")
     laddered = "ladder" in parts or AUTOGUIDANCE in settings["strengths"] and "exploration" in parts
     if laddered and not (settings["sizes"] and settings["snapshots"]):
         raise ValueError("the ladder, and autoguidance, need sizes and snapshots to train")
     if any(not isinstance(images, int) or images < 1 for images in settings["snapshots"]):
         raise ValueError(f"snapshots must be whole numbers of images, at least 1, got {settings['snapshots']}")
+    for size in settings["sizes"]:
+        new_denoiser(real.test.subset(range(2)), channels=size)
     layout(settings)
+    denoiser = load_denoiser(generator)
+    for term, strengths in settings["strengths"].items():
+        for strength in strengths:
+            explorer(denoiser, term, strength, weak=denoiser)
     return settings
 
 
-def world_of(settings):
-    """The parameters that all measurements share."""
-    names = ("generator", "n_images", "n_evaluate", "classifier", "recipe", "classifier_batch", "classifier_steps",
-             "encoder", "k", "n_bootstrap", "device")
-    return {name: settings[name] for name in names}
+def world_of(settings, best):
+    """The parameters that all measurements share. best: the saved generator, and so its training images."""
+    names = ("n_images", "n_evaluate", "classifier", "recipe", "classifier_batch", "classifier_steps", "encoder", "k",
+             "n_bootstrap", "device")
+    return {**best, **{name: settings[name] for name in names}}
 
 
 def trainings(settings):
@@ -142,7 +151,7 @@ def trainings(settings):
 def layout(settings):
     """(columns of its rows, cell) of everything that is measured, the parts in their order."""
     best, steps, every = saved(settings["generator"]), settings["steps"], range(settings["seeds"])
-    trained, world = trainings(settings), world_of(settings)
+    trained, world = trainings(settings), world_of(settings, best)
 
     def measured(drawn, seeds, with_real=False, needs=()):
         parameters = {"world": world, "pool": drawn, "seeds": list(seeds), "with_real": with_real}
@@ -161,7 +170,7 @@ def layout(settings):
              for images in settings["snapshots"]]
     for size, images, generator, needs in [("saved", None, best, ()), *rungs]:
         about = {"part": "ladder", "arm": str(size), "training_images": images, "swept": "loss_rank"}
-        losses = {"generator": generator, "images_of": settings["generator"], "n": settings["n_losses"],
+        losses = {"generator": generator, "images_of": best, "n": settings["n_losses"],
                   "sigmas": settings["loss_sigmas"], "device": settings["device"]}
         found["ladder"].append(({**about, "level": NOISE}, Cell(measure_losses, losses, needs=needs)))
         for level, sigma in ((NOISE, None), (MIDDLE, sigma_of_reverse_step(settings["middle"], 100))):
@@ -213,26 +222,39 @@ def run(**parameters):
     """
     start = time.perf_counter()
     settings = prepare(**parameters)
-    caches, tables, losses = {}, [], []
-    for about, cell in layout(settings):
+    caches, measured, losses = {}, [], []
+    for about, cell in tqdm(layout(settings), disable=not settings["progress"], desc=EXPERIMENT):
         for each in (*cell.needs, cell):
             cache = caches.setdefault(each.code, CellCache(EXPERIMENT, each.code))
             result = cache.get_or_run(each.key, lambda: each.function(**each.parameters))
         if cell.function is measure_losses:
             losses.append((about, result["losses"]))
         elif cell.function is measure_pool:
-            tables.append(result.assign(**about))
-    tables = [*tables, *loss_tables(losses, settings["loss_sigmas"])]
-    frame = ranked(pd.concat(tables, ignore_index=True))
+            measured.append((about, result))
+    measured += loss_tables(losses, settings["loss_sigmas"])
+    ranks = loss_ranks(losses)
+    tables = [table.assign(**{"x": ranks.get(rung_of(about)), **about}) for about, table in measured]
+    rows = pd.concat(tables, ignore_index=True).to_dict("records")
     wall = sum(cache.wall_seconds - cache.elapsed for cache in caches.values()) + time.perf_counter() - start
     origin = provenance({k: v for k, v in settings.items() if k != "progress"}, wall, settings["device"],
                         saved(settings["generator"])["weights"])
     test = real_sets(settings["generator"], settings["n_images"], settings["n_evaluate"])[2]
-    return tidy(frame.to_dict("records"), origin, experiment=EXPERIMENT, dataset=test.name, profile=settings["profile"])
+    return tidy(rows, origin, experiment=EXPERIMENT, dataset=test.name, profile=settings["profile"])
+
+
+def rung_of(about):
+    """What tells the rungs of the ladder apart."""
+    return about["arm"], about.get("training_images")
+
+
+def loss_ranks(losses):
+    """{rung: the rank of its mean loss over levels and images, 1.0 for the lowest}."""
+    order = sorted(losses, key=lambda entry: entry[1].mean())
+    return {rung_of(about): float(rank) for rank, (about, _) in enumerate(order, start=1)}
 
 
 def loss_tables(losses, sigmas):
-    """Frames of the denoising losses of all rungs, with 95 % limits over images; the excess is paired over images."""
+    """(columns, frame) of the denoising losses of each rung, 95 % limits over images; the excess is paired over them."""
     if not losses:
         return []
     stacked = np.stack([own for _, own in losses]).astype(np.float64)  # [rungs, sigmas, N]
@@ -245,7 +267,7 @@ def loss_tables(losses, sigmas):
                 for sigma, values in zip(sigmas, table)]
         rows += [{"metric": metric, **limits(table.mean(axis=0))}
                  for metric, table in (("mean_loss", own), ("mean_loss_excess", excess))]
-        tables.append(pd.DataFrame(rows).assign(seed=0, **about))
+        tables.append((about, pd.DataFrame(rows).assign(seed=0)))
     return tables
 
 
@@ -255,18 +277,9 @@ def limits(values):
     return {"value": mean, "low": mean - half, "high": mean + half}
 
 
-def ranked(frame):
-    """The frame with the x of the ladder's rows: the rank of their rung by mean loss."""
-    rung = frame["arm"] + " " + frame.get("training_images", pd.Series(np.nan, frame.index)).astype(str)
-    means = frame[frame["metric"] == "mean_loss"].assign(rung=rung).set_index("rung")["value"]
-    ladder = frame["part"] == "ladder"
-    x = frame.get("x", pd.Series(np.nan, frame.index, dtype=float))
-    return frame.assign(x=x.where(~ladder, rung.map(means.rank())))
-
-
 def measure_losses(generator, images_of, n, sigmas, device):
     """{"losses": `generator_ladder.denoising_losses` on n images that no generator has seen}, as a cell."""
-    held_out = some(real_images(images_of).unseen, None).subset(range(n))
+    held_out = some(real_images(images_of["generator"]).unseen, None).subset(range(n))
     return {"losses": denoising_losses(load(generator, device), held_out.floats(), held_out.labels, sigmas, device)}
 
 
