@@ -254,7 +254,7 @@ def loss_ranks(losses):
 
 
 def loss_tables(losses, sigmas):
-    """(columns, frame) of the denoising losses of each rung, 95 % limits over images, with the excess paired over them."""
+    """(columns, frame) of each rung's denoising losses; 95 % limits over images, over which the excess is paired."""
     if not losses:
         return []
     stacked = np.stack([own for _, own in losses]).astype(np.float64)  # [rungs, sigmas, N]
