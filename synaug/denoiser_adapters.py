@@ -132,9 +132,9 @@ class EDMCheckpoint(nn.Module):
 
     def forward(self, x, sigma, labels=None):
         sigma = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).expand(len(x))
-        if labels is not None and self.net.label_dim:
-            labels = one_hot(labels, self.net.label_dim).float()
-        return self.net(x.float(), sigma, labels).to(x.dtype)
+        told = self.net.label_dim and labels is not None
+        classes = one_hot(labels, self.net.label_dim).float() if told else None
+        return self.net(x.float(), sigma, classes).to(x.dtype)
 
 
 def load_edm(path, *, trust_pickle=False, device="cpu") -> EDMCheckpoint:
