@@ -151,13 +151,13 @@ def experiment_of(frame: pd.DataFrame) -> str:
     return experiments[0]
 
 
-def recorded_run(live: pd.DataFrame, profile: str = "standard") -> pd.DataFrame | None:
-    """The recorded frame of the live frame's experiment, None without one that is of the same generator.
+def recorded_run(live: pd.DataFrame, profile: str = "standard", experiment: str | None = None) -> pd.DataFrame | None:
+    """The recorded frame of an experiment, None without one that is of the live frame's generator.
 
-    ValueError where the live frame is of several experiments.
+    experiment: None for the live frame's own; ValueError where that is of several.
     """
     try:
-        recorded = load_recorded(experiment_of(live), profile)
+        recorded = load_recorded(experiment or experiment_of(live), profile)
     except FileNotFoundError:
         return None
     same = recorded.attrs["provenance"]["generator"] == live.attrs["provenance"]["generator"]

@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 
 from synaug.experiments.exact_score import EXACT
-from synaug.figures.decomposition import (GRID, METRIC, PROCESS, SCORE, TOGETHER, TOTAL, of_images, of_mixtures,
-                                          parts_figure, parts_table, published_fall)
+from synaug.figures.decomposition import (GRID, METRIC, PROCESS, SCORE, TOGETHER, TOTAL, answer, of_images,
+                                          of_mixtures, parts_figure, parts_table, published_fall)
 from synaug.metrics import FRESH_REAL
 from synaug.results import load_recorded
 
@@ -104,3 +104,14 @@ def test_shown_with_and_without_images(mixtures, images):
     table = parts_table(parts)
     assert list(table.columns) == ["", TOTAL, METRIC, PROCESS, GRID, SCORE]
     assert table.iloc[1][GRID].startswith("0.100 [") and table.iloc[1][SCORE] == ""
+
+
+def test_answer_says_every_part_once(mixtures, images):
+    lines = answer(of_mixtures(mixtures), of_images(images)).splitlines()
+    assert [line.split("*")[1] for line in lines] == ["metric", "reverse process", "discretisation", "score error",
+                                                      "not separated"]
+    assert "not told from 0 (exact score, fine grid)" in lines[1] and lines[1].count("[") == 1
+    assert "0.080 [0.040, 0.120] of the recall, 40% of its fall" in lines[0]
+    assert lines[2].count("[") == 1 and lines[3].endswith("(score × 1.05)") and "0.250" in lines[3]
+    assert "100% of its fall" in lines[4]
+    assert len(answer(of_mixtures(mixtures), of_images(images.iloc[:0])).splitlines()) == 4

@@ -82,6 +82,9 @@ def test_a_recorded_run_is_of_the_same_experiment_and_generator(frame):
     assert recorded_run(frame) is None
     frame.attrs["provenance"] = {"generator": "b"}
     assert recorded_run(frame, "smoke") is None
+    assert recorded_run(frame.assign(experiment="other"), "smoke") is None
+    record(frame, "toy", "smoke")
+    assert recorded_run(frame.assign(experiment="other"), "smoke", "toy") is not None
     with pytest.raises(ValueError, match="one experiment is needed, got other, toy"):
         recorded_run(pd.concat([frame, frame.assign(experiment="other")]), "smoke")
 

@@ -158,3 +158,25 @@ def parts_table(table):
     wide = table.assign(text=text).pivot(index="what", columns="part", values="text")
     columns = [part for part in (TOTAL, *PARTS) if part in wide]
     return wide.reindex(table["what"].unique())[columns].fillna("").rename_axis(None, axis=1).reset_index(names="")
+
+
+def answer(mixtures, images):
+    """In words, as a Markdown list: what each part takes in the mixtures (of discretisation and score error the least
+    and the most, of the others with the exact score) and on real images, there with its share of the whole fall."""
+    lines = []
+    for part in PARTS:
+        own = mixtures[mixtures["part"] == part].sort_values("value")
+        chosen = own.iloc[[0, -1]] if part in (GRID, SCORE) else own[own["what"] == UNITS[EXACT]]
+        found = [f"{said(r)} ({r.what})" for r in chosen.drop_duplicates().itertuples()]
+        found = [f"in the mixtures {' to '.join(found)}"] if found else []
+        whole = images[images["part"] == TOTAL].set_index("what")["value"]
+        found += [f"on real images {said(r)} of the {r.what}, {r.value / whole[r.what]:.0%} of its fall"
+                  for r in images[images["part"] == part].itertuples()]
+        if found:
+            lines.append(f"- *{part}*: {'; '.join(found)}")
+    return "\n".join(lines)
+
+
+def said(row):
+    unresolved = ", not told from 0" if row.low <= 0 <= row.high else ""
+    return f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]{unresolved}"

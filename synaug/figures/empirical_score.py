@@ -4,8 +4,9 @@
 import pandas as pd
 import seaborn as sns
 
-from synaug.experiments.empirical_score import ARMS, CONDITIONAL, NETWORK, OUTCOMES
+from synaug.experiments.empirical_score import ARMS, CONDITIONAL, NETWORK, OUTCOMES, STEPS
 from synaug.figures.curves import draw, legend_below, panels, select, sigma_axis
+from synaug.results import describe_runs
 from synaug.statistics import holm
 
 NAMES = {"own_share": "near-copy of its own source", "other_share": "near-copy of another training image",
@@ -19,6 +20,17 @@ SPLIT_COLOURS = dict(zip(("train", "held out"), sns.color_palette("colorblind")[
 CALIBRATION = {"error_difference": ("network's error minus the empirical denoiser's", 0, 1, 0),
                "detail_slope": ("share of the network's detail that is there", 0, 1, 1),
                "score_factor": ("network's score too strong by (%)", 1, 100, 0)}
+
+
+def describe(live, recorded=None):
+    """What the runs behind a page are, as a Markdown list."""
+    def words(frame, p):
+        known = "all the generator's" if p["n_training"] is None else f"{p['n_training']:,} of the generator's"
+        return (f"{frame['dataset'].iloc[0]}; the empirical denoiser knows {known} training images; {p['n_sources']:,} sources "
+                f"reconstructed at {len(p['reverse_steps'])} levels (stride {p['stride']} on the grid of {STEPS}), "
+                f"denoisers compared on {p['n_compared']:,} training and as many held-out images")
+
+    return describe_runs(live, recorded, words)
 
 
 def both(ax, recorded, live, metric, colour, name, **where):

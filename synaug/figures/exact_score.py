@@ -8,6 +8,7 @@ import seaborn as sns
 
 from synaug.experiments.exact_score import EXACT, SOLVERS, STEPS, excess
 from synaug.figures.curves import COLOURS, draw, legend_below, panels, sigma_axis
+from synaug.results import describe_runs
 
 #: How a metric is drawn: metric, what it is measured against, what the axis says.
 SHARES = {"precision": "fresh", "recall": "fresh", "outer_edge_recall": "fresh"}
@@ -28,6 +29,13 @@ UNITS = {"scaled score": "score × {:g}", "score noise": "score noise, level {:g
          "smoothed score": "score smoothed over ln σ, width {:g}", "guidance": "guidance, scale {:g}",
          "class-blind": "score without the class", "Heun": "{:g} Heun steps", "Euler": "{:g} Euler steps",
          EXACT: "exact score, fine grid"}
+
+
+def describe(live, recorded=None):
+    """What the runs behind a page are, as a Markdown list."""
+    return describe_runs(live, recorded, lambda frame, p: (
+        f"{p['worlds']} random mixtures, {p['n_points']:,} points of each in every set (k = {p['k']}); the exact score "
+        f"from {len(p['reverse_steps'])} levels (stride {p['stride']} on the grid of {STEPS})"))
 
 
 def both(ax, recorded, live, metric, reference, colour, name, axis=None, **where):
