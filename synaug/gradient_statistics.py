@@ -142,7 +142,7 @@ class GradientProducts:
         first, second: as in `same_source_correlation`, whole groups. Products of a source with itself are left out, so
         that noise in the means does not count: sum over groups of n <mean', mean> - sum <r', r> / (n - 1), over the
         same with r for r'. 1 where the expected gradients are equal; of no meaning where the first ones are about 0.
-        NaN for groups of one member.
+        Groups of one member are left out; NaN where there are no others.
         """
         def between_sources(members):
             groups = torch.stack([self.group[first], self.group[members]])
@@ -151,7 +151,7 @@ class GradientProducts:
             if not (torch.equal(whole[pairs[0]], n) and torch.equal(whole[pairs[1]], n)):
                 raise ValueError("means are compared of whole groups")
             same = torch.zeros(len(n), dtype=torch.float64).index_add_(0, place, self._paired(first, members))
-            return (n * self.means[pairs[0], pairs[1]] - same / (n - 1)).sum()
+            return (n * self.means[pairs[0], pairs[1]] - same / (n - 1))[n > 1].sum()
 
         return (between_sources(second) / between_sources(first)).item()
 
