@@ -7,7 +7,7 @@ does.
 A pack is a folder with ``manifest.json`` (what it holds, and the sha256 of each part and of the whole content) and its
 parts, zip files. In a part, 100 images at a time are one WebP image, a column of them, beside their labels and source
 indices. CIFAR-10's 60,000 images take 98 MB so (in larger sheets 100 to 102 MB, each by itself 111 MB, as PNG 131 MB),
-Fashion-MNIST's 22 MB. JPEG XL would take 90 and 20 MB, but Pillow alone does not read it.
+Fashion-MNIST's 23 MB. JPEG XL would take 90 and 20 MB, but Pillow alone does not read it.
 """
 
 import argparse
