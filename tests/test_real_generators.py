@@ -1,5 +1,6 @@
 """The ladder, the dials and the exploration terms on a real generator: what a run measures; cells are shared."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,9 +13,12 @@ from synaug.experiments import generator_pools
 from synaug.experiments.generator_ladder import denoising_losses, load, recipe_of, rungs_folder, saved, train_rungs
 from synaug.experiments.real_generators import cells, layout, loss_ranks, loss_tables, prepare, real_sets, run
 from synaug.experiments.shared import real_images, some
+from synaug.experiments.real_generators_views import describe, gains, gains_in_words, ladder_table
 from synaug.exploration import AnnealedClass
+from synaug.figures import real_generators as figures
 from synaug.precision import fast_precision
 from synaug.reconstruction import generate
+from synaug.statistics import holm, paired_interval
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +164,52 @@ class TestPools:
         plain = pools["exploration"][0]
         assert plain["term"] is None and plain["seed"] == 0
         assert all(plain in found for found in pools.values())
+
+
+class TestViews:
+    #: Accuracy by arm and strength: five seeds of plain sampling, of two strengths of a term, and of fresh real images.
+    VALUES = {("plain", 0.0): [0.80, 0.82, 0.81, 0.79, 0.83], ("CADS", 0.5): [0.81, 0.84, 0.82, 0.81, 0.84],
+              ("CADS", 1.0): [0.79, 0.83, 0.80, 0.80, 0.82], ("fresh real", 0.0): [0.85, 0.86, 0.87, 0.85, 0.86]}
+
+    def explored(self, seeds=5):
+        return pd.DataFrame([{"part": "floor" if arm == "fresh real" else "exploration", "arm": arm, "x": x,
+                              "seed": seed, "metric": "accuracy", "value": value}
+                             for (arm, x), values in self.VALUES.items() for seed, value in enumerate(values[:seeds])])
+
+    def test_gains_are_paired_and_corrected(self):
+        table = gains(self.explored(), ("accuracy",)).set_index(["arm", "x"])
+        differences = {key: np.subtract(values, self.VALUES["plain", 0.0]) for key, values in self.VALUES.items()}
+        for key in [("CADS", 0.5), ("CADS", 1.0), ("fresh real", 0.0)]:
+            expected = paired_interval(differences[key])
+            assert table.loc[key, ["value", "low", "high", "p_value"]].tolist() == pytest.approx(
+                [expected.estimate, expected.low, expected.high, expected.p_value])
+        terms = table[table["part"] == "terms"]
+        assert terms["adjusted"].tolist() == pytest.approx(holm(terms["p_value"].tolist()).tolist())
+        assert np.isnan(table.loc[("fresh real", 0.0), "adjusted"])
+        said = gains_in_words(self.explored())
+        assert "5 paired seeds, Holm over 2 comparisons: CADS (0.5: +0.014 [+0.007, +0.021]) raises it; none" in said
+
+    def test_few_seeds_say_nothing(self):
+        table = gains(self.explored(3), ("accuracy",)).set_index(["arm", "x"])
+        assert table.loc[("CADS", 0.5), ["low", "high"]].tolist() == pytest.approx([0.01, 0.02])
+        assert table["p_value"].isna().all()
+        assert gains_in_words(self.explored(3)) == "Fewer than 5 seeds: nothing can be said about accuracy."
+
+    def test_of_a_run(self, frame):
+        table = ladder_table(frame)
+        assert table["arm"].tolist() == ["saved", "(16, 32)"] and table["rank"].tolist() == [1, 2]
+        assert table["mean_loss_excess"].iloc[0] == 0 < table["mean_loss_excess"].iloc[1]
+        recall = frame[(frame["metric"] == "recall") & (frame["part"] == "ladder") & (frame["level"] == "middle")]
+        assert ladder_table(frame, "middle")["recall"].tolist() == recall.sort_values("x")["value"].tolist()
+        assert "150 samples a pool" in describe(frame)
+
+    def test_figures_show_the_run(self, frame):
+        for draw, shown in ((figures.ladder, 5), (figures.dials, 5), (figures.exploration, 4)):
+            figure = draw(frame)
+            assert len(figure.axes) == shown
+            plt.close(figure)
+        labels = [tick.get_text() for tick in figures.exploration(frame, frame).axes[0].get_yticklabels()]
+        assert labels == ["CADS, 1", "autoguidance, 2", "fresh real", "real alone"]
+        plt.close("all")
+        with pytest.raises(ValueError, match="neither run has the part 'ladder'"):
+            figures.ladder(frame[frame["part"] == "dials"])

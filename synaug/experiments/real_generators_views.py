@@ -1,0 +1,90 @@
+"""What a page shows of a run of `synaug.experiments.real_generators` beside its frame: words, and tables of changes."""
+
+import numpy as np
+import pandas as pd
+
+from synaug.claim_rules import MIN_SEEDS
+from synaug.experiments.real_generators import NOISE, PLAIN, REAL_ALONE
+from synaug.metrics import FRESH_REAL
+from synaug.results import describe_runs
+from synaug.statistics import holm, paired_interval
+
+#: What exploration terms are judged by.
+JUDGED = ("outer_edge_recall", "recall", "precision", "accuracy", "accuracy_with_real")
+
+
+def describe(live, recorded=None):
+    """What the runs behind a page are, as a Markdown list."""
+    def words(frame, p):
+        rungs = f"generators of {len(p['sizes'])} sizes at {len(p['snapshots'])} moments; "
+        ladder = rungs if "ladder" in p["parts"] else ""
+        return (f"{frame['dataset'].iloc[0]}; {ladder}{p['n_images']:,} samples a pool, {p['steps']} Heun steps unless "
+                f"said; {p['seeds']} classifiers a pool ({p['classifier']}, {p['classifier_steps']:,} steps of "
+                f"{p['classifier_batch']}), scored on {p['n_evaluate']:,} test images; features {p['encoder']}, "
+                f"k = {p['k']}")
+
+    return describe_runs(live, recorded, words)
+
+
+def ladder_table(frame, level=NOISE):
+    """One row a rung, the best first: arm, training_images, mean_loss_excess, and each metric's mean over seeds."""
+    rows = frame[frame["part"] == "ladder"]
+    excess = rows[rows["metric"] == "mean_loss_excess"].set_index("x")["value"]
+    measured = rows[(rows["level"] == level) & rows["sigma"].isna() & (rows["metric"] != "mean_loss_excess")]
+    values = measured.pivot_table(index="x", columns="metric", values="value")
+    names = rows.drop_duplicates("x").set_index("x")[["arm", "training_images"]]
+    return names.join(values).assign(mean_loss_excess=excess).sort_index().rename_axis("rank").reset_index()
+
+
+def gains(frame, metrics=JUDGED):
+    """What each exploration term changes against plain sampling, paired over seeds: a row an arm, strength and metric.
+
+    Columns arm, x, metric, value, low, high (95 % t interval), p_value, adjusted (Holm over all arms and strengths of
+    the metric), n. Fresh real images in the samples' place stand beside the terms (adjusted missing), and so do, for
+    accuracy_with_real, no samples at all. From 2 to 4 seeds low and high are the smallest and largest difference, and
+    there is no test.
+    """
+    explored, rows = frame[frame["part"] == "exploration"], []
+    beside = frame[(frame["part"] == "floor") & frame["arm"].isin([FRESH_REAL, REAL_ALONE])]
+    for metric in metrics:
+        plain = _by_seed(explored[explored["arm"] == PLAIN], metric)
+        found = []
+        for part, table in (("terms", explored[explored["arm"] != PLAIN]), ("beside", beside)):
+            for (arm, x), own in table.groupby(["arm", "x"], sort=False):
+                differences = (_by_seed(own, metric) - plain).dropna()
+                if len(differences):
+                    found.append({"part": part, "arm": arm, "x": x, "metric": metric, **_change(differences)})
+        tested = [row for row in found if row["part"] == "terms" and np.isfinite(row["p_value"])]
+        for row, adjusted in zip(tested, holm([row["p_value"] for row in tested]) if tested else ()):
+            row["adjusted"] = adjusted
+        rows += found
+    columns = ["part", "arm", "x", "metric", "value", "low", "high", "p_value", "adjusted", "n"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _by_seed(rows, metric):
+    return rows[rows["metric"] == metric].set_index("seed")["value"]
+
+
+def _change(differences):
+    n, mean = len(differences), differences.mean()
+    if n >= MIN_SEEDS:
+        interval = paired_interval(differences)
+        return {"value": mean, "low": interval.low, "high": interval.high, "p_value": interval.p_value, "n": n}
+    return {"value": mean, "low": differences.min(), "high": differences.max(), "p_value": np.nan, "n": n}
+
+
+def gains_in_words(frame, metric="accuracy", level=0.05):
+    """One sentence: which exploration terms, if any, raise or lower a metric against plain sampling after Holm."""
+    table = gains(frame, (metric,))
+    terms = table[table["part"] == "terms"]
+    if terms["adjusted"].isna().all():
+        return f"Fewer than {MIN_SEEDS} seeds: nothing can be said about {metric.replace('_', ' ')}."
+    said = []
+    for verb, sign in (("raise", 1), ("lower", -1)):
+        sure = terms[(terms["adjusted"] < level) & (sign * terms["value"] > 0)]
+        named = ", ".join(f"{row.arm} ({row.x:g}: {row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}])"
+                          for row in sure.itertuples())
+        said.append(f"{named or 'none'} {verb}{'' if len(sure) > 1 else 's'} it")
+    return (f"{metric.replace('_', ' ').capitalize()} against plain sampling, {int(terms['n'].max())} paired seeds, "
+            f"Holm over {len(terms)} comparisons: {said[0]}; {said[1]}.")
