@@ -134,18 +134,16 @@ def _sign_verdict(interval: Interval, negligible: float, size: list[float] | Non
     return REPRODUCED
 
 
-def judge_contrast(frame, where, seeds_only, *, terms, constant=0.0, negligible=0.0, size=None, family=()):
+def judge_contrast(frame, where, seeds_only, *, terms, constant=0.0, negligible=0.0, size=None, adjusted=None):
     """The contrast is positive; "shape only" if positive but not wholly within ``size``.
 
-    family: contrasts (terms, where, constant), this one among them, over which Holm's correction runs; a sign counts
-    only where the adjusted p-value is below 0.05.
+    adjusted: its p-value among those of its family, see `family_p_values`: a sign counts only where it is below 0.05.
     """
     interval = contrast(frame, terms, where, constant, seeds_only)
     verdict, text = _sign_verdict(interval, negligible, size), f"contrast {interval}"
-    if family:
-        p_value = family_p_values(frame, family)[family.index((terms, where, constant))]
-        text += f", adjusted p = {p_value:.2g}"
-        if p_value >= 0.05 and not (verdict == CONTRADICTED and within(interval, negligible)):
+    if adjusted is not None:
+        text += f", adjusted p = {adjusted:.2g}"
+        if adjusted >= 0.05 and not within(interval, negligible):
             verdict = NOT_RESOLVED
     return verdict, text, {"contrast": interval}
 

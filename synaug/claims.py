@@ -10,6 +10,7 @@ from functools import partial
 
 import pandas as pd
 
+from synaug import claim_rules
 from synaug.claim_rules import NOT_RESOLVED, REPRODUCED, RULES, VERDICTS, NotMeasured, contrast
 from synaug.paths import data_dir
 from synaug.results import check_frame, experiment_of
@@ -27,8 +28,8 @@ class Claim:
     where       columns of the frame and the values that select its rows
     parts       rules; each a dict with ``kind``, one of ``claim_rules.RULES``, and that rule's
                 arguments. ``provided``: a contrast without whose being positive the part means
-                nothing. ``family``: the name of a family of contrasts of the ledger, see
-                ``claim_rules.judge_contrast``. The claim is as good as its weakest part.
+                nothing. ``family``: the name of the contrasts, of all claims of the ledger, over which
+                Holm's correction runs. The claim is as good as its weakest part.
     published   what the paper gives: ``text``, and ``series`` where there are points to draw
     best        the best verdict that the published numbers allow
     seeds_only  training is part of the measurement, so that intervals over images will not do
@@ -53,6 +54,8 @@ class Claim:
                 raise ValueError(
                     f"claim {self.id}: a rule's kind must be one of {', '.join(RULES)}, got {part.get('kind')!r}"
                 )
+            if "family" in part and part["kind"] != "contrast":
+                raise ValueError(f"claim {self.id}: families are of contrasts, got a rule of kind {part['kind']!r}")
 
 
 @dataclass(frozen=True)
@@ -108,14 +111,17 @@ def published_series(claim: Claim) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["metric", "x", "value", "spread"])
 
 
-def family(name: str) -> list[tuple[list[dict], dict, float]]:
-    """The contrasts of a family, from all claims of the ledger: terms, where, constant."""
-    return [(part["terms"], claim.where, part.get("constant", 0.0)) for claim in load_claims().values()
-            for part in claim.parts if part.get("family") == name]
+def family_p_values(frame: pd.DataFrame, name: str) -> dict[tuple[str, int], float]:
+    """The adjusted p-values of a family on a frame, by claim and place among its parts."""
+    members = {(claim.id, i): (part["terms"], claim.where, part.get("constant", 0.0))
+               for claim in load_claims().values() for i, part in enumerate(claim.parts) if part.get("family") == name}
+    return dict(zip(members, claim_rules.family_p_values(frame, list(members.values()))))
 
 
-def judge(claim: Claim, frame: pd.DataFrame) -> Verdict:
+def judge(claim: Claim, frame: pd.DataFrame, families: dict | None = None) -> Verdict:
     """Decide one claim on a tidy frame of results.
+
+    families: p-values of families that are known already, by name; others are added.
 
     A frame without the needed metric, levels or seeds gives "not resolved at this scale", and the
     evidence says what is missing. ValueError when the frame is not tidy or mixes several runs (data
@@ -123,12 +129,15 @@ def judge(claim: Claim, frame: pd.DataFrame) -> Verdict:
     """
     frame = check_frame(frame)
     verdicts, evidence, numbers = [], [], {}
+    families = {} if families is None else families
     for i, part in enumerate(claim.parts):
         part = dict(part)
         rule = partial(RULES[part.pop("kind")], frame, claim.where, claim.seeds_only)
         provided = part.pop("provided", None)
-        if "family" in part:
-            part["family"] = family(part["family"])
+        if (name := part.pop("family", None)) is not None:
+            if name not in families:
+                families[name] = family_p_values(frame, name)
+            part["adjusted"] = families[name][claim.id, i]
         try:
             verdict, text, found = rule(**part)
             if provided is not None:
@@ -152,9 +161,9 @@ def verdict_table(frame: pd.DataFrame, claims: dict[str, Claim] | None = None) -
     """
     if claims is None:
         claims = load_claims(experiment_of(frame))
-    rows = []
+    rows, families = [], {}
     for claim in claims.values():
-        verdict = judge(claim, frame)
+        verdict = judge(claim, frame, families)
         rows.append(
             {
                 "id": claim.id,

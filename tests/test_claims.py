@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from synaug.claim_rules import CONTRADICTED, NOT_RESOLVED, REPRODUCED, SHAPE_ONLY, NotMeasured, contrast
-from synaug.claims import Claim, judge, load_claims, load_published, published_series, verdict_table
+from synaug.claims import Claim, family_p_values, judge, load_claims, load_published, published_series, verdict_table
+from synaug.statistics import holm, paired_interval
 
 CONSTANTS = {"experiment": "mode_concentration", "dataset": "cifar10", "profile": "paper", "arm": "edm", "swept": "t_re"}
 CLAIMS = load_claims("mode_concentration")
@@ -114,6 +115,42 @@ def test_contrast(end, noise, verdict):
 def test_equal(end, noise, verdict):
     rule = {"kind": "equal", "terms": [term(1, 0), term(-1, 100)], "margin": 0.1}
     assert judge(claim_of(rule), measured("m", {0: 1.0, 100: end}, noise)).verdict == verdict
+
+
+@pytest.fixture
+def family(monkeypatch, tmp_path):
+    """A ledger of claims a, b, c, d of one family, that the metric of each is higher at 1 than at 0."""
+    entries = [{"id": name, "experiment": "mode_concentration", "source": "", "statement": "", "statistic": "",
+                "where": {"swept": "t_re"}, "seeds_only": True,
+                "parts": [{"kind": "contrast", "terms": [term(1, 1, name), term(-1, 0, name)], "family": "f",
+                           "negligible": 0.1}]} for name in "abcd"]
+    (tmp_path / "claims.json").write_text(json.dumps(entries))
+    monkeypatch.setenv("SYNAUG_DATA", str(tmp_path))
+    return load_claims()
+
+
+def changes(**by_metric):
+    """A frame in which each metric changes from level 0 to 1 by these amounts, one a seed."""
+    return pd.DataFrame([{**CONSTANTS, "seed": seed, "x": x, "metric": metric, "value": x * value}
+                         for metric, values in by_metric.items() for seed, value in enumerate(values) for x in (0, 1)])
+
+
+def test_a_family_is_corrected_together(family):
+    clear, weak = [1.0, 1.1, 0.9, 1.2, 1.0], [1.0, 0.1, 0.6, 1.2, 0.2]
+    frame = changes(a=clear, b=weak, c=[-v for v in weak], d=[0.01, -0.02, 0.03, 0.0, -0.01])
+    p_values = [paired_interval(values).p_value for values in (clear, weak, weak, [0.01, -0.02, 0.03, 0.0, -0.01])]
+    assert 0.02 < p_values[1] < 0.05, "significant by itself"
+    assert list(family_p_values(frame, "f").values()) == pytest.approx(holm(p_values))
+    verdicts = verdict_table(frame, family).set_index("id")["verdict"]
+    # The last is a difference known to be negligible, for which no p-value is needed.
+    assert verdicts.tolist() == [REPRODUCED, NOT_RESOLVED, NOT_RESOLVED, CONTRADICTED]
+    assert judge(family["b"], frame).numbers["part 1"]["contrast"].low > 0
+
+
+def test_a_member_that_is_not_measured_counts(family):
+    frame = changes(a=[1.0, 1.1, 0.9, 1.2, 1.0], b=[1.0, 0.1])
+    raw = paired_interval([1.0, 1.1, 0.9, 1.2, 1.0]).p_value
+    assert list(family_p_values(frame, "f").values()) == pytest.approx([4 * raw, 1, 1, 1])
 
 
 def test_a_part_that_rests_on_another_is_open_without_it():
@@ -317,3 +354,8 @@ def test_a_table_needs_one_experiment():
         verdict_table(pd.concat([frame, frame.assign(experiment="other")]))
     with pytest.raises(ValueError, match="no claim is about the experiment 'other'"):
         verdict_table(frame.assign(experiment="other"))
+
+
+def test_families_are_of_contrasts():
+    with pytest.raises(ValueError, match="claim toy: families are of contrasts, got a rule of kind 'trend'"):
+        claim_of({**FALL, "family": "f"})

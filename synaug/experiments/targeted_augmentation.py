@@ -10,16 +10,15 @@ from tqdm import tqdm
 
 from synaug.data import load_dataset
 from synaug.denoisers import generator_hash, load_denoiser
-from synaug.experiments import targeted_cells
 from synaug.experiments.command_line import record_profile
 from synaug.experiments.shared import check_training
 from synaug.experiments.targeted_cells import GRID, finished, splits
-from synaug.experiments.targeted_studies import (SLOW, STUDIES, arm_cells, arms, ceiling_images, pilot_cells,
+from synaug.experiments.targeted_rows import arm_rows, pilot_rows, warm_up_rows
+from synaug.experiments.targeted_studies import (STUDIES, arm_cells, arms, ceiling_images, pilot_cells,
                                                  sigma_of_strength)
 from synaug.generator_training import trained_on
 from synaug.parameters import resolve_profile
-from synaug.results import load_recorded, provenance, tidy
-from synaug.selection import slow_clusters
+from synaug.results import provenance, tidy
 from synaug.sweeps import Grid
 
 EXPERIMENT = GRID
@@ -36,8 +35,8 @@ PROFILES = {
                   large_generator=None, large_steps=20, large_pilot_steps=(20,), ks=(2,), strengths=(20, 50), seeds=2,
                   k_seeds=2, pilot_seeds=2, passes=1, sampling_steps=1, n_evaluate=200, architectures=()),
     "quick": dict(**SMALL, studies=("k",), generator="fashion_mnist_2000", steps=150, pilot_steps=(150,),
-                  large_generator=None, large_steps=150, large_pilot_steps=(150,), ks=(2,), strengths=(20, 50, 80), seeds=2,
-                  k_seeds=2, pilot_seeds=2, passes=3, sampling_steps=5, n_evaluate=2000, architectures=()),
+                  large_generator=None, large_steps=150, large_pilot_steps=(150,), ks=(2,), strengths=(20, 50, 80),
+                  seeds=2, k_seeds=2, pilot_seeds=2, passes=3, sampling_steps=5, n_evaluate=2000, architectures=()),
     "standard": dict(**SMALL, studies=("k", "pilot", "optimizers", "strength", "selection", "classical", "large",
                               "architectures", "suspects"),
                      generator="fashion_mnist_2000", steps=800, pilot_steps=(800, 1600),
@@ -49,7 +48,7 @@ PROFILES = {
                   large_steps=15_600, large_pilot_steps=(15_600,), ks=(2, 3, 4, 5), strengths=(20, 35, 50, 65, 80),
                   seeds=5, k_seeds=5, pilot_seeds=3, architecture="resnet18", recipe="two_drops", passes=None,
                   sampling_steps=9, n_evaluate=None,
-                  architectures=("vgg19", "densenet121", "vit_small", "convnext_tiny", "swin_tiny")),
+                  architectures=("densenet121", "vit_small", "swin_tiny")),
 }
 
 
@@ -153,13 +152,15 @@ def check_regime(name, of, settings, test):
 
 
 def planned(settings, regimes):
-    """(arm, seed, its cells) of each training, and (regime, its pilot's cells), in the order of the studies."""
-    for study in settings["studies"]:
+    """(arm, seed, its cells) of each training, and (regime, None, its pilot's cells): study by study, seed by seed; the
+    seeds that "k" has beyond the others' come last."""
+    seeds, more = settings["seeds"], settings["k_seeds"]
+    for study, own in [*((study, range(min(seeds, more) if study == "k" else seeds)) for study in settings["studies"]),
+                       ("k", range(seeds, more) if "k" in settings["studies"] else ())]:
         if study == "pilot":
             for name in [n for n in regimes if n == "small" or "large" in settings["studies"]]:
                 yield name, None, pilot_cells(name, settings, regimes)
-            continue
-        for seed in range(settings["k_seeds" if study == "k" else "seeds"]):
+        for seed in own:
             for arm in arms(study, settings):
                 yield arm, seed, arm_cells(arm, seed, settings, regimes)
 
@@ -170,7 +171,7 @@ def cells(**parameters):
 
 
 def grid(settings, regimes):
-    """Every cell once, by study, then by seed."""
+    """Every cell once, in the order of `planned`."""
     once = {}
     for _, _, needed in planned(settings, regimes):
         once |= {str((cell.function.__name__, cell.parameters)): cell for cell in needed
@@ -182,7 +183,7 @@ def run(**parameters):
     """Every arm, warm-up and pilot as a tidy frame; the arguments are those of `prepare`.
 
     x is k. Columns beside the usual ones: regime, n_real, steps, budget (steps over the regime's), optimizer,
-    architecture, augment, selection, strength (denoising steps of 100; NaN where there is one or several), sigma.
+    architecture, augment, selection, strength (denoising steps of 100; NaN unless it is one), sigma.
     Errors, shares and gains are in %. Rows of arm "warm-up" and of arms "pilot, ..." (validation only) stand beside.
     """
     start = time.perf_counter()
@@ -195,71 +196,17 @@ def run(**parameters):
         elapsed += time.perf_counter() - before
     rows, seen = [], set()
     for arm, seed, needed in planned(settings, regimes):
-        found = pilot_rows(arm, needed, settings) if seed is None else []
-        if seed is not None and (arm, seed) not in seen:
+        if seed is None:
+            rows += pilot_rows(arm, needed)
+        elif (arm, seed) not in seen:
             seen.add((arm, seed))
-            found = arm_rows(arm, seed, needed[-1], settings, regimes)
-        rows += found
-    rows += warm_up_rows(whole, settings)
+            rows += arm_rows(arm, seed, needed[-1], settings, regimes)
+    rows += warm_up_rows(whole, {of["n_real"]: name for name, of in regimes.items()})
     used = {name: value for name, value in settings.items() if name != "progress"}
     used["regimes"] = regimes
     seconds = time.perf_counter() - start - elapsed + whole.total_seconds()
     return tidy(rows, provenance(used, seconds, settings["device"], regimes["small"]["weights"]),
                 experiment=EXPERIMENT, dataset=settings["dataset"], profile=settings["profile"], swept="k")
-
-
-def arm_rows(arm, seed, cell, settings, regimes):
-    of, one = regimes[arm.regime], arm.kind == "generated" and arm.strengths and len(arm.strengths) == 1
-    columns = {"arm": arm.named((settings["strength"],)), "seed": seed, "x": float(arm.k), "regime": arm.regime,
-               "n_real": of["n_real"], "steps": cell.parameters["steps"], "budget": arm.budget,
-               "optimizer": arm.optimizer, "architecture": arm.architecture, "augment": arm.augment,
-               "selection": arm.selection if arm.kind != "original" else "", "kind": arm.kind,
-               "strength": float(arm.strengths[0]) if one else float("nan"),
-               "sigma": sigma_of_strength(arm.strengths[0]) if one else float("nan")}
-    result = finished(cell.function, cell.parameters)
-    return [{**columns, "metric": metric, "value": float(value)} for metric, value in result.items()]
-
-
-def pilot_rows(name, needed, settings):
-    return [{"arm": "pilot, fresh" if p["added"] else "pilot, original", "seed": p["seed"], "x": 1.0,
-             "regime": name, "n_real": p["n_real"], "steps": p["steps"], "budget": 1.0, "optimizer": "sgd",
-             "architecture": p["architecture"], "augment": p["augment"], "selection": "", "kind": "pilot",
-             "strength": float("nan"), "sigma": float("nan"), "metric": "validation_error",
-             "value": finished(cell.function, p)["validation_error"]}
-            for cell in needed for p in [cell.parameters]]
-
-
-def warm_up_rows(whole, settings):
-    """What warm-ups took and found; slow_overlap: of the slow examples of a seed, the share that is slow in the next
-    seed's warm-up too, over what the same numbers would share by chance."""
-    warm_ups = [cell for cell in whole.cells if cell.function is targeted_cells.early]
-    slow, rows = {}, []
-    for cell in warm_ups:
-        p, result = cell.parameters, finished(cell.function, cell.parameters)
-        labels = splits(p["dataset"], p["n_real"]).real.labels
-        key = p["n_real"], p["architecture"]
-        slow.setdefault(key, {})[p["seed"]] = slow_clusters(torch.from_numpy(result["logits"]), labels, seed=p["seed"])
-        found = {name: result[name] for name in ("passes", "error", "seconds", "selection_seconds")}
-        rows.append((p, {**found, "slow_share": 100 * slow[key][p["seed"]].double().mean().item()}))
-    for p, found in rows:
-        own = slow[p["n_real"], p["architecture"]]
-        if len(own) > 1:
-            a, b = own[p["seed"]], own[(p["seed"] + 1) % len(own)]
-            found["slow_overlap"] = ((a & b).sum() / a.sum() / b.double().mean()).item()
-    return [{"arm": "warm-up", "seed": p["seed"], "x": 1.0, "regime": "small" if p["n_real"] == smallest else "large",
-             "n_real": p["n_real"], "steps": p["steps"], "budget": 1.0, "optimizer": "sgd",
-             "architecture": p["architecture"], "augment": "flip", "selection": SLOW, "kind": "warm-up",
-             "strength": float("nan"), "sigma": float("nan"), "metric": metric, "value": float(value)}
-            for smallest in [min(p["n_real"] for p, _ in rows)] for p, found in rows
-            for metric, value in found.items()]
-
-
-def recorded_run(profile="standard"):
-    """The recorded run of a profile, None where there is none."""
-    try:
-        return load_recorded(EXPERIMENT, profile)
-    except FileNotFoundError:
-        return None
 
 
 if __name__ == "__main__":

@@ -1,0 +1,167 @@
+"""What frames of `synaug.experiments.targeted_augmentation` say: gains over the original set, as tables and words."""
+
+import pandas as pd
+
+from synaug.experiments.targeted_augmentation import CEILING_GAIN
+from synaug.results import describe_runs
+from synaug.statistics import holm, paired_interval
+
+#: What arms must share to be compared with their original.
+SETTING = ["regime", "optimizer", "architecture", "augment", "budget"]
+#: The setting of most comparisons, but for the architecture, which is the profile's.
+BASE = {"regime": "small", "optimizer": "sgd", "augment": "flip", "budget": 1.0}
+
+
+def trained(frame, metric="test_error"):
+    """The rows of one metric of classifiers that were trained and tested: no pilots, no warm-ups."""
+    return frame[(frame["metric"] == metric) & ~frame["kind"].isin(("pilot", "warm-up"))]
+
+
+def base(frame):
+    """`BASE` with the frame's own architecture."""
+    return {**BASE, "architecture": frame.attrs["provenance"]["parameters"]["architecture"]}
+
+
+def gains(frame, metric="test_error"):
+    """Rows of all arms but the originals; value: the original's minus the arm's, of the same seed and setting."""
+    rows = trained(frame, metric)
+    originals = rows.loc[rows["kind"] == "original", [*SETTING, "seed", "value"]]
+    both = rows[rows["kind"] != "original"].merge(originals, on=[*SETTING, "seed"], suffixes=("", "_original"))
+    return both.assign(value=both["value_original"] - both["value"]).drop(columns="value_original")
+
+
+def comparisons(frame, metric="test_error"):
+    """A row an arm, setting and k: n paired seeds, mean gain over the original, its 95 % interval, p_value, and
+    adjusted, by Holm over all rows."""
+    table = []
+    for key, rows in gains(frame, metric).groupby([*SETTING, "arm", "x"], sort=False):
+        found = paired_interval(rows["value"])
+        table.append({**dict(zip([*SETTING, "arm", "k"], key)), "n": found.n, "gain": found.estimate, "low": found.low,
+                      "high": found.high, "p_value": found.p_value})
+    table = pd.DataFrame(table)
+    return table.assign(adjusted=holm(table["p_value"]))
+
+
+def comparison_table(frame):
+    """`comparisons` to read."""
+    found = comparisons(frame)
+    return pd.DataFrame({
+        "setting": [setting_name(row) for row in found.itertuples()], "arm": found["arm"],
+        "k": found["k"].map("{:g}".format),
+        "seeds": found["n"], "gain in points, 95 % interval": [
+            f"{row.gain:+.2f} [{row.low:+.2f}, {row.high:+.2f}]" for row in found.itertuples()],
+        "adjusted p": found["adjusted"].map("{:.2g}".format)})
+
+
+def setting_name(row):
+    """In words: optimizer, architecture, augmentation, and what else is unusual."""
+    augment = {"none": "not augmented", "flip": "flips", "flip_trivial": "TrivialAugment"}[row.augment]
+    budget = [] if row.budget == 1 else [f"{row.budget:g} times the steps"]
+    return ", ".join([row.regime, row.optimizer.upper(), row.architecture, augment, *budget])
+
+
+def pilot_gains(frame):
+    """A row a regime and number of steps: validation errors (%) without and with fresh images, gain, worst gain of a
+    seed, and chosen, whether the rule takes it: the fewest steps with a mean gain of `CEILING_GAIN`."""
+    rows = frame[frame["kind"] == "pilot"]
+    if rows.empty:
+        return pd.DataFrame(columns=["regime", "steps", "original", "fresh", "gain", "least", "seeds", "chosen"])
+    wide = rows.pivot(index=["regime", "steps", "seed"], columns="arm", values="value")
+    wide = wide.rename(columns=lambda name: name.removeprefix("pilot, "))
+    wide["gain"] = wide["original"] - wide["fresh"]
+    by = wide.groupby(["regime", "steps"], sort=True)
+    table = by.mean().assign(least=by["gain"].min(), seeds=by.size()).reset_index()
+    enough = table[table["gain"] >= CEILING_GAIN].groupby("regime")["steps"].min()
+    return table.assign(chosen=table["steps"] == table["regime"].map(enough))
+
+
+def pilot_table(frame):
+    """`pilot_gains` to read, with what was used."""
+    used = trained(frame).query("budget == 1").groupby("regime")["steps"].first()
+    found = pilot_gains(frame)
+    return pd.DataFrame({
+        "regime": found["regime"], "steps": found["steps"], "seeds": found["seeds"],
+        "validation error, real images (%)": found["original"].map("{:.2f}".format),
+        "with fresh images (%)": found["fresh"].map("{:.2f}".format),
+        "gain in points (least of a seed)": [f"{r.gain:+.2f} ({r.least:+.2f})" for r in found.itertuples()],
+        "the rule takes": found["chosen"].map({True: "yes", False: ""}),
+        "used": ["yes" if used.get(r.regime) == r.steps else "" for r in found.itertuples()]})
+
+
+def cost_table(frame):
+    """Arms of the base setting and SAM: images added, core-seconds, points gained, extra seconds for each of them.
+
+    Extra: the warm-up where examples are chosen, generation, and what training takes longer than the original's.
+    """
+    here = base(frame)
+    means = {metric: mean_by_arm(frame, metric) for metric in
+             ("added_share", "generation_seconds", "training_seconds", "test_error")}
+    warm_up = frame[(frame["kind"] == "warm-up") & (frame["regime"] == here["regime"])
+                    & (frame["architecture"] == here["architecture"])].groupby("metric")["value"].mean()
+    start = here["optimizer"], "original", 1.0
+    lines = []
+    for key in means["test_error"].index:
+        if key == start:
+            continue
+        own = {metric: values[key] for metric, values in means.items()}
+        chosen = 0.0 if key[1] == "original" else warm_up["seconds"] + warm_up["selection_seconds"]
+        extra = chosen + own["generation_seconds"] + own["training_seconds"] - means["training_seconds"][start]
+        gain = means["test_error"][start] - own["test_error"]
+        lines.append({"optimizer": key[0].upper(), "arm": key[1], "k": f"{key[2]:g}",
+                      "images added": f"{own['added_share']:.0f} %", "choosing (s)": f"{chosen:.1f}",
+                      "generation (s)": f"{own['generation_seconds']:.0f}",
+                      "training (s)": f"{own['training_seconds']:.0f}", "points gained": f"{gain:+.2f}",
+                      "extra seconds a point": f"{extra / gain:.0f}" if gain > 0 else "no gain"})
+    return pd.DataFrame(lines)
+
+
+def mean_by_arm(frame, metric):
+    """Means over seeds in the base setting, with any optimizer, by optimizer, arm and k; without suspects and
+    fresh images, which nobody could have made."""
+    rows, here = trained(frame, metric), base(frame)
+    for column in ("regime", "architecture", "augment", "budget"):
+        rows = rows[rows[column] == here[column]]
+    rows = rows[~rows["arm"].str.contains("oracle|dropped|several|fresh")]
+    return rows.groupby(["optimizer", "arm", "x"], sort=False)["value"].mean()
+
+
+def describe(live, recorded=None):
+    """What the runs behind a page are, as a Markdown list."""
+    def words(frame, p):
+        regimes = "; ".join(f"{name}: {of['n_real']:,} real images, {of['steps']:,} steps" for name, of in
+                            p["regimes"].items())
+        return (f"{frame['dataset'].iloc[0]}, {p['architecture']} ({regimes}); k = {', '.join(map(str, p['ks']))}; "
+                f"studies: {', '.join(p['studies'])}; {p['k_seeds']} paired seeds in that of k, {p['seeds']} in others; "
+                f"{len(trained(frame))} classifiers, tested on "
+                f"{'all' if p['n_evaluate'] is None else format(p['n_evaluate'], ',')} test images")
+
+    return describe_runs(live, recorded, words)
+
+
+def slow_words(frame):
+    """What warm-ups found, in words."""
+    rows = frame[frame["kind"] == "warm-up"]
+    parts = []
+    for (regime, architecture), own in rows.groupby(["regime", "architecture"], sort=False):
+        mean, least, most = (own.groupby("metric")["value"].agg(how) for how in ("mean", "min", "max"))
+        parts.append(
+            f"- {regime} regime, {architecture}: {mean['slow_share']:.0f} % of the real images are slow "
+            f"({least['slow_share']:.0f} to {most['slow_share']:.0f} % over {own['seed'].nunique()} seeds), after "
+            f"{mean['passes']:.1f} passes at a training error of {mean['error']:.1f} %; what is slow for one seed is so "
+            f"for the next {mean['slow_overlap']:.2f} times as often as any example.")
+    return "\n".join(parts)
+
+
+def arithmetic(frame):
+    """How many images k adds, in words."""
+    rows = select_base(frame, "added_share")
+    shares = rows[rows["arm"] == "generated"].groupby("x")["value"].mean()
+    return "; ".join(f"k = {k:g} adds {share:.0f} %" for k, share in shares.items())
+
+
+def select_base(frame, metric):
+    """Rows of a metric in the base setting."""
+    rows = trained(frame, metric)
+    for column, wanted in base(frame).items():
+        rows = rows[rows[column] == wanted]
+    return rows
