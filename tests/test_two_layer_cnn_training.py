@@ -1,5 +1,6 @@
 import dataclasses
 
+import pandas as pd
 import pytest
 import torch
 from torch.nn import functional as F
@@ -79,6 +80,22 @@ class TestSteps:
                 sets, _, filters = instance(seeds=(seed,), arms=[arm])
                 alone = train(sets, filters, **options).filters[0, 0]
                 torch.testing.assert_close(together[s, a], alone, rtol=1e-10, atol=1e-12)
+
+    @pytest.mark.parametrize("batch_size", [None, 16])
+    def test_threads_share_the_seeds(self, batch_size):
+        """Five seeds on one, two and more threads than seeds: the same training, and the threads given back."""
+        sets, test, filters = instance(seeds=(5, 0, 3, 1, 2))
+        before, found = torch.get_num_threads(), {}
+        try:
+            for threads in (1, 2, 8):
+                torch.set_num_threads(threads)
+                found[threads] = train(sets, filters, steps=6, rho=0.1, test=test, batch_size=batch_size, record_every=4)
+                assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(before)
+        for threads in (2, 8):
+            torch.testing.assert_close(found[threads].filters, found[1].filters, rtol=1e-10, atol=1e-12)
+            pd.testing.assert_frame_equal(found[threads].frame, found[1].frame, rtol=1e-10)
 
     def test_permutations_change_nothing(self):
         sets, _, filters = instance(arms=ARMS[:2])
@@ -233,3 +250,14 @@ class TestRefusals:
         message = r"diverged by step 10: seed 0, Arm\(kind='original'.*lower lr=1e\+06"
         with pytest.raises(ArithmeticError, match=message):
             train(sets, 100 * filters, steps=20, lr=1e6)
+
+    def test_divergence_of_one_thread_ends_the_others(self):
+        sets, _, filters = instance()
+        filters[1] *= 1e6
+        before = torch.get_num_threads()
+        torch.set_num_threads(2)
+        try:
+            with pytest.raises(ArithmeticError, match="diverged by step 10: seed 3"):
+                train(sets, filters, steps=10**9, lr=0.1)
+        finally:
+            torch.set_num_threads(before)

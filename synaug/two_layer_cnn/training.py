@@ -2,7 +2,9 @@
 
 import dataclasses
 import math
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pandas as pd
@@ -26,7 +28,6 @@ class Training:
     frame: pd.DataFrame
 
 
-@torch.no_grad()
 def train(
     sets: TrainingSets,
     filters: torch.Tensor,
@@ -41,6 +42,9 @@ def train(
     progress: bool = False,
 ) -> Training:
     """Train every arm and seed from the same filters, for the same number of steps, on the CPU.
+
+    Seeds are shared out among as many threads as torch may use: blocks that fit a core's cache are too small for
+    several cores to share each operation on them.
 
     Parameters
     ----------
@@ -59,6 +63,39 @@ def train(
     ArithmeticError : filters are no longer finite at a recorded step.
     """
     _check(sets, filters, steps, lr, momentum, rho, batch_size, test, record_every)
+    options = {"steps": steps, "lr": lr, "momentum": momentum, "rho": rho, "batch_size": batch_size,
+               "record_every": record_every}
+    threads, ended = torch.get_num_threads(), threading.Event()
+    size = -(-len(filters) // threads)
+    parts = [slice(start, start + size) for start in range(0, len(filters), size)]
+
+    def train_part(part):
+        try:
+            return _train(_of_seeds(sets, part), filters[part], None if test is None else _examples_of(test, part),
+                          ended, progress and part.start == 0, **options)
+        except BaseException:
+            ended.set()
+            raise
+
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(len(parts)) as executor:
+            try:
+                trained = list(executor.map(train_part, parts))
+            except BaseException:  # an interruption, too, ends all threads
+                ended.set()
+                raise
+    finally:
+        torch.set_num_threads(threads)
+    recorded = trained[0][1]
+    records = [{metric: torch.cat([part[metric] for part in at_step]) for metric in at_step[0]}
+               for at_step in zip(*(records for _, _, records in trained))]
+    return Training(torch.cat([part[0] for part in trained]), tidy_frame(recorded, records, sets.arms, sets.pool.seeds))
+
+
+@torch.no_grad()
+def _train(sets, filters, test, ended, progress, *, steps, lr, momentum, rho, batch_size, record_every):
+    """Filters after the last step, the steps that were recorded, and the records; cut short once ``ended`` is set."""
     features = torch.stack([sets.pool.v_e, sets.pool.v_d], dim=1)
     strengths = features.new_tensor([sets.pool.distribution.beta_e, sets.pool.distribution.beta_d])
     num_arms, num_filters = len(sets.arms), filters.shape[1]
@@ -73,6 +110,8 @@ def train(
     filters = filters[:, None].repeat(1, num_arms, 1, 1)
     velocity, recorded, records = torch.zeros_like(filters), [0], [measure(filters, whole, tested)]
     for step in tqdm(range(1, steps + 1), desc="training", disable=not progress):
+        if ended.is_set():
+            break
         network = whole if batch_size is None else FastNetwork([next(batches)], features, strengths, num_filters)
         gradient = _gradient(network, filters)
         if rho > 0:
@@ -84,7 +123,18 @@ def train(
             _check_finite(filters, sets, step, lr)
             recorded.append(step)
             records.append(measure(filters, whole, tested))
-    return Training(filters, tidy_frame(recorded, records, sets.arms, sets.pool.seeds))
+    return filters, recorded, records
+
+
+def _of_seeds(sets, seeds):
+    """The training sets of some of the seeds, a slice."""
+    return dataclasses.replace(sets, pool=_examples_of(sets.pool, seeds), source=sets.source[seeds],
+                               weights=sets.weights[seeds])
+
+
+def _examples_of(data, seeds):
+    fields = (field.name for field in dataclasses.fields(data) if field.name != "distribution")
+    return dataclasses.replace(data, **{name: getattr(data, name)[seeds] for name in fields})
 
 
 def _gradient(network, filters):
