@@ -1,5 +1,7 @@
 """The ladder, the dials and the exploration terms on a real generator: what a run measures; cells are shared."""
 
+from dataclasses import asdict
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -12,18 +14,23 @@ from synaug.denoisers import denoising_loss, generator_hash, load_denoiser
 from synaug.experiments import generator_pools
 from synaug.experiments.generator_ladder import denoising_losses, load, recipe_of, rungs_folder, saved, train_rungs
 from synaug.experiments.real_generators import cells, layout, loss_ranks, loss_tables, prepare, real_sets, run
+from synaug.experiments.real_generators_views import describe, gains, gains_in_words, ladder_table, shown_samples
 from synaug.experiments.shared import real_images, some
-from synaug.experiments.real_generators_views import describe, gains, gains_in_words, ladder_table
 from synaug.exploration import AnnealedClass
 from synaug.figures import real_generators as figures
+from synaug.generator_recipe import Recipe
 from synaug.precision import fast_precision
 from synaug.reconstruction import generate
 from synaug.statistics import holm, paired_interval
 
+#: A smoke run of all parts, with a rung that is trained.
+WHOLE = dict(profile="smoke", parts=("ladder", "dials", "exploration"), sizes=((16, 32),), snapshots=(32,),
+             strengths={"CADS": (1.0,), "autoguidance": (2.0,)})
+
 
 @pytest.fixture(scope="module")
 def frame():
-    return run(profile="smoke")
+    return run(**WHOLE)
 
 
 class TestRun:
@@ -49,9 +56,9 @@ class TestRun:
             "saved": [1.0], "(16, 32)": [2.0]}
 
     def test_a_second_run_and_its_parts_take_what_is_there(self, frame):
+        assert cells(**WHOLE).missing() == []
         assert cells(profile="smoke").missing() == []
-        assert cells(profile="smoke", parts=("exploration", "dials")).missing() == []
-        pd.testing.assert_frame_equal(run(profile="smoke"), frame)
+        pd.testing.assert_frame_equal(run(**WHOLE), frame)
         parts = run(profile="smoke", parts=("dials",))
         expected = frame[frame["part"].isin(["floor", "dials"])].reset_index(drop=True)
         pd.testing.assert_frame_equal(parts, expected[parts.columns])
@@ -90,7 +97,7 @@ class TestRun:
     ])
     def test_bad_parameters_are_refused_before_the_run(self, changed, said):
         with pytest.raises(ValueError, match=said):
-            prepare(profile="smoke", **changed)
+            prepare(**{**WHOLE, **changed})
 
     @pytest.mark.parametrize("profile", ["quick", "standard", "paper"])
     def test_other_profiles_can_be_laid_out(self, profile):
@@ -124,14 +131,18 @@ class TestLadder:
         assert loss_ranks(losses) == {("b", None): 1.0, ("a", 2): 2.0, ("a", 1): 3.0}
 
     def test_rungs_are_trained_once_where_they_are_not_there(self):
-        recipe = recipe_of("fashion_mnist", channels=(16, 32), batch_size=8)
-        assert recipe["subset_size"] == 10_000 and recipe["batch_size"] == 8
+        recipe = asdict(Recipe("digits", subset_size=100, channels=(16, 32), batch_size=8))
         denoiser = load({"recipe": recipe, "snapshots": [8, 16], "images": 8})
         assert denoiser.precision == fast_precision("cpu")
         folder = rungs_folder(recipe, [8, 16])
         weights = train_rungs(recipe, [8, 16])["weights"].split()
         assert generator_hash(denoiser) == weights[0] != weights[1]
         assert generator_hash(load_denoiser(folder)) == weights[1]
+
+    def test_recipe_is_that_of_the_saved_generator(self):
+        recipe = recipe_of("fashion_mnist", channels=(16, 32), batch_size=8)
+        assert recipe["dataset"] == "fashion_mnist" and recipe["subset_size"] == 10_000
+        assert recipe["batch_size"] == 8 and recipe["channels"] == (16, 32)
 
     def test_a_generator_with_other_weights_is_refused(self):
         with pytest.raises(RuntimeError, match="has the weights .* here, not 0123"):
@@ -202,6 +213,14 @@ class TestViews:
         recall = frame[(frame["metric"] == "recall") & (frame["part"] == "ladder") & (frame["level"] == "middle")]
         assert ladder_table(frame, "middle")["recall"].tolist() == recall.sort_values("x")["value"].tolist()
         assert "150 samples a pool" in describe(frame)
+
+    def test_samples_that_are_shown(self):
+        shown = shown_samples(prepare(profile="smoke", steps=4))  # fewer miss the guidance interval
+        assert list(shown) == ["real", "plain", "noise inflation, 1.05", "CADS, 1", "guidance interval, 2",
+                               "particle guidance, 0.01", "minority guidance, 0.1"]
+        assert all(images.shape == (20, 1, 28, 28) and images.dtype == torch.uint8 for images in shown.values())
+        assert len({images.numpy().tobytes() for images in shown.values()}) == len(shown)
+        plt.close(figures.samples(shown))
 
     def test_figures_show_the_run(self, frame):
         for draw, shown in ((figures.ladder, 5), (figures.dials, 5), (figures.exploration, 4)):

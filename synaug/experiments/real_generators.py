@@ -49,13 +49,13 @@ STOCHASTIC = (("heun", 18, 4.0, 1.0), ("heun", 18, 20.0, 1.0), ("heun", 18, 20.0
 
 #: What a profile stands for where a parameter is None.
 PROFILES = {
-    "smoke": dict(parts=PARTS, n_images=150, n_losses=20, n_evaluate=100, seeds=1, classifier_steps=3, steps=2,
-                  encoder="pixels", sizes=((16, 32),), snapshots=(32,), batch_size=32, n_bootstrap=10,
-                  dials=(("euler", 2, 0.0, 1.0),), strengths={"CADS": (1.0,), AUTOGUIDANCE: (2.0,)}),
+    "smoke": dict(parts=("dials", "exploration"), n_images=150, n_losses=20, n_evaluate=100, seeds=1,
+                  classifier_steps=3, steps=2, encoder="pixels", sizes=(), snapshots=(), batch_size=32, n_bootstrap=10,
+                  dials=(("euler", 2, 0.0, 1.0),), strengths={"CADS": (1.0,)}),
     "quick": dict(parts=("dials", "exploration"), n_images=150, n_losses=200, n_evaluate=1000, seeds=1,
-                  classifier_steps=100, steps=5, encoder="efficientnet_lite0", sizes=(), snapshots=(), batch_size=128,
-                  n_bootstrap=200, dials=(("heun", 5, 0.0, 1.0), ("euler", 10, 0.0, 1.0), ("euler", 10, 10.0, 1.0)),
-                  strengths={"noise inflation": (1.05,), "CADS": (1.0,), "particle guidance": (0.01,)}),
+                  classifier_steps=50, steps=5, encoder="efficientnet_lite0", sizes=(), snapshots=(), batch_size=128,
+                  n_bootstrap=200, dials=(("heun", 5, 0.0, 1.0), ("euler", 10, 0.0, 1.0)),
+                  strengths={"CADS": (1.0,), "particle guidance": (0.01,)}),
     "standard": dict(parts=PARTS, n_images=800, n_losses=500, n_evaluate=4000, seeds=5, classifier_steps=250, steps=10,
                      encoder="efficientnet_lite0", sizes=((64, 128), (32, 64), (16, 32)),
                      snapshots=(32_000, 64_000, 128_000), batch_size=128, n_bootstrap=1000,

@@ -4,7 +4,10 @@ import numpy as np
 import pandas as pd
 
 from synaug.claim_rules import MIN_SEEDS
-from synaug.experiments.real_generators import NOISE, PLAIN, REAL_ALONE
+from synaug.experiments.generator_ladder import saved
+from synaug.experiments.generator_pools import AUTOGUIDANCE, draw, pool
+from synaug.experiments.real_generators import EXPERIMENT, NOISE, PLAIN, REAL_ALONE, STRENGTHS
+from synaug.experiments.shared import real_images, some
 from synaug.metrics import FRESH_REAL
 from synaug.results import describe_runs
 from synaug.statistics import holm, paired_interval
@@ -24,6 +27,23 @@ def describe(live, recorded=None):
                 f"k = {p['k']}")
 
     return describe_runs(live, recorded, words)
+
+
+def shown_samples(settings, per_class=2):
+    """{what: uint8 ``[n, C, H, W]``}: real images, and samples of their classes from the same noise, plain and with
+    each exploration term at its last strength. Autoguidance is left out: its weak denoiser would have to be trained.
+
+    settings: what `real_generators.prepare` returns. n: ``per_class`` images of each class, in columns of classes.
+    """
+    best, steps = saved(settings["generator"]), settings["steps"]
+    trained = real_images(settings["generator"]).trained
+    sources = some(trained, per_class * trained.num_classes)
+    sources = sources.subset(sources.labels.argsort(stable=True))
+    strengths = {term: values[-1] for term, values in STRENGTHS.items() if term != AUTOGUIDANCE}
+    drawn = {PLAIN: pool(best, steps)} | {f"{term}, {strength:g}": pool(best, steps, term=term, strength=strength)
+                                          for term, strength in strengths.items()}
+    return {"real": sources.images} | {name: draw(EXPERIMENT, described, sources, settings["device"]).images
+                                       for name, described in drawn.items()}
 
 
 def ladder_table(frame, level=NOISE):
