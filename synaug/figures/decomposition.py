@@ -8,6 +8,7 @@ trained network these three cannot be told apart by one run: *not separated*. Fa
 """
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 
@@ -109,22 +110,23 @@ def parts_figure(mixtures, images, live=None):
             if (fall := published_fall(name)) is not None:
                 axes[place].plot(scale * fall, at + 0.27, color=PUBLISHED, marker="s", linestyle="none",
                                  label="whole fall, published (CIFAR-10)")
+    for ax in axes.values():
+        room = 0.13 * np.ptp(ax.get_xlim())
+        for bar in ax.patches:
+            if abs(bar.get_width()) > room:
+                ax.text(*bar.get_center(), f"{bar.get_width():.2g}", ha="center", va="center", color="white", fontsize=9)
     legend_below(figure, list(axes.values()), 4)
     return figure
 
 
 def stacked(ax, table, scale):
-    """One bar a row of parts, those below 0 to the left; the numbers where they find room."""
+    """One bar a row of parts, those below 0 to the left."""
     names = list(table["what"].unique())
-    widest = scale * table["value"].abs().max()
     for place, name in enumerate(names):
         own, ends = table[table["what"] == name].set_index("part")["value"] * scale, {1: 0.0, -1: 0.0}
         for part in (part for part in PARTS if part in own):
             side = 1 if own[part] >= 0 else -1
             ax.barh(place - 0.1, own[part], left=ends[side], height=0.5, color=PART_COLOURS[part], label=part)
-            if abs(own[part]) > 0.14 * widest:
-                ax.text(ends[side] + own[part] / 2, place - 0.1, f"{own[part]:.2g}", ha="center", va="center",
-                        color="white", fontsize=9)
             ends[side] += own[part]
     totals(ax, names, table, "whole fall", scale, 0.27)
     ax.axvline(0, color="0.4", linewidth=1)
