@@ -294,6 +294,10 @@ def test_what_the_page_says(frame, small):
     costs = targeted_tables.cost_table(frame)
     assert list(costs["arm"]) == ["upsampled", "upsampled", "generated", "generated"]
     assert (costs["generation (s)"].astype(float) >= 0).all() and "k = 2 adds" in targeted_tables.arithmetic(frame)
+    held = targeted_tables.studies_held(frame)
+    assert held == {"k", "pilot"} and "studies optimizers, strength, " in targeted_tables.not_held(held)
+    assert targeted_tables.not_held(STUDIES) == ""
+    assert "- k = 3: upsampled " in targeted_tables.what_decides(frame)
     rows = targeted_views.shown_examples(settings, regimes)
     assert list(rows) == ["fast 1", "fast 2", "slow 1", "from slow 1", "slow 2", "from slow 2"]
     assert all(images.shape == (10, 1, 8, 8) for images in rows.values())

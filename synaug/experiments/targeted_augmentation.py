@@ -31,11 +31,11 @@ SMALL = {"architecture": "resnet8", "recipe": "one_cycle"}
 
 #: What a profile stands for where a parameter is None.
 PROFILES = {
-    "smoke": dict(**SMALL, studies=("k",), generator="fashion_mnist_2000", steps=20, pilot_steps=(20,),
-                  large_generator=None, large_steps=20, large_pilot_steps=(20,), ks=(2,), strengths=(20, 50), seeds=2,
+    "smoke": dict(**SMALL, studies=("k",), generator="fashion_mnist_2000", steps=16, pilot_steps=(16,),
+                  large_generator=None, large_steps=16, large_pilot_steps=(16,), ks=(2,), strengths=(20, 50), seeds=2,
                   k_seeds=2, pilot_seeds=2, passes=1, sampling_steps=1, n_evaluate=200, architectures=()),
-    "quick": dict(**SMALL, studies=("k",), generator="fashion_mnist_2000", steps=150, pilot_steps=(150,),
-                  large_generator=None, large_steps=150, large_pilot_steps=(150,), ks=(2,), strengths=(20, 50, 80),
+    "quick": dict(**SMALL, studies=("k",), generator="fashion_mnist_2000", steps=100, pilot_steps=(100,),
+                  large_generator=None, large_steps=100, large_pilot_steps=(100,), ks=(2,), strengths=(20, 50, 80),
                   seeds=2, k_seeds=2, pilot_seeds=2, passes=3, sampling_steps=5, n_evaluate=2000, architectures=()),
     "standard": dict(**SMALL, studies=("k", "pilot", "optimizers", "strength", "selection", "classical", "large",
                               "architectures", "suspects"),
@@ -140,8 +140,8 @@ def check_regime(name, of, settings, test):
     if held < needed:
         raise ValueError(f"{of['steps']} steps of 128 are {held} passes over the {of['n_real']} images of the {name} "
                          f"regime; the warm-up needs {needed}")
-    counts = (data.fresh.labels.bincount(minlength=10) - (k - 1) * data.real.labels.bincount(minlength=10))
-    if counts.min() < 0 and {"k", "large", "suspects"} & set(settings["studies"]):
+    fresh, real = (part.labels.bincount(minlength=data.real.num_classes) for part in (data.fresh, data.real))
+    if (fresh < (k - 1) * real).any() and {"k", "large", "suspects"} & set(settings["studies"]):
         raise ValueError(f"the fresh control at k = {k} may need {k - 1} images for each of the {of['n_real']} of the "
                          f"{name} regime, class by class; there are {len(data.fresh)}")
     if "pilot" in settings["studies"] and len(data.fresh) < ceiling_images(settings, of):

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from synaug.experiments.targeted_augmentation import CEILING_GAIN
+from synaug.experiments.targeted_studies import STUDIES
 from synaug.results import describe_runs
 from synaug.statistics import holm, paired_interval
 
@@ -136,6 +137,36 @@ def describe(live, recorded=None):
                 f"{'all' if p['n_evaluate'] is None else format(p['n_evaluate'], ',')} test images")
 
     return describe_runs(live, recorded, words)
+
+
+def studies_held(live, recorded=None):
+    """The studies that the runs hold, together."""
+    return {study for frame in (live, recorded) if frame is not None
+            for study in frame.attrs["provenance"]["parameters"]["studies"]}
+
+
+def not_held(held):
+    """Which studies no run holds, in words; empty where there are none."""
+    if not (missing := [study for study in STUDIES if study not in held]):
+        return ""
+    return (f"Neither run holds the studies {', '.join(missing)}: their figures and tables are left out below, and "
+            f"claims that need them are not resolved. The parameter `studies` adds them.")
+
+
+def what_decides(frame):
+    """What the verdicts on generation against copies rest on, in words: ceiling, copies, generation, at the largest k.
+
+    Intervals are t intervals over paired seeds, at 95 %."""
+    found, here = comparisons(frame), base(frame)
+    for column, wanted in here.items():
+        found = found[found[column] == wanted]
+    lines = []
+    for k, rows in found[found["arm"].isin(("upsampled", "generated", "fresh"))].groupby("k"):
+        said = "; ".join(f"{row.arm} {row.gain:+.2f} [{row.low:+.2f}, {row.high:+.2f}]" for row in rows.itertuples())
+        lines.append(f"- k = {k:g}: {said} ({rows['n'].min()} seeds).")
+    return "\n".join(["What decides, in points gained over the original set: *fresh* is the ceiling; *generated* minus "
+                      "*upsampled* is what new images add to mere weight; what lies between *generated* and *fresh* is "
+                      "what the generator lacks.", "", *lines])
 
 
 def slow_words(frame):
