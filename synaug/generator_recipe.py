@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 
 import torch
 
@@ -11,7 +12,7 @@ class Recipe:
     """What a generator is trained on and how. ValueError for values that make no sense.
 
     dataset, subset_size, subset_seed: a stratified subset of the training split (`stratified_subset`).
-    channels, layers: of `new_denoiser`. batch_size: images a step. learning_rate: the highest, reached after
+    channels, layers, patch, attention, dropout: of `new_unet`. batch_size: images a step. learning_rate: the highest, reached after
     ``warmup`` steps and held until ``decay_from``, then falling as 1/sqrt(step) (Karras et al. 2024, eq. 67).
     ema_power: the average at step t keeps a share 1 - (1 + t)^-power of itself. flip: share of mirrored images.
     drop_label: share trained without a class, which guidance needs. seed: of the weights, the order, the noise.
@@ -30,8 +31,13 @@ class Recipe:
     flip: float = 0.25
     drop_label: float = 0.1
     seed: int = 0
+    patch: int = 2
+    attention: tuple = ()
+    dropout: float = 0.0
 
     def __post_init__(self):
+        for name in ("channels", "attention"):  # lists, where it was read from a file
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("batch_size", "learning_rate", "warmup", "decay_from", "ema_power"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
@@ -40,6 +46,18 @@ class Recipe:
                 raise ValueError(f"{name} is a share in 0..1, got {getattr(self, name)}")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must be in 0..2^32 - 1, got {self.seed}")
+
+
+#: Recipes by name. "cifar10" makes a checkpoint of 13 MB (6.5 million parameters); "cifar10_edm" is of the size that
+#: EDM trains (see `new_unet`), with its batches, rate and dropout. Both leave 5,000 training images unseen: the fresh
+#: real ones that everything is measured against, so that test images are for test accuracies alone.
+RECIPES = {
+    "fashion_mnist": Recipe(),
+    "cifar10": Recipe(dataset="cifar10", subset_size=45_000, channels=(64, 128, 128), layers=2, patch=1,
+                      attention=(16,), batch_size=256, warmup=500, decay_from=10_000),
+    "cifar10_edm": Recipe(dataset="cifar10", subset_size=45_000, channels=(256, 256, 256), layers=4, patch=1,
+                          attention=(16,), dropout=0.13, batch_size=512, warmup=1000, decay_from=20_000),
+}
 
 
 def learning_rate(recipe, step):
@@ -57,28 +75,40 @@ def command(recipe, folder, steps, compile=False):
     return " ".join(words + ["--compile"] * compile)
 
 
-def step_generator(seed, step):
-    """The random stream of one training step."""
-    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+def step_seed(seed, step):
+    return seed * 1_000_003 + step
+
+
+def step_generator(seed, step, device="cpu"):
+    """The random stream of one training step. On a device of another kind it is another stream."""
+    return torch.Generator(device).manual_seed(step_seed(seed, step))
+
+
+@lru_cache(maxsize=2)
+def epoch_order(n, seed, epoch):
+    """The permutation of n images that an epoch takes them in."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed * 7919 + 31 + epoch))
 
 
 def batch_of(recipe, images, labels, num_classes, step):
     """Images ``[B, C, H, W]``, indices of class embeddings ``[B]`` and the stream for the noise of one step.
 
+    All on the device of ``images`` and ``labels``; the order of images is the same on every device.
     Epochs are permutations of the subset, so every image is seen equally often. Mirrored images have the classes
     K .. 2K-1, images without a class 2K (see `synaug.denoisers.EDMDenoiser`).
     """
-    generator = step_generator(recipe.seed, step)
+    device = images.device
+    generator = step_generator(recipe.seed, step, device)
     n, size = len(images), recipe.batch_size
     positions = torch.arange(step * size, (step + 1) * size)
     index = torch.empty(size, dtype=torch.int64)
     for epoch in (positions // n).unique():
-        order = torch.randperm(n, generator=torch.Generator().manual_seed(recipe.seed * 7919 + 31 + int(epoch)))
         here = positions // n == epoch
-        index[here] = order[positions[here] % n]
+        index[here] = epoch_order(n, recipe.seed, int(epoch))[positions[here] % n]
+    index = index.to(device, non_blocking=True)
     x, y = images[index], labels[index]
-    mirrored = torch.rand(size, generator=generator) < recipe.flip
+    mirrored = torch.rand(size, generator=generator, device=device) < recipe.flip
     x = torch.where(mirrored.view(-1, 1, 1, 1), x.flip(-1), x)
     y = torch.where(mirrored, y + num_classes, y)
-    y = torch.where(torch.rand(size, generator=generator) < recipe.drop_label, 2 * num_classes, y)
+    y = torch.where(torch.rand(size, generator=generator, device=device) < recipe.drop_label, 2 * num_classes, y)
     return x, y, generator

@@ -10,22 +10,24 @@ import torch
 import torch.distributed
 from torch.nn.parallel import DistributedDataParallel
 
-from synaug.data import load_dataset, stratified_subset
+from synaug.data import load_dataset, stratified_subset, to_floats
 from synaug.denoisers import (DESCRIPTION, denoising_loss, generator_hash, load_denoiser, log_normal_sigmas,
                               new_denoiser)
-from synaug.generator_recipe import batch_of, command, learning_rate, step_generator
+from synaug.generator_recipe import Recipe, batch_of, command, learning_rate, step_generator, step_seed
 from synaug.precision import device_name, fast_precision
 from synaug.resources import check_disk, check_memory
 
 STATE, RECORD = "training_state.pt", "training_record.json"
+#: Steps between two looks at the loss where looking takes time.
+LOOK_EVERY = 20
 
 
 class Trainer:
     """One training run: its state, one step of it, and its files. ``folder`` holds all that is written.
 
-    recipe: `Recipe`. device: what the network runs on. compile: whether torch.compile makes the steps faster, for a
-    minute at the start and rounding errors of another kind. Under torchrun, every process makes one and takes every
-    step. ValueError where the processes cannot share a batch equally, MemoryError or OSError where there is too little
+    recipe: `Recipe`. device: where the network runs, and where images lie and noise is drawn, so that runs of one seed
+    differ between kinds of devices. compile: whether torch.compile makes the steps faster, for a minute at the start
+    and rounding errors of another kind. Of several processes, every one makes one and takes every step. ValueError where the processes cannot share a batch equally, MemoryError or OSError where there is too little
     memory or disk for what is kept.
     """
 
@@ -38,9 +40,11 @@ class Trainer:
             raise ValueError(f"{self.world} processes cannot share batches of {recipe.batch_size} equally")
         whole = load_dataset(recipe.dataset)
         subset = stratified_subset(whole, recipe.subset_size, recipe.subset_seed)
-        self.images, self.labels = subset.floats(), subset.labels
-        self.denoiser = new_denoiser(subset, channels=recipe.channels, layers=recipe.layers, seed=recipe.seed)
+        self.denoiser = new_denoiser(subset, channels=recipe.channels, layers=recipe.layers, patch=recipe.patch,
+                                     attention=recipe.attention, dropout=recipe.dropout, seed=recipe.seed)
         self.check_room()
+        #: Bytes, as stored: a quarter of the memory of floats.
+        self.images, self.labels = subset.images.to(self.device), subset.labels.to(self.device)
         self.denoiser.to(self.device).train()
         self.denoiser.precision = fast_precision(self.device)
         if compile:
@@ -48,8 +52,9 @@ class Trainer:
         self.parallel = ShareSigmaData(self.denoiser) if self.world > 1 else self.denoiser
         self.optimizer = torch.optim.AdamW(self.denoiser.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99),
                                            weight_decay=1e-4)
-        self.ema = EMAModel(self.denoiser.parameters(), decay=0.99999, use_ema_warmup=True, power=recipe.ema_power)
-        self.step, self.seconds, self.curve = 0, 0.0, []
+        self.ema = EMAModel(self.denoiser.parameters(), decay=0.99999, use_ema_warmup=True, power=recipe.ema_power,
+                            foreach=self.device.type != "cpu")  # one call for all weights, rounded otherwise
+        self.step, self.seconds, self.curve, self.loss = 0, 0.0, [], None
         # Held-out images for the loss curve: real images that the generator never sees, with fixed noise.
         unseen = whole.subset(torch.isin(whole.source_index, subset.source_index, invert=True).nonzero().flatten())
         self.held_out = stratified_subset(unseen, min(1000, len(unseen)), 1)
@@ -67,25 +72,32 @@ class Trainer:
             check_disk(self.folder, (1 if (self.folder / STATE).exists() else 2) * 18 * parameters, what)
 
     def train_step(self):
-        """One optimiser step; the mean loss of its batch."""
+        """One optimiser step; the mean loss of its batch, a tensor on the device."""
         x, y, generator = batch_of(self.recipe, self.images, self.labels, self.denoiser.num_classes, self.step)
         sigma = log_normal_sigmas(len(x), self.denoiser.sigma_data, generator)
-        noise = torch.randn(x.shape, generator=generator)
+        noise = torch.randn(x.shape, generator=generator, device=self.device)
         mine = slice(self.rank, None, self.world)
-        x, y, sigma, noise = (v[mine].to(self.device, non_blocking=True) for v in (x, y, sigma, noise))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, self.step)
-        loss = denoising_loss(self.parallel, x, y, sigma, noise).mean()
-        if not loss.isfinite():
-            raise FloatingPointError(f"the training loss is {loss.item()} at step {self.step}: "
-                                     f"lower the learning rate ({self.recipe.learning_rate})")
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        # Dropout draws from the process's own streams: each process and step has its own seed for it.
+        with seeded(step_seed(self.recipe.seed, self.step) + (1 + self.rank) * 2**54, self.device):
+            self.loss = denoising_loss(self.parallel, to_floats(x[mine]), y[mine], sigma[mine], noise[mine]).mean()
+            if self.device.type == "cpu" or self.step % LOOK_EVERY == 0:
+                self.refuse_divergence()
+            self.optimizer.zero_grad(set_to_none=True)
+            self.loss.backward()
+        self.loss = self.loss.detach()
         torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), 1.0)
         self.optimizer.step()
         self.ema.step(self.denoiser.parameters())
         self.step += 1
-        return loss.item()
+        return self.loss
+
+    def refuse_divergence(self):
+        """FloatingPointError where the last loss is not finite; waits for the device. A loss that is NaN stays so."""
+        if self.loss is not None and not self.loss.isfinite():
+            raise FloatingPointError(f"the training loss is {self.loss.item()} at step {self.step}: "
+                                     f"lower the learning rate ({self.recipe.learning_rate})")
 
     @contextmanager
     def averaged(self):
@@ -129,6 +141,7 @@ class Trainer:
 
     def save(self):
         """Write the state to go on from, the averaged generator and its training record, each whole or not at all."""
+        self.refuse_divergence()
         if self.rank:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -159,10 +172,10 @@ class Trainer:
                 raise ValueError(f"{self.folder} holds a generator but no {STATE} to go on from: choose another folder")
             return self
         state = torch.load(self.folder / STATE, map_location=self.device, weights_only=True)
-        if state["recipe"] != asdict(self.recipe):
-            different = [k for k, v in asdict(self.recipe).items() if state["recipe"].get(k) != v]
+        begun = asdict(Recipe(**state["recipe"]))  # one that was begun before recipes had all their fields lacks some
+        if different := [name for name, value in asdict(self.recipe).items() if begun[name] != value]:
             raise ValueError(f"{self.folder} holds a run with another {', '.join(different)}: "
-                             f"choose another folder, or the recipe {state['recipe']}")
+                             f"choose another folder, or the recipe {begun}")
         self.denoiser.load_state_dict(state["denoiser"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema.load_state_dict(state["ema"])
@@ -190,6 +203,17 @@ class ShareSigmaData(DistributedDataParallel):
 
 
 @contextmanager
+def seeded(seed, device):
+    """Within it, what draws from the process's random streams is decided by the seed; after it they are as before."""
+    with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device],
+                               device_type=None if device.type == "cpu" else device.type):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would touch other devices too
+        if device.type != "cpu":
+            torch.get_device_module(device).manual_seed(seed)
+        yield
+
+
+@contextmanager
 def whole_file(path):
     """A place to write to; moved to ``path`` once it is written."""
     temporary = path.with_name(path.name + ".tmp")
@@ -198,7 +222,8 @@ def whole_file(path):
 
 
 def process_rank(device):
-    """(rank, number of processes); joins the group that torchrun started, if it did, each process on its own GPU."""
+    """(rank, number of processes); joins the group that torchrun or accelerate started, if one did, each process on
+    its own GPU."""
     if "WORLD_SIZE" not in os.environ:
         return 0, 1
     if device.type == "cuda":

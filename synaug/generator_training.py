@@ -5,9 +5,10 @@ rate (no planned end, so a run can always be continued), an exponential moving a
 images under class labels of their own. A step's images and noise depend only on (seed, step): a run that was cut
 goes on as if it had not been.
 
-Several processes share each batch when started by torchrun, one a GPU or one a CPU core:
-``torchrun --nproc-per-node 2 -m synaug.generator_training --folder my_generator``. On two CPU cores that is 1.4 times
-as fast as one process with two threads, and ``--compile`` makes the steps another 1.3 times as fast.
+Several processes share each batch, one a GPU or one a CPU core, when they are started by
+``accelerate launch --multi_gpu --num_processes 2 -m synaug.generator_training --folder my_generator`` or by
+``torchrun --nproc-per-node 2 -m ...``, which is the same. On two CPU cores that is 1.4 times as fast as one process
+with two threads, and ``--compile`` makes the steps another 1.3 times as fast.
 """
 
 import argparse
@@ -23,14 +24,14 @@ from tqdm import tqdm
 
 from synaug.data import load_dataset, stratified_subset
 from synaug.denoisers import checkpoint_folder
-from synaug.generator_recipe import Recipe
+from synaug.generator_recipe import RECIPES, Recipe
 from synaug.generator_trainer import RECORD, Trainer
 
 #: Steps between points of the loss curve.
 CURVE_EVERY = 500
 
 
-def train(recipe, folder, *, images, minutes=math.inf, device="cpu", compile=False, save_every=120, snapshots=(),
+def train(recipe, folder, *, images, minutes=math.inf, device="cpu", compile=False, save_every=60, snapshots=(),
           progress=True):
     """Train until ``images`` images were seen or ``minutes`` are over, resuming what ``folder`` holds.
 
@@ -58,7 +59,7 @@ def train(recipe, folder, *, images, minutes=math.inf, device="cpu", compile=Fal
         last = now
         if trainer.step % CURVE_EVERY == 0 or trainer.step == total:
             trainer.curve.append({"step": trainer.step, "images": trainer.step * recipe.batch_size,
-                                  "training_loss": round(sum(recent) / len(recent), 5),
+                                  "training_loss": round(torch.stack(recent).double().mean().item(), 5),
                                   "held_out_loss": trainer.held_out_loss(),
                                   "minutes": round(trainer.seconds / 60, 2)})
             bar.set_postfix(loss=trainer.curve[-1]["held_out_loss"])
@@ -89,21 +90,27 @@ def trained_on(generator):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Train a class-conditional generator, or go on training it.")
+    recipes = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    recipes.add_argument("--recipe", choices=RECIPES, default="fashion_mnist", help="a recipe by name, whose values "
+                         "other options change")
+    recipe = RECIPES[recipes.parse_known_args()[0].recipe]
+    parser = argparse.ArgumentParser(parents=[recipes], description="Train a class-conditional generator, or go on "
+                                     "training it.")
     parser.add_argument("--folder", type=Path, required=True, help="where the run is kept; one that is there goes on")
     parser.add_argument("--images", type=float, default=2e6, help="stop when this many images were seen")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this time")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda or mps")
     parser.add_argument("--compile", action="store_true", help="compile the network: a minute, then faster steps")
     parser.add_argument("--snapshots", type=float, nargs="*", default=(), help="keep the generator of after so many "
                         "images too, each in a folder of its own")
-    for name, value in asdict(Recipe()).items():
+    for name, value in asdict(recipe).items():
         several = isinstance(value, tuple)
-        parser.add_argument("--" + name.replace("_", "-"), default=value, nargs="+" if several else None,
-                            type=type(value[0] if several else value), help=f"default {value}")
+        parser.add_argument("--" + name.replace("_", "-"), default=value, nargs="*" if several else None,
+                            type=int if several else type(value), help=f"default {value}")
     options = vars(parser.parse_args())
+    del options["recipe"]
     run = {name: options.pop(name) for name in ("folder", "images", "minutes", "device", "compile", "snapshots")}
-    train(Recipe(**{**options, "channels": tuple(options["channels"])}), **run)
+    train(Recipe(**options), **run)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from synaug import denoisers
 from synaug.data import ImageDataset
 from synaug.denoisers import (EDMDenoiser, checkpoint_folder, denoising_loss, generator_hash, load_denoiser,
-                              log_normal_sigmas, new_denoiser)
+                              log_normal_sigmas, new_denoiser, new_unet)
+from synaug.generator_recipe import RECIPES
 from synaug.mixtures import GaussianMixture
 from synaug.reconstruction import generate, reconstruct
 
@@ -61,6 +62,37 @@ class TestNewDenoiser:
     def test_refuses_widths(self, channels):
         with pytest.raises(ValueError, match="multiples of 16, the last a multiple of 32"):
             new_denoiser(dataset(), channels=channels)
+
+    def test_attention_is_where_it_is_asked_for(self):
+        made = new_denoiser(dataset(height=16, width=8), channels=(16, 32, 64), patch=1, attention=(4, 8), dropout=0.3)
+        levels = [hasattr(block, "attentions") for block in made.unet.down_blocks]
+        assert levels == [False, True, True] == [hasattr(block, "attentions") for block in made.unet.up_blocks][::-1]
+        assert {m.p for m in made.unet.modules() if isinstance(m, torch.nn.Dropout)} >= {0.3}
+        x, labels = torch.zeros(2, 1, 16, 8), torch.tensor([0, 1])
+        with torch.no_grad():
+            assert made(x, 1.0, labels).shape == x.shape
+            assert not torch.equal(made(x, 1.0, labels), made(x, 1.0, labels))  # new draws
+            made.eval()
+            assert torch.equal(made(x, 1.0, labels), made(x, 1.0, labels))
+
+    @pytest.mark.parametrize("wrong, message", [
+        ({"attention": (3,)}, r"some of 8, 4, the heights .* got \(3,\)"),
+        ({"attention": (8,)}, r"channels are multiples of 32; got \(8,\) with channels \(16, 32\)"),
+        ({"dropout": 1.0}, "dropout must be in 0..1, below 1, got 1.0"), ({"dropout": -0.1}, "got -0.1"),
+    ])
+    def test_refuses_what_the_network_cannot_have(self, wrong, message):
+        with pytest.raises(ValueError, match=message):
+            new_denoiser(dataset(), **{"channels": (16, 32), "patch": 1, **wrong})
+
+    @pytest.mark.parametrize("name, millions", [("fashion_mnist", 2.6), ("cifar10", 6.5), ("cifar10_edm", 59)])
+    def test_sizes_of_the_named_recipes(self, name, millions):
+        recipe, shape = RECIPES[name], (1, 28, 28) if name == "fashion_mnist" else (3, 32, 32)
+        with torch.device("meta"):
+            made = new_unet(shape, 10, channels=recipe.channels, layers=recipe.layers, patch=recipe.patch,
+                            attention=recipe.attention, dropout=recipe.dropout)
+        parameters = sum(p.numel() for p in made.parameters())
+        assert parameters / 1e6 == pytest.approx(millions, abs=0.1)
+        assert name != "cifar10" or 2 * parameters < 14e6 - 100_000  # of a file in half precision
 
     @pytest.mark.parametrize("dials", [{"channels": ()}, {"layers": 0}, {"patch": 0}])
     def test_refuses_nothing(self, dials):

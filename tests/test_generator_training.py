@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from synaug import generator_trainer, generator_training, resources
-from synaug.data import load_dataset, stratified_subset
+from synaug.data import load_dataset, stratified_subset, to_floats
 from synaug.denoisers import generator_hash, load_denoiser
-from synaug.generator_recipe import Recipe, batch_of, command, learning_rate
+from synaug.generator_recipe import RECIPES, Recipe, batch_of, command, learning_rate
 from synaug.generator_trainer import Trainer
 from synaug.generator_training import snapshot_folder, train, trained_on
 
@@ -63,14 +63,31 @@ class TestRecipe:
             replace(TINY, **wrong)
 
     def test_command_gives_the_recipe_again(self, tmp_path, monkeypatch):
-        recipe = replace(TINY, channels=(32, 64), flip=0.0, learning_rate=5e-4)
-        taken = []
-        monkeypatch.setattr(generator_training, "train", lambda recipe, **options: taken.append((recipe, options)))
-        monkeypatch.setattr(sys, "argv", command(recipe, "my_run", 7).split()[2:])
-        generator_training.main()
-        ((read, options),) = taken
+        recipe = replace(TINY, channels=(32, 64), flip=0.0, learning_rate=5e-4, patch=1, attention=(8, 4), dropout=0.1)
+        read, options = self.taken(command(recipe, "my_run", 7).split()[3:], monkeypatch)
         assert read == recipe and options["images"] == 140 and str(options["folder"]) == "my_run"
         assert command(Recipe(), "x", 10) == "python -m synaug.generator_training --folder x --images 1280"
+
+    @staticmethod
+    def taken(words, monkeypatch):
+        """The recipe and the other options that the command passes on."""
+        taken = []
+        monkeypatch.setattr(generator_training, "train", lambda recipe, **options: taken.append((recipe, options)))
+        monkeypatch.setattr(sys, "argv", ["generator_training", *words])
+        generator_training.main()
+        return taken[0]
+
+    def test_a_named_recipe_is_changed_by_other_options(self, monkeypatch, capsys):
+        words = ["--folder", "x", "--recipe", "cifar10"]
+        assert self.taken(words, monkeypatch)[0] == RECIPES["cifar10"]
+        changed = self.taken([*words, "--dataset", "cifar100", "--attention", "--dropout", "0.2"], monkeypatch)[0]
+        assert changed == replace(RECIPES["cifar10"], dataset="cifar100", attention=(), dropout=0.2)
+        with pytest.raises(SystemExit):
+            self.taken(["--help"], monkeypatch)
+        assert "--learning-rate" in capsys.readouterr().out
+
+    def test_lists_are_tuples(self):
+        assert Recipe(channels=[64, 128], attention=[14]) == Recipe(attention=(14,))
 
 
 class TestBatches:
@@ -128,6 +145,41 @@ class TestTraining:
         assert same(state_of(tmp_path), state_of(folder))
         assert generator_hash(load_denoiser(tmp_path)) == generator_hash(load_denoiser(folder))
 
+    def test_a_cut_run_with_dropout_goes_on_too(self, tmp_path):
+        recipe = replace(TINY, dropout=0.5, channels=(32, 32), attention=(2,))
+        before = torch.get_rng_state()
+        whole = run(tmp_path / "whole", 4, recipe)
+        assert torch.equal(torch.get_rng_state(), before)
+        torch.manual_seed(5)  # the state of the process plays no part
+        for steps in (2, 4):
+            run(tmp_path / "cut", steps, recipe)
+        assert same(state_of(tmp_path / "cut"), state_of(tmp_path / "whole"))
+        without = run(tmp_path / "without", 4, replace(recipe, dropout=0.0))
+        assert generator_hash(without.denoiser) != generator_hash(whole.denoiser)
+
+    def test_a_run_from_before_recipes_had_all_their_fields_goes_on(self, finished, tmp_path):
+        run(tmp_path, 13)
+        state = torch.load(tmp_path / "training_state.pt", weights_only=True)
+        for name in ("patch", "attention", "dropout"):
+            del state["recipe"][name]
+        torch.save(state, tmp_path / "training_state.pt")
+        run(tmp_path, 24)
+        assert same(state_of(tmp_path), state_of(finished[1]))
+
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+    def test_on_a_gpu(self, tmp_path):
+        recipe = replace(TINY, dropout=0.1)
+        whole = run(tmp_path / "whole", 24, recipe, device="cuda")
+        assert whole.images.is_cuda
+        for steps in (13, 24):
+            run(tmp_path / "cut", steps, recipe, device="cuda")
+        for name in ("training_loss", "held_out_loss"):
+            on_cpu = run(tmp_path / "cpu", 24, recipe).curve[-1][name]
+            assert whole.curve[-1][name] == pytest.approx(on_cpu, rel=0.2)  # other noise
+        cut, uncut = (state_of(tmp_path / name) for name in ("cut", "whole"))
+        for name, value in uncut["denoiser"].items():
+            torch.testing.assert_close(cut["denoiser"][name], value, rtol=1e-2, atol=1e-3)
+
     def test_a_finished_run_stays_as_it_is(self, finished):
         trainer, folder = finished
         before = state_of(folder)
@@ -167,13 +219,16 @@ class TestTraining:
             next(trainer.denoiser.parameters()).fill_(float("nan"))
         with pytest.raises(FloatingPointError, match="training loss is nan at step 0: lower the learning rate"):
             trainer.train_step()
+        with pytest.raises(FloatingPointError):
+            trainer.save()
+        assert not any(tmp_path.iterdir())
 
 
 class TestFiles:
     def test_checkpoint_is_the_average_in_half_precision(self, finished):
         trainer, folder = finished
         saved = load_denoiser(folder)
-        x, labels = trainer.images[:8] + 0.5, trainer.labels[:8]
+        x, labels = to_floats(trainer.images[:8]) + 0.5, trainer.labels[:8]
         with trainer.averaged(), torch.no_grad():
             trainer.denoiser.precision, kept = torch.float32, trainer.denoiser.precision
             expected = trainer.denoiser(x, 0.5, labels)
@@ -303,10 +358,14 @@ class TestLimits:
 
 
 class TestSeveralProcesses:
-    def test_agree_with_one(self, tmp_path):
-        """Two processes of torchrun split each batch and average the gradients: the same run but for rounding."""
+    @pytest.mark.parametrize("launcher", [
+        ["torch.distributed.run", "--standalone", "--nproc-per-node=2"],
+        ["accelerate.commands.launch", "--multi_gpu", "--num_processes=2"],
+    ], ids=["torchrun", "accelerate"])
+    def test_agree_with_one(self, launcher, tmp_path):
+        """Two processes split each batch and average the gradients: the same run but for rounding."""
         arguments = command(TINY, tmp_path / "two", 6).split()[3:]
-        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "synaug.generator_training"]
+        launch = ["-m", *launcher, "-m", "synaug.generator_training"]
         done = subprocess.run([sys.executable, *launch, *arguments, "--device", "cpu"], capture_output=True, text=True,
                               env={**os.environ, "OMP_NUM_THREADS": "1"})
         assert done.returncode == 0, done.stderr
