@@ -83,7 +83,7 @@ stages = None  # of "early", "middle", "late"
 from synaug.experiments import mechanism, two_layer_cnn as experiment
 from synaug.parameters import argument_names, read_parameters
 
-read_parameters(globals(), {*argument_names(experiment.prepare), *argument_names(mechanism.prepare)})
+read_parameters(globals(), sorted({*argument_names(experiment.prepare), *argument_names(mechanism.prepare)}))
 parameters = read_parameters(globals(), experiment.prepare)
 network_parameters = read_parameters(globals(), mechanism.prepare)
 
