@@ -20,6 +20,7 @@ SPLIT_COLOURS = dict(zip(("train", "held out"), sns.color_palette("colorblind")[
 CALIBRATION = {"error_difference": ("network's error minus the empirical denoiser's", 0, 1, 0),
                "detail_slope": ("share of the network's detail that is there", 0, 1, 1),
                "score_factor": ("network's score too strong by (%)", 1, 100, 0)}
+SMALLEST_P = 1e-9  # that a table tells apart
 
 
 def describe(live, recorded=None):
@@ -110,8 +111,8 @@ def error_table(frame, split="held out"):
     rows = []
     for (sigma, row), p in zip(tests.iterrows(), holm(tests["p_value"])):
         errs_less = "network" if row["value"] < 0 else "empirical denoiser"
-        rows.append({"σ": f"{sigma:.3g}", "of the training at or above": f"{shares[sigma]:.2%}",
+        rows.append({"σ": f"{sigma:.3g}", "of the training at or above": f"{shares[sigma]:.2g}",
                      **{name.replace("_", " "): f"{values[sigma]:.4f}" for name, values in means.items()},
                      "difference": f"{row['value']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]",
-                     "p (Holm)": f"{p:.2g}", "errs less": errs_less if p < 0.05 else "not told apart"})
+                     "p (Holm)": f"{p:.2g}" if p >= SMALLEST_P else f"below {SMALLEST_P:g}", "errs less": errs_less if p < 0.05 else "not told apart"})
     return pd.DataFrame(rows)
