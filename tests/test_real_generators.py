@@ -230,5 +230,7 @@ class TestViews:
         labels = [tick.get_text() for tick in figures.exploration(frame, frame).axes[0].get_yticklabels()]
         assert labels == ["CADS, 1", "autoguidance, 2", "fresh real", "real alone"]
         plt.close("all")
+        alone = frame[frame["part"].isin(["floor", "dials"])].drop(columns=["sigma", "training_images"])
+        plt.close(figures.dials(alone))
         with pytest.raises(ValueError, match="neither run has the part 'ladder'"):
-            figures.ladder(frame[frame["part"] == "dials"])
+            figures.ladder(alone)

@@ -65,7 +65,7 @@ def dials(live, recorded=None, metrics=SHOWN):
     figure, axes = panels(len(metrics), width=3.7)
     for ax, metric in zip(axes, metrics):
         for arm, colour in colours.items():
-            table = summary(rows[(rows["metric"] == metric) & (rows["arm"] == arm)])
+            table = summary(rows[(rows["metric"] == metric) & (rows["arm"] == arm)].assign(sigma=np.nan))
             marker = "s" if "churn" in arm else "o"
             _points(ax, table["x"].to_numpy(), table, colour, marker, f"{arm}, {run}", joined=True)
         floor_line(ax, frame, metric)
