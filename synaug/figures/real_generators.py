@@ -50,6 +50,9 @@ def ladder(live, recorded=None, metrics=SHOWN):
                 _points(ax, excess.loc[table["x"]].to_numpy(), table, colour, marker, f"{name}, {LEVELS[level]}, {run}")
         floor_line(ax, frame, metric)
         ax.set_xscale("symlog", linthresh=0.005)
+        ticks = [tick for tick in (0, 0.01, 0.03, 0.1, 0.3, 1) if tick <= 1.1 * excess.max()]
+        ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        ax.minorticks_off()
         ax.set_xlim(left=-0.001)
         ax.set_xlabel("denoising loss, minus the best's")
         ax.set_ylabel(LABELS[metric])
