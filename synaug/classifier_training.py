@@ -7,6 +7,7 @@ steps, so that two training sets of equal length are compared on paired runs.
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -14,8 +15,10 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from synaug.data import to_floats
+from synaug.features import content_key
 from synaug.optimizers import RHO, check_optimizer, new_optimizer, take_step
 from synaug.precision import fast_precision
+from synaug.training_checkpoint import TrainingCheckpoint
 from synaug.trivial_augment import trivial_augment
 
 #: Those that end in "_trivial" apply TrivialAugment to the bytes first, as its authors' code does.
@@ -116,6 +119,7 @@ def train_classifier(
     rho: float = RHO,
     order: torch.Tensor | None = None,
     observe: Callable[[int, torch.Tensor, torch.Tensor], bool | None] | None = None,
+    checkpoint: str | Path | None = None,
     device: str | torch.device = "cpu",
     progress: bool = False,
 ) -> nn.Module:
@@ -136,6 +140,8 @@ def train_classifier(
     order : int64 ``[steps, batch_size]``, the images of each batch; `batch_order` when None.
     observe : called after each step with the step from 0, the batch's indices and its logits in training,
         float32 ``[batch_size, K]``; training ends early when it returns True.
+    checkpoint : a file that keeps the state of the training, written every minute. A run with the same file and
+        arguments goes on from it, and ends as one that was not cut (on a CPU bit for bit). It is left there at the end.
     progress : show a progress bar.
 
     Raises
@@ -151,6 +157,8 @@ def train_classifier(
     if augment.endswith("trivial") and images.dtype != torch.uint8:
         raise ValueError(f"augment {augment!r} takes uint8 images, got {images.dtype}")
     check_optimizer(optimizer, rho)
+    if checkpoint is not None and observe is not None:
+        raise ValueError("observe would miss the steps before a cut: give either observe or checkpoint")
     if steps < 1 or batch_size < 2:
         raise ValueError(f"need steps >= 1 and batch_size >= 2, got {steps} and {batch_size}")
     if order is None:
@@ -168,12 +176,19 @@ def train_classifier(
         raise ValueError(
             f"labels must lie in 0..{num_classes - 1}, got {int(labels.min())}..{int(labels.max())}"
         )
-    images, labels, order = images.to(device), labels.to(device), order.to(device)
+    described = [lr, momentum, weight_decay, optimizer, rho, recipe, augment, steps, seed]
     optimizer = new_optimizer(optimizer, model.parameters(), lr, momentum, weight_decay, rho)
     generator = torch.Generator().manual_seed(seed + 1_000_003)  # its own stream: the order stays the same
+    kept, done = None, 0
+    if checkpoint is not None:
+        run = content_key([images, labels, order, *model.state_dict().values()], repr(described))
+        kept = TrainingCheckpoint(checkpoint, run, model, optimizer, generator)
+        done = kept.resume()
+    images, labels, order = images.to(device), labels.to(device), order.to(device)
 
     model.train()
-    for step, index in enumerate(tqdm(order, desc="training", disable=not progress)):
+    for step, index in enumerate(tqdm(order[done:], desc="training", total=steps, initial=done, disable=not progress),
+                                 start=done):
         optimizer.param_groups[0]["lr"] = lr * learning_rate_factor(recipe, (step + 0.5) / steps)
         batch, target = images[index], labels[index]
         if augment.endswith("trivial"):
@@ -197,6 +212,8 @@ def train_classifier(
             )
         if over:
             break
+        if kept is not None:
+            kept.keep(step + 1)
     return model.eval()
 
 

@@ -27,7 +27,8 @@ class Trainer:
 
     recipe: `Recipe`. device: where the network runs, and where images lie and noise is drawn, so that runs of one seed
     differ between kinds of devices. compile: whether torch.compile makes the steps faster, for a minute at the start
-    and rounding errors of another kind. Of several processes, every one makes one and takes every step. ValueError where the processes cannot share a batch equally, MemoryError or OSError where there is too little
+    and rounding errors of another kind. Of several processes, every one makes one and takes every step.
+    ValueError where the processes cannot share a batch equally, MemoryError or OSError where there is too little
     memory or disk for what is kept.
     """
 

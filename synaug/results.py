@@ -34,6 +34,7 @@ __all__ = [
     "record",
     "recorded_run",
     "tidy",
+    "variants",
 ]
 
 #: experiment, dataset, profile, arm (what is compared), seed, swept (what x is), x, metric, value.
@@ -99,25 +100,27 @@ def provenance(
     }
 
 
-def _recorded_path(experiment: str, profile: str) -> Path:
-    for name in (experiment, profile):
+def _recorded_path(experiment: str, profile: str, variant: str | None = None) -> Path:
+    names = (experiment, profile) if variant is None else (experiment, profile, variant)
+    for name in names:
         if not name.isidentifier():
-            raise ValueError(f"experiment and profile must be plain names, got {name!r}")
-    return results_dir() / f"{experiment}.{profile}.csv.gz"
+            raise ValueError(f"experiment, profile and variant must be plain names, got {name!r}")
+    return results_dir() / f"{'.'.join(names)}.csv.gz"
 
 
 def _provenance_path(table: Path) -> Path:
     return table.with_name(table.name.removesuffix(".csv.gz") + ".json")
 
 
-def record(frame: pd.DataFrame, experiment: str, profile: str = "standard") -> Path:
+def record(frame: pd.DataFrame, experiment: str, profile: str = "standard", variant: str | None = None) -> Path:
     """Write the frame as ``<experiment>.<profile>.csv.gz`` with its provenance beside it as ``.json``.
 
+    variant: the name of a run with other parameters than the profile's, ``<experiment>.<profile>.<variant>.csv.gz``.
     Equal frames give equal files, whatever the order of their rows: rows are sorted by what they
     are, numbers keep seven digits. Returns the path of the table.
     """
     table = check_frame(frame)
-    path = _recorded_path(experiment, profile)
+    path = _recorded_path(experiment, profile, variant)
     labels = [column for column in table.columns if column not in ("value", "low", "high")]
     table = table.sort_values(labels, kind="stable")
     text = table.to_csv(index=False, float_format="%.7g", lineterminator="\n")
@@ -127,12 +130,18 @@ def record(frame: pd.DataFrame, experiment: str, profile: str = "standard") -> P
     return path
 
 
-def load_recorded(experiment: str, profile: str = "standard") -> pd.DataFrame:
+def variants(experiment: str, profile: str = "standard") -> list[str]:
+    """The names of recorded runs with other parameters than the profile's."""
+    path = _recorded_path(experiment, profile)
+    return sorted(file.name.split(".")[2] for file in path.parent.glob(path.name.replace(".csv", ".*.csv")))
+
+
+def load_recorded(experiment: str, profile: str = "standard", variant: str | None = None) -> pd.DataFrame:
     """A recorded frame, its provenance in ``.attrs["provenance"]``.
 
     Raises FileNotFoundError, naming the command that records it, when there is none.
     """
-    path = _recorded_path(experiment, profile)
+    path = _recorded_path(experiment, profile, variant)
     if not path.exists():
         raise FileNotFoundError(
             f"no recorded results at {path}; record them with: "
@@ -151,17 +160,22 @@ def experiment_of(frame: pd.DataFrame) -> str:
     return experiments[0]
 
 
-def recorded_run(live: pd.DataFrame, profile: str = "standard", experiment: str | None = None) -> pd.DataFrame | None:
+def recorded_run(live: pd.DataFrame, profile: str | None = None, experiment: str | None = None) -> pd.DataFrame | None:
     """The recorded frame of an experiment, None without one that is of the live frame's generator.
 
-    experiment: None for the live frame's own; ValueError where that is of several.
+    profile: None for the larger of "paper" and "standard" that there is; of a profile, its own run comes before its
+    variants. experiment: None for the live frame's own; ValueError where that is of several.
     """
-    try:
-        recorded = load_recorded(experiment or experiment_of(live), profile)
-    except FileNotFoundError:
-        return None
-    same = recorded.attrs["provenance"]["generator"] == live.attrs["provenance"]["generator"]
-    return recorded if same else None
+    experiment = experiment or experiment_of(live)
+    for name in ("paper", "standard") if profile is None else (profile,):
+        for variant in (None, *variants(experiment, name)):
+            try:
+                recorded = load_recorded(experiment, name, variant)
+            except FileNotFoundError:
+                continue
+            if recorded.attrs["provenance"]["generator"] == live.attrs["provenance"]["generator"]:
+                return recorded
+    return None
 
 
 def describe_runs(live: pd.DataFrame, recorded: pd.DataFrame | None, words: Callable) -> str:

@@ -112,35 +112,51 @@ def generate_pool(denoiser, dataset: ImageDataset, sources, *, k: int, sigmas: f
 
     if generator is None and isinstance(denoiser, EDMDenoiser):
         generator = f"{generator_hash(denoiser)} {denoiser.sigma_data} {denoiser.patch}"
-    cache = CellCache("synthetic_pool", CODE) if cache is None else cache
     shared = {"steps": steps, "solver": solver, "churn": churn, "from_noise": from_noise}
-    key = {**shared, "generator": generator, "precision": str(getattr(denoiser, "precision", torch.float32))}
+    draws = [{**shared, "sigma": levels[(copy - 1) % len(levels)], "seed": int(seed) * MOST_COPIES + copy}
+             for copy in range(1, k)]
+    key = {"generator": generator, "precision": str(getattr(denoiser, "precision", torch.float32))}
+    images, provenance = stored_reconstructions(
+        denoiser, real, draws, key=None if generator is None else key, batch_size=batch_size, device=device,
+        cache=CellCache("synthetic_pool", CODE) if cache is None else cache, progress=progress)
+    provenance = provenance.assign(source=sources.repeat(k - 1).numpy(),
+                                   copy=torch.arange(1, k).repeat_interleave(len(sources)).numpy())
+    pool = ImageDataset(images, real.labels.repeat(k - 1), dataset.class_names, real.source_index.repeat(k - 1),
+                        dataset.name)
+    return SyntheticPool(pool, provenance, sources, int(k))
+
+
+def stored_reconstructions(denoiser, dataset: ImageDataset, draws: Sequence[dict], *, key: dict | None,
+                           cache: CellCache, batch_size: int = 256, device="cpu", progress: bool = False):
+    """Reconstructions of a whole data set, as often as there are ``draws``, made and stored in blocks of `BLOCK`.
+
+    draws: options of `synaug.reconstruction.reconstruct`, a dict each. key: what stands for the rest, the denoiser
+    above all, in the cells' keys, beside a draw and the images of a block; None stores nothing.
+    Returns uint8 ``[len(draws) * N, C, H, W]``, draw by draw, and their provenance, see `Reconstruction`.
+    MemoryError or OSError where they have no room, before the first image is made.
+    """
     # Whole batches, so that images do not depend on the blocks, not even by rounding.
-    blocks = [real.subset(places) for places in torch.arange(len(real)).split(-(-BLOCK // batch_size) * batch_size)]
+    blocks = [dataset.subset(places)
+              for places in torch.arange(len(dataset)).split(-(-BLOCK // batch_size) * batch_size)]
     contents = [content_key([block.images, block.labels, block.source_index]) for block in blocks]
-    own = [{"sigma": levels[(copy - 1) % len(levels)], "seed": int(seed) * MOST_COPIES + copy} for copy in range(1, k)]
-    cells = [(block, drawn, {**key, **drawn, "sources": content})
-             for drawn in own for block, content in zip(blocks, contents)]
-    what = f"a pool of {(k - 1) * len(real):,} images"
-    check_memory(2 * (k - 1) * real.images.numel(), what)  # its blocks, and they together
-    if generator is not None:
+    cells = [(block, draw, {**(key or {}), **draw, "sources": content})
+             for draw in draws for block, content in zip(blocks, contents)]
+    what = f"a pool of {len(draws) * len(dataset):,} images"
+    check_memory(2 * len(draws) * dataset.images.numel(), what)  # its blocks, and they together
+    if key is not None:
         check_disk(cache.folder, sum(block.images.numel() for block, _, cell in cells if not cache.path(cell).exists()),
                    what)
     parts = []
-    for block, drawn, cell in cells:
+    for block, draw, cell in cells:
 
         def make():
             made = reconstruct(denoiser, block.floats(), block.labels, source_index=block.source_index,
-                               batch_size=batch_size, device=device, progress=progress, **shared, **drawn)
+                               batch_size=batch_size, device=device, progress=progress, **draw)
             return {"images": to_bytes(made.images).numpy(), "provenance": made.provenance}
 
-        parts.append(make() if generator is None else cache.get_or_run(cell, make))
-    provenance = pd.concat([part["provenance"] for part in parts], ignore_index=True)
-    provenance = provenance.assign(source=sources.repeat(k - 1).numpy(),
-                                   copy=torch.arange(1, k).repeat_interleave(len(sources)).numpy())
-    pool = ImageDataset(torch.cat([torch.from_numpy(part["images"]) for part in parts]), real.labels.repeat(k - 1),
-                        dataset.class_names, real.source_index.repeat(k - 1), dataset.name)
-    return SyntheticPool(pool, provenance, sources, int(k))
+        parts.append(make() if key is None else cache.get_or_run(cell, make))
+    return (torch.cat([torch.from_numpy(part["images"]) for part in parts]),
+            pd.concat([part["provenance"] for part in parts], ignore_index=True))
 
 
 def as_places(indices) -> Tensor:

@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from synaug.claims import load_claims, verdict_table
+from synaug.data import to_bytes
 from synaug.experiments import mode_concentration as experiment
 from synaug.experiments import mode_concentration_views as views
 from synaug.figures import mode_concentration as figures
 from synaug.figures.curves import summary
+from synaug.reconstruction import reconstruct
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,7 @@ def of_real(frame, reference):
     ({"seeds": 0}, "seeds"),
     ({"classifier": "resnet9"}, "resnet8"),
     ({"recipe": "adam"}, "paper"),
+    ({"augment": "rotate"}, "flip_crop"),
     ({"encoders": ["inceptio"]}, "efficientnet_lite0"),
     ({"k": 0}, "k"),
     ({"dataset": "cifar10"}, "fashion_mnist"),
@@ -68,6 +71,16 @@ def test_real_level_is_the_sources_themselves(run):
     at_zero = of_real(frame, "source")
     assert at_zero["precision"] == at_zero["recall"] == 1
     assert at_zero["frechet_distance"] == pytest.approx(0, abs=1e-6)
+
+
+def test_pools_are_reconstructions_in_the_order_of_the_sources(run):
+    (sweep, _), _ = run
+    sources = sweep.sources["train"]
+    made = reconstruct(sweep.denoiser, sources.floats(), sources.labels, reverse_step=100, stride=50,
+                       source_index=sources.source_index)
+    pool = sweep.pool(100)
+    assert torch.equal(pool.images, to_bytes(made.images))
+    assert torch.equal(pool.labels, sources.labels) and torch.equal(pool.source_index, sources.source_index)
 
 
 def test_floor_is_neither_perfect_nor_nothing(run):

@@ -13,10 +13,11 @@ import torch
 
 import synaug.experiments
 from synaug.cells import cells_dir
+from synaug.experiments import __main__ as command_module
 from synaug.experiments import generator_quality, mode_concentration
 from synaug.experiments.__main__ import FAILED, UNFINISHED, main
 from synaug.experiments.state import State, experiments, recorded
-from synaug.results import load_recorded, record
+from synaug.results import load_recorded, record, variants
 from synaug.sweeps import run_grid
 
 TOY = '''
@@ -29,21 +30,21 @@ from synaug.sweeps import Cell, Grid
 EXPERIMENT = "toy"
 PROFILES = {"smoke": {"n": 2}, "quick": {"n": 3}, "standard": {"n": None}, "paper": {"n": 3}}
 
-def prepare(profile):
+def prepare(profile, n=None):
     if PROFILES[profile]["n"] is None:
         raise FileNotFoundError("its data is not here")
+    return n or PROFILES[profile]["n"]
 
-def cells(profile):
-    prepare(profile)
+def cells(profile, n=None):
+    n = prepare(profile, n)
     function, more = (sweep_cells.failing, {}) if profile == "paper" else (sweep_cells.square, {"seconds": 1.0})
-    parameters = [{"x": x, "notes": os.environ["NOTES"], **more} for x in range(PROFILES[profile]["n"])]
-    return Grid("toy", [Cell(function, each) for each in parameters])
+    return Grid("toy", [Cell(function, {"x": x, "notes": os.environ["NOTES"], **more}) for x in range(n)])
 
-def run(profile):
-    grid = cells(profile)
+def run(profile, n=None):
+    grid = cells(profile, n)
     frame = grid.frame().rename(columns={"square": "value"})[["x", "value"]]
-    return tidy(frame.to_dict("records"), provenance(PROFILES[profile], grid.total_seconds()), experiment=EXPERIMENT,
-                dataset="none", profile=profile, arm="all", seed=0, swept="x", metric="square")
+    return tidy(frame.to_dict("records"), provenance({"n": prepare(profile, n)}, grid.total_seconds()),
+                experiment=EXPERIMENT, dataset="none", profile=profile, arm="all", seed=0, swept="x", metric="square")
 '''
 
 
@@ -94,6 +95,44 @@ def test_a_recording_in_pieces(toy, capsys):
     assert stored() == before and len(list(toy.iterdir())) == 3
     assert command("--profile", "quick") == 0
     assert capsys.readouterr().out.splitlines()[-1].split() == ["toy", "quick", "yes", "3", "0"]
+
+
+def test_other_parameters_are_recorded_under_a_name_of_their_own(toy, capsys):
+    words = ["--profile", "quick", "-p", "n", "1", "--variant", "one"]
+    assert command(*words, "--minutes", "inf", "--workers", "1") == 0
+    assert "recorded in" in capsys.readouterr().out and variants("toy", "quick") == ["one"]
+    assert load_recorded("toy", "quick", "one")["value"].tolist() == [0]
+    assert command(*words) == 0 == command("--profile", "quick")
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows[1] == "toy quick.one yes 1 0".split() and rows[3][:5] == "toy quick no 1 2".split()
+    assert command("--profile", "quick", "-p", "n", "2", "--variant", "one") == 0
+    assert "other parameters" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrong, message", [
+    (["-p", "n", "1"], "say which with --experiment, --profile"),
+    (["--profile", "quick", "-p", "m", "1"], "unknown parameter: m."),
+    (["--profile", "quick", "-p", "profile", "1"], "unknown parameter: profile"),
+    (["--profile", "quick", "-p", "n", "1", "--minutes", "1"], "give -p and --variant together"),
+    (["--profile", "quick", "--variant", "one", "--minutes", "1"], "give -p and --variant together"),
+    (["--profile", "quick", "--plan"], "toy has no plan"),
+])
+def test_bad_parameters_are_refused(toy, wrong, message, capsys):
+    with pytest.raises(SystemExit):
+        command(*wrong)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given, gpus, expected", [
+    ([], 2, {"workers": None, "threads": 1}), (["--device", "mps"], 0, {"workers": 1, "threads": 12}),
+    (["--device", "cuda"], 2, {"workers": 2, "threads": 6}),
+    (["--device", "cuda", "--workers", "24"], 2, {"workers": 24, "threads": 1}),
+    (["--device", "cuda", "--threads", "3"], 1, {"workers": 1, "threads": 3}),
+])
+def test_cells_at_once(given, gpus, expected, monkeypatch):
+    monkeypatch.setattr(command_module, "count_gpus", lambda: gpus)
+    monkeypatch.setattr(command_module, "cores", lambda: 12)
+    assert command_module.at_once(command_module.parse(["--profile", "paper", "--minutes", "9", *given])) == expected
 
 
 def test_failures_are_told_and_nothing_is_recorded(toy, capsys):

@@ -24,6 +24,7 @@ from synaug.results import (
     provenance,
     record,
     recorded_run,
+    variants,
     tidy,
 )
 
@@ -87,6 +88,26 @@ def test_a_recorded_run_is_of_the_same_experiment_and_generator(frame):
     assert recorded_run(frame.assign(experiment="other"), "smoke", "toy") is not None
     with pytest.raises(ValueError, match="one experiment is needed, got other, toy"):
         recorded_run(pd.concat([frame, frame.assign(experiment="other")]), "smoke")
+
+
+def test_variants_are_recorded_beside_the_profiles_own(frame):
+    frame.attrs["provenance"] = {"generator": "a"}
+    record(frame, "toy", "standard")
+    other = frame.assign(value=2.0)
+    other.attrs["provenance"] = {"generator": "b"}
+    path = record(other, "toy", "standard", "other")
+    assert path.name == "toy.standard.other.csv.gz"
+    assert variants("toy") == ["other"] and variants("toy", "paper") == [] == variants("to")
+    assert set(load_recorded("toy", "standard", "other")["value"]) == {2.0}
+    # Of the generator at hand; of two, the profile's own, and the larger profile.
+    assert set(recorded_run(other)["value"]) == {2.0}
+    pd.testing.assert_frame_equal(recorded_run(frame), load_recorded("toy"))
+    larger = frame.assign(value=3.0)
+    larger.attrs["provenance"] = {"generator": "a"}
+    record(larger, "toy", "paper", "fast")
+    assert set(recorded_run(frame)["value"]) == {3.0}
+    with pytest.raises(ValueError, match="variant must be plain names, got 'a/b'"):
+        record(frame, "toy", "standard", "a/b")
 
 
 def test_runs_are_described_by_their_own_parameters(frame):

@@ -15,10 +15,11 @@ import pytest
 import sweep_cells
 import torch
 
-from synaug import generator_training, synthetic_pool
+from synaug import generator_training, synthetic_pool, training_checkpoint
 from synaug.cells import CellCache
 from synaug.data import load_dataset, stratified_subset
 from synaug.denoisers import generator_hash, load_denoiser, new_denoiser
+from synaug.experiments.shared import trained_once
 from synaug.generator_recipe import Recipe
 from synaug.sweeps import Cell, Grid, run_grid
 
@@ -27,6 +28,7 @@ KILLS, MOST_RUNS = 4, 20
 
 RECIPE = Recipe(dataset="digits", subset_size=1430, channels=(32,), batch_size=20, warmup=5, decay_from=20, seed=3)
 STEPS, SNAPSHOT = 12, 5
+STEPS_OF_CLASSIFIER = 60
 
 
 def train(folder):
@@ -64,6 +66,21 @@ def pool_of(folder, monkeypatch):
     monkeypatch.setattr(synthetic_pool, "reconstruct", None)  # all is read, nothing is made
     pool = make_pool(folder)
     return pool.data.images, pool.provenance
+
+
+def classify(folder):
+    """A classifier's training that is kept after every step."""
+    training_checkpoint.EVERY = 0
+    data = stratified_subset(load_dataset("digits"), 500, seed=0)
+    return trained_once(CellCache("classifier", "code", folder), data, architecture="vgg5", steps=STEPS_OF_CLASSIFIER,
+                        recipe="one_cycle", seed=0, augment="flip_crop")
+
+
+def steps_of_classifier(folder):
+    if cells_in(folder):
+        return STEPS_OF_CLASSIFIER
+    path = next(folder.rglob("*.training"), None)
+    return torch.load(path, weights_only=True)["step"] if path else 0
 
 
 def grid_in(folder):
@@ -156,6 +173,16 @@ def test_sampling(processes, tmp_path, monkeypatch):
         again, origin = pool_of(folder, monkeypatch)
         assert torch.equal(again, images)
         pd.testing.assert_frame_equal(origin, provenance, check_exact=True)
+
+
+def test_classifier(processes, tmp_path, monkeypatch):
+    monkeypatch.setattr("synaug.experiments.shared.train_classifier", None)  # here all is read, nothing is trained
+    monkeypatch.setattr(training_checkpoint, "EVERY", 0)
+    uncut, *others = killed_runs(processes, classify, steps_of_classifier, tmp_path, seed=3)
+    expected = classify(uncut).state_dict()
+    for folder in others:
+        assert same(dict(classify(folder).state_dict()), dict(expected))
+        assert not list(folder.rglob("*.training"))
 
 
 def test_sweep(processes, tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ import sweep_cells as cells
 
 from synaug import resources
 from synaug.cells import CellCache, cells_dir
-from synaug.sweeps import Cell, Grid, run_grid, running
+from synaug.sweeps import Cell, Grid, executors, run_grid, running
 from synaug.sweeps.estimate import Estimate, said
 
 
@@ -337,3 +337,22 @@ def test_executors_that_do_not_answer_are_named_at_once(notes, monkeypatch):
     executor.shutdown()
     report = run_grid(grid, executor, workers=1, progress=False)
     assert "takes no more: cannot schedule new futures" in report.reason and report.missing == grid.cells
+
+
+@pytest.mark.parametrize("visible, gpus, seen", [
+    (None, 0, [None] * 3), (None, 1, [None] * 3), (None, 2, ["0", "1", "0"]), ("3,5", 2, ["3", "5", "3"]),
+    ("GPU-a,GPU-b", 2, ["GPU-a", "GPU-b", "GPU-a"]),
+])
+def test_workers_take_turns_with_gpus(visible, gpus, seen, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [executors.gpu_of(worker, gpus) for worker in range(3)] == seen
+
+
+def test_a_worker_sees_one_gpu(monkeypatch):
+    monkeypatch.setattr(executors, "count_gpus", lambda: 2)
+    with executors.LocalProcesses(2) as processes:
+        assert [processes.submit(os.getenv, "CUDA_VISIBLE_DEVICES").result() for _ in range(2)] == ["0", "0"]
+        both = [processes.submit(time.sleep, 0.5), processes.submit(os.getenv, "CUDA_VISIBLE_DEVICES")]
+        assert both[1].result() == "1"

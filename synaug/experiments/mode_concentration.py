@@ -3,6 +3,7 @@
 ``python -m synaug.experiments.mode_concentration --profile standard`` records the results of a profile.
 """
 
+import inspect
 import time
 
 import numpy as np
@@ -15,6 +16,7 @@ from synaug.classifiers import output_entropy, predict
 from synaug.encoders import BUILDERS, encode
 from synaug.experiments import pieces, reconstruction_sweep
 from synaug.experiments.command_line import record_profile
+from synaug.experiments.plan import plan_of_sweep
 from synaug.experiments.reconstruction_sweep import Sampler, Sweep
 from synaug.metrics import compare
 from synaug.parameters import resolve_profile
@@ -32,7 +34,7 @@ CODE = reconstruction_sweep.CODE + " " + fingerprint(encoders, features, metrics
 ENCODERS = ("judge", "pixels", *BUILDERS)
 
 #: The classifier that a CPU trains in minutes; Yamaguchi 2024 has ResNet-18 and steps of the learning rate.
-SMALL = {"classifier": "resnet8", "recipe": "one_cycle"}
+SMALL = {"generator": "fashion_mnist", "classifier": "resnet8", "recipe": "one_cycle"}
 
 #: What a profile stands for where a parameter is None.
 PROFILES = {
@@ -42,51 +44,61 @@ PROFILES = {
                   n_evaluate=1000, n_maps=100, seeds=2, classifier_steps=100, n_bootstrap=200),
     "standard": dict(**SMALL, reverse_steps=(0, 30, 50, 70, 100), stride=5, n_images=10_000, n_compare=5000, n_test=1000,
                      n_evaluate=10_000, n_maps=500, seeds=5, classifier_steps=600, n_bootstrap=1000),
-    "paper": dict(classifier="resnet18", recipe="paper", reverse_steps=(0, 20, 30, 40, 50, 60, 70, 80, 100), stride=1,
-                  n_images=None, n_compare=10_000, n_test=None, n_evaluate=10_000, n_maps=1000, seeds=5, classifier_steps=20_000, n_bootstrap=1000),
+    # 20 passes over 45,000 images by a modern, fast recipe. The paper's own, 100 epochs of it, is a variant:
+    # recipe "paper", classifier_steps 35_000.
+    "paper": dict(generator="cifar10", classifier="resnet18", recipe="one_cycle", augment="flip_crop",
+                  reverse_steps=(0, 30, 50, 70, 100), stride=1, n_images=None, n_compare=5000, n_test=1000,
+                  n_evaluate=None, n_maps=1000, seeds=3, classifier_steps=7000, n_bootstrap=1000),
 }
 
 
-def prepare(profile=None, dataset=None, generator="fashion_mnist", reverse_steps=None, steps=100, mapping="edm",
+def prepare(profile=None, dataset=None, generator=None, reverse_steps=None, steps=100, mapping="edm",
             stride=None, solver="heun", churn=0.0, n_images=None, n_compare=None, n_test=None, n_evaluate=None,
-            n_maps=None, seeds=None, classifier=None, classifier_steps=None, recipe=None,
+            n_maps=None, seeds=None, classifier=None, classifier_steps=None, recipe=None, augment=None,
             encoders=("efficientnet_lite0", "judge"), k=5, n_bootstrap=None, device="cpu", progress=False):
     """The sweep behind a run, its parameters checked and completed, before anything long starts.
 
     profile: "smoke", "quick", "standard" or "paper"; None is $SYNAUG_PROFILE or "quick". A parameter that is None
     takes the profile's value.
-    dataset, generator: a generator's name or folder; its data set, if it should be checked.
+    generator, dataset: a generator's name or folder; its data set, if it should be checked.
     reverse_steps: levels t_re in 0 .. steps, of which 0 is the real image and must be there.
     steps, mapping, stride, solver, churn: of the reverse process, see `synaug.reconstruction.reconstruct`.
     n_images, n_test: training and test images that are reconstructed. n_compare: how many of the training images go
     into distances, precision and recall. n_evaluate: test images scored. n_maps: Grad-CAM maps.
     seeds: how many classifiers a level, each with its own initial weights and batches, the same at every level.
-    classifier, classifier_steps, recipe: see `synaug.classifiers`. encoders: see `synaug.encoders`, and "judge".
+    classifier, classifier_steps, recipe, augment: see `synaug.classifiers`; augment is "flip" where neither a profile
+    nor the caller says otherwise. encoders: see `synaug.encoders`, and "judge".
     k: neighbours in precision, recall, density and coverage. n_bootstrap: resamples behind intervals.
     Returns (`Sweep`, dict of all parameters). ValueError says what was wrong and what is allowed.
     """
-    given = {name: value for name, value in locals().items() if value is not None}
-    profile = resolve_profile(profile)
-    settings = {**PROFILES[profile], **given, "profile": profile}
+    settings = completed(locals())
+    sweep = Sweep(settings["generator"], Sampler(steps, mapping, settings["stride"], solver, churn), dataset=dataset,
+                  device=device, progress=progress,
+                  **{name: settings[name] for name in ("n_images", "n_test", "n_evaluate", "classifier", "recipe",
+                                                       "augment", "classifier_steps")})
+    return sweep, settings
+
+
+def completed(given):
+    """The parameters of `prepare`, those that are None by the profile; ValueError where they make no sense."""
+    given = {name: value for name, value in given.items() if value is not None}
+    profile = resolve_profile(given.get("profile"))
+    settings = {"augment": "flip", **PROFILES[profile], **given, "profile": profile}
     settings["reverse_steps"] = levels = tuple(settings["reverse_steps"])
     if 0 not in levels or sorted(set(levels)) != list(levels) or len(levels) < 2:
         raise ValueError(f"reverse_steps must be increasing whole numbers from 0, the real image, got {levels}")
     for level in levels:
-        sigma_of_reverse_step(level, steps, mapping)
+        sigma_of_reverse_step(level, settings["steps"], settings["mapping"])
     for name in ("n_images", "n_compare", "n_test", "n_evaluate", "n_maps", "seeds", "classifier_steps", "n_bootstrap"):
         value = settings[name]
         if value is not None and (not isinstance(value, int) or value < 1):
             raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-    if not isinstance(k, int) or k < 1:
-        raise ValueError(f"k must be a whole number of at least 1, got {k!r}")
-    unknown = [name for name in encoders if name not in ENCODERS]
-    if unknown or not encoders:
-        raise ValueError(f"encoders must be some of {', '.join(ENCODERS)}, got {encoders}")
-    sweep = Sweep(generator, Sampler(steps, mapping, settings["stride"], solver, churn), dataset=dataset,
-                  device=device, progress=progress,
-                  **{name: settings[name] for name in ("n_images", "n_test", "n_evaluate", "classifier", "recipe",
-                                                       "classifier_steps")})
-    return sweep, settings
+    if not isinstance(settings["k"], int) or settings["k"] < 1:
+        raise ValueError(f"k must be a whole number of at least 1, got {settings['k']!r}")
+    unknown = [name for name in settings["encoders"] if name not in ENCODERS]
+    if unknown or not settings["encoders"]:
+        raise ValueError(f"encoders must be some of {', '.join(ENCODERS)}, got {settings['encoders']}")
+    return settings
 
 
 def run(**parameters):
@@ -133,6 +145,17 @@ def grid(sweep, settings):
     return Grid(EXPERIMENT, [*sum(pools.values(), []), judge, *sum(classifiers.values(), []), *measured])
 
 
+def plan(**parameters):
+    """What `cells` should take on a GPU, piece by piece, as a text; the arguments are those of `prepare`.
+
+    It needs neither a GPU nor data, nor the generator where it has the name of a recipe.
+    """
+    bound = inspect.signature(prepare).bind(**parameters)
+    bound.apply_defaults()
+    settings = completed(bound.arguments)
+    return plan_of_sweep(f"{EXPERIMENT} at profile {settings['profile']}", settings)
+
+
 def measure_level(settings, generator, reverse_step):
     """`measure`, as a cell."""
     return measure(pieces.prepared(EXPERIMENT, settings, generator), settings, reverse_step)
@@ -153,10 +176,11 @@ def measure_distribution(sweep, level, settings):
     pool, rows = sweep.pool(level).subset(range(n)), []
     for encoder in settings["encoders"]:
         by = sweep.judge if encoder == "judge" else encoder
-        candidate = encode(pool.floats(), by)
+        candidate = encode(pool.floats(), by, device=sweep.device)
         for reference, real in (("source", sweep.sources["train"]), ("fresh", sweep.fresh)):
             real = real.subset(range(n))
-            frame = compare(encode(real.floats(), by), candidate, real.labels, pool.labels, k=settings["k"],
+            features = encode(real.floats(), by, device=sweep.device)
+            frame = compare(features, candidate, real.labels, pool.labels, k=settings["k"],
                             n_bootstrap=settings["n_bootstrap"], seed=0)
             rows += [{**row, "reference": reference, "encoder": encoder, "sources": "train", "seed": 0}
                      for row in frame.to_dict("records")]
@@ -222,4 +246,4 @@ def plane_spread(sweep, level):
 if __name__ == "__main__":
     from synaug.experiments.mode_concentration import run  # of a module by its name, as cells' functions must be
 
-    record_profile(run, EXPERIMENT, PROFILES, __doc__.splitlines()[0])
+    record_profile(run, EXPERIMENT, PROFILES, __doc__.splitlines()[0], options={"device": "cpu"})

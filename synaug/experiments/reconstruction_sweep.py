@@ -10,22 +10,22 @@ from sklearn.decomposition import PCA
 
 import synaug.data
 from synaug import (architectures, attention, classifier_training, classifiers, denoisers, optimizers, precision,
-                    reconstruction, samplers, schedules, trivial_augment)
+                    reconstruction, samplers, schedules, synthetic_pool, trivial_augment)
 from synaug.attention import explained_block, grad_cam
 from synaug.classifiers import accuracy, predict
-from synaug.data import ImageDataset, to_bytes
+from synaug.data import ImageDataset
 from synaug.denoisers import generator_hash, load_denoiser
 from synaug.encoders import encode
 from synaug.experiments import shared
 from synaug.experiments.shared import check_training, digest, real_images, some, trained_once
 from synaug.precision import fast_precision
-from synaug.reconstruction import reconstruct
 from synaug.results import CellCache, fingerprint
+from synaug.synthetic_pool import BLOCK, stored_reconstructions
 
 #: What a cell's result depends on beside its parameters: the code, and torch.
 CODE = torch.__version__ + " " + fingerprint(
     synaug.data, architectures, attention, classifier_training, classifiers, denoisers, optimizers, precision,
-    reconstruction, samplers, schedules, trivial_augment, shared, __file__)
+    reconstruction, samplers, schedules, synthetic_pool, trivial_augment, shared, __file__)
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,12 @@ class Sweep:
     the sources. dataset: the data set they come from, None for the generator's own.
     n_images, n_test: how many source images, and how many test images, are reconstructed and compared (stratified;
     None for all). n_evaluate: test images on which classifiers are scored.
+    classifier, classifier_steps, recipe, augment: how classifiers are trained, see `synaug.classifiers`.
     """
 
     def __init__(self, generator, sampler, *, dataset=None, n_images=None, n_test=None, n_evaluate=None,
-                 classifier="resnet8", classifier_steps=800, recipe="one_cycle", device="cpu", progress=False):
+                 classifier="resnet8", classifier_steps=800, recipe="one_cycle", augment="flip", device="cpu",
+                 progress=False):
         self.denoiser = load_denoiser(generator, device)
         self.denoiser.precision = fast_precision(device)
         self.sampler, self.device, self.progress = sampler, device, progress
@@ -68,7 +70,7 @@ class Sweep:
         #: Real images that neither the generator nor a classifier has seen, as many as there are sources.
         self.fresh = some(real.unseen, min(len(self.sources["train"]), len(real.unseen)))
         self.evaluate = some(real.test, n_evaluate)
-        self.training = {"architecture": classifier, "steps": classifier_steps, "recipe": recipe}
+        self.training = {"architecture": classifier, "steps": classifier_steps, "recipe": recipe, "augment": augment}
         explained_block(check_training(real.test, **self.training))  # a network without one would fail hours later
         self.cache = CellCache("reconstruction_sweep", CODE)
 
@@ -81,16 +83,12 @@ class Sweep:
         sources = self.sources[split]
         if reverse_step == 0:
             return sources
-        params = {"what": "pool", "generator": self.generator, "dataset": self.dataset, "split": split, "seed": seed,
-                  "precision": str(self.denoiser.precision), "reverse_step": reverse_step, **vars(self.sampler), "sources": digest(sources)}
-
-        def run():
-            done = reconstruct(self.denoiser, sources.floats(), sources.labels, reverse_step=reverse_step, seed=seed,
-                               source_index=sources.source_index, device=self.device, progress=self.progress,
-                               **vars(self.sampler))
-            return to_bytes(done.images).numpy()
-
-        images = torch.from_numpy(self.cache.get_or_run(params, run))
+        key = {"what": "pool", "generator": self.generator, "dataset": self.dataset, "split": split,
+               "precision": str(self.denoiser.precision)}
+        draw = {"reverse_step": reverse_step, "seed": seed, **vars(self.sampler)}
+        images, _ = stored_reconstructions(self.denoiser, sources, [draw], key=key, cache=self.cache,
+                                           batch_size=256 if torch.device(self.device).type == "cpu" else BLOCK,
+                                           device=self.device, progress=self.progress)
         return ImageDataset(images, sources.labels, sources.class_names, sources.source_index, self.dataset)
 
     @cached_property

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from synaug.classifier_training import RECIPES
+from synaug.classifier_training import AUGMENTATIONS, RECIPES
 from synaug.classifiers import build_classifier, train_classifier
 from synaug.data import ImageDataset, load_dataset, stratified_subset
 from synaug.generator_training import trained_on
@@ -50,28 +50,35 @@ def digest(dataset):
     return content.hexdigest()[:16]
 
 
-def check_training(dataset, *, architecture, steps, recipe):
+def check_training(dataset, *, architecture, steps, recipe, augment="flip"):
     """The untrained network; ValueError where `trained_once` could not train it by the recipe on the data set."""
     model = build_classifier(architecture, dataset.image_shape, dataset.num_classes, seed=0)
     if recipe not in RECIPES:
         raise ValueError(f"unknown recipe {recipe!r}: choose one of {', '.join(RECIPES)}")
+    if augment not in AUGMENTATIONS:
+        raise ValueError(f"unknown augment {augment!r}: choose one of {', '.join(AUGMENTATIONS)}")
     if steps < 1:
         raise ValueError(f"a classifier needs at least one training step, got {steps}")
     return model
 
 
-def trained_once(cache, dataset, *, architecture, steps, recipe, seed, device="cpu", progress=False):
-    """A classifier trained on a data set, in evaluation mode; its weights are a cell of ``cache``."""
+def trained_once(cache, dataset, *, architecture, steps, recipe, seed, device="cpu", progress=False, **options):
+    """A classifier trained on a data set, in evaluation mode; its weights are a cell of ``cache``.
+
+    options: further ones of `synaug.classifiers.train_classifier`, such as augment. A training that was cut goes on.
+    """
     params = {"what": "weights", "pool": digest(dataset), "seed": seed, "architecture": architecture, "steps": steps,
-              "recipe": recipe}
+              "recipe": recipe, **options}
     model = build_classifier(architecture, dataset.image_shape, dataset.num_classes, seed)
+    state = cache.path(params).with_suffix(".training")
 
     def run():
         train_classifier(model, dataset.images, dataset.labels, steps=steps, seed=seed, recipe=recipe, device=device,
-                         progress=progress)
+                         progress=progress, checkpoint=state, **options)
         return {name: value.cpu().numpy() for name, value in model.state_dict().items()}
 
     weights = cache.get_or_run(params, run)
+    state.unlink(missing_ok=True)
     model.load_state_dict({name: torch.as_tensor(value) for name, value in weights.items()})
     # Trained now or earlier: in one memory format, so that its answers agree in every digit.
     return model.to(device, memory_format=torch.channels_last).eval()

@@ -31,6 +31,7 @@ def accepted(function, **options) -> dict:
 class State:
     """What of an experiment is there at one profile.
 
+    parameters: those that are others than the profile's. variant: the name of what is recorded then.
     recorded: "yes", "no", or what the recorded run was made with instead. grid: its cells, None where it runs in one
     piece. missing: those that are not there. seconds: how long these take one worker, as far as known; unknown:
     whether that leaves some out. problem: why the cells cannot be told.
@@ -38,6 +39,8 @@ class State:
 
     experiment: ModuleType
     profile: str
+    parameters: dict = field(default_factory=dict)
+    variant: str | None = None
     recorded: str = "no"
     grid: Grid | None = None
     missing: list[Cell] = field(default_factory=list)
@@ -46,13 +49,15 @@ class State:
     problem: str = ""
 
     @classmethod
-    def now(cls, experiment: ModuleType, profile: str, device: str = "cpu") -> "State":
+    def now(cls, experiment: ModuleType, profile: str, device: str = "cpu", parameters: dict | None = None,
+            variant: str | None = None) -> "State":
         """As it is on this machine."""
-        state = cls(experiment, profile, recorded=recorded(experiment, profile))
+        parameters = parameters or {}
+        state = cls(experiment, profile, parameters, variant, recorded(experiment, profile, parameters, variant))
         if not hasattr(experiment, "cells"):
             return state
         try:
-            state.grid = experiment.cells(profile=profile, **accepted(experiment.prepare, device=device))
+            state.grid = experiment.cells(profile=profile, **parameters, **accepted(experiment.prepare, device=device))
         except Exception as error:  # data that is not there, a device that is not: no reason to say nothing of others
             state.problem = f"{type(error).__name__}: {error}"
             return state
@@ -62,7 +67,8 @@ class State:
 
     def row(self) -> tuple[str, ...]:
         """Experiment, profile, recorded, cells there, cells missing and the time that they take, to print."""
-        start = self.experiment.EXPERIMENT, self.profile, self.recorded
+        profile = self.profile if self.variant is None else f"{self.profile}.{self.variant}"
+        start = self.experiment.EXPERIMENT, profile, self.recorded
         if self.problem:
             return *start, "?", "?", self.problem
         if self.grid is None:
@@ -71,15 +77,15 @@ class State:
         return *start, str(there), str(len(self.missing)), said(self.seconds, self.unknown) if self.missing else ""
 
 
-def recorded(experiment: ModuleType, profile: str) -> str:
+def recorded(experiment: ModuleType, profile: str, parameters: dict | None = None, variant: str | None = None) -> str:
     """"yes", "no", or "other parameters" or "another generator" than the profile and the generator are now."""
     try:
-        origin = load_recorded(experiment.EXPERIMENT, profile).attrs["provenance"]
+        origin = load_recorded(experiment.EXPERIMENT, profile, variant).attrs["provenance"]
     except FileNotFoundError:
         return "no"
     then = origin["parameters"]
     if any(canonical_json(then.get(name)) != canonical_json(value)
-           for name, value in experiment.PROFILES[profile].items()):
+           for name, value in {**experiment.PROFILES[profile], **(parameters or {})}.items()):
         return "other parameters"
     if origin["generator"] is not None and origin["generator"] != current_generator(then["generator"]):
         return "another generator"

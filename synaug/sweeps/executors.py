@@ -5,6 +5,7 @@ import asyncio
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -16,17 +17,18 @@ from tqdm import tqdm
 
 class LocalProcesses(Executor):
     """Spawned processes of this machine. Each is a pool of its own: one that dies takes no other's cell with it, and
-    another takes its place.
+    another takes its place. Where there are several GPUs, each process sees one of them, in turn.
     """
 
     def __init__(self, workers: int):
-        self._pools = [self._new_pool() for _ in range(workers)]
+        self._pools = [self._new_pool(i) for i in range(workers)]
         self._futures = [None] * workers
 
     @staticmethod
-    def _new_pool() -> ProcessPoolExecutor:
+    def _new_pool(i: int) -> ProcessPoolExecutor:
         # Spawned: a fork of a process that has started torch's threads can hang.
-        return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+        return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker,
+                                   initargs=(gpu_of(i, count_gpus()),))
 
     def submit(self, function, /, *args, **kwargs) -> Future:
         """Run ``function(*args, **kwargs)`` in an idle process; RuntimeError where there is none."""
@@ -37,7 +39,7 @@ class LocalProcesses(Executor):
         try:
             self._futures[i] = self._pools[i].submit(function, *args, **kwargs)
         except BrokenProcessPool:
-            self._pools[i] = self._new_pool()
+            self._pools[i] = self._new_pool(i)
             self._futures[i] = self._pools[i].submit(function, *args, **kwargs)
         return self._futures[i]
 
@@ -53,8 +55,10 @@ class LocalProcesses(Executor):
             pool.shutdown(wait=wait, cancel_futures=cancel_futures)
 
 
-def _start_worker():
+def _start_worker(gpu: str | None):
     """In a worker: Ctrl-C is left to the parent, which ends its workers, and none outlives it; no progress bars."""
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when the first tensor goes to a GPU
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)
@@ -125,6 +129,20 @@ def opened(executor: Executor | str | None, workers: int | None, cells: int):
         yield own, lambda: min(own.count_workers(), workers or cells)
     finally:
         own.shutdown(cancel_futures=True)
+
+
+def count_gpus() -> int:
+    """How many CUDA devices this process may use."""
+    return sys.modules["torch"].cuda.device_count() if "torch" in sys.modules else 0
+
+
+def gpu_of(worker: int, gpus: int) -> str | None:
+    """The GPU that a worker sees, as CUDA_VISIBLE_DEVICES names it; None for what the caller sees, one or none."""
+    if gpus < 2:
+        return None
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else [str(i) for i in range(gpus)]
+    return names[worker % gpus]
 
 
 def cores() -> int:

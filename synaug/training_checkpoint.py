@@ -1,0 +1,54 @@
+"""A classifier's training on disk: what lets a run that was cut go on as if it had not been."""
+
+import io
+import time
+import warnings
+from pathlib import Path
+
+import torch
+
+from synaug.cells import write_atomically
+
+#: Seconds between two saves: what a training that is cut loses at most.
+EVERY = 60
+
+
+class TrainingCheckpoint:
+    """The state of one training in a file: the step, the weights, the optimiser's state and the random stream.
+
+    run: what the training is, a text; a file of another is refused (ValueError).
+    """
+
+    def __init__(self, path: str | Path, run: str, model, optimizer, generator: torch.Generator):
+        self.path, self.run = Path(path), run
+        self.model, self.optimizer, self.generator = model, optimizer, generator
+        self.saved = time.monotonic()
+
+    def resume(self) -> int:
+        """Bring all to the state in the file, if there is one; returns how many steps it has behind it."""
+        try:
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            return 0
+        except Exception as error:  # a damaged file shows in many ways
+            warnings.warn(f"{self.path} cannot be read ({error}); training from the start", stacklevel=3)
+            return 0
+        if state["run"] != self.run:
+            raise ValueError(f"{self.path} holds another training: choose another file, or delete it")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        return state["step"]
+
+    def keep(self, step: int) -> None:
+        """Save after a step, where the last save is long enough ago; a disk without room is a warning."""
+        if time.monotonic() - self.saved < EVERY:
+            return
+        content = io.BytesIO()
+        torch.save({"run": self.run, "step": step, "model": self.model.state_dict(),
+                    "optimizer": self.optimizer.state_dict(), "generator": self.generator.get_state()}, content)
+        try:
+            write_atomically(self.path, content.getvalue())
+        except OSError as error:  # the training itself is worth more
+            warnings.warn(f"the training could not be kept ({error})", stacklevel=3)
+        self.saved = time.monotonic()

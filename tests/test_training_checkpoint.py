@@ -1,0 +1,114 @@
+"""A classifier's training that was cut goes on from its file and ends as one that was not, bit for bit."""
+
+import pytest
+import torch
+
+from synaug import classifier_training, training_checkpoint
+from synaug.cells import CellCache
+from synaug.classifiers import build_classifier, train_classifier
+from synaug.data import ImageDataset
+from synaug.experiments.shared import trained_once
+
+IMAGES = torch.randint(0, 256, (40, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+LABELS = torch.arange(40) % 4
+STEPS = 9
+
+
+class Cut(Exception):
+    pass
+
+
+def train(checkpoint=None, images=IMAGES, **options):
+    model = build_classifier("vgg5", (1, 8, 8), 4, seed=0, width=4)
+    return train_classifier(model, images, LABELS, **{"steps": STEPS, "seed": 1, "batch_size": 8,
+                                                      "checkpoint": checkpoint, **options})
+
+
+def weights(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture
+def often(monkeypatch):
+    """State is written after every step."""
+    monkeypatch.setattr(training_checkpoint, "EVERY", 0)
+
+
+def cut_before(step, monkeypatch):
+    """A training that comes to this step raises `Cut`, once."""
+    rate = classifier_training.learning_rate_factor
+
+    def cutting(recipe, progress):
+        if progress >= (step + 0.5) / STEPS:
+            monkeypatch.setattr(classifier_training, "learning_rate_factor", rate)
+            raise Cut
+        return rate(recipe, progress)
+
+    monkeypatch.setattr(classifier_training, "learning_rate_factor", cutting)
+
+
+@pytest.mark.parametrize("options", [{}, {"optimizer": "sam", "augment": "flip_crop_trivial", "recipe": "two_drops"}])
+def test_goes_on_as_if_it_had_not_been_cut(options, often, tmp_path, monkeypatch):
+    uncut, path = weights(train(**options)), tmp_path / "folder" / "state"
+    for step in (3, 7):
+        cut_before(step, monkeypatch)
+        with pytest.raises(Cut):
+            train(path, **options)
+        assert torch.load(path, weights_only=True)["step"] == step
+    steps = []
+    rate = classifier_training.learning_rate_factor
+    monkeypatch.setattr(classifier_training, "learning_rate_factor", lambda *given: steps.append(given) or rate(*given))
+    assert equal(weights(train(path, **options)), uncut)
+    assert len(steps) == STEPS - 7
+
+
+def test_nothing_is_written_within_a_minute(tmp_path):
+    train(tmp_path / "state")
+    assert not any(tmp_path.iterdir())
+
+
+def test_another_training_is_refused(often, tmp_path):
+    path = tmp_path / "state"
+    train(path)
+    for other in ({"seed": 2}, {"recipe": "paper"}, {"images": IMAGES.flip(0)}):
+        with pytest.raises(ValueError, match="holds another training: choose another file"):
+            train(path, **other)
+
+
+def test_a_damaged_file_is_a_warning(often, tmp_path):
+    path = tmp_path / "state"
+    uncut = weights(train(path))
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.warns(UserWarning, match="cannot be read .* from the start"):
+        assert equal(weights(train(path)), uncut)
+
+
+def test_a_full_disk_is_a_warning(often, tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(training_checkpoint, "write_atomically", full)
+    with pytest.warns(UserWarning, match="could not be kept .*No space left"):
+        assert equal(weights(train(tmp_path / "state")), weights(train()))
+
+
+def test_observers_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="give either observe or checkpoint"):
+        train(tmp_path / "state", observe=lambda *seen: None)
+
+
+def test_a_cell_goes_on_and_leaves_no_state(often, tmp_path, monkeypatch):
+    data = ImageDataset(IMAGES, LABELS, tuple("abcd"))
+    asked = dict(architecture="resnet8", steps=STEPS, recipe="one_cycle", seed=0, augment="none")
+    whole = weights(trained_once(CellCache("whole", "code", tmp_path), data, **asked))
+    cut_before(4, monkeypatch)
+    with pytest.raises(Cut):
+        trained_once(CellCache("cut", "code", tmp_path), data, **asked)
+    (state,) = (tmp_path / "cut").iterdir()
+    assert torch.load(state, weights_only=True)["step"] == 4
+    assert equal(weights(trained_once(CellCache("cut", "code", tmp_path), data, **asked)), whole)
+    assert [path.suffix for path in (tmp_path / "cut").iterdir()] == [".zip"]
