@@ -114,7 +114,8 @@ def parts_figure(mixtures, images, live=None):
         room = 0.13 * np.ptp(ax.get_xlim())
         for bar in ax.patches:
             if abs(bar.get_width()) > room:
-                ax.text(*bar.get_center(), f"{bar.get_width():.2g}", ha="center", va="center", color="white", fontsize=9)
+                ax.text(*bar.get_center(), f"{bar.get_width():.2g}", ha="center", va="center", color="white",
+                        fontsize=9)
     legend_below(figure, list(axes.values()), 4)
     return figure
 

@@ -27,9 +27,9 @@ def describe(live, recorded=None):
     """What the runs behind a page are, as a Markdown list."""
     def words(frame, p):
         known = "all the generator's" if p["n_training"] is None else f"{p['n_training']:,} of the generator's"
-        return (f"{frame['dataset'].iloc[0]}; the empirical denoiser knows {known} training images; {p['n_sources']:,} sources "
-                f"reconstructed at {len(p['reverse_steps'])} levels (stride {p['stride']} on the grid of {STEPS}), "
-                f"denoisers compared on {p['n_compared']:,} training and as many held-out images")
+        return (f"{frame['dataset'].iloc[0]}; the empirical denoiser knows {known} training images; "
+                f"{p['n_sources']:,} sources reconstructed at {len(p['reverse_steps'])} levels (stride {p['stride']} on "
+                f"the grid of {STEPS}), denoisers compared on {p['n_compared']:,} training and as many held-out images")
 
     return describe_runs(live, recorded, words)
 
@@ -114,5 +114,6 @@ def error_table(frame, split="held out"):
         rows.append({"σ": f"{sigma:.3g}", "of the training at or above": f"{shares[sigma]:.2g}",
                      **{name.replace("_", " "): f"{values[sigma]:.4f}" for name, values in means.items()},
                      "difference": f"{row['value']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]",
-                     "p (Holm)": f"{p:.2g}" if p >= SMALLEST_P else f"below {SMALLEST_P:g}", "errs less": errs_less if p < 0.05 else "not told apart"})
+                     "p (Holm)": f"{p:.2g}" if p >= SMALLEST_P else f"below {SMALLEST_P:g}",
+                     "errs less": errs_less if p < 0.05 else "not told apart"})
     return pd.DataFrame(rows)
