@@ -228,3 +228,11 @@ def test_the_command_itself():
     done = subprocess.run([sys.executable, "-m", "synaug.experiments", "--help"], capture_output=True, text=True)
     words = " ".join(done.stdout.split())
     assert done.returncode == 0 and "--dask ADDRESS" in words and "recording can be made in pieces" in words
+
+
+def test_every_experiment_is_one_that_can_be_run():
+    found = experiments()
+    assert {"mode_concentration", "targeted_augmentation", "real_generators"} <= set(found)
+    for name, module in found.items():
+        assert module.EXPERIMENT == name and {"smoke", "quick", "standard"} <= set(module.PROFILES)
+        assert callable(module.prepare) and callable(module.run)

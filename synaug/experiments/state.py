@@ -19,7 +19,9 @@ def experiments() -> dict[str, ModuleType]:
     ``prepare`` and ``run``, and ``cells(profile=...)``, a `Grid`, where it can be run in pieces."""
     names = [module.name for module in pkgutil.iter_modules(synaug.experiments.__path__) if module.name != "__main__"]
     modules = (importlib.import_module(f"synaug.experiments.{name}") for name in names)
-    return {module.EXPERIMENT: module for module in modules if hasattr(module, "EXPERIMENT")}
+    # What only shows an experiment's results may have its name too.
+    return {module.EXPERIMENT: module for module in modules
+            if hasattr(module, "EXPERIMENT") and hasattr(module, "PROFILES")}
 
 
 def accepted(function, **options) -> dict:
