@@ -28,7 +28,7 @@
 # %% tags=["parameters"]
 profile = None  # "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick"
 dataset = None  # data set of the generator, checked if given
-generator = "fashion_mnist"  # name or folder of a trained generator
+generator = None  # name or folder of a trained generator; None: the profile's
 reverse_steps = None  # levels t_re, from 0 (real) to steps (synthetic); None: the profile's
 steps = 100  # T, steps of the whole reverse grid
 mapping = "edm"  # noise level of a reverse step: "edm" or "vp"
@@ -44,6 +44,7 @@ seeds = None  # classifiers a level
 classifier = None  # "resnet8" or "resnet18"; None: the profile's
 classifier_steps = None  # optimiser steps, the same at every level
 recipe = None  # "one_cycle" or "paper"; None: the profile's
+augment = None  # "flip", "flip_crop", ...; None: the profile's, or "flip"
 encoders = ["efficientnet_lite0", "judge"]  # features that distances are taken in
 k = 5  # neighbours in precision, recall, density, coverage
 n_bootstrap = None  # resamples behind an interval
@@ -87,7 +88,7 @@ Markdown(views.describe(live, recorded))
 # Drag the slider, or focus it and use the arrow keys.
 
 # %% tags=["hide-input"]
-names = ", ".join(sweep.fresh.class_names)
+names = ", ".join(sweep.fresh.class_names[: views.SHOWN_CLASSES])
 reconstruction_slider(
     views.shown_images(sweep, levels),
     [f"t_re = {level}, σ = {sigma_of_reverse_step(level, steps, mapping):.3g}" for level in levels],
@@ -146,6 +147,13 @@ figures.concentration(live, recorded);
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Test accuracy of classifiers trained on reconstructions. Left: as measured. Right: the change from training on real images, paired by seed. The data sets differ (Fashion-MNIST here, CIFAR-10 in the paper), so compare the falls. Bars: 95 % t intervals over seeds, or the range where a run has fewer than five; the classifiers of a level see the same reconstructions, so bars do not include another draw of noise or another generator. The paper's bars are those of its accuracies, as printed there.", "name": "fig-accuracy"}, "image": {"alt": "Two panels against noise level: test accuracy of classifiers trained on reconstructions, and its change from real training images, with the published CIFAR-10 points."}}
 figures.accuracies(live, recorded);
+
+# %% [markdown]
+# The same change in every recorded run of this chapter, of whatever images, generator and classifier:
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Change of test accuracy from real training images in all recorded runs of this chapter, and in the paper. Bars: 95 % t intervals over seeds, or the range where a run has fewer than five; the paper's as printed there.", "name": "fig-falls"}, "image": {"alt": "Change of test accuracy against noise level, one curve for each recorded run, with the published points."}}
+runs = views.recorded_runs(live)
+figures.falls(runs) if runs else None;
 
 # %% [markdown]
 # ## Are synthetic images easier?

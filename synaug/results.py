@@ -33,6 +33,7 @@ __all__ = [
     "provenance",
     "record",
     "recorded_run",
+    "recordings",
     "tidy",
     "variants",
 ]
@@ -166,16 +167,16 @@ def recorded_run(live: pd.DataFrame, profile: str | None = None, experiment: str
     profile: None for the larger of "paper" and "standard" that there is; of a profile, its own run comes before its
     variants. experiment: None for the live frame's own; ValueError where that is of several.
     """
-    experiment = experiment or experiment_of(live)
-    for name in ("paper", "standard") if profile is None else (profile,):
-        for variant in (None, *variants(experiment, name)):
-            try:
-                recorded = load_recorded(experiment, name, variant)
-            except FileNotFoundError:
-                continue
-            if recorded.attrs["provenance"]["generator"] == live.attrs["provenance"]["generator"]:
-                return recorded
-    return None
+    runs = recordings(experiment or experiment_of(live), ("paper", "standard") if profile is None else (profile,))
+    generator = live.attrs["provenance"]["generator"]
+    return next((run for run in runs.values() if run.attrs["provenance"]["generator"] == generator), None)
+
+
+def recordings(experiment: str, profiles=("paper", "standard")) -> dict[str, pd.DataFrame]:
+    """All recorded runs of an experiment, "<profile>" before "<profile>.<variant>"."""
+    names = [(profile, variant) for profile in profiles for variant in (None, *variants(experiment, profile))]
+    return {".".join(filter(None, name)): load_recorded(experiment, *name) for name in names
+            if _recorded_path(experiment, *name).exists()}
 
 
 def describe_runs(live: pd.DataFrame, recorded: pd.DataFrame | None, words: Callable) -> str:

@@ -174,6 +174,18 @@ def test_training_figures_draw_every_origin(run, draw):
     assert len(lines) >= 2 and all(np.isfinite(line.get_ydata(orig=False).astype(float)).all() for line in lines)
 
 
+def test_falls_of_all_recorded_runs(run):
+    _, frame = run
+    runs = views.recorded_runs(frame)
+    assert "fashion_mnist, resnet8 (one_cycle), recorded at standard" in runs
+    (ax, _) = figures.falls({"a": frame, **runs}).axes  # and the axis above it
+    lines = {line.get_label(): line for line in ax.lines}
+    assert {"a", *runs} <= set(lines)
+    accuracies = frame[frame["metric"] == "test_accuracy"].pivot(index="seed", columns="x", values="value")
+    expected = 100 * (accuracies[100] - accuracies[0]).mean()
+    np.testing.assert_allclose(lines["a"].get_ydata().astype(float), [0, expected], atol=1e-9)
+
+
 def test_describe_says_which_run_is_which(run):
     _, frame = run
     text = views.describe(frame)

@@ -24,6 +24,7 @@ from synaug.results import (
     provenance,
     record,
     recorded_run,
+    recordings,
     variants,
     tidy,
 )
@@ -106,6 +107,7 @@ def test_variants_are_recorded_beside_the_profiles_own(frame):
     larger.attrs["provenance"] = {"generator": "a"}
     record(larger, "toy", "paper", "fast")
     assert set(recorded_run(frame)["value"]) == {3.0}
+    assert list(recordings("toy")) == ["paper.fast", "standard", "standard.other"] and recordings("other") == {}
     with pytest.raises(ValueError, match="variant must be plain names, got 'a/b'"):
         record(frame, "toy", "standard", "a/b")
 

@@ -4,7 +4,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from synaug.results import describe_runs
+from synaug.results import describe_runs, experiment_of, recordings
+
+#: Classes of which images and points are shown: the first.
+SHOWN_CLASSES = 10
 
 
 def describe(live, recorded=None):
@@ -22,12 +25,23 @@ def describe(live, recorded=None):
     return describe_runs(live, recorded, words)
 
 
+def recorded_runs(live):
+    """All recorded runs of the experiment, named by their data, classifier and profile: `figures.falls` draws them."""
+    named = {}
+    for profile, frame in recordings(experiment_of(live)).items():
+        p = frame.attrs["provenance"]["parameters"]
+        named[f"{frame['dataset'].iloc[0]}, {p['classifier']} ({p['recipe']}), recorded at {profile}"] = frame
+    return named
+
+
 def plane_points(sweep, levels, per_class=50):
-    """Points to draw: columns level, label, class_name, pc1, pc2; the first ``per_class`` images of each class."""
+    """Points to draw: columns level, label, class_name, pc1, pc2; the first ``per_class`` images of each class, of the
+    first `SHOWN_CLASSES`."""
     tables = []
     for level in levels:
         pool = sweep.pool(level)
         shown = pool.subset(np.arange(min(len(pool), per_class * pool.num_classes)))
+        shown = shown.subset((shown.labels < SHOWN_CLASSES).nonzero().flatten())
         points = sweep.in_judge_plane(shown.floats())
         tables.append(pd.DataFrame({"level": level, "label": shown.labels.numpy(), "pc1": points[:, 0],
                                     "pc2": points[:, 1]}))
@@ -36,9 +50,10 @@ def plane_points(sweep, levels, per_class=50):
 
 
 def shown_images(sweep, levels, per_class=3):
-    """uint8 ``[L, n, C, H, W]``: reconstructions of the first ``per_class`` sources of each class at each level,
-    in columns of classes."""
+    """uint8 ``[L, n, C, H, W]``: reconstructions of the first ``per_class`` sources of each of the first
+    `SHOWN_CLASSES` at each level, in columns of classes."""
     sources = sweep.sources["train"]
-    by_class = [(sources.labels == c).nonzero().flatten()[:per_class] for c in range(sources.num_classes)]
+    shown = range(min(sources.num_classes, SHOWN_CLASSES))
+    by_class = [(sources.labels == c).nonzero().flatten()[:per_class] for c in shown]
     order = torch.stack(by_class, dim=1).flatten()
     return torch.stack([sweep.pool(level).images[order] for level in levels])

@@ -107,6 +107,6 @@ def table(heading: str, pieces: list[Piece]) -> str:
         lines.append(row.format(piece.name, piece.number, said(piece.seconds), said(piece.number * piece.seconds)))
     total = sum(piece.number * piece.seconds for piece in pieces)
     lines += [row.format("all, one after the other", sum(p.number for p in pieces), "", said(total)),
-              f"Assumed: {OPERATIONS:.0e} operations a second, at least {1000 * STEP:g} ms a training step, {BEGIN:g} s "
-              f"to begin a piece. Measured, on two processor cores: a level's measurements."]
+              f"Assumed: {OPERATIONS:.0e} operations a second, at least {1000 * STEP:g} ms a training step, "
+              f"{BEGIN:g} s to begin a piece. Measured, on two processor cores: a level's measurements."]
     return "\n".join(lines)

@@ -105,9 +105,7 @@ def accuracies(live, recorded=None):
     for frame, is_live in ((recorded, False), (live, True)):
         rows = select(frame, "test_accuracy")
         if len(rows):
-            real = rows[rows["x"] == 0].set_index("seed")["value"]
-            change = rows.assign(value=rows["value"] - rows["seed"].map(real))
-            draw(right, change, COLOURS["train"], f"{'this build' if is_live else 'recorded'}, mean over seeds",
+            draw(right, change(rows), COLOURS["train"], f"{'this build' if is_live else 'recorded'}, mean over seeds",
                  live=is_live, scale=100)
     left.set_ylabel("test accuracy (%)")
     right.set_ylabel("change from real training images\n(points, paired by seed)")
@@ -115,6 +113,25 @@ def accuracies(live, recorded=None):
         sigma_axis(ax, live, recorded)
     legend_below(figure, (left, right), 3)
     return figure
+
+
+def falls(runs):
+    """Change of test accuracy from real images, paired by seed, of several runs; runs: frames by name."""
+    figure, (ax,) = panels(1, width=6.5)
+    points = published("accuracy-falls")
+    draw_published(ax, points.assign(value=points["value"] - points["value"].iloc[0]), PAPER, scale=100)
+    for (name, frame), colour in zip(runs.items(), sns.color_palette("colorblind", len(runs))):
+        draw(ax, change(select(frame, "test_accuracy")), colour, name, scale=100)
+    ax.set_ylabel("change from real training images\n(points, paired by seed)")
+    sigma_axis(ax, *runs.values())
+    legend_below(figure, [ax], 1)
+    return figure
+
+
+def change(rows):
+    """Rows of a metric with its change from level 0 of the same seed in its place."""
+    real = rows[rows["x"] == 0].set_index("seed")["value"]
+    return rows.assign(value=rows["value"] - rows["seed"].map(real))
 
 
 def entropies(live, recorded=None):
