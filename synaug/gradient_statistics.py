@@ -6,8 +6,8 @@ A training set has members, each of a source (a real image; its generated versio
 of a group (say, the slow examples of one class). A set's gradient is the weighted mean of its members' gradients; an
 upsampled example is one member of more weight. An example's residual is what its gradient has beyond its group's mean.
 
-All statistics follow from inner products of gradients (`gradient_products`), which are taken in
-pieces: a vector of all parameters for every example would not fit in memory. Formulas without a source are derived here.
+All statistics follow from inner products of gradients (`gradient_products`), which are taken in pieces: a vector of all
+parameters for every example would not fit in memory. Formulas without a source are derived here.
 """
 
 from collections.abc import Iterator
@@ -219,7 +219,7 @@ def relative_set_variance(k: float, alpha: float, correlation: float) -> float:
     """`set_variance` over that of the original set, for examples of equal variance and equal means.
 
     The slow examples, 1 - alpha of all, have k members each whose residuals have this correlation: (alpha +
-    k (1 - alpha)(1 + (k - 1) correlation)) / (alpha + k (1 - alpha))^2. Upsampling is correlation 1, new examples are 0.
+    k (1 - alpha)(1 + (k - 1) correlation)) / (alpha + k (1 - alpha))^2. Upsampling is correlation 1, new examples 0.
     """
     return (alpha + k * (1 - alpha) * (1 + (k - 1) * correlation)) / augmented_size(1, alpha, k) ** 2
 

@@ -1,4 +1,4 @@
-"""The experiment of chapter 3's last section: what it refuses, that its sets are the trained ones, its claims, its figures."""
+"""Chapter 3's last section: what its experiment refuses, that its sets are the trained ones, its claims and figures."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -70,7 +70,8 @@ def test_frame_is_complete(frame):
 def test_own_alignment_of_copies_is_known(frame):
     """k copies of a slow image, of N' = (alpha + k (1 - alpha)) N: k / (alpha + k (1 - alpha)) of the original's."""
     slow = frame.loc[frame["metric"] == "slow_fraction", "value"].item()
-    rows = frame[(frame["metric"] == "noise_align_own") & (frame["arm"] == "upsampled") & (frame["weights"] == "original")]
+    rows = frame[(frame["metric"] == "noise_align_own") & (frame["weights"] == "original")]
+    rows = rows[rows["arm"] == "upsampled"]
     np.testing.assert_allclose(rows["value"], rows["x"] / (1 - slow + rows["x"] * slow), rtol=1e-6)
 
 
@@ -84,7 +85,8 @@ def test_run_again_runs_nothing(frame):
 def test_weighted_members_are_the_training_set(grid, arm, k):
     """The full gradient from weights of members is that of the images that are trained on."""
     network = next(c for c in grid.cells if c.function is pieces.train_network).parameters
-    selection, (pool,) = network["selection"], [c.parameters for c in grid.cells if c.function is pieces.generate_copies]
+    selection = network["selection"]
+    pool = next(c for c in grid.cells if c.function is pieces.generate_copies).parameters
     data, slow = pieces.training_images(selection["images"]), pieces.slow_sources(selection)
     model = pieces.untrained(data, network["training"], 0).eval()
     members = pieces.Members(data, slow, {1.0: pieces.copies(**pool)})

@@ -89,7 +89,8 @@ class TestSteps:
         try:
             for threads in (1, 2, 8):
                 torch.set_num_threads(threads)
-                found[threads] = train(sets, filters, steps=6, rho=0.1, test=test, batch_size=batch_size, record_every=4)
+                found[threads] = train(sets, filters, steps=6, rho=0.1, test=test, batch_size=batch_size,
+                                       record_every=4)
                 assert torch.get_num_threads() == threads
         finally:
             torch.set_num_threads(before)

@@ -158,7 +158,7 @@ def measure_gradients(network, step, pools, sets, sampled_batches):
 
     pools: of generated copies, one a noise level. sets: [arm, k, sigma] of each training set, sigma 0 without copies.
     sampled_batches: mini-batches of the network's own training set, drawn and augmented as in training, for
-    "sampled_variance". A frame of part, arm, sigma, swept, x, metric, value; see `synaug.experiments.mechanism.METRICS`.
+    "sampled_variance". A frame of part, arm, sigma, swept, x, metric, value; see `mechanism.METRICS`.
     """
     selection, training = network["selection"], network["training"]
     data, slow = training_images(selection["images"]), slow_sources(selection)
