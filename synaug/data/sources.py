@@ -10,6 +10,7 @@ import torch
 from synaug import paths
 from synaug.data.cifar import load_cifar10, load_cifar100
 from synaug.data.images import ImageDataset, stratified_subset
+from synaug.data.tiny_imagenet import load_tiny_imagenet
 
 FASHION_MNIST_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -29,9 +30,10 @@ def load_dataset(name: str, split: str = "train") -> ImageDataset:
     """A data set, whole: one of `LOADERS`, or a folder with a pack for each split, and its "train" or "test" split.
 
     "fashion_mnist" comes with the repository and "digits" with scikit-learn; "cifar10" and
-    "cifar100" are downloaded at first use and kept in the cache folder. Raises ValueError for an
-    unknown name or split and for a truncated or altered file, ConnectionError where a download
-    fails (saying what to do), OSError on a full disk.
+    "cifar100" are downloaded at first use and kept in the cache folder; "tiny_imagenet" you bring
+    (`synaug.data.tiny_imagenet`). Raises ValueError for an unknown name or split and for a
+    truncated or altered file, ConnectionError where a download fails and FileNotFoundError where
+    files must be brought (saying what to do), OSError on a full disk.
     """
     if split not in ("train", "test"):
         raise ValueError(f'split must be "train" or "test", got {split!r}')
@@ -99,4 +101,5 @@ LOADERS = {
     "cifar10": load_cifar10,
     "cifar100": load_cifar100,
     "digits": load_digits,
+    "tiny_imagenet": load_tiny_imagenet,
 }
