@@ -105,15 +105,17 @@ Markdown("\n".join(["Mixtures:", "", mixtures.describe(live, recorded), "", "Ima
 #
 # The fall from real to fully synthetic, as the sum of its parts.
 # In the mixtures, each row is a generator that is wrong in one known way, and the parts add up world by world.
-# On real images, the recorded run of the chapter on mode concentration says how much of the fall is the metric's; the other three suspects it cannot separate, and the rest of this chapter is about them.
+# On real images, the recorded run of the chapter on mode concentration says how much of the fall is the metric's, but not which of the other three suspects takes the rest.
+# The recorded run of real generators further down, with fewer images, tells discretisation from score error: what is lost on the finest grid, where the reverse process has nothing left to blame but the score.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "What takes how much of the fall from real (sources as their own reference) to fully synthetic. Left: recall in random mixtures, for generators with an exact score or one known error. Right: real images, the trained network; accuracy is that of classifiers on real test images, which has no reference set and so no share of the metric. Bars left of 0: a gain. Diamonds: the whole fall, with 95 % t intervals over worlds, limits over images for recall, t intervals over seeds for accuracy. The left bars are of the recorded run where there is one, else of this build.", "name": "fig-parts"}, "image": {"alt": "Stacked bars. Left: the fall in recall of ten generators in random mixtures, divided into metric, reverse process, discretisation and score error. Right: the fall of recall, outer-edge recall and test accuracy on real images, divided into metric and the rest."}}
-parts = decomposition.of_mixtures(largest)
-falls = decomposition.of_images(live.iloc[:0] if sweep is None else sweep)
-decomposition.parts_figure(parts, falls, None if recorded is None else decomposition.of_mixtures(live));
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "What takes how much of the fall from real (sources as their own reference) to fully synthetic. Left: recall in random mixtures, for generators with an exact score or one known error. Right: real images, the trained network. Rows that name steps begin at fresh real images in the samples' place, so that the metric has no part in them; their score error is what is lost with the most Heun steps. Accuracy is that of classifiers on real test images. Bars left of 0: a gain. Diamonds: the whole fall, with 95 % t intervals over worlds, limits over images for recall, t intervals over seeds for accuracy. Bars at the left are of the recorded run where there is one, else of this build; at the right of recorded runs.", "name": "fig-parts"}, "image": {"alt": "Stacked bars. Left: the fall in recall of ten generators in random mixtures, divided into metric, reverse process, discretisation and score error. Right: the fall of recall, outer-edge recall and test accuracy on real images, divided into metric, discretisation, score error and what cannot be separated."}}
+mixed = decomposition.of_mixtures(largest)
+falls = pd.concat([decomposition.of_images(sweep), decomposition.of_samplers(recorded_generators)])
+decomposition.parts_figure(mixed, falls, None if recorded is None else decomposition.of_mixtures(live));
 
 # %% tags=["hide-input"]
-Markdown(decomposition.answer(parts, falls) + ("" if len(falls) else "\n- No sweep over real images has been recorded for this generator."))
+nothing = "\n- No run on real images has been recorded for this generator."
+Markdown(decomposition.answer(mixed, falls) + ("" if len(falls) else nothing))
 
 # %% [markdown]
 # What *reverse process* says is what the published explanation would need to be large.
@@ -122,7 +124,7 @@ Markdown(decomposition.answer(parts, falls) + ("" if len(falls) else "\n- No swe
 # In brackets: 95 % limits.
 
 # %% tags=["hide-input"]
-table_html(decomposition.parts_table(parts))
+table_html(decomposition.parts_table(mixed))
 
 # %% tags=["hide-input"]
 table_html(decomposition.parts_table(falls)) if len(falls) else None
@@ -273,13 +275,15 @@ table_html(verdicts[["statement", "source", "statistic", "verdict", "evidence"]]
 # - *That samples therefore gather at the modes* does not follow: with the exact score and fine steps, the first verdict above is about just this, in worlds where nothing else is wrong; and the same process on real images returns them as they are distributed.
 # - *What holds* is the picture, as one of an error: a process that climbs more steeply than the exact score says, because the score is too strong, the steps are first-order and few, or guidance pulls, gathers at the modes and leaves the edges bare.
 # - *Part of the published fall* is none: it is what recall loses when images are no longer compared with themselves.
+# - *On real images* nearly all of what then remains is left over on the finest grid, and so is an error of the score; few first-order steps add to it, and to the loss of accuracy more than the score does. But the trained network's score is not simply too strong: its factor is nearer to 1 than those that cost the mixtures as much. Which other error costs it the edges is open.
 #
 # ## What this leaves open
 #
 # - *Which error a trained network makes.* Its score's length is measured here along one direction only; an error in other directions moves samples as well, and the mixtures show that noise and a factor do different things.
 # - *Combinations.* Each generator in the mixtures is wrong in one way. Errors that act together need not add up; coarse Heun steps and a score that is too strong pull in opposite directions.
 # - *Mixtures are not images.* They say what each suspect can do, not how much of it a network does.
-# - *Accuracy* has no closed form here: how much of its fall is whose cannot be read off the mixtures.
+# - *What counts as score error* on real images is everything that the finest grid leaves, also that the generator has seen a finite set of images. Its limits are wide, because the pools are small.
+# - *The reverse process of a trained network* cannot be run without its error. That it takes nothing is shown in the mixtures and on the training images known by heart.
 
 # %% tags=["remove-cell"]
 glue("claims_table_where_from", table_html(verdicts[["statement", "source", "verdict"]]), display=False)

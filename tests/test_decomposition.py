@@ -9,7 +9,7 @@ from scipy import stats
 
 from synaug.experiments.exact_score import EXACT
 from synaug.figures.decomposition import (GRID, METRIC, PROCESS, SCORE, TOGETHER, TOTAL, answer, of_images,
-                                          of_mixtures, parts_figure, parts_table, published_fall)
+                                          of_mixtures, of_samplers, parts_figure, parts_table, published_fall)
 from synaug.metrics import FRESH_REAL
 from synaug.results import load_recorded
 
@@ -71,14 +71,29 @@ def test_images_by_hand(images):
     assert set(table["what"]) == {"recall", "test accuracy"}  # nothing was measured in the judge's features
 
 
-def test_without_limits_or_seeds_a_fall_is_left_out(images):
+def test_without_limits_or_seeds_or_a_run_a_fall_is_left_out(images):
+    assert of_images(None).empty and of_samplers(None).empty
     few = images[images["seed"] < 4].drop(columns=["low", "high"])
     assert of_images(few).empty
 
 
+def test_samplers_by_hand():
+    recalls = {("floor", FRESH_REAL, 0): 0.93, ("dials", "Heun", 40): 0.83, ("dials", "Heun", 18): 0.82,
+               ("dials", "Euler", 18): 0.8, ("dials", "Euler", 80): 0.85}
+    frame = pd.DataFrame([{"part": part, "arm": arm, "x": float(x), "metric": "recall", "value": value, "seed": 0,
+                           "low": value - 0.02, "high": value + 0.02} for (part, arm, x), value in recalls.items()])
+    table = of_samplers(frame)
+    assert tuple(of(table, "recall, 18 Heun steps", SCORE)[["value", "low", "high"]]) == pytest.approx((0.1, 0.06, 0.14))
+    assert of(table, "recall, 18 Euler steps", GRID)["value"] == pytest.approx(0.03)
+    assert of(table, "recall, 18 Euler steps", TOTAL)["value"] == pytest.approx(0.13)
+    assert not table["what"].str.startswith("test accuracy").any()
+    assert of_samplers(frame[frame["part"] == "floor"]).empty
+
+
 @pytest.mark.parametrize("metric", ["recall", "precision", "outer_edge_recall"])
 def test_recorded_parts_add_up(metric):
-    tables = [of_mixtures(load_recorded("exact_score"), metric), of_images(load_recorded("mode_concentration"))]
+    tables = [of_mixtures(load_recorded("exact_score"), metric), of_images(load_recorded("mode_concentration")),
+              of_samplers(load_recorded("real_generators"))]
     for table in tables:
         wide = table.pivot(index="what", columns="part", values="value")
         assert len(wide) > 3
@@ -110,8 +125,8 @@ def test_answer_says_every_part_once(mixtures, images):
     lines = answer(of_mixtures(mixtures), of_images(images)).splitlines()
     assert [line.split("*")[1] for line in lines] == ["metric", "reverse process", "discretisation", "score error",
                                                       "not separated"]
-    assert "not told from 0 (exact score, fine grid)" in lines[1] and lines[1].count("[") == 1
-    assert "0.080 [0.040, 0.120] of the recall, 40% of its fall" in lines[0]
+    assert "(exact score, fine grid, not told from 0)" in lines[1] and lines[1].count("[") == 1
+    assert "0.080 [0.040, 0.120] of recall (40% of its fall)" in lines[0]
     assert lines[2].count("[") == 1 and lines[3].endswith("(score × 1.05)") and "0.250" in lines[3]
     assert "100% of its fall" in lines[4]
     assert len(answer(of_mixtures(mixtures), of_images(images.iloc[:0])).splitlines()) == 4

@@ -4,7 +4,8 @@ As published, recall is taken against the sources: it starts at 1, where they ar
 fresh real data it starts at the floor and falls by less; the rest of the fall is the *metric*'s. What remains is, where
 the exact score is known, the *reverse process* itself (floor minus exact score on the fine grid) and either
 *discretisation* (fine minus coarse grid, exact score) or *score error* (exact minus perturbed score, fine grid). Of a
-trained network these three cannot be told apart by one run: *not separated*. Falls are positive.
+trained network these three cannot be told apart by one run: *not separated*. By runs of several grids they can, as far
+as the reverse process is known to take nothing: what is lost on the finest grid is the score error. Falls are positive.
 """
 
 import matplotlib.pyplot as plt
@@ -23,6 +24,7 @@ from synaug.statistics import mean_interval
 TOTAL = "whole fall"
 METRIC, PROCESS, GRID, SCORE, TOGETHER = PARTS = (
     "metric", "reverse process", "discretisation", "score error", "not separated")
+COLUMNS = ["what", "part", "value", "low", "high"]
 PART_COLOURS = dict(zip(PARTS, [*sns.color_palette("colorblind", 4), (0.6, 0.6, 0.6)]))
 
 #: Arms and their x that stand in for a trained generator in the mixtures: those that a run has.
@@ -34,6 +36,9 @@ FALLS = {"recall": ("recall", "efficientnet_lite0", "recall-falls-more"),
          "recall, in the judge's features": ("recall", "judge", None),
          "outer-edge recall": ("outer_edge_recall", "efficientnet_lite0", None),
          "test accuracy": ("test_accuracy", None, "accuracy-falls")}
+#: Samplers of a trained network that are compared with its finest grid, of Heun steps; and in what.
+SAMPLERS = (("Heun", 18), ("Euler", 18))
+SAMPLED = {"recall": "recall", "test accuracy": "accuracy"}
 
 
 def of_mixtures(frame, metric="recall", t_re=STEPS, stand_ins=STAND_INS):
@@ -61,11 +66,11 @@ def of_mixtures(frame, metric="recall", t_re=STEPS, stand_ins=STAND_INS):
 def of_images(frame, t_re=STEPS):
     """The parts of the falls in a frame of `synaug.experiments.mode_concentration`: columns as of `of_mixtures`.
 
-    Limits over images, each term at its worst, and of accuracy over seeds; a fall without limits is left out.
-    Accuracy is always that on real test images, so that none of its fall is the metric's.
+    Limits over images, each term at its worst, and of accuracy over seeds; a fall without limits is left out, and a
+    frame that is None has none. Accuracy is always that on real test images, so that none of its fall is the metric's.
     """
     found = []
-    for name, (metric, encoder, _) in FALLS.items():
+    for name, (metric, encoder, _) in FALLS.items() if frame is not None else ():
         def fall(reference=None, sign=1):
             where = {} if encoder is None else {"reference": reference, "encoder": encoder}
             return [{"weight": sign * w, "metric": metric, "x": float(x), **where} for w, x in ((1, 0), (-1, t_re))]
@@ -73,12 +78,35 @@ def of_images(frame, t_re=STEPS):
         parts = {TOTAL: fall("source"), TOGETHER: fall("fresh")}
         if encoder is not None:
             parts[METRIC] = fall("source") + fall("fresh", -1)
-        try:
-            intervals = {part: contrast(frame, terms, {"sources": "train"}) for part, terms in parts.items()}
-        except NotMeasured:
-            continue
-        found += [row(name, part, interval) for part, interval in intervals.items()]
-    return pd.DataFrame(found, columns=["what", "part", "value", "low", "high"])
+        found += measured(frame, name, parts, {"sources": "train"})
+    return pd.DataFrame(found, columns=COLUMNS)
+
+
+def of_samplers(frame):
+    """The parts of the falls from fresh real images to samples in a frame of `synaug.experiments.real_generators`:
+    columns, limits and None as of `of_images`. There is one reference, fresh real images, so no part is the metric's."""
+    if frame is None:
+        return of_images(None)
+    heun = frame[(frame["part"] == "dials") & (frame["arm"] == "Heun")]
+    floor, finest = ({"part": part, "arm": arm, "x": x} for part, arm, x in
+                     (("floor", FRESH_REAL, 0.0), ("dials", "Heun", heun["x"].max())))
+    found = []
+    for name, metric in SAMPLED.items():
+        for arm, x in SAMPLERS:
+            own = {"part": "dials", "arm": arm, "x": float(x)}
+            parts = {TOTAL: (floor, own), GRID: (finest, own), SCORE: (floor, finest)}
+            parts = {part: [{"weight": w, "metric": metric, **end} for w, end in zip((1, -1), ends)]
+                     for part, ends in parts.items()}
+            found += measured(frame, f"{name}, {UNITS[arm].format(x)}", parts, {})
+    return pd.DataFrame(found, columns=COLUMNS)
+
+
+def measured(frame, what, parts, where):
+    """Rows of the parts, {part: terms of `claim_rules.contrast`}; none where one of them has no limits."""
+    try:
+        return [row(what, part, contrast(frame, terms, where)) for part, terms in parts.items()]
+    except NotMeasured:
+        return []
 
 
 def row(what, part, interval):
@@ -92,7 +120,7 @@ def parts_figure(mixtures, images, live=None):
 
     live: `of_mixtures` of this build, whose whole falls stand beside those of a recorded run.
     """
-    accuracy = images["what"] == "test accuracy"
+    accuracy = images["what"].str.startswith("test accuracy")
     right = {"top": (images[~accuracy], "fall on real images", 1),
              "bottom": (images[accuracy], "fall on real images (points)", 100)}
     right = {place: panel for place, panel in right.items() if len(panel[0])}
@@ -147,7 +175,7 @@ def totals(ax, names, table, label, scale, below, **style):
 
 def published_fall(name):
     """The paper's fall from t_re = 0 to 100 of one of `FALLS`, None where it has none."""
-    metric, _, claim = FALLS[name]
+    metric, _, claim = FALLS.get(name, (None, None, None))
     if claim is None:
         return None
     points = published_series(load_claims()[claim])
@@ -170,16 +198,20 @@ def answer(mixtures, images):
     for part in PARTS:
         own = mixtures[mixtures["part"] == part].sort_values("value")
         chosen = own.iloc[[0, -1]] if part in (GRID, SCORE) else own[own["what"] == UNITS[EXACT]]
-        found = [f"{said(r)} ({r.what})" for r in chosen.drop_duplicates().itertuples()]
+        found = [f"{said(r)} ({r.what}{unresolved(r)})" for r in chosen.drop_duplicates().itertuples()]
         found = [f"in the mixtures {' to '.join(found)}"] if found else []
         whole = images[images["part"] == TOTAL].set_index("what")["value"]
-        found += [f"on real images {said(r)} of the {r.what}, {r.value / whole[r.what]:.0%} of its fall"
-                  for r in images[images["part"] == part].itertuples()]
+        real = [f"{said(r)} of {r.what} ({r.value / whole[r.what]:.0%} of its fall{unresolved(r)})"
+                for r in images[images["part"] == part].itertuples()]
+        found += [f"on real images {'; '.join(real)}"] if real else []
         if found:
             lines.append(f"- *{part}*: {'; '.join(found)}")
     return "\n".join(lines)
 
 
 def said(row):
-    unresolved = ", not told from 0" if row.low <= 0 <= row.high else ""
-    return f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]{unresolved}"
+    return f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]"
+
+
+def unresolved(row):
+    return ", not told from 0" if row.low <= 0 <= row.high else ""
