@@ -14,10 +14,12 @@ from synaug.denoisers import denoising_loss, generator_hash, load_denoiser
 from synaug.experiments import generator_pools
 from synaug.experiments.generator_ladder import denoising_losses, load, recipe_of, rungs_folder, saved, train_rungs
 from synaug.experiments.real_generators import cells, layout, loss_ranks, loss_tables, prepare, real_sets, run
-from synaug.experiments.real_generators_views import describe, gains, gains_in_words, ladder_table, shown_samples
+from synaug.experiments.real_generators_views import (describe, gains, gains_in_words, ladder_table, ladder_values,
+                                                      shown_samples)
 from synaug.experiments.shared import real_images, some
 from synaug.exploration import AnnealedClass
 from synaug.figures import real_generators as figures
+from synaug.figures.embedding import table_html
 from synaug.generator_recipe import Recipe
 from synaug.precision import fast_precision
 from synaug.reconstruction import generate
@@ -207,12 +209,18 @@ class TestViews:
         assert gains_in_words(self.explored(3)) == "Fewer than 5 seeds: nothing can be said about accuracy."
 
     def test_of_a_run(self, frame):
-        table = ladder_table(frame)
+        table = ladder_values(frame)
         assert table["arm"].tolist() == ["saved", "(16, 32)"] and table["rank"].tolist() == [1, 2]
         assert table["mean_loss_excess"].iloc[0] == 0 < table["mean_loss_excess"].iloc[1]
         recall = frame[(frame["metric"] == "recall") & (frame["part"] == "ladder") & (frame["level"] == "middle")]
-        assert ladder_table(frame, "middle")["recall"].tolist() == recall.sort_values("x")["value"].tolist()
+        assert ladder_values(frame, "middle")["recall"].tolist() == recall.sort_values("x")["value"].tolist()
         assert "150 samples a pool" in describe(frame)
+
+    def test_the_ladder_to_read_shows_no_nan(self, frame):
+        table = ladder_table(frame[(frame["arm"] != "saved") | (frame["metric"] != "recall")])
+        assert table["after images"].tolist() == ["its whole training", "32"]
+        assert table["recall"].iloc[0] == "–" != table["recall"].iloc[1]
+        assert "nan" not in table_html(table).data.lower()
 
     def test_samples_that_are_shown(self):
         shown = shown_samples(prepare(profile="smoke", steps=4))  # fewer miss the guidance interval

@@ -14,6 +14,10 @@ from synaug.statistics import holm, paired_interval
 
 #: What exploration terms are judged by.
 JUDGED = ("outer_edge_recall", "recall", "precision", "accuracy", "accuracy_with_real")
+#: What the table of the ladder shows: metric -> its column.
+LADDER_COLUMNS = {"mean_loss": "denoising loss", "mean_loss_excess": "minus the best's",
+                  "outer_edge_recall": "outer-edge recall", "recall": "recall", "precision": "precision",
+                  "centroid_distance_ratio": "distance to class centre", "accuracy": "accuracy"}
 
 
 def describe(live, recorded=None):
@@ -46,14 +50,25 @@ def shown_samples(settings, per_class=2):
                                        for name, described in drawn.items()}
 
 
-def ladder_table(frame, level=NOISE):
-    """One row a rung, the best first: arm, training_images, mean_loss_excess, and each metric's mean over seeds."""
+def ladder_values(frame, level=NOISE):
+    """One row a rung, the best first: rank, arm, training_images (missing for the saved generator), each metric's mean
+    over seeds, mean_loss_excess."""
     rows = frame[frame["part"] == "ladder"]
     excess = rows[rows["metric"] == "mean_loss_excess"].set_index("x")["value"]
     measured = rows[(rows["level"] == level) & rows["sigma"].isna() & (rows["metric"] != "mean_loss_excess")]
     values = measured.pivot_table(index="x", columns="metric", values="value")
     names = rows.drop_duplicates("x").set_index("x")[["arm", "training_images"]]
     return names.join(values).assign(mean_loss_excess=excess).sort_index().rename_axis("rank").reset_index()
+
+
+def ladder_table(frame, level=NOISE):
+    """`ladder_values` as text to read; a dash is what was not measured."""
+    table = ladder_values(frame, level)
+    images = table["training_images"].map(lambda n: "its whole training" if np.isnan(n) else f"{n:,.0f}")
+    shown = {name: table[metric].map(lambda v: "–" if np.isnan(v) else f"{v:.3f}")
+             for metric, name in LADDER_COLUMNS.items() if metric in table}
+    return pd.DataFrame({"rank": table["rank"].map("{:g}".format), "channels": table["arm"],
+                         "after images": images, **shown})
 
 
 def gains(frame, metrics=JUDGED):
