@@ -1,7 +1,7 @@
-"""What reconstruction and pools cost beyond their network evaluations, with the committed generator.
+"""What reconstruction and pools cost beyond their network evaluations, with a saved generator.
 
     python tests/benchmarks/bench_reconstruction.py                            # a few minutes on two cores
-    python tests/benchmarks/bench_reconstruction.py --device cuda --batch 1024
+    python tests/benchmarks/bench_reconstruction.py --generator cifar10 --device cuda --batch 1024
 
 Reconstruction (forward noise, Heun's method in float64, preconditioning, checks, provenance), and a pool of two copies
 (besides that the generator's hash, bytes, the store on disk), against as many calls of the bare network on the same
@@ -18,8 +18,9 @@ import tempfile
 import torch
 from measuring import CLOCKS, in_turns, median_ratio, verdict
 
-from synaug.data import load_dataset, stratified_subset
+from synaug.data import stratified_subset
 from synaug.denoisers import load_denoiser
+from synaug.generator_training import trained_on
 from synaug.precision import fast_precision
 from synaug.reconstruction import reconstruct
 from synaug.results import CellCache
@@ -70,17 +71,21 @@ def bare_network(denoiser, labels, device, precision):
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--generator", default="fashion_mnist")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     options = parser.parse_args()
+    try:
+        denoiser = load_denoiser(options.generator, options.device)
+        real = stratified_subset(trained_on(options.generator)[0], options.batch, seed=0)
+    except (OSError, ValueError) as error:  # no such generator, or not its data, or a batch that is too small or large
+        parser.error(str(error))
     precision, held = fast_precision(options.device), []
-    print(f"batch {options.batch}, {options.device}, {precision}, {torch.get_num_threads()} threads, "
-          f"{options.clock} time")
-    denoiser = load_denoiser("fashion_mnist", options.device)
+    print(f"{options.generator}, batches of {options.batch}, {options.device}, {precision}, {torch.get_num_threads()} "
+          f"threads, {options.clock} time")
     denoiser.precision = precision
-    real = stratified_subset(load_dataset("fashion_mnist", "test"), options.batch, seed=0)
     bare = bare_network(denoiser, real.labels, options.device, precision)
     with tempfile.TemporaryDirectory() as folder:
         for name, (job, calls) in jobs(denoiser, real, options.device, folder).items():
@@ -88,7 +93,8 @@ def main() -> int:
             found = in_turns({"ours": job, "bare": lambda: bare(calls)}, options.pairs, options.clock, options.device)
             ours, network = (min(seconds) for seconds in found.values())
             print(f"{name}: {calls} evaluations, {1e3 * ours:.0f} ms for {1e3 * network:.0f} ms of network:  "
-                  f"ratio {ours / network:.3f} (bound {BOUND}; median over pairs {median_ratio(*found.values()):.3f})")
+                  f"ratio {ours / network:.3f} (bound {BOUND}; median over pairs {median_ratio(*found.values()):.3f}), "
+                  f"{options.batch * calls / ours:,.0f} evaluations of an image a second")
             held.append(ours / network <= BOUND)
     return verdict(held)
 
