@@ -107,7 +107,12 @@ def legend_below(figure, axes, columns=3):
                   fontsize=10)
 
 
-def panels(n, width=4.7, height=4.0):
-    """A row of n axes."""
-    figure, axes = plt.subplots(1, n, figsize=(width * n, height), squeeze=False, layout="constrained")
-    return figure, axes[0]
+def panels(n, width=4.7, height=4.0, columns=None):
+    """n axes in a row, or in rows of some ``columns``: a figure that is wider than the page is printed too small."""
+    columns = columns or n
+    rows = -(-n // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False,
+                                layout="constrained")
+    for ax in axes.flat[n:]:
+        ax.remove()
+    return figure, axes.flat[:n]

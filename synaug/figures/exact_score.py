@@ -50,7 +50,7 @@ def both(ax, recorded, live, metric, reference, colour, name, axis=None, **where
 def fine_grid(live, recorded=None):
     """The exact score on the fine grid from every level: precision, recall, outer-edge recall with both references,
     and what the world itself says of them."""
-    figure, axes = panels(5, width=3.6)
+    figure, axes = panels(5, width=3.9, columns=3)
     for ax, metric in zip(axes, SHARES):
         for reference, name in NAMES.items():
             both(ax, recorded, live, metric, reference, COLOURS[reference], name, arm=EXACT)
@@ -67,7 +67,7 @@ def fine_grid(live, recorded=None):
 
 def coarse_grids(live, recorded=None, t_re=STEPS):
     """The exact score on coarse grids down from one level, against the number of steps, a curve a solver."""
-    figure, axes = panels(4, width=4.2)
+    figure, axes = panels(4, width=4.7, height=3.5, columns=2)
     wanted = {"precision": "fresh", "recall": "fresh", "outer_edge_recall": "fresh", "mean_log_density": "world"}
     for ax, (metric, reference) in zip(axes, wanted.items()):
         for arm, colour in SOLVER_COLOURS.items():
@@ -91,7 +91,7 @@ def score_errors(live, recorded=None, metrics=SHARES, t_re=STEPS):
     axis_labels = {"scaled score": "factor of the score", "score noise": "level of the score noise",
                    "smoothed score": "width of the smoothing in ln σ", "guidance": "scale of the guidance"}
     neutral = {"scaled score": 1, "score noise": 0, "smoothed score": 0, "guidance": 1}
-    figure, axes = panels(len(axis_labels), width=4.0)
+    figure, axes = panels(len(axis_labels), width=4.7, height=3.5, columns=2)
     for ax, (arm, label) in zip(axes, axis_labels.items()):
         for metric, reference in metrics.items():
             runs = [with_neutral(frame, arm, neutral[arm], t_re) for frame in (recorded, live)]
@@ -99,7 +99,8 @@ def score_errors(live, recorded=None, metrics=SHARES, t_re=STEPS):
                  arm=arm, t_re=t_re)
         ax.axhline(0, color="0.4", linewidth=1)
         ax.set_xlabel(label)
-        ax.set_ylabel("difference from the floor" if ax is axes[0] else "")
+        ax.locator_params(axis="x", nbins=5)
+        ax.set_ylabel("difference from the floor" if ax in axes[::2] else "")
     legend_below(figure, axes, 3)
     return figure
 
@@ -118,7 +119,7 @@ def with_neutral(frame, arm, x, t_re):
 def point_clouds(points):
     """Draws of a two-dimensional world and its reconstructions, a panel each: columns panel, x, y, label."""
     names = list(points["panel"].unique())
-    figure, axes = panels(len(names), width=3.0, height=3.3)
+    figure, axes = panels(len(names), width=3.4, height=3.0, columns=3)
     for ax, name in zip(axes, names):
         own = points[points["panel"] == name]
         sns.scatterplot(own, x="x", y="y", hue="label", palette="colorblind", s=6, linewidth=0, alpha=0.7, ax=ax,

@@ -38,7 +38,7 @@ def ladder(live, recorded=None, metrics=SHOWN):
     rows = frame[frame["part"] == "ladder"]
     excess = rows[rows["metric"] == "mean_loss_excess"].set_index("x")["value"]
     colours = dict(zip(rows["arm"].unique(), PALETTE))
-    figure, axes = panels(len(metrics), width=3.7)
+    figure, axes = panels(len(metrics), width=3.9, height=3.5, columns=3)
     for ax, metric in zip(axes, metrics):
         for level, marker in ((NOISE, "o"), (MIDDLE, "^")):
             own = rows[(rows["metric"] == metric) & (rows["level"] == level)]
@@ -53,10 +53,10 @@ def ladder(live, recorded=None, metrics=SHOWN):
         ticks = [tick for tick in (0, 0.01, 0.03, 0.1, 0.3, 1) if tick <= 1.1 * excess.max()]
         ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         ax.minorticks_off()
-        ax.set_xlim(left=-0.001)
+        ax.set_xlim(-0.001, 1.5 * max(excess.max(), 0.005))
         ax.set_xlabel("denoising loss, minus the best's")
         ax.set_ylabel(LABELS[metric])
-    legend_below(figure, axes, 4)
+    legend_below(figure, axes, 3)
     return figure
 
 
@@ -65,12 +65,15 @@ def dials(live, recorded=None, metrics=SHOWN):
     frame, run = first_of(live, recorded, "dials")
     rows = frame[frame["part"] == "dials"]
     colours = dict(zip(rows["arm"].unique(), PALETTE))
-    figure, axes = panels(len(metrics), width=3.7)
+    churned = [arm for arm in colours if "churn" in arm]
+    # Samplers with churn share a number of steps: side by side they can be told apart.
+    aside = {arm: 1.05 ** (2 * place + 1 - len(churned)) for place, arm in enumerate(churned)}
+    figure, axes = panels(len(metrics), width=3.9, height=3.5, columns=3)
     for ax, metric in zip(axes, metrics):
         for arm, colour in colours.items():
             table = summary(rows[(rows["metric"] == metric) & (rows["arm"] == arm)].assign(sigma=np.nan))
-            marker = "s" if "churn" in arm else "o"
-            _points(ax, table["x"].to_numpy(), table, colour, marker, f"{arm}, {run}", joined=True)
+            marker, x = "s" if arm in aside else "o", table["x"].to_numpy() * aside.get(arm, 1.0)
+            _points(ax, x, table, colour, marker, f"{arm}, {run}", joined=True)
         floor_line(ax, frame, metric)
         ticks = sorted(rows["x"].unique())
         ax.set_xscale("log")
@@ -87,7 +90,7 @@ def exploration(live, recorded=None, metrics=("outer_edge_recall", "precision", 
     frame, run = first_of(live, recorded, "exploration")
     table = gains(frame, metrics)
     order = list(dict.fromkeys((row.part, row.arm, row.x) for row in table.itertuples()))
-    figure, axes = panels(len(metrics), width=3.6, height=0.34 * len(order) + 1.3)
+    figure, axes = panels(len(metrics), width=4.4, height=0.3 * len(order) + 1.0, columns=2)
     for ax, metric in zip(axes, metrics):
         for row in table[table["metric"] == metric].itertuples():
             place, colour = order.index((row.part, row.arm, row.x)), "0.4" if row.part == "beside" else PALETTE[0]
@@ -96,7 +99,7 @@ def exploration(live, recorded=None, metrics=("outer_edge_recall", "precision", 
                         color=colour, capsize=2.5, markerfacecolor=colour if sure else "white")
         ax.axvline(0, color="0.4", linewidth=1)
         ax.set_yticks(range(len(order)), [f"{arm}, {x:g}" if part == "terms" else arm for part, arm, x in order]
-                      if ax is axes[0] else [])
+                      if ax in axes[::2] else [])
         ax.set_ylim(len(order) - 0.5, -0.5)
         ax.set_xlabel(f"change of {LABELS[metric]}")
     figure.suptitle(f"minus plain sampling, {run}", fontsize=11)
