@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from synaug.denoisers import load_denoiser
-from synaug.experiments import mode_concentration, plan
+from synaug.experiments import mode_concentration, plan, targeted_augmentation
 from synaug.experiments.__main__ import main
 from synaug.generator_recipe import RECIPES
 
@@ -38,9 +38,31 @@ def test_the_sweep_of_the_paper_fits_half_an_hour(capsys, monkeypatch):
     monkeypatch.setattr(plan, "table", lambda heading, pieces: made.append(pieces) or table(heading, pieces))
     assert main(["--experiment", "mode_concentration", "--profile", "paper", "--plan"]) == 0
     lines, (pieces,) = capsys.readouterr().out.splitlines(), made
-    assert "the generator cifar10 given" in lines[0] and lines[2].split()[0] == "46,000"
+    assert "the generator cifar10 given" in lines[0] and lines[2].split()[0] == "41,000"
     settings = mode_concentration.PROFILES["paper"]
     levels = len(settings["reverse_steps"])
     assert sum(piece.number for piece in pieces) == (levels - 1) + (levels * settings["seeds"] + 1) + levels
     assert sum(piece.number * piece.seconds for piece in pieces) < 30 * 60
     assert max(piece.seconds for piece in pieces) < 10 * 60
+
+
+def test_what_is_assumed_is_said_with_what_measures_it(capsys):
+    main(["--experiment", "mode_concentration", "--profile", "paper", "--plan", "-p", "generator", "tiny_imagenet"])
+    text = capsys.readouterr().out
+    generator = plan.generator_of("tiny_imagenet")
+    assert (generator.images, generator.image_shape, generator.num_classes) == (80_000, (3, 64, 64), 200)
+    assert f"the generator has {plan.OPERATIONS / generator.operations:,.0f} evaluations of an image a second" in text
+    assert "Assumed, not measured: 1e+14 operations" in text and "bench_reconstruction.py --generator tiny" in text
+
+
+def test_the_sweep_of_k_in_pieces(capsys, monkeypatch):
+    made, table = [], plan.table
+    monkeypatch.setattr(plan, "table", lambda heading, pieces: made.append(pieces) or table(heading, pieces))
+    assert main(["--experiment", "targeted_augmentation", "--profile", "paper", "--plan"]) == 0
+    settings = targeted_augmentation.PROFILES["paper"]
+    assert "the generator cifar10 given" in capsys.readouterr().out.splitlines()[0]
+    steps = f"resnet18, {settings['steps']:,} steps of "
+    numbers, seconds = ({p.name: getattr(p, what) for p in made[0]} for what in ("number", "seconds"))
+    arms = settings["k_seeds"] * (1 + 2 * len(settings["ks"]))
+    assert numbers[steps + "SGD"] == numbers[steps + "SAM"] == arms and numbers["40,000 images in 9 steps"] == 4
+    assert seconds[steps + "SAM"] - plan.BEGIN == pytest.approx(2 * (seconds[steps + "SGD"] - plan.BEGIN))

@@ -14,7 +14,7 @@ from synaug.claims import load_claims, verdict_table
 from synaug.data import load_dataset, stratified_subset
 from synaug.denoisers import new_denoiser
 from synaug.experiments import targeted_augmentation as experiment
-from synaug.experiments import targeted_cells, targeted_tables, targeted_views
+from synaug.experiments import plan, targeted_cells, targeted_tables, targeted_views
 from synaug.experiments.targeted_cells import finished, of_classes, splits
 from synaug.experiments.targeted_studies import STUDIES, Arm, arms, sigma_of_strength
 from synaug.figures import targeted_augmentation as figures
@@ -69,6 +69,9 @@ def frame(small):
     ({"n_evaluate": 5}, "n_evaluate must be in 10..240, got 5"),
     ({"studies": ("suspects",), "large_generator": None}, "need a large_generator"),
     ({"device": "gpu"}, "gpu"),
+    ({"augment": "none"}, "augment must be one of flip, flip_crop, got 'none'"),
+    ({"k_optimizers": ("sam",)}, r"k_optimizers must be sgd, or sgd and sam; got \('sam',\)"),
+    ({"fresh": 1}, "fresh must be True or False, got 1"),
 ])
 def test_bad_parameters_are_refused(small, wrong, message):
     with pytest.raises((ValueError, RuntimeError), match=message):
@@ -84,6 +87,44 @@ def test_generators_that_do_not_fit_are_refused(small, generators, tmp_path):
     (tmp_path / "training_record.json").write_text(json.dumps({"recipe": recipe}))
     with pytest.raises(ValueError, match="trained on another subset of digits than the first 150"):
         experiment.prepare(**{**small, "generator": str(tmp_path)})
+
+
+def test_what_is_not_there_is_told_at_once(small, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no generator 'absent': neither a folder"):
+        experiment.prepare(profile="paper", generator="absent")
+    new_denoiser(load_dataset("digits"), channels=(32,)).save(tmp_path)
+    recipe = {"dataset": "tiny_imagenet", "subset_size": 80_000, "subset_seed": 0}
+    (tmp_path / "training_record.json").write_text(json.dumps({"recipe": recipe}))
+    with pytest.raises(FileNotFoundError, match="TinyImageNet is not there"):
+        experiment.prepare(profile="paper", generator=str(tmp_path))
+
+
+def test_paper_differs_in_its_parameters_only(generators):
+    """Both optimisers at each k, flips and shifts, and no fresh images, of which there may be too few."""
+    small = dict(profile="paper", generator=generators["large"], architecture="vgg5", architectures=(), passes=1,
+                 n_evaluate=50, steps=4, ks=(2, 9), seeds=2, k_seeds=2, sampling_steps=1)
+    with pytest.raises(ValueError, match="at k = 9 may need 8 images .*fresh=False leaves it out"):
+        experiment.prepare(**small, fresh=True)
+    frame = experiment.run(**small)
+    assert set(frame[frame["kind"] != "warm-up"]["augment"]) == {"flip_crop"} and "fresh" not in set(frame["kind"])
+    errors = targeted_tables.trained(frame)
+    for optimizer in ("sgd", "sam"):
+        own = errors[errors["optimizer"] == optimizer]
+        assert set(zip(own["arm"], own["x"])) == {("original", 1), *((arm, k) for arm in ("upsampled", "generated")
+                                                                     for k in (2, 9))}
+    assert len(errors) == 2 * 2 * 5 and len(targeted_tables.select_base(frame, "test_error")) == 2 * 5
+    assert "flips, shifts" in targeted_tables.comparison_table(frame)["setting"].iloc[0]
+    assert "upsampled" in targeted_tables.what_decides(frame) and verdict_table(frame)["verdict"].notna().all()
+    for draw in (figures.error_against_k, figures.settings):
+        assert all(ax.has_data() for ax in draw(frame).axes)
+
+
+@pytest.mark.parametrize("more", [{}, {"studies": STUDIES, "architectures": ("vgg5",)}])
+def test_a_plan_counts_every_cell(small, more, monkeypatch):
+    made = []
+    monkeypatch.setattr(plan, "table", lambda heading, pieces: made.append(pieces) or heading)
+    assert "a million images of its own training take" in experiment.plan(**{**small, **more})
+    assert sum(piece.number for piece in made[0]) == len(experiment.cells(**{**small, **more}).cells)
 
 
 def test_another_generator_where_the_cell_runs_is_refused(small):

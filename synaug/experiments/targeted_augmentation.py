@@ -3,6 +3,7 @@
 ``python -m synaug.experiments --experiment targeted_augmentation --profile standard --minutes 60`` records in pieces.
 """
 
+import inspect
 import time
 
 import torch
@@ -11,12 +12,14 @@ from tqdm import tqdm
 from synaug.data import load_dataset
 from synaug.denoisers import generator_hash, load_denoiser
 from synaug.experiments.command_line import record_profile
+from synaug.experiments.plan import plan_of_comparison
 from synaug.experiments.shared import check_training
 from synaug.experiments.targeted_cells import GRID, finished, splits
 from synaug.experiments.targeted_rows import arm_rows, pilot_rows, warm_up_rows
-from synaug.experiments.targeted_studies import (STUDIES, arm_cells, arms, ceiling_images, pilot_cells,
-                                                 sigma_of_strength)
+from synaug.experiments.targeted_studies import (BASE_AUGMENTATIONS, STUDIES, arm_cells, arms, ceiling_images,
+                                                 pilot_cells, sigma_of_strength)
 from synaug.generator_training import trained_on
+from synaug.optimizers import OPTIMIZERS
 from synaug.parameters import resolve_profile
 from synaug.results import provenance, tidy
 from synaug.sweeps import Grid
@@ -43,19 +46,23 @@ PROFILES = {
                      large_generator="fashion_mnist", large_steps=2400, large_pilot_steps=(1600, 2400), ks=(2, 3, 5),
                      strengths=(20, 35, 50, 65, 80), seeds=5, k_seeds=10, pilot_seeds=3, passes=None,
                      sampling_steps=9, n_evaluate=None, architectures=("vgg5", "vit_tiny")),
-    "paper": dict(studies=("k", "pilot", "optimizers", "strength", "selection", "classical", "architectures"),
-                  generator="fashion_mnist", steps=15_600, pilot_steps=(15_600,), large_generator=None,
-                  large_steps=15_600, large_pilot_steps=(15_600,), ks=(2, 3, 4, 5), strengths=(20, 35, 50, 65, 80),
-                  seeds=5, k_seeds=5, pilot_seeds=3, architecture="resnet18", recipe="two_drops", passes=None,
-                  sampling_steps=9, n_evaluate=None,
-                  architectures=("densenet121", "vit_small", "swin_tiny")),
+    # As published, as far as known: 200 passes, over four fifths of a data set, which leave too few fresh real images
+    # for control. Twenty passes by a modern, fast recipe are a variant: recipe "one_cycle", steps 6_250.
+    "paper": dict(studies=("k", "optimizers"), k_optimizers=("sgd", "sam"), fresh=False, generator="cifar10",
+                  steps=62_500, pilot_steps=(62_500,), large_generator=None, large_steps=62_500,
+                  large_pilot_steps=(62_500,), ks=(2, 3, 4, 5), strengths=(20, 35, 50, 65, 80), seeds=5, k_seeds=5,
+                  pilot_seeds=3, architecture="resnet18", recipe="two_drops", augment="flip_crop", passes=None,
+                  sampling_steps=9, n_evaluate=None, architectures=("densenet121", "vit_small", "swin_tiny")),
 }
+
+#: What other profiles stand for where these parameters are None.
+USUAL = {"augment": "flip", "k_optimizers": ("sgd",), "fresh": True}
 
 
 def prepare(profile=None, studies=None, generator=None, steps=None, pilot_steps=None, large_generator=None,
             large_steps=None, large_pilot_steps=None, ks=None, strength=50, strengths=None, seeds=None, k_seeds=None,
-            pilot_seeds=None, architecture=None, architectures=None, recipe=None, passes=None,
-            sampling_steps=None, n_evaluate=None, device="cpu", progress=False):
+            pilot_seeds=None, architecture=None, architectures=None, recipe=None, augment=None, k_optimizers=None,
+            fresh=None, passes=None, sampling_steps=None, n_evaluate=None, device="cpu", progress=False):
     """All parameters of a run, checked and completed, before anything long starts.
 
     profile: "smoke", "quick", "standard" or "paper"; None is $SYNAUG_PROFILE or "quick". A parameter that is None
@@ -68,42 +75,17 @@ def prepare(profile=None, studies=None, generator=None, steps=None, pilot_steps=
     which images are generated; strengths: those that are compared, `strength` among them.
     seeds, k_seeds, pilot_seeds: paired trainings of each arm, of those in "k", of pilots.
     architecture, recipe, passes: of classifiers and of the warm-up, see `synaug.classifiers` and `synaug.warm_up`.
-    architectures: others to compare. sampling_steps: Heun steps from the noise level of ``strength``, twice as many
-    from noise alone; 9 are as fine as EDM's grid of 18 from 80 is below sigma = 1.
+    augment: of classifiers, one of `targeted_studies.BASE_AUGMENTATIONS`; warm-ups have flips. architectures: others to
+    compare. k_optimizers: of "k", "sgd" among them. fresh: whether fresh real images are added for control.
+    sampling_steps: Heun steps from the noise level of ``strength``, twice as many from noise alone; 9 are as fine as
+    EDM's grid of 18 from 80 is below sigma = 1.
     n_evaluate: test and validation images, each; None for all.
     Returns (dict of all parameters, dict of the regimes). ValueError says what was wrong and what is allowed.
     """
-    given = {name: value for name, value in locals().items() if value is not None}
-    profile = resolve_profile(profile)
-    settings = {**PROFILES[profile], **given, "profile": profile}
-    for name in ("studies", "pilot_steps", "large_pilot_steps", "ks", "strengths", "architectures"):
-        settings[name] = values = tuple(settings[name])
-        if len(set(values)) != len(values) or (not values and name != "architectures"):
-            raise ValueError(f"{name} must be different values, at least one, got {values}")
-    if unknown := sorted(set(settings["studies"]) - set(STUDIES)):
-        raise ValueError(f"studies must be some of {', '.join(STUDIES)}, got {', '.join(unknown)}")
-    if "architectures" in settings["studies"] and not settings["architectures"]:
-        raise ValueError("the study of architectures needs some: name them in architectures")
-    whole = [("ks", k, 2) for k in settings["ks"]] + [(n, settings[n], 2) for n in ("seeds", "k_seeds", "pilot_seeds")]
-    whole += [(n, settings[n], 1) for n in ("steps", "large_steps", "sampling_steps")]
-    whole += [(n, s, 1) for n in ("pilot_steps", "large_pilot_steps") for s in settings[n]]
-    whole += [(n, settings[n], 1) for n in ("passes", "n_evaluate") if settings[n] is not None]
-    for name, value, least in whole:
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{name} must be whole, at least {least}, got {value!r}")
-    if 2 not in settings["ks"]:
-        raise ValueError(f"ks must hold 2, the published best of upsampling, got {settings['ks']}")
-    settings["ks"] = tuple(sorted(settings["ks"]))
-    for n in (settings["strength"], *settings["strengths"]):
-        sigma_of_strength(n)
-    if settings["strength"] not in settings["strengths"]:
-        raise ValueError(f"strengths must hold strength = {settings['strength']}, got {settings['strengths']}")
+    settings = completed(locals())
     torch.device(device)
-
     regimes = {"small": regime(settings, "generator", "steps", "pilot_steps")}
     if {"large", "suspects"} & set(settings["studies"]):
-        if settings["large_generator"] is None:
-            raise ValueError("the studies large and suspects need a large_generator, trained on more images")
         regimes["large"] = regime(settings, "large_generator", "large_steps", "large_pilot_steps")
         if regimes["large"]["dataset"] != regimes["small"]["dataset"]:
             raise ValueError("generator and large_generator must be of one data set, got "
@@ -118,6 +100,44 @@ def prepare(profile=None, studies=None, generator=None, steps=None, pilot_steps=
     for name, of in regimes.items():
         check_regime(name, of, settings, test)
     return settings, regimes
+
+
+def completed(given):
+    """The parameters of `prepare`, those that are None by the profile; ValueError where they make no sense."""
+    given = {name: value for name, value in given.items() if value is not None}
+    profile = resolve_profile(given.get("profile"))
+    settings = {**USUAL, **PROFILES[profile], **given, "profile": profile}
+    for name in ("studies", "pilot_steps", "large_pilot_steps", "ks", "strengths", "architectures", "k_optimizers"):
+        settings[name] = values = tuple(settings[name])
+        if len(set(values)) != len(values) or (not values and name != "architectures"):
+            raise ValueError(f"{name} must be different values, at least one, got {values}")
+    if unknown := sorted(set(settings["studies"]) - set(STUDIES)):
+        raise ValueError(f"studies must be some of {', '.join(STUDIES)}, got {', '.join(unknown)}")
+    if not {"sgd"} <= set(settings["k_optimizers"]) <= set(OPTIMIZERS):
+        raise ValueError(f"k_optimizers must be sgd, or sgd and sam; got {settings['k_optimizers']}")
+    if settings["augment"] not in BASE_AUGMENTATIONS:
+        raise ValueError(f"augment must be one of {', '.join(BASE_AUGMENTATIONS)}, got {settings['augment']!r}")
+    if "architectures" in settings["studies"] and not settings["architectures"]:
+        raise ValueError("the study of architectures needs some: name them in architectures")
+    if not isinstance(settings["fresh"], bool):
+        raise ValueError(f"fresh must be True or False, got {settings['fresh']!r}")
+    whole = [("ks", k, 2) for k in settings["ks"]] + [(n, settings[n], 2) for n in ("seeds", "k_seeds", "pilot_seeds")]
+    whole += [(n, settings[n], 1) for n in ("steps", "large_steps", "sampling_steps")]
+    whole += [(n, s, 1) for n in ("pilot_steps", "large_pilot_steps") for s in settings[n]]
+    whole += [(n, settings[n], 1) for n in ("passes", "n_evaluate") if settings[n] is not None]
+    for name, value, least in whole:
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{name} must be whole, at least {least}, got {value!r}")
+    if 2 not in settings["ks"]:
+        raise ValueError(f"ks must hold 2, the published best of upsampling, got {settings['ks']}")
+    settings["ks"] = tuple(sorted(settings["ks"]))
+    for n in (settings["strength"], *settings["strengths"]):
+        sigma_of_strength(n)
+    if settings["strength"] not in settings["strengths"]:
+        raise ValueError(f"strengths must hold strength = {settings['strength']}, got {settings['strengths']}")
+    if {"large", "suspects"} & set(settings["studies"]) and settings["large_generator"] is None:
+        raise ValueError("the studies large and suspects need a large_generator, trained on more images")
+    return settings
 
 
 def regime(settings, generator, steps, pilot_steps):
@@ -141,9 +161,10 @@ def check_regime(name, of, settings, test):
         raise ValueError(f"{of['steps']} steps of 128 are {held} passes over the {of['n_real']} images of the {name} "
                          f"regime; the warm-up needs {needed}")
     fresh, real = (part.labels.bincount(minlength=data.real.num_classes) for part in (data.fresh, data.real))
-    if (fresh < (k - 1) * real).any() and {"k", "large", "suspects"} & set(settings["studies"]):
+    needs_fresh = settings["fresh"] and {"k", "large", "suspects"} & set(settings["studies"])
+    if needs_fresh and (fresh < (k - 1) * real).any():
         raise ValueError(f"the fresh control at k = {k} may need {k - 1} images for each of the {of['n_real']} of the "
-                         f"{name} regime, class by class; there are {len(data.fresh)}")
+                         f"{name} regime, class by class; there are {len(data.fresh)} (fresh=False leaves it out)")
     if "pilot" in settings["studies"] and len(data.fresh) < ceiling_images(settings, of):
         raise ValueError(f"the pilot adds {ceiling_images(settings, of)} fresh images, there are {len(data.fresh)}")
     fewest = min(len(test), len(data.validation))
@@ -151,18 +172,33 @@ def check_regime(name, of, settings, test):
         raise ValueError(f"n_evaluate must be in {data.real.num_classes}..{fewest}, got {settings['n_evaluate']}")
 
 
-def planned(settings, regimes):
-    """(arm, seed, its cells) of each training, and (regime, None, its pilot's cells): study by study, seed by seed; the
-    seeds that "k" has beyond the others' come last."""
+def in_order(settings):
+    """(arm, seed) of each training, ("pilot", None) of pilots: study by study, seed by seed; what "k" has more, last."""
     seeds, more = settings["seeds"], settings["k_seeds"]
     for study, own in [*((study, range(min(seeds, more) if study == "k" else seeds)) for study in settings["studies"]),
                        ("k", range(seeds, more) if "k" in settings["studies"] else ())]:
         if study == "pilot":
-            for name in [n for n in regimes if n == "small" or "large" in settings["studies"]]:
-                yield name, None, pilot_cells(name, settings, regimes)
+            yield "pilot", None
         for seed in own:
-            for arm in arms(study, settings):
-                yield arm, seed, arm_cells(arm, seed, settings, regimes)
+            yield from ((arm, seed) for arm in arms(study, settings))
+
+
+def planned(settings, regimes):
+    """(arm, seed, its cells) of each training, and (regime, None, its pilot's cells), as `in_order`."""
+    for arm, seed in in_order(settings):
+        if seed is not None:
+            yield arm, seed, arm_cells(arm, seed, settings, regimes)
+        else:
+            piloted = [name for name in regimes if name == "small" or "large" in settings["studies"]]
+            yield from ((name, None, pilot_cells(name, settings, regimes)) for name in piloted)
+
+
+def plan(**parameters):
+    """As `mode_concentration.plan`."""
+    bound = inspect.signature(prepare).bind(**parameters)
+    bound.apply_defaults()
+    settings = completed(bound.arguments)
+    return plan_of_comparison(f"{EXPERIMENT} at profile {settings['profile']}", settings, set(in_order(settings)))
 
 
 def cells(**parameters):

@@ -31,7 +31,7 @@ def arm_rows(arm, seed, cell, settings, regimes):
 def pilot_rows(regime, cells):
     """Errors on validation images of arms "pilot, original" and "pilot, fresh"."""
     return [row(Arm(kind="pilot"), "pilot, fresh" if cell.parameters["added"] else "pilot, original", regime,
-                cell.parameters, selection="", metric="validation_error",
+                cell.parameters, selection="", augment=cell.parameters["augment"], metric="validation_error",
                 value=finished(cell.function, cell.parameters)["validation_error"]) for cell in cells]
 
 

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
+from synaug.classifier_training import AUGMENTATIONS
 from synaug.experiments import targeted_cells
 from synaug.experiments.targeted_cells import network_hash, splits
 from synaug.sweeps import Cell
@@ -14,6 +15,8 @@ SLOW = "slow_learnable"
 OTHER_SELECTIONS = ("random", "all", "high_loss", "misclassified")
 #: The share of slow examples that pilots count on: the larger of the published ones (second hand).
 EXPECTED_SLOW = 0.4
+#: Those of most comparisons; "classical" adds TrivialAugment.
+BASE_AUGMENTATIONS = tuple(name for name in AUGMENTATIONS if f"{name}_trivial" in AUGMENTATIONS)
 #: Seeds of pilots start here: their runs are none of the comparison's.
 PILOT_SEED = 1000
 #: Suspect filters; see `synaug.pool_filters.filter_pool`.
@@ -65,7 +68,12 @@ class Arm:
 
 def arms(study: str, settings: dict) -> list[Arm]:
     """What a study compares; arms that several studies share are the same ones."""
-    base = Arm(architecture=settings["architecture"])
+    return [arm for arm in compared(study, settings) if settings["fresh"] or arm.kind != "fresh"]
+
+
+def compared(study: str, settings: dict) -> list[Arm]:
+    """`arms`, those with fresh real images among them whether or not there are enough of these."""
+    base = Arm(architecture=settings["architecture"], augment=settings["augment"])
     usual, ks = (settings["strength"],), settings["ks"]
 
     def made(like, kind, k, **more):
@@ -76,8 +84,9 @@ def arms(study: str, settings: dict) -> list[Arm]:
         return [like, made(like, "upsampled", min(ks)), made(like, "generated", max(ks))]
 
     if study == "k":
-        return [base, *(made(base, kind, k) for kind in ("upsampled", "generated") for k in ks),
-                *(made(base, "fresh", k) for k in sorted({min(ks), max(ks)}))]
+        return [arm for optimizer in settings["k_optimizers"] for like in [replace(base, optimizer=optimizer)]
+                for arm in (like, *(made(like, kind, k) for kind in ("upsampled", "generated") for k in ks),
+                            *(made(like, "fresh", k) for k in sorted({min(ks), max(ks)})))]
     if study == "optimizers":
         return [arm for optimizer in ("sgd", "sam") for arm in three(replace(base, optimizer=optimizer))]
     if study == "strength":
@@ -86,7 +95,7 @@ def arms(study: str, settings: dict) -> list[Arm]:
     if study == "selection":
         return [base, *(made(base, "generated", min(ks), selection=name) for name in (SLOW, *OTHER_SELECTIONS))]
     if study == "classical":
-        return [replace(base, augment="none"), base, *three(replace(base, augment="flip_trivial"))]
+        return [replace(base, augment="none"), base, *three(replace(base, augment=f"{base.augment}_trivial"))]
     if study == "large":
         like = replace(base, regime="large")
         ends = sorted({min(ks), max(ks)})
@@ -139,7 +148,7 @@ def pilot_cells(name: str, settings: dict, regimes: dict) -> list[Cell]:
     data = splits(settings["dataset"], regime["n_real"]).real
     shared = {"dataset": settings["dataset"], "n_real": regime["n_real"], "architecture": settings["architecture"],
               "network": network_hash(settings["architecture"], data.image_shape, data.num_classes),
-              "recipe": settings["recipe"], "augment": "flip", "n_evaluate": settings["n_evaluate"],
+              "recipe": settings["recipe"], "augment": settings["augment"], "n_evaluate": settings["n_evaluate"],
               "device": settings["device"]}
     return [Cell(targeted_cells.pilot, {**shared, "steps": steps, "added": added, "seed": PILOT_SEED + seed})
             for seed in range(settings["pilot_seeds"]) for steps in regime["pilot_steps"]

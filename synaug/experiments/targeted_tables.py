@@ -9,8 +9,8 @@ from synaug.statistics import holm, paired_interval
 
 #: What arms must share to be compared with their original.
 SETTING = ["regime", "optimizer", "architecture", "augment", "budget"]
-#: The setting of most comparisons, but for the architecture, which is the profile's.
-BASE = {"regime": "small", "optimizer": "sgd", "augment": "flip", "budget": 1.0}
+#: The setting of most comparisons, but for the architecture and the augmentation, which are the run's.
+BASE = {"regime": "small", "optimizer": "sgd", "budget": 1.0}
 
 
 def trained(frame, metric="test_error"):
@@ -19,8 +19,9 @@ def trained(frame, metric="test_error"):
 
 
 def base(frame):
-    """`BASE` with the frame's own architecture."""
-    return {**BASE, "architecture": frame.attrs["provenance"]["parameters"]["architecture"]}
+    """`BASE` with the frame's own architecture and augmentation, of which earlier runs had no choice."""
+    parameters = frame.attrs["provenance"]["parameters"]
+    return {**BASE, "architecture": parameters["architecture"], "augment": parameters.get("augment", "flip")}
 
 
 def gains(frame, metric="test_error"):
@@ -56,7 +57,8 @@ def comparison_table(frame):
 
 def setting_name(row):
     """In words: optimizer, architecture, augmentation, and what else is unusual."""
-    augment = {"none": "not augmented", "flip": "flips", "flip_trivial": "TrivialAugment"}[row.augment]
+    augment = {"none": "not augmented", "flip": "flips", "flip_trivial": "TrivialAugment", "flip_crop": "flips, shifts",
+               "flip_crop_trivial": "shifts, TrivialAugment"}[row.augment]
     budget = [] if row.budget == 1 else [f"{row.budget:g} times the steps"]
     return ", ".join([row.regime, row.optimizer.upper(), row.architecture, augment, *budget])
 
