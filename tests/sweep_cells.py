@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from synaug.cells import CellCache
 
@@ -18,7 +19,8 @@ def note(folder, name):
 
 def square(x, notes, seconds=0.0):
     note(notes, f"square{x}")
-    time.sleep(seconds)
+    for _ in tqdm(range(1)):  # as trainings do; a worker shows nothing
+        time.sleep(seconds)
     return {"square": x**2, "root": x**0.5}
 
 

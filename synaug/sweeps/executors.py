@@ -47,9 +47,9 @@ class LocalProcesses(Executor):
         return len(self._pools)
 
     def shutdown(self, wait=True, *, cancel_futures=False):
-        """End the processes; with cancel_futures at once, whatever they are doing."""
-        for pool in self._pools:
-            if cancel_futures:
+        """End the processes; with cancel_futures at once, those that are busy, too."""
+        for pool, future in zip(self._pools, self._futures):
+            if cancel_futures and future is not None and not future.done():
                 for process in list((pool._processes or {}).values()):  # public, as kill_workers, from Python 3.14
                     process.kill()
             pool.shutdown(wait=wait, cancel_futures=cancel_futures)
@@ -61,6 +61,7 @@ def _start_worker(gpu: str | None):
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when the first tensor goes to a GPU
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    tqdm.set_lock(threading.RLock())  # its own holds a semaphore, which a process that is killed leaves behind
     tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)
 
 
