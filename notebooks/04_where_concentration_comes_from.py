@@ -81,6 +81,7 @@ from synaug.figures import exact_score as mixtures
 from synaug.figures import real_generators as generators
 from synaug.figures.curves import theme
 from synaug.figures.embedding import table_html
+from synaug.figures.published_explanation import what_holds
 from synaug.results import recorded_run
 
 theme()
@@ -108,7 +109,7 @@ Markdown("\n".join(["Mixtures:", "", mixtures.describe(live, recorded), "", "Ima
 # On real images, the recorded run of the chapter on mode concentration says how much of the fall is the metric's, but not which of the other three suspects takes the rest.
 # The recorded run of real generators further down, with fewer images, tells discretisation from score error: what is lost on the finest grid, where the reverse process has nothing left to blame but the score.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "What takes how much of the fall from real (sources as their own reference) to fully synthetic. Left: recall in random mixtures, for generators with an exact score or one known error. Right: real images, the trained network. Rows that name steps begin at fresh real images in the samples' place, so that the metric has no part in them; their score error is what is lost with the most Heun steps. Accuracy is that of classifiers on real test images. Bars left of 0: a gain. Diamonds: the whole fall, with 95 % t intervals over worlds, limits over images for recall, t intervals over seeds for accuracy. Bars at the left are of the recorded run where there is one, else of this build; at the right of recorded runs.", "name": "fig-parts"}, "image": {"alt": "Stacked bars. Left: the fall in recall of ten generators in random mixtures, divided into metric, reverse process, discretisation and score error. Right: the fall of recall, outer-edge recall and test accuracy on real images, divided into metric, discretisation, score error and what cannot be separated."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "What takes how much of the fall from real (sources as their own reference) to fully synthetic. Left: recall in random mixtures, for generators with an exact score or one known error. Right: real images, the trained network. Rows that name steps begin at fresh real images in the samples' place, so that the metric has no part in them; their score error is what is lost with the most Heun steps. Accuracy is that of classifiers on real test images. Bars left of 0: a gain. Diamonds: the whole fall, with 95 % t intervals over worlds, limits over images for recall, t intervals over seeds for accuracy. Bars at the left are of the recorded run where there is one, else of this build; at the right of recorded runs.", "name": "fig-parts"}, "image": {"alt": "Stacked bars. Left: the fall in recall of generators in random mixtures, divided into metric, reverse process, discretisation and score error. Right: the fall of recall, outer-edge recall and test accuracy on real images, divided into metric, discretisation, score error and what cannot be separated."}}
 mixed = decomposition.of_mixtures(largest)
 falls = pd.concat([decomposition.of_images(sweep), decomposition.of_samplers(recorded_generators)])
 decomposition.parts_figure(mixed, falls, None if recorded is None else decomposition.of_mixtures(live));
@@ -121,7 +122,7 @@ Markdown(decomposition.answer(mixed, falls) + ("" if len(falls) else nothing))
 # What *reverse process* says is what the published explanation would need to be large.
 # What *score error* says is where concentration can come from: a score that is too strong, that is, one that climbs more steeply than the exact one, does what the paper describes; one that is too weak does the opposite; one that is merely noisy does neither.
 # The same for coarse steps: it depends on the solver on which side they err.
-# In brackets: 95 % limits.
+# In brackets: 95 % limits. All numbers again, in a table each:
 
 # %% tags=["hide-input"]
 table_html(decomposition.parts_table(mixed))
@@ -136,7 +137,7 @@ table_html(decomposition.parts_table(falls)) if len(falls) else None
 # Each world is a random mixture of a random dimension; a set of its draws is noised to a level and brought back by the exact score, and then held against the sources it came from and against fresh draws.
 # All curves are differences from the {term}`floor`, which here is measured with fresh draws in place of reconstructions.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Exact score, 100 Heun steps on the grid of the whole process: precision, recall, outer-edge recall, mean log-density and variance within classes, minus the floor. With the sources as reference the curves fall from above the floor to it, and that is the metric; with fresh draws they should stay at 0. Bars: 95 % t intervals over worlds.", "name": "fig-exact"}, "image": {"alt": "Five panels against noise level: differences of precision, recall, outer-edge recall, mean log-density and variance ratio from the floor, with two references."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Exact score, 100 Heun steps on the grid of the whole process: precision, recall, outer-edge recall, mean log-density, variance within classes and how far the shares of the modes are from the expected ones (mode occupancy), minus the floor. With the sources as reference the curves fall from above the floor to it, and that is the metric; with fresh draws they should stay at 0. Bars: 95 % t intervals over worlds.", "name": "fig-exact"}, "image": {"alt": "Six panels against noise level: differences of precision, recall, outer-edge recall, mean log-density, variance ratio and mode occupancy from the floor, the first three with two references."}}
 mixtures.fine_grid(live, recorded);
 
 # %% [markdown]
@@ -164,6 +165,12 @@ mixtures.coarse_grids(live, recorded);
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Samples from noise alone on the fine grid with a wrong score, minus the floor: precision, recall and outer-edge recall with fresh draws as reference. The exact score is among the points: factor 1, noise 0, width 0, guidance 1. Bars: 95 % t intervals over worlds.", "name": "fig-score-errors"}, "image": {"alt": "Four panels of precision, recall and outer-edge recall minus the floor: against a factor of the score, score noise, smoothing over noise levels and guidance."}}
 mixtures.score_errors(live, recorded);
+
+# %% [markdown]
+# All that is measured of these controls, from noise alone, minus the floor, ± half of the 95 % t interval over worlds:
+
+# %% tags=["hide-input"]
+table_html(mixtures.controls_table(largest, [*decomposition.STAND_INS, ("class-blind", 0)]))
 
 # %% [markdown]
 # ## A generator that knows its training images by heart
@@ -211,11 +218,11 @@ images.calibration(live_images, recorded_images);
 # ## Real generators: the error of the score
 #
 # A trained network's score has no dial, but networks can be trained badly.
-# The ladder below has generators of three sizes, each looked at at three moments of a training that is short, and the generator of the other chapters; all have seen the same 10,000 images.
+# The ladder below has generators of three sizes, each looked at at three moments of a training that is short, and the generator of the other chapters; all have seen the same images.
 # How wrong a rung's score is cannot be known, because the exact one is not; but by how much its denoising loss, on images that none of them has seen and with the same noise, exceeds the best rung's can.
 # Every rung draws as many samples, from noise and from the middle of the process, and classifiers are trained on them.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "A ladder of generators: what their samples score against fresh real images, and how well classifiers trained on them do on real test images, against the excess of their denoising loss over the best rung's (linear below 0.005). Circles: samples from noise; triangles: reconstructions from t_re = 50. Dashed: fresh real images in the samples' place. Bars: 95 % limits over images, for accuracy t intervals over classifiers.", "name": "fig-ladder"}, "image": {"alt": "Five panels against the excess denoising loss of ten generators: outer-edge recall, recall, precision, distance to the class centre and accuracy of classifiers trained on the samples."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "A ladder of generators: what their samples score against fresh real images, and how well classifiers trained on them do on real test images, against the excess of their denoising loss over the best rung's (linear below 0.005). Circles: samples from noise; triangles: reconstructions from t_re = 50. Dashed: fresh real images in the samples' place. Bars: 95 % limits over images, for accuracy t intervals over classifiers.", "name": "fig-ladder"}, "image": {"alt": "Five panels against the excess denoising loss of the generators: outer-edge recall, recall, precision, distance to the class centre and accuracy of classifiers trained on the samples."}}
 if "ladder" in set(largest_generators["part"]):
     generators.ladder(live_generators, recorded_generators);
 
@@ -227,7 +234,7 @@ table_html(generator_views.ladder_table(largest_generators)) if "ladder" in set(
 #
 # The same generator, the same starting noise, another way down: fewer or more steps, of first or second order, and with churn, that is, with noise added at each step and removed again.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Samples of the best generator from noise, by sampler and number of steps. Squares: with churn. Dashed: fresh real images in the samples' place. Bars: 95 % limits over images, for accuracy t intervals over classifiers.", "name": "fig-dials"}, "image": {"alt": "Five panels against the number of sampling steps, for Heun and Euler steps with and without churn: outer-edge recall, recall, precision, distance to the class centre and accuracy."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Samples of the best generator from noise, by sampler and number of steps. Squares: with churn, side by side though all of the same number of steps. Dashed: fresh real images in the samples' place. Bars: 95 % limits over images, for accuracy t intervals over classifiers.", "name": "fig-dials"}, "image": {"alt": "Five panels against the number of sampling steps, for Heun and Euler steps with and without churn: outer-edge recall, recall, precision, distance to the class centre and accuracy."}}
 generators.dials(live_generators, recorded_generators);
 
 # %% [markdown]
@@ -252,10 +259,6 @@ generators.samples(generator_views.shown_samples(generator_settings));
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "What each term changes against plain sampling, paired over seeds of the sampling and of the classifier. Filled: different after Holm's correction over all terms and strengths. Grey: fresh real images in the samples' place, and no samples at all. Bars: 95 % t intervals over seeds; with fewer than five seeds, smallest and largest.", "name": "fig-exploration"}, "image": {"alt": "Four panels of changes against plain sampling, a row each exploration term: outer-edge recall, precision, accuracy on samples alone, and accuracy on real images and samples."}}
 generators.exploration(live_generators, recorded_generators);
 
-# %% tags=["hide-input"]
-Markdown("\n".join(f"- {generator_views.gains_in_words(largest_generators, metric)}"
-                   for metric in ("outer_edge_recall", "accuracy", "accuracy_with_real")))
-
 # %% [markdown]
 # ## Verdicts
 #
@@ -271,11 +274,45 @@ table_html(verdicts[["statement", "source", "statistic", "verdict", "evidence"]]
 # %% [markdown]
 # ## What holds of the published explanation
 #
-# - *That reverse steps follow the gradient of the log-density* is how they are built.
-# - *That samples therefore gather at the modes* does not follow: with the exact score and fine steps, the first verdict above is about just this, in worlds where nothing else is wrong; and the same process on real images returns them as they are distributed.
+# Step by step, with the verdicts above:
+
+# %% tags=["hide-input"]
+Markdown(what_holds(verdicts))
+
+# %% [markdown]
+# In plain words, of the recorded runs:
+#
+# - *That reverse steps follow the gradient of the log-density* is how they are built. *That samples therefore gather at the modes* does not follow: an exact climb does no more than undo the noise, and returns data as they are distributed, in mixtures and on real images.
 # - *What holds* is the picture, as one of an error: a process that climbs more steeply than the exact score says, because the score is too strong, the steps are first-order and few, or guidance pulls, gathers at the modes and leaves the edges bare.
-# - *Part of the published fall* is none: it is what recall loses when images are no longer compared with themselves.
-# - *On real images* nearly all of what then remains is left over on the finest grid, and so is an error of the score; few first-order steps add to it, and to the loss of accuracy more than the score does. But the trained network's score is not simply too strong: its factor is nearer to 1 than those that cost the mixtures as much. Which other error costs it the edges is open.
+# - *Part of the published fall* of recall is none: it is what recall loses when images are no longer compared with themselves.
+# - *What remains on real images* is nearly all left over on the finest grid, and so is an error of the score; few first-order steps cost more of the accuracy than the score does.
+# - *But that error is not the one of the picture.* The trained network's factor is nearer to 1 than those that cost the mixtures as much, and down the ladder precision falls with recall while the distance to the class centres grows: bad scores lead samples out of the distribution, not to its modes.
+#
+# The ladder in numbers, samples from noise:
+
+# %% tags=["hide-input"]
+Markdown(generator_views.ladder_in_words(largest_generators))
+
+# %% [markdown]
+# ## What buys accuracy back?
+#
+# The settings of the sampler:
+
+# %% tags=["hide-input"]
+Markdown(generator_views.dials_in_words(largest_generators))
+
+# %% [markdown]
+# The exploration terms, tested against plain sampling, and what there is to gain at most:
+
+# %% tags=["hide-input"]
+Markdown("\n".join(f"- {said(largest_generators, metric)}" for metric in ("outer_edge_recall", "accuracy",
+                                                                         "accuracy_with_real")
+                   for said in (generator_views.gains_in_words, generator_views.what_there_is_to_gain)))
+
+# %% [markdown]
+# In the recorded run it is steps, of second order, that buy accuracy back, and none of the terms at any strength that was tried; where a term changes accuracy or outer-edge recall, it changes them for the worse.
+# Little of the accuracy is lost to begin with in pools as small as these, so a small gain could have gone unseen.
+# Of the outer edge much is lost, and no term wins a part of it back that these pools could show.
 #
 # ## What this leaves open
 #
@@ -283,6 +320,8 @@ table_html(verdicts[["statement", "source", "statistic", "verdict", "evidence"]]
 # - *Combinations.* Each generator in the mixtures is wrong in one way. Errors that act together need not add up; coarse Heun steps and a score that is too strong pull in opposite directions.
 # - *Mixtures are not images.* They say what each suspect can do, not how much of it a network does.
 # - *What counts as score error* on real images is everything that the finest grid leaves, also that the generator has seen a finite set of images. Its limits are wide, because the pools are small.
+# - *Other strengths of exploration.* One or two of each term were tried, in few steps, and none was tuned. Autoguidance has the ladder's worst rung as its weak generator, far worse than the one it guides; a weak generator nearer to it may do better.
+# - *Rungs of the ladder* differ in size and in training at once. That they fall together with the loss does not say that the loss is the cause.
 # - *The reverse process of a trained network* cannot be run without its error. That it takes nothing is shown in the mixtures and on the training images known by heart.
 
 # %% tags=["remove-cell"]

@@ -13,7 +13,7 @@ import pandas as pd
 from synaug import claim_rules
 from synaug.claim_rules import NOT_RESOLVED, REPRODUCED, RULES, VERDICTS, NotMeasured, contrast
 from synaug.paths import data_dir
-from synaug.results import check_frame, experiment_of
+from synaug.results import bare, check_frame, experiment_of
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def verdict_table(frame: pd.DataFrame, claims: dict[str, Claim] | None = None) -
     """
     if claims is None:
         claims = load_claims(experiment_of(frame))
-    rows, families = [], {}
+    frame, rows, families = bare(frame), [], {}
     for claim in claims.values():
         verdict = judge(claim, frame, families)
         rows.append(

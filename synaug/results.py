@@ -153,6 +153,13 @@ def load_recorded(experiment: str, profile: str = "standard", variant: str | Non
     return frame
 
 
+def bare(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame without its provenance, for many selections: pandas copies ``attrs``, all of it, at each of them."""
+    frame = frame.copy(deep=False)
+    frame.attrs = {}
+    return frame
+
+
 def experiment_of(frame: pd.DataFrame) -> str:
     """The experiment that a frame is of; ValueError where it is of several."""
     experiments = sorted(check_frame(frame)["experiment"].unique())

@@ -83,7 +83,8 @@ def test_samplers_by_hand():
     frame = pd.DataFrame([{"part": part, "arm": arm, "x": float(x), "metric": "recall", "value": value, "seed": 0,
                            "low": value - 0.02, "high": value + 0.02} for (part, arm, x), value in recalls.items()])
     table = of_samplers(frame)
-    assert tuple(of(table, "recall, 18 Heun steps", SCORE)[["value", "low", "high"]]) == pytest.approx((0.1, 0.06, 0.14))
+    assert tuple(of(table, "recall, 18 Heun steps", SCORE)[["value", "low", "high"]]) == pytest.approx(
+        (0.1, 0.06, 0.14))
     assert of(table, "recall, 18 Euler steps", GRID)["value"] == pytest.approx(0.03)
     assert of(table, "recall, 18 Euler steps", TOTAL)["value"] == pytest.approx(0.13)
     assert not table["what"].str.startswith("test accuracy").any()
@@ -123,10 +124,22 @@ def test_shown_with_and_without_images(mixtures, images):
 
 def test_answer_says_every_part_once(mixtures, images):
     lines = answer(of_mixtures(mixtures), of_images(images)).splitlines()
-    assert [line.split("*")[1] for line in lines] == ["metric", "reverse process", "discretisation", "score error",
-                                                      "not separated"]
-    assert "(exact score, fine grid, not told from 0)" in lines[1] and lines[1].count("[") == 1
-    assert "0.080 [0.040, 0.120] of recall (40% of its fall)" in lines[0]
-    assert lines[2].count("[") == 1 and lines[3].endswith("(score × 1.05)") and "0.250" in lines[3]
-    assert "100% of its fall" in lines[4]
+    assert [line.split("*")[1] for line in lines] == ["recall", "test accuracy", "metric", "reverse process",
+                                                      "discretisation", "score error"]
+    assert lines[0].endswith("*recall* falls by 0.200 [0.180, 0.220]: 40% metric and 60% not separated.")
+    assert lines[1].endswith(": 100% not separated.")
+    assert "(exact score, fine grid, not told from 0)" in lines[3] and lines[3].count("[") == 1
+    assert lines[4].count("[") == 1 and lines[5].endswith("(score × 1.05).") and "0.250" in lines[5]
     assert len(answer(of_mixtures(mixtures), of_images(images.iloc[:0])).splitlines()) == 4
+
+
+def test_answer_says_what_samplers_lose():
+    parts = {"recall": {TOTAL: 0.2, METRIC: 0.08, TOGETHER: 0.12}, "recall, 18 Euler steps": {
+        TOTAL: 0.1, GRID: 0.02, SCORE: 0.08}}
+    table = pd.DataFrame([{"what": what, "part": part, "value": value, "low": value - 0.03, "high": value + 0.03}
+                          for what, values in parts.items() for part, value in values.items()])
+    said = answer(table.iloc[:0], table)
+    assert said.endswith("with 18 Euler steps and from fresh real images it falls by 0.100 [0.070, 0.130]: "
+                         "20% discretisation (not told from 0) and 80% score error.")
+    said = answer(table.iloc[:0], table.assign(low=-0.01))  # of a fall that may be none there are no shares
+    assert "%" not in said and said.endswith("it falls by 0.100 [-0.010, 0.130], not told from 0.")

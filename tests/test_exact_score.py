@@ -16,6 +16,7 @@ from synaug.metrics import FRESH_REAL
 from synaug.perturbed_denoisers import ScaledScore
 from synaug.reconstruction import reconstruct
 from synaug.schedules import reverse_sigmas, sigmas_from
+from synaug.statistics import mean_interval
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +204,15 @@ class TestFigures:
             names = [text.get_text() for text in figure.legends[0].get_texts()]
             assert sum("recorded" in name for name in names) == sum("this build" in name for name in names) > 0
             assert all(ax.get_xlabel() for ax in figure.axes)
+
+    def test_the_table_of_controls_says_what_the_run_measured(self, frame):
+        table = figures.controls_table(frame, [(EXACT, 100), ("Euler", 5), ("Euler", 7), ("class-blind", 0)])
+        assert list(table[""]) == ["exact score, fine grid", "5 Euler steps", "score without the class"]
+        differences = excess(frame, "occupancy_error", "world", arm="Euler", x=5.0)["value"]
+        interval = mean_interval(differences)
+        assert table["distance between shares of modes"].iloc[1] == (
+            f"{differences.mean():+.3f} ± {(interval.high - interval.low) / 2:.3f}")
+        assert table.shape == (3, 9) and table.notna().all(axis=None)
 
     def test_point_clouds(self):
         points = experiment.shown_points(7, {"few steps": ("Euler", 5)}, n_points=100)

@@ -14,8 +14,8 @@ from synaug.denoisers import denoising_loss, generator_hash, load_denoiser
 from synaug.experiments import generator_pools
 from synaug.experiments.generator_ladder import denoising_losses, load, recipe_of, rungs_folder, saved, train_rungs
 from synaug.experiments.real_generators import cells, layout, loss_ranks, loss_tables, prepare, real_sets, run
-from synaug.experiments.real_generators_views import (describe, gains, gains_in_words, ladder_table, ladder_values,
-                                                      shown_samples)
+from synaug.experiments.real_generators_views import (describe, dials_in_words, gains, gains_in_words, ladder_in_words,
+                                                      ladder_table, ladder_values, shown_samples, what_there_is_to_gain)
 from synaug.experiments.shared import real_images, some
 from synaug.exploration import AnnealedClass
 from synaug.figures import real_generators as figures
@@ -202,6 +202,23 @@ class TestViews:
         said = gains_in_words(self.explored())
         assert "5 paired seeds, Holm over 2 comparisons: CADS (0.5: +0.014 [+0.007, +0.021]) raises it; none" in said
 
+    def test_the_best_term_stands_beside_real_images(self):
+        assert what_there_is_to_gain(self.explored()) == (
+            "Accuracy: fresh real images in the samples' place change it by +0.048 [+0.032, +0.064]; the terms by "
+            "+0.014 [+0.007, +0.021] at the best setting, CADS at 0.5.")
+        without = self.explored().query("arm != 'fresh real'")
+        assert what_there_is_to_gain(without) == "What there is to gain in accuracy was not measured."
+
+    def test_dials_in_words(self):
+        values = {("floor", "fresh real", 0.0): (0.9, 0.9), ("dials", "Heun", 5.0): (0.5, 0.7),
+                  ("dials", "Euler", 5.0): (0.4, 0.5), ("dials", "Euler", 40.0): (0.8, 0.84)}
+        frame = pd.DataFrame([{"part": part, "arm": arm, "x": x, "metric": "accuracy", "seed": seed, "value": value}
+                              for (part, arm, x), both in values.items() for seed, value in enumerate(both)])
+        assert dials_in_words(frame, ("accuracy",)) == (
+            "- accuracy: from 0.450 (Euler, 5 steps) to 0.820 (Euler, 40 steps), over 3 settings; fresh real images "
+            "0.900")
+        assert dials_in_words(frame[frame["part"] == "floor"]) == ""
+
     def test_few_seeds_say_nothing(self):
         table = gains(self.explored(3), ("accuracy",)).set_index(["arm", "x"])
         assert table.loc[("CADS", 0.5), ["low", "high"]].tolist() == pytest.approx([0.01, 0.02])
@@ -215,6 +232,11 @@ class TestViews:
         recall = frame[(frame["metric"] == "recall") & (frame["part"] == "ladder") & (frame["level"] == "middle")]
         assert ladder_values(frame, "middle")["recall"].tolist() == recall.sort_values("x")["value"].tolist()
         assert "150 samples a pool" in describe(frame)
+        assert ladder_in_words(frame[frame["part"] != "ladder"]) == ""
+        said = ladder_in_words(frame, ("accuracy",))
+        first, last = table["accuracy"]
+        assert said.startswith(f"- accuracy: {first:.3f} at the best rung, {last:.3f} at the worst; rank correlation")
+        assert said.endswith(f"{np.sign(last - first):+.2f} over 2 rungs") or first == last
 
     def test_the_ladder_to_read_shows_no_nan(self, frame):
         table = ladder_table(frame[(frame["arm"] != "saved") | (frame["metric"] != "recall")])

@@ -114,12 +114,63 @@ def gains_in_words(frame, metric="accuracy", level=0.05):
     table = gains(frame, (metric,))
     terms = table[table["part"] == "terms"]
     if terms["adjusted"].isna().all():
-        return f"Fewer than {MIN_SEEDS} seeds: nothing can be said about {metric.replace('_', ' ')}."
+        return f"Fewer than {MIN_SEEDS} seeds: nothing can be said about {_name(metric)}."
     said = []
     for verb, sign in (("raise", 1), ("lower", -1)):
         sure = terms[(terms["adjusted"] < level) & (sign * terms["value"] > 0)]
-        named = ", ".join(f"{row.arm} ({row.x:g}: {row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}])"
+        named = ", ".join(f"{row.arm} ({row.x:g}: {_change_in_words(row)})"
                           for row in sure.itertuples())
         said.append(f"{named or 'none'} {verb}{'' if len(sure) > 1 else 's'} it")
-    return (f"{metric.replace('_', ' ').capitalize()} against plain sampling, {int(terms['n'].max())} paired seeds, "
+    return (f"{_name(metric).capitalize()} against plain sampling, {int(terms['n'].max())} paired seeds, "
             f"Holm over {len(terms)} comparisons: {said[0]}; {said[1]}.")
+
+
+def what_there_is_to_gain(frame, metric="accuracy"):
+    """One sentence: the best of the exploration terms beside fresh real images in the samples' place."""
+    table = gains(frame, (metric,))
+    terms, real = table[table["part"] == "terms"], table[table["arm"] == FRESH_REAL]
+    if terms.empty or real.empty:
+        return f"What there is to gain in {_name(metric)} was not measured."
+    best = next(terms.sort_values("value", ascending=False).itertuples())
+    bound = f"{_change_in_words(best)} at the best setting, {best.arm} at {best.x:g}"
+    return (f"{_name(metric).capitalize()}: fresh real images in the samples' place change it by "
+            f"{_change_in_words(next(real.itertuples()))}; the terms by {bound}.")
+
+
+def ladder_in_words(frame, metrics=("outer_edge_recall", "recall", "precision", "centroid_distance_ratio", "accuracy")):
+    """Markdown list: each metric of the best and the worst rung, and Spearman's correlation with the denoising loss
+    over all rungs. Empty for a run without a ladder."""
+    if not (frame["part"] == "ladder").any():
+        return ""
+    table = ladder_values(frame)
+    lines = []
+    for metric in metrics:
+        first, last = table[metric].iloc[[0, -1]]
+        correlation = table[["mean_loss_excess", metric]].corr("spearman").iloc[0, 1]
+        lines.append(f"- {_name(metric)}: {first:.3f} at the best rung, {last:.3f} at the worst; rank correlation with "
+                     f"the denoising loss {correlation:+.2f} over {len(table)} rungs")
+    return "\n".join(lines)
+
+
+def dials_in_words(frame, metrics=("outer_edge_recall", "recall", "accuracy")):
+    """Markdown list: of each metric the best and the worst setting of the sampler, beside fresh real images. Empty for
+    a run without dials."""
+    dials = frame[frame["part"] == "dials"]
+    floor = frame[(frame["part"] == "floor") & (frame["arm"] == FRESH_REAL)]
+    lines = []
+    for metric in metrics if len(dials) else ():
+        means = dials[dials["metric"] == metric].groupby(["arm", "x"])["value"].mean().sort_values()
+        best, worst = (f"{value:.3f} ({arm}, {steps:g} steps)" for (arm, steps), value in means.iloc[[-1, 0]].items())
+        real = floor.loc[floor["metric"] == metric, "value"].mean()
+        lines.append(f"- {_name(metric)}: from {worst} to {best}, over {len(means)} settings; fresh real images "
+                     f"{real:.3f}")
+    return "\n".join(lines)
+
+
+def _name(metric):
+    return metric.replace("outer_edge", "outer-edge").replace("centroid_distance_ratio", "distance to class centre") \
+        .replace("_", " ")
+
+
+def _change_in_words(row):
+    return f"{row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"

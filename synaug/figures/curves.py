@@ -6,6 +6,7 @@ import pandas as pd
 import seaborn as sns
 
 from synaug.claim_rules import MIN_SEEDS
+from synaug.results import bare
 from synaug.schedules import sigma_of_reverse_step
 from synaug.statistics import mean_interval
 
@@ -63,7 +64,7 @@ def summary(rows):
     From 5 seeds on, low and high are a 95 % t interval; for 2 to 4, the smallest and the largest value (a t interval
     would be wider than the figure); for one, the row's own bootstrap limits.
     """
-    table = []
+    rows, table = bare(rows), []
     for x, group in rows.groupby("x"):
         values = group["value"].to_numpy(float)
         if len(group) >= MIN_SEEDS:

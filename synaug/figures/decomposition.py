@@ -19,6 +19,7 @@ from synaug.experiments.exact_score import EXACT, SOLVERS, STEPS
 from synaug.figures.curves import PUBLISHED, legend_below
 from synaug.figures.exact_score import UNITS
 from synaug.metrics import FRESH_REAL
+from synaug.results import bare
 from synaug.statistics import mean_interval
 
 TOTAL = "whole fall"
@@ -47,7 +48,7 @@ def of_mixtures(frame, metric="recall", t_re=STEPS, stand_ins=STAND_INS):
     A frame of what (the generator), part (those of `PARTS` that apply and `TOTAL`, their sum), value, low, high (95 %
     t limits).
     """
-    rows = frame[frame["metric"] == metric]
+    rows = bare(frame[frame["metric"] == metric])
     rows = rows.set_index(["reference", "arm", "t_re", "x", "seed"])["value"].sort_index()
     floor, exact = rows["fresh", FRESH_REAL, 0, 0.0], rows["fresh", EXACT, t_re, float(t_re)]
     found = []
@@ -70,6 +71,7 @@ def of_images(frame, t_re=STEPS):
     frame that is None has none. Accuracy is always that on real test images, so that none of its fall is the metric's.
     """
     found = []
+    frame = None if frame is None else bare(frame)
     for name, (metric, encoder, _) in FALLS.items() if frame is not None else ():
         def fall(reference=None, sign=1):
             where = {} if encoder is None else {"reference": reference, "encoder": encoder}
@@ -84,9 +86,10 @@ def of_images(frame, t_re=STEPS):
 
 def of_samplers(frame):
     """The parts of the falls from fresh real images to samples in a frame of `synaug.experiments.real_generators`:
-    columns, limits and None as of `of_images`. There is one reference, fresh real images, so no part is the metric's."""
+    columns, limits and None as of `of_images`. The only reference is fresh real images, so no part is the metric's."""
     if frame is None:
         return of_images(None)
+    frame = bare(frame)
     heun = frame[(frame["part"] == "dials") & (frame["arm"] == "Heun")]
     floor, finest = ({"part": part, "arm": arm, "x": x} for part, arm, x in
                      (("floor", FRESH_REAL, 0.0), ("dials", "Heun", heun["x"].max())))
@@ -139,11 +142,11 @@ def parts_figure(mixtures, images, live=None):
                 axes[place].plot(scale * fall, at + 0.27, color=PUBLISHED, marker="s", linestyle="none",
                                  label="whole fall, published (CIFAR-10)")
     for ax in axes.values():
-        room = 0.13 * np.ptp(ax.get_xlim())
+        room = 0.1 * np.ptp(ax.get_xlim())
         for bar in ax.patches:
             if abs(bar.get_width()) > room:
                 ax.text(*bar.get_center(), f"{bar.get_width():.2g}", ha="center", va="center", color="white",
-                        fontsize=9)
+                        fontsize=8)
     legend_below(figure, list(axes.values()), 4)
     return figure
 
@@ -192,21 +195,35 @@ def parts_table(table):
 
 
 def answer(mixtures, images):
-    """In words, as a Markdown list: what each part takes in the mixtures (of discretisation and score error the least
-    and the most, of the others with the exact score) and on real images, there with its share of the whole fall."""
-    lines = []
+    """In words, as a Markdown list: the shares of every fall on real images, with each sampler where it was measured;
+    and what each part takes in the mixtures (of discretisation and score error the least and the most, of the others
+    with the exact score)."""
+    names, lines = set(images["what"]), []
+    for name in (name for name in FALLS if name in names):
+        sampled = {sampler: f"{name}, {sampler}" for sampler in (UNITS[arm].format(x) for arm, x in SAMPLERS)}
+        found = [shares(images, name)] + [f"with {sampler} and from fresh real images it {shares(images, what)}"
+                                          for sampler, what in sampled.items() if what in names]
+        lines.append(f"- On real images *{name}* {'; '.join(found)}.")
     for part in PARTS:
         own = mixtures[mixtures["part"] == part].sort_values("value")
-        chosen = own.iloc[[0, -1]] if part in (GRID, SCORE) else own[own["what"] == UNITS[EXACT]]
+        least_and_most = pd.concat([own.head(1), own.tail(1)])
+        chosen = least_and_most if part in (GRID, SCORE) else own[own["what"] == UNITS[EXACT]]
         found = [f"{said(r)} ({r.what}{unresolved(r)})" for r in chosen.drop_duplicates().itertuples()]
-        found = [f"in the mixtures {' to '.join(found)}"] if found else []
-        whole = images[images["part"] == TOTAL].set_index("what")["value"]
-        real = [f"{said(r)} of {r.what} ({r.value / whole[r.what]:.0%} of its fall{unresolved(r)})"
-                for r in images[images["part"] == part].itertuples()]
-        found += [f"on real images {'; '.join(real)}"] if real else []
         if found:
-            lines.append(f"- *{part}*: {'; '.join(found)}")
+            lines.append(f"- In the mixtures *{part}* takes {' to '.join(found)}.")
     return "\n".join(lines)
+
+
+def shares(table, what):
+    """"falls by ...", and what share of it each part takes, where the fall itself can be told from 0."""
+    rows = table[table["what"] == what].set_index("part")
+    whole = next(rows.loc[[TOTAL]].itertuples())
+    text = f"falls by {said(whole)}"
+    if whole.low <= 0:
+        return text + unresolved(whole)
+    parts = [f"{row.value / whole.value:.0%} {row.Index}" + (" (not told from 0)" if unresolved(row) else "")
+             for row in rows.reindex([part for part in PARTS if part in rows.index]).itertuples()]
+    return f"{text}: {' and '.join(parts)}"
 
 
 def said(row):

@@ -8,12 +8,14 @@ import seaborn as sns
 
 from synaug.experiments.exact_score import EXACT, SOLVERS, STEPS, excess
 from synaug.figures.curves import COLOURS, draw, legend_below, panels, sigma_axis
-from synaug.results import describe_runs
+from synaug.metrics import FRESH_REAL
+from synaug.results import bare, describe_runs
+from synaug.statistics import mean_interval
 
 #: How a metric is drawn: metric, what it is measured against, what the axis says.
 SHARES = {"precision": "fresh", "recall": "fresh", "outer_edge_recall": "fresh"}
-MOMENTS = {"mean_log_density": "world", "variance_ratio": "world"}
-MODES = {"occupancy_error": "world", "rare_mode_ratio": "world", "class_agreement": "world"}
+OF_WORLD = {"mean_log_density": "world", "variance_ratio": "world", "occupancy_error": "world"}
+MODES = {"rare_mode_ratio": "world", "class_agreement": "world"}
 LABELS = {"precision": "precision", "recall": "recall", "outer_edge_recall": "outer-edge recall",
           "mean_log_density": "mean log-density (nats)", "variance_ratio": "variance within classes,\nover the world's",
           "occupancy_error": "distance between shares of modes",
@@ -42,7 +44,7 @@ def both(ax, recorded, live, metric, reference, colour, name, axis=None, **where
     """The recorded and the live curve of one arm's difference from the floor, against sigma or the column ``axis``."""
     for frame, run in ((recorded, "recorded"), (live, "this build")):
         if frame is not None:
-            rows = excess(frame, metric, reference, **where)
+            rows = excess(bare(frame), metric, reference, **where)
             rows = rows.assign(sigma=rows[axis]) if axis else rows[rows["x"] % DRAWN_EVERY == 0]
             draw(ax, rows, colour, f"{run}, {name}", live=run == "this build")
 
@@ -50,14 +52,14 @@ def both(ax, recorded, live, metric, reference, colour, name, axis=None, **where
 def fine_grid(live, recorded=None):
     """The exact score on the fine grid from every level: precision, recall, outer-edge recall with both references,
     and what the world itself says of them."""
-    figure, axes = panels(5, width=3.9, columns=3)
+    figure, axes = panels(6, width=3.9, columns=3)
     for ax, metric in zip(axes, SHARES):
         for reference, name in NAMES.items():
             both(ax, recorded, live, metric, reference, COLOURS[reference], name, arm=EXACT)
-    for ax, (metric, reference) in zip(axes[3:], MOMENTS.items()):
+    for ax, (metric, reference) in zip(axes[3:], OF_WORLD.items()):
         both(ax, recorded, live, metric, reference, COLOURS["train"], "the world itself as reference", arm=EXACT)
     marked = live[(live["arm"] == EXACT) & live["x"].isin(MARKED)]
-    for ax, metric in zip(axes, (*SHARES, *MOMENTS)):
+    for ax, metric in zip(axes, (*SHARES, *OF_WORLD)):
         ax.axhline(0, color="0.4", linewidth=1)
         sigma_axis(ax, marked)
         ax.set_ylabel(f"{LABELS[metric]},\nminus the floor")
@@ -105,11 +107,28 @@ def score_errors(live, recorded=None, metrics=SHARES, t_re=STEPS):
     return figure
 
 
+def controls_table(frame, controls, t_re=STEPS):
+    """Every metric of some controls, [(arm, x)], minus the floor: mean and half of its 95 % t interval over worlds, as
+    text. Controls that the run does not have are left out. ValueError for fewer than two worlds."""
+    rows = bare(frame)
+    rows = rows[(rows["arm"] == FRESH_REAL) | (rows["t_re"] == t_re)]
+    found = {}
+    for metric, reference in (SHARES | OF_WORLD | MODES).items():
+        values = excess(rows, metric, reference).groupby(["arm", "x"])["value"]
+        for arm, x in controls:
+            if (arm, float(x)) in values.groups:
+                interval = mean_interval(values.get_group((arm, float(x))))
+                text = f"{interval.estimate:+.3f} ± {interval.high - interval.estimate:.3f}"
+                found.setdefault(UNITS[arm].format(x), {})[LABELS[metric].replace("\n", " ")] = text
+    return pd.DataFrame(found).T.rename_axis("").reset_index()
+
+
 def with_neutral(frame, arm, x, t_re):
     """The frame with rows of the exact score for an arm's x that leaves the score as it is; for guidance also those
     of the class-blind score, which is its scale 0."""
     if frame is None:
         return None
+    frame = bare(frame)
     at = frame[frame["t_re"] == t_re]
     stand_ins = [(EXACT, x)] + ([("class-blind", 0)] if arm == "guidance" else [])
     added = [at[at["arm"] == source].assign(arm=arm, x=float(value)) for source, value in stand_ins]
