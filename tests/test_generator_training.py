@@ -10,11 +10,14 @@ import pytest
 import torch
 
 from synaug import generator_trainer, generator_training, resources
-from synaug.data import load_dataset, stratified_subset, to_floats
+from synaug.data import ImageDataset, load_dataset, stratified_subset, to_floats
+from synaug.data.packs import write_pack
 from synaug.denoisers import generator_hash, load_denoiser
+from synaug.experiments.plan import SHAPES
 from synaug.generator_recipe import RECIPES, Recipe, batch_of, command, learning_rate
 from synaug.generator_trainer import Trainer
 from synaug.generator_training import snapshot_folder, train, trained_on
+from synaug.reconstruction import generate
 
 # All but 137 of the training images, so that the held-out loss is quick.
 TINY = Recipe(dataset="digits", subset_size=1300, channels=(32,), batch_size=20, warmup=5, decay_from=20, seed=3)
@@ -85,6 +88,15 @@ class TestRecipe:
         with pytest.raises(SystemExit):
             self.taken(["--help"], monkeypatch)
         assert "--learning-rate" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("words, message", [
+        (["--recipe", "cifar"], "invalid choice: 'cifar'"), (["--dropout", "much"], "invalid float value: 'much'"),
+        (["--attention", "16", "x"], "invalid int value: 'x'"), (["--patches", "1"], "unrecognized arguments"),
+    ])
+    def test_options_that_are_refused(self, words, message, monkeypatch, capsys):
+        with pytest.raises(SystemExit):
+            self.taken(["--folder", "x", *words], monkeypatch)
+        assert message in capsys.readouterr().err
 
     def test_lists_are_tuples(self):
         assert Recipe(channels=[64, 128], attention=[14]) == Recipe(attention=(14,))
@@ -165,6 +177,29 @@ class TestTraining:
         torch.save(state, tmp_path / "training_state.pt")
         run(tmp_path, 24)
         assert same(state_of(tmp_path), state_of(finished[1]))
+
+    @pytest.mark.parametrize("name", RECIPES)
+    def test_each_named_recipe_makes_a_generator_that_samples(self, name, tmp_path):
+        """All but narrower and of fewer images, two steps in two pieces."""
+        recipe = RECIPES[name]
+        shape = SHAPES[recipe.dataset][0]
+        images = torch.randint(0, 256, (30, *shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+        data = ImageDataset(images, torch.arange(30) % 3, tuple("abc"))
+        write_pack(data, tmp_path / "pack" / "train", progress=False)
+        narrow = 8 if recipe.channels[0] > 64 else 4
+        recipe = replace(recipe, dataset=str(tmp_path / "pack"), subset_size=24, batch_size=4,
+                         channels=tuple(width // narrow for width in recipe.channels))
+        for steps in (1, 2):
+            trainer = run(tmp_path / "run", steps, recipe)
+        saved = load_denoiser(tmp_path / "run")
+        assert trainer.step == 2 and saved.image_shape == shape and saved.patch == recipe.patch
+        assert len(trained_on(tmp_path / "run")[1]) == 24
+        sampled = generate(saved, torch.arange(2), steps=2).images
+        assert sampled.shape == (2, *shape) and sampled.isfinite().all() and sampled.std() > 0.1
+        trainer.denoiser.precision = torch.float32
+        with trainer.averaged(), torch.no_grad():
+            expected = trainer.denoiser(data.floats()[:4], 0.5, data.labels[:4])
+        torch.testing.assert_close(saved(data.floats()[:4], 0.5, data.labels[:4]), expected, rtol=0, atol=5e-3)
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
     def test_on_a_gpu(self, tmp_path):
@@ -350,6 +385,16 @@ class TestLimits:
             run(tmp_path, 1)
         assert generator_hash(load_denoiser(tmp_path)) == before
 
+    @pytest.mark.parametrize("wrong, message", [
+        ({"patch": 3}, "multiples of 3"), ({"attention": (5,)}, "attention must be some of 4"),
+        ({"dropout": 1.0}, "dropout must be in 0..1"), ({"channels": (24,)}, "channels must be multiples of 16"),
+        ({"dataset": "mnist"}, "unknown data set 'mnist'"), ({"subset_size": 5}, "between 10 images"),
+    ])
+    def test_networks_and_images_that_cannot_be_are_refused(self, wrong, message, tmp_path):
+        with pytest.raises(ValueError, match=message):
+            run(tmp_path / "new", 1, replace(TINY, **wrong))
+        assert not (tmp_path / "new").exists()
+
     @pytest.mark.parametrize("wrong", [{"images": 0}, {"images": float("nan")}, {"minutes": -1}, {"save_every": -1}])
     def test_refuses(self, wrong, tmp_path):
         with pytest.raises(ValueError, match="images must be positive"):
@@ -358,17 +403,24 @@ class TestLimits:
 
 
 class TestSeveralProcesses:
-    @pytest.mark.parametrize("launcher", [
-        ["torch.distributed.run", "--standalone", "--nproc-per-node=2"],
-        ["accelerate.commands.launch", "--multi_gpu", "--num_processes=2"],
-    ], ids=["torchrun", "accelerate"])
-    def test_agree_with_one(self, launcher, tmp_path):
-        """Two processes split each batch and average the gradients: the same run but for rounding."""
-        arguments = command(TINY, tmp_path / "two", 6).split()[3:]
-        launch = ["-m", *launcher, "-m", "synaug.generator_training"]
-        done = subprocess.run([sys.executable, *launch, *arguments, "--device", "cpu"], capture_output=True, text=True,
+    TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    ACCELERATE = ["accelerate.commands.launch", "--multi_gpu", "--num_processes=2"]
+
+    @staticmethod
+    def launched(launcher, folder, steps):
+        """A run of two processes of one thread each."""
+        launch = ["-m", *launcher, "-m", "synaug.generator_training", *command(TINY, folder, steps).split()[3:]]
+        done = subprocess.run([sys.executable, *launch, "--device", "cpu"], capture_output=True, text=True,
                               env={**os.environ, "OMP_NUM_THREADS": "1"})
         assert done.returncode == 0, done.stderr
+
+    def test_agree_with_one_and_go_on(self, tmp_path):
+        """Two processes split each batch and average the gradients: the same run but for rounding. Whichever command
+        starts them, and cut or not, they end with the same bits."""
+        self.launched(self.TORCHRUN, tmp_path / "two", 6)
+        for steps in (2, 6):
+            self.launched(self.ACCELERATE, tmp_path / "cut", steps)
+        assert same(state_of(tmp_path / "cut"), state_of(tmp_path / "two"))
         one = run(tmp_path / "one", 6)
         record = json.loads((tmp_path / "two" / "training_record.json").read_text())
         assert (record["processes"], record["images_seen"]) == (2, 120)
