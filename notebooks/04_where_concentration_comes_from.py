@@ -184,6 +184,12 @@ table_html(mixtures.controls_table(largest, [*decomposition.STAND_INS, ("class-b
 images.outcomes(live_images, recorded_images);
 
 # %% [markdown]
+# The noise level from which on fewer than half of the sources come back as themselves (95 % limits, bootstrap over sources):
+
+# %% tags=["hide-input"]
+Markdown(images.half_own_in_words(largest_images))
+
+# %% [markdown]
 # Does the exact process draw real images towards the centres of their classes?
 # If each training image comes back as often as any other, the mean distance from the class's mean image is that of the training images, 1 in the figure.
 
@@ -218,7 +224,7 @@ images.calibration(live_images, recorded_images);
 # ## Real generators: the error of the score
 #
 # A trained network's score has no dial, but networks can be trained badly.
-# The ladder below has generators of three sizes, each looked at at three moments of a training that is short, and the generator of the other chapters; all have seen the same images.
+# The ladder below has generators of several sizes, each looked at at several moments of a training that is short, and the generator of the other chapters; all have seen the same images.
 # How wrong a rung's score is cannot be known, because the exact one is not; but by how much its denoising loss, on images that none of them has seen and with the same noise, exceeds the best rung's can.
 # Every rung draws as many samples, from noise and from the middle of the process, and classifiers are trained on them.
 

@@ -5,6 +5,7 @@ import copy
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.stats import norm, ttest_rel
@@ -209,6 +210,13 @@ def test_figures(frame):
                   figures.calibration(frame, frame), figures.centre_distances(frame, frame)):
         drawn.draw_without_rendering()
         assert all(ax.get_xlabel() for ax in drawn.axes)
+
+
+def test_where_half_come_back_in_words():
+    row = {"metric": "half_own", "arm": BLIND, "x": 0, "sigma": 2.5, "value": 2.5, "low": 2.25, "high": 2.75}
+    assert figures.half_own_in_words(pd.DataFrame([row])).splitlines() == [
+        f"- {CONDITIONAL}: at no level that was taken", f"- {BLIND}: σ = 2.50 [2.25, 2.75]",
+        f"- {NETWORK}: at no level that was taken"]
 
 
 def test_error_table_says_who_errs_less(frame):

@@ -45,7 +45,7 @@ class TestRun:
         for arm in ("plain", "CADS", "autoguidance"):
             assert found["exploration", arm, "noise"] == geometry | {"accuracy", "accuracy_with_real"}
         assert found["floor", "fresh real", "noise"] == found["exploration", "plain", "noise"]
-        assert found["dials", "Euler", "noise"] == geometry | {"accuracy"}
+        assert found["dials", "Heun", "noise"] == geometry | {"accuracy"}
         for arm in ("saved", "(16, 32)"):
             assert found["ladder", arm, "noise"] == geometry | {"accuracy"} | losses
             assert found["ladder", arm, "middle"] == geometry | {"accuracy"}

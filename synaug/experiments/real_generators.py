@@ -51,7 +51,7 @@ STOCHASTIC = (("heun", 18, 4.0, 1.0), ("heun", 18, 20.0, 1.0), ("heun", 18, 20.0
 PROFILES = {
     "smoke": dict(parts=("dials", "exploration"), n_images=150, n_losses=20, n_evaluate=100, seeds=1,
                   classifier_steps=3, steps=2, encoder="pixels", sizes=(), snapshots=(), batch_size=32, n_bootstrap=10,
-                  dials=(("euler", 2, 0.0, 1.0),), strengths={"CADS": (1.0,)}),
+                  dials=(("heun", 2, 0.0, 1.0),), strengths={"CADS": (1.0,)}),
     "quick": dict(parts=("dials", "exploration"), n_images=150, n_losses=200, n_evaluate=1000, seeds=1,
                   classifier_steps=50, steps=5, encoder="efficientnet_lite0", sizes=(), snapshots=(), batch_size=128,
                   n_bootstrap=200, dials=(("heun", 5, 0.0, 1.0), ("euler", 10, 0.0, 1.0)),

@@ -9,7 +9,7 @@ from synaug.experiments.generator_pools import AUTOGUIDANCE, draw, pool
 from synaug.experiments.real_generators import EXPERIMENT, NOISE, PLAIN, REAL_ALONE, STRENGTHS
 from synaug.experiments.shared import real_images, some
 from synaug.metrics import FRESH_REAL
-from synaug.results import describe_runs
+from synaug.results import bare, describe_runs
 from synaug.statistics import holm, paired_interval
 
 #: What exploration terms are judged by.
@@ -53,7 +53,7 @@ def shown_samples(settings, per_class=2):
 def ladder_values(frame, level=NOISE):
     """One row a rung, the best first: rank, arm, training_images (missing for the saved generator), each metric's mean
     over seeds, mean_loss_excess."""
-    rows = frame[frame["part"] == "ladder"]
+    rows = bare(frame[frame["part"] == "ladder"])
     excess = rows[rows["metric"] == "mean_loss_excess"].set_index("x")["value"]
     measured = rows[(rows["level"] == level) & rows["sigma"].isna() & (rows["metric"] != "mean_loss_excess")]
     values = measured.pivot_table(index="x", columns="metric", values="value")
@@ -79,7 +79,8 @@ def gains(frame, metrics=JUDGED):
     accuracy_with_real, no samples at all. From 2 to 4 seeds low and high are the smallest and largest difference, and
     there is no test.
     """
-    explored, rows = frame[frame["part"] == "exploration"], []
+    frame, rows = bare(frame), []
+    explored = frame[frame["part"] == "exploration"]
     beside = frame[(frame["part"] == "floor") & frame["arm"].isin([FRESH_REAL, REAL_ALONE])]
     for metric in metrics:
         plain = _by_seed(explored[explored["arm"] == PLAIN], metric)

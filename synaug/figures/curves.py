@@ -52,7 +52,8 @@ def select(frame, metric, **where):
     """Rows of a metric; None or an absent frame gives no rows."""
     if frame is None:
         return pd.DataFrame(columns=["x", "sigma", "value", "low", "high", "seed"])
-    rows = frame[frame["metric"] == metric]
+    rows = bare(frame)
+    rows = rows[rows["metric"] == metric]
     for column, wanted in where.items():
         rows = rows[rows[column] == wanted]
     return rows.sort_values("x")

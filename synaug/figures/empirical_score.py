@@ -56,6 +56,16 @@ def outcomes(live, recorded=None):
     return figure
 
 
+def half_own_in_words(frame):
+    """Markdown list: the noise level from which fewer than half of the sources come back as themselves, by denoiser."""
+    lines = []
+    for arm in ARMS:
+        found = [f"σ = {row.value:.2f} [{row.low:.2f}, {row.high:.2f}]" for row in
+                 select(frame, "half_own", arm=arm).itertuples()]
+        lines.append(f"- {arm}: {found[0] if found else 'at no level that was taken'}")
+    return "\n".join(lines)
+
+
 def differences(live, recorded=None):
     """Mean squared differences of the denoisers' estimates, per pixel, on training and on held-out images."""
     figure, axes = panels(2)

@@ -13,6 +13,7 @@ from synaug.experiments.real_generators_views import gains
 from synaug.figures.curves import legend_below, panels, summary
 from synaug.figures.generator_quality import show
 from synaug.metrics import FRESH_REAL
+from synaug.results import bare
 
 LABELS = {"outer_edge_recall": "outer-edge recall", "recall": "recall", "precision": "precision",
           "centroid_distance_ratio": "distance to class centre,\nover fresh real images'",
@@ -28,7 +29,7 @@ def first_of(live, recorded, part):
     """(frame to draw, its name): the recorded run where it has the part, else the live one. ValueError for neither."""
     for frame, name in ((recorded, "recorded"), (live, "this build")):
         if frame is not None and (frame["part"] == part).any():
-            return frame, name
+            return bare(frame), name
     raise ValueError(f"neither run has the part {part!r}")
 
 
