@@ -10,7 +10,9 @@ import torch
 import torch.distributed
 from torch.nn.parallel import DistributedDataParallel
 
+from synaug import paths
 from synaug.data import load_dataset, stratified_subset, to_floats
+from synaug.data.packs import content_hash
 from synaug.denoisers import (DESCRIPTION, denoising_loss, generator_hash, load_denoiser, log_normal_sigmas,
                               new_denoiser)
 from synaug.generator_recipe import Recipe, batch_of, command, learning_rate, step_generator, step_seed
@@ -28,8 +30,8 @@ class Trainer:
     recipe: `Recipe`. device: where the network runs, and where images lie and noise is drawn, so that runs of one seed
     differ between kinds of devices. compile: whether torch.compile makes the steps faster, for a minute at the start
     and rounding errors of another kind. Of several processes, every one makes one and takes every step.
-    ValueError where the processes cannot share a batch equally, MemoryError or OSError where there is too little
-    memory or disk for what is kept.
+    ValueError where the processes cannot share a batch equally, and for a data set by its path; MemoryError or OSError
+    where there is too little memory or disk for what is kept.
     """
 
     def __init__(self, recipe, folder, device="cpu", compile=False):
@@ -40,7 +42,11 @@ class Trainer:
         if recipe.batch_size % self.world:
             raise ValueError(f"{self.world} processes cannot share batches of {recipe.batch_size} equally")
         whole = load_dataset(recipe.dataset)
+        if whole.name != recipe.dataset:  # a path, which would say nothing elsewhere
+            raise ValueError(f"a generator's record names its data set: put the folder {recipe.dataset} as "
+                             f"{whole.name} into {paths.cache_dir() / 'packs'} and train with the dataset {whole.name}")
         subset = stratified_subset(whole, recipe.subset_size, recipe.subset_seed)
+        self.content = content_hash(subset)
         self.denoiser = new_denoiser(subset, channels=recipe.channels, layers=recipe.layers, patch=recipe.patch,
                                      attention=recipe.attention, dropout=recipe.dropout, seed=recipe.seed)
         self.check_room()
@@ -146,9 +152,9 @@ class Trainer:
         if self.rank:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        state = {"recipe": asdict(self.recipe), "step": self.step, "seconds": self.seconds, "curve": self.curve,
-                 "denoiser": self.denoiser.state_dict(), "optimizer": self.optimizer.state_dict(),
-                 "ema": self.ema.state_dict()}
+        state = {"recipe": asdict(self.recipe), "images_sha256": self.content, "step": self.step,
+                 "seconds": self.seconds, "curve": self.curve, "denoiser": self.denoiser.state_dict(),
+                 "optimizer": self.optimizer.state_dict(), "ema": self.ema.state_dict()}
         with whole_file(self.folder / STATE) as path:
             torch.save(state, path)
         self.save_generator(self.folder)
@@ -166,7 +172,8 @@ class Trainer:
     def resume(self):
         """Go on from the folder's state if it has one.
 
-        ValueError if that was another recipe, or if a generator without its state would be overwritten.
+        ValueError if that was another recipe or had other images, or if a generator without its state would be
+        overwritten.
         """
         if not (self.folder / STATE).is_file():
             if (self.folder / DESCRIPTION).is_file():
@@ -177,6 +184,9 @@ class Trainer:
         if different := [name for name, value in asdict(self.recipe).items() if begun[name] != value]:
             raise ValueError(f"{self.folder} holds a run with another {', '.join(different)}: "
                              f"choose another folder, or the recipe {begun}")
+        if state.get("images_sha256", self.content) != self.content:
+            raise ValueError(f"{self.folder} holds a run with other images of {self.recipe.dataset}: choose another "
+                             f"folder, or bring those again")
         self.denoiser.load_state_dict(state["denoiser"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema.load_state_dict(state["ema"])
@@ -185,8 +195,8 @@ class Trainer:
 
     def record(self, folder):
         """What was done, as it is kept beside a checkpoint; ``weights`` is the hash of what ``folder`` holds."""
-        return {"command": command(self.recipe, self.folder.name, self.step, self.compile), "recipe": asdict(self.recipe),
-                "sigma_data": self.denoiser.sigma_data,
+        return {"command": command(self.recipe, self.folder.name, self.step, self.compile),
+                "recipe": asdict(self.recipe), "images_sha256": self.content, "sigma_data": self.denoiser.sigma_data,
                 "parameters": sum(p.numel() for p in self.denoiser.parameters()),
                 "steps": self.step, "images_seen": self.step * self.recipe.batch_size,
                 "minutes": round(self.seconds / 60, 1), "processes": self.world, "compiled": self.compile,

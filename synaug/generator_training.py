@@ -23,6 +23,7 @@ import torch.distributed
 from tqdm import tqdm
 
 from synaug.data import load_dataset, stratified_subset
+from synaug.data.packs import content_hash
 from synaug.denoisers import checkpoint_folder
 from synaug.generator_recipe import RECIPES, Recipe
 from synaug.generator_trainer import RECORD, Trainer
@@ -80,13 +81,20 @@ def snapshot_folder(folder, images):
 
 
 def trained_on(generator):
-    """(the whole training split, the subset that a saved generator was trained on), from its training record."""
+    """(the whole training split, the subset that a saved generator was trained on), from its training record.
+
+    ValueError where the data set of that name has other images here.
+    """
     path = checkpoint_folder(generator) / RECORD
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: without it nobody knows which images the generator has seen")
-    recipe = json.loads(path.read_text())["recipe"]
+    record = json.loads(path.read_text())
+    recipe = record["recipe"]
     whole = load_dataset(recipe["dataset"])
-    return whole, stratified_subset(whole, recipe["subset_size"], recipe["subset_seed"])
+    subset = stratified_subset(whole, recipe["subset_size"], recipe["subset_seed"])
+    if "images_sha256" in record and record["images_sha256"] != content_hash(subset):
+        raise ValueError(f"{generator} was trained on other images than {recipe['dataset']} has here")
+    return whole, subset
 
 
 def main():

@@ -7,6 +7,7 @@ from collections import namedtuple
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from synaug import resources
 from synaug.data import ImageDataset, load_dataset
@@ -172,16 +173,22 @@ class TestCommand:
         assert len(sizes(tmp_path / "digits" / "train")) > 1
 
     @pytest.mark.parametrize("arguments, message", [
-        (["mnist", "new"], "invalid choice: 'mnist'"), (["digits", "full"], "full holds 1 files or folders"),
+        (["mnist", "new"], "'mnist' is none of fashion_mnist, .* and no folder with train and test, each of a folder"),
+        (["digits", "full"], "full holds 1 files or folders"),
         (["digits", "new", "--part-bytes", "9"], "part_bytes must be at least"),
+        (["digits", "new", "--image-size", "9"], "--image-size is for a folder of images; digits has its own"),
+        (["photos", "new"], r"train has images \(1, 9, 9\) of a, b, photos/test \(3, 9, 9\) of a, b: they must agree"),
     ])
     def test_refusals_are_one_line(self, arguments, message, tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(tmp_path)
         (tmp_path / "full").mkdir()
         (tmp_path / "full" / "something").touch()
+        for place in ("train/a", "train/b", "test/a", "test/b"):
+            (folder := tmp_path / "photos" / place).mkdir(parents=True)
+            Image.new("L" if "train" in place else "RGB", (9, 9)).save(folder / "0.png")
         with pytest.raises(SystemExit) as stopped:
             main(arguments)
-        assert message in capsys.readouterr().err + str(stopped.value)
+        assert re.search(message, capsys.readouterr().err + str(stopped.value))
         assert not (tmp_path / "new").exists()
 
 

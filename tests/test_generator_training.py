@@ -1,17 +1,19 @@
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from collections import namedtuple
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from synaug import generator_trainer, generator_training, resources
-from synaug.data import ImageDataset, load_dataset, stratified_subset, to_floats
-from synaug.data.packs import write_pack
+from synaug.data import ImageDataset, load_dataset, packs, stratified_subset, to_floats
 from synaug.denoisers import generator_hash, load_denoiser
 from synaug.experiments.plan import SHAPES
 from synaug.generator_recipe import RECIPES, Recipe, batch_of, command, learning_rate
@@ -179,15 +181,16 @@ class TestTraining:
         assert same(state_of(tmp_path), state_of(finished[1]))
 
     @pytest.mark.parametrize("name", RECIPES)
-    def test_each_named_recipe_makes_a_generator_that_samples(self, name, tmp_path):
+    def test_each_named_recipe_makes_a_generator_that_samples(self, name, tmp_path, monkeypatch):
         """All but narrower and of fewer images, two steps in two pieces."""
         recipe = RECIPES[name]
         shape = SHAPES[recipe.dataset][0]
         images = torch.randint(0, 256, (30, *shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-        data = ImageDataset(images, torch.arange(30) % 3, tuple("abc"))
-        write_pack(data, tmp_path / "pack" / "train", progress=False)
+        data = ImageDataset(images, torch.arange(30) % 3, tuple("abc"), name="noise")
+        monkeypatch.setenv("SYNAUG_CACHE", str(tmp_path))
+        packs.write_pack(data, tmp_path / "packs" / "noise" / "train", progress=False)
         narrow = 8 if recipe.channels[0] > 64 else 4
-        recipe = replace(recipe, dataset=str(tmp_path / "pack"), subset_size=24, batch_size=4,
+        recipe = replace(recipe, dataset="noise", subset_size=24, batch_size=4,
                          channels=tuple(width // narrow for width in recipe.channels))
         for steps in (1, 2):
             trainer = run(tmp_path / "run", steps, recipe)
@@ -347,6 +350,49 @@ class TestFiles:
         saves.clear()
         run(tmp_path / "seldom", 3, save_every=1000)
         assert saves == [3]
+
+
+class TestOwnImages:
+    """A folder of images a class, as a pack of that name in the cache folder."""
+
+    RECIPE = replace(TINY, dataset="photos", subset_size=20, batch_size=4)
+
+    @pytest.fixture
+    def photos(self, tmp_path, monkeypatch):
+        """Two classes of 8x8 images in two splits, packed."""
+        monkeypatch.setenv("SYNAUG_CACHE", str(tmp_path / "cache"))
+        rng = np.random.default_rng(0)
+        for split, count in (("train", 12), ("test", 4)):
+            for label in ("cat", "dog"):
+                (folder := tmp_path / "photos" / split / label).mkdir(parents=True)
+                for i in range(count):
+                    Image.fromarray(rng.integers(0, 256, (9, 9), np.uint8)).save(folder / f"{i}.png")
+        packs.main([str(tmp_path / "photos"), str(tmp_path / "cache" / "packs" / "photos"), "--image-size", "8"])
+        return tmp_path / "photos"
+
+    def test_train_a_generator_whose_record_holds_no_path(self, photos, tmp_path):
+        run(tmp_path / "run", 2, self.RECIPE)
+        whole, subset = trained_on(tmp_path / "run")
+        assert whole.name == "photos" and whole.class_names == ("cat", "dog") and len(subset) == 20
+        assert len(load_dataset("photos", "test")) == 8
+        text = (tmp_path / "run" / "training_record.json").read_text()
+        assert str(tmp_path) not in text and json.loads(text)["images_sha256"] == packs.content_hash(subset)
+
+    def test_other_images_of_that_name_are_told(self, photos, tmp_path):
+        run(tmp_path / "run", 1, self.RECIPE)
+        for file in (photos / "train" / "dog").iterdir():
+            Image.new("L", (9, 9), 30).save(file)
+        shutil.rmtree(tmp_path / "cache" / "packs" / "photos")
+        packs.main([str(photos), str(tmp_path / "cache" / "packs" / "photos"), "--image-size", "8"])
+        with pytest.raises(ValueError, match="holds a run with other images of photos"):
+            run(tmp_path / "run", 2, self.RECIPE)
+        with pytest.raises(ValueError, match="run was trained on other images than photos has here"):
+            trained_on(tmp_path / "run")
+
+    def test_a_path_is_refused(self, photos, tmp_path):
+        with pytest.raises(ValueError, match="put the folder .* as photos into .*packs and train with the dataset photos"):
+            run(tmp_path / "run", 1, replace(self.RECIPE, dataset=str(tmp_path / "cache" / "packs" / "photos")))
+        assert not (tmp_path / "run").exists()
 
 
 class TestLimits:

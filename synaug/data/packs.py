@@ -2,7 +2,8 @@
 
 ``python -m synaug.data.packs cifar10 my_pack`` makes ``my_pack/train`` and ``my_pack/test``, which
 ``load_dataset("my_pack")`` reads; where they lie in ``packs/cifar10`` of the cache folder, ``load_dataset("cifar10")``
-does.
+does. In place of a data set's name, a folder of one's own images will do: ``photos/train/<class>/...`` and
+``photos/test/<class>/...`` make the data set "photos".
 
 A pack is a folder with ``manifest.json`` (what it holds, and the sha256 of each part and of the whole content) and its
 parts, zip files. In a part, 100 images at a time are one WebP image, a column of them, beside their labels and source
@@ -17,6 +18,7 @@ import json
 import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +27,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from synaug.data.downloads import atomic_write
+from synaug.data.folders import load_image_folder
 from synaug.data.images import ImageDataset
 from synaug.resources import check_disk, check_memory
 
 MANIFEST = "manifest.json"
+SPLITS = ("train", "test")
 PART_BYTES = 20_000_000
 SHEET_IMAGES = 100
 #: Pixels a side, the most that WebP has.
@@ -170,21 +174,45 @@ def _decode(content: bytes, image_shape):
             yield column.reshape(-1, height, width, channels).transpose(0, 3, 1, 2), numbers
 
 
-def main(arguments=None) -> None:
+def splits_of(source: str, image_size: int | None) -> dict[str, ImageDataset]:
+    """Both splits of a data set by name, or of a folder of images, resized if need be.
+
+    ValueError where there is neither, where one would be resized that has its size, or where the two differ in classes
+    or shape.
+    """
     # Not above: they import this module, which would then be there twice.
     from synaug.data.sources import LOADERS, load_dataset
 
+    folder = Path(source).expanduser().resolve()
+    if source in LOADERS:
+        if image_size is not None:
+            raise ValueError(f"--image-size is for a folder of images; {source} has its own")
+        return {split: load_dataset(source, split) for split in SPLITS}
+    if missing := [split for split in SPLITS if not (folder / split).is_dir()]:
+        raise ValueError(f"{source!r} is none of {', '.join(LOADERS)} and no folder with {' and '.join(missing)}, each "
+                         f"of a folder of images a class")
+    made = {split: replace(load_image_folder(folder / split, image_size), name=folder.name) for split in SPLITS}
+    train, test = made.values()
+    if (train.class_names, train.image_shape) != (test.class_names, test.image_shape):
+        raise ValueError(f"{source}/train has images {train.image_shape} of {', '.join(train.class_names)}, "
+                         f"{source}/test {test.image_shape} of {', '.join(test.class_names)}: they must agree")
+    return made
+
+
+def main(arguments=None) -> None:
     parser = argparse.ArgumentParser(prog="python -m synaug.data.packs", description="Make packs of a data set's "
                                      "splits: lossless, small, in parts, for a machine that cannot download it.")
-    parser.add_argument("dataset", choices=LOADERS)
+    parser.add_argument("dataset", help="a data set's name, or a folder with train and test, each a folder of images "
+                        "a class")
     parser.add_argument("folder", type=Path, help="to be made, or empty; it gets a pack for each split")
     parser.add_argument("--part-bytes", type=int, default=PART_BYTES, help="the most that a part may have (default: "
                         "%(default)s)")
+    parser.add_argument("--image-size", type=int, help="of a folder of images: the side in pixels to resize them to")
     options = parser.parse_args(arguments)
     try:
         check_empty(options.folder)
-        for split in ("train", "test"):
-            write_pack(load_dataset(options.dataset, split), options.folder / split, options.part_bytes)
+        for split, data in splits_of(options.dataset, options.image_size).items():
+            write_pack(data, options.folder / split, options.part_bytes)
     except (OSError, ValueError) as error:
         sys.exit(f"{parser.prog}: {error}")
     files = [file for file in options.folder.rglob("*") if file.is_file()]

@@ -29,6 +29,8 @@ DIGITS_SEED = 0
 def load_dataset(name: str, split: str = "train") -> ImageDataset:
     """A data set, whole: one of `LOADERS`, or a folder with a pack for each split, and its "train" or "test" split.
 
+    Such a folder is named by its path, or, where it lies in ``packs`` of the cache folder, by its name.
+
     "fashion_mnist" comes with the repository and "digits" with scikit-learn; "cifar10" and
     "cifar100" are downloaded at first use and kept in the cache folder; "tiny_imagenet" you bring
     (`synaug.data.tiny_imagenet`). Raises ValueError for an unknown name or split and for a
@@ -41,11 +43,13 @@ def load_dataset(name: str, split: str = "train") -> ImageDataset:
         return LOADERS[name](split)
     from synaug.data import packs  # not above: packs is run as a program, too
 
-    if (Path(name) / split / packs.MANIFEST).is_file():
-        return packs.read_pack(Path(name) / split)
+    kept = paths.cache_dir() / "packs"
+    for folder in (Path(name), kept / name):
+        if (folder / split / packs.MANIFEST).is_file():
+            return packs.read_pack(folder / split)
     raise ValueError(
-        f"unknown data set {name!r}; there are {', '.join(LOADERS)}, folders with a pack for each split "
-        f"(synaug.data.packs), and load_image_folder for a folder of images"
+        f"unknown data set {name!r}; there are {', '.join(LOADERS)}, and folders with a pack for each split, by their "
+        f"path, or by their name where they lie in {kept} (synaug.data.packs makes them of a folder of images)"
     )
 
 
