@@ -13,6 +13,7 @@ from synaug import denoisers
 from synaug.data import ImageDataset
 from synaug.denoisers import (EDMDenoiser, checkpoint_folder, denoising_loss, generator_hash, load_denoiser,
                               log_normal_sigmas, new_denoiser, new_unet)
+from synaug.experiments.plan import SHAPES
 from synaug.generator_recipe import RECIPES
 from synaug.mixtures import GaussianMixture
 from synaug.reconstruction import generate, reconstruct
@@ -84,15 +85,16 @@ class TestNewDenoiser:
         with pytest.raises(ValueError, match=message):
             new_denoiser(dataset(), **{"channels": (16, 32), "patch": 1, **wrong})
 
-    @pytest.mark.parametrize("name, millions", [("fashion_mnist", 2.6), ("cifar10", 6.5), ("cifar10_edm", 59)])
+    @pytest.mark.parametrize("name, millions", [("fashion_mnist", 2.6), ("cifar10", 6.5), ("cifar10_edm", 59),
+                                                ("cifar100", 6.5), ("tiny_imagenet", 6.6)])
     def test_sizes_of_the_named_recipes(self, name, millions):
-        recipe, shape = RECIPES[name], (1, 28, 28) if name == "fashion_mnist" else (3, 32, 32)
+        recipe = RECIPES[name]
         with torch.device("meta"):
-            made = new_unet(shape, 10, channels=recipe.channels, layers=recipe.layers, patch=recipe.patch,
+            made = new_unet(*SHAPES[recipe.dataset], channels=recipe.channels, layers=recipe.layers, patch=recipe.patch,
                             attention=recipe.attention, dropout=recipe.dropout)
         parameters = sum(p.numel() for p in made.parameters())
         assert parameters / 1e6 == pytest.approx(millions, abs=0.1)
-        assert name != "cifar10" or 2 * parameters < 14e6 - 100_000  # of a file in half precision
+        assert name == "cifar10_edm" or 2 * parameters < 14e6 - 100_000  # of a file in half precision
 
     @pytest.mark.parametrize("dials", [{"channels": ()}, {"layers": 0}, {"patch": 0}])
     def test_refuses_nothing(self, dials):
