@@ -1,7 +1,8 @@
-"""Training the small ResNet against a plain loop of torchvision's transforms and a DataLoader.
+"""Training a ResNet against a plain loop of torchvision's transforms and a DataLoader.
 
     python tests/benchmarks/bench_training.py              # minutes on two cores
     python tests/benchmarks/bench_training.py --small      # 12 steps of two pairs
+    python tests/benchmarks/bench_training.py --device cuda --architecture resnet18 --workers 4
 
 The same network, batches of 128, SGD, learning rates and augmentation (flips, shifts by up to three pixels with
 reflected borders) on Fashion-MNIST. The plain loop takes each image from a data set by torchvision's transforms of
@@ -88,7 +89,7 @@ def compare(data, test, steps, options):
     models, jobs = {}, {}
 
     def new():
-        return build_classifier("resnet8", data.image_shape, data.num_classes, seed=0)
+        return build_classifier(options.architecture, data.image_shape, data.num_classes, seed=0)
 
     def ours(name, precision):
         classifier_training.fast_precision = lambda device: precision
@@ -109,8 +110,9 @@ def compare(data, test, steps, options):
     found = in_turns(jobs, options.pairs, options.clock, options.device)
     for name, precision in jobs:
         score = accuracy(predict(models[name, precision], test.images), test.labels)
-        print(f"{name}, {precision}: {1e3 * min(found[name, precision]) / steps:.1f} ms a step, test accuracy "
-              f"{100 * score:.1f} %")
+        a_step = min(found[name, precision]) / steps
+        print(f"{name}, {precision}: {1e3 * a_step:.1f} ms a step, {BATCH_SIZE / a_step:,.0f} images a second, test "
+              f"accuracy {100 * score:.1f} %")
     ratios = {job: median_ratio(found[job], found["synaug", job[1]]) for job in jobs if job[0] != "synaug"}
     print("faster than the plain loop by " + ", ".join(f"{r:.2f} ({name}, {precision})" for (name, precision), r in
                                                        ratios.items()) + " (bound 1)")
@@ -141,6 +143,7 @@ def compare_images(data, steps, options):
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true", help="12 steps, two pairs")
+    parser.add_argument("--architecture", choices=("resnet8", "resnet18"), default="resnet8")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--pairs", type=int, default=5)
@@ -151,8 +154,8 @@ def main() -> int:
         steps, options.pairs = 12, 2
     data = stratified_subset(load_dataset("fashion_mnist"), 10_000, seed=0)
     test = stratified_subset(load_dataset("fashion_mnist", "test"), 1_000, seed=0)
-    print(f"{steps} steps of {BATCH_SIZE}, {options.device}, {torch.get_num_threads()} threads, {options.workers} "
-          f"workers, {options.clock} time")
+    print(f"{options.architecture}, {steps} steps of {BATCH_SIZE}, {options.device}, {torch.get_num_threads()} threads, "
+          f"{options.workers} workers, {options.clock} time")
     return verdict([compare(data, test, steps, options), compare_images(data, steps, options)])
 
 
