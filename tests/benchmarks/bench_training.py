@@ -154,8 +154,8 @@ def main() -> int:
         steps, options.pairs = 12, 2
     data = stratified_subset(load_dataset("fashion_mnist"), 10_000, seed=0)
     test = stratified_subset(load_dataset("fashion_mnist", "test"), 1_000, seed=0)
-    print(f"{options.architecture}, {steps} steps of {BATCH_SIZE}, {options.device}, {torch.get_num_threads()} threads, "
-          f"{options.workers} workers, {options.clock} time")
+    print(f"{options.architecture}, {steps} steps of {BATCH_SIZE}, {options.device}, {torch.get_num_threads()} "
+          f"threads, {options.workers} workers, {options.clock} time")
     return verdict([compare(data, test, steps, options), compare_images(data, steps, options)])
 
 
