@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, EDMEulerScheduler, HeunDiscreteScheduler
+from diffusers import DDIMScheduler, EDMEulerScheduler, EulerAncestralDiscreteScheduler, HeunDiscreteScheduler
 from scipy.stats import kstest, norm
 
 from synaug.mixtures import GaussianMixture
@@ -119,6 +119,34 @@ class TestAgainstDiffusers:
             theirs = scheduler.step(x0, t, theirs, eta=0.0).prev_sample
         torch.testing.assert_close(sample(crooked, x, sigmas, solver="euler"), theirs, rtol=1e-11, atol=1e-11)
 
+    def test_ancestral(self):
+        """diffusers' scheduler works in float32; the fresh noise is drawn by the same generator."""
+        scheduler = EulerAncestralDiscreteScheduler(beta_start=1e-4, beta_end=0.02, timestep_spacing="trailing")
+        scheduler.set_timesteps(25)
+        sigmas, generator = scheduler.sigmas.double(), torch.Generator().manual_seed(5)
+        x = theirs = start(float(sigmas[0]), dtype=torch.float32)
+        for t, sigma in zip(scheduler.timesteps, sigmas.tolist()):
+            scheduler.scale_model_input(theirs, t)
+            noise = (theirs - crooked(theirs, sigma)) / sigma
+            theirs = scheduler.step(noise, t, theirs, generator=generator).prev_sample
+        got = sample(crooked, x, sigmas, solver="ancestral", noise=fresh_noise(x.shape, 5, torch.float32))
+        torch.testing.assert_close(got, theirs, rtol=2e-5, atol=2e-5)
+
+    def test_ancestral_is_ddpm(self):
+        """DDIM's scheduler with eta = 1 takes DDPM's steps of the smaller variance."""
+        scheduler = DDIMScheduler(beta_start=1e-4, beta_end=0.02, timestep_spacing="trailing", clip_sample=False,
+                                  prediction_type="sample", set_alpha_to_one=True)
+        scheduler.set_timesteps(20)
+        scheduler.alphas_cumprod = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
+        sigmas = vp_sigmas(20)
+        x, noise = start(float(sigmas[0])), fresh_noise(start(1.0).shape, 6)
+        theirs = x / (1 + sigmas[0] ** 2).sqrt()
+        for t, sigma in zip(scheduler.timesteps, sigmas.tolist()):
+            x0 = crooked(theirs * math.sqrt(1 + sigma**2), sigma)
+            theirs = scheduler.step(x0, t, theirs, eta=1.0, variance_noise=noise(0)).prev_sample
+        got = sample(crooked, x, sigmas, solver="ancestral", noise=fresh_noise(x.shape, 6))
+        torch.testing.assert_close(got, theirs, rtol=1e-11, atol=1e-11)
+
     @pytest.mark.parametrize("churn", [0.0, 4.0, 40.0])
     def test_edm_euler(self, churn):
         """diffusers' scheduler works in float32; the fresh noise is drawn by the same generator."""
@@ -178,7 +206,8 @@ class TestMarginal:
             found.append(kstest((x @ u).numpy(), cdf).pvalue)
         return found
 
-    @pytest.mark.parametrize("solver, churn", [("heun", 0.0), ("heun", 5.0), ("euler", 0.0), ("euler", 5.0)])
+    @pytest.mark.parametrize("solver, churn", [("heun", 0.0), ("heun", 5.0), ("euler", 0.0), ("euler", 5.0),
+                                               ("ancestral", 0.0)])
     def test_is_preserved(self, solver, churn):
         assert min(self.p_values(self.reversed_draws(self.WORLD, solver, churn))) > 0.01
 
@@ -203,12 +232,12 @@ class TestMarginal:
 
 
 class TestBehaviour:
-    @pytest.mark.parametrize("solver", ["euler", "heun"])
+    @pytest.mark.parametrize("solver", ["euler", "heun", "ancestral"])
     @pytest.mark.parametrize("steps", [1, 2, 18])
     def test_network_evaluations(self, solver, steps):
-        denoiser, sigmas = Counted(), edm_sigmas(steps)
-        sample(denoiser, start(80.0), sigmas, solver=solver)
-        expected = steps if solver == "euler" else 2 * steps - 1
+        denoiser, sigmas, x = Counted(), edm_sigmas(steps), start(80.0)
+        sample(denoiser, x, sigmas, solver=solver, noise=fresh_noise(x.shape))
+        expected = 2 * steps - 1 if solver == "heun" else steps
         assert len(denoiser.calls) == network_evaluations(sigmas, solver) == expected
 
     def test_no_step_is_the_identity(self):
@@ -259,11 +288,13 @@ class TestRefusals:
         assert counted.calls == []
 
     def test_dials(self):
-        self.refuse("unknown solver 'huen'; there are heun, euler", solver="huen")
+        self.refuse("unknown solver 'huen'; there are heun, euler, ancestral", solver="huen")
         for wrong in (-1.0, float("nan"), float("inf")):
             self.refuse("non-negative and finite", churn=wrong, noise=fresh_noise((4, 1, 2, 3)))
             self.refuse("non-negative and finite", s_noise=wrong)
-        self.refuse("churn > 0 is stochastic", churn=1.0)
+        self.refuse("churn > 0, and ancestral steps, are stochastic", churn=1.0)
+        self.refuse("churn > 0, and ancestral steps, are stochastic", solver="ancestral")
+        self.refuse("ancestral steps .* take no churn, got 1.0", solver="ancestral", churn=1.0, noise=lambda i: 0)
         self.refuse("s_min must be at most s_max", s_min=2.0, s_max=1.0)
         self.refuse("s_min must be at most s_max", s_min=float("nan"))
         with pytest.raises(ValueError, match="unknown solver"):

@@ -84,8 +84,9 @@ def prepare(profile=None, generator="fashion_mnist", parts=None, n_images=None, 
     encoder: of the features, see `synaug.encoders`. sizes, snapshots, batch_size: channels of the ladder's generators,
     numbers of images after which each is looked at, and their batches. middle: the reverse step, of 100, that the
     ladder's reconstructions start from. loss_sigmas: noise levels of denoising losses.
-    dials: (solver, steps, churn, s_noise) of each pool. strengths: {exploration term: its strengths}; autoguidance
-    needs a ladder, whose smallest rung is its weak denoiser. k: neighbours. n_bootstrap: resamples behind intervals.
+    dials: (solver, steps, churn, s_noise) of each pool, see `synaug.samplers`. strengths: {exploration term: its
+    strengths}; autoguidance needs sizes and snapshots, of which the smallest is its weak denoiser, with or without the
+    ladder's part. k: neighbours. n_bootstrap: resamples behind intervals.
     Returns a dict. ValueError says what was wrong and what is allowed.
     """
     given = {name: value for name, value in locals().items() if value is not None}
