@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from synaug.data import load_dataset
+from synaug.data import load_dataset, packs
 
 CLASSES = {"n02": "goldfish, Carassius auratus", "n01": "bullfrog, Rana catesbeiana", "n03": "brass"}
 
@@ -78,6 +78,17 @@ def test_it_is_read_once(cache):
     first = load_dataset("tiny_imagenet")
     (cache / "tiny-imagenet-200.zip").unlink()
     assert torch.equal(load_dataset("tiny_imagenet").images, first.images)
+
+
+def test_a_pack_stands_for_the_archive(cache, tmp_path, monkeypatch):
+    put(layout(), cache, packed=True)
+    packs.main(["tiny_imagenet", str(tmp_path / "other" / "packs" / "tiny_imagenet")])
+    there = {split: load_dataset("tiny_imagenet", split) for split in packs.SPLITS}
+    monkeypatch.setenv("SYNAUG_CACHE", str(tmp_path / "other"))
+    for split, data in there.items():
+        again = load_dataset("tiny_imagenet", split)
+        assert torch.equal(again.images, data.images) and torch.equal(again.labels, data.labels)
+        assert again.class_names == data.class_names
 
 
 def test_without_it_the_error_says_what_to_do(cache):
