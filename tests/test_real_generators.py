@@ -14,8 +14,9 @@ from synaug.denoisers import denoising_loss, generator_hash, load_denoiser
 from synaug.experiments import generator_pools
 from synaug.experiments.generator_ladder import denoising_losses, load, recipe_of, rungs_folder, saved, train_rungs
 from synaug.experiments.real_generators import cells, layout, loss_ranks, loss_tables, prepare, real_sets, run
-from synaug.experiments.real_generators_views import (describe, dials_in_words, gains, gains_in_words, ladder_in_words,
-                                                      ladder_table, ladder_values, shown_samples, what_there_is_to_gain)
+from synaug.experiments.real_generators_views import (added_run, describe, dials_in_words, gains, gains_in_words,
+                                                      ladder_in_words, ladder_table, ladder_values, shown_samples,
+                                                      weak_in_words, what_there_is_to_gain)
 from synaug.experiments.shared import real_images, some
 from synaug.exploration import AnnealedClass
 from synaug.figures import real_generators as figures
@@ -23,6 +24,7 @@ from synaug.figures.embedding import table_html
 from synaug.generator_recipe import Recipe
 from synaug.precision import fast_precision
 from synaug.reconstruction import generate
+from synaug.results import record
 from synaug.statistics import holm, paired_interval
 
 #: A smoke run of all parts, with a rung that is trained.
@@ -218,6 +220,18 @@ class TestViews:
             "- accuracy: from 0.450 (Euler, 5 steps) to 0.820 (Euler, 40 steps), over 3 settings; fresh real images "
             "0.900")
         assert dials_in_words(frame[frame["part"] == "floor"]) == ""
+
+    def test_what_was_added_is_of_the_same_generator(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("SYNAUG_RESULTS", str(tmp_path))
+        live = self.explored().assign(experiment="real_generators", dataset="d", profile="standard", swept="strength")
+        live.attrs["provenance"] = {"generator": "a", "parameters": {"sizes": [[64, 128], [16, 32]],
+                                                                     "snapshots": [9000, 1000]}}
+        assert added_run(live) is None
+        record(live, "real_generators", "standard", "added")
+        assert len(added_run(live)) == len(live)
+        assert weak_in_words(added_run(live)) == "channels 16–32, after 1,000 images"
+        live.attrs["provenance"] = {"generator": "b"}
+        assert added_run(live) is None
 
     def test_few_seeds_say_nothing(self):
         table = gains(self.explored(3), ("accuracy",)).set_index(["arm", "x"])

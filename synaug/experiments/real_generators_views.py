@@ -9,7 +9,7 @@ from synaug.experiments.generator_pools import AUTOGUIDANCE, draw, pool
 from synaug.experiments.real_generators import EXPERIMENT, NOISE, PLAIN, REAL_ALONE, STRENGTHS
 from synaug.experiments.shared import real_images, some
 from synaug.metrics import FRESH_REAL
-from synaug.results import bare, describe_runs
+from synaug.results import bare, describe_runs, recordings
 from synaug.statistics import holm, paired_interval
 
 #: What exploration terms are judged by.
@@ -31,6 +31,20 @@ def describe(live, recorded=None):
                 f"k = {p['k']}")
 
     return describe_runs(live, recorded, words)
+
+
+def added_run(live):
+    """The recorded run of what was added to profile "standard" once its results were known: the ancestral sampler, and
+    autoguidance by a better weak generator. None without one of the live frame's generator."""
+    added = recordings(EXPERIMENT, ("standard",)).get("standard.added")
+    same = added is not None and added.attrs["provenance"]["generator"] == live.attrs["provenance"]["generator"]
+    return added if same else None
+
+
+def weak_in_words(frame):
+    """Autoguidance's weak generator of a run, in words."""
+    p = frame.attrs["provenance"]["parameters"]
+    return f"channels {'–'.join(map(str, min(map(tuple, p['sizes']))))}, after {min(p['snapshots']):,} images"
 
 
 def shown_samples(settings, per_class=2):
