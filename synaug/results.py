@@ -168,15 +168,18 @@ def experiment_of(frame: pd.DataFrame) -> str:
     return experiments[0]
 
 
-def recorded_run(live: pd.DataFrame, profile: str | None = None, experiment: str | None = None) -> pd.DataFrame | None:
+def recorded_run(live: pd.DataFrame, profile: str | None = None, experiment: str | None = None,
+                 variant: str | None = None) -> pd.DataFrame | None:
     """The recorded frame of an experiment, None without one that is of the live frame's generator.
 
     profile: None for the larger of "paper" and "standard" that there is; of a profile, its own run comes before its
-    variants. experiment: None for the live frame's own; ValueError where that is of several.
+    variants. experiment: None for the live frame's own; ValueError where that is of several. variant: one of these
+    alone.
     """
     runs = recordings(experiment or experiment_of(live), ("paper", "standard") if profile is None else (profile,))
     generator = live.attrs["provenance"]["generator"]
-    return next((run for run in runs.values() if run.attrs["provenance"]["generator"] == generator), None)
+    return next((run for name, run in runs.items() if run.attrs["provenance"]["generator"] == generator
+                 and variant in (None, name.partition(".")[2])), None)
 
 
 def recordings(experiment: str, profiles=("paper", "standard")) -> dict[str, pd.DataFrame]:

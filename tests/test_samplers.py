@@ -106,18 +106,22 @@ class TestAgainstDiffusers:
             theirs = scheduler.step(crooked(theirs, float(level)), t, theirs).prev_sample
         torch.testing.assert_close(sample(crooked, x, ours), theirs, rtol=1e-11, atol=1e-11)
 
-    def test_euler_is_ddim(self):
+    @pytest.mark.parametrize("solver, eta", [("euler", 0.0), ("ancestral", 1.0)])
+    def test_euler_is_ddim_and_ancestral_ddpm(self, solver, eta):
+        """With eta = 1 DDIM's scheduler takes DDPM's steps of the smaller variance."""
         scheduler = DDIMScheduler(beta_start=1e-4, beta_end=0.02, timestep_spacing="trailing", clip_sample=False,
                                   prediction_type="sample", set_alpha_to_one=True)
         scheduler.set_timesteps(20)
         scheduler.alphas_cumprod = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
         sigmas = vp_sigmas(20)
         x = start(float(sigmas[0]))
+        noise = fresh_noise(x.shape, 6)
         theirs = x / (1 + sigmas[0] ** 2).sqrt()  # DDPM scales the image down as noise comes in
         for t, sigma in zip(scheduler.timesteps, sigmas.tolist()):
             x0 = crooked(theirs * math.sqrt(1 + sigma**2), sigma)
-            theirs = scheduler.step(x0, t, theirs, eta=0.0).prev_sample
-        torch.testing.assert_close(sample(crooked, x, sigmas, solver="euler"), theirs, rtol=1e-11, atol=1e-11)
+            theirs = scheduler.step(x0, t, theirs, eta=eta, variance_noise=noise(0)).prev_sample
+        got = sample(crooked, x, sigmas, solver=solver, noise=fresh_noise(x.shape, 6))
+        torch.testing.assert_close(got, theirs, rtol=1e-11, atol=1e-11)
 
     def test_ancestral(self):
         """diffusers' scheduler works in float32; the fresh noise is drawn by the same generator."""
@@ -131,21 +135,6 @@ class TestAgainstDiffusers:
             theirs = scheduler.step(noise, t, theirs, generator=generator).prev_sample
         got = sample(crooked, x, sigmas, solver="ancestral", noise=fresh_noise(x.shape, 5, torch.float32))
         torch.testing.assert_close(got, theirs, rtol=2e-5, atol=2e-5)
-
-    def test_ancestral_is_ddpm(self):
-        """DDIM's scheduler with eta = 1 takes DDPM's steps of the smaller variance."""
-        scheduler = DDIMScheduler(beta_start=1e-4, beta_end=0.02, timestep_spacing="trailing", clip_sample=False,
-                                  prediction_type="sample", set_alpha_to_one=True)
-        scheduler.set_timesteps(20)
-        scheduler.alphas_cumprod = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
-        sigmas = vp_sigmas(20)
-        x, noise = start(float(sigmas[0])), fresh_noise(start(1.0).shape, 6)
-        theirs = x / (1 + sigmas[0] ** 2).sqrt()
-        for t, sigma in zip(scheduler.timesteps, sigmas.tolist()):
-            x0 = crooked(theirs * math.sqrt(1 + sigma**2), sigma)
-            theirs = scheduler.step(x0, t, theirs, eta=1.0, variance_noise=noise(0)).prev_sample
-        got = sample(crooked, x, sigmas, solver="ancestral", noise=fresh_noise(x.shape, 6))
-        torch.testing.assert_close(got, theirs, rtol=1e-11, atol=1e-11)
 
     @pytest.mark.parametrize("churn", [0.0, 4.0, 40.0])
     def test_edm_euler(self, churn):

@@ -9,7 +9,7 @@ from synaug.experiments.generator_pools import AUTOGUIDANCE, draw, pool
 from synaug.experiments.real_generators import EXPERIMENT, NOISE, PLAIN, REAL_ALONE, STRENGTHS
 from synaug.experiments.shared import real_images, some
 from synaug.metrics import FRESH_REAL
-from synaug.results import bare, describe_runs, recordings
+from synaug.results import bare, describe_runs, recorded_run
 from synaug.statistics import holm, paired_interval
 
 #: What exploration terms are judged by.
@@ -36,9 +36,7 @@ def describe(live, recorded=None):
 def added_run(live):
     """The recorded run of what was added to profile "standard" once its results were known: the ancestral sampler, and
     autoguidance by a better weak generator. None without one of the live frame's generator."""
-    added = recordings(EXPERIMENT, ("standard",)).get("standard.added")
-    same = added is not None and added.attrs["provenance"]["generator"] == live.attrs["provenance"]["generator"]
-    return added if same else None
+    return recorded_run(live, "standard", variant="added")
 
 
 def weak_in_words(frame):
