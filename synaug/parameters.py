@@ -47,6 +47,13 @@ def argument_names(function: Callable) -> list[str]:
     return [argument.name for argument in arguments]
 
 
+def with_defaults(function: Callable, given: Mapping) -> dict:
+    """All arguments of a call by name, those that are not given by their defaults; TypeError for an unknown name."""
+    bound = inspect.signature(function).bind(**given)
+    bound.apply_defaults()
+    return dict(bound.arguments)
+
+
 def refuse_unknown(namespace: Mapping, names: list[str]) -> None:
     """Raise ValueError if the namespace holds a public value under a name that is not allowed."""
     unknown = [

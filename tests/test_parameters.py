@@ -1,6 +1,6 @@
 import pytest
 
-from synaug.parameters import PROFILES, read_parameters, resolve_profile
+from synaug.parameters import PROFILES, read_parameters, resolve_profile, with_defaults
 
 
 def run(profile, reverse_steps=None, seeds=(0,)):
@@ -52,3 +52,12 @@ def test_unknown_profile_in_the_environment_says_so(monkeypatch):
     monkeypatch.setenv("SYNAUG_PROFILE", "fast")
     with pytest.raises(ValueError, match="environment variable SYNAUG_PROFILE is 'fast'"):
         resolve_profile()
+
+
+def test_defaults_complete_a_call():
+    def function(a, b=2, *, c=None):
+        pass
+
+    assert with_defaults(function, {"c": 3, "a": 1}) == {"a": 1, "b": 2, "c": 3}
+    with pytest.raises(TypeError, match="'d'"):
+        with_defaults(function, {"a": 1, "d": 4})

@@ -3,7 +3,6 @@
 ``python -m synaug.experiments.mode_concentration --profile standard`` records the results of a profile.
 """
 
-import inspect
 import time
 
 import numpy as np
@@ -19,7 +18,7 @@ from synaug.experiments.command_line import record_profile
 from synaug.experiments.plan import plan_of_sweep
 from synaug.experiments.reconstruction_sweep import Sampler, Sweep
 from synaug.metrics import compare
-from synaug.parameters import resolve_profile
+from synaug.parameters import resolve_profile, with_defaults
 from synaug.results import CellCache, fingerprint, provenance, tidy
 from synaug.schedules import sigma_of_reverse_step
 from synaug.statistics import bootstrap_interval
@@ -150,9 +149,7 @@ def plan(**parameters):
 
     It needs neither a GPU nor data, nor the generator where it has the name of a recipe.
     """
-    bound = inspect.signature(prepare).bind(**parameters)
-    bound.apply_defaults()
-    settings = completed(bound.arguments)
+    settings = completed(with_defaults(prepare, parameters))
     return plan_of_sweep(f"{EXPERIMENT} at profile {settings['profile']}", settings)
 
 

@@ -3,7 +3,6 @@
 ``python -m synaug.experiments --experiment targeted_augmentation --profile standard --minutes 60`` records in pieces.
 """
 
-import inspect
 import time
 
 import torch
@@ -20,7 +19,7 @@ from synaug.experiments.targeted_studies import (BASE_AUGMENTATIONS, STUDIES, ar
                                                  pilot_cells, sigma_of_strength)
 from synaug.generator_training import trained_on
 from synaug.optimizers import OPTIMIZERS
-from synaug.parameters import resolve_profile
+from synaug.parameters import resolve_profile, with_defaults
 from synaug.results import provenance, tidy
 from synaug.sweeps import Grid
 
@@ -195,9 +194,7 @@ def planned(settings, regimes):
 
 def plan(**parameters):
     """As `mode_concentration.plan`."""
-    bound = inspect.signature(prepare).bind(**parameters)
-    bound.apply_defaults()
-    settings = completed(bound.arguments)
+    settings = completed(with_defaults(prepare, parameters))
     return plan_of_comparison(f"{EXPERIMENT} at profile {settings['profile']}", settings, set(in_order(settings)))
 
 
