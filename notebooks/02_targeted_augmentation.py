@@ -73,6 +73,7 @@ from torch.utils.data import DataLoader
 
 from synaug.claims import verdict_table
 from synaug.classifiers import build_classifier
+from synaug.experiments import targeted_suspects as suspects
 from synaug.experiments import targeted_tables as tables
 from synaug.experiments import targeted_views as views
 from synaug.figures import targeted_augmentation as figures
@@ -183,6 +184,15 @@ figures.suspects(live, recorded) if "suspects" in held else None;
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Gains when all arms, the original included, take half, the same, or twice the steps. Bars as above.", "name": "fig-budgets"}, "image": {"alt": "Gain over the original set against optimiser steps for upsampling, generation and fresh real images."}}
 figures.budgets(live, recorded) if "suspects" in held else None;
+
+# %% [markdown]
+# Each against generation as usual, paired by seed, p-values adjusted over this table; "no difference" where the whole interval lies within 0.2 points of 0:
+
+# %% tags=["hide-input"]
+table_html(suspects.suspect_table(largest)) if "suspects" in tables.studies_held(largest) else None
+
+# %% tags=["hide-input"]
+Markdown(suspects.suspect_words(largest))
 
 # %% [markdown]
 # ## What a point costs

@@ -13,6 +13,14 @@ from synaug.cells import write_atomically
 EVERY = 60
 
 
+def steps_kept(path: str | Path) -> int:
+    """How many steps the training in a file has behind it; 0 where there is no file that can be read."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)["step"]
+    except Exception:  # a damaged file shows in many ways; `TrainingCheckpoint.resume` warns of it
+        return 0
+
+
 class TrainingCheckpoint:
     """The state of one training in a file: the step, the weights, the optimiser's state and the random stream.
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from synaug import classifier_training, training_checkpoint
 from synaug.augmentation import upsampled, with_generated, with_real
 from synaug.claims import load_claims, verdict_table
 from synaug.data import load_dataset, stratified_subset
@@ -243,6 +244,31 @@ def test_suspects_and_selections_run(small):
                 if arm.selection == "all":
                     assert result["added"] == 150
     assert not wanted
+
+
+def test_a_training_that_was_cut_goes_on(small, monkeypatch):
+    settings, regimes = experiment.prepare(**small)
+    cell = experiment.arm_cells(Arm(architecture=settings["architecture"], kind="upsampled", k=2), 0, settings, regimes)[-1]
+    uncut, take, taken, cut_at = targeted_cells.train_arm(**cell.parameters), classifier_training.take_step, [], [3]
+
+    def cut(*args):
+        taken.append(args)
+        if len(taken) == cut_at[0]:
+            raise KeyboardInterrupt
+        return take(*args)
+
+    monkeypatch.setattr(classifier_training, "take_step", cut)
+    monkeypatch.setattr(training_checkpoint, "EVERY", 0)
+    with pytest.raises(KeyboardInterrupt):
+        targeted_cells.train_arm(**cell.parameters)
+    taken.clear(), cut_at.clear(), cut_at.append(None)
+    resumed = targeted_cells.train_arm(**cell.parameters)
+    assert len(taken) == settings["steps"] - 2  # two were kept
+    seconds = "training_seconds"
+    assert {**resumed, seconds: 0} == {**uncut, seconds: 0} and resumed[seconds] > 0
+    taken.clear()
+    targeted_cells.train_arm(**cell.parameters)
+    assert len(taken) == settings["steps"]  # nothing is left of a training that has ended
 
 
 def synthetic(errors, spread=0.05, seeds=10):

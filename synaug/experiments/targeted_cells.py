@@ -28,6 +28,7 @@ from synaug.schedules import SIGMA_MAX
 from synaug.selection import select
 from synaug.sweeps import Cell
 from synaug.synthetic_pool import generate_pool
+from synaug.training_checkpoint import steps_kept
 from synaug.warm_up import WarmUp
 
 #: The grid that these cells are of: one cell asks for another's result under this name.
@@ -139,10 +140,11 @@ def generated(dataset, n_real, generator, weights, k, sigmas, steps, device):
 
 def pilot(dataset, n_real, architecture, network, steps, recipe, augment, seed, added, n_evaluate, device):
     """validation_error (%) after training on the real images and ``added`` fresh ones."""
+    parameters = dict(locals())
     data = splits(dataset, n_real)
     training_set = with_real(data.real, data.fresh.subset(range(added))) if added else original(data.real)
     model = untrained(architecture, data.real, seed)
-    training_set.train(model, steps=steps, seed=seed, recipe=recipe, augment=augment, device=device)
+    train_on(training_set, model, parameters)
     return {"validation_error": error(model, some(data.validation, n_evaluate))}
 
 
@@ -155,9 +157,11 @@ def train_arm(dataset, n_real, architecture, network, steps, recipe, augment, op
     `synaug.selection.select`) and k.
     generation: of "generated", parameters of `pool` but for k. filters: of `filter_pool`; the judge of min_probability
     is the classifier trained on the real images with the same seed.
+    A training that was cut goes on.
     Returns errors in % (test_error_slow: on the half of the test images that is slow), test_loss (cross-entropy, nats),
     added (images) and added_share (% of the real ones), selected_share, seconds of training and of generation.
     """
+    parameters = dict(locals())
     data = splits(dataset, n_real)
     shown = finished(early, evidence)
     training_set, generation_seconds, selected = original(data.real), 0.0, 0
@@ -179,10 +183,7 @@ def train_arm(dataset, n_real, architecture, network, steps, recipe, augment, op
     elif kind != "original":
         raise ValueError(f"unknown kind {kind!r}: original, upsampled, generated or fresh")
     model = untrained(architecture, data.real, seed)
-    start = clock(device)
-    training_set.train(model, steps=steps, seed=seed, recipe=recipe, augment=augment, optimizer=optimizer,
-                       device=device)
-    seconds = clock(device) - start
+    seconds = train_on(training_set, model, parameters, optimizer=optimizer)
     test = some(data.test, n_evaluate)
     says = predict(model, test.images)
     wrong = says.argmax(1) != test.labels
@@ -195,6 +196,21 @@ def train_arm(dataset, n_real, architecture, network, steps, recipe, augment, op
             "real_error": error(model, data.real), "added": added,
             "added_share": 100 * added / len(data.real), "selected_share": 100 * selected / len(data.real),
             "training_seconds": seconds, "generation_seconds": generation_seconds}
+
+
+def train_on(training_set, model, parameters, **options):
+    """Train by a cell's parameters; a training of the same cell that was cut goes on.
+
+    Returns its seconds, from the start: those before a cut count by their steps.
+    """
+    state = CellCache(GRID, CODE).path({"what": "training", **parameters}).with_suffix(".training")
+    device, steps = parameters["device"], parameters["steps"]
+    before, start = steps_kept(state), clock(device)
+    training_set.train(model, steps=steps, seed=parameters["seed"], recipe=parameters["recipe"],
+                       augment=parameters["augment"], device=device, checkpoint=state, **options)
+    seconds = clock(device) - start
+    state.unlink(missing_ok=True)
+    return seconds * steps / max(steps - before, 1)
 
 
 def of_classes(fresh: ImageDataset, labels: torch.Tensor) -> ImageDataset:

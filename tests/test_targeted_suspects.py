@@ -1,0 +1,70 @@
+"""Why generation falls short of fresh real images: the readings of chapter 2's suspects, on frames of known gains."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from synaug.experiments.targeted_suspects import SUSPECTS, effects, share_of_ceiling, suspect_table, suspect_words
+
+SETTING = {"metric": "test_error", "optimizer": "sgd", "architecture": "resnet8", "augment": "flip"}
+
+
+def frame(gains, seeds=8, spread=0.05, budgets=(0.5, 1.0, 2.0), regimes=("small", "large")):
+    """A frame of these gains by arm, over originals of any error; those of another budget by (arm, budget)."""
+    rng, rows = np.random.default_rng(0), []
+    for regime in regimes:
+        for budget in budgets:
+            for seed in range(seeds):
+                setting = {**SETTING, "regime": regime, "budget": budget, "seed": seed}
+                error = 14 - budget + rng.normal(0, 0.5)
+                rows.append({**setting, "arm": "original", "kind": "original", "x": 1.0, "value": error})
+                for arm in {name if isinstance(name, str) else name[0] for name in gains}:
+                    gain = gains.get((arm, budget), gains.get(arm, 0.0)) + rng.normal(0, spread)
+                    rows.append({**setting, "arm": arm, "kind": arm.split(",")[0], "x": 5.0, "value": error - gain})
+    made = pd.DataFrame(rows)
+    made.attrs["provenance"] = {"parameters": {"architecture": "resnet8"}}
+    return made
+
+
+GAINS = {"generated": 0.3, "fresh": 2.3, "generated, oracle generator": 1.3, "generated, several strengths": 0.31,
+         "generated, near-copies dropped": -0.7, "generated, off-class dropped": 0.3, ("generated", 2.0): 0.8}
+
+
+def test_each_suspect_is_read_by_its_paired_difference():
+    found = effects(frame(GAINS)).set_index("change")
+    assert list(found.index) == [suspect.change for suspect in SUSPECTS]
+    assert found["reading"].to_dict() == {
+        "an oracle generator": "helps", "several strengths in turn": "no difference", "near-copies dropped": "hurts",
+        "off-class images dropped": "no difference", "half the steps": "no difference", "twice the steps": "helps"}
+    assert found.loc["an oracle generator", "more"] == pytest.approx(1.0, abs=0.1)
+    assert found.loc["an oracle generator", "gain"] == pytest.approx(1.3, abs=0.1)
+    assert (found["adjusted"] >= found["p_value"]).all()
+
+
+def test_noise_and_few_seeds_resolve_nothing():
+    assert set(effects(frame(GAINS, spread=4.0))["reading"]) == {"not resolved"}
+    assert effects(frame(GAINS, seeds=1)).empty and suspect_words(frame(GAINS, seeds=1)) == ""
+
+
+def test_share_of_the_ceiling():
+    made, fresh, ratio = share_of_ceiling(frame(GAINS))
+    assert made.estimate == pytest.approx(0.3, abs=0.1) and fresh.estimate == pytest.approx(2.3, abs=0.1)
+    assert ratio.estimate == pytest.approx(made.estimate / fresh.estimate)
+    assert share_of_ceiling(frame({"generated": 0.3})) is None
+    assert share_of_ceiling(frame({**GAINS, "fresh": -1.0})) is None
+
+
+def test_words_say_what_the_table_says():
+    whole = frame(GAINS)
+    words, oracle = suspect_words(whole), effects(whole).set_index("change").loc["an oracle generator"]
+    assert f"What helps: an oracle generator {oracle['more']:+.2f} [" in words and "What hurts: near-copies dropped" in words
+    assert "Large regime, k = 5" in words and "closes 5" in words
+    table = suspect_table(whole)
+    assert not table.astype(str).apply(lambda column: column.str.contains("nan|inf")).any(axis=None)
+    only_half = suspect_words(frame({"generated": 0.3, "fresh": 2.3}, budgets=(0.5, 1.0)))
+    assert "so no cause: half the steps" in only_half and "What helps" not in only_half
+
+
+def test_a_run_without_suspects_says_nothing():
+    bare = frame({"generated": 0.3, "fresh": 2.0}, budgets=(1.0,))
+    assert suspect_words(bare) == "" and suspect_table(bare).empty
