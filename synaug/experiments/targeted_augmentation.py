@@ -42,7 +42,7 @@ PROFILES = {
     "standard": dict(**SMALL, studies=("k", "pilot", "optimizers", "strength", "selection", "classical", "large",
                               "architectures", "suspects"),
                      generator="fashion_mnist_2000", steps=800, pilot_steps=(800, 1600),
-                     large_generator="fashion_mnist", large_steps=2400, large_pilot_steps=(1600, 2400), ks=(2, 3, 5),
+                     large_generator="fashion_mnist", large_steps=2400, large_pilot_steps=(1600, 2400), ks=(2, 3, 4, 5),
                      strengths=(20, 35, 50, 65, 80), seeds=5, k_seeds=10, pilot_seeds=3, passes=None,
                      sampling_steps=9, n_evaluate=None, architectures=("vgg5", "vit_tiny")),
     # As published, as far as known: 200 passes, over four fifths of a data set, which leave too few fresh real images
