@@ -6,15 +6,16 @@ Every classifier maps images, float32 ``[N, C, H, W]`` in ``[-1, 1]``, to logits
   features of ResNet-18; of a ViT, its class token;
 - ``last_block``: the module whose output is pooled, which Grad-CAM looks at. A ViT has none.
 
-The networks are in ``architectures``. Training, prediction and what is read off predictions live in
-``classifier_training`` and are re-exported here.
+The networks are in ``architectures``, training in ``classifier_training``, prediction and what is read off it in
+``predictions``; the last two are re-exported here.
 """
 
 import torch
 from torch import nn
 
 from synaug.architectures import ARCHITECTURES, Classifier
-from synaug.classifier_training import accuracy, output_entropy, predict, train_classifier
+from synaug.classifier_training import train_classifier
+from synaug.predictions import accuracy, output_entropy, predict
 
 __all__ = ["Classifier", "accuracy", "build_classifier", "output_entropy", "predict", "train_classifier"]
 

@@ -13,7 +13,9 @@ from synaug.data import to_bytes
 from synaug.denoisers import denoising_loss, generator_hash, load_denoiser
 from synaug.experiments import generator_pools
 from synaug.experiments.generator_ladder import denoising_losses, load, recipe_of, rungs_folder, saved, train_rungs
-from synaug.experiments.real_generators import cells, layout, loss_ranks, loss_tables, prepare, real_sets, run
+from synaug.experiments.real_generators import cells, layout, prepare, run
+from synaug.experiments.real_generators_cells import real_sets
+from synaug.experiments.real_generators_rows import loss_ranks, loss_tables
 from synaug.experiments.real_generators_views import (added_run, describe, dials_in_words, gains, gains_in_words,
                                                       ladder_in_words, ladder_table, ladder_values, shown_samples,
                                                       weak_in_words, what_there_is_to_gain)

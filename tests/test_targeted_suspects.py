@@ -18,7 +18,7 @@ def frame(gains, seeds=8, spread=0.05, budgets=(0.5, 1.0, 2.0), regimes=("small"
                 setting = {**SETTING, "regime": regime, "budget": budget, "seed": seed}
                 error = 14 - budget + rng.normal(0, 0.5)
                 rows.append({**setting, "arm": "original", "kind": "original", "x": 1.0, "value": error})
-                for arm in {name if isinstance(name, str) else name[0] for name in gains}:
+                for arm in dict.fromkeys(name if isinstance(name, str) else name[0] for name in gains):
                     gain = gains.get((arm, budget), gains.get(arm, 0.0)) + rng.normal(0, spread)
                     rows.append({**setting, "arm": arm, "kind": arm.split(",")[0], "x": 5.0, "value": error - gain})
     made = pd.DataFrame(rows)
@@ -58,7 +58,9 @@ def test_words_say_what_the_table_says():
     whole = frame(GAINS)
     words, oracle = suspect_words(whole), effects(whole).set_index("change").loc["an oracle generator"]
     assert f"What helps: an oracle generator {oracle['more']:+.2f} [" in words and "What hurts: near-copies dropped" in words
-    assert "Large regime, k = 5" in words and "closes 5" in words
+    made, fresh, _ = share_of_ceiling(whole)
+    closed = 100 * oracle["more"] / (fresh.estimate - made.estimate)
+    assert "Large regime, k = 5" in words and f"closes {closed:.0f} % of the" in words
     table = suspect_table(whole)
     assert not table.astype(str).apply(lambda column: column.str.contains("nan|inf")).any(axis=None)
     only_half = suspect_words(frame({"generated": 0.3, "fresh": 2.3}, budgets=(0.5, 1.0)))

@@ -9,7 +9,6 @@ import time
 from functools import cached_property
 
 import numpy as np
-import pandas as pd
 import torch
 from tqdm import tqdm
 

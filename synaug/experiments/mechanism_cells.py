@@ -16,8 +16,8 @@ from torch.optim.swa_utils import update_bn
 
 from synaug import augmentation, gradient_statistics, selection as selections, synthetic_pool, warm_up as warm_ups
 from synaug.augmentation import original, upsampled, with_generated
-from synaug.classifier_training import augment_batch, predict
-from synaug.classifiers import build_classifier
+from synaug.classifier_training import augment_batch
+from synaug.classifiers import build_classifier, predict
 from synaug.data import to_floats
 from synaug.denoisers import generator_hash, load_denoiser
 from synaug.experiments import reconstruction_sweep

@@ -6,34 +6,23 @@ the sampler of the best; exploration terms, judged by classifiers trained on the
 """
 
 import time
-from functools import lru_cache
 
-import numpy as np
 import pandas as pd
-import torch
 from tqdm import tqdm
 
-from synaug import (classifier_training, classifiers, encoders, features, metrics, optimizers, statistics,
-                    trivial_augment)
-from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
 from synaug.denoisers import load_denoiser, new_denoiser
-from synaug.encoders import BUILDERS, encode
-from synaug.experiments import generator_ladder, generator_pools, shared
+from synaug.encoders import BUILDERS
 from synaug.experiments.command_line import record_profile
-from synaug.experiments.generator_ladder import denoising_losses, load, recipe_of, saved, train_rungs
-from synaug.experiments.generator_pools import AUTOGUIDANCE, draw, explorer, pool
-from synaug.experiments.shared import check_training, real_images, some
-from synaug.metrics import FRESH_REAL, compare
+from synaug.experiments.generator_ladder import recipe_of, saved, train_rungs
+from synaug.experiments.generator_pools import AUTOGUIDANCE, explorer, pool
+from synaug.experiments.real_generators_cells import EXPERIMENT, measure_losses, measure_pool, real_sets
+from synaug.experiments.real_generators_rows import loss_ranks, loss_tables, rung_of
+from synaug.experiments.shared import check_training, real_images
+from synaug.metrics import FRESH_REAL
 from synaug.parameters import resolve_profile
-from synaug.results import CellCache, fingerprint, provenance, tidy
+from synaug.results import CellCache, provenance, tidy
 from synaug.schedules import sigma_of_reverse_step
 from synaug.sweeps import Cell, Grid
-
-EXPERIMENT = "real_generators"
-
-#: What a measurement depends on beside its parameters.
-CODE = generator_pools.CODE + " " + fingerprint(classifier_training, classifiers, encoders, features, metrics,
-                                                optimizers, statistics, trivial_augment, shared, __file__)
 
 PARTS = ("ladder", "dials", "exploration")
 #: Arms beside the terms: samples as they are, and no samples at all.
@@ -241,94 +230,6 @@ def run(**parameters):
                         saved(settings["generator"])["weights"])
     test = real_sets(settings["generator"], settings["n_images"], settings["n_evaluate"])[2]
     return tidy(rows, origin, experiment=EXPERIMENT, dataset=test.name, profile=settings["profile"])
-
-
-def rung_of(about):
-    """What tells the rungs of the ladder apart."""
-    return about["arm"], about.get("training_images")
-
-
-def loss_ranks(losses):
-    """{rung: the rank of its mean loss over levels and images, 1.0 for the lowest}."""
-    order = sorted(losses, key=lambda entry: entry[1].mean())
-    return {rung_of(about): float(rank) for rank, (about, _) in enumerate(order, start=1)}
-
-
-def loss_tables(losses, sigmas):
-    """(columns, frame) of each rung's denoising losses; 95 % limits over images, over which the excess is paired."""
-    if not losses:
-        return []
-    stacked = np.stack([own for _, own in losses]).astype(np.float64)  # [rungs, sigmas, N]
-    best = stacked.mean(axis=2).argmin(axis=0)
-    tables = []
-    for (about, _), own in zip(losses, stacked):
-        excess = np.stack([row - stacked[b, i] for i, (row, b) in enumerate(zip(own, best))])
-        rows = [{"metric": metric, "sigma": sigma, **limits(values)}
-                for metric, table in (("denoising_loss", own), ("loss_excess", excess))
-                for sigma, values in zip(sigmas, table)]
-        rows += [{"metric": metric, **limits(table.mean(axis=0))}
-                 for metric, table in (("mean_loss", own), ("mean_loss_excess", excess))]
-        tables.append((about, pd.DataFrame(rows).assign(seed=0)))
-    return tables
-
-
-def limits(values):
-    """Mean and 95 % limits, mean +- 1.96 standard errors, of per-image values, as the columns of a row."""
-    mean, half = values.mean(), 1.96 * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
-    return {"value": mean, "low": mean - half, "high": mean + half}
-
-
-def measure_losses(generator, images_of, n, sigmas, device):
-    """{"losses": `generator_ladder.denoising_losses` on n images that no generator has seen}, as a cell."""
-    held_out = some(real_images(images_of["generator"]).unseen, None).subset(range(n))
-    return {"losses": denoising_losses(load(generator, device), held_out.floats(), held_out.labels, sigmas, device)}
-
-
-@lru_cache(maxsize=1)
-def real_sets(generator, n_images, n_evaluate):
-    """(training images of the generator, all that it has not seen in stratified order, test images)."""
-    real = real_images(generator)
-    return some(real.trained, n_images), some(real.unseen, None), some(real.test, n_evaluate)
-
-
-def measure_pool(world, pool, seeds, with_real):
-    """The frame of one pool, as a cell: metric, value, low, high, seed.
-
-    pool: see `generator_pools.pool`, or real images in its place: {"real": "fresh" or "none", "seed": which set}.
-    The pool is compared with fresh real images, and classifiers are trained on it, one a seed; with_real: also on
-    the generator's own training images and the pool together, at as many steps.
-    """
-    n, kind = world["n_images"], pool.get("real")
-    sources, unseen, test = real_sets(world["generator"], n, world["n_evaluate"])
-    reference = unseen.subset(range(n))
-    if kind == "fresh":
-        first = n * (pool["seed"] + 1)
-        samples = unseen.subset(range(first, first + n))
-    else:
-        samples = None if kind == "none" else draw(EXPERIMENT, pool, sources, world["device"])
-    rows = [] if samples is None else compared(reference, samples, world, pool["seed"])
-    sets = {} if samples is None else {"accuracy": [samples]}
-    if with_real:
-        sets["accuracy_with_real"] = [sources] + ([] if samples is None else [samples])
-    rows += [{"metric": metric, "seed": seed, "value": trained_accuracy(parts, test, world, seed)}
-             for metric, parts in sets.items() for seed in seeds]
-    return pd.DataFrame(rows, columns=["metric", "seed", "value", "low", "high"])
-
-
-def compared(reference, samples, world, seed):
-    """Rows of `synaug.metrics.compare` in the world's features."""
-    real, own = (encode(images.floats(), world["encoder"], device=world["device"]) for images in (reference, samples))
-    frame = compare(real, own, reference.labels, samples.labels, k=world["k"], n_bootstrap=world["n_bootstrap"], seed=0)
-    return [{**row, "seed": seed} for row in frame[["metric", "value", "low", "high"]].to_dict("records")]
-
-
-def trained_accuracy(parts, test, world, seed):
-    """Accuracy on test images of a classifier trained on the data sets together."""
-    images, labels = torch.cat([part.images for part in parts]), torch.cat([part.labels for part in parts])
-    model = build_classifier(world["classifier"], test.image_shape, test.num_classes, seed)
-    train_classifier(model, images, labels, steps=world["classifier_steps"], seed=seed, recipe=world["recipe"],
-                     batch_size=world["classifier_batch"], device=world["device"])
-    return accuracy(predict(model, test.images), test.labels)
 
 
 if __name__ == "__main__":

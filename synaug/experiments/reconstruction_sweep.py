@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 
 import synaug.data
 from synaug import (architectures, attention, classifier_training, classifiers, denoisers, optimizers, precision,
-                    reconstruction, samplers, schedules, synthetic_pool, trivial_augment)
+                    predictions, reconstruction, samplers, schedules, synthetic_pool, trivial_augment)
 from synaug.attention import explained_block, grad_cam
 from synaug.classifiers import accuracy, predict
 from synaug.data import ImageDataset
@@ -25,7 +25,7 @@ from synaug.synthetic_pool import BLOCK, stored_reconstructions
 #: What a cell's result depends on beside its parameters: the code, and torch.
 CODE = torch.__version__ + " " + fingerprint(
     synaug.data, architectures, attention, classifier_training, classifiers, denoisers, optimizers, precision,
-    reconstruction, samplers, schedules, synthetic_pool, trivial_augment, shared, __file__)
+    predictions, reconstruction, samplers, schedules, synthetic_pool, trivial_augment, shared, __file__)
 
 
 @dataclass(frozen=True)

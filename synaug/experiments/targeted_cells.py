@@ -13,8 +13,8 @@ from functools import lru_cache
 import torch
 from torch.nn import functional as F
 
-from synaug import (augmentation, classifier_training, optimizers, pool_filters, precision, reconstruction, samplers,
-                    schedules, selection, synthetic_pool, trivial_augment, warm_up)
+from synaug import (augmentation, classifier_training, optimizers, pool_filters, precision, predictions, reconstruction,
+                    samplers, schedules, selection, synthetic_pool, trivial_augment, warm_up)
 from synaug.augmentation import original, upsampled, with_generated, with_real
 from synaug.classifiers import accuracy, build_classifier, predict
 from synaug.data import ImageDataset, images, load_dataset, stratified_subset
@@ -36,8 +36,8 @@ GRID = "targeted_augmentation"
 
 #: What a cell's result depends on beside its parameters: the code, and torch. Data sets are checked when they are read.
 CODE = torch.__version__ + " " + fingerprint(
-    images, augmentation, classifier_training, optimizers, pool_filters, precision, reconstruction, samplers, schedules,
-    selection, synthetic_pool, trivial_augment, warm_up, __file__)
+    images, augmentation, classifier_training, optimizers, pool_filters, precision, predictions, reconstruction,
+    samplers, schedules, selection, synthetic_pool, trivial_augment, warm_up, __file__)
 
 #: Images on which the speed of a generator is measured.
 TIMED = 64
