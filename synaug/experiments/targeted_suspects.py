@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from synaug.experiments.targeted_tables import base, gains
+from synaug.experiments.targeted_tables import base, gains, trained
 from synaug.statistics import holm, paired_interval, ratio_interval
 
 #: Points: a difference whose whole 95 % interval lies this near to 0 counts as none, as in the claims.
@@ -35,16 +35,26 @@ SUSPECTS = (
 
 def by_seed(frame, arm, budget=1.0, regime="small"):
     """Gains over the original of an arm at the largest k, a Series by seed; empty where the run has none."""
-    rows = gains(frame)
+    return of_arm(frame, gains(frame), arm, budget, regime)
+
+
+def of_arm(frame, rows, arm, budget=1.0, regime="small"):
+    """The values of one arm at the largest k, of rows of the frame, a Series by seed."""
     for column, wanted in {**base(frame), "regime": regime, "budget": budget}.items():
         rows = rows[rows[column] == wanted]
     return rows[(rows["arm"] == arm) & (rows["x"] == frame["x"].max())].set_index("seed")["value"]
 
 
+def dropped(frame, arm):
+    """The share of images (%) that an arm has less than usual generation, mean over seeds."""
+    own, usual = (of_arm(frame, trained(frame, "added"), name) for name in (arm, "generated"))
+    return 100 * (1 - own / usual).mean()
+
+
 def effects(frame):
-    """A row a suspect that the run holds: name, change, gain (over the original set trained as long), more (gain over
-    that of usual generation, same seed), each with low and high (95 %), p_value, adjusted (Holm over the rows),
-    and reading: "helps", "hurts", "no difference" or "not resolved". Points of test error.
+    """A row a suspect that the run holds: its name, change and budget, dropped (% of the images), gain (over the original set trained
+    as long), more (gain over that of usual generation, same seed), each with low and high (95 %), p_value, adjusted
+    (Holm over the rows), and reading: "helps", "hurts", "no difference" or "not resolved". Points of test error.
     """
     usual, rows = by_seed(frame, "generated"), []
     for suspect in SUSPECTS:
@@ -53,11 +63,12 @@ def effects(frame):
         if len(more) < 2:
             continue
         gain, change = paired_interval(own), paired_interval(more)
-        rows.append({"suspect": suspect.name, "change": suspect.change, "n": change.n, "gain": gain.estimate,
-                     "low": gain.low, "high": gain.high, "more": change.estimate, "more_low": change.low,
-                     "more_high": change.high, "p_value": change.p_value})
-    table = pd.DataFrame(rows, columns=["suspect", "change", "n", "gain", "low", "high", "more", "more_low",
-                                        "more_high", "p_value"])
+        rows.append({"suspect": suspect.name, "change": suspect.change, "budget": suspect.budget,
+                     "dropped": dropped(frame, suspect.arm), "n": change.n, "gain": gain.estimate, "low": gain.low,
+                     "high": gain.high, "more": change.estimate, "more_low": change.low, "more_high": change.high,
+                     "p_value": change.p_value})
+    table = pd.DataFrame(rows, columns=["suspect", "change", "budget", "dropped", "n", "gain", "low", "high", "more",
+                                        "more_low", "more_high", "p_value"])
     table["adjusted"] = holm(table["p_value"]) if rows else []
     table["reading"] = [reading(row) for row in table.itertuples()]
     return table
@@ -74,7 +85,8 @@ def suspect_table(frame):
     """`effects` to read."""
     found = effects(frame)
     return pd.DataFrame({
-        "suspect": found["suspect"], "what was changed": found["change"], "seeds": found["n"],
+        "suspect": found["suspect"], "what was changed": found["change"],
+        "images dropped": found["dropped"].map("{:.0f} %".format), "seeds": found["n"],
         "gain over the original set, 95 % interval": [interval(r.gain, r.low, r.high) for r in found.itertuples()],
         "more than as usual": [interval(r.more, r.more_low, r.more_high) for r in found.itertuples()],
         "adjusted p": found["adjusted"].map("{:.2g}".format), "reading": found["reading"]})
@@ -114,10 +126,10 @@ def suspect_words(frame):
         if len(own := found[found["reading"] == kind]):
             lines.append(f"- {said}: " + "; ".join(
                 f"{row.change} {interval(row.more, row.more_low, row.more_high)}" for row in own.itertuples()) + ".")
-    small = share_of_ceiling(frame)
-    if small is not None and (helps := found[found["reading"] == "helps"]).shape[0]:
+    helps = found[(found["reading"] == "helps") & (found["budget"] == 1)]  # at other budgets the ceiling is another
+    if len(helps) and (small := share_of_ceiling(frame)) is not None:
         gap = small[1].estimate - small[0].estimate
         best = helps.loc[helps["more"].idxmax()]
-        lines.append(f"- The most is gained by {best['suspect']}: {best['change']} closes {100 * best['more'] / gap:.0f} % "
-                     f"of the {gap:.2f} points between generation and fresh real images.")
+        lines.append(f"- At the usual steps, the most is gained by {best['suspect']}: {best['change']} closes "
+                     f"{100 * best['more'] / gap:.0f} % of the {gap:.2f} points between generation and fresh real images.")
     return "\n".join(lines)
