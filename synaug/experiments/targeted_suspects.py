@@ -52,9 +52,10 @@ def dropped(frame, arm):
 
 
 def effects(frame):
-    """A row a suspect that the run holds: its name, change and budget, dropped (% of the images), gain (over the original set trained
-    as long), more (gain over that of usual generation, same seed), each with low and high (95 %), p_value, adjusted
-    (Holm over the rows), and reading: "helps", "hurts", "no difference" or "not resolved". Points of test error.
+    """A row a suspect that the run holds: its name, change and budget, dropped (% of the images), gain (over the
+    original set trained as long), more (gain over that of usual generation, same seed), each with low and high (95 %),
+    p_value, adjusted (Holm over the rows), and reading: "helps", "hurts", "no difference" or "not resolved". Points of
+    test error.
     """
     usual, rows = by_seed(frame, "generated"), []
     for suspect in SUSPECTS:
@@ -131,5 +132,6 @@ def suspect_words(frame):
         gap = small[1].estimate - small[0].estimate
         best = helps.loc[helps["more"].idxmax()]
         lines.append(f"- At the usual steps, the most is gained by {best['suspect']}: {best['change']} closes "
-                     f"{100 * best['more'] / gap:.0f} % of the {gap:.2f} points between generation and fresh real images.")
+                     f"{100 * best['more'] / gap:.0f} % of the {gap:.2f} points between generation and fresh real "
+                     f"images.")
     return "\n".join(lines)
