@@ -14,7 +14,7 @@ from synaug.experiments.command_line import record_profile
 from synaug.experiments.shared import check_training
 from synaug.experiments.targeted_cells import GRID, finished, splits
 from synaug.experiments.targeted_rows import arm_rows, pilot_rows, warm_up_rows
-from synaug.experiments.targeted_studies import (STUDIES, arm_cells, arms, ceiling_images, pilot_cells,
+from synaug.experiments.targeted_studies import (MORE_SEEDS, STUDIES, arm_cells, arms, ceiling_images, pilot_cells,
                                                  sigma_of_strength)
 from synaug.generator_training import trained_on
 from synaug.parameters import resolve_profile
@@ -38,7 +38,7 @@ PROFILES = {
                   large_generator=None, large_steps=100, large_pilot_steps=(100,), ks=(2,), strengths=(20, 50, 80),
                   seeds=2, k_seeds=2, pilot_seeds=2, passes=3, sampling_steps=5, n_evaluate=2000, architectures=()),
     "standard": dict(**SMALL, studies=("k", "pilot", "optimizers", "strength", "selection", "classical", "large",
-                              "architectures", "suspects"),
+                              "architectures", "suspects", "budgets"),
                      generator="fashion_mnist_2000", steps=800, pilot_steps=(800, 1600),
                      large_generator="fashion_mnist", large_steps=2400, large_pilot_steps=(1600, 2400), ks=(2, 3, 4, 5),
                      strengths=(20, 35, 50, 65, 80), seeds=5, k_seeds=10, pilot_seeds=3, passes=None,
@@ -66,7 +66,7 @@ def prepare(profile=None, studies=None, generator=None, steps=None, pilot_steps=
     oracle of "suspects".
     ks: how often a chosen example occurs, from 2, the k of most comparisons. strength: denoising steps of 100 from
     which images are generated; strengths: those that are compared, `strength` among them.
-    seeds, k_seeds, pilot_seeds: paired trainings of each arm, of those in "k", of pilots.
+    seeds, k_seeds, pilot_seeds: paired trainings of each arm, of those in "k" and "suspects", of pilots.
     architecture, recipe, passes: of classifiers and of the warm-up, see `synaug.classifiers` and `synaug.warm_up`.
     architectures: others to compare. sampling_steps: Heun steps from the noise level of ``strength``, twice as many
     from noise alone; 9 are as fine as EDM's grid of 18 from 80 is below sigma = 1.
@@ -141,7 +141,7 @@ def check_regime(name, of, settings, test):
         raise ValueError(f"{of['steps']} steps of 128 are {held} passes over the {of['n_real']} images of the {name} "
                          f"regime; the warm-up needs {needed}")
     fresh, real = (part.labels.bincount(minlength=data.real.num_classes) for part in (data.fresh, data.real))
-    if (fresh < (k - 1) * real).any() and {"k", "large", "suspects"} & set(settings["studies"]):
+    if (fresh < (k - 1) * real).any() and {"k", "large", "budgets"} & set(settings["studies"]):
         raise ValueError(f"the fresh control at k = {k} may need {k - 1} images for each of the {of['n_real']} of the "
                          f"{name} regime, class by class; there are {len(data.fresh)}")
     if "pilot" in settings["studies"] and len(data.fresh) < ceiling_images(settings, of):
@@ -155,8 +155,9 @@ def planned(settings, regimes):
     """(arm, seed, its cells) of each training, and (regime, None, its pilot's cells): study by study, seed by seed; the
     seeds that "k" has beyond the others' come last."""
     seeds, more = settings["seeds"], settings["k_seeds"]
-    for study, own in [*((study, range(min(seeds, more) if study == "k" else seeds)) for study in settings["studies"]),
-                       ("k", range(seeds, more) if "k" in settings["studies"] else ())]:
+    for study, own in [*((study, range(min(seeds, more) if study in MORE_SEEDS else seeds))
+                         for study in settings["studies"]),
+                       *((study, range(seeds, more)) for study in MORE_SEEDS if study in settings["studies"])]:
         if study == "pilot":
             for name in [n for n in regimes if n == "small" or "large" in settings["studies"]]:
                 yield name, None, pilot_cells(name, settings, regimes)
