@@ -32,7 +32,7 @@
 
 # %% tags=["parameters"]
 profile = None  # "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick"
-studies = None  # some of "k", "pilot", "optimizers", "strength", "selection", "classical", "large", "architectures", "suspects"
+studies = None  # some of "k", "pilot", "optimizers", "strength", "selection", "classical", "large", "architectures", "suspects", "budgets"
 generator = None  # name or folder of a trained generator; its training images are the real images
 steps = None  # optimiser steps of 128 images
 pilot_steps = None  # steps that pilots try
@@ -43,7 +43,7 @@ ks = None  # times a slow example occurs; 2 among them
 strength = 50  # denoising steps of 100 from which images are generated
 strengths = None  # those that are compared
 seeds = None  # paired trainings of each arm
-k_seeds = None  # of each arm of the study "k"
+k_seeds = None  # of each arm of the studies "k" and "suspects"
 pilot_seeds = None
 architecture = None  # "resnet8", "vgg5", "vit_tiny", "resnet18", ...
 architectures = None  # further ones, for the study of them
@@ -183,7 +183,7 @@ figures.settings(live, recorded) if held & {"optimizers", "classical", "large", 
 figures.suspects(live, recorded) if "suspects" in held else None;
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Gains when all arms, the original included, take half, the same, or twice the steps. Bars as above.", "name": "fig-budgets"}, "image": {"alt": "Gain over the original set against optimiser steps for upsampling, generation and fresh real images."}}
-figures.budgets(live, recorded) if "suspects" in held else None;
+figures.budgets(live, recorded) if "budgets" in held else None;
 
 # %% [markdown]
 # Each against generation as usual, paired by seed, p-values adjusted over this table; "no difference" where the whole interval lies within 0.2 points of 0:

@@ -15,8 +15,8 @@ from synaug.experiments.plan import plan_of_comparison
 from synaug.experiments.shared import check_training
 from synaug.experiments.targeted_cells import GRID, finished, splits
 from synaug.experiments.targeted_rows import arm_rows, pilot_rows, warm_up_rows
-from synaug.experiments.targeted_studies import (BASE_AUGMENTATIONS, STUDIES, arm_cells, arms, ceiling_images,
-                                                 pilot_cells, sigma_of_strength)
+from synaug.experiments.targeted_studies import (BASE_AUGMENTATIONS, MORE_SEEDS, STUDIES, arm_cells, arms,
+                                                 ceiling_images, pilot_cells, sigma_of_strength)
 from synaug.generator_training import trained_on
 from synaug.optimizers import OPTIMIZERS
 from synaug.parameters import resolve_profile, with_defaults
@@ -40,7 +40,7 @@ PROFILES = {
                   large_generator=None, large_steps=100, large_pilot_steps=(100,), ks=(2,), strengths=(20, 50, 80),
                   seeds=2, k_seeds=2, pilot_seeds=2, passes=3, sampling_steps=5, n_evaluate=2000, architectures=()),
     "standard": dict(**SMALL, studies=("k", "pilot", "optimizers", "strength", "selection", "classical", "large",
-                              "architectures", "suspects"),
+                              "architectures", "suspects", "budgets"),
                      generator="fashion_mnist_2000", steps=800, pilot_steps=(800, 1600),
                      large_generator="fashion_mnist", large_steps=2400, large_pilot_steps=(1600, 2400), ks=(2, 3, 4, 5),
                      strengths=(20, 35, 50, 65, 80), seeds=5, k_seeds=10, pilot_seeds=3, passes=None,
@@ -72,7 +72,7 @@ def prepare(profile=None, studies=None, generator=None, steps=None, pilot_steps=
     oracle of "suspects".
     ks: how often a chosen example occurs, from 2, the k of most comparisons. strength: denoising steps of 100 from
     which images are generated; strengths: those that are compared, `strength` among them.
-    seeds, k_seeds, pilot_seeds: paired trainings of each arm, of those in "k", of pilots.
+    seeds, k_seeds, pilot_seeds: paired trainings of each arm, of those in "k" and "suspects", of pilots.
     architecture, recipe, passes: of classifiers and of the warm-up, see `synaug.classifiers` and `synaug.warm_up`.
     augment: of classifiers, one of `targeted_studies.BASE_AUGMENTATIONS`; warm-ups have flips. architectures: others to
     compare. k_optimizers: of "k", "sgd" among them. fresh: whether fresh real images are added for control.
@@ -160,7 +160,7 @@ def check_regime(name, of, settings, test):
         raise ValueError(f"{of['steps']} steps of 128 are {held} passes over the {of['n_real']} images of the {name} "
                          f"regime; the warm-up needs {needed}")
     fresh, real = (part.labels.bincount(minlength=data.real.num_classes) for part in (data.fresh, data.real))
-    needs_fresh = settings["fresh"] and {"k", "large", "suspects"} & set(settings["studies"])
+    needs_fresh = settings["fresh"] and {"k", "large", "budgets"} & set(settings["studies"])
     if needs_fresh and (fresh < (k - 1) * real).any():
         raise ValueError(f"the fresh control at k = {k} may need {k - 1} images for each of the {of['n_real']} of the "
                          f"{name} regime, class by class; there are {len(data.fresh)} (fresh=False leaves it out)")
@@ -172,10 +172,11 @@ def check_regime(name, of, settings, test):
 
 
 def in_order(settings):
-    """(arm, seed) of each training, ("pilot", None) of pilots: study by study, seed by seed; what "k" has more, last."""
+    """(arm, seed) of each training, ("pilot", None) of pilots: study by study, seed by seed, further seeds last."""
     seeds, more = settings["seeds"], settings["k_seeds"]
-    for study, own in [*((study, range(min(seeds, more) if study == "k" else seeds)) for study in settings["studies"]),
-                       ("k", range(seeds, more) if "k" in settings["studies"] else ())]:
+    for study, own in [*((study, range(min(seeds, more) if study in MORE_SEEDS else seeds))
+                         for study in settings["studies"]),
+                       *((study, range(seeds, more)) for study in MORE_SEEDS if study in settings["studies"])]:
         if study == "pilot":
             yield "pilot", None
         for seed in own:

@@ -9,7 +9,10 @@ from synaug.experiments.targeted_cells import network_hash, splits
 from synaug.sweeps import Cell
 
 #: In the order of their priority.
-STUDIES = ("k", "pilot", "optimizers", "strength", "selection", "classical", "large", "architectures", "suspects")
+STUDIES = ("k", "pilot", "optimizers", "strength", "selection", "classical", "large", "architectures", "suspects",
+           "budgets")
+#: Those of small effects, which have as many seeds as "k".
+MORE_SEEDS = ("k", "suspects")
 SLOW = "slow_learnable"
 #: Ways to choose examples that "selection" compares with the slow-learnable ones.
 OTHER_SELECTIONS = ("random", "all", "high_loss", "misclassified")
@@ -105,10 +108,11 @@ def compared(study: str, settings: dict) -> list[Arm]:
         return [arm for name in settings["architectures"] for arm in three(replace(base, architecture=name))]
     if study == "suspects":
         most = made(base, "generated", max(ks))
-        budgets = [arm for budget in (0.5, 2.0) for like in [replace(base, budget=budget)]
-                   for arm in (*three(like), made(like, "fresh", max(ks)))]
         return [replace(most, oracle=True), replace(most, strengths=settings["strengths"]),
-                *(replace(most, filtered=name) for name in FILTERS), *budgets]
+                *(replace(most, filtered=name) for name in FILTERS)]
+    if study == "budgets":
+        return [arm for budget in (0.5, 2.0) for like in [replace(base, budget=budget)]
+                for arm in (*three(like), made(like, "fresh", max(ks)))]
     return []
 
 

@@ -134,7 +134,8 @@ def describe(live, recorded=None):
         regimes = "; ".join(f"{name}: {of['n_real']:,} real images, {of['steps']:,} steps" for name, of in
                             p["regimes"].items())
         return (f"{frame['dataset'].iloc[0]}, {p['architecture']} ({regimes}); k = {', '.join(map(str, p['ks']))}; "
-                f"studies: {', '.join(p['studies'])}; {p['k_seeds']} paired seeds in that of k, {p['seeds']} in others; "
+                f"studies: {', '.join(p['studies'])}; {p['k_seeds']} paired seeds in those of k and of suspects, "
+                f"{p['seeds']} in others; "
                 f"{len(trained(frame))} classifiers, tested on "
                 f"{'all' if p['n_evaluate'] is None else format(p['n_evaluate'], ',')} test images")
 
