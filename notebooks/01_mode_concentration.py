@@ -155,6 +155,9 @@ figures.accuracies(live, recorded);
 runs = views.recorded_runs(live)
 figures.falls(runs) if runs else None;
 
+# %% tags=["hide-input"]
+table_html(views.falls_table(runs)) if runs else None
+
 # %% [markdown]
 # ## Are synthetic images easier?
 #

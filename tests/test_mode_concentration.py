@@ -13,6 +13,7 @@ from synaug.experiments import mode_concentration_views as views
 from synaug.figures import mode_concentration as figures
 from synaug.figures.curves import summary
 from synaug.reconstruction import reconstruct
+from synaug.statistics import paired_interval
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +185,17 @@ def test_falls_of_all_recorded_runs(run):
     accuracies = frame[frame["metric"] == "test_accuracy"].pivot(index="seed", columns="x", values="value")
     expected = 100 * (accuracies[100] - accuracies[0]).mean()
     np.testing.assert_allclose(lines["a"].get_ydata().astype(float), [0, expected], atol=1e-9)
+
+
+def test_falls_are_paired_by_seed(run):
+    _, frame = run
+    table = views.falls_table({"one": frame}).set_index("run")
+    accuracy = 100 * frame[frame["metric"] == "test_accuracy"].pivot(index="seed", columns="x", values="value")
+    expected = paired_interval(accuracy[100] - accuracy[0])
+    change = table.loc["one", "change in points, 95 % interval"]
+    assert change == f"{expected.estimate:+.2f} [{expected.low:+.2f}, {expected.high:+.2f}]"
+    assert table.loc["one", "trained on real images (%)"] == f"{accuracy[0].mean():.2f}"
+    assert table.iloc[-1].tolist()[1:] == ["", "95.58", "89.85", "-5.73"]
 
 
 def test_describe_says_which_run_is_which(run):

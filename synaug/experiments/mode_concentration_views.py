@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from synaug.claims import load_claims, published_series
 from synaug.results import describe_runs, experiment_of, recordings
+from synaug.statistics import paired_interval
 
 #: Classes of which images and points are shown: the first.
 SHOWN_CLASSES = 10
@@ -32,6 +34,22 @@ def recorded_runs(live):
         p = frame.attrs["provenance"]["parameters"]
         named[f"{frame['dataset'].iloc[0]}, {p['classifier']} ({p['recipe']}), recorded at {profile}"] = frame
     return named
+
+
+def falls_table(runs):
+    """Accuracies at both ends of `recorded_runs` and the change between them, paired by seed, and the paper's."""
+    rows = []
+    for name, frame in runs.items():
+        by_level = frame[frame["metric"] == "test_accuracy"].pivot(index="seed", columns="x", values="value") * 100
+        real, synthetic = by_level[by_level.columns.min()], by_level[by_level.columns.max()]
+        change = paired_interval(synthetic - real)
+        rows.append([name, len(by_level), f"{real.mean():.2f}", f"{synthetic.mean():.2f}",
+                     f"{change.estimate:+.2f} [{change.low:+.2f}, {change.high:+.2f}]"])
+    paper = 100 * published_series(load_claims()["accuracy-falls"]).set_index("x")["value"]
+    rows.append(["published (CIFAR-10, EDM, ResNet-18)", "", f"{paper.iloc[0]:.2f}", f"{paper.iloc[-1]:.2f}",
+                 f"{paper.iloc[-1] - paper.iloc[0]:+.2f}"])
+    return pd.DataFrame(rows, columns=["run", "seeds", "trained on real images (%)", "on synthetic ones (%)",
+                                       "change in points, 95 % interval"])
 
 
 def plane_points(sweep, levels, per_class=50):
