@@ -141,7 +141,7 @@ def check_regime(name, of, settings, test):
         raise ValueError(f"{of['steps']} steps of 128 are {held} passes over the {of['n_real']} images of the {name} "
                          f"regime; the warm-up needs {needed}")
     fresh, real = (part.labels.bincount(minlength=data.real.num_classes) for part in (data.fresh, data.real))
-    if (fresh < (k - 1) * real).any() and {"k", "large", "budgets"} & set(settings["studies"]):
+    if (fresh < (k - 1) * real).any() and set(STUDIES) - {"pilot", "strength", "suspects"} & set(settings["studies"]):
         raise ValueError(f"the fresh control at k = {k} may need {k - 1} images for each of the {of['n_real']} of the "
                          f"{name} regime, class by class; there are {len(data.fresh)}")
     if "pilot" in settings["studies"] and len(data.fresh) < ceiling_images(settings, of):
