@@ -197,7 +197,7 @@ figures.attention_agreement(live, recorded);
 # %% [markdown]
 # ## Verdicts
 #
-# Each rule was written down before the run that decides it, in `data/claims.json`; verdicts are taken on the recorded run, without one on this build.
+# Each rule was written down before the run that decides it, in `data/claims.json`; verdicts are taken on the recorded run or, where there is none, on this build.
 # *Reproduced*: the direction holds with its whole interval, and the size where the paper's can be compared. *Shape only*: the direction holds, the size differs or cannot be compared. *Contradicted*: the interval lies on the other side, or shows no difference worth the name. *Not resolved at this scale*: none of these.
 
 # %% tags=["hide-input"]

@@ -3,6 +3,7 @@ that a run is its cells in any order, and that claims are decided in both direct
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -219,10 +220,14 @@ def test_arms_of_the_studies(small, generators):
     assert named["strength"] == ["original", "generated, strength 20", "generated", "generated, strength 80",
                                  "generated, from noise"]
     assert named["selection"][1:] == ["generated", "generated, random", "generated, all", "generated, high loss",
-                                      "generated, misclassified"]
+                                      "generated, misclassified", "fresh, all"]
+    for study in ("optimizers", "classical", "architectures", "budgets"):
+        compared = arms(study, settings)
+        generated = [replace(arm, kind="fresh", strengths=()) for arm in compared if arm.kind == "generated"]
+        assert generated and set(generated) <= set(compared), study  # each beside its ceiling
     assert {"generated, oracle generator", "generated, several strengths", "generated, near-copies dropped",
             "generated, off-class dropped"} <= set(named["suspects"])
-    assert [arm.optimizer for arm in arms("optimizers", settings)] == 3 * ["sgd"] + 3 * ["sam"]
+    assert [arm.optimizer for arm in arms("optimizers", settings)] == 4 * ["sgd"] + 4 * ["sam"]
     assert {arm.augment for arm in arms("classical", settings)} == {"none", "flip", "flip_trivial"}
     assert {arm.regime for arm in arms("large", settings)} == {"large"}
     assert len(set(sum((arms(study, settings) for study in STUDIES), []))) < sum(map(len, named.values()))

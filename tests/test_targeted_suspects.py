@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synaug.experiments.targeted_suspects import SUSPECTS, effects, share_of_ceiling, suspect_table, suspect_words
+from synaug.experiments.targeted_suspects import (SUSPECTS, effects, gap_closed, share_of_ceiling, suspect_table,
+                                                  suspect_words)
 
 SETTING = {"metric": "test_error", "optimizer": "sgd", "architecture": "resnet8", "augment": "flip"}
 
@@ -18,6 +19,7 @@ def frame(gains, seeds=8, spread=0.05, budgets=(0.5, 1.0, 2.0), regimes=("small"
                 setting = {**SETTING, "regime": regime, "budget": budget, "seed": seed}
                 error = 14 - budget + rng.normal(0, 0.5)
                 rows.append({**setting, "arm": "original", "kind": "original", "x": 1.0, "value": error})
+                rows.append({**setting, "arm": "upsampled", "kind": "upsampled", "x": 2.0, "value": error - 0.1})
                 for arm in dict.fromkeys(name if isinstance(name, str) else name[0] for name in gains):
                     gain = gains.get((arm, budget), gains.get(arm, 0.0)) + rng.normal(0, spread)
                     made = {**setting, "arm": arm, "kind": arm.split(",")[0], "x": 5.0}
@@ -40,6 +42,7 @@ def test_each_suspect_is_read_by_its_paired_difference():
         "off-class images dropped": "no difference", "half the steps": "no difference", "twice the steps": "helps"}
     assert found.loc["an oracle generator", "more"] == pytest.approx(1.0, abs=0.1)
     assert found.loc["an oracle generator", "gain"] == pytest.approx(1.3, abs=0.1)
+    np.testing.assert_allclose(found["over_copies"], found["gain"] - 0.1)  # copies gain 0.1 at every seed
     assert (found["adjusted"] >= found["p_value"]).all()
     assert found.index[found["dropped"] > 0].tolist() == ["near-copies dropped"]
     assert found.loc["near-copies dropped", "dropped"] == pytest.approx(25)
@@ -64,12 +67,14 @@ def test_words_say_what_the_table_says():
     assert f"What helps: an oracle generator {oracle['more']:+.2f} [" in words
     assert "What hurts: near-copies dropped" in words
     made, fresh, _ = share_of_ceiling(whole)
-    closed = 100 * oracle["more"] / (fresh.estimate - made.estimate)
-    assert "Large regime, k = 5" in words and f"closes {closed:.0f} % of the" in words
+    closed = gap_closed(whole, "generated, oracle generator")
+    assert closed.estimate == pytest.approx(oracle["more"] / (fresh.estimate - made.estimate))
+    assert "Large regime, k = 5" in words
+    assert f"an oracle generator closes {100 * closed.estimate:.0f} % [" in words and "the steps closes" not in words
     table = suspect_table(whole)
     assert not table.astype(str).apply(lambda column: column.str.contains("nan|inf")).any(axis=None)
     only_half = suspect_words(frame({"generated": 0.3, "fresh": 2.3}, budgets=(0.5, 1.0)))
-    assert "so no cause: half the steps" in only_half and "What helps" not in only_half
+    assert "What changes less than 0.2 points: half the steps" in only_half and "closes" not in only_half
 
 
 def test_a_run_without_suspects_says_nothing():

@@ -51,7 +51,8 @@ PROFILES = {
                   steps=62_500, pilot_steps=(62_500,), large_generator=None, large_steps=62_500,
                   large_pilot_steps=(62_500,), ks=(2, 3, 4, 5), strengths=(20, 35, 50, 65, 80), seeds=5, k_seeds=5,
                   pilot_seeds=3, architecture="resnet18", recipe="two_drops", augment="flip_crop", passes=None,
-                  sampling_steps=9, n_evaluate=None, architectures=("densenet121", "vit_small", "swin_tiny")),
+                  sampling_steps=9, n_evaluate=None,
+                  architectures=("vgg19", "densenet121", "vit_small", "convnext_tiny", "swin_tiny")),
 }
 
 #: What other profiles stand for where these parameters are None.
@@ -160,7 +161,7 @@ def check_regime(name, of, settings, test):
         raise ValueError(f"{of['steps']} steps of 128 are {held} passes over the {of['n_real']} images of the {name} "
                          f"regime; the warm-up needs {needed}")
     fresh, real = (part.labels.bincount(minlength=data.real.num_classes) for part in (data.fresh, data.real))
-    needs_fresh = settings["fresh"] and {"k", "large", "budgets"} & set(settings["studies"])
+    needs_fresh = settings["fresh"] and set(settings["studies"]) - {"pilot", "strength", "suspects"}
     if needs_fresh and (fresh < (k - 1) * real).any():
         raise ValueError(f"the fresh control at k = {k} may need {k - 1} images for each of the {of['n_real']} of the "
                          f"{name} regime, class by class; there are {len(data.fresh)} (fresh=False leaves it out)")

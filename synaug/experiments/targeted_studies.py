@@ -82,37 +82,37 @@ def compared(study: str, settings: dict) -> list[Arm]:
     def made(like, kind, k, **more):
         return replace(like, kind=kind, k=k, **({"strengths": usual} if kind == "generated" else {}) | more)
 
-    def three(like):
-        """The original, upsampling at its published best k, generation at its own (the largest k)."""
-        return [like, made(like, "upsampled", min(ks)), made(like, "generated", max(ks))]
+    def four(like):
+        """The original, upsampling at its published best k, generation at its own (the largest k), and its ceiling."""
+        return [like, made(like, "upsampled", min(ks)), made(like, "generated", max(ks)), made(like, "fresh", max(ks))]
 
     if study == "k":
         return [arm for optimizer in settings["k_optimizers"] for like in [replace(base, optimizer=optimizer)]
                 for arm in (like, *(made(like, kind, k) for kind in ("upsampled", "generated") for k in ks),
                             *(made(like, "fresh", k) for k in sorted({min(ks), max(ks)})))]
     if study == "optimizers":
-        return [arm for optimizer in ("sgd", "sam") for arm in three(replace(base, optimizer=optimizer))]
+        return [arm for optimizer in ("sgd", "sam") for arm in four(replace(base, optimizer=optimizer))]
     if study == "strength":
         return [base, *(made(base, "generated", min(ks), strengths=s)
                         for s in (*((n,) for n in settings["strengths"]), None))]
     if study == "selection":
-        return [base, *(made(base, "generated", min(ks), selection=name) for name in (SLOW, *OTHER_SELECTIONS))]
+        return [base, *(made(base, "generated", min(ks), selection=name) for name in (SLOW, *OTHER_SELECTIONS)),
+                made(base, "fresh", min(ks), selection="all")]  # the others' ceiling is that of "k"
     if study == "classical":
-        return [replace(base, augment="none"), base, *three(replace(base, augment=f"{base.augment}_trivial"))]
+        return [replace(base, augment="none"), base, *four(replace(base, augment=f"{base.augment}_trivial"))]
     if study == "large":
         like = replace(base, regime="large")
         ends = sorted({min(ks), max(ks)})
         return [like, made(like, "upsampled", min(ks)), *(made(like, "generated", k) for k in ends),
                 made(like, "fresh", max(ks))]
     if study == "architectures":
-        return [arm for name in settings["architectures"] for arm in three(replace(base, architecture=name))]
+        return [arm for name in settings["architectures"] for arm in four(replace(base, architecture=name))]
     if study == "suspects":
         most = made(base, "generated", max(ks))
         return [replace(most, oracle=True), replace(most, strengths=settings["strengths"]),
                 *(replace(most, filtered=name) for name in FILTERS)]
     if study == "budgets":
-        return [arm for budget in (0.5, 2.0) for like in [replace(base, budget=budget)]
-                for arm in (*three(like), made(like, "fresh", max(ks)))]
+        return [arm for budget in (0.5, 2.0) for arm in four(replace(base, budget=budget))]
     return []
 
 

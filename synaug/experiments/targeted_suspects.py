@@ -33,16 +33,13 @@ SUSPECTS = (
 )
 
 
-def by_seed(frame, arm, budget=1.0, regime="small"):
-    """Gains over the original of an arm at the largest k, a Series by seed; empty where the run has none."""
-    return of_arm(frame, gains(frame), arm, budget, regime)
-
-
-def of_arm(frame, rows, arm, budget=1.0, regime="small"):
-    """The values of one arm at the largest k, of rows of the frame, a Series by seed."""
+def of_arm(frame, rows, arm, k=None, budget=1.0, regime="small"):
+    """Of rows of the frame the values of one arm, at the largest k if k is None, a Series by seed; empty where the run
+    has none."""
     for column, wanted in {**base(frame), "regime": regime, "budget": budget}.items():
         rows = rows[rows[column] == wanted]
-    return rows[(rows["arm"] == arm) & (rows["x"] == frame["x"].max())].set_index("seed")["value"]
+    k = frame["x"].max() if k is None else k
+    return rows[(rows["arm"] == arm) & (rows["x"] == k)].set_index("seed")["value"]
 
 
 def dropped(frame, arm):
@@ -53,43 +50,50 @@ def dropped(frame, arm):
 
 def effects(frame):
     """A row a suspect that the run holds: its name, change and budget, dropped (% of the images), gain (over the
-    original set trained as long), more (gain over that of usual generation, same seed), each with low and high (95 %),
-    p_value, adjusted (Holm over the rows), and reading: "helps", "hurts", "no difference" or "not resolved". Points of
-    test error.
+    original set trained as long), more (gain over that of usual generation, same seed) and over_copies (gain over that
+    of upsampling at k = 2), each with 95 % limits, p_value of more, adjusted (Holm over the rows), and reading:
+    "helps", "hurts", "no difference" or "not resolved". Points of test error.
     """
-    usual, rows = by_seed(frame, "generated"), []
+    found = gains(frame)
+    usual, copies, rows = of_arm(frame, found, "generated"), of_arm(frame, found, "upsampled", k=2), []
     for suspect in SUSPECTS:
-        own = by_seed(frame, suspect.arm, suspect.budget)
-        more = (own - usual).dropna()
-        if len(more) < 2:
+        own = of_arm(frame, found, suspect.arm, budget=suspect.budget)
+        if len((own - usual).dropna()) < 2:
             continue
-        gain, change = paired_interval(own), paired_interval(more)
-        rows.append({"suspect": suspect.name, "change": suspect.change, "budget": suspect.budget,
-                     "dropped": dropped(frame, suspect.arm), "n": change.n, "gain": gain.estimate, "low": gain.low,
-                     "high": gain.high, "more": change.estimate, "more_low": change.low, "more_high": change.high,
-                     "p_value": change.p_value})
-    table = pd.DataFrame(rows, columns=["suspect", "change", "budget", "dropped", "n", "gain", "low", "high", "more",
-                                        "more_low", "more_high", "p_value"])
-    table["adjusted"] = holm(table["p_value"]) if rows else []
-    table["reading"] = [reading(row) for row in table.itertuples()]
-    return table
+        more = paired_interval((own - usual).dropna())
+        row = {"suspect": suspect.name, "change": suspect.change, "budget": suspect.budget,
+               "dropped": dropped(frame, suspect.arm), "n": more.n, "p_value": more.p_value}
+        for name, values in (("gain", own), ("more", own - usual), ("over_copies", own - copies)):
+            of = paired_interval(values.dropna())
+            row |= {name: of.estimate, f"{name}_low": of.low, f"{name}_high": of.high}
+        rows.append(row)
+    if not rows:
+        return pd.DataFrame()
+    table = pd.DataFrame(rows)
+    table["adjusted"] = holm(table["p_value"])
+    return table.assign(reading=[reading(row) for row in table.itertuples()])
 
 
 def reading(row):
     """What a row of `effects` says of its suspect."""
-    if row.adjusted < LEVEL:
-        return "helps" if row.more > 0 else "hurts"
-    return "no difference" if max(-row.more_low, row.more_high) < NEGLIGIBLE else "not resolved"
+    if max(-row.more_low, row.more_high) < NEGLIGIBLE:
+        return "no difference"
+    if row.adjusted >= LEVEL:
+        return "not resolved"
+    return "helps" if row.more > 0 else "hurts"
 
 
 def suspect_table(frame):
-    """`effects` to read."""
-    found = effects(frame)
+    """`effects` to read; empty where the run has no suspects."""
+    if (found := effects(frame)).empty:
+        return found
+    named = {"gain": "gain over the original set, 95 % interval", "more": "more than as usual",
+             "over_copies": "more than upsampling, k = 2"}
     return pd.DataFrame({
         "suspect": found["suspect"], "what was changed": found["change"],
         "images dropped": found["dropped"].map("{:.0f} %".format), "seeds": found["n"],
-        "gain over the original set, 95 % interval": [interval(r.gain, r.low, r.high) for r in found.itertuples()],
-        "more than as usual": [interval(r.more, r.more_low, r.more_high) for r in found.itertuples()],
+        **{title: [interval(*limits) for limits in zip(found[name], found[f"{name}_low"], found[f"{name}_high"])]
+           for name, title in named.items()},
         "adjusted p": found["adjusted"].map("{:.2g}".format), "reading": found["reading"]})
 
 
@@ -100,12 +104,25 @@ def interval(value, low, high, form="+.2f"):
 
 def share_of_ceiling(frame, regime="small"):
     """(gain of generation, of fresh real images, their ratio), intervals at the largest k; None where a run has not
-    both."""
-    made, fresh = by_seed(frame, "generated", regime=regime), by_seed(frame, "fresh", regime=regime)
+    both, or the ceiling is not told from 0."""
+    found = gains(frame)
+    made, fresh = (of_arm(frame, found, arm, regime=regime) for arm in ("generated", "fresh"))
     seeds = made.index.intersection(fresh.index)
-    if len(seeds) < 2 or fresh[seeds].mean() <= 0:
+    if len(seeds) < 2 or (ceiling := paired_interval(fresh[seeds])).low <= 0:
         return None
-    return paired_interval(made[seeds]), paired_interval(fresh[seeds]), ratio_interval(made[seeds], fresh[seeds])
+    return paired_interval(made[seeds]), ceiling, ratio_interval(made[seeds], fresh[seeds])
+
+
+def gap_closed(frame, arm):
+    """The share of what lies between usual generation and fresh real images that an arm gains more, with its interval;
+    None where that gap is not told from 0."""
+    found = gains(frame)
+    own, made, fresh = (of_arm(frame, found, name) for name in (arm, "generated", "fresh"))
+    more, gap = (own - made).dropna(), (fresh - made).dropna()
+    seeds = more.index.intersection(gap.index)
+    if len(seeds) < 2 or paired_interval(gap[seeds]).low <= 0:
+        return None
+    return ratio_interval(more[seeds], gap[seeds])
 
 
 def suspect_words(frame):
@@ -121,17 +138,15 @@ def suspect_words(frame):
                          f"{interval(made.estimate, made.low, made.high)} points, fresh real images "
                          f"{interval(fresh.estimate, fresh.low, fresh.high)}: {100 * ratio.estimate:.0f} % "
                          f"[{100 * ratio.low:.0f}, {100 * ratio.high:.0f}] of the ceiling.")
-    kinds = {"helps": "What helps", "hurts": "What hurts", "no difference": f"Within {NEGLIGIBLE} points, so no cause",
-             "not resolved": "Not resolved"}
+    kinds = {"helps": "What helps", "hurts": "What hurts",
+             "no difference": f"What changes less than {NEGLIGIBLE} points", "not resolved": "Not resolved"}
     for kind, said in kinds.items():
         if len(own := found[found["reading"] == kind]):
             lines.append(f"- {said}: " + "; ".join(
                 f"{row.change} {interval(row.more, row.more_low, row.more_high)}" for row in own.itertuples()) + ".")
-    helps = found[(found["reading"] == "helps") & (found["budget"] == 1)]  # at other budgets the ceiling is another
-    if len(helps) and (small := share_of_ceiling(frame)) is not None:
-        gap = small[1].estimate - small[0].estimate
-        best = helps.loc[helps["more"].idxmax()]
-        lines.append(f"- At the usual steps, the most is gained by {best['suspect']}: {best['change']} closes "
-                     f"{100 * best['more'] / gap:.0f} % of the {gap:.2f} points between generation and fresh real "
-                     f"images.")
+    for suspect in SUSPECTS:  # at other budgets the ceiling is another
+        if suspect.budget == 1 and suspect.change in set(found["change"]) and (
+                closed := gap_closed(frame, suspect.arm)) is not None:
+            lines.append(f"- Of the gap between generation and fresh real images, {suspect.change} closes "
+                         f"{100 * closed.estimate:.0f} % [{100 * closed.low:.0f}, {100 * closed.high:.0f}].")
     return "\n".join(lines)

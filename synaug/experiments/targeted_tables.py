@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from synaug.claims import load_published
 from synaug.experiments.targeted_augmentation import CEILING_GAIN
 from synaug.experiments.targeted_studies import STUDIES
 from synaug.results import describe_runs
@@ -92,40 +93,50 @@ def pilot_table(frame):
 
 
 def cost_table(frame):
-    """Arms of the base setting and SAM: images added, core-seconds, points gained, extra seconds for each of them.
+    """Arms of the base setting and SAM: images added, seconds, points gained over the original set under SGD (paired by
+    seed), extra seconds for each of them.
 
     Extra: the warm-up where examples are chosen, generation, and what training takes longer than the original's.
     """
     here = base(frame)
-    means = {metric: mean_by_arm(frame, metric) for metric in
+    found = {metric: by_arm(frame, metric) for metric in
              ("added_share", "generation_seconds", "training_seconds", "test_error")}
     warm_up = frame[(frame["kind"] == "warm-up") & (frame["regime"] == here["regime"])
                     & (frame["architecture"] == here["architecture"])].groupby("metric")["value"].mean()
     start = here["optimizer"], "original", 1.0
     lines = []
-    for key in means["test_error"].index:
+    for key in found["test_error"]:
         if key == start:
             continue
-        own = {metric: values[key] for metric, values in means.items()}
+        own = {metric: values[key].dropna() for metric, values in found.items()}
+        gain = paired_interval((found["test_error"][start] - own["test_error"]).dropna())
         chosen = 0.0 if key[1] == "original" else warm_up["seconds"] + warm_up["selection_seconds"]
-        extra = chosen + own["generation_seconds"] + own["training_seconds"] - means["training_seconds"][start]
-        gain = means["test_error"][start] - own["test_error"]
+        longer = (own["training_seconds"] - found["training_seconds"][start]).mean()
+        extra = chosen + own["generation_seconds"].mean() + longer
         lines.append({"optimizer": key[0].upper(), "arm": key[1], "k": f"{key[2]:g}",
-                      "images added": f"{own['added_share']:.0f} %", "choosing (s)": f"{chosen:.1f}",
-                      "generation (s)": f"{own['generation_seconds']:.0f}",
-                      "training (s)": f"{own['training_seconds']:.0f}", "points gained": f"{gain:+.2f}",
-                      "extra seconds a point": f"{extra / gain:.0f}" if gain > 0 else "no gain"})
+                      "images added": f"{own['added_share'].mean():.0f} %", "choosing (s)": f"{chosen:.1f}",
+                      "generation (s)": f"{own['generation_seconds'].mean():.0f}",
+                      "training (s)": f"{own['training_seconds'].mean():.0f}",
+                      "points gained": f"{gain.estimate:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]",
+                      "extra seconds a point": f"{extra / gain.estimate:.0f}" if gain.low > 0 else "no gain resolved"})
     return pd.DataFrame(lines)
 
 
-def mean_by_arm(frame, metric):
-    """Means over seeds in the base setting, with any optimizer, by optimizer, arm and k; without suspects and
+def by_arm(frame, metric):
+    """Values in the base setting, with any optimizer: seeds down, (optimizer, arm, k) across; without suspects and
     fresh images, which nobody could have made."""
     rows, here = trained(frame, metric), base(frame)
     for column in ("regime", "architecture", "augment", "budget"):
         rows = rows[rows[column] == here[column]]
     rows = rows[~rows["arm"].str.contains("oracle|dropped|several|fresh")]
-    return rows.groupby(["optimizer", "arm", "x"], sort=False)["value"].mean()
+    return rows.pivot(index="seed", columns=["optimizer", "arm", "x"], values="value")
+
+
+def published_cost():
+    """What is known of the paper's cost of generation, in words."""
+    known = load_published("nguyen2025")["generation_hours"]
+    return (f"Published ({known['setting']}): {known['targeted']:g} hours of generation for the slow examples, "
+            f"{known['all']:g} for all.")
 
 
 def describe(live, recorded=None):
@@ -167,9 +178,9 @@ def what_decides(frame):
     for k, rows in found[found["arm"].isin(("upsampled", "generated", "fresh"))].groupby("k"):
         said = "; ".join(f"{row.arm} {row.gain:+.2f} [{row.low:+.2f}, {row.high:+.2f}]" for row in rows.itertuples())
         lines.append(f"- k = {k:g}: {said} ({rows['n'].min()} seeds).")
-    return "\n".join(["What decides, in points gained over the original set: *fresh* is the ceiling; *generated* minus "
-                      "*upsampled* is what new images add to mere weight; what lies between *generated* and *fresh* is "
-                      "what the generator lacks.", "", *lines])
+    return "\n".join(["What decides, in points gained over the original set: *fresh* is what as many new real images of "
+                      "the same classes gain; *generated* minus *upsampled* is what new images add to mere weight; "
+                      "what lies between *generated* and *fresh* is what generated images lack.", "", *lines])
 
 
 def slow_words(frame):

@@ -31,6 +31,11 @@ def in_base(frame, rows):
     return rows
 
 
+def largest_k(live, recorded):
+    """Of all runs, so that a row or a curve has one k; a run without it is not drawn there."""
+    return max(frame["x"].max() for _, frame, _ in runs(live, recorded))
+
+
 def curve(ax, rows, colour, label, live):
     """`curves.draw` against x itself."""
     draw(ax, rows.assign(sigma=rows["x"]), colour, label, live=live)
@@ -105,10 +110,12 @@ def rows_of_points(ax, groups, live, colour):
 
 
 def selections(live, recorded=None):
-    """Gain at k = 2 of generated images for examples chosen in five ways, and how many images each adds."""
+    """Gain at k = 2 of generated images for examples chosen in five ways, beside copies and fresh real images, and how
+    many images each adds."""
     names = {"generated": "slow clusters", "generated, random": "random, as many", "generated, all": "all",
              "generated, high loss": "highest loss, as many", "generated, misclassified": "misclassified",
-             "upsampled": "slow clusters, upsampled"}
+             "upsampled": "slow clusters, upsampled", "fresh": "fresh real images for the slow",
+             "fresh, all": "fresh real images for all"}
     return forest(live, recorded, names, 2, shares=True)
 
 
@@ -122,12 +129,14 @@ def suspects(live, recorded=None):
 
 
 def forest(live, recorded, names, k, shares=False):
-    """Gains in the base setting, a row an arm. k: None for the largest. shares: with the images that arms add."""
+    """Gains in the base setting, a row an arm. k: None for the largest of all runs. shares: with the images that arms
+    add."""
     figure, ax = plt.subplots(figsize=(8.2, 0.5 * len(names) + 1.4), layout="constrained")
     labels = list(names.values())
+    k = largest_k(live, recorded) if k is None else k
     for run, frame, is_live in runs(live, recorded):
         rows = in_base(frame, gains(frame))
-        rows = rows[rows["x"] == (rows["x"].max() if k is None else k)]
+        rows = rows[rows["x"] == k]
         lift = 0.14 if is_live else -0.14
         for i, arm in enumerate(names):
             colour = ARMS[arm.split(",")[0]]
@@ -148,8 +157,8 @@ def forest(live, recorded, names, k, shares=False):
 
 
 def settings(live, recorded=None):
-    """Test error and gains of upsampling (k = 2) and generation (largest k) by optimizer, augmentation, network and
-    regime; the published gains of two networks below."""
+    """Test error and gains of upsampling (k = 2), of generation and fresh real images (largest k) by optimizer,
+    augmentation, network and regime; the published gains of two networks below."""
     frames = runs(live, recorded)
     kept = pd.concat([trained(frame)[SETTING].drop_duplicates() for _, frame, _ in frames]).drop_duplicates()
     kept = kept[kept["budget"] == 1].reset_index(drop=True)
@@ -157,13 +166,13 @@ def settings(live, recorded=None):
     published = load_published("nguyen2025")["modern_networks"]
     rows = [*names, *(f"published, CIFAR-10, {name}" for name in published["columns"])]
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 0.42 * len(rows) + 1.6), sharey=True, layout="constrained")
-    shapes = {"original": "0.35", "upsampled": ARMS["upsampled"], "generated": ARMS["generated"]}
+    shapes, most = {"original": "0.35", **ARMS}, largest_k(live, recorded)
     for run, frame, is_live in frames:
-        errors, paired, most = trained(frame), gains(frame), trained(frame)["x"].max()
+        errors, paired = trained(frame), gains(frame)
         for i, setting in enumerate(kept.itertuples()):
             for j, (arm, colour) in enumerate(shapes.items()):
-                k = {"original": 1, "upsampled": 2, "generated": most}[arm]
-                y = i + 0.18 * (j - 1) + (0.06 if is_live else 0)
+                k = {"original": 1, "upsampled": 2}.get(arm, most)
+                y = i + 0.18 * (j - 1.5) + (0.06 if is_live else 0)
                 for ax, values in ((left, errors), (right, paired)):
                     own = values[(values["arm"] == arm) & (values["x"] == k)]
                     for column in SETTING:
@@ -171,8 +180,10 @@ def settings(live, recorded=None):
                     rows_of_points(ax, [(f"{run}, {arm}", y, own)], is_live, colour)
     for i in range(len(published["columns"])):
         for j, (arm, colour) in enumerate(shapes.items()):
+            if arm not in published:
+                continue
             value, spread = published[arm][i]
-            y = len(names) + i + 0.18 * (j - 1)
+            y = len(names) + i + 0.18 * (j - 1.5)
             left.errorbar(value, y, xerr=spread, color=colour, marker="s", markersize=5, capsize=2,
                           label=f"published, {arm}", linestyle="none")
             if arm != "original":
