@@ -70,11 +70,12 @@ def test_words_say_what_the_table_says():
     closed = gap_closed(whole, "generated, oracle generator")
     assert closed.estimate == pytest.approx(oracle["more"] / (fresh.estimate - made.estimate))
     assert "Large regime, k = 5" in words
-    assert f"an oracle generator closes {100 * closed.estimate:.0f} % [" in words and "the steps closes" not in words
+    assert f"is closed: an oracle generator {100 * closed.estimate:.0f} % [" in words and "the steps 2" not in words
+    assert f"closes more than {100 * closed.high:.0f} % of it" in words
     table = suspect_table(whole)
     assert not table.astype(str).apply(lambda column: column.str.contains("nan|inf")).any(axis=None)
     only_half = suspect_words(frame({"generated": 0.3, "fresh": 2.3}, budgets=(0.5, 1.0)))
-    assert "What changes less than 0.2 points: half the steps" in only_half and "closes" not in only_half
+    assert "What changes less than 0.2 points: half the steps" in only_half and "is closed" not in only_half
 
 
 def test_a_run_without_suspects_says_nothing():
