@@ -151,6 +151,6 @@ def suspect_words(frame):
         said = "; ".join(f"{change} {100 * share.estimate:.0f} % [{100 * share.low:.0f}, {100 * share.high:.0f}]"
                          for change, share in closed.items())
         most = max(share.high for share in closed.values())
-        lines.append(f"- Of the gap between generation and fresh real images, this is closed: {said}. So no one of these "
+        lines.append(f"- Of the gap between generation and fresh real images is closed: {said}. So no one of these "
                      f"changes closes more than {100 * most:.0f} % of it, at 95 % confidence each.")
     return "\n".join(lines)
