@@ -192,7 +192,7 @@ def slow_words(frame):
         parts.append(
             f"- {regime} regime, {architecture}: {mean['slow_share']:.0f} % of the real images are slow "
             f"({least['slow_share']:.0f} to {most['slow_share']:.0f} % over {own['seed'].nunique()} seeds), after "
-            f"{mean['passes']:.1f} passes at a training error of {mean['error']:.1f} %; what is slow for one seed is "
+            f"{mean['passes']:.1f} passes at a training error of {mean['error']:.1f} %; what is slow for a seed is "
             f"so for the next {mean['slow_overlap']:.2f} times as often as any example.")
     return "\n".join(parts)
 
