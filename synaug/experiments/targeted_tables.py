@@ -178,8 +178,8 @@ def what_decides(frame):
     for k, rows in found[found["arm"].isin(("upsampled", "generated", "fresh"))].groupby("k"):
         said = "; ".join(f"{row.arm} {row.gain:+.2f} [{row.low:+.2f}, {row.high:+.2f}]" for row in rows.itertuples())
         lines.append(f"- k = {k:g}: {said} ({rows['n'].min()} seeds).")
-    return "\n".join(["What decides, in points gained over the original set: *fresh* is what as many new real images of "
-                      "the same classes gain; *generated* minus *upsampled* is what new images add to mere weight; "
+    return "\n".join(["What decides, in points gained over the original set: *fresh* is what as many new real images "
+                      "of the same classes gain; *generated* minus *upsampled* is what new images add to mere weight; "
                       "what lies between *generated* and *fresh* is what generated images lack.", "", *lines])
 
 
