@@ -65,16 +65,18 @@ def train(
     _check(sets, filters, steps, lr, momentum, rho, batch_size, test, record_every)
     options = {"steps": steps, "lr": lr, "momentum": momentum, "rho": rho, "batch_size": batch_size,
                "record_every": record_every}
-    threads, ended = torch.get_num_threads(), threading.Event()
+    threads, end = torch.get_num_threads(), _End(steps)
     size = -(-len(filters) // threads)
     parts = [slice(start, start + size) for start in range(0, len(filters), size)]
 
     def train_part(part):
         try:
             return _train(_of_seeds(sets, part), filters[part], None if test is None else _examples_of(test, part),
-                          ended, progress and part.start == 0, **options)
+                          end, progress and part.start == 0, **options)
+        except ArithmeticError as error:
+            return error
         except BaseException:
-            ended.set()
+            end.lower(0)
             raise
 
     torch.set_num_threads(1)
@@ -83,19 +85,33 @@ def train(
             try:
                 trained = list(executor.map(train_part, parts))
             except BaseException:  # an interruption, too, ends all threads
-                ended.set()
+                end.lower(0)
                 raise
     finally:
         torch.set_num_threads(threads)
+    # Threads do not run in step: of several that diverge, the earliest step and the first seed are told.
+    if errors := [error for error in trained if isinstance(error, ArithmeticError)]:
+        raise min(errors, key=lambda error: error.step)
     recorded = trained[0][1]
     records = [{metric: torch.cat([part[metric] for part in at_step]) for metric in at_step[0]}
                for at_step in zip(*(records for _, _, records in trained))]
     return Training(torch.cat([part[0] for part in trained]), tidy_frame(recorded, records, sets.arms, sets.pool.seeds))
 
 
+class _End:
+    """The step after which no thread goes on: the last, or the first at which one has diverged."""
+
+    def __init__(self, step):
+        self.step, self.lock = step, threading.Lock()
+
+    def lower(self, step):
+        with self.lock:
+            self.step = min(self.step, step)
+
+
 @torch.no_grad()
-def _train(sets, filters, test, ended, progress, *, steps, lr, momentum, rho, batch_size, record_every):
-    """Filters after the last step, the steps that were recorded, and the records; cut short once ``ended`` is set."""
+def _train(sets, filters, test, end, progress, *, steps, lr, momentum, rho, batch_size, record_every):
+    """Filters after the last step, the steps that were recorded, and the records; cut short after ``end.step``."""
     features = torch.stack([sets.pool.v_e, sets.pool.v_d], dim=1)
     strengths = features.new_tensor([sets.pool.distribution.beta_e, sets.pool.distribution.beta_d])
     num_arms, num_filters = len(sets.arms), filters.shape[1]
@@ -110,7 +126,7 @@ def _train(sets, filters, test, ended, progress, *, steps, lr, momentum, rho, ba
     filters = filters[:, None].repeat(1, num_arms, 1, 1)
     velocity, recorded, records = torch.zeros_like(filters), [0], [measure(filters, whole, tested)]
     for step in tqdm(range(1, steps + 1), desc="training", disable=not progress):
-        if ended.is_set():
+        if step > end.step:
             break
         network = whole if batch_size is None else FastNetwork([next(batches)], features, strengths, num_filters)
         gradient = _gradient(network, filters)
@@ -120,7 +136,12 @@ def _train(sets, filters, test, ended, progress, *, steps, lr, momentum, rho, ba
         velocity.mul_(momentum).add_(gradient)
         filters.sub_(velocity, alpha=lr)
         if step % record_every == 0 or step == steps:
-            _check_finite(filters, sets, step, lr)
+            try:
+                _check_finite(filters, sets, step, lr)
+            except ArithmeticError as error:
+                error.step = step
+                end.lower(step)
+                raise
             recorded.append(step)
             records.append(measure(filters, whole, tested))
     return filters, recorded, records
