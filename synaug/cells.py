@@ -12,7 +12,7 @@ import tempfile
 import time
 import types
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -194,11 +194,9 @@ _running = ContextVar("running", default=None)
 def _locked(path: Path):
     """One process at a time. Where the folder allows no lock, any: then a cell may run twice, equally."""
     lock = FileLock(path, fallback_to_soft=False)  # a soft lock would outlive a killed process
-    try:
+    with suppress(OSError, NotImplementedError):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
-    except (OSError, NotImplementedError):
-        pass
     try:
         yield
     finally:

@@ -195,6 +195,8 @@ def test_falls_are_paired_by_seed(run):
     change = table.loc["one", "change in points, 95 % interval"]
     assert change == f"{expected.estimate:+.2f} [{expected.low:+.2f}, {expected.high:+.2f}]"
     assert table.loc["one", "trained on real images (%)"] == f"{accuracy[0].mean():.2f}"
+    alone = views.falls_table({"one": frame[frame["seed"] == 0]}).set_index("run")
+    assert alone.loc["one", "change in points, 95 % interval"] == f"{(accuracy[100] - accuracy[0])[0]:+.2f}"
     assert table.iloc[-1].tolist() == ["", "95.58", "89.85", "-5.73"]
 
 

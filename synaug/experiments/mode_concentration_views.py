@@ -42,9 +42,11 @@ def falls_table(runs):
     for name, frame in runs.items():
         by_level = frame[frame["metric"] == "test_accuracy"].pivot(index="seed", columns="x", values="value") * 100
         real, synthetic = by_level[by_level.columns.min()], by_level[by_level.columns.max()]
-        change = paired_interval(synthetic - real)
-        rows.append([name, len(by_level), f"{real.mean():.2f}", f"{synthetic.mean():.2f}",
-                     f"{change.estimate:+.2f} [{change.low:+.2f}, {change.high:+.2f}]"])
+        said = f"{(synthetic - real).mean():+.2f}"
+        if len(by_level) > 1:  # one seed has no interval
+            change = paired_interval(synthetic - real)
+            said += f" [{change.low:+.2f}, {change.high:+.2f}]"
+        rows.append([name, len(by_level), f"{real.mean():.2f}", f"{synthetic.mean():.2f}", said])
     paper = 100 * published_series(load_claims()["accuracy-falls"]).set_index("x")["value"]
     rows.append(["published (CIFAR-10, EDM, ResNet-18)", "", f"{paper.iloc[0]:.2f}", f"{paper.iloc[-1]:.2f}",
                  f"{paper.iloc[-1] - paper.iloc[0]:+.2f}"])

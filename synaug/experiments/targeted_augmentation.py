@@ -161,7 +161,7 @@ def check_regime(name, of, settings, test):
         raise ValueError(f"{of['steps']} steps of 128 are {held} passes over the {of['n_real']} images of the {name} "
                          f"regime; the warm-up needs {needed}")
     fresh, real = (part.labels.bincount(minlength=data.real.num_classes) for part in (data.fresh, data.real))
-    needs_fresh = settings["fresh"] and set(settings["studies"]) - {"pilot", "strength", "suspects"}
+    needs_fresh = any(arm.kind == "fresh" for study in settings["studies"] for arm in arms(study, settings))
     if needs_fresh and (fresh < (k - 1) * real).any():
         raise ValueError(f"the fresh control at k = {k} may need {k - 1} images for each of the {of['n_real']} of the "
                          f"{name} regime, class by class; there are {len(data.fresh)} (fresh=False leaves it out)")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from synaug.experiments.targeted_tables import base, gains, trained
+from synaug.experiments.targeted_tables import base, gains, having, interval, trained
 from synaug.statistics import holm, paired_interval, ratio_interval
 
 #: Points: a difference whose whole 95 % interval lies this near to 0 counts as none, as in the claims.
@@ -35,10 +35,8 @@ SUSPECTS = (
 def of_arm(frame, rows, arm, k=None, budget=1.0, regime="small"):
     """Of rows of the frame the values of one arm, at the largest k if k is None, a Series by seed; empty where the run
     has none."""
-    for column, wanted in {**base(frame), "regime": regime, "budget": budget}.items():
-        rows = rows[rows[column] == wanted]
-    k = frame["x"].max() if k is None else k
-    return rows[(rows["arm"] == arm) & (rows["x"] == k)].set_index("seed")["value"]
+    wanted = {**base(frame), "regime": regime, "budget": budget, "arm": arm, "x": frame["x"].max() if k is None else k}
+    return having(rows, wanted).set_index("seed")["value"]
 
 
 def dropped(frame, arm):
@@ -94,11 +92,6 @@ def suspect_table(frame):
            for name, title in named.items()},
         "adjusted p": found["adjusted"].map("{:.2g}".format),
         "images dropped": found["dropped"].map("{:.0f} %".format)})
-
-
-def interval(value, low, high, form="+.2f"):
-    """In words."""
-    return f"{value:{form}} [{low:{form}}, {high:{form}}]"
 
 
 def share_of_ceiling(frame, regime="small"):

@@ -25,6 +25,18 @@ def base(frame):
     return {**BASE, "architecture": parameters["architecture"], "augment": parameters.get("augment", "flip")}
 
 
+def having(rows, wanted):
+    """The rows whose columns have these values."""
+    for column, value in wanted.items():
+        rows = rows[rows[column] == value]
+    return rows
+
+
+def interval(value, low, high):
+    """Points with their interval, in words."""
+    return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
 def gains(frame, metric="test_error"):
     """Rows of all arms but the originals; value: the original's minus the arm's, of the same seed and setting."""
     rows = trained(frame, metric)
@@ -52,7 +64,7 @@ def comparison_table(frame):
         "setting": [setting_name(row) for row in found.itertuples()], "arm": found["arm"],
         "k": found["k"].map("{:g}".format),
         "seeds": found["n"], "gain in points, 95 % interval": [
-            f"{row.gain:+.2f} [{row.low:+.2f}, {row.high:+.2f}]" for row in found.itertuples()],
+            interval(row.gain, row.low, row.high) for row in found.itertuples()],
         "adjusted p": found["adjusted"].map("{:.2g}".format)})
 
 
@@ -117,7 +129,7 @@ def cost_table(frame):
                       "images added": f"{own['added_share'].mean():.0f} %", "choosing (s)": f"{chosen:.1f}",
                       "generation (s)": f"{own['generation_seconds'].mean():.0f}",
                       "training (s)": f"{own['training_seconds'].mean():.0f}",
-                      "points gained": f"{gain.estimate:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]",
+                      "points gained": interval(gain.estimate, gain.low, gain.high),
                       "extra seconds a point": f"{extra / gain.estimate:.0f}" if gain.low > 0 else "no gain resolved"})
     return pd.DataFrame(lines)
 
@@ -125,9 +137,7 @@ def cost_table(frame):
 def by_arm(frame, metric):
     """Values in the base setting, with any optimizer: seeds down, (optimizer, arm, k) across; without suspects and
     fresh images, which nobody could have made."""
-    rows, here = trained(frame, metric), base(frame)
-    for column in ("regime", "architecture", "augment", "budget"):
-        rows = rows[rows[column] == here[column]]
+    rows = having(trained(frame, metric), {name: value for name, value in base(frame).items() if name != "optimizer"})
     rows = rows[~rows["arm"].str.contains("oracle|dropped|several|fresh")]
     return rows.pivot(index="seed", columns=["optimizer", "arm", "x"], values="value")
 
@@ -171,12 +181,9 @@ def what_decides(frame):
     """What the verdicts on generation against copies rest on, in words: ceiling, copies, generation, at the largest k.
 
     Intervals are t intervals over paired seeds, at 95 %."""
-    found, here = comparisons(frame), base(frame)
-    for column, wanted in here.items():
-        found = found[found[column] == wanted]
-    lines = []
+    found, lines = having(comparisons(frame), base(frame)), []
     for k, rows in found[found["arm"].isin(("upsampled", "generated", "fresh"))].groupby("k"):
-        said = "; ".join(f"{row.arm} {row.gain:+.2f} [{row.low:+.2f}, {row.high:+.2f}]" for row in rows.itertuples())
+        said = "; ".join(f"{row.arm} {interval(row.gain, row.low, row.high)}" for row in rows.itertuples())
         lines.append(f"- k = {k:g}: {said} ({rows['n'].min()} seeds).")
     return "\n".join(["What decides, in points gained over the original set: *fresh* is what as many new real images "
                       "of the same classes gain; *generated* minus *upsampled* is what new images add to mere weight; "
@@ -206,7 +213,4 @@ def arithmetic(frame):
 
 def select_base(frame, metric):
     """Rows of a metric in the base setting."""
-    rows = trained(frame, metric)
-    for column, wanted in base(frame).items():
-        rows = rows[rows[column] == wanted]
-    return rows
+    return having(trained(frame, metric), base(frame))

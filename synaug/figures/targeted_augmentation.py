@@ -9,7 +9,7 @@ import seaborn as sns
 
 from synaug.claims import load_published
 from synaug.experiments.targeted_studies import sigma_of_strength
-from synaug.experiments.targeted_tables import SETTING, base, gains, select_base, setting_name, trained
+from synaug.experiments.targeted_tables import SETTING, base, gains, having, select_base, setting_name, trained
 from synaug.figures.curves import PUBLISHED, draw, legend_below, panels, summary
 
 PALETTE = sns.color_palette("colorblind")
@@ -26,9 +26,7 @@ def runs(live, recorded):
 
 def in_base(frame, rows):
     """Of rows of `gains`, those in the base setting."""
-    for column, wanted in base(frame).items():
-        rows = rows[rows[column] == wanted]
-    return rows
+    return having(rows, base(frame))
 
 
 def largest_k(live, recorded):
@@ -174,9 +172,7 @@ def settings(live, recorded=None):
                 k = {"original": 1, "upsampled": 2}.get(arm, most)
                 y = i + 0.18 * (j - 1.5) + (0.06 if is_live else 0)
                 for ax, values in ((left, errors), (right, paired)):
-                    own = values[(values["arm"] == arm) & (values["x"] == k)]
-                    for column in SETTING:
-                        own = own[own[column] == getattr(setting, column)]
+                    own = having(values, {"arm": arm, "x": k, **{name: getattr(setting, name) for name in SETTING}})
                     rows_of_points(ax, [(f"{run}, {arm}", y, own)], is_live, colour)
     for i in range(len(published["columns"])):
         for j, (arm, colour) in enumerate(shapes.items()):
@@ -202,9 +198,7 @@ def budgets(live, recorded=None):
     """Gains at half, the same and double the steps."""
     (figure, (ax,)), ticks = panels(1, width=6.5), set()
     for run, frame, is_live in runs(live, recorded):
-        rows, here = gains(frame), base(frame)
-        for column in ("regime", "optimizer", "augment", "architecture"):
-            rows = rows[rows[column] == here[column]]
+        rows = having(gains(frame), {name: value for name, value in base(frame).items() if name != "budget"})
         ticks |= set(rows["steps"])
         for arm, k in (("upsampled", 2), ("generated", rows["x"].max()), ("fresh", rows["x"].max())):
             own = rows[(rows["arm"] == arm) & (rows["x"] == k)]

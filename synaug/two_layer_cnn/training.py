@@ -73,7 +73,8 @@ def train(
         try:
             return _train(_of_seeds(sets, part), filters[part], None if test is None else _examples_of(test, part),
                           end, progress and part.start == 0, **options)
-        except ArithmeticError as error:
+        except _Diverged as error:
+            end.lower(error.step)
             return error
         except BaseException:
             end.lower(0)
@@ -90,12 +91,20 @@ def train(
     finally:
         torch.set_num_threads(threads)
     # Threads do not run in step: of several that diverge, the earliest step and the first seed are told.
-    if errors := [error for error in trained if isinstance(error, ArithmeticError)]:
+    if errors := [error for error in trained if isinstance(error, _Diverged)]:
         raise min(errors, key=lambda error: error.step)
     recorded = trained[0][1]
     records = [{metric: torch.cat([part[metric] for part in at_step]) for metric in at_step[0]}
                for at_step in zip(*(records for _, _, records in trained))]
     return Training(torch.cat([part[0] for part in trained]), tidy_frame(recorded, records, sets.arms, sets.pool.seeds))
+
+
+class _Diverged(ArithmeticError):
+    """At which step the filters were no longer finite."""
+
+    def __init__(self, message, step):
+        super().__init__(message)
+        self.step = step
 
 
 class _End:
@@ -136,12 +145,7 @@ def _train(sets, filters, test, end, progress, *, steps, lr, momentum, rho, batc
         velocity.mul_(momentum).add_(gradient)
         filters.sub_(velocity, alpha=lr)
         if step % record_every == 0 or step == steps:
-            try:
-                _check_finite(filters, sets, step, lr)
-            except ArithmeticError as error:
-                error.step = step
-                end.lower(step)
-                raise
+            _check_finite(filters, sets, step, lr)
             recorded.append(step)
             records.append(measure(filters, whole, tested))
     return filters, recorded, records
@@ -232,6 +236,5 @@ def _check_finite(filters, sets, step, lr):
     finite = filters.flatten(2).isfinite().all(2)
     if not finite.all():
         s, a = (~finite).nonzero()[0].tolist()
-        raise ArithmeticError(
-            f"training diverged by step {step}: seed {sets.pool.seeds[s]}, {sets.arms[a]}; lower lr={lr:g}"
-        )
+        raise _Diverged(f"training diverged by step {step}: seed {sets.pool.seeds[s]}, {sets.arms[a]}; "
+                        f"lower lr={lr:g}", step)
