@@ -13,8 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 from synaug import paths
 from synaug.data import load_dataset, stratified_subset, to_floats
 from synaug.data.packs import content_hash
-from synaug.denoisers import (DESCRIPTION, denoising_loss, generator_hash, load_denoiser, log_normal_sigmas,
-                              new_denoiser)
+from synaug.denoiser_loss import denoising_loss, log_normal_sigmas
+from synaug.denoisers import DESCRIPTION, generator_hash, load_denoiser, new_denoiser
 from synaug.generator_recipe import Recipe, batch_of, command, learning_rate, step_generator, step_seed
 from synaug.precision import device_name, fast_precision
 from synaug.resources import check_disk, check_memory

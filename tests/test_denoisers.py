@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 from synaug import denoisers
 from synaug.data import ImageDataset
-from synaug.denoisers import (EDMDenoiser, checkpoint_folder, denoising_loss, generator_hash, load_denoiser,
-                              log_normal_sigmas, new_denoiser, new_unet)
+from synaug.denoiser_loss import denoising_loss, log_normal_sigmas
+from synaug.denoisers import EDMDenoiser, checkpoint_folder, generator_hash, load_denoiser, new_denoiser, new_unet
 from synaug.experiments.plan import SHAPES
 from synaug.generator_recipe import RECIPES
 from synaug.mixtures import GaussianMixture

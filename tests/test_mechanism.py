@@ -10,6 +10,7 @@ from synaug.cells import cells_dir
 from synaug.claims import load_claims, verdict_table
 from synaug.experiments import mechanism as experiment
 from synaug.experiments import mechanism_cells as pieces
+from synaug.experiments.mechanism_gradients import Members
 from synaug.experiments.mechanism_views import by_verdict, describe
 from synaug.figures import mechanism as figures
 from synaug.gradient_statistics import gradient_products, mean_gradient
@@ -89,7 +90,7 @@ def test_weighted_members_are_the_training_set(grid, arm, k):
     pool = next(c for c in grid.cells if c.function is pieces.generate_copies).parameters
     data, slow = pieces.training_images(selection["images"]), pieces.slow_sources(selection)
     model = pieces.untrained(data, network["training"], 0).eval()
-    members = pieces.Members(data, slow, {1.0: pieces.copies(**pool)})
+    members = Members(data, slow, {1.0: pieces.copies(**pool)})
     products = gradient_products(model, members.images, members.labels, members.source, members.group)
     weights, size = members.weights(arm, k, 1.0)
     chosen = pieces.training_set(arm, selection, k, pool)

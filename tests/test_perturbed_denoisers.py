@@ -6,7 +6,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from synaug.denoisers import denoising_loss, generator_hash
+from synaug.denoiser_loss import denoising_loss
+from synaug.denoisers import generator_hash
 from synaug.mixtures import GaussianMixture
 from synaug.perturbed_denoisers import ClassBlind, Guided, ScaledScore, ScoreNoise, SmoothedOverSigma
 from synaug.random_mixtures import SIGMA_DATA, random_mixture

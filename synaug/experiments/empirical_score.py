@@ -13,8 +13,10 @@ import torch
 from tqdm import tqdm
 
 import synaug.data
-from synaug import denoisers, empirical_denoiser, perturbed_denoisers, precision, reconstruction, samplers, schedules
-from synaug.denoisers import generator_hash, load_denoiser, log_normal_sigmas
+from synaug import (denoiser_loss, denoisers, empirical_denoiser, perturbed_denoisers, precision, reconstruction,
+                    samplers, schedules)
+from synaug.denoiser_loss import log_normal_sigmas
+from synaug.denoisers import generator_hash, load_denoiser
 from synaug.empirical_denoiser import EmpiricalDenoiser
 from synaug.experiments import shared
 from synaug.experiments.command_line import record_profile
@@ -37,8 +39,8 @@ STEPS = 100  # T, of the whole reverse grid
 
 #: What a cell's result depends on beside its parameters.
 CODE = torch.__version__ + " " + fingerprint(
-    synaug.data, denoisers, empirical_denoiser, perturbed_denoisers, precision, reconstruction, samplers, schedules,
-    shared, near_copies, __file__)
+    synaug.data, denoiser_loss, denoisers, empirical_denoiser, perturbed_denoisers, precision, reconstruction, samplers,
+    schedules, shared, near_copies, __file__)
 
 #: The denoisers that reconstruct: the empirical one, told the class or not, and the trained network.
 CONDITIONAL, BLIND, NETWORK = ARMS = ("empirical, class-conditional", "empirical, class-blind", "trained network")

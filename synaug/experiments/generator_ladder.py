@@ -14,8 +14,9 @@ import torch
 from filelock import FileLock
 
 import synaug.data
-from synaug import denoisers, generator_recipe, generator_trainer, generator_training, precision
-from synaug.denoisers import DESCRIPTION, checkpoint_folder, denoising_loss, generator_hash, load_denoiser
+from synaug import denoiser_loss, denoisers, generator_recipe, generator_trainer, generator_training, precision
+from synaug.denoiser_loss import denoising_loss
+from synaug.denoisers import DESCRIPTION, checkpoint_folder, generator_hash, load_denoiser
 from synaug.generator_recipe import Recipe
 from synaug.generator_trainer import RECORD
 from synaug.generator_training import snapshot_folder, train
@@ -24,8 +25,8 @@ from synaug.precision import fast_precision
 from synaug.results import canonical_json, fingerprint
 
 #: What a rung depends on beside its recipe: the code, and torch.
-CODE = torch.__version__ + " " + fingerprint(synaug.data, denoisers, generator_recipe, generator_trainer,
-                                             generator_training, precision, __file__)
+CODE = torch.__version__ + " " + fingerprint(synaug.data, denoiser_loss, denoisers, generator_recipe,
+                                             generator_trainer, generator_training, precision, __file__)
 
 
 def saved(generator):
