@@ -109,7 +109,8 @@ def compared(study: str, settings: dict) -> list[Arm]:
         return [arm for name in settings["architectures"] for arm in four(replace(base, architecture=name))]
     if study == "suspects":
         most = made(base, "generated", max(ks))
-        return [replace(most, oracle=True), replace(most, strengths=settings["strengths"]),
+        return [replace(most, oracle=True), replace(most, strengths=None), replace(most, oracle=True, strengths=None),
+                replace(most, strengths=settings["strengths"]),
                 *(replace(most, filtered=name) for name in FILTERS)]
     if study == "budgets":
         return [arm for budget in (0.5, 2.0) for arm in four(replace(base, budget=budget))]
