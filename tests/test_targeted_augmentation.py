@@ -226,7 +226,8 @@ def test_arms_of_the_studies(small, generators):
         generated = [replace(arm, kind="fresh", strengths=()) for arm in compared if arm.kind == "generated"]
         assert generated and set(generated) <= set(compared), study  # each beside its ceiling
     assert {"generated, oracle generator", "generated, several strengths", "generated, near-copies dropped",
-            "generated, off-class dropped"} <= set(named["suspects"])
+            "generated, off-class dropped", "generated, from noise", "generated, from noise, oracle generator"} == set(
+        named["suspects"])
     assert [arm.optimizer for arm in arms("optimizers", settings)] == 4 * ["sgd"] + 4 * ["sam"]
     assert {arm.augment for arm in arms("classical", settings)} == {"none", "flip", "flip_trivial"}
     assert {arm.regime for arm in arms("large", settings)} == {"large"}
@@ -238,7 +239,8 @@ def test_suspects_and_selections_run(small):
     """Each kind of arm that "k" has not, once, by its cell."""
     settings, regimes = experiment.prepare(**{**small, "studies": ("suspects",), "ks": (2,), "strengths": (20, 50)})
     wanted = {"generated, oracle generator", "generated, off-class dropped", "generated, near-copies dropped",
-              "generated, several strengths", "generated, all", "generated, from noise"}
+              "generated, several strengths", "generated, all", "generated, from noise",
+              "generated, from noise, oracle generator"}
     for study in ("suspects", "selection", "strength"):
         for arm in arms(study, settings):
             if arm.named((50,)) in wanted and arm.budget == 1:

@@ -15,7 +15,8 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Suspect:
-    """An arm at the largest k that differs from usual generation in one thing. budget: steps over the usual ones."""
+    """An arm at the largest k that differs from usual generation in what ``change`` says. budget: steps over the usual
+    ones."""
 
     change: str
     arm: str = "generated"
@@ -24,6 +25,8 @@ class Suspect:
 
 SUSPECTS = (
     Suspect("an oracle generator", "generated, oracle generator"),
+    Suspect("images from noise alone", "generated, from noise"),
+    Suspect("an oracle generator, from noise alone", "generated, from noise, oracle generator"),
     Suspect("several strengths in turn", "generated, several strengths"),
     Suspect("near-copies dropped", "generated, near-copies dropped"),
     Suspect("off-class images dropped", "generated, off-class dropped"),

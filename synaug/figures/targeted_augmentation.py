@@ -118,10 +118,12 @@ def selections(live, recorded=None):
 
 
 def suspects(live, recorded=None):
-    """Gain at the largest k of generation with one suspect thing changed."""
+    """Gain at the largest k of generation with suspect things changed."""
     names = {"generated": "as in the other figures", "generated, several strengths": "several strengths in turn",
              "generated, near-copies dropped": "near-copies dropped", "generated, off-class dropped":
              "off-class images dropped", "generated, oracle generator": "oracle generator (has seen more real images)",
+             "generated, from noise": "from noise alone", "generated, from noise, oracle generator":
+             "oracle generator, from noise alone",
              "fresh": "fresh real images", "upsampled": "upsampled"}
     return forest(live, recorded, names, None)
 
