@@ -68,7 +68,9 @@ def test_words_say_what_the_table_says():
     whole = frame(GAINS)
     words, oracle = suspect_words(whole), effects(whole).set_index("change").loc["an oracle generator"]
     assert f"What helps: an oracle generator {oracle['more']:+.2f} [" in words
-    assert "What hurts: near-copies dropped" in words
+    hurt = next(line for line in words.splitlines() if "What hurts" in line)
+    for change in ("images from noise alone", "near-copies dropped"):
+        assert f"{change} {effects(whole).set_index('change').loc[change, 'more']:+.2f} [" in hurt
     made, fresh, _ = share_of_ceiling(whole)
     closed = gap_closed(whole, "generated, oracle generator")
     assert closed.estimate == pytest.approx(oracle["more"] / (fresh.estimate - made.estimate))
