@@ -150,6 +150,13 @@ Markdown(f"The arithmetic, as measured: {tables.arithmetic(largest)} to the real
 figures.error_against_k(live, recorded, metric="test_error_slow");
 
 # %% [markdown]
+# The main comparison in every recorded run of this chapter, of whatever images and network. Gains are points over the original set, with 95 % intervals:
+
+# %% tags=["hide-input"]
+in_runs = tables.runs_table(live)
+table_html(in_runs) if len(in_runs) else None
+
+# %% [markdown]
 # ## From real images or from noise, and how strong
 #
 # Published: images from noise alone are worse than no augmentation, and of the strengths about 50 of 100 steps is best, because fewer make copies and more leave nothing of the source but noise.

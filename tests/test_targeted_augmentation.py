@@ -20,6 +20,7 @@ from synaug.experiments import plan, targeted_cells, targeted_tables, targeted_v
 from synaug.experiments.targeted_cells import finished, of_classes, splits
 from synaug.experiments.targeted_studies import STUDIES, Arm, arms, sigma_of_strength
 from synaug.figures import targeted_augmentation as figures
+from synaug.results import record
 from synaug.statistics import holm, paired_interval
 
 pytestmark = pytest.mark.filterwarnings("ignore:the training error had not flattened")
@@ -378,6 +379,20 @@ def test_what_the_page_says(frame, small):
     strengths = targeted_views.strength_rows(settings, regimes)
     assert list(strengths) == ["real", "strength 20", "strength 50", "from noise"]
     assert figures.image_rows(strengths, targeted_views.class_names(settings)).axes
+
+
+def test_the_main_comparison_of_every_recorded_run(frame, tmp_path, monkeypatch):
+    monkeypatch.setenv("SYNAUG_RESULTS", str(tmp_path))
+    assert targeted_tables.runs_table(frame).empty
+    record(frame, "targeted_augmentation", "standard")
+    record(frame[frame["kind"] != "fresh"], "targeted_augmentation", "standard", "alone")
+    table = targeted_tables.runs_table(frame).set_index("run")
+    assert list(table.index) == [f"digits, 150 images, resnet8, k to 3, recorded at {name}"
+                                 for name in ("standard", "standard.alone")]
+    found = targeted_tables.comparisons(frame).set_index(["arm", "k"]).loc[("generated", 3)]
+    assert (table["generated, largest k"] == targeted_tables.interval(found["gain"], found["low"], found["high"])).all()
+    assert (table["fresh, largest k"] == "none in this run").tolist() == [False, True]
+    assert (table["seeds"] == found["n"]).all()
 
 
 @pytest.mark.parametrize("draw", ["error_against_k", "strengths", "selections", "suspects", "settings", "budgets"])

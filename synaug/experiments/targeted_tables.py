@@ -5,7 +5,7 @@ import pandas as pd
 from synaug.claims import load_published
 from synaug.experiments.targeted_augmentation import CEILING_GAIN
 from synaug.experiments.targeted_studies import STUDIES
-from synaug.results import describe_runs
+from synaug.results import describe_runs, experiment_of, recordings
 from synaug.statistics import holm, paired_interval
 
 #: What arms must share to be compared with their original.
@@ -66,6 +66,26 @@ def comparison_table(frame):
         "seeds": found["n"], "gain in points, 95 % interval": [
             interval(row.gain, row.low, row.high) for row in found.itertuples()],
         "adjusted p": found["adjusted"].map("{:.2g}".format)})
+
+
+def runs_table(live):
+    """Every recorded run of the live frame's experiment, of whatever images and network: the originals' test error, and
+    in the base setting the gains, with 95 % intervals, of copies, of generation and of fresh real images."""
+    lines = []
+    for name, frame in recordings(experiment_of(live)).items():
+        p, k = frame.attrs["provenance"]["parameters"], frame["x"].max()
+        rows, errors = having(gains(frame), base(frame)), select_base(frame, "test_error")
+        original = errors.loc[errors["kind"] == "original", "value"]
+        line = {"run": f"{frame['dataset'].iloc[0]}, {p['regimes']['small']['n_real']:,} images, {p['architecture']}, "
+                       f"k to {k:g}, recorded at {name}",
+                "seeds": len(original), "error of the original (%)": f"{original.mean():.2f}"}
+        for title, arm, at in (("copies, k = 2", "upsampled", 2), ("generated, k = 2", "generated", 2),
+                               ("generated, largest k", "generated", k), ("fresh, largest k", "fresh", k)):
+            own = having(rows, {"arm": arm, "x": at})["value"]
+            found = paired_interval(own) if len(own) else None
+            line[title] = interval(found.estimate, found.low, found.high) if found else "none in this run"
+        lines.append(line)
+    return pd.DataFrame(lines)
 
 
 def setting_name(row):
