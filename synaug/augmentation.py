@@ -106,8 +106,10 @@ def mixture(data: ImageDataset, generated: ImageDataset, *, synthetic_share: flo
             order: str = "shuffled", seed: int = 0) -> TrainingSet:
     """``size`` images (default as many as are real), the share ``synthetic_share`` of them generated, to the nearest.
 
-    Which, is drawn without replacement; with one seed, more of a kind contains less of it. ``synthetic_share`` 0 at
-    full size is the original. ValueError where there are not enough images of a kind.
+    Which, is drawn without replacement; with one seed, more of a kind contains less of it. Real images are taken from
+    the front of the seed's permutation and generated ones from the back, so that of as many images, generated source
+    by source, those are used whose sources are not. ``synthetic_share`` 0 at full size is the original. ValueError
+    where there are not enough images of a kind.
     """
     size = len(data) if size is None else size
     if not 0 <= synthetic_share <= 1 or not isinstance(size, Integral) or size < 1:
@@ -117,8 +119,8 @@ def mixture(data: ImageDataset, generated: ImageDataset, *, synthetic_share: flo
     for kind, images, n in (("real", data, size - count), ("generated", generated, count)):
         if n > len(images):
             raise ValueError(f"the mixture needs {n} {kind} images, there are {len(images)}")
-        drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:n]
-        parts.append(images.subset(drawn.sort().values))
+        drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+        parts.append(images.subset((drawn[:n] if kind == "real" else drawn[len(images) - n:]).sort().values))
     joined = _joined(*parts)
     return TrainingSet(joined, torch.arange(size) >= size - count, order)
 
@@ -127,6 +129,10 @@ def _joined(first: ImageDataset, second: ImageDataset) -> ImageDataset:
     if first.image_shape != second.image_shape or first.num_classes != second.num_classes:
         raise ValueError(f"images {first.image_shape} of {first.num_classes} classes and {second.image_shape} of "
                          f"{second.num_classes} cannot be one training set")
+    for i, names in enumerate(zip(first.class_names, second.class_names)):
+        if names[0] != names[1]:
+            raise ValueError(f"label {i} is {names[0]!r} in one part and {names[1]!r} in the other: they cannot be one "
+                             f"training set")
     parts = (first, second)
     return ImageDataset(torch.cat([p.images for p in parts]), torch.cat([p.labels for p in parts]), first.class_names,
                         torch.cat([p.source_index for p in parts]), first.name)

@@ -83,6 +83,9 @@ def as_floats(images: torch.Tensor) -> torch.Tensor:
 
 def check_images(images: torch.Tensor, labels: torch.Tensor | None = None) -> None:
     """Raise ValueError unless these are images (and labels that fit them)."""
+    for name, value in (("images", images), ("labels", labels)):
+        if not isinstance(value, torch.Tensor) and not (name == "labels" and value is None):
+            raise ValueError(f"{name} must be a tensor, got {type(value).__name__}; torch.as_tensor makes one")
     if images.ndim != 4 or len(images) == 0:
         raise ValueError(f"images must be [N, C, H, W] with N > 0, got {tuple(images.shape)}")
     if images.dtype != torch.uint8 and not images.is_floating_point():
@@ -93,6 +96,13 @@ def check_images(images: torch.Tensor, labels: torch.Tensor | None = None) -> No
         raise ValueError(
             f"labels must be int64 [{len(images)}], one an image, got {labels.dtype} {tuple(labels.shape)}"
         )
+
+
+def check_recipe(recipe: str, augment: str) -> None:
+    """Raise ValueError unless these are names of a recipe and of an augmentation."""
+    for name, value, known in (("recipe", recipe, RECIPES), ("augment", augment, AUGMENTATIONS)):
+        if value not in known:
+            raise ValueError(f"unknown {name} {value!r}: choose one of {', '.join(known)}")
 
 
 def _check_order(order: torch.Tensor, shape: tuple[int, int], n: int) -> None:
@@ -132,7 +142,7 @@ def train_classifier(
     steps : optimiser steps, each on exactly ``batch_size`` images whatever N is.
     seed : decides the order of batches (with N) and, apart from it, the augmentation.
     recipe : "one_cycle" (rate up for a quarter of the steps, then down to 0), "paper" or "two_drops"; see ``RECIPES``.
-    lr, weight_decay : of the recipe when None.
+    lr, weight_decay : of the recipe when None. momentum : of Nesterov's method.
     augment : one of ``AUGMENTATIONS``; those with TrivialAugment take uint8 images.
     optimizer : "sgd", or "sam", whose every step passes the batch twice (the second time, at the perturbed
         weights, without counting in the running statistics of batch normalisation).
@@ -142,7 +152,7 @@ def train_classifier(
         float32 ``[batch_size, K]``; training ends early when it returns True.
     checkpoint : a file that keeps the state of the training, written every minute. A run with the same file and
         arguments goes on from it, and ends as one that was not cut (on a CPU bit for bit). It is left there at the end.
-    progress : show a progress bar.
+    device : where the network is trained; the model stays there. progress : show a progress bar.
 
     Raises
     ------
@@ -150,10 +160,7 @@ def train_classifier(
     ArithmeticError : the loss is no longer finite; says at which step.
     """
     check_images(images, labels)
-    if recipe not in RECIPES:
-        raise ValueError(f"unknown recipe {recipe!r}: choose one of {', '.join(RECIPES)}")
-    if augment not in AUGMENTATIONS:
-        raise ValueError(f"unknown augment {augment!r}: choose one of {', '.join(AUGMENTATIONS)}")
+    check_recipe(recipe, augment)
     if augment.endswith("trivial") and images.dtype != torch.uint8:
         raise ValueError(f"augment {augment!r} takes uint8 images, got {images.dtype}")
     check_optimizer(optimizer, rho)

@@ -89,9 +89,9 @@ class Autoguided(Wrapped):
 
     def __init__(self, denoiser, weak, scale):
         super().__init__(denoiser)
-        self.weak = Wrapped(weak).denoiser
-        if getattr(weak, "image_shape", self.image_shape) != self.image_shape:
-            raise ValueError(f"the weak denoiser is for images {weak.image_shape}, the other for {self.image_shape}")
+        self.weak, shape = weak, Wrapped(weak).image_shape
+        if None not in (shape, self.image_shape) and tuple(shape) != tuple(self.image_shape):
+            raise ValueError(f"the weak denoiser is for images {shape}, the other for {self.image_shape}")
         self.scale = checked_number("scale", scale, at_least=0)
 
     def __call__(self, x, sigma, labels=None):

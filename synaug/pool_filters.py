@@ -6,7 +6,6 @@ Both are off unless asked for, and what they find is reported image by image.
 import pandas as pd
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from synaug.classifiers import predict
 from synaug.data import ImageDataset
@@ -41,6 +40,10 @@ def filter_pool(pool: SyntheticPool, real: ImageDataset, *, near_copy_quantile: 
         raise ValueError(f"the pool has images {pool.data.image_shape}, the real ones are {real.image_shape}")
     if near_copy_quantile is not None and len(real) < 2:
         raise ValueError("near-copies need at least two real images to compare with")
+    if judge is not None and len(pool):
+        known = predict(judge, pool.data.images[:1]).shape[1]
+        if known != pool.data.num_classes:
+            raise ValueError(f"the judge knows {known} classes, the pool has {pool.data.num_classes}")
     report = pool.provenance[["source", "copy"]].copy()
     dropped = torch.zeros(len(pool), dtype=torch.bool)
     if near_copy_quantile is not None and len(pool):
@@ -64,5 +67,5 @@ def near_copies(generated, real, quantile: float):
     """
     to_real, _ = nearest(generated, real)
     points, _ = prepare(real, real)
-    reference = neighbour_radii(points, 1, lambda blocks: tqdm(blocks, disable=True)).sqrt()
+    reference = neighbour_radii(points, 1, progress=iter).sqrt()
     return to_real, nearer_than(to_real, reference, quantile)

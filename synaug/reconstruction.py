@@ -37,7 +37,8 @@ def reconstruct(denoiser, images, labels, *, reverse_step=None, sigma=None, step
 
     denoiser: see `synaug.denoisers`. images: float ``[N, C, H, W]`` in [-1, 1]. labels: int64 ``[N]``, kept.
     reverse_step: 0 .. steps on the grid of ``steps`` and ``mapping`` ("edm" or "vp"), taken every ``stride``-th
-    level; or sigma: the noise level itself, brought down in ``steps`` steps. Exactly one of the two.
+    level; or sigma: the noise level itself, brought down in ``steps`` steps of EDM's spacing, stride 1. Exactly one of
+    the two.
     solver, churn, s_noise: see `synaug.samplers.sample`.
     from_noise: start from noise alone instead of from the noised image; by default only at the last reverse step,
     as the paper does.
@@ -45,6 +46,7 @@ def reconstruct(denoiser, images, labels, *, reverse_step=None, sigma=None, step
     level, so a sweep over levels uses common random numbers. source_index: int64 ``[N]``, default 0 .. N-1.
     Where churn > 0, its share of a step is that of the whole grid's: a reconstruction from the middle is the end of
     the sampling run that starts at the top. No images give an empty result, without a call of the denoiser.
+    batch_size: images at a time. device: where the denoiser is; images are brought there. progress: show a bar.
     Returns a `Reconstruction` on the CPU. Raises ValueError or TypeError before sampling starts.
     """
     labels = torch.as_tensor(labels).cpu()
@@ -57,6 +59,8 @@ def reconstruct(denoiser, images, labels, *, reverse_step=None, sigma=None, step
         raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
     if (reverse_step is None) == (sigma is None):
         raise ValueError("give either reverse_step or sigma, not both or neither")
+    if sigma is not None and stride != 1:
+        raise ValueError(f"stride thins a grid of reverse steps, which sigma does not have: leave it out, got {stride}")
     if sigma is None:
         sigmas = reverse_sigmas(reverse_step, steps, mapping, stride)
         whole_grid = len(reverse_sigmas(steps, steps, mapping, stride)) - 1

@@ -35,7 +35,7 @@ def sample(denoiser, x, sigmas, labels=None, *, solver="heun", churn=0.0, s_nois
     [s_min, s_max] first raises its noise level by the factor 1 + min(churn / m, sqrt(2) - 1).
     s_noise scales the noise of ancestral steps, too.
     noise: ``noise(i) -> tensor like x``, standard normal, the fresh noise of step i; needed where churn > 0 and for
-    ancestral steps.
+    ancestral steps. progress: show a bar of the steps.
     Returns the clean estimate, dtype of x. The state is carried in float64, as EDM does (in float32 on Apple's MPS,
     which has no other); the denoiser sees float32 (float64 if x is). Gradients are recorded as the caller's mode has
     it. Raises ValueError or TypeError before the denoiser's first call, ValueError where its answer has another

@@ -65,6 +65,9 @@ class SyntheticPool:
 
     def keep(self, kept) -> "SyntheticPool":
         """The images where ``kept``, bool ``[len(self)]``, is true; sources and k stay."""
+        kept = np.asarray(kept)
+        if kept.dtype != bool or kept.shape != (len(self),):
+            raise ValueError(f"kept must be bool [{len(self)}], one an image, got {kept.dtype} {list(kept.shape)}")
         return SyntheticPool(*self._rows(kept), self.sources, self.k)
 
     def _rows(self, wanted):
@@ -79,15 +82,16 @@ def generate_pool(denoiser, dataset: ImageDataset, sources, *, k: int, sigmas: f
     """k - 1 images of each source's class, from the source itself at a noise level or from noise alone.
 
     denoiser: see `synaug.denoisers`. sources: the places in ``dataset`` to augment, each once.
-    sigmas: the noise level that a source is taken to; of several, the copies take turns (copy 1 the first, ...), as
-    targeted augmentation fills a large quota with images of different denoising depth (second hand). from_noise:
-    start from noise alone, at 80 (EDM's highest level) where no sigmas are given.
+    sigmas: the noise level that a source is taken to; of several, the copies take turns (copy 1 the first, ...; of more
+    levels than copies the last are not used), as targeted augmentation fills a large quota with images of different
+    denoising depth (second hand). from_noise: start from noise alone, at 80 (EDM's highest level) where no sigmas are
+    given.
     steps, solver, churn, batch_size: see `synaug.reconstruction.reconstruct`; 18 steps are EDM's for small images.
     seed: a copy's noise depends on (seed, copy, the source's ``source_index``) alone.
     generator: a name that stands for the denoiser in the store. An `EDMDenoiser` is known by its weights; of another
     denoiser without a name nothing is stored.
     cache: where copies are stored and looked up, a cell for each copy of `BLOCK` sources; by default under
-    `synaug.paths.cache_dir`.
+    `synaug.paths.cache_dir`. device: where the denoiser is. progress: show a bar.
     ValueError or TypeError, or MemoryError or OSError where the pool has no room, before the first image is made.
     """
     sources = as_places(sources)
@@ -107,8 +111,8 @@ def generate_pool(denoiser, dataset: ImageDataset, sources, *, k: int, sigmas: f
         raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
     real = dataset.subset(sources)
     check_input(denoiser, real.floats([0]), real.labels[:1])
-    if getattr(denoiser, "num_classes", dataset.num_classes) != dataset.num_classes:
-        raise ValueError(f"the denoiser knows {denoiser.num_classes} classes, the data set has {dataset.num_classes}")
+    if (known := getattr(denoiser, "num_classes", None)) not in (None, dataset.num_classes):
+        raise ValueError(f"the denoiser knows {known} classes, the data set has {dataset.num_classes}")
 
     if generator is None and isinstance(denoiser, EDMDenoiser):
         generator = f"{generator_hash(denoiser)} {denoiser.sigma_data} {denoiser.patch}"

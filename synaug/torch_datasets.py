@@ -10,19 +10,21 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from synaug.data import ImageDataset
+from synaug.resources import check_memory
 
 
 def from_torch(dataset: Dataset, *, value_range: tuple[float, float] = (0.0, 1.0), class_names=None,
                name: str | None = None, progress: bool = False) -> ImageDataset:
     """The items of a ``Dataset``, each read once, as an `ImageDataset`; one of those is returned as it is.
 
-    dataset: has a length; ``dataset[i]`` is (image, label), the image one of Pillow's (grey or RGB; others become RGB),
-    uint8 ``[C, H, W]``, or float ``[C, H, W]`` in ``value_range``, which is rounded to 256 levels; all of one shape,
-    C = 1 or 3. The label: a whole number from 0.
+    dataset: has a length; ``dataset[i]`` is (image, label), the image one of Pillow's (grey or RGB; others of 8 bits
+    a channel become RGB), uint8 ``[C, H, W]``, or float ``[C, H, W]`` in ``value_range``, which is rounded to 256
+    levels; all of one shape, C = 1 or 3. The label: a whole number from 0.
     value_range: what black and white are in float images: (0, 1) is torchvision's ``ToTensor``.
     class_names: default ``dataset.classes``, else "0", "1", ...
     A random transform is frozen at what it draws here: leave it to training.
-    TypeError or ValueError, naming the item, for anything else.
+    TypeError or ValueError, naming the item, for anything else; MemoryError, after the first item, where all of them
+    have no room.
     """
     if isinstance(dataset, ImageDataset):
         return dataset
@@ -33,6 +35,11 @@ def from_torch(dataset: Dataset, *, value_range: tuple[float, float] = (0.0, 1.0
         raise TypeError(f"the data set must have a length and items, got {type(dataset).__name__}")
     if len(dataset) == 0:
         raise ValueError("the data set is empty")
+    class_names = getattr(dataset, "classes", None) if class_names is None else class_names
+    if class_names is not None:
+        class_names = tuple(class_names)
+        if not all(isinstance(class_name, str) for class_name in class_names):
+            raise TypeError(f"class_names must be texts, got {class_names[:5]}: give the names of the labels 0, 1, ...")
     images, labels = None, torch.empty(len(dataset), dtype=torch.int64)
     for i in tqdm(range(len(dataset)), desc="reading images", disable=not progress):
         item = dataset[i]
@@ -40,16 +47,16 @@ def from_torch(dataset: Dataset, *, value_range: tuple[float, float] = (0.0, 1.0
             raise TypeError(f"item {i} must be a pair (image, label), got {type(item).__name__}")
         image = _bytes(item[0], low, high, f"image {i}")
         if images is None:
+            check_memory(len(dataset) * image.numel(), f"a data set of {len(dataset):,} images")
             images = torch.empty(len(dataset), *image.shape, dtype=torch.uint8)
         if image.shape != images.shape[1:]:
+            remedy = "resize them to one" if len(image) == images.shape[1] else "make all grey or all RGB"
             raise ValueError(f"images of more than one shape: image 0 is {list(images.shape[1:])}, "
-                             f"image {i} is {list(image.shape)}; resize them to one")
+                             f"image {i} is {list(image.shape)}; {remedy}")
         images[i], labels[i] = image, _label(item[1], i)
     if class_names is None:
-        class_names = getattr(dataset, "classes", None)
-    if class_names is None:
-        class_names = [str(c) for c in range(int(labels.max()) + 1)]
-    return ImageDataset(images, labels, tuple(class_names), name=name or type(dataset).__name__)
+        class_names = tuple(str(c) for c in range(int(labels.max()) + 1))
+    return ImageDataset(images, labels, class_names, name=name or type(dataset).__name__)
 
 
 class TorchImages(Dataset):
@@ -72,6 +79,9 @@ class TorchImages(Dataset):
 def _bytes(image, low: float, high: float, what: str) -> Tensor:
     """An image as uint8 ``[C, H, W]``."""
     if isinstance(image, Image.Image):
+        if image.mode[0] in "IF":  # Pillow would clip what is above 255
+            raise ValueError(f"{what} has more than 8 bits a channel (Pillow's mode {image.mode}): scale it to 8 bits "
+                             f"first")
         array = np.array(image if image.mode in ("L", "RGB") else image.convert("RGB"))
         image = torch.from_numpy(array).reshape(*array.shape[:2], -1).permute(2, 0, 1)
     if not isinstance(image, Tensor):

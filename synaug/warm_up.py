@@ -37,6 +37,9 @@ class WarmUp:
 
     def __post_init__(self):
         logits, labels, correct = self.logits, self.labels, self.correct
+        for name, value in (("logits", logits), ("labels", labels), ("correct", correct)):
+            if not isinstance(value, Tensor) and not (name == "correct" and value is None):
+                raise ValueError(f"{name} must be a tensor, got {type(value).__name__}; torch.as_tensor makes one")
         if not logits.is_floating_point() or logits.ndim != 2 or len(logits) == 0 or logits.shape[1] < 2:
             raise ValueError(f"logits must be float [N, K] with K >= 2, got {logits.dtype} {list(logits.shape)}")
         if not logits.isfinite().all():
@@ -98,7 +101,7 @@ def warm_up(model: nn.Module, images: Tensor, labels: Tensor, *, steps: int, see
 
     The batches and learning rates are those of the whole run of ``steps`` steps with this ``seed``.
     images, labels: as there. passes: T0, how many passes over the images; by default until `is_flat`.
-    options: those of `train_classifier` but for order and observe, which the warm-up decides.
+    options: those of `train_classifier` but for order and observe, which the warm-up decides, and for checkpoint.
     Each example's logits are those of the last pass, in training: augmented, at the weights of its step. For those of
     one evaluation pass instead, make a `WarmUp` of what the model says of the images afterwards.
     Warns where the error curve has not flattened after ``steps`` steps: the last whole pass is taken then.
@@ -106,6 +109,8 @@ def warm_up(model: nn.Module, images: Tensor, labels: Tensor, *, steps: int, see
     """
     if taken := {"order", "observe"} & set(options):
         raise ValueError(f"the warm-up decides {taken.pop()} itself")
+    if options.get("checkpoint") is not None:
+        raise ValueError("a warm-up keeps no checkpoint: it would miss what the network said before a cut")
     check_images(images, labels)
     n, held = len(images), steps * batch_size // len(images)
     if passes is not None and (not isinstance(passes, Integral) or passes < 1):

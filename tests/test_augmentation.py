@@ -108,6 +108,11 @@ class TestSets:
         with pytest.raises(ValueError, match="cannot be one training set"):
             with_real(data, other)
 
+    def test_classes_of_other_names_are_refused(self, data):
+        other = ImageDataset(data.images, data.labels, ("a", "c", "b"))
+        with pytest.raises(ValueError, match="label 1 is 'b' in one part and 'c' in the other"):
+            with_real(data, other)
+
 
 class TestMixtures:
     def test_ratio_and_size_are_exact(self, data):
@@ -122,6 +127,10 @@ class TestMixtures:
     def test_no_generated_images_at_full_size_is_the_original(self, data):
         made = mixture(data, images(5, first=100), synthetic_share=0.0)
         assert torch.equal(made.data.images, data.images) and torch.equal(made.data.labels, data.labels)
+
+    def test_generated_images_are_those_whose_sources_are_left_out(self, data):
+        made = mixture(data, images(10, first=100), synthetic_share=0.4)
+        assert sorted(v % 100 for v in values(made)) == list(range(10))
 
     def test_draws_are_nested_and_seeded(self, data):
         generated = images(30, first=100)

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -164,6 +165,8 @@ def test_divergence_is_an_error():
         ({"images": torch.full((8, 1, 8, 8), 1.5)}, r"\[-1, 1\]"),
         ({"images": torch.full((8, 1, 8, 8), math.nan)}, r"\[-1, 1\]"),
         ({"images": torch.zeros(8, 8, 8)}, r"\[N, C, H, W\]"),
+        ({"images": np.zeros((8, 1, 8, 8), np.float32)}, "images must be a tensor, got ndarray; torch.as_tensor"),
+        ({"labels": [0] * 8}, "labels must be a tensor, got list"),
     ],
 )
 def test_bad_training_input_is_refused(change, message):

@@ -86,6 +86,10 @@ def test_seeded_and_optional_parts():
     assert list(bare["metric"]) == ["frechet_distance", *CONDITIONAL]
     assert bare[["low", "high"]].isna().all(axis=None)
     assert bare["value"].notna().all()
+    few = compare(real[:15], fake[:15], n_bootstrap=0, k=np.int64(3))  # too few for ten groups, which nothing needs
+    assert few["value"].notna().all()
+    with pytest.raises(ValueError, match="between 2 and 7, half the smaller set, got 10 .n_bootstrap=0"):
+        compare(real[:15], fake[:15])
 
 
 def test_floor_stands_beside_every_candidate():

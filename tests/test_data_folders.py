@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from torchvision.datasets import ImageFolder
 
+from synaug import resources
 from synaug.data import load_image_folder
 
 
@@ -33,9 +34,32 @@ def test_agrees_with_torchvision(pets):
     assert theirs == {image.numpy().tobytes(): int(label) for image, label in zip(data.images, data.labels)}
 
 
-def test_hidden_folders_are_passed_over(pets):
+def test_what_is_hidden_is_passed_over(pets):
     (pets / ".thumbnails").mkdir()
-    assert load_image_folder(pets).class_names == ("cat", "dog")
+    save(pets / "cat" / ".ipynb_checkpoints" / "a-checkpoint.png")
+    (pets / "cat" / "._z.png").write_bytes(b"what a Mac leaves beside a file")
+    data = load_image_folder(pets)
+    assert data.class_names == ("cat", "dog") and len(data) == 4
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photographs_are_turned_upright(tmp_path, orientation):
+    upright = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
+    stored = {1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1], 5: upright.swapaxes(0, 1),
+              6: np.rot90(upright), 7: np.rot90(upright, 2).swapaxes(0, 1), 8: np.rot90(upright, -1)}[orientation]
+    image, exif = Image.fromarray(np.ascontiguousarray(stored)), Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    (tmp_path / "a").mkdir()
+    image.save(tmp_path / "a" / "0.png", exif=exif)
+    data = load_image_folder(tmp_path)
+    assert data.image_shape == (3, 4, 6)
+    assert (data.images[0].numpy() == upright.transpose(2, 0, 1)).all()
+
+
+def test_too_little_memory_is_told_before_the_images_are_read(pets, monkeypatch):
+    monkeypatch.setattr(resources, "free_memory", lambda device: 100)
+    with pytest.raises(MemoryError, match="4 images of 6x4 needs about 288 bytes"):
+        load_image_folder(pets)
 
 
 def test_grey_images_have_one_channel(tmp_path):

@@ -104,6 +104,15 @@ class TestContract:
         with pytest.raises(ValueError, match=said):
             make()
 
+    @pytest.mark.parametrize("kind", [lambda d: d, lambda d: MinorityGuided(d, 0.0)])
+    def test_a_denoiser_that_says_no_shape_goes_with_any(self, kind):
+        def plain(x, sigma, labels=None):
+            return x / (1 + sigma**2)
+
+        for strong, weak in ((WORLD, kind(plain)), (kind(plain), WORLD)):
+            torch.testing.assert_close(Autoguided(strong, weak, 1.0)(points(), 1.0, LABELS),
+                                       strong(points(), 1.0, LABELS))
+
     def test_denoisers_of_another_kind_are_refused(self):
         with pytest.raises(TypeError, match="GaussianMixture has none"):
             AnnealedClass(WORLD, 0.5)

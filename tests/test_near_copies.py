@@ -19,6 +19,16 @@ def test_nearest_as_scikit_learn_over_several_blocks():
     assert (index.numpy() == expected_index[:, 0]).mean() > 0.999
 
 
+@pytest.mark.parametrize("types", [(torch.float32, torch.float64), (torch.float64, torch.float32),
+                                   (torch.float64, torch.float64)])
+def test_precisions_may_differ(types):
+    features, pool = points(20, 5, 0), points(30, 5, 1)
+    distances, index = nearest(features.to(types[0]), pool.to(types[1]))
+    expected, expected_index = nearest(features, pool)
+    torch.testing.assert_close(distances, expected)
+    assert torch.equal(index, expected_index)
+
+
 def test_a_copy_has_distance_zero():
     pool = points(50, 784, 2)
     distances, index = nearest(pool[[7, 3]], pool)

@@ -138,7 +138,7 @@ class TestRandomness:
         x, y = images()
         index, order = torch.tensor([40, 2, 77, 8, 5, 0, 6]), torch.tensor([3, 6, 0])
         if "sigma" in level:
-            dials = {**dials, "steps": 20}
+            dials = {**dials, "steps": 20, "stride": 1}  # a level of no grid
         whole = reconstruct(ClassMeans(), x, y, source_index=index, seed=2, **level, **dials)
         for size in (1, 3, 7, 1000):
             again = reconstruct(ClassMeans(), x, y, source_index=index, seed=2, batch_size=size, **level, **dials)
@@ -294,6 +294,7 @@ class TestRefusals:
         ({"reverse_step": None, "sigma": -1.0}, "sigma must be 0 or positive"),
         ({"reverse_step": None, "sigma": float("nan")}, "sigma must be 0 or positive"),
         ({"reverse_step": None, "sigma": 1.0, "steps": 0}, "steps must be"),
+        ({"reverse_step": None, "sigma": 1.0, "stride": 2}, "which sigma does not have: leave it out, got 2"),
         ({"reverse_step": 0, "from_noise": True}, "noise level above 0"),
         ({"solver": "huen"}, "unknown solver"),
         ({"reverse_step": 0, "solver": "huen"}, "unknown solver"),

@@ -60,6 +60,8 @@ class TestEvidence:
         ({"labels": torch.zeros(2, dtype=torch.int64)}, r"int64 \[3\]"),
         ({"labels": torch.tensor([0, 1, 2])}, r"0\.\.1, got 0\.\.2"),
         ({"correct": torch.zeros(4, 2, dtype=torch.bool)}, r"\[passes, 3\]"),
+        ({"logits": np.zeros((3, 2), np.float32)}, "logits must be a tensor, got ndarray; torch.as_tensor"),
+        ({"labels": [0, 1, 1]}, "labels must be a tensor, got list"),
     ])
     def test_bad_outputs_are_refused(self, change, message):
         with pytest.raises(ValueError, match=message):
@@ -226,6 +228,7 @@ class TestWarmUp:
 
     @pytest.mark.parametrize(("options", "message"), [
         ({"passes": 0}, "at least 1"), ({"passes": 2.5}, "whole number"), ({"order": torch.zeros(1)}, "order itself"),
+        ({"checkpoint": "state"}, "keeps no checkpoint"),
         ({"steps": 9, "passes": 3}, "9 steps of 50 are 2 whole passes over 200"),
         ({"steps": 9}, "three to see a curve"), ({"steps": 50, "augment": "mixup"}, "unknown augment"),
     ])

@@ -11,6 +11,7 @@ from synaug.classifiers import build_classifier, predict
 from synaug.data import ImageDataset, load_dataset, stratified_subset, to_bytes
 from synaug.denoisers import load_denoiser
 from synaug.metrics.near_copies import nearest
+from synaug.perturbed_denoisers import ScaledScore
 from synaug.pool_filters import filter_pool, near_copies
 from synaug.reconstruction import generate, reconstruct
 from synaug.results import CellCache
@@ -121,6 +122,18 @@ class TestPool:
         data = ImageDataset(digits().images, digits().labels, tuple("abcdefghijk"))
         with pytest.raises(ValueError, match="10 classes, the data set has 11"):
             generate_pool(Shrink(), data, PLACES, k=2, sigmas=1.0)
+
+    def test_a_denoiser_that_says_nothing_of_classes_is_taken_also_under_a_wrapper(self):
+        def plain(x, sigma, labels=None):
+            return x / (1 + sigma**2)
+
+        plainly, wrapped = (pool(denoiser=denoiser).data.images for denoiser in (plain, ScaledScore(plain, 1.0)))
+        torch.testing.assert_close(plainly, wrapped, rtol=0, atol=1)
+
+    @pytest.mark.parametrize("kept", [torch.tensor([0, 5]), torch.tensor([True, False]), [1] * 15, "all"])
+    def test_what_is_kept_is_said_image_by_image(self, kept):
+        with pytest.raises((ValueError, TypeError), match=r"bool \[15\]"):
+            pool().keep(kept)
 
 
 class TestStore:
@@ -285,6 +298,11 @@ class TestFilters:
     def test_bad_rules_are_refused(self, options, message):
         with pytest.raises(ValueError, match=message):
             filter_pool(*planted(), **options)
+
+    def test_a_judge_of_other_classes_is_refused(self):
+        judge = build_classifier("resnet8", (1, 8, 8), 3, seed=0, width=4)
+        with pytest.raises(ValueError, match="the judge knows 3 classes, the pool has 10"):
+            filter_pool(*planted(), judge=judge, min_probability=0.5)
 
     def test_images_of_another_shape_are_refused(self):
         made, real = planted()

@@ -6,6 +6,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, Subset, TensorD
 from torchvision.datasets import FakeData
 from torchvision.transforms import ToTensor
 
+from synaug import resources
 from synaug.augmentation import upsampled
 from synaug.data import ImageDataset
 from synaug.torch_datasets import TorchImages, from_torch
@@ -64,6 +65,9 @@ class TestIn:
         ((torch.zeros(6, 4, 3), 0), ValueError, r"C = 1 or 3, got \[6, 4, 3\]"),
         ((torch.zeros(3, 6, 5), 0), ValueError, r"image 0 is \[3, 6, 4\], image 1 is \[3, 6, 5\]"),
         ((np.zeros((6, 4, 3)), 0), TypeError, "ndarray"),
+        ((torch.zeros(1, 6, 4), 0), ValueError, "image 1 is .1, 6, 4.; make all grey or all RGB"),
+        ((Image.fromarray(np.zeros((6, 4), np.uint16)), 0), ValueError, "image 1 has more than 8 bits"),
+        ((Image.new("F", (4, 6)), 0), ValueError, "image 1 has more than 8 bits a channel .Pillow's mode F"),
         ((torch.zeros(3, 6, 4), 0.5), TypeError, "label 1"),
         ((torch.zeros(3, 6, 4), -1), TypeError, "label 1"),
         ((torch.zeros(3, 6, 4), torch.tensor([0, 1])), TypeError, "label 1"),
@@ -80,8 +84,16 @@ class TestIn:
             from_torch(iter([]))
         with pytest.raises(ValueError, match="class names"):
             from_torch(Items([(pictures()[0], 4)]), class_names=["a"])
+        with pytest.raises(TypeError, match=r"class_names must be texts, got \(0, 1\)"):
+            from_torch(Items([(pictures()[0], 0)]), class_names=[0, 1])
         with pytest.raises(ValueError, match="black < white"):
             from_torch(Items([(pictures()[0], 4)]), value_range=(1, 0))
+
+
+    def test_too_little_memory_is_told_after_the_first_item(self, monkeypatch):
+        monkeypatch.setattr(resources, "free_memory", lambda device: 100)
+        with pytest.raises(MemoryError, match="a data set of 5 images needs about 360 bytes"):
+            from_torch(Items([(pictures()[0], 0)] + 4 * ["never read"]))
 
 
 class TestOut:

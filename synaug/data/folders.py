@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from tqdm import tqdm
 
 from synaug.data.images import ImageDataset
+from synaug.resources import check_memory
 
 CHANNELS = {"L": 1, "RGB": 3}  # Pillow's modes that are stored as they are
 
@@ -16,12 +17,13 @@ CHANNELS = {"L": 1, "RGB": 3}  # Pillow's modes that are stored as they are
 def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None = None) -> ImageDataset:
     """The images of ``path/class/**/*``, classes and files in alphabetical order.
 
-    path         its subfolders are the classes; hidden folders, and files without an image
-                 extension, are passed over
+    path         its subfolders are the classes; what is hidden (its name begins with a point), and
+                 files without an image extension, are passed over
     image_size   side or (height, width) in pixels to which every image is resized (bicubic with
                  antialiasing, aspect ratio not kept); None takes the images as they are
 
-    Grey images (mode L) give C = 1, colour images (RGB) C = 3. Raises FileNotFoundError or
+    Grey images (mode L) give C = 1, colour images (RGB) C = 3. Photographs are turned upright, as
+    their EXIF entry says. Raises MemoryError where the images have no room, FileNotFoundError or
     NotADirectoryError for a bad path, and ValueError, naming files, for: no class, a class
     without an image, an unreadable image, images of other modes or of more than one mode, images
     of more than one size where ``image_size`` is None.
@@ -41,7 +43,7 @@ def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None
     labels = np.repeat(np.arange(len(classes)), [len(members) for members in files])
     files = [f for members in files for f in members]
 
-    headers = _read_each(files, lambda image, i: (image.mode, image.size), "reading headers")
+    headers = _read_each(files, lambda image, i: (image.mode, _upright_size(image)), "reading headers")
     if odd := [f"{f} is {mode}" for f, (mode, _) in zip(files, headers) if mode not in CHANNELS]:
         raise ValueError(f"images must be grey (mode L) or RGB; {odd[0]} ({len(odd)} such files): convert them first")
     mode = _the_one(files, [mode for mode, _ in headers], "mode", "convert them to one")
@@ -49,9 +51,11 @@ def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None
         size = _the_one(files, [size for _, size in headers], "size", "or pass image_size to resize them")
 
     width, height = size
+    check_memory(len(files) * CHANNELS[mode] * height * width, f"{path}: {len(files):,} images of {width}x{height}")
     images = np.empty((len(files), CHANNELS[mode], height, width), np.uint8)
 
     def store(image: Image.Image, i: int) -> None:
+        image = ImageOps.exif_transpose(image)
         if image.size != size:
             image = image.resize(size, Image.Resampling.BICUBIC)
         images[i] = np.asarray(image).reshape(height, width, -1).transpose(2, 0, 1)
@@ -72,7 +76,14 @@ def _checked_size(image_size) -> tuple[int, int] | None:
 
 
 def _image_files(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.rglob("*") if f.suffix.lower() in IMG_EXTENSIONS and f.is_file())
+    return sorted(f for f in folder.rglob("*") if f.suffix.lower() in IMG_EXTENSIONS and f.is_file()
+                  and not any(part.startswith(".") for part in f.relative_to(folder).parts))
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) once the image is turned as its EXIF orientation says; 5 to 8 lie on their side."""
+    width, height = image.size
+    return (height, width) if image.getexif().get(ExifTags.Base.Orientation, 1) >= 5 else (width, height)
 
 
 def _read_each(files: list[Path], read, title: str) -> list:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from synaug.classifier_training import AUGMENTATIONS, RECIPES
+from synaug.classifier_training import check_recipe
 from synaug.classifiers import build_classifier, train_classifier
 from synaug.data import ImageDataset, load_dataset, stratified_subset
 from synaug.generator_training import trained_on
@@ -53,10 +53,7 @@ def digest(dataset):
 def check_training(dataset, *, architecture, steps, recipe, augment="flip"):
     """The untrained network; ValueError where `trained_once` could not train it by the recipe on the data set."""
     model = build_classifier(architecture, dataset.image_shape, dataset.num_classes, seed=0)
-    if recipe not in RECIPES:
-        raise ValueError(f"unknown recipe {recipe!r}: choose one of {', '.join(RECIPES)}")
-    if augment not in AUGMENTATIONS:
-        raise ValueError(f"unknown augment {augment!r}: choose one of {', '.join(AUGMENTATIONS)}")
+    check_recipe(recipe, augment)
     if steps < 1:
         raise ValueError(f"a classifier needs at least one training step, got {steps}")
     return model

@@ -58,15 +58,17 @@ def compare(
     A reference that holds the candidates' own sources flatters them: precision and recall start at 1.
 
     Raises TypeError or ValueError, before anything is computed, for bad features, labels, k, quantile,
-    components, a negative n_bootstrap, or fewer than two groups.
+    components, a negative n_bootstrap, or, with intervals, fewer than two groups or more than half the points.
     """
     reference, candidate = as_feature_pair(reference_features, candidate_features)
     if (reference_labels is None) != (candidate_labels is None):
         raise ValueError("give labels for both sets or for neither")
     if n_bootstrap < 0:
         raise ValueError(f"n_bootstrap must not be negative, got {n_bootstrap}")
-    if not 2 <= jackknife_groups <= min(len(reference), len(candidate)) // 2:
-        raise ValueError(f"jackknife_groups must lie between 2 and half the smaller set, got {jackknife_groups}")
+    most = min(len(reference), len(candidate)) // 2
+    if n_bootstrap and not 2 <= jackknife_groups <= most:
+        raise ValueError(f"jackknife_groups must lie between 2 and {most}, half the smaller set, got "
+                         f"{jackknife_groups} (n_bootstrap=0 leaves intervals out)")
     if not 0 < quantile <= 1:
         raise ValueError(f"quantile must lie in (0, 1], got {quantile}")
     check_k(k, len(reference), len(candidate))

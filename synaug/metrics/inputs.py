@@ -1,5 +1,7 @@
 """Checks shared by every metric: what a set of features and its labels must look like."""
 
+from numbers import Integral
+
 import numpy as np
 import torch
 
@@ -43,5 +45,5 @@ def as_labels(labels, name: str, n: int) -> np.ndarray:
 
 def check_k(k: int, *sizes: int) -> None:
     """``k`` neighbours besides the point itself must exist in the smallest of the sets."""
-    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k < min(sizes):
+    if isinstance(k, bool) or not isinstance(k, Integral) or not 1 <= k < min(sizes):
         raise ValueError(f"k must be an integer from 1 to {min(sizes) - 1} (one less than the smallest set), got {k!r}")

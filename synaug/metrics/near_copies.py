@@ -20,8 +20,8 @@ def nearest(features, pool):
     """
     pool, features = as_feature_pair(pool, features, at_least=1)
     centre = pool.mean(0)
-    centred, found = pool - centre, []
-    for block in (features - centre).split(BLOCK):
+    centred, found = (pool - centre).float(), []
+    for block in (features - centre).float().split(BLOCK):
         found.append(torch.cdist(block, centred).argmin(1))
     index = torch.cat(found)
     distances = [(a.double() - pool[i].double()).norm(dim=1) for a, i in zip(features.split(BLOCK), index.split(BLOCK))]
