@@ -262,7 +262,7 @@ table_html(tables.comparison_table(largest))
 # %% [markdown]
 # ## What differs from the paper
 #
-# - *Scale.* CIFAR-10, CIFAR-100 and TinyImageNet with ResNet-18 there; Fashion-MNIST with a network of 78,000 parameters here, in the committed runs.
+# - *Scale.* CIFAR-10, CIFAR-100 and TinyImageNet with ResNet-18 there; Fashion-MNIST with a network of fewer than 80,000 parameters here, in the committed runs.
 # - *Generator.* GLIDE there, trained on tens of millions of images (if it is the released model) and told the class in words; here a small class-conditional model that has seen only the classifier's own images. A generator that has seen more can bring in what the training set lacks, whatever is done with it.
 # - *Sampler.* Ancestral steps with guidance of 3 there (as far as known); deterministic Heun steps without guidance here.
 # - *Evidence of the warm-up.* Outputs are those of its last pass, of augmented images and weights that still move, not those of a network that is held after it.

@@ -272,7 +272,7 @@ Markdown(network_views.describe(network_live, network_recorded))
 network_figures.premises(network_live, network_recorded);
 
 # %% [markdown]
-# Late in the training the network has fitted the slow images but not those generated from them, so the latter have by far the larger gradients: what little is left to learn is in them.
+# In the recorded run the network has, late in the training, fitted the slow images but not those generated from them, so the latter have by far the larger gradients: what little is left to learn is in them.
 # The theorems, made for the beginning, do not speak of this.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Training sets at the largest k, generation at the noise level of the trainings, all over the original set's. Left: variance of the whole set's gradient over training sets, with the formula. Middle: the part of the alignment with single slow examples that they and their own copies cause, which is all of it in the proof of Theorem 4.2. Both at the original set's weights. Right: variance of mini-batch gradients as they are in training, each network at its own weights. Bars as above.", "name": "fig-network-consequences"}, "image": {"alt": "Three panels against the stage of training for upsampling and generation: variance over training sets, alignment, and variance of mini-batches."}}

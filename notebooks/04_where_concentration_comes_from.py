@@ -204,7 +204,7 @@ images.centre_distances(live_images, recorded_images);
 images.differences(live_images, recorded_images);
 
 # %% [markdown]
-# At high noise it is the other way round, which was not expected.
+# In the recorded run it is the other way round at high noise, which was not expected.
 # The test is paired: both denoisers are given the same noisy held-out images.
 
 # %% tags=["hide-input"]
@@ -253,7 +253,7 @@ if added is not None:
     generators.dials(added, added);
 
 # %% [markdown]
-# The paper writes its reverse process in this form, and here is its picture: samples nearer to the class centres than fresh real images lie, precision at the floor or above it, and recall and accuracy below what Heun's method reaches in far fewer evaluations of the network.
+# The paper writes its reverse process in this form, and in that run here is its picture: samples nearer to the class centres than fresh real images lie, precision at the floor or above it, and recall and accuracy below what Heun's method reaches in far fewer evaluations of the network.
 # More steps mend the recall, slowly.
 
 # %% [markdown]
@@ -279,7 +279,7 @@ generators.samples(generator_views.shown_samples(generator_settings));
 generators.exploration(live_generators, recorded_generators);
 
 # %% [markdown]
-# Autoguidance fares so badly because its weak generator is the smallest rung of the ladder at its first moment, far worse than the one it guides.
+# In the recorded run autoguidance fares so badly because its weak generator is the smallest rung of the ladder at its first moment, far worse than the one it guides.
 # So the committed generator was run again afterwards with a weak generator of the same size that has seen fewer images; no verdict rests on it.
 
 # %% tags=["hide-input"]

@@ -7,6 +7,11 @@ import nbformat
 import papermill
 import pytest
 
+from synaug.classifiers import build_classifier
+from synaug.experiments.targeted_augmentation import CEILING_GAIN
+from synaug.experiments.targeted_suspects import NEGLIGIBLE
+from synaug.figures.real_generators import LINEAR_BELOW
+
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 CHAPTERS = sorted(path.stem for path in NOTEBOOKS.glob("*.py"))
 
@@ -37,6 +42,21 @@ def test_pair_in_step(chapter):
 def content(cell):
     """What the pair must agree on: the kind of cell, its text, and the metadata that the source carries."""
     return cell.cell_type, cell.source, cell.metadata.get("tags", []), cell.metadata.get("mystnb", {})
+
+
+@pytest.mark.parametrize("chapter, words", [
+    ("02", f"fresh images gain at least {CEILING_GAIN:g} points"),
+    ("02", f"where the whole interval lies within {NEGLIGIBLE:g} points of 0"),
+    ("02", f"whose whole 95 % interval lies within {NEGLIGIBLE:g} points of 0 counts as none"),
+    ("04", f"linear below {LINEAR_BELOW:g}"),
+])
+def test_numbers_of_rules_are_those_of_the_code(chapter, words):
+    assert words in next(NOTEBOOKS.glob(f"{chapter}*.py")).read_text(encoding="utf-8")
+
+
+def test_the_network_of_the_committed_runs_is_as_small_as_chapter_2_says():
+    network = build_classifier("resnet8", (1, 28, 28), 10, seed=0)
+    assert 75_000 < sum(parameter.numel() for parameter in network.parameters()) < 80_000
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)

@@ -21,6 +21,7 @@ LABELS = {"outer_edge_recall": "outer-edge recall", "recall": "recall", "precisi
           "accuracy": "accuracy, trained on samples",
           "accuracy_with_real": "accuracy, trained on\nreal images and samples", "frechet_distance": "Fréchet distance"}
 SHOWN = ("outer_edge_recall", "recall", "precision", "centroid_distance_ratio", "accuracy")
+LINEAR_BELOW = 0.005  # of the axis of excess losses, logarithmic above
 PALETTE = sns.color_palette("colorblind")
 LEVELS = {NOISE: "from noise", MIDDLE: "from the middle"}
 
@@ -50,11 +51,11 @@ def ladder(live, recorded=None, metrics=SHOWN):
                 name = "saved generator" if arm == "saved" else f"channels {arm}"
                 _points(ax, excess.loc[table["x"]].to_numpy(), table, colour, marker, f"{name}, {LEVELS[level]}, {run}")
         floor_line(ax, frame, metric)
-        ax.set_xscale("symlog", linthresh=0.005)
+        ax.set_xscale("symlog", linthresh=LINEAR_BELOW)
         ticks = [tick for tick in (0, 0.01, 0.03, 0.1, 0.3, 1) if tick <= 1.1 * excess.max()]
         ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         ax.minorticks_off()
-        ax.set_xlim(-0.001, 1.5 * max(excess.max(), 0.005))
+        ax.set_xlim(-0.001, 1.5 * max(excess.max(), LINEAR_BELOW))
         ax.set_xlabel("denoising loss, minus the best's")
         ax.set_ylabel(LABELS[metric])
     legend_below(figure, axes, 3)
