@@ -149,7 +149,8 @@ figures.concentration(live, recorded);
 figures.accuracies(live, recorded);
 
 # %% [markdown]
-# The same change in every recorded run of this chapter, of whatever images, generator and classifier:
+# The same change in every recorded run of this chapter, of whatever images, generator and classifier; in the table also precision and recall of the last level's images, in the features of EfficientNet-Lite0 and with their sources as reference, where the sources themselves have 1.
+# The run called `cifar10_5000` is a scaled-down one: its generator is small and has seen no more than 5,000 images, so that it stands for a poor one.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Change of test accuracy from real training images in all recorded runs of this chapter, and in the paper. Bars: 95 % t intervals over seeds, or the range where a run has fewer than five; the paper's as printed there.", "name": "fig-falls"}, "image": {"alt": "Change of test accuracy against noise level, one curve for each recorded run, with the published points."}}
 runs = views.recorded_runs(live)

@@ -197,7 +197,10 @@ def test_falls_are_paired_by_seed(run):
     assert table.loc["one", "trained on real images (%)"] == f"{accuracy[0].mean():.2f}"
     alone = views.falls_table({"one": frame[frame["seed"] == 0]}).set_index("run")
     assert alone.loc["one", "change in points, 95 % interval"] == f"{(accuracy[100] - accuracy[0])[0]:+.2f}"
-    assert table.iloc[-1].tolist() == ["", "95.58", "89.85", "-5.73"]
+    end = frame[(frame["reference"] == "source") & (frame["encoder"] == "pixels") & (frame["x"] == 100)]
+    for metric in ("precision", "recall"):
+        assert table.loc["one", f"{metric} of these"] == f"{end.set_index('metric').loc[metric, 'value']:.2f}"
+    assert table.iloc[-1].tolist() == ["", "95.58", "89.85", "-5.73", "0.77", "0.63"]
 
 
 def test_describe_says_which_run_is_which(run):

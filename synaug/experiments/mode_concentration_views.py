@@ -37,8 +37,10 @@ def recorded_runs(live):
 
 
 def falls_table(runs):
-    """Accuracies at both ends of `recorded_runs` and the change between them, paired by seed, and the paper's."""
-    rows = []
+    """Accuracies at both ends of `recorded_runs` and the change between them, paired by seed; precision and recall at
+    the far end, in the first encoder's features and with the sources as reference, where both start at 1; and the
+    paper's."""
+    rows, kept = [], ("precision", "recall")
     for name, frame in runs.items():
         by_level = frame[frame["metric"] == "test_accuracy"].pivot(index="seed", columns="x", values="value") * 100
         real, synthetic = by_level[by_level.columns.min()], by_level[by_level.columns.max()]
@@ -46,12 +48,17 @@ def falls_table(runs):
         if len(by_level) > 1:  # one seed has no interval
             change = paired_interval(synthetic - real)
             said += f" [{change.low:+.2f}, {change.high:+.2f}]"
-        rows.append([name, len(by_level), f"{real.mean():.2f}", f"{synthetic.mean():.2f}", said])
-    paper = 100 * published_series(load_claims()["accuracy-falls"]).set_index("x")["value"]
-    rows.append(["published (CIFAR-10, EDM, ResNet-18)", "", f"{paper.iloc[0]:.2f}", f"{paper.iloc[-1]:.2f}",
-                 f"{paper.iloc[-1] - paper.iloc[0]:+.2f}"])
+        encoder = frame.attrs["provenance"]["parameters"]["encoders"][0]
+        far = frame[(frame["reference"] == "source") & (frame["encoder"] == encoder) & (frame["x"] == frame["x"].max())]
+        rows.append([name, len(by_level), f"{real.mean():.2f}", f"{synthetic.mean():.2f}", said,
+                     *(f"{far.loc[far['metric'] == metric, 'value'].mean():.2f}" for metric in kept)])
+    accuracy, *others = (published_series(load_claims()[claim]).set_index("x")["value"]
+                         for claim in ("accuracy-falls", "precision-falls", "recall-falls-more"))
+    first, last = 100 * accuracy.iloc[0], 100 * accuracy.iloc[-1]
+    rows.append(["published (CIFAR-10, EDM, ResNet-18)", "", f"{first:.2f}", f"{last:.2f}", f"{last - first:+.2f}",
+                 *(f"{series.iloc[-1]:.2f}" for series in others)])
     return pd.DataFrame(rows, columns=["run", "seeds", "trained on real images (%)", "on synthetic ones (%)",
-                                       "change in points, 95 % interval"])
+                                       "change in points, 95 % interval", *(f"{metric} of these" for metric in kept)])
 
 
 def plane_points(sweep, levels, per_class=50):
