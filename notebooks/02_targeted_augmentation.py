@@ -120,7 +120,7 @@ table_html(tables.pilot_table(largest)) if "pilot" in held else None
 # %% tags=["hide-input"]
 Markdown(tables.slow_words(largest))
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Two typical fast examples and two typical slow ones of each class (of median loss in their cluster), and the images generated from the slow ones at the usual strength; this build.", "name": "fig-slow-fast"}, "image": {"alt": "A grid of garments, one class a column: fast examples, slow examples, and the generated images below the slow ones, which keep their shape."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Two typical fast examples and two typical slow ones of each class (of median loss in their cluster), and the images generated from the slow ones at the usual strength; this build.", "name": "fig-slow-fast"}, "image": {"alt": "A grid of images, one class a column: fast examples, slow examples, and the generated images below the slow ones, which keep their shape."}}
 class_names = views.class_names(settings)
 figures.image_rows(views.shown_examples(settings, regimes), class_names);
 
@@ -129,7 +129,7 @@ figures.image_rows(views.shown_examples(settings, regimes), class_names);
 # The published recipe counts denoising steps of a schedule of 100; in that of a cosine schedule, $n$ steps are the noise level $\sigma=\tan(\pi n/200)$ in images from -1 to 1 (derived here), so 50 steps are $\sigma=1$.
 # At 28 × 28 pixels the same σ destroys more than at the 64 × 64 of the published generator, so strengths cannot be compared one to one.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "A slow example of each class, and what becomes of it at rising strength, with the same noise scaled; the last row starts from noise alone and shares only the class. This build.", "name": "fig-strength-images"}, "image": {"alt": "A grid of garments, one class a column, from real images through generated ones of rising strength to images from noise alone."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "A slow example of each class, and what becomes of it at rising strength, with the same noise scaled; the last row starts from noise alone and shares only the class. This build.", "name": "fig-strength-images"}, "image": {"alt": "A grid of images, one class a column, from real images through generated ones of rising strength to images from noise alone."}}
 figures.image_rows(views.strength_rows(settings, regimes), class_names);
 
 # %% [markdown]

@@ -269,7 +269,7 @@ if added is not None:
 # and *minority guidance*, away from images that survive being noised and denoised {cite:p}`um2024,umye2024`.
 # None is exactly the published one; what was adapted stands with each function in `synaug.exploration`.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Samples of this build from the same noise: plain, and with each term at its last strength. First row: the real images whose classes were asked for. Autoguidance is left out here, because its worse generator would have to be trained first.", "name": "fig-explored"}, "image": {"alt": "Rows of twenty small pictures of garments, two of each class: real images, plain samples, and samples with each exploration term from the same noise."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Samples of this build from the same noise: plain, and with each term at its last strength. First row: the real images whose classes were asked for. Autoguidance is left out here, because its worse generator would have to be trained first.", "name": "fig-explored"}, "image": {"alt": "Rows of twenty small pictures, two of each class: real images, plain samples, and samples with each exploration term from the same noise."}}
 generators.samples(generator_views.shown_samples(generator_settings));
 
 # %% [markdown]
