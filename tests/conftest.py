@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from dataclasses import asdict
 
 import pytest
@@ -29,6 +30,14 @@ def clean_environment(tmp_path_factory):
     """Kernels and builds started by tests inherit it: no cache of earlier runs is read or filled."""
     os.environ["SYNAUG_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     os.environ["MPLBACKEND"] = "Agg"
+
+
+@pytest.fixture(autouse=True)
+def figures_are_closed():
+    """pyplot would keep each figure of the whole run in memory."""
+    yield
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")
 
 
 @pytest.fixture(scope="session")
