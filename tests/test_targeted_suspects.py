@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from synaug.experiments.targeted_suspects import (SUSPECTS, effects, gap_closed, share_of_ceiling, suspect_table,
-                                                  suspect_words)
+                                                  suspect_words, what_the_oracle_adds)
 
 SETTING = {"metric": "test_error", "optimizer": "sgd", "architecture": "resnet8", "augment": "flip"}
 
@@ -74,6 +74,10 @@ def test_words_say_what_the_table_says():
     made, fresh, _ = share_of_ceiling(whole)
     closed = gap_closed(whole, "generated, oracle generator")
     assert closed.estimate == pytest.approx(oracle["more"] / (fresh.estimate - made.estimate))
+    added = what_the_oracle_adds(whole)
+    assert added["from the classifier's images"].estimate == pytest.approx(1.0, abs=0.1)
+    assert added["from noise alone"].estimate == pytest.approx(2.3, abs=0.1)
+    assert f"over the usual one: from the classifier's images {added[next(iter(added))].estimate:+.2f} [" in words
     assert "Large regime, k = 5" in words
     assert f"is closed: an oracle generator {100 * closed.estimate:.0f} % [" in words and "the steps 2" not in words
     most = gap_closed(whole, "generated, from noise, oracle generator")

@@ -120,6 +120,17 @@ def gap_closed(frame, arm):
     return ratio_interval(more[seeds], gap[seeds])
 
 
+def what_the_oracle_adds(frame):
+    """By where both generators start: how much more the oracle gains than the usual one, paired by seed, where a run
+    has both."""
+    found, added = gains(frame), {}
+    for start, arm in (("from the classifier's images", "generated"), ("from noise alone", "generated, from noise")):
+        more = (of_arm(frame, found, f"{arm}, oracle generator") - of_arm(frame, found, arm)).dropna()
+        if len(more) > 1:
+            added[start] = paired_interval(more)
+    return added
+
+
 def suspect_words(frame):
     """What the suspects say together, as Markdown; empty where the run has none."""
     found, k = effects(frame), f"{frame['x'].max():g}"
@@ -139,6 +150,9 @@ def suspect_words(frame):
         if len(own := found[found["reading"] == kind]):
             lines.append(f"- {said}: " + "; ".join(
                 f"{row.change} {interval(row.more, row.more_low, row.more_high)}" for row in own.itertuples()) + ".")
+    if oracle := what_the_oracle_adds(frame):
+        lines.append("- What the oracle generator gains over the usual one: " + "; ".join(
+            f"{start} {interval(more.estimate, more.low, more.high)}" for start, more in oracle.items()) + ".")
     same_steps = [suspect for suspect in SUSPECTS if suspect.budget == 1]  # at other budgets the ceiling is another
     closed = {suspect.change: gap_closed(frame, suspect.arm) for suspect in same_steps}
     closed = {change: share for change, share in closed.items() if share is not None}
