@@ -12,7 +12,7 @@ import tempfile
 import time
 import types
 import warnings
-from contextlib import contextmanager, suppress
+from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -190,14 +190,10 @@ class _Running:
 _running = ContextVar("running", default=None)
 
 
-@contextmanager
 def _locked(path: Path):
-    """One process at a time. Where the folder allows no lock, any: then a cell may run twice, equally."""
-    lock = FileLock(path, fallback_to_soft=False)  # a soft lock would outlive a killed process
-    with suppress(OSError, NotImplementedError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+    """A context for one process at a time. Where the folder allows no lock, for any: a cell may run twice, equally."""
     try:
-        yield
-    finally:
-        lock.release()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(path, fallback_to_soft=False).acquire()  # a soft lock would outlive a killed process
+    except (OSError, NotImplementedError):
+        return nullcontext()

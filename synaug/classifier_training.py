@@ -81,11 +81,16 @@ def as_floats(images: torch.Tensor) -> torch.Tensor:
     return to_floats(images) if images.dtype == torch.uint8 else images.float()
 
 
+def check_tensors(**values) -> None:
+    """Raise ValueError unless all are tensors."""
+    for name, value in values.items():
+        if not isinstance(value, torch.Tensor):
+            raise ValueError(f"{name} must be a tensor, got {type(value).__name__}; torch.as_tensor makes one")
+
+
 def check_images(images: torch.Tensor, labels: torch.Tensor | None = None) -> None:
     """Raise ValueError unless these are images (and labels that fit them)."""
-    for name, value in (("images", images), ("labels", labels)):
-        if not isinstance(value, torch.Tensor) and not (name == "labels" and value is None):
-            raise ValueError(f"{name} must be a tensor, got {type(value).__name__}; torch.as_tensor makes one")
+    check_tensors(images=images, **({} if labels is None else {"labels": labels}))
     if images.ndim != 4 or len(images) == 0:
         raise ValueError(f"images must be [N, C, H, W] with N > 0, got {tuple(images.shape)}")
     if images.dtype != torch.uint8 and not images.is_floating_point():

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from synaug.classifier_training import check_images, train_classifier
+from synaug.classifier_training import check_images, check_tensors, train_classifier
 
 #: The error curve is flat once a pass lowers the error by less than this share of all that it has fallen so far, ...
 FLAT = 0.05
@@ -37,9 +37,7 @@ class WarmUp:
 
     def __post_init__(self):
         logits, labels, correct = self.logits, self.labels, self.correct
-        for name, value in (("logits", logits), ("labels", labels), ("correct", correct)):
-            if not isinstance(value, Tensor) and not (name == "correct" and value is None):
-                raise ValueError(f"{name} must be a tensor, got {type(value).__name__}; torch.as_tensor makes one")
+        check_tensors(logits=logits, labels=labels, **({} if correct is None else {"correct": correct}))
         if not logits.is_floating_point() or logits.ndim != 2 or len(logits) == 0 or logits.shape[1] < 2:
             raise ValueError(f"logits must be float [N, K] with K >= 2, got {logits.dtype} {list(logits.shape)}")
         if not logits.isfinite().all():

@@ -33,6 +33,8 @@ SUSPECTS = (
     Suspect("half the steps", budget=0.5),
     Suspect("twice the steps", budget=2.0),
 )
+#: At other budgets the ceiling is another.
+AT_USUAL_STEPS = tuple(suspect for suspect in SUSPECTS if suspect.budget == 1)
 
 
 def of_arm(frame, rows, arm, k=None, budget=1.0, regime="small"):
@@ -153,8 +155,7 @@ def suspect_words(frame):
     if oracle := what_the_oracle_adds(frame):
         lines.append("- What the oracle generator gains over the usual one: " + "; ".join(
             f"{start} {interval(more.estimate, more.low, more.high)}" for start, more in oracle.items()) + ".")
-    same_steps = [suspect for suspect in SUSPECTS if suspect.budget == 1]  # at other budgets the ceiling is another
-    closed = {suspect.change: gap_closed(frame, suspect.arm) for suspect in same_steps}
+    closed = {suspect.change: gap_closed(frame, suspect.arm) for suspect in AT_USUAL_STEPS}
     closed = {change: share for change, share in closed.items() if share is not None}
     if closed:
         said = "; ".join(f"{change} {100 * share.estimate:.0f} % [{100 * share.low:.0f}, {100 * share.high:.0f}]"

@@ -155,8 +155,8 @@ def cost_table(frame):
 
 
 def by_arm(frame, metric):
-    """Values in the base setting, with any optimizer: seeds down, (optimizer, arm, k) across; without suspects and
-    fresh images, which nobody could have made."""
+    """Values in the base setting, with any optimizer: seeds down, (optimizer, arm, k) across; without oracles,
+    filters, mixed strengths, and fresh images, which nobody could have made."""
     rows = having(trained(frame, metric), {name: value for name, value in base(frame).items() if name != "optimizer"})
     rows = rows[~rows["arm"].str.contains("oracle|dropped|several|fresh")]
     return rows.pivot(index="seed", columns=["optimizer", "arm", "x"], values="value")

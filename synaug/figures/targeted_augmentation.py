@@ -9,6 +9,7 @@ import seaborn as sns
 
 from synaug.claims import load_published
 from synaug.experiments.targeted_studies import sigma_of_strength
+from synaug.experiments.targeted_suspects import AT_USUAL_STEPS
 from synaug.experiments.targeted_tables import SETTING, base, gains, having, select_base, setting_name, trained
 from synaug.figures.curves import PUBLISHED, draw, legend_below, panels, summary
 
@@ -119,11 +120,7 @@ def selections(live, recorded=None):
 
 def suspects(live, recorded=None):
     """Gain at the largest k of generation with suspect things changed."""
-    names = {"generated": "as in the other figures", "generated, several strengths": "several strengths in turn",
-             "generated, near-copies dropped": "near-copies dropped", "generated, off-class dropped":
-             "off-class images dropped", "generated, oracle generator": "oracle generator (has seen more real images)",
-             "generated, from noise": "from noise alone", "generated, from noise, oracle generator":
-             "oracle generator, from noise alone",
+    names = {"generated": "as in the other figures", **{suspect.arm: suspect.change for suspect in AT_USUAL_STEPS},
              "fresh": "fresh real images", "upsampled": "upsampled"}
     return forest(live, recorded, names, None)
 
