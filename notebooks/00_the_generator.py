@@ -38,7 +38,7 @@ device = "cpu"  # "cpu", "cuda" or "mps"
 
 # %% tags=["hide-input"]
 from synaug.experiments import generator_quality as experiment
-from synaug.parameters import read_parameters
+from synaug.run.parameters import read_parameters
 
 parameters = read_parameters(globals(), experiment.prepare)
 
@@ -48,7 +48,7 @@ from IPython.display import Markdown
 from synaug.figures import generator_quality as figures
 from synaug.figures.curves import theme
 from synaug.figures.embedding import table_html
-from synaug.results import recorded_run
+from synaug.run.results import recorded_run
 
 theme()
 evaluation, settings = experiment.prepare(**parameters)

@@ -52,7 +52,7 @@ device = "cpu"  # "cpu", "cuda" or "mps"
 
 # %% tags=["hide-input"]
 from synaug.experiments import mode_concentration as experiment
-from synaug.parameters import read_parameters
+from synaug.run.parameters import read_parameters
 
 parameters = read_parameters(globals(), experiment.prepare)
 
@@ -61,15 +61,15 @@ import torch
 from IPython.display import Markdown
 from myst_nb import glue
 
-from synaug.claims import verdict_table
+from synaug.statistics.claims import verdict_table
 from synaug.experiments import mode_concentration_views as views
 from synaug.figures import mode_concentration as figures
 from synaug.figures.curves import theme
 from synaug.figures.embedding import figure_html, table_html
 from synaug.figures.slider import reconstruction_slider
 from synaug.figures.teaser import teaser
-from synaug.results import recorded_run
-from synaug.schedules import sigma_of_reverse_step
+from synaug.run.results import recorded_run
+from synaug.diffusion.schedules import sigma_of_reverse_step
 
 theme()
 sweep, settings = experiment.prepare(**parameters)

@@ -58,7 +58,7 @@ device = "cpu"  # "cpu", "cuda" or "mps"
 
 # %% tags=["hide-input"]
 from synaug.experiments import targeted_augmentation as experiment
-from synaug.parameters import read_parameters
+from synaug.run.parameters import read_parameters
 
 parameters = read_parameters(globals(), experiment.prepare)
 
@@ -71,7 +71,7 @@ from myst_nb import glue
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from synaug.claims import verdict_table
+from synaug.statistics.claims import verdict_table
 from synaug.classifiers import build_classifier
 from synaug.experiments import targeted_suspects as suspects
 from synaug.experiments import targeted_tables as tables
@@ -79,8 +79,8 @@ from synaug.experiments import targeted_views as views
 from synaug.figures import targeted_augmentation as figures
 from synaug.figures.curves import theme
 from synaug.figures.embedding import table_html
-from synaug.results import recorded_run
-from synaug.torch_datasets import TorchImages
+from synaug.run.results import recorded_run
+from synaug.data.torch_datasets import TorchImages
 
 theme()
 settings, regimes = experiment.prepare(**parameters)

@@ -81,7 +81,7 @@ stages = None  # of "early", "middle", "late"
 
 # %% tags=["hide-input"]
 from synaug.experiments import mechanism, two_layer_cnn as experiment
-from synaug.parameters import argument_names, read_parameters
+from synaug.run.parameters import argument_names, read_parameters
 
 read_parameters(globals(), sorted({*argument_names(experiment.prepare), *argument_names(mechanism.prepare)}))
 parameters = read_parameters(globals(), experiment.prepare)
@@ -92,14 +92,14 @@ import pandas as pd
 from IPython.display import Markdown
 from myst_nb import glue
 
-from synaug.claims import verdict_table
+from synaug.statistics.claims import verdict_table
 from synaug.experiments import mechanism_views as network_views
 from synaug.experiments import two_layer_tables as tables
 from synaug.figures import mechanism as network_figures
 from synaug.figures import two_layer_cnn as figures
 from synaug.figures.curves import theme
 from synaug.figures.embedding import table_html
-from synaug.results import recorded_run
+from synaug.run.results import recorded_run
 
 theme()
 live = experiment.run(**parameters)

@@ -61,7 +61,7 @@ device = "cpu"  # "cpu", "cuda" or "mps"
 # %% tags=["hide-input"]
 from synaug.experiments import empirical_score, exact_score, real_generators
 from synaug.experiments.state import accepted
-from synaug.parameters import argument_names, read_parameters
+from synaug.run.parameters import argument_names, read_parameters
 
 parameters = read_parameters(globals(), {name for experiment in (exact_score, empirical_score, real_generators)
                                          for name in argument_names(experiment.prepare)})
@@ -73,7 +73,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 from myst_nb import glue
 
-from synaug.claims import verdict_table
+from synaug.statistics.claims import verdict_table
 from synaug.experiments import real_generators_views as generator_views
 from synaug.figures import decomposition
 from synaug.figures import empirical_score as images
@@ -82,7 +82,7 @@ from synaug.figures import real_generators as generators
 from synaug.figures.curves import theme
 from synaug.figures.embedding import table_html
 from synaug.figures.published_explanation import what_holds
-from synaug.results import recorded_run
+from synaug.run.results import recorded_run
 
 theme()
 settings = exact_score.prepare(**of_mixtures)
@@ -267,7 +267,7 @@ if added is not None:
 # *autoguidance*, away from what a worse generator does {cite:p}`karras2024`;
 # *particle guidance*, by which the images of a batch repel each other {cite:p}`corso2024`;
 # and *minority guidance*, away from images that survive being noised and denoised {cite:p}`um2024,umye2024`.
-# None is exactly the published one; what was adapted stands with each function in `synaug.exploration`.
+# None is exactly the published one; what was adapted stands with each function in `synaug.diffusion.exploration`.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Samples of this build from the same noise: plain, and with each term at its last strength. First row: the real images whose classes were asked for. Autoguidance is left out here, because its worse generator would have to be trained first.", "name": "fig-explored"}, "image": {"alt": "Rows of twenty small pictures, two of each class: real images, plain samples, and samples with each exploration term from the same noise."}}
 generators.samples(generator_views.shown_samples(generator_settings));

@@ -20,7 +20,7 @@
 import torch
 
 from synaug.classifiers import output_entropy
-from synaug.claims import load_published
+from synaug.statistics.claims import load_published
 from synaug.metrics import centroid_distance_ratio, frechet_distance, outer_edge_recall, prdc
 from synaug.statistics import mean_interval
 

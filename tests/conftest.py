@@ -10,9 +10,9 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from synaug.data import load_dataset, stratified_subset
-from synaug.denoisers import new_denoiser
-from synaug.generator_recipe import Recipe
-from synaug.generator_trainer import RECORD
+from synaug.diffusion.denoisers import new_denoiser
+from synaug.diffusion.recipe import Recipe
+from synaug.diffusion.trainer import RECORD
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER_ARGUMENTS = [

@@ -5,12 +5,12 @@ import torch
 from torch import nn
 from torchvision import models
 
-from synaug.architectures import ARCHITECTURES
-from synaug.attention import grad_cam
+from synaug.classifiers.architectures import ARCHITECTURES
+from synaug.classifiers.attention import grad_cam
 from synaug.classifiers import build_classifier, predict, train_classifier
-from synaug.encoders import encode
+from synaug.metrics.encoders import encode
 from synaug.experiments.reconstruction_sweep import Sampler, Sweep
-from synaug.warm_up import warm_up
+from synaug.classifiers.warm_up import warm_up
 
 SMALL = ("resnet8", "vgg5", "vit_tiny")
 VITS = ("vit_tiny", "vit_small")

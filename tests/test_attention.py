@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from synaug.attention import agreement, grad_cam
+from synaug.classifiers.attention import agreement, grad_cam
 
 
 class TwoDetectors(nn.Module):

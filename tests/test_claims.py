@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synaug.claim_rules import CONTRADICTED, NOT_RESOLVED, REPRODUCED, SHAPE_ONLY, NotMeasured, contrast
-from synaug.claims import Claim, family_p_values, judge, load_claims, load_published, published_series, verdict_table
+from synaug.statistics.rules import CONTRADICTED, NOT_RESOLVED, REPRODUCED, SHAPE_ONLY, NotMeasured, contrast
+from synaug.statistics.claims import Claim, family_p_values, judge, load_claims, load_published, published_series, verdict_table
 from synaug.statistics import holm, paired_interval
 
 CONSTANTS = {"experiment": "mode_concentration", "dataset": "cifar10", "profile": "paper", "arm": "edm", "swept": "t_re"}

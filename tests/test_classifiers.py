@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from synaug.classifier_training import augment_batch, batch_order, learning_rate_factor
+from synaug.classifiers.training import augment_batch, batch_order, learning_rate_factor
 from synaug.classifiers import accuracy, build_classifier, output_entropy, predict, train_classifier
 
 

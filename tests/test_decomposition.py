@@ -11,7 +11,7 @@ from synaug.experiments.exact_score import EXACT
 from synaug.figures.decomposition import (GRID, METRIC, PROCESS, SCORE, TOGETHER, TOTAL, answer, of_images,
                                           of_mixtures, of_samplers, parts_figure, parts_table, published_fall)
 from synaug.metrics import FRESH_REAL
-from synaug.results import load_recorded
+from synaug.run.results import load_recorded
 
 #: Recall of three worlds: (arm, t_re, x) -> against the sources, against fresh draws.
 RECALLS = {(EXACT, 0, 0.0): ([1, 1, 1], [0.95, 0.94, 0.96]),

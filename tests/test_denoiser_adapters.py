@@ -15,11 +15,11 @@ import torch
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from synaug.data import ImageDataset
-from synaug.denoiser_adapters import DDPMDenoiser, load_ddpm, load_edm
-from synaug.denoisers import generator_hash, load_denoiser
-from synaug.reconstruction import generate, reconstruct
-from synaug.samplers import sample
-from synaug.synthetic_pool import generate_pool
+from synaug.diffusion.adapters import DDPMDenoiser, load_ddpm, load_edm
+from synaug.diffusion.denoisers import generator_hash, load_denoiser
+from synaug.diffusion.reconstruction import generate, reconstruct
+from synaug.diffusion.samplers import sample
+from synaug.augmentation.synthetic_pool import generate_pool
 
 LABELS = torch.tensor([0, 2, 1])
 
@@ -214,7 +214,7 @@ class TestLoadDDPM:
         (entry / "refs").mkdir()
         (entry / "refs" / "main").write_text("0123abc")
         code = """
-            from synaug.denoiser_adapters import load_ddpm
+            from synaug.diffusion.adapters import load_ddpm
             print(load_ddpm("somebody/tiny").image_shape)
             try:
                 load_ddpm("somebody/else")
@@ -232,7 +232,7 @@ class TestLoadDDPM:
             load_ddpm(tmp_path)
 
     def test_load_denoiser_says_where_to_go(self, saved):
-        with pytest.raises(FileNotFoundError, match="synaug.denoiser_adapters loads diffusers' DDPM pipelines"):
+        with pytest.raises(FileNotFoundError, match="synaug.diffusion.adapters loads diffusers' DDPM pipelines"):
             load_denoiser(saved)
 
 

@@ -9,14 +9,14 @@ import torch
 from diffusers import UNet2DModel
 from safetensors.torch import load_file
 
-from synaug import denoisers
+from synaug.diffusion import denoisers
 from synaug.data import ImageDataset
-from synaug.denoiser_loss import denoising_loss, log_normal_sigmas
-from synaug.denoisers import EDMDenoiser, checkpoint_folder, generator_hash, load_denoiser, new_denoiser, new_unet
+from synaug.diffusion.loss import denoising_loss, log_normal_sigmas
+from synaug.diffusion.denoisers import EDMDenoiser, checkpoint_folder, generator_hash, load_denoiser, new_denoiser, new_unet
 from synaug.experiments.plan import SHAPES
-from synaug.generator_recipe import RECIPES
-from synaug.mixtures import GaussianMixture
-from synaug.reconstruction import generate, reconstruct
+from synaug.diffusion.recipe import RECIPES
+from synaug.theory.mixtures import GaussianMixture
+from synaug.diffusion.reconstruction import generate, reconstruct
 
 
 def dataset(n=12, channels=1, height=8, width=8, classes=2):

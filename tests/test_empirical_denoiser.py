@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from synaug import empirical_denoiser
-from synaug.empirical_denoiser import EmpiricalDenoiser
-from synaug.mixtures import GaussianMixture
-from synaug.reconstruction import reconstruct
-from synaug.samplers import sample
-from synaug.schedules import sigmas_from
+from synaug.diffusion import empirical as empirical_denoiser
+from synaug.diffusion.empirical import EmpiricalDenoiser
+from synaug.theory.mixtures import GaussianMixture
+from synaug.diffusion.reconstruction import reconstruct
+from synaug.diffusion.samplers import sample
+from synaug.diffusion.schedules import sigmas_from
 
 SHAPE = (1, 2, 3)
 

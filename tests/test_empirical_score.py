@@ -10,12 +10,12 @@ import pytest
 import torch
 from scipy.stats import norm, ttest_rel
 
-from synaug.empirical_denoiser import EmpiricalDenoiser
+from synaug.diffusion.empirical import EmpiricalDenoiser
 from synaug.experiments import empirical_score as experiment
 from synaug.experiments.empirical_score import ARMS, BLIND, CONDITIONAL, NETWORK, OUTCOMES, prepare, run
 from synaug.experiments.empirical_score_rows import calibration_rows, half_level, half_own_rows
 from synaug.figures import empirical_score as figures
-from synaug.perturbed_denoisers import ScaledScore
+from synaug.diffusion.perturbed import ScaledScore
 from synaug.statistics import holm
 
 SMALL = dict(n_training=400, n_sources=40, n_compared=60, reverse_steps=(0, 30, 50, 60, 100), stride=10)

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from synaug import encoders, features
-from synaug.encoders import encode, encoder_label
+from synaug.metrics import encoders
+from synaug import features
+from synaug.metrics.encoders import encode, encoder_label
 
 
 @pytest.fixture(autouse=True)

@@ -13,9 +13,9 @@ from synaug.experiments.exact_score import EXACT, come_back, excess, prepare, ru
 from synaug.experiments.mixture_worlds import measure, measure_floor, within_class_variance, world_draws
 from synaug.figures import exact_score as figures
 from synaug.metrics import FRESH_REAL
-from synaug.perturbed_denoisers import ScaledScore
-from synaug.reconstruction import reconstruct
-from synaug.schedules import reverse_sigmas, sigmas_from
+from synaug.diffusion.perturbed import ScaledScore
+from synaug.diffusion.reconstruction import reconstruct
+from synaug.diffusion.schedules import reverse_sigmas, sigmas_from
 from synaug.statistics import mean_interval
 
 

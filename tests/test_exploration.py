@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from synaug.data import load_dataset, stratified_subset
-from synaug.denoisers import new_denoiser
-from synaug.exploration import (AnnealedClass, Autoguided, GuidedInterval, MinorityGuided, ParticleGuided, bandwidth,
+from synaug.diffusion.denoisers import new_denoiser
+from synaug.diffusion.exploration import (AnnealedClass, Autoguided, GuidedInterval, MinorityGuided, ParticleGuided, bandwidth,
                                 repulsion)
-from synaug.mixtures import GaussianMixture
-from synaug.perturbed_denoisers import ClassBlind, Guided, ScaledScore
-from synaug.random_mixtures import random_mixture
-from synaug.reconstruction import generate
-from synaug.samplers import sample
-from synaug.schedules import edm_sigmas
+from synaug.theory.mixtures import GaussianMixture
+from synaug.diffusion.perturbed import ClassBlind, Guided, ScaledScore
+from synaug.theory.random_mixtures import random_mixture
+from synaug.diffusion.reconstruction import generate
+from synaug.diffusion.samplers import sample
+from synaug.diffusion.schedules import edm_sigmas
 
 WORLD = random_mixture(3)
 GAUSSIAN = GaussianMixture([1.0], [[0.0]], [[[1.0]]])

@@ -9,7 +9,7 @@ from synaug.experiments import generator_quality as experiment
 from synaug.experiments.generator_quality import SAMPLES, prepare, run
 from synaug.figures import generator_quality as figures
 from synaug.metrics import FRESH_REAL
-from synaug.results import load_recorded, record
+from synaug.run.results import load_recorded, record
 
 SMALL = dict(n_samples=40, steps=3, n_searched=100, n_judge=400, classifier_steps=30)
 

@@ -12,14 +12,16 @@ import pytest
 import torch
 from PIL import Image
 
-from synaug import generator_trainer, generator_training, resources
+from synaug.diffusion import trainer as generator_trainer
+from synaug.diffusion import training as generator_training
+from synaug import resources
 from synaug.data import ImageDataset, load_dataset, packs, stratified_subset, to_floats
-from synaug.denoisers import generator_hash, load_denoiser
+from synaug.diffusion.denoisers import generator_hash, load_denoiser
 from synaug.experiments.plan import SHAPES
-from synaug.generator_recipe import RECIPES, Recipe, batch_of, command, learning_rate
-from synaug.generator_trainer import Trainer
-from synaug.generator_training import snapshot_folder, train, trained_on
-from synaug.reconstruction import generate
+from synaug.diffusion.recipe import RECIPES, Recipe, batch_of, command, learning_rate
+from synaug.diffusion.trainer import Trainer
+from synaug.diffusion.training import snapshot_folder, train, trained_on
+from synaug.diffusion.reconstruction import generate
 
 # All but 137 of the training images, so that the held-out loss is quick.
 TINY = Recipe(dataset="digits", subset_size=1300, channels=(32,), batch_size=20, warmup=5, decay_from=20, seed=3)
@@ -71,7 +73,7 @@ class TestRecipe:
         recipe = replace(TINY, channels=(32, 64), flip=0.0, learning_rate=5e-4, patch=1, attention=(8, 4), dropout=0.1)
         read, options = self.taken(command(recipe, "my_run", 7).split()[3:], monkeypatch)
         assert read == recipe and options["images"] == 140 and str(options["folder"]) == "my_run"
-        assert command(Recipe(), "x", 10) == "python -m synaug.generator_training --folder x --images 1280"
+        assert command(Recipe(), "x", 10) == "python -m synaug.diffusion.training --folder x --images 1280"
 
     @staticmethod
     def taken(words, monkeypatch):
@@ -455,7 +457,7 @@ class TestSeveralProcesses:
     @staticmethod
     def launched(launcher, folder, steps):
         """A run of two processes of one thread each."""
-        launch = ["-m", *launcher, "-m", "synaug.generator_training", *command(TINY, folder, steps).split()[3:]]
+        launch = ["-m", *launcher, "-m", "synaug.diffusion.training", *command(TINY, folder, steps).split()[3:]]
         done = subprocess.run([sys.executable, *launch, "--device", "cpu"], capture_output=True, text=True,
                               env={**os.environ, "OMP_NUM_THREADS": "1"})
         assert done.returncode == 0, done.stderr

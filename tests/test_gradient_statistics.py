@@ -8,14 +8,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from synaug.classifiers import build_classifier
-from synaug.gradient_statistics import (
+from synaug.theory.gradient_statistics import (
     gradient_products,
     mean_gradient,
     per_example_gradients,
     relative_set_variance,
 )
-from synaug.two_layer_cnn.gradient_variance import duplicate_term, total_variance
-from synaug.two_layer_cnn.theory import augmented_size
+from synaug.theory.two_layer_cnn.gradient_variance import duplicate_term, total_variance
+from synaug.theory.two_layer_cnn.theory import augmented_size
 
 # Six sources; 1, 3 and 4 have further members, of groups of their own. Not in the order of sources.
 SOURCE = torch.tensor([0, 1, 2, 3, 4, 5, 4, 1, 3, 1, 4, 3])

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from synaug.cells import cells_dir
-from synaug.claims import load_claims, verdict_table
+from synaug.statistics.claims import load_claims, verdict_table
 from synaug.experiments import mechanism as experiment
 from synaug.experiments import mechanism_cells as pieces
 from synaug.experiments.mechanism_gradients import Members
 from synaug.experiments.mechanism_views import by_verdict, describe
 from synaug.figures import mechanism as figures
-from synaug.gradient_statistics import gradient_products, mean_gradient
+from synaug.theory.gradient_statistics import gradient_products, mean_gradient
 
 SMALL = {"profile": "smoke", "ks": [2, 5]}  # early in the training only
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from synaug.mixtures import GaussianMixture
+from synaug.theory.mixtures import GaussianMixture
 
 
 def mixture(seed=0, k=3, d=2):

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from synaug.claims import load_claims, verdict_table
+from synaug.statistics.claims import load_claims, verdict_table
 from synaug.data import to_bytes
 from synaug.experiments import mode_concentration as experiment
 from synaug.experiments import mode_concentration_views as views
 from synaug.figures import mode_concentration as figures
 from synaug.figures.curves import summary
-from synaug.reconstruction import reconstruct
+from synaug.diffusion.reconstruction import reconstruct
 from synaug.statistics import paired_interval
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from synaug.parameters import PROFILES, read_parameters, resolve_profile, with_defaults
+from synaug.run.parameters import PROFILES, read_parameters, resolve_profile, with_defaults
 
 
 def run(profile, reverse_steps=None, seeds=(0,)):

@@ -6,14 +6,14 @@ from itertools import pairwise
 import pytest
 import torch
 
-from synaug.denoiser_loss import denoising_loss
-from synaug.denoisers import generator_hash
-from synaug.mixtures import GaussianMixture
-from synaug.perturbed_denoisers import ClassBlind, Guided, ScaledScore, ScoreNoise, SmoothedOverSigma
-from synaug.random_mixtures import SIGMA_DATA, random_mixture
-from synaug.reconstruction import reconstruct
-from synaug.samplers import sample
-from synaug.schedules import sigmas_from
+from synaug.diffusion.loss import denoising_loss
+from synaug.diffusion.denoisers import generator_hash
+from synaug.theory.mixtures import GaussianMixture
+from synaug.diffusion.perturbed import ClassBlind, Guided, ScaledScore, ScoreNoise, SmoothedOverSigma
+from synaug.theory.random_mixtures import SIGMA_DATA, random_mixture
+from synaug.diffusion.reconstruction import reconstruct
+from synaug.diffusion.samplers import sample
+from synaug.diffusion.schedules import sigmas_from
 
 WORLD = random_mixture(3)
 LABELS = torch.arange(50) % WORLD.num_classes

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from synaug.denoisers import load_denoiser
+from synaug.diffusion.denoisers import load_denoiser
 from synaug.experiments import mode_concentration, plan, targeted_augmentation
 from synaug.experiments.__main__ import main
-from synaug.generator_recipe import RECIPES
+from synaug.diffusion.recipe import RECIPES
 
 
 def test_operations_are_counted():

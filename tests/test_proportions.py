@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from synaug.proportions import newcombe_interval, wilson_interval
+from synaug.statistics.proportions import newcombe_interval, wilson_interval
 
 
 @pytest.mark.parametrize("successes, n", [(0, 1), (0, 20), (3, 300), (81, 263), (299, 300), (20, 20)])

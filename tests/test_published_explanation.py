@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
-from synaug.claims import load_claims, verdict_table
+from synaug.statistics.claims import load_claims, verdict_table
 from synaug.figures.published_explanation import STEPS, what_holds
-from synaug.results import load_recorded
+from synaug.run.results import load_recorded
 
 
 @pytest.fixture(scope="module")

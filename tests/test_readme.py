@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 
 from synaug.classifiers import build_classifier
 from synaug.data import load_dataset, stratified_subset
-from synaug.denoisers import new_denoiser
+from synaug.diffusion.denoisers import new_denoiser
 from synaug.paths import ROOT
 
 

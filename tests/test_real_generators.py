@@ -10,8 +10,8 @@ import torch
 
 from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
 from synaug.data import to_bytes
-from synaug.denoiser_loss import denoising_loss
-from synaug.denoisers import generator_hash, load_denoiser
+from synaug.diffusion.loss import denoising_loss
+from synaug.diffusion.denoisers import generator_hash, load_denoiser
 from synaug.experiments import generator_pools
 from synaug.experiments.generator_ladder import denoising_losses, load, recipe_of, rungs_folder, saved, train_rungs
 from synaug.experiments.real_generators import cells, layout, prepare, run
@@ -21,13 +21,13 @@ from synaug.experiments.real_generators_views import (added_run, describe, dials
                                                       ladder_in_words, ladder_table, ladder_values, shown_samples,
                                                       weak_in_words, what_there_is_to_gain)
 from synaug.experiments.shared import real_images, some
-from synaug.exploration import AnnealedClass
+from synaug.diffusion.exploration import AnnealedClass
 from synaug.figures import real_generators as figures
 from synaug.figures.embedding import table_html
-from synaug.generator_recipe import Recipe
+from synaug.diffusion.recipe import Recipe
 from synaug.precision import fast_precision
-from synaug.reconstruction import generate
-from synaug.results import record
+from synaug.diffusion.reconstruction import generate
+from synaug.run.results import record
 from synaug.statistics import holm, paired_interval
 
 #: A smoke run of all parts, with a rung that is trained.

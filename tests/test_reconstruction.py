@@ -5,10 +5,10 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from synaug import reconstruction
-from synaug.denoisers import generator_hash
-from synaug.reconstruction import generate, per_image_noise, reconstruct
-from synaug.schedules import reverse_sigmas, sigma_of_reverse_step
+from synaug.diffusion import reconstruction
+from synaug.diffusion.denoisers import generator_hash
+from synaug.diffusion.reconstruction import generate, per_image_noise, reconstruct
+from synaug.diffusion.schedules import reverse_sigmas, sigma_of_reverse_step
 
 SHAPE, CLASSES, SPREAD = (1, 4, 6), 3, 0.2
 

@@ -17,14 +17,14 @@ from synaug.experiments import __main__ as command_module
 from synaug.experiments import generator_quality, mode_concentration
 from synaug.experiments.__main__ import FAILED, UNFINISHED, main
 from synaug.experiments.state import State, experiments, recorded
-from synaug.results import load_recorded, record, variants
+from synaug.run.results import load_recorded, record, variants
 from synaug.sweeps import run_grid
 
 TOY = '''
 """A small experiment with real cells: squares, of which "paper" has one that fails."""
 import os
 import sweep_cells
-from synaug.results import provenance, tidy
+from synaug.run.results import provenance, tidy
 from synaug.sweeps import Cell, Grid
 
 EXPERIMENT = "toy"

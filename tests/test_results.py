@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 import torch
 
-import synaug.results
+import synaug.run.results
 from synaug import cells
-from synaug.results import (
+from synaug.run.results import (
     CellCache,
     canonical_json,
     check_frame,
@@ -49,7 +49,7 @@ def frame():
 
 
 def test_a_tidy_frame_has_the_columns_first(frame):
-    assert tuple(frame.columns[:9]) == synaug.results.COLUMNS and frame.columns[9] == "encoder"
+    assert tuple(frame.columns[:9]) == synaug.run.results.COLUMNS and frame.columns[9] == "encoder"
     assert len(frame) == 12 and frame.attrs["provenance"] == {"wall_seconds": 1.5}
 
 
@@ -142,7 +142,7 @@ def test_provenance_is_complete_and_plain():
 
 
 def test_no_commit_outside_git(monkeypatch, tmp_path):
-    monkeypatch.setattr(synaug.results, "ROOT", tmp_path)
+    monkeypatch.setattr(synaug.run.results, "ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert provenance({}, 0)["commit"] is None
 
@@ -153,7 +153,7 @@ def test_commit_tells_of_changes_but_not_of_new_results(monkeypatch, tmp_path):
                               check=True, capture_output=True, text=True)
         return done.stdout.strip()
 
-    monkeypatch.setattr(synaug.results, "ROOT", tmp_path)
+    monkeypatch.setattr(synaug.run.results, "ROOT", tmp_path)
     source, result = tmp_path / "synaug.py", tmp_path / "data" / "results" / "a.csv"
     result.parent.mkdir(parents=True)
     for file in (source, result):
@@ -313,7 +313,7 @@ def test_fingerprint_changes_with_content_and_name_not_with_place(tmp_path):
 
 
 def test_fingerprint_of_modules_and_packages(tmp_path):
-    assert fingerprint(cells) == fingerprint(cells.__file__) != fingerprint(synaug.results)
+    assert fingerprint(cells) == fingerprint(cells.__file__) != fingerprint(synaug.run.results)
     (tmp_path / "pack" / "sub").mkdir(parents=True)
     for name in ("__init__.py", "sub/inner.py"):
         (tmp_path / "pack" / name).write_text("")

@@ -15,12 +15,14 @@ import pytest
 import sweep_cells
 import torch
 
-from synaug import generator_training, synthetic_pool, training_checkpoint
+from synaug.diffusion import training as generator_training
+from synaug.augmentation import synthetic_pool
+from synaug.classifiers import checkpoint as training_checkpoint
 from synaug.cells import CellCache
 from synaug.data import load_dataset, stratified_subset
-from synaug.denoisers import generator_hash, load_denoiser, new_denoiser
+from synaug.diffusion.denoisers import generator_hash, load_denoiser, new_denoiser
 from synaug.experiments.shared import trained_once
-from synaug.generator_recipe import Recipe
+from synaug.diffusion.recipe import Recipe
 from synaug.sweeps import Cell, Grid, run_grid
 
 #: Kills that a test wants, and runs that it may start for them.

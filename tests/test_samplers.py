@@ -5,9 +5,9 @@ import torch
 from diffusers import DDIMScheduler, EDMEulerScheduler, EulerAncestralDiscreteScheduler, HeunDiscreteScheduler
 from scipy.stats import kstest, norm
 
-from synaug.mixtures import GaussianMixture
-from synaug.samplers import network_evaluations, sample
-from synaug.schedules import edm_sigmas, vp_sigmas
+from synaug.theory.mixtures import GaussianMixture
+from synaug.diffusion.samplers import network_evaluations, sample
+from synaug.diffusion.schedules import edm_sigmas, vp_sigmas
 
 MEAN, SPREAD = 0.3, 0.5
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, EDMEulerScheduler
 
-from synaug.schedules import edm_sigmas, grid, reverse_sigmas, sigma_of_reverse_step, sigmas_from, vp_sigmas
+from synaug.diffusion.schedules import edm_sigmas, grid, reverse_sigmas, sigma_of_reverse_step, sigmas_from, vp_sigmas
 
 
 class TestGrids:

@@ -6,16 +6,17 @@ import pytest
 import torch
 from torch import nn
 
-from synaug import resources, synthetic_pool
+from synaug import resources
+from synaug.augmentation import synthetic_pool
 from synaug.classifiers import build_classifier, predict
 from synaug.data import ImageDataset, load_dataset, stratified_subset, to_bytes
-from synaug.denoisers import load_denoiser
+from synaug.diffusion.denoisers import load_denoiser
 from synaug.metrics.near_copies import nearest
-from synaug.perturbed_denoisers import ScaledScore
-from synaug.pool_filters import filter_pool, near_copies
-from synaug.reconstruction import generate, reconstruct
-from synaug.results import CellCache
-from synaug.synthetic_pool import MOST_COPIES, SyntheticPool, generate_pool
+from synaug.diffusion.perturbed import ScaledScore
+from synaug.augmentation.pool_filters import filter_pool, near_copies
+from synaug.diffusion.reconstruction import generate, reconstruct
+from synaug.run.results import CellCache
+from synaug.augmentation.synthetic_pool import MOST_COPIES, SyntheticPool, generate_pool
 
 
 class Shrink:

@@ -10,17 +10,18 @@ import pandas as pd
 import pytest
 import torch
 
-from synaug import classifier_training, training_checkpoint
+from synaug.classifiers import training as classifier_training
+from synaug.classifiers import checkpoint as training_checkpoint
 from synaug.augmentation import upsampled, with_generated, with_real
-from synaug.claims import load_claims, verdict_table
+from synaug.statistics.claims import load_claims, verdict_table
 from synaug.data import load_dataset, stratified_subset
-from synaug.denoisers import new_denoiser
+from synaug.diffusion.denoisers import new_denoiser
 from synaug.experiments import targeted_augmentation as experiment
 from synaug.experiments import plan, targeted_cells, targeted_tables, targeted_views
 from synaug.experiments.targeted_cells import finished, of_classes, splits
 from synaug.experiments.targeted_studies import STUDIES, Arm, arms, sigma_of_strength
 from synaug.figures import targeted_augmentation as figures
-from synaug.results import record
+from synaug.run.results import record
 from synaug.statistics import holm, paired_interval
 
 pytestmark = pytest.mark.filterwarnings("ignore:the training error had not flattened")

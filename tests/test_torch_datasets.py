@@ -9,7 +9,7 @@ from torchvision.transforms import ToTensor
 from synaug import resources
 from synaug.augmentation import upsampled
 from synaug.data import ImageDataset
-from synaug.torch_datasets import TorchImages, from_torch
+from synaug.data.torch_datasets import TorchImages, from_torch
 
 
 class Items(Dataset):

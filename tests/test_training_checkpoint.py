@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from synaug import classifier_training, training_checkpoint
+from synaug.classifiers import training as classifier_training
+from synaug.classifiers import checkpoint as training_checkpoint
 from synaug.cells import CellCache
 from synaug.classifiers import build_classifier, train_classifier
 from synaug.data import ImageDataset

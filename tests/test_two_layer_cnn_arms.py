@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from synaug.two_layer_cnn.arms import Arm, training_sets
-from synaug.two_layer_cnn.distribution import NOISE, PatchDistribution
-from synaug.two_layer_cnn.network import gradient, initial_filters
+from synaug.theory.two_layer_cnn.arms import Arm, training_sets
+from synaug.theory.two_layer_cnn.distribution import NOISE, PatchDistribution
+from synaug.theory.two_layer_cnn.network import gradient, initial_filters
 
 N, SEEDS = 60, (0, 3, 8)
 

@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from synaug.results import check_frame
-from synaug.two_layer_cnn import Arm, PatchDistribution, initial_filters, train, training_sets
-from synaug.two_layer_cnn.clusters import cluster_agreement, recovery, separability, speed_ratio
+from synaug.run.results import check_frame
+from synaug.theory.two_layer_cnn import Arm, PatchDistribution, initial_filters, train, training_sets
+from synaug.theory.two_layer_cnn.clusters import cluster_agreement, recovery, separability, speed_ratio
 
 SEEDS = range(5)
 ARI, AUC = "adjusted_rand_index", "separability"
@@ -162,6 +162,6 @@ class TestRecovery:
         (("steps", [2.5]), "steps must be whole numbers of at least 1, got 2.5"),
     ])
     def test_bad_input_is_refused_before_training(self, args, message, monkeypatch):
-        monkeypatch.setattr("synaug.two_layer_cnn.clusters.train", None)
+        monkeypatch.setattr("synaug.theory.two_layer_cnn.clusters.train", None)
         with pytest.raises(ValueError, match=message):
             scores(*args)

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from synaug.two_layer_cnn.distribution import FAST, NOISE, SLOW, PatchDistribution
+from synaug.theory.two_layer_cnn.distribution import FAST, NOISE, SLOW, PatchDistribution
 
 
 def sample(n=400, seeds=(0, 5), dtype=torch.float64, **options):

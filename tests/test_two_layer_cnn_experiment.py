@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from synaug.claims import load_claims, verdict_table
+from synaug.statistics.claims import load_claims, verdict_table
 from synaug.experiments import two_layer_cnn as experiment
 from synaug.experiments.two_layer_regimes import MEASURED, STAGES, against_reference
 from synaug.experiments.two_layer_tables import describe, practical_table, search_summary, search_table
@@ -19,7 +19,7 @@ from synaug.experiments.two_layer_theorems import (
 )
 from synaug.figures import two_layer_cnn as figures
 from synaug.statistics import mean_interval
-from synaug.two_layer_cnn import METRICS, PatchDistribution
+from synaug.theory.two_layer_cnn import METRICS, PatchDistribution
 
 FILTERS = {"num_filters": 20, "init_std": 0.01}
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from synaug.two_layer_cnn.gradient_variance import (
+from synaug.theory.two_layer_cnn.gradient_variance import (
     duplicate_term,
     excess_tolerance,
     generated_variance,
@@ -11,7 +11,7 @@ from synaug.two_layer_cnn.gradient_variance import (
     total_variance,
     upsampled_variance,
 )
-from synaug.two_layer_cnn.network import gradient, initial_filters
+from synaug.theory.two_layer_cnn.network import gradient, initial_filters
 
 TWICE = torch.float64
 DRAWS, DIM, NUM_FILTERS, NOISE_STD = 1500, 12, 40, 0.125

@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from synaug.two_layer_cnn import fast_gradient
-from synaug.two_layer_cnn.arms import Arm, training_sets
-from synaug.two_layer_cnn.distribution import NOISE, PatchDistribution
-from synaug.two_layer_cnn.fast_gradient import FastNetwork
-from synaug.two_layer_cnn.groups import grouped
-from synaug.two_layer_cnn.network import gradient, initial_filters, logit_terms, logits, loss
+from synaug.theory.two_layer_cnn import fast_gradient
+from synaug.theory.two_layer_cnn.arms import Arm, training_sets
+from synaug.theory.two_layer_cnn.distribution import NOISE, PatchDistribution
+from synaug.theory.two_layer_cnn.fast_gradient import FastNetwork
+from synaug.theory.two_layer_cnn.groups import grouped
+from synaug.theory.two_layer_cnn.network import gradient, initial_filters, logit_terms, logits, loss
 
 DIM, FILTERS, SEEDS = 10, 4, (0, 1, 2)
 

@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from synaug.two_layer_cnn.distribution import NOISE, PatchDistribution
-from synaug.two_layer_cnn.network import gradient, initial_filters, logit_terms
-from synaug.two_layer_cnn.theory import (
+from synaug.theory.two_layer_cnn.distribution import NOISE, PatchDistribution
+from synaug.theory.two_layer_cnn.network import gradient, initial_filters, logit_terms
+from synaug.theory.two_layer_cnn.theory import (
     inner_products,
     measured_sam_ratio,
     noise_strength,

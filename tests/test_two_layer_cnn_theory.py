@@ -3,10 +3,10 @@ import math
 import pytest
 import torch
 
-from synaug.two_layer_cnn.arms import Arm, training_sets
-from synaug.two_layer_cnn.distribution import NOISE, PatchDistribution
-from synaug.two_layer_cnn.network import gradient, initial_filters
-from synaug.two_layer_cnn.theory import (
+from synaug.theory.two_layer_cnn.arms import Arm, training_sets
+from synaug.theory.two_layer_cnn.distribution import NOISE, PatchDistribution
+from synaug.theory.two_layer_cnn.network import gradient, initial_filters
+from synaug.theory.two_layer_cnn.theory import (
     augmented_size,
     noise_align,
     noise_align_generated,

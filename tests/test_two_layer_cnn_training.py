@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from synaug.results import tidy
-from synaug.two_layer_cnn import METRICS, Arm, PatchDistribution, initial_filters, train, training_sets
-from synaug.two_layer_cnn.distribution import NOISE
-from synaug.two_layer_cnn.network import logits
-from synaug.two_layer_cnn.training import _shuffled_passes
+from synaug.run.results import tidy
+from synaug.theory.two_layer_cnn import METRICS, Arm, PatchDistribution, initial_filters, train, training_sets
+from synaug.theory.two_layer_cnn.distribution import NOISE
+from synaug.theory.two_layer_cnn.network import logits
+from synaug.theory.two_layer_cnn.training import _shuffled_passes
 
 DIM, FILTERS, SEEDS = 10, 4, (0, 3)
 ARMS = (Arm("original"), Arm("upsampled", 3), Arm("generated", 3, 0.4))

@@ -9,8 +9,8 @@ import sys
 import time
 
 from synaug.experiments.state import State, accepted, experiments
-from synaug.parameters import PROFILES, argument_names, refuse_unknown
-from synaug.results import record
+from synaug.run.parameters import PROFILES, argument_names, refuse_unknown
+from synaug.run.results import record
 from synaug.sweeps import run_grid
 from synaug.sweeps.executors import cores, count_gpus
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from synaug.results import record
+from synaug.run.results import record
 
 #: Options beside the profile, with their defaults, of experiments with a saved generator.
 GENERATOR_OPTIONS = {"generator": "fashion_mnist", "device": "cpu"}

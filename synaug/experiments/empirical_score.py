@@ -13,11 +13,17 @@ import torch
 from tqdm import tqdm
 
 import synaug.data
-from synaug import (denoiser_loss, denoisers, empirical_denoiser, perturbed_denoisers, precision, reconstruction,
-                    samplers, schedules)
-from synaug.denoiser_loss import log_normal_sigmas
-from synaug.denoisers import generator_hash, load_denoiser
-from synaug.empirical_denoiser import EmpiricalDenoiser
+from synaug.diffusion import loss as denoiser_loss
+from synaug.diffusion import denoisers
+from synaug.diffusion import empirical as empirical_denoiser
+from synaug.diffusion import perturbed as perturbed_denoisers
+from synaug import precision
+from synaug.diffusion import reconstruction
+from synaug.diffusion import samplers
+from synaug.diffusion import schedules
+from synaug.diffusion.loss import log_normal_sigmas
+from synaug.diffusion.denoisers import generator_hash, load_denoiser
+from synaug.diffusion.empirical import EmpiricalDenoiser
 from synaug.experiments import shared
 from synaug.experiments.command_line import record_profile
 from synaug.experiments.empirical_score_rows import calibration_rows, difference_rows, half_own_rows, limits
@@ -25,13 +31,13 @@ from synaug.experiments.generator_quality import NEAR_COPY_QUANTILE
 from synaug.experiments.shared import digest, real_images, some
 from synaug.metrics import near_copies
 from synaug.metrics.near_copies import nearer_than, nearest
-from synaug.parameters import resolve_profile
-from synaug.perturbed_denoisers import ClassBlind
+from synaug.run.parameters import resolve_profile
+from synaug.diffusion.perturbed import ClassBlind
 from synaug.precision import fast_precision
-from synaug.proportions import wilson_interval
-from synaug.reconstruction import per_image_noise, reconstruct
-from synaug.results import CellCache, fingerprint, provenance, tidy
-from synaug.schedules import reverse_sigmas, sigma_of_reverse_step
+from synaug.statistics.proportions import wilson_interval
+from synaug.diffusion.reconstruction import per_image_noise, reconstruct
+from synaug.run.results import CellCache, fingerprint, provenance, tidy
+from synaug.diffusion.schedules import reverse_sigmas, sigma_of_reverse_step
 from synaug.statistics import mean_interval
 
 EXPERIMENT = "empirical_score"
@@ -158,7 +164,7 @@ def prepare(profile=None, dataset=None, generator="fashion_mnist", n_training=No
     n_training: of the generator's training images, those that the empirical denoiser knows (None for all).
     n_sources: of these, the ones that are reconstructed. n_compared: training and held-out images on which denoisers
     are compared. reverse_steps: levels in 0 .. 100, of which 0 is the source itself; stride, seed: see
-    `synaug.reconstruction.reconstruct`.
+    `synaug.diffusion.reconstruction.reconstruct`.
     Returns (`Memory`, dict of all parameters). ValueError says what was wrong and what is allowed.
     """
     given = {name: value for name, value in locals().items() if value is not None}

@@ -13,17 +13,22 @@ import torch
 from tqdm import tqdm
 
 import synaug.metrics
-from synaug import mixtures, perturbed_denoisers, random_mixtures, reconstruction, samplers, schedules
+from synaug.theory import mixtures
+from synaug.diffusion import perturbed as perturbed_denoisers
+from synaug.theory import random_mixtures
+from synaug.diffusion import reconstruction
+from synaug.diffusion import samplers
+from synaug.diffusion import schedules
 from synaug.experiments import mixture_worlds
 from synaug.experiments.command_line import record_profile
 from synaug.experiments.mixture_worlds import measure, measure_floor, world_draws
 from synaug.metrics import FRESH_REAL
-from synaug.parameters import resolve_profile
-from synaug.perturbed_denoisers import ClassBlind, Guided, ScaledScore, ScoreNoise, SmoothedOverSigma
-from synaug.random_mixtures import SIGMA_DATA
-from synaug.results import CellCache, fingerprint, provenance, tidy
-from synaug.samplers import check_dials, sample
-from synaug.schedules import reverse_sigmas, sigma_of_reverse_step, sigmas_from
+from synaug.run.parameters import resolve_profile
+from synaug.diffusion.perturbed import ClassBlind, Guided, ScaledScore, ScoreNoise, SmoothedOverSigma
+from synaug.theory.random_mixtures import SIGMA_DATA
+from synaug.run.results import CellCache, fingerprint, provenance, tidy
+from synaug.diffusion.samplers import check_dials, sample
+from synaug.diffusion.schedules import reverse_sigmas, sigma_of_reverse_step, sigmas_from
 
 EXPERIMENT = "exact_score"
 STEPS = 100  # T, of the whole reverse grid
@@ -73,7 +78,7 @@ def prepare(profile=None, worlds=None, n_points=None, reverse_steps=None, stride
     stride: every stride-th level of the 100-step grid is taken, with Heun, by the exact and the perturbed scores.
     levels: reverse steps, above 0, that the other arms start from. grids: their steps on coarse grids, down from that
     noise level. churn: EDM's S_churn, in the arms that have it.
-    factors, noises, widths, guidances: of `synaug.perturbed_denoisers`. k: neighbours in precision and recall.
+    factors, noises, widths, guidances: of `synaug.diffusion.perturbed`. k: neighbours in precision and recall.
     ValueError says what was wrong and what is allowed.
     """
     given = {name: value for name, value in locals().items() if value is not None}
@@ -162,7 +167,7 @@ def reconstructions(draws, arm, x, t_re, stride=1, churn=0.0):
 
 @torch.inference_mode()
 def come_back(denoiser, draws, sigmas, solver="heun", churn=0.0, from_noise=False):
-    """A world's sources noised to sigmas[0] and brought back: `synaug.reconstruction.reconstruct` for points, which
+    """A world's sources noised to sigmas[0] and brought back: `synaug.diffusion.reconstruction.reconstruct` for points, which
     have no range to be clamped to. Noise is keyed as there, so that all arms and levels of a world share it."""
     start = float(sigmas[0]) * draws.noise(0) + (0 if from_noise else draws.sources)
     return sample(denoiser, start, sigmas, draws.labels, solver=solver, churn=churn,

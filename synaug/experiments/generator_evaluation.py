@@ -6,15 +6,15 @@ from functools import cached_property
 import torch
 
 from synaug.data import ImageDataset, to_bytes
-from synaug.denoisers import checkpoint_folder, generator_hash, load_denoiser
-from synaug.encoders import encode
+from synaug.diffusion.denoisers import checkpoint_folder, generator_hash, load_denoiser
+from synaug.metrics.encoders import encode
 from synaug.experiments.reconstruction_sweep import CODE
 from synaug.experiments.shared import check_training, real_images, some, trained_once
-from synaug.generator_trainer import RECORD
+from synaug.diffusion.trainer import RECORD
 from synaug.metrics.near_copies import nearest
 from synaug.precision import fast_precision
-from synaug.reconstruction import generate
-from synaug.results import CellCache
+from synaug.diffusion.reconstruction import generate
+from synaug.run.results import CellCache
 
 
 class Evaluation:

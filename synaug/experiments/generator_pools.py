@@ -3,16 +3,21 @@
 import torch
 
 import synaug.data
-from synaug import denoisers, exploration, perturbed_denoisers, reconstruction, samplers, schedules
+from synaug.diffusion import denoisers
+from synaug.diffusion import exploration
+from synaug.diffusion import perturbed as perturbed_denoisers
+from synaug.diffusion import reconstruction
+from synaug.diffusion import samplers
+from synaug.diffusion import schedules
 from synaug.data import ImageDataset, to_bytes
 from synaug.experiments import generator_ladder
 from synaug.experiments.shared import digest
-from synaug.exploration import AnnealedClass, Autoguided, GuidedInterval, MinorityGuided, ParticleGuided
+from synaug.diffusion.exploration import AnnealedClass, Autoguided, GuidedInterval, MinorityGuided, ParticleGuided
 from synaug.precision import fast_precision
-from synaug.reconstruction import generate, reconstruct
-from synaug.results import CellCache, fingerprint
-from synaug.samplers import check_dials
-from synaug.schedules import sigmas_from
+from synaug.diffusion.reconstruction import generate, reconstruct
+from synaug.run.results import CellCache, fingerprint
+from synaug.diffusion.samplers import check_dials
+from synaug.diffusion.schedules import sigmas_from
 
 #: What a pool depends on beside its parameters.
 CODE = generator_ladder.CODE + " " + fingerprint(synaug.data, denoisers, exploration, perturbed_denoisers,

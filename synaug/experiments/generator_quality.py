@@ -10,16 +10,16 @@ import pandas as pd
 import torch
 
 from synaug.classifiers import predict
-from synaug.encoders import BUILDERS
+from synaug.metrics.encoders import BUILDERS
 from synaug.experiments import pieces
 from synaug.experiments.command_line import record_profile
 from synaug.experiments.generator_evaluation import Evaluation
 from synaug.experiments.reconstruction_sweep import Sampler
 from synaug.metrics import FRESH_REAL, frechet_distance
 from synaug.metrics.near_copies import nearer_than
-from synaug.parameters import resolve_profile
-from synaug.proportions import newcombe_interval, wilson_interval
-from synaug.results import provenance, tidy
+from synaug.run.parameters import resolve_profile
+from synaug.statistics.proportions import newcombe_interval, wilson_interval
+from synaug.run.results import provenance, tidy
 from synaug.statistics import jackknife_interval
 from synaug.sweeps import Cell, Grid
 
@@ -46,8 +46,8 @@ def prepare(profile=None, dataset=None, generator="fashion_mnist", n_samples=Non
     takes the profile's value.
     dataset, generator: a generator's name or folder; its data set, if it should be checked.
     n_samples: samples, and as many real images in each set they are compared with.
-    steps, solver, seed: of the sampler, see `synaug.reconstruction.generate`.
-    encoders: names, see `synaug.encoders`. n_searched: training images among which nearest neighbours are searched
+    steps, solver, seed: of the sampler, see `synaug.diffusion.reconstruction.generate`.
+    encoders: names, see `synaug.metrics.encoders`. n_searched: training images among which nearest neighbours are searched
     in features; in pixels, and for None, all are.
     n_judge, classifier, classifier_steps, recipe: what the judge is trained on (None for all unseen images) and how.
     Returns (`Evaluation`, dict of all parameters). ValueError says what was wrong and what is allowed.

@@ -13,15 +13,15 @@ import time
 import pandas as pd
 from tqdm import tqdm
 
-from synaug.classifier_training import AUGMENTATIONS
-from synaug.denoisers import generator_hash, load_denoiser
+from synaug.classifiers.training import AUGMENTATIONS
+from synaug.diffusion.denoisers import generator_hash, load_denoiser
 from synaug.experiments.command_line import record_profile
 from synaug.experiments.mechanism_cells import (CODE, NAME, generate_copies, measure_gradients, select_slow,
                                                 train_network)
 from synaug.experiments.shared import check_training, digest, real_images, some
-from synaug.parameters import resolve_profile
-from synaug.results import CellCache, provenance, tidy
-from synaug.schedules import sigmas_from
+from synaug.run.parameters import resolve_profile
+from synaug.run.results import CellCache, provenance, tidy
+from synaug.diffusion.schedules import sigmas_from
 from synaug.sweeps import Cell, Grid
 
 EXPERIMENT = NAME

@@ -14,24 +14,28 @@ import pandas as pd
 import torch
 from torch.optim.swa_utils import update_bn
 
-from synaug import augmentation, gradient_statistics, selection as selections, synthetic_pool, warm_up as warm_ups
+from synaug import augmentation
+from synaug.theory import gradient_statistics
+from synaug.augmentation import selection as selections
+from synaug.augmentation import synthetic_pool
+from synaug.classifiers import warm_up as warm_ups
 from synaug.augmentation import original, upsampled, with_generated
-from synaug.classifier_training import augment_batch
+from synaug.classifiers.training import augment_batch
 from synaug.classifiers import build_classifier
 from synaug.data import to_floats
-from synaug.denoisers import generator_hash, load_denoiser
+from synaug.diffusion.denoisers import generator_hash, load_denoiser
 from synaug.experiments import mechanism_gradients, reconstruction_sweep
 from synaug.experiments.mechanism_gradients import Members, consequences, losses_of, premises
 from synaug.experiments.shared import digest, real_images, some
-from synaug.gradient_statistics import gradient_products, mean_gradient
+from synaug.theory.gradient_statistics import gradient_products, mean_gradient
 from synaug.precision import fast_precision
-from synaug.results import CellCache, fingerprint
-from synaug.selection import select
+from synaug.run.results import CellCache, fingerprint
+from synaug.augmentation.selection import select
 from synaug.sweeps import Cell
-from synaug.synthetic_pool import generate_pool
-from synaug.two_layer_cnn import gradient_variance
-from synaug.two_layer_cnn.gradient_variance import total_variance
-from synaug.warm_up import warm_up
+from synaug.augmentation.synthetic_pool import generate_pool
+from synaug.theory.two_layer_cnn import gradient_variance
+from synaug.theory.two_layer_cnn.gradient_variance import total_variance
+from synaug.classifiers.warm_up import warm_up
 
 NAME = "mechanism"  # of the experiment and of its grid
 

@@ -4,7 +4,7 @@ two-layer theory, as rows of `synaug.experiments.mechanism`."""
 import torch
 
 from synaug.classifiers import predict
-from synaug.gradient_statistics import relative_set_variance
+from synaug.theory.gradient_statistics import relative_set_variance
 
 #: Kinds of members of a training set: fast and slow real images, then copies.
 FAST, SLOW, COPY = 0, 1, 2

@@ -1,7 +1,7 @@
 """What frames of `synaug.experiments.mechanism` say, in words to read."""
 
-from synaug.claim_rules import VERDICTS
-from synaug.results import describe_runs
+from synaug.statistics.rules import VERDICTS
+from synaug.run.results import describe_runs
 
 
 def describe(live, recorded=None):

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from synaug.metrics import centroid_distance_ratio, covariance_logdet_ratio
 from synaug.metrics.neighbours import neighbourhoods
-from synaug.mixtures import GaussianMixture
-from synaug.random_mixtures import random_mixture
-from synaug.reconstruction import per_image_noise
+from synaug.theory.mixtures import GaussianMixture
+from synaug.theory.random_mixtures import random_mixture
+from synaug.diffusion.reconstruction import per_image_noise
 
 #: Principal axes of the covariance ratio: every world has as many.
 COMPONENTS = 2

@@ -9,18 +9,21 @@ import numpy as np
 import pandas as pd
 import torch
 
-from synaug import encoders, features, metrics, statistics
-from synaug.attention import agreement
+from synaug.metrics import encoders
+from synaug import features
+from synaug import metrics
+from synaug import statistics
+from synaug.classifiers.attention import agreement
 from synaug.classifiers import output_entropy, predict
-from synaug.encoders import BUILDERS, encode
+from synaug.metrics.encoders import BUILDERS, encode
 from synaug.experiments import pieces, reconstruction_sweep
 from synaug.experiments.command_line import record_profile
 from synaug.experiments.plan import plan_of_sweep
 from synaug.experiments.reconstruction_sweep import Sampler, Sweep
 from synaug.metrics import compare
-from synaug.parameters import resolve_profile, with_defaults
-from synaug.results import CellCache, fingerprint, provenance, tidy
-from synaug.schedules import sigma_of_reverse_step
+from synaug.run.parameters import resolve_profile, with_defaults
+from synaug.run.results import CellCache, fingerprint, provenance, tidy
+from synaug.diffusion.schedules import sigma_of_reverse_step
 from synaug.statistics import bootstrap_interval
 from synaug.sweeps import Cell, Grid
 
@@ -29,7 +32,7 @@ EXPERIMENT = "mode_concentration"
 #: What measurements depend on beside their parameters.
 CODE = reconstruction_sweep.CODE + " " + fingerprint(encoders, features, metrics, statistics, __file__)
 
-#: Features that distances can be taken in: `synaug.encoders` by name, and the judge's.
+#: Features that distances can be taken in: `synaug.metrics.encoders` by name, and the judge's.
 ENCODERS = ("judge", "pixels", *BUILDERS)
 
 #: The classifier that a CPU trains in minutes; Yamaguchi 2024 has ResNet-18 and steps of the learning rate.
@@ -61,12 +64,12 @@ def prepare(profile=None, dataset=None, generator=None, reverse_steps=None, step
     takes the profile's value.
     generator, dataset: a generator's name or folder; its data set, if it should be checked.
     reverse_steps: levels t_re in 0 .. steps, of which 0 is the real image and must be there.
-    steps, mapping, stride, solver, churn: of the reverse process, see `synaug.reconstruction.reconstruct`.
+    steps, mapping, stride, solver, churn: of the reverse process, see `synaug.diffusion.reconstruction.reconstruct`.
     n_images, n_test: training and test images that are reconstructed. n_compare: how many of the training images go
     into distances, precision and recall. n_evaluate: test images scored. n_maps: Grad-CAM maps.
     seeds: how many classifiers a level, each with its own initial weights and batches, the same at every level.
     classifier, classifier_steps, recipe, augment: see `synaug.classifiers`; augment is "flip" where neither a profile
-    nor the caller says otherwise. encoders: see `synaug.encoders`, and "judge".
+    nor the caller says otherwise. encoders: see `synaug.metrics.encoders`, and "judge".
     k: neighbours in precision, recall, density and coverage. n_bootstrap: resamples behind intervals.
     Returns (`Sweep`, dict of all parameters). ValueError says what was wrong and what is allowed.
     """

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from synaug.claims import load_claims, published_series
-from synaug.results import describe_runs, experiment_of, recordings
+from synaug.statistics.claims import load_claims, published_series
+from synaug.run.results import describe_runs, experiment_of, recordings
 from synaug.statistics import paired_interval
 
 #: Classes of which images and points are shown: the first.

@@ -12,11 +12,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from synaug.classifiers import build_classifier
-from synaug.denoisers import load_denoiser, new_unet
-from synaug.generator_recipe import RECIPES
-from synaug.generator_training import trained_on
-from synaug.samplers import network_evaluations
-from synaug.schedules import reverse_sigmas
+from synaug.diffusion.denoisers import load_denoiser, new_unet
+from synaug.diffusion.recipe import RECIPES
+from synaug.diffusion.training import trained_on
+from synaug.diffusion.samplers import network_evaluations
+from synaug.diffusion.schedules import reverse_sigmas
 from synaug.sweeps.estimate import said
 
 #: Assumed, not measured, of one data-centre GPU of the H100 class: operations a second that small convolutional

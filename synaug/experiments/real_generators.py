@@ -10,8 +10,8 @@ import time
 import pandas as pd
 from tqdm import tqdm
 
-from synaug.denoisers import load_denoiser, new_denoiser
-from synaug.encoders import BUILDERS
+from synaug.diffusion.denoisers import load_denoiser, new_denoiser
+from synaug.metrics.encoders import BUILDERS
 from synaug.experiments.command_line import record_profile
 from synaug.experiments.generator_ladder import recipe_of, saved, train_rungs
 from synaug.experiments.generator_pools import AUTOGUIDANCE, explorer, pool
@@ -19,9 +19,9 @@ from synaug.experiments.real_generators_cells import EXPERIMENT, measure_losses,
 from synaug.experiments.real_generators_rows import loss_ranks, loss_tables, rung_of
 from synaug.experiments.shared import check_training, real_images
 from synaug.metrics import FRESH_REAL
-from synaug.parameters import resolve_profile
-from synaug.results import CellCache, provenance, tidy
-from synaug.schedules import sigma_of_reverse_step
+from synaug.run.parameters import resolve_profile
+from synaug.run.results import CellCache, provenance, tidy
+from synaug.diffusion.schedules import sigma_of_reverse_step
 from synaug.sweeps import Cell, Grid
 
 PARTS = ("ladder", "dials", "exploration")
@@ -70,10 +70,10 @@ def prepare(profile=None, generator="fashion_mnist", parts=None, n_images=None, 
     n_images: samples of each pool, and real images of each set; n_losses: held-out images in denoising losses;
     n_evaluate: test images scored. seeds: classifiers a pool; in exploration, where each has a pool of its own, also
     pools. classifier, recipe, classifier_batch, classifier_steps: how they are trained. steps: Heun steps of a pool.
-    encoder: of the features, see `synaug.encoders`. sizes, snapshots, batch_size: channels of the ladder's generators,
+    encoder: of the features, see `synaug.metrics.encoders`. sizes, snapshots, batch_size: channels of the ladder's generators,
     numbers of images after which each is looked at, and their batches. middle: the reverse step, of 100, that the
     ladder's reconstructions start from. loss_sigmas: noise levels of denoising losses.
-    dials: (solver, steps, churn, s_noise) of each pool, see `synaug.samplers`. strengths: {exploration term: its
+    dials: (solver, steps, churn, s_noise) of each pool, see `synaug.diffusion.samplers`. strengths: {exploration term: its
     strengths}; autoguidance needs sizes and snapshots, of which the smallest is its weak denoiser, with or without the
     ladder's part. k: neighbours. n_bootstrap: resamples behind intervals.
     Returns a dict. ValueError says what was wrong and what is allowed.

@@ -5,16 +5,23 @@ from functools import lru_cache
 import pandas as pd
 import torch
 
-from synaug import (classifier_training, classifiers, encoders, features, metrics, optimizers, predictions, statistics,
-                    trivial_augment)
+from synaug.classifiers import training as classifier_training
+from synaug import classifiers
+from synaug.metrics import encoders
+from synaug import features
+from synaug import metrics
+from synaug.classifiers import optimizers
+from synaug.classifiers import predictions
+from synaug import statistics
+from synaug.classifiers import trivial_augment
 from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
-from synaug.encoders import encode
+from synaug.metrics.encoders import encode
 from synaug.experiments import generator_pools, shared
 from synaug.experiments.generator_ladder import denoising_losses, load
 from synaug.experiments.generator_pools import draw
 from synaug.experiments.shared import real_images, some
 from synaug.metrics import compare
-from synaug.results import fingerprint
+from synaug.run.results import fingerprint
 
 EXPERIMENT = "real_generators"
 

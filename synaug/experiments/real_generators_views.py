@@ -3,13 +3,13 @@
 import numpy as np
 import pandas as pd
 
-from synaug.claim_rules import MIN_SEEDS
+from synaug.statistics.rules import MIN_SEEDS
 from synaug.experiments.generator_ladder import saved
 from synaug.experiments.generator_pools import AUTOGUIDANCE, draw, pool
 from synaug.experiments.real_generators import EXPERIMENT, NOISE, PLAIN, REAL_ALONE, STRENGTHS
 from synaug.experiments.shared import real_images, some
 from synaug.metrics import FRESH_REAL
-from synaug.results import bare, describe_runs, recorded_run
+from synaug.run.results import bare, describe_runs, recorded_run
 from synaug.statistics import holm, paired_interval
 
 #: What exploration terms are judged by.

@@ -9,18 +9,29 @@ import torch
 from sklearn.decomposition import PCA
 
 import synaug.data
-from synaug import (architectures, attention, classifier_training, classifiers, denoisers, optimizers, precision,
-                    predictions, reconstruction, samplers, schedules, synthetic_pool, trivial_augment)
-from synaug.attention import explained_block, grad_cam
+from synaug.classifiers import architectures
+from synaug.classifiers import attention
+from synaug.classifiers import training as classifier_training
+from synaug import classifiers
+from synaug.diffusion import denoisers
+from synaug.classifiers import optimizers
+from synaug import precision
+from synaug.classifiers import predictions
+from synaug.diffusion import reconstruction
+from synaug.diffusion import samplers
+from synaug.diffusion import schedules
+from synaug.augmentation import synthetic_pool
+from synaug.classifiers import trivial_augment
+from synaug.classifiers.attention import explained_block, grad_cam
 from synaug.classifiers import accuracy, predict
 from synaug.data import ImageDataset
-from synaug.denoisers import generator_hash, load_denoiser
-from synaug.encoders import encode
+from synaug.diffusion.denoisers import generator_hash, load_denoiser
+from synaug.metrics.encoders import encode
 from synaug.experiments import shared
 from synaug.experiments.shared import check_training, digest, real_images, some, trained_once
 from synaug.precision import fast_precision
-from synaug.results import CellCache, fingerprint
-from synaug.synthetic_pool import BLOCK, stored_reconstructions
+from synaug.run.results import CellCache, fingerprint
+from synaug.augmentation.synthetic_pool import BLOCK, stored_reconstructions
 
 #: What a cell's result depends on beside its parameters: the code, and torch.
 CODE = torch.__version__ + " " + fingerprint(
@@ -30,7 +41,7 @@ CODE = torch.__version__ + " " + fingerprint(
 
 @dataclass(frozen=True)
 class Sampler:
-    """How images are reconstructed; see `synaug.reconstruction.reconstruct` for the arguments."""
+    """How images are reconstructed; see `synaug.diffusion.reconstruction.reconstruct` for the arguments."""
 
     steps: int = 100
     mapping: str = "edm"

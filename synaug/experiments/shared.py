@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import torch
 
-from synaug.classifier_training import check_recipe
+from synaug.classifiers.training import check_recipe
 from synaug.classifiers import build_classifier, train_classifier
 from synaug.data import ImageDataset, load_dataset, stratified_subset
-from synaug.generator_training import trained_on
+from synaug.diffusion.training import trained_on
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from functools import cache
 from types import ModuleType
 
 import synaug.experiments
-from synaug.denoisers import generator_hash, load_denoiser
-from synaug.results import canonical_json, load_recorded
+from synaug.diffusion.denoisers import generator_hash, load_denoiser
+from synaug.run.results import canonical_json, load_recorded
 from synaug.sweeps import Cell, Grid
 from synaug.sweeps.estimate import Estimate, said
 

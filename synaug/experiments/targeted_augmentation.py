@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from synaug.data import load_dataset
-from synaug.denoisers import generator_hash, load_denoiser
+from synaug.diffusion.denoisers import generator_hash, load_denoiser
 from synaug.experiments.command_line import record_profile
 from synaug.experiments.plan import plan_of_comparison
 from synaug.experiments.shared import check_training
@@ -17,10 +17,10 @@ from synaug.experiments.targeted_cells import GRID, finished, splits
 from synaug.experiments.targeted_rows import arm_rows, pilot_rows, warm_up_rows
 from synaug.experiments.targeted_studies import (BASE_AUGMENTATIONS, MORE_SEEDS, STUDIES, arm_cells, arms,
                                                  ceiling_images, pilot_cells, sigma_of_strength)
-from synaug.generator_training import trained_on
-from synaug.optimizers import OPTIMIZERS
-from synaug.parameters import resolve_profile, with_defaults
-from synaug.results import provenance, tidy
+from synaug.diffusion.training import trained_on
+from synaug.classifiers.optimizers import OPTIMIZERS
+from synaug.run.parameters import resolve_profile, with_defaults
+from synaug.run.results import provenance, tidy
 from synaug.sweeps import Grid
 
 EXPERIMENT = GRID
@@ -74,7 +74,7 @@ def prepare(profile=None, studies=None, generator=None, steps=None, pilot_steps=
     ks: how often a chosen example occurs, from 2, the k of most comparisons. strength: denoising steps of 100 from
     which images are generated; strengths: those that are compared, `strength` among them.
     seeds, k_seeds, pilot_seeds: paired trainings of each arm, of those in "k" and "suspects", of pilots.
-    architecture, recipe, passes: of classifiers and of the warm-up, see `synaug.classifiers` and `synaug.warm_up`.
+    architecture, recipe, passes: of classifiers and of the warm-up, see `synaug.classifiers` and `synaug.classifiers.warm_up`.
     augment: of classifiers, one of `targeted_studies.BASE_AUGMENTATIONS`; warm-ups have flips. architectures: others to
     compare. k_optimizers: of "k", "sgd" among them. fresh: whether fresh real images are added for control.
     sampling_steps: Heun steps from the noise level of ``strength``, twice as many from noise alone; 9 are as fine as

@@ -13,23 +13,34 @@ from functools import lru_cache
 import torch
 from torch.nn import functional as F
 
-from synaug import (augmentation, classifier_training, optimizers, pool_filters, precision, predictions, reconstruction,
-                    samplers, schedules, selection, synthetic_pool, trivial_augment, warm_up)
+from synaug import augmentation
+from synaug.classifiers import training as classifier_training
+from synaug.classifiers import optimizers
+from synaug.augmentation import pool_filters
+from synaug import precision
+from synaug.classifiers import predictions
+from synaug.diffusion import reconstruction
+from synaug.diffusion import samplers
+from synaug.diffusion import schedules
+from synaug.augmentation import selection
+from synaug.augmentation import synthetic_pool
+from synaug.classifiers import trivial_augment
+from synaug.classifiers import warm_up
 from synaug.augmentation import original, upsampled, with_generated, with_real
 from synaug.classifiers import accuracy, build_classifier, predict
 from synaug.data import ImageDataset, images, load_dataset, stratified_subset
-from synaug.denoisers import generator_hash, load_denoiser
+from synaug.diffusion.denoisers import generator_hash, load_denoiser
 from synaug.experiments.shared import some, trained_once
-from synaug.pool_filters import filter_pool
+from synaug.augmentation.pool_filters import filter_pool
 from synaug.precision import fast_precision
-from synaug.reconstruction import reconstruct
-from synaug.results import CellCache, fingerprint
-from synaug.schedules import SIGMA_MAX
-from synaug.selection import select
+from synaug.diffusion.reconstruction import reconstruct
+from synaug.run.results import CellCache, fingerprint
+from synaug.diffusion.schedules import SIGMA_MAX
+from synaug.augmentation.selection import select
 from synaug.sweeps import Cell
-from synaug.synthetic_pool import generate_pool
-from synaug.training_checkpoint import steps_kept
-from synaug.warm_up import WarmUp
+from synaug.augmentation.synthetic_pool import generate_pool
+from synaug.classifiers.checkpoint import steps_kept
+from synaug.classifiers.warm_up import WarmUp
 
 #: The grid that these cells are of: one cell asks for another's result under this name.
 GRID = "targeted_augmentation"
@@ -154,7 +165,7 @@ def train_arm(dataset, n_real, architecture, network, steps, recipe, augment, op
 
     evidence: parameters of `early`, by which examples are selected. kind: "original"; "upsampled", "generated" or
     "fresh" (as many real images of the same classes that nothing has seen), with selection (see
-    `synaug.selection.select`) and k.
+    `synaug.augmentation.selection.select`) and k.
     generation: of "generated", parameters of `pool` but for k. filters: of `filter_pool`; the judge of min_probability
     is the classifier trained on the real images with the same seed.
     A training that was cut goes on.

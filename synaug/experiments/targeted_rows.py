@@ -5,7 +5,7 @@ import torch
 from synaug.experiments import targeted_cells
 from synaug.experiments.targeted_cells import finished, splits
 from synaug.experiments.targeted_studies import SLOW, Arm, sigma_of_strength
-from synaug.selection import slow_clusters
+from synaug.augmentation.selection import slow_clusters
 
 NAN = float("nan")
 

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
-from synaug.classifier_training import AUGMENTATIONS
+from synaug.classifiers.training import AUGMENTATIONS
 from synaug.experiments import targeted_cells
 from synaug.experiments.targeted_cells import network_hash, splits
 from synaug.sweeps import Cell
@@ -22,7 +22,7 @@ EXPECTED_SLOW = 0.4
 BASE_AUGMENTATIONS = tuple(name for name in AUGMENTATIONS if f"{name}_trivial" in AUGMENTATIONS)
 #: Seeds of pilots start here: their runs are none of the comparison's.
 PILOT_SEED = 1000
-#: Suspect filters; see `synaug.pool_filters.filter_pool`.
+#: Suspect filters; see `synaug.augmentation.pool_filters.filter_pool`.
 FILTERS = {"near-copies dropped": {"near_copy_quantile": 0.05}, "off-class dropped": {"min_probability": 0.5}}
 
 

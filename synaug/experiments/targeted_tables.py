@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from synaug.claims import load_published
+from synaug.statistics.claims import load_published
 from synaug.experiments.targeted_augmentation import CEILING_GAIN
 from synaug.experiments.targeted_studies import STUDIES
-from synaug.results import describe_runs, experiment_of, recordings
+from synaug.run.results import describe_runs, experiment_of, recordings
 from synaug.statistics import holm, paired_interval
 
 #: What arms must share to be compared with their original.

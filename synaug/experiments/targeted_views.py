@@ -4,12 +4,12 @@ import torch
 
 from synaug.augmentation import with_generated
 from synaug.data import load_dataset, to_bytes
-from synaug.denoisers import load_denoiser
+from synaug.diffusion.denoisers import load_denoiser
 from synaug.experiments.targeted_cells import early, finished, generated, splits
 from synaug.experiments.targeted_studies import Arm, arm_cells, sigma_of_strength
-from synaug.reconstruction import reconstruct
-from synaug.selection import select
-from synaug.warm_up import WarmUp
+from synaug.diffusion.reconstruction import reconstruct
+from synaug.augmentation.selection import select
+from synaug.classifiers.warm_up import WarmUp
 
 
 def class_names(settings):

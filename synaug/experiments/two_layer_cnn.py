@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-import synaug.two_layer_cnn
+import synaug.theory.two_layer_cnn
 from synaug.experiments import two_layer_regimes, two_layer_theorems
 from synaug.experiments.command_line import record_profile
 from synaug.experiments.two_layer_regimes import REFERENCE_K, Regime, measure_regime, regimes
@@ -23,17 +23,17 @@ from synaug.experiments.two_layer_theorems import (
     noise_alignment,
     sam_suppression,
 )
-from synaug.parameters import resolve_profile
-from synaug.results import CellCache, fingerprint, provenance, tidy
-from synaug.two_layer_cnn import PatchDistribution
-from synaug.two_layer_cnn.clusters import recovery
-from synaug.two_layer_cnn.distribution import READINGS
-from synaug.two_layer_cnn.gradient_variance import duplicate_term, excess_tolerance
+from synaug.run.parameters import resolve_profile
+from synaug.run.results import CellCache, fingerprint, provenance, tidy
+from synaug.theory.two_layer_cnn import PatchDistribution
+from synaug.theory.two_layer_cnn.clusters import recovery
+from synaug.theory.two_layer_cnn.distribution import READINGS
+from synaug.theory.two_layer_cnn.gradient_variance import duplicate_term, excess_tolerance
 
 EXPERIMENT = "two_layer_cnn"
 
 #: What a cell's result depends on beside its parameters.
-CODE = torch.__version__ + " " + fingerprint(synaug.two_layer_cnn, two_layer_regimes, two_layer_theorems, __file__)
+CODE = torch.__version__ + " " + fingerprint(synaug.theory.two_layer_cnn, two_layer_regimes, two_layer_theorems, __file__)
 
 #: B and N of a practical training (CIFAR-10, batches of 128), for what Theorem 4.3 amounts to.
 PRACTICAL = {"batch_size": 128, "n": 50_000}

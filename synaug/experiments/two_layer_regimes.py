@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from synaug.statistics import holm, paired_interval
-from synaug.two_layer_cnn import Arm, PatchDistribution, initial_filters, train, training_sets
+from synaug.theory.two_layer_cnn import Arm, PatchDistribution, initial_filters, train, training_sets
 
 #: When a training is looked at: at an early step, the same for all; at the end; and at each arm's own best recorded
 #: step, chosen by the test error itself: the most that early stopping could give, optimistic for every arm alike.

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from synaug.experiments.two_layer_regimes import REFERENCE_K, against_reference
-from synaug.results import describe_runs
+from synaug.run.results import describe_runs
 
 
 def describe(live, recorded=None):

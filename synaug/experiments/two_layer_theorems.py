@@ -1,7 +1,7 @@
 """The theorems of targeted augmentation, measured at initialisation or by short trainings of the two-layer network.
 
 Each measurement is one cell of `synaug.experiments.two_layer_cnn` and returns a frame of arm, seed, swept, x, metric,
-value. What is quoted, second hand or derived stands in `synaug.two_layer_cnn.theory` and `gradient_variance`.
+value. What is quoted, second hand or derived stands in `synaug.theory.two_layer_cnn.theory` and `gradient_variance`.
 """
 
 import dataclasses
@@ -9,17 +9,17 @@ import dataclasses
 import pandas as pd
 import torch
 
-from synaug.two_layer_cnn import Arm, initial_filters, train, training_sets
-from synaug.two_layer_cnn.clusters import speed_ratio
-from synaug.two_layer_cnn.distribution import NOISE
-from synaug.two_layer_cnn.gradient_variance import (
+from synaug.theory.two_layer_cnn import Arm, initial_filters, train, training_sets
+from synaug.theory.two_layer_cnn.clusters import speed_ratio
+from synaug.theory.two_layer_cnn.distribution import NOISE
+from synaug.theory.two_layer_cnn.gradient_variance import (
     generated_variance,
     minibatch_gradients,
     total_variance,
     upsampled_variance,
 )
-from synaug.two_layer_cnn.network import gradient
-from synaug.two_layer_cnn.theory import (
+from synaug.theory.two_layer_cnn.network import gradient
+from synaug.theory.two_layer_cnn.theory import (
     inner_products,
     measured_sam_ratio,
     noise_align,

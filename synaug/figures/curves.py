@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from synaug.claim_rules import MIN_SEEDS
-from synaug.results import bare
-from synaug.schedules import sigma_of_reverse_step
+from synaug.statistics.rules import MIN_SEEDS
+from synaug.run.results import bare
+from synaug.diffusion.schedules import sigma_of_reverse_step
 from synaug.statistics import mean_interval
 
 #: Below this noise level the axis is linear, so that the real image, sigma = 0, has a place on it.

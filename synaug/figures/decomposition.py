@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from synaug.claim_rules import NotMeasured, contrast
-from synaug.claims import load_claims, published_series
+from synaug.statistics.rules import NotMeasured, contrast
+from synaug.statistics.claims import load_claims, published_series
 from synaug.experiments.exact_score import EXACT, SOLVERS, STEPS
 from synaug.figures.curves import PUBLISHED, legend_below
 from synaug.figures.exact_score import UNITS
 from synaug.metrics import FRESH_REAL
-from synaug.results import bare
+from synaug.run.results import bare
 from synaug.statistics import mean_interval
 
 TOTAL = "whole fall"

@@ -6,7 +6,7 @@ import seaborn as sns
 
 from synaug.experiments.empirical_score import ARMS, CONDITIONAL, NETWORK, OUTCOMES, STEPS
 from synaug.figures.curves import draw, legend_below, panels, select, sigma_axis
-from synaug.results import describe_runs
+from synaug.run.results import describe_runs
 from synaug.statistics import holm
 
 NAMES = {"own_share": "near-copy of its own source", "other_share": "near-copy of another training image",

@@ -9,7 +9,7 @@ import seaborn as sns
 from synaug.experiments.exact_score import EXACT, SOLVERS, STEPS, excess
 from synaug.figures.curves import COLOURS, draw, legend_below, panels, sigma_axis
 from synaug.metrics import FRESH_REAL
-from synaug.results import bare, describe_runs
+from synaug.run.results import bare, describe_runs
 from synaug.statistics import mean_interval
 
 #: How a metric is drawn: metric, what it is measured against, what the axis says.

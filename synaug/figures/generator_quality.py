@@ -7,11 +7,11 @@ import pandas as pd
 import seaborn as sns
 import torch
 
-from synaug.encoders import encoder_label
+from synaug.metrics.encoders import encoder_label
 from synaug.experiments.generator_quality import NEAR_COPY_QUANTILE, SAMPLES
 from synaug.figures.curves import legend_below, panels
 from synaug.metrics import FRESH_REAL
-from synaug.results import describe_runs
+from synaug.run.results import describe_runs
 
 ARMS = dict(zip((FRESH_REAL, SAMPLES), sns.color_palette("colorblind")))
 GAP = 2  # white pixels between images

@@ -5,7 +5,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
-from synaug.claims import load_claims, published_series
+from synaug.statistics.claims import load_claims, published_series
 from synaug.figures.curves import (COLOURS, draw, draw_published, legend_below, panels, select, sigma_axis, summary)
 
 PAPER = "published (CIFAR-10, EDM, ResNet-18)"

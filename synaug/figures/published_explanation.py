@@ -17,7 +17,7 @@ STEPS = {
 def what_holds(verdicts):
     """A Markdown list: a step of the explanation a line, with the claims behind it and their verdicts.
 
-    verdicts: `synaug.claims.verdict_table`; ValueError where it lacks one of the claims.
+    verdicts: `synaug.statistics.claims.verdict_table`; ValueError where it lacks one of the claims.
     """
     known = verdicts.set_index("id")
     lacking = [claim for claims in STEPS.values() for claim in claims if claim not in known.index]

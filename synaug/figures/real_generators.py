@@ -13,7 +13,7 @@ from synaug.experiments.real_generators_views import gains
 from synaug.figures.curves import legend_below, panels, summary
 from synaug.figures.generator_quality import show
 from synaug.metrics import FRESH_REAL
-from synaug.results import bare
+from synaug.run.results import bare
 
 LABELS = {"outer_edge_recall": "outer-edge recall", "recall": "recall", "precision": "precision",
           "centroid_distance_ratio": "distance to class centre,\nover fresh real images'",

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from synaug.claims import load_published
+from synaug.statistics.claims import load_published
 from synaug.experiments.targeted_studies import sigma_of_strength
 from synaug.experiments.targeted_suspects import AT_USUAL_STEPS
 from synaug.experiments.targeted_tables import SETTING, base, gains, having, select_base, setting_name, trained

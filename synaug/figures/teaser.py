@@ -10,7 +10,7 @@ from synaug import paths
 from synaug.experiments import mode_concentration as experiment
 from synaug.experiments.mode_concentration_views import shown_images
 from synaug.figures.curves import COLOURS, draw, select, sigma_axis, theme
-from synaug.results import load_recorded
+from synaug.run.results import load_recorded
 
 
 def teaser(images, frame, levels):

@@ -15,8 +15,8 @@ import tempfile
 import torch
 from measuring import CLOCKS, in_turns, median_ratio, peak_mib, verdict
 
-from synaug.generator_recipe import RECIPES
-from synaug.generator_trainer import Trainer
+from synaug.diffusion.recipe import RECIPES
+from synaug.diffusion.trainer import Trainer
 
 BOUND = 1.15
 #: Before anything is measured: libraries are loaded, kernels chosen, the network compiled.

@@ -19,14 +19,14 @@ import torch
 from measuring import CLOCKS, in_turns, median_ratio, verdict
 
 from synaug.data import stratified_subset
-from synaug.denoisers import load_denoiser
-from synaug.generator_training import trained_on
+from synaug.diffusion.denoisers import load_denoiser
+from synaug.diffusion.training import trained_on
 from synaug.precision import fast_precision
-from synaug.reconstruction import reconstruct
-from synaug.results import CellCache
-from synaug.samplers import network_evaluations
-from synaug.schedules import reverse_sigmas, sigmas_from
-from synaug.synthetic_pool import generate_pool
+from synaug.diffusion.reconstruction import reconstruct
+from synaug.run.results import CellCache
+from synaug.diffusion.samplers import network_evaluations
+from synaug.diffusion.schedules import reverse_sigmas, sigmas_from
+from synaug.augmentation.synthetic_pool import generate_pool
 
 BOUND = 1.05
 REVERSE_STEP, STRIDE = 60, 10

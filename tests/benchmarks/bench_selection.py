@@ -17,10 +17,10 @@ import sys
 import torch
 from measuring import CLOCKS, in_turns, median_ratio, verdict
 
-from synaug import warm_up as warming_up
+from synaug.classifiers import warm_up as warming_up
 from synaug.classifiers import build_classifier, train_classifier
 from synaug.data import load_dataset, stratified_subset
-from synaug.selection import select
+from synaug.augmentation.selection import select
 
 BOUND = 0.02
 PASSES, BATCH_SIZE = 3, 128

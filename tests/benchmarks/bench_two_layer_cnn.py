@@ -19,8 +19,8 @@ import torch
 from measuring import CLOCKS, in_own_process, in_turns, peak_mib, verdict
 from torch.nn import functional as F
 
-from synaug.two_layer_cnn import Arm, PatchDistribution, initial_filters, train, training_sets
-from synaug.two_layer_cnn.distribution import NOISE
+from synaug.theory.two_layer_cnn import Arm, PatchDistribution, initial_filters, train, training_sets
+from synaug.theory.two_layer_cnn.distribution import NOISE
 
 LR = 0.1
 TOY = {"n": 10_000, "dim": 50, "num_filters": 40, "num_seeds": 20}

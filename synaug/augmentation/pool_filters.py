@@ -1,0 +1,71 @@
+"""Filters of generated images: near-copies of real ones, and images that a judge finds off their class.
+
+Both are off unless asked for, and what they find is reported image by image.
+"""
+
+import pandas as pd
+import torch
+from torch import nn
+
+from synaug.classifiers import predict
+from synaug.data import ImageDataset
+from synaug.metrics.encoders import encode
+from synaug.metrics.distances import neighbour_radii, prepare
+from synaug.metrics.near_copies import nearer_than, nearest
+from synaug.augmentation.synthetic_pool import SyntheticPool
+
+
+def filter_pool(pool: SyntheticPool, real: ImageDataset, *, near_copy_quantile: float | None = None, encoder="pixels",
+                judge: nn.Module | None = None, min_probability: float | None = None,
+                device="cpu") -> tuple[SyntheticPool, pd.DataFrame]:
+    """The pool without near-copies and off-class images, and a report on each image of the pool.
+
+    real: the images that the classifier is trained on.
+    near_copy_quantile: in (0, 1). A generated image is a near-copy if it lies nearer to some real image than that
+    quantile of the real images lie to their nearest other real image. Of fresh real images about that share would be
+    called near-copies. encoder: the features that distances are taken in, see `synaug.metrics.encoders.encode`.
+    min_probability: in (0, 1]. An image is off-class if the judge gives its label a lower probability.
+    judge: a classifier, see `synaug.classifiers`. One that errs on slow examples errs on images made of them.
+    device: of the encoder; the judge stays where it is.
+    Report: one row an image: source, copy, near_copy and its distance, off_class and its label_probability (those of
+    the filters that are on), kept. ValueError for a rule without what it needs, or values that make no rule.
+    """
+    if near_copy_quantile is not None and not 0 < near_copy_quantile < 1:
+        raise ValueError(f"near_copy_quantile must lie strictly between 0 and 1, got {near_copy_quantile}")
+    if (min_probability is None) != (judge is None):
+        raise ValueError("the filter of off-class images needs both a judge and a min_probability")
+    if min_probability is not None and not 0 < min_probability <= 1:
+        raise ValueError(f"min_probability must lie in (0, 1], got {min_probability}")
+    if pool.data.image_shape != real.image_shape:
+        raise ValueError(f"the pool has images {pool.data.image_shape}, the real ones are {real.image_shape}")
+    if near_copy_quantile is not None and len(real) < 2:
+        raise ValueError("near-copies need at least two real images to compare with")
+    if judge is not None and len(pool):
+        known = predict(judge, pool.data.images[:1]).shape[1]
+        if known != pool.data.num_classes:
+            raise ValueError(f"the judge knows {known} classes, the pool has {pool.data.num_classes}")
+    report = pool.provenance[["source", "copy"]].copy()
+    dropped = torch.zeros(len(pool), dtype=torch.bool)
+    if near_copy_quantile is not None and len(pool):
+        own, others = (encode(data.floats(), encoder, device=device) for data in (pool.data, real))
+        distance, near = near_copies(own, others, near_copy_quantile)
+        report["distance"], report["near_copy"] = distance.numpy(), near.numpy()
+        dropped |= near
+    if judge is not None and len(pool):
+        probability = predict(judge, pool.data.images).gather(1, pool.data.labels[:, None])[:, 0]
+        off_class = probability < min_probability
+        report["label_probability"], report["off_class"] = probability.numpy(), off_class.numpy()
+        dropped |= off_class
+    report["kept"] = ~dropped.numpy()
+    return pool.keep(~dropped), report
+
+
+def near_copies(generated, real, quantile: float):
+    """Distance of each generated image to its nearest real one, float64 ``[N]``, and whether it is a near-copy, bool.
+
+    generated ``[N, D]``, real ``[M, D]``: features. See `filter_pool` for the rule.
+    """
+    to_real, _ = nearest(generated, real)
+    points, _ = prepare(real, real)
+    reference = neighbour_radii(points, 1, progress=iter).sqrt()
+    return to_real, nearer_than(to_real, reference, quantile)

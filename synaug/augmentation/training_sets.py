@@ -1,0 +1,138 @@
+"""What a training set is made of: the original, upsampled, with generated images, mixed; and the order it is seen in.
+
+Sets of any size are trained on for the same number of optimiser steps: ``TrainingSet.batches`` gives exactly as many
+batches as asked for, whatever the size.
+
+    alpha N examples are fast, (1 - alpha) N are slow; with k - 1 copies of the slow ones: alpha N + k (1 - alpha) N.
+"""
+
+from dataclasses import dataclass
+from numbers import Integral
+
+import torch
+from torch import Tensor, nn
+
+from synaug.classifiers.training import batch_order, train_classifier
+from synaug.data import ImageDataset
+from synaug.augmentation.synthetic_pool import SyntheticPool, as_places
+
+ORDERS = ("shuffled", "real_first", "synthetic_first")
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSet:
+    """data: all images. synthetic: bool ``[N]``, which of them are generated.
+
+    order: "shuffled"; "real_first" or "synthetic_first", where the real images fill the first (last) steps and the
+    generated ones the others, in proportion to their numbers.
+    """
+
+    data: ImageDataset
+    synthetic: Tensor
+    order: str = "shuffled"
+
+    def __post_init__(self):
+        if self.order not in ORDERS:
+            raise ValueError(f"unknown order {self.order!r}: choose one of {', '.join(ORDERS)}")
+        if self.synthetic.dtype != torch.bool or self.synthetic.shape != (len(self.data),):
+            raise ValueError(f"synthetic must be bool [{len(self.data)}], got {self.synthetic.dtype} "
+                             f"{list(self.synthetic.shape)}")
+        if self.order != "shuffled" and self.synthetic.all() == self.synthetic.any():
+            raise ValueError(f"order {self.order!r} needs both real and generated images")
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def batches(self, steps: int, seed: int, batch_size: int = 128) -> Tensor:
+        """The images of each optimiser step, int64 ``[steps, batch_size]``: shuffled passes, see `batch_order`.
+
+        In the orders by parts, steps are shared out by the parts' sizes, to the nearest step and at least one each.
+        """
+        if self.order == "shuffled":
+            return batch_order(len(self), batch_size, steps, seed)
+        if steps < 2:
+            raise ValueError(f"order {self.order!r} needs at least 2 steps, got {steps}")
+        parts = [(~self.synthetic).nonzero().flatten(), self.synthetic.nonzero().flatten()]
+        if self.order == "synthetic_first":
+            parts.reverse()
+        first = min(max(round(steps * len(parts[0]) / len(self)), 1), steps - 1)
+        return torch.cat([part[batch_order(len(part), batch_size, n, seed)]
+                          for part, n in zip(parts, (first, steps - first))])
+
+    def train(self, model: nn.Module, *, steps: int, seed: int, batch_size: int = 128, **options) -> nn.Module:
+        """`synaug.classifiers.train_classifier` on these images in this order; the same steps for every set."""
+        if steps < 1 or batch_size < 2:
+            raise ValueError(f"need steps >= 1 and batch_size >= 2, got {steps} and {batch_size}")
+        return train_classifier(model, self.data.images, self.data.labels, steps=steps, seed=seed,
+                                batch_size=batch_size, order=self.batches(steps, seed, batch_size), **options)
+
+
+def original(data: ImageDataset) -> TrainingSet:
+    """The data set as it is."""
+    return TrainingSet(data, torch.zeros(len(data), dtype=torch.bool))
+
+
+def upsampled(data: ImageDataset, sources, k: int) -> TrainingSet:
+    """The data set, and k - 1 further times its images at ``sources``. k = 1 is the original."""
+    if not isinstance(k, Integral) or k < 1:
+        raise ValueError(f"k must be a whole number of at least 1, got {k!r}")
+    return original(_joined(data, data.subset(as_places(sources).repeat(k - 1))))
+
+
+def with_generated(data: ImageDataset, pool: SyntheticPool, *, sources=None, k: int | None = None,
+                   order: str = "shuffled") -> TrainingSet:
+    """The data set, and the pool's copies of ``sources`` (default all of the pool's) up to k (default the pool's).
+
+    Of an unfiltered pool, image by image the counterpart of ``upsampled(data, sources, k)``: where that repeats a
+    source, this has a generated image of it, so runs on the two are paired. k = 1 is the original.
+    """
+    added = pool.take(sources, k)
+    if len(added.sources) and added.sources[-1] >= len(data):
+        raise ValueError(f"the pool was made of another data set: it has a source at {int(added.sources[-1])}, "
+                         f"the data set has {len(data)} images")
+    same = data.source_index[added.provenance["source"].to_numpy(copy=True)]
+    if not torch.equal(same, added.data.source_index):
+        raise ValueError("the pool was made of another data set: its source indices are not those of this one")
+    joined = _joined(data, added.data)
+    return TrainingSet(joined, torch.arange(len(joined)) >= len(data), order)
+
+
+def with_real(data: ImageDataset, fresh: ImageDataset) -> TrainingSet:
+    """The data set and further real images: the control that says what more data could gain at most."""
+    return original(_joined(data, fresh))
+
+
+def mixture(data: ImageDataset, generated: ImageDataset, *, synthetic_share: float, size: int | None = None,
+            order: str = "shuffled", seed: int = 0) -> TrainingSet:
+    """``size`` images (default as many as are real), the share ``synthetic_share`` of them generated, to the nearest.
+
+    Which, is drawn without replacement; with one seed, more of a kind contains less of it. Real images are taken from
+    the front of the seed's permutation and generated ones from the back, so that of as many images, generated source
+    by source, those are used whose sources are not. ``synthetic_share`` 0 at full size is the original. ValueError
+    where there are not enough images of a kind.
+    """
+    size = len(data) if size is None else size
+    if not 0 <= synthetic_share <= 1 or not isinstance(size, Integral) or size < 1:
+        raise ValueError(f"need synthetic_share in 0..1 and size of at least 1, got {synthetic_share} and {size!r}")
+    count = round(synthetic_share * size)
+    parts = []
+    for kind, images, n in (("real", data, size - count), ("generated", generated, count)):
+        if n > len(images):
+            raise ValueError(f"the mixture needs {n} {kind} images, there are {len(images)}")
+        drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+        parts.append(images.subset((drawn[:n] if kind == "real" else drawn[len(images) - n:]).sort().values))
+    joined = _joined(*parts)
+    return TrainingSet(joined, torch.arange(size) >= size - count, order)
+
+
+def _joined(first: ImageDataset, second: ImageDataset) -> ImageDataset:
+    if first.image_shape != second.image_shape or first.num_classes != second.num_classes:
+        raise ValueError(f"images {first.image_shape} of {first.num_classes} classes and {second.image_shape} of "
+                         f"{second.num_classes} cannot be one training set")
+    for i, names in enumerate(zip(first.class_names, second.class_names)):
+        if names[0] != names[1]:
+            raise ValueError(f"label {i} is {names[0]!r} in one part and {names[1]!r} in the other: they cannot be one "
+                             f"training set")
+    parts = (first, second)
+    return ImageDataset(torch.cat([p.images for p in parts]), torch.cat([p.labels for p in parts]), first.class_names,
+                        torch.cat([p.source_index for p in parts]), first.name)

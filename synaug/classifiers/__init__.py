@@ -1,0 +1,57 @@
+"""Image classifiers: small networks for CPUs, and torchvision's for 32 x 32 images.
+
+Every classifier maps images, float32 ``[N, C, H, W]`` in ``[-1, 1]``, to logits ``[N, K]`` and has
+
+- ``features(images)``: the pooled output of its last block, float32 ``[N, D]``: the "block4"
+  features of ResNet-18; of a ViT, its class token;
+- ``last_block``: the module whose output is pooled, which Grad-CAM looks at. A ViT has none.
+
+The networks are in ``architectures``, training in ``classifier_training``, prediction and what is read off it in
+``predictions``; the last two are re-exported here.
+"""
+
+import torch
+from torch import nn
+
+from synaug.classifiers.architectures import ARCHITECTURES, Classifier
+from synaug.classifiers.training import train_classifier
+from synaug.classifiers.predictions import accuracy, output_entropy, predict
+
+__all__ = ["Classifier", "accuracy", "build_classifier", "output_entropy", "predict", "train_classifier"]
+
+
+def build_classifier(
+    name: str, image_shape: tuple[int, int, int], num_classes: int, seed: int, width: int | None = None
+) -> nn.Module:
+    """An untrained classifier whose initial weights depend on ``seed`` alone.
+
+    Parameters
+    ----------
+    name : with millions of parameters for ten classes; for a CPU "resnet8" (0.08), "vgg5" (0.06, 0.4 times the time)
+        and "vit_tiny" (0.1, 1.3 times the time); "resnet18" (11), "vgg19" (20), "densenet121" (7.0), "vit_small"
+        (21), "convnext_tiny" (28), "swin_tiny" (28).
+    image_shape : ``(C, H, W)`` of the images to come.
+    width : channels of the first stage of "resnet8" and "vgg5"; default 16. The others are of one width.
+
+    Raises
+    ------
+    ValueError : unknown name, an image too small for the network or of a shape that it does not take, fewer than two
+        classes, a width that the network cannot have.
+    """
+    if name not in ARCHITECTURES:
+        raise ValueError(f"unknown classifier {name!r}: choose one of {', '.join(ARCHITECTURES)}")
+    network = ARCHITECTURES[name]
+    if len(image_shape) != 3 or min(image_shape) < 1:
+        raise ValueError(f"image_shape must be (C, H, W), got {tuple(image_shape)}")
+    if min(image_shape[1:]) < network.smallest:
+        raise ValueError(f"{name} needs images of at least {network.smallest} x {network.smallest}, "
+                         f"got {tuple(image_shape[1:])}")
+    if num_classes < 2:
+        raise ValueError(f"num_classes must be at least 2, got {num_classes}")
+    if width is not None and (network.width is None or width < 1):
+        raise ValueError(f"{name} cannot have width {width}: " +
+                         ("it is of one width" if network.width is None else "it must be at least 1"))
+    options = {} if network.width is None else {"width": network.width if width is None else width}
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)  # torch.manual_seed would touch GPUs too
+        return network.build(image_shape, num_classes, **options)

@@ -1,0 +1,143 @@
+"""Denoisers with a known error: each wraps a denoiser, keeps its contract and changes its score in one way.
+
+The score is ``(denoiser(x, sigma, labels) - x) / sigma²`` (Tweedie's formula). Around an exact denoiser each wrapper
+is a dial for one kind of error; they may be nested. `synaug.diffusion.denoisers.generator_hash` tells them apart.
+"""
+
+import math
+
+import numpy as np
+import torch
+
+
+class Wrapped:
+    """A denoiser around another one, with that one's image shape, classes and number format."""
+
+    def __init__(self, denoiser):
+        if not callable(denoiser):
+            raise TypeError(f"a denoiser must be callable, got {type(denoiser).__name__}")
+        self.denoiser = denoiser
+
+    @property
+    def image_shape(self):
+        return getattr(self.denoiser, "image_shape", None)
+
+    @property
+    def num_classes(self):
+        return getattr(self.denoiser, "num_classes", None)
+
+    @property
+    def precision(self):
+        return getattr(self.denoiser, "precision", torch.float32)
+
+
+class ScaledScore(Wrapped):
+    """The score times ``factor``, above 0: over-scaled above 1, under-scaled below.
+
+    A single Gaussian of variance v, brought down from sigma_0 without discretisation, ends with variance
+    v (v / (v + sigma_0²))^(factor - 1) (derived here: the probability-flow equation is linear). The same relative
+    error thus weighs more, the higher the process starts.
+    """
+
+    def __init__(self, denoiser, factor):
+        super().__init__(denoiser)
+        self.factor = checked_number("factor", factor, above=0)
+
+    def __call__(self, x, sigma, labels=None):
+        return x + self.factor * (self.denoiser(x, sigma, labels) - x)
+
+
+class ScoreNoise(Wrapped):
+    """Adds one fixed, smooth, random error to the score.
+
+    A trained network errs in the same way whenever it sees the same input, and alike for inputs that are alike. So
+    the error is a function of x and sigma, drawn once from ``seed``: approximately a Gaussian process with a squared
+    exponential covariance (random Fourier features, Rahimi & Recht 2007). Noise drawn anew at each call would be no
+    model of it: it averages out over the steps, the more of them the better.
+
+    level: root mean square error of what the network inside EDM's preconditioning predicts, whose target has
+    variance 1. ``level²`` is what the error adds to EDM's weighted denoising loss at every sigma (Karras et al. 2022,
+    Table 1: the error of the denoiser is c_out times as large).
+    sigma_data: standard deviation of the clean data. length: distance, root mean square over coordinates of the
+    scaled input x / sqrt(sigma² + sigma_data²), over which errors are alike; a factor of e in sigma counts as a
+    distance of 1 length. The denoiser must have an image_shape. Labels do not change the error.
+    """
+
+    FEATURES = 128
+
+    def __init__(self, denoiser, level, sigma_data, seed, length=0.5):
+        super().__init__(denoiser)
+        if self.image_shape is None:
+            raise ValueError("score noise needs a denoiser that says its image_shape")
+        self.level = checked_number("level", level, at_least=0)
+        self.sigma_data = checked_number("sigma_data", sigma_data, above=0)
+        self.length = checked_number("length", length, above=0)
+        generator, d = torch.Generator().manual_seed(seed), math.prod(self.image_shape)
+        self.frequencies = torch.randn(d, self.FEATURES, generator=generator) / (length * math.sqrt(d))
+        self.frequencies_of_level = torch.randn(self.FEATURES, generator=generator)
+        self.phases = 2 * math.pi * torch.rand(self.FEATURES, generator=generator)
+        amplitudes = torch.randn(self.FEATURES, d, generator=generator)
+        # A cosine of random phase has variance 1/2: each coordinate of the error has variance 1.
+        self.amplitudes = math.sqrt(2) * amplitudes / amplitudes.norm(dim=0)
+
+    def __call__(self, x, sigma, labels=None):
+        clean = self.denoiser(x, sigma, labels)
+        sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(len(x))[:, None]
+        whole = (sigma.square() + self.sigma_data**2).sqrt()
+        angles = (x.flatten(1) / whole) @ self.frequencies.to(x) + sigma.log() * self.frequencies_of_level.to(x)
+        error = (angles + self.phases.to(x)).cos() @ self.amplitudes.to(x)
+        c_out = sigma * self.sigma_data / whole
+        return clean + (self.level * c_out * error).view_as(clean)
+
+
+class SmoothedOverSigma(Wrapped):
+    """The estimate averaged over noise levels around its own: ln sigma + N(0, width²), by Gauss-Hermite quadrature.
+
+    What a network that tells noise levels apart only to within a factor e^width would predict. The average is that
+    of the clean estimate, which a network predicts, not of the score: the score's would be dominated by the lowest
+    of the levels and, where the data are thin, only over-scaled, by exp(2 width²). Costs 5 calls of the denoiser.
+    """
+
+    NODES = 5
+
+    def __init__(self, denoiser, width):
+        super().__init__(denoiser)
+        self.width = checked_number("width", width, at_least=0)
+
+    def __call__(self, x, sigma, labels=None):
+        nodes, weights = np.polynomial.hermite_e.hermegauss(self.NODES)
+        shares = weights / weights.sum()
+        return sum(share * self.denoiser(x, sigma * math.exp(self.width * node), labels)
+                   for node, share in zip(nodes.tolist(), shares.tolist()))
+
+
+class ClassBlind(Wrapped):
+    """Ignores the labels: the score of all classes together."""
+
+    def __call__(self, x, sigma, labels=None):
+        return self.denoiser(x, sigma, None)
+
+
+class Guided(Wrapped):
+    """Classifier-free guidance (Ho & Salimans 2022, eq. 6): ``none + scale (with class - none)``.
+
+    scale: their 1 + w; 1 is no guidance, 0 ignores the class. Without labels there is nothing to guide to.
+    """
+
+    def __init__(self, denoiser, scale):
+        super().__init__(denoiser)
+        self.scale = checked_number("scale", scale, at_least=0)
+
+    def __call__(self, x, sigma, labels=None):
+        unguided = self.denoiser(x, sigma, None)
+        return unguided if labels is None else unguided + self.scale * (self.denoiser(x, sigma, labels) - unguided)
+
+
+def checked_number(name, value, above=None, at_least=None):
+    """The value as a float; ValueError unless it is finite and within its bound."""
+    value = float(value)
+    within = value > above if above is not None else value >= at_least
+    if not math.isfinite(value) or not within:
+        bound = f"above {above}" if above is not None else f"at least {at_least}"
+        raise ValueError(f"{name} must be finite and {bound}, got {value}")
+    return value

@@ -1,0 +1,119 @@
+"""What a generator is trained on and how: the recipe, its learning rate and its batches."""
+
+import math
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+
+import torch
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a generator is trained on and how. ValueError for values that make no sense.
+
+    dataset, subset_size, subset_seed: a stratified subset of the training split (`stratified_subset`).
+    channels, layers, patch, attention, dropout: of `new_unet`. batch_size: images a step. learning_rate: the highest,
+    reached after ``warmup`` steps and held until ``decay_from``, then falling as 1/sqrt(step) (Karras et al. 2024,
+    eq. 67).
+    ema_power: the average at step t keeps a share 1 - (1 + t)^-power of itself. flip: share of mirrored images.
+    drop_label: share trained without a class, which guidance needs. seed: of the weights, the order, the noise.
+    """
+
+    dataset: str = "fashion_mnist"
+    subset_size: int = 10_000
+    subset_seed: int = 0
+    channels: tuple = (64, 128)
+    layers: int = 1
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    warmup: int = 200
+    decay_from: int = 3000
+    ema_power: float = 0.75
+    flip: float = 0.25
+    drop_label: float = 0.1
+    seed: int = 0
+    patch: int = 2
+    attention: tuple = ()
+    dropout: float = 0.0
+
+    def __post_init__(self):
+        for name in ("channels", "attention"):  # lists, where it was read from a file
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("batch_size", "learning_rate", "warmup", "decay_from", "ema_power"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
+        for name in ("flip", "drop_label"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a share in 0..1, got {getattr(self, name)}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be in 0..2^32 - 1, got {self.seed}")
+
+
+#: Recipes by name. "cifar10" makes a checkpoint of 13 MB (6.5 million parameters); "cifar10_edm" is of the size that
+#: EDM trains (see `new_unet`), with its batches, rate and dropout. All but the first leave a fifth of the training
+#: images unseen: the fresh real ones that everything is measured against and the sixth that chapter 2 validates on, so
+#: that test images are for test accuracies alone.
+CIFAR10 = Recipe(dataset="cifar10", subset_size=40_000, channels=(64, 128, 128), layers=2, patch=1, attention=(16,),
+                 batch_size=256, warmup=500, decay_from=10_000)
+RECIPES = {
+    "fashion_mnist": Recipe(),
+    "cifar10": CIFAR10,
+    "cifar10_edm": replace(CIFAR10, channels=(256, 256, 256), layers=4, dropout=0.13, batch_size=512, warmup=1000,
+                           decay_from=20_000),
+    "cifar100": replace(CIFAR10, dataset="cifar100"),
+    "tiny_imagenet": replace(CIFAR10, dataset="tiny_imagenet", subset_size=80_000),
+}
+
+
+def learning_rate(recipe, step):
+    """The rate of a step (counted from 0)."""
+    return recipe.learning_rate * min(1, (step + 1) / recipe.warmup, math.sqrt(recipe.decay_from / (step + 1)))
+
+
+def command(recipe, folder, steps, compile=False):
+    """The command line that trains by a recipe for a number of steps."""
+    words = ["python -m synaug.diffusion.training --folder", str(folder), "--images", str(steps * recipe.batch_size)]
+    for name, value in asdict(recipe).items():
+        if value != getattr(Recipe, name):
+            values = value if isinstance(value, tuple) else (value,)
+            words += ["--" + name.replace("_", "-"), *map(str, values)]
+    return " ".join(words + ["--compile"] * compile)
+
+
+def step_seed(seed, step):
+    return seed * 1_000_003 + step
+
+
+def step_generator(seed, step, device="cpu"):
+    """The random stream of one training step. On a device of another kind it is another stream."""
+    return torch.Generator(device).manual_seed(step_seed(seed, step))
+
+
+@lru_cache(maxsize=2)
+def epoch_order(n, seed, epoch):
+    """The permutation of n images that an epoch takes them in."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed * 7919 + 31 + epoch))
+
+
+def batch_of(recipe, images, labels, num_classes, step):
+    """Images ``[B, C, H, W]``, indices of class embeddings ``[B]`` and the stream for the noise of one step.
+
+    All on the device of ``images`` and ``labels``; the order of images is the same on every device.
+    Epochs are permutations of the subset, so every image is seen equally often. Mirrored images have the classes
+    K .. 2K-1, images without a class 2K (see `synaug.diffusion.denoisers.EDMDenoiser`).
+    """
+    device = images.device
+    generator = step_generator(recipe.seed, step, device)
+    n, size = len(images), recipe.batch_size
+    positions = torch.arange(step * size, (step + 1) * size)
+    index = torch.empty(size, dtype=torch.int64)
+    for epoch in (positions // n).unique():
+        here = positions // n == epoch
+        index[here] = epoch_order(n, recipe.seed, int(epoch))[positions[here] % n]
+    index = index.to(device, non_blocking=True)
+    x, y = images[index], labels[index]
+    mirrored = torch.rand(size, generator=generator, device=device) < recipe.flip
+    x = torch.where(mirrored.view(-1, 1, 1, 1), x.flip(-1), x)
+    y = torch.where(mirrored, y + num_classes, y)
+    y = torch.where(torch.rand(size, generator=generator, device=device) < recipe.drop_label, 2 * num_classes, y)
+    return x, y, generator

@@ -1,0 +1,151 @@
+"""Real sample reconstruction: noise a real image to a reverse step, and come back.
+
+Yamaguchi 2024, algorithm 1; the same operation as SDEdit (Meng et al. 2022) and Boomerang (Luzi et al. 2024). At
+reverse step 0 it is the identity; at the last step it starts from noise alone and is ordinary sampling.
+"""
+
+import math
+from dataclasses import dataclass
+from numbers import Integral
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from synaug.diffusion.denoisers import check_input, generator_hash
+from synaug.diffusion.samplers import check_dials, sample
+from synaug.diffusion.schedules import reverse_sigmas, sigmas_from
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """images: float32 ``[N, C, H, W]`` in [-1, 1]. labels: int64 ``[N]``. provenance: one row an image, with
+    source_index, label, sigma, reverse_step, from_noise, seed, generator (its hash), precision (the number format that
+    its network runs in) and the sampler's settings."""
+
+    images: Tensor
+    labels: Tensor
+    provenance: pd.DataFrame
+
+
+def reconstruct(denoiser, images, labels, *, reverse_step=None, sigma=None, steps=100, mapping="edm", stride=1,
+                solver="heun", churn=0.0, s_noise=1.0, from_noise=None, seed=0, source_index=None, batch_size=256,
+                device="cpu", progress=False):
+    """Reconstruct real images from a reverse step of a grid, or from a noise level.
+
+    denoiser: see `synaug.diffusion.denoisers`. images: float ``[N, C, H, W]`` in [-1, 1]. labels: int64 ``[N]``, kept.
+    reverse_step: 0 .. steps on the grid of ``steps`` and ``mapping`` ("edm" or "vp"), taken every ``stride``-th
+    level; or sigma: the noise level itself, brought down in ``steps`` steps of EDM's spacing, stride 1. Exactly one of
+    the two.
+    solver, churn, s_noise: see `synaug.diffusion.samplers.sample`.
+    from_noise: start from noise alone instead of from the noised image; by default only at the last reverse step,
+    as the paper does.
+    seed, source_index: the noise of an image depends on these two alone, not on its place in a batch or on the
+    level, so a sweep over levels uses common random numbers. source_index: int64 ``[N]``, default 0 .. N-1.
+    Where churn > 0, its share of a step is that of the whole grid's: a reconstruction from the middle is the end of
+    the sampling run that starts at the top. No images give an empty result, without a call of the denoiser.
+    batch_size: images at a time. device: where the denoiser is; images are brought there. progress: show a bar.
+    Returns a `Reconstruction` on the CPU. Raises ValueError or TypeError before sampling starts.
+    """
+    labels = torch.as_tensor(labels).cpu()
+    check_images(denoiser, images, labels)
+    images = images.detach().cpu().float()
+    source_index = torch.arange(len(images)) if source_index is None else torch.as_tensor(source_index).cpu()
+    _check_noise_keys(seed, source_index, labels)
+    check_dials(solver, churn, s_noise)
+    if not isinstance(batch_size, Integral) or batch_size < 1:
+        raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
+    if (reverse_step is None) == (sigma is None):
+        raise ValueError("give either reverse_step or sigma, not both or neither")
+    if sigma is not None and stride != 1:
+        raise ValueError(f"stride thins a grid of reverse steps, which sigma does not have: leave it out, got {stride}")
+    if sigma is None:
+        sigmas = reverse_sigmas(reverse_step, steps, mapping, stride)
+        whole_grid = len(reverse_sigmas(steps, steps, mapping, stride)) - 1
+        from_noise = reverse_step == steps if from_noise is None else bool(from_noise)
+    else:
+        sigmas, whole_grid = sigmas_from(float(sigma), steps), steps
+        from_noise = bool(from_noise)
+    start, sampling_steps = float(sigmas[0]), len(sigmas) - 1
+    if from_noise and start == 0:
+        raise ValueError("from_noise needs a noise level above 0")
+    provenance = pd.DataFrame({
+        "source_index": source_index.numpy(), "label": labels.numpy(), "sigma": start, "reverse_step": reverse_step,
+        "steps": steps, "mapping": mapping if sigma is None else None, "stride": stride, "solver": solver,
+        "churn": churn, "s_noise": s_noise, "from_noise": from_noise, "seed": seed,
+        "generator": generator_hash(denoiser),
+        "precision": str(getattr(denoiser, "precision", torch.float32)).removeprefix("torch.")})
+    result = images.clone()
+    if start == 0:
+        return Reconstruction(result, labels, provenance)
+    dials = {"solver": solver, "churn": churn * (sampling_steps / whole_grid), "s_noise": s_noise}
+    for at in tqdm(range(0, len(images), batch_size), disable=not progress, desc=f"sigma {start:.3g}"):
+        batch = slice(at, at + batch_size)
+        result[batch] = _reconstruct_batch(denoiser, images[batch].to(device), labels[batch].to(device), sigmas,
+                                           from_noise, seed, source_index[batch], dials)
+    return Reconstruction(result, labels, provenance)
+
+
+def generate(denoiser, labels, *, image_shape=None, steps=18, mapping="edm", seed=0, source_index=None, **options):
+    """Images of the given classes from noise alone: `reconstruct` at the last reverse step of ``steps``.
+
+    image_shape: (C, H, W); by default the denoiser's own. The other arguments are those of `reconstruct`.
+    """
+    shape = getattr(denoiser, "image_shape", None) if image_shape is None else image_shape
+    if shape is None:
+        raise ValueError("the denoiser does not say its image_shape: pass image_shape=(C, H, W)")
+    blank = torch.zeros(len(labels), *shape)
+    return reconstruct(denoiser, blank, labels, reverse_step=steps, steps=steps, mapping=mapping, seed=seed,
+                       source_index=source_index, **options)
+
+
+@torch.inference_mode()
+def _reconstruct_batch(denoiser, images, labels, sigmas, from_noise, seed, source_index, dials):
+    """Reconstructions of one batch on its own device, clamped to [-1, 1]."""
+
+    def noise(stream):
+        return per_image_noise(images.shape, seed, source_index, stream).to(images.device)
+
+    x = float(sigmas[0]) * noise(0)
+    if not from_noise:
+        x = images + x
+    # A step's fresh noise is keyed by the steps left below it, so levels of one grid share it.
+    return sample(denoiser, x, sigmas, labels, noise=lambda i: noise(len(sigmas) - 1 - i), **dials).clamp(-1, 1)
+
+
+def per_image_noise(shape, seed, source_index, stream=0):
+    """Standard normal float32 noise of ``shape``, image i's a function of (seed, source_index[i], stream) alone.
+
+    seed: 0 .. 2^64 - 1. source_index: int64 ``[N]``, not negative. stream: a whole number, one a use.
+    """
+    size = math.prod(shape[1:])
+    noise = np.empty((shape[0], size), np.float32)
+    for row, index in zip(noise, source_index.tolist(), strict=True):
+        # A counter-based generator (Salmon et al. 2011): the key and the counter's third word name the stream.
+        key = np.array([seed, index], np.uint64)
+        np.random.Generator(np.random.Philox(key=key, counter=[0, 0, stream, 0])).standard_normal(out=row, dtype=np.float32)
+    return torch.from_numpy(noise).reshape(shape)
+
+
+def check_images(denoiser, images, labels):
+    """Refuse images and labels that a denoiser cannot take. ValueError or TypeError."""
+    check_input(denoiser, images, labels)
+    if images.ndim != 4:
+        raise ValueError(f"images must be [N, C, H, W], got {list(images.shape)}")
+    if not images.isfinite().all():
+        raise ValueError("the images hold NaN or infinite values")
+    if len(images) and images.abs().max() > 1 + 1e-5:
+        raise ValueError(f"images must be in [-1, 1], got {images.min():.3g}..{images.max():.3g}")
+
+
+def _check_noise_keys(seed, source_index, labels):
+    if not isinstance(seed, Integral) or not 0 <= seed < 2**64:
+        raise ValueError(f"seed must be a whole number in 0..2^64 - 1, got {seed!r}")
+    if source_index.shape != labels.shape:
+        raise ValueError(f"source_index must be [N] with N = {len(labels)}, got {list(source_index.shape)}")
+    if source_index.dtype != torch.int64:
+        raise TypeError(f"source_index must be int64, got {source_index.dtype}")
+    if len(source_index) and source_index.min() < 0:
+        raise ValueError(f"source_index must not be negative, got {int(source_index.min())}")

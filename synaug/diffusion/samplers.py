@@ -1,0 +1,116 @@
+"""The reverse process: from noise (or a noised image) down a grid of noise levels to a clean image.
+
+One function with a few dials. What published samplers are in them:
+
+    solver         churn        that is
+    "euler"        0            deterministic DDIM in EDM's parametrisation
+    "heun"         0            EDM's deterministic sampler (Karras et al. 2022, algorithm 1)
+    "heun"         S_churn > 0  EDM's stochastic sampler (algorithm 2)
+    "ancestral"    0            DDPM's sampler (Ho et al. 2020, algorithm 2, with the smaller of its two variances)
+                                in EDM's parametrisation; stochastic (ancestral sampling, Song et al. 2021, appendix F)
+"""
+
+import math
+
+import torch
+from tqdm import tqdm
+
+from synaug.diffusion.denoisers import check_input
+
+SOLVERS = ("heun", "euler", "ancestral")
+
+
+def sample(denoiser, x, sigmas, labels=None, *, solver="heun", churn=0.0, s_noise=1.0, s_min=0.0, s_max=math.inf,
+           noise=None, progress=False):
+    """Bring ``x``, whose noise level is ``sigmas[0]``, down to ``sigmas[-1] = 0``.
+
+    denoiser: ``denoiser(x, sigma, labels) -> x0`` (see `synaug.diffusion.denoisers`).
+    x: float ``[N, C, H, W]`` (any shape ``[N, ...]`` for denoisers of other data).
+    sigmas: ``[m + 1]`` decreasing, ending in 0; m = 0 returns x as it is.
+    labels: int64 ``[N]`` or None.
+    solver: "heun" (2 m - 1 network evaluations), "euler" or "ancestral" (m). An ancestral step draws from the
+    posterior of the level below given the state and the estimate: from sigma to b, Euler's step to b^2 / sigma and
+    noise of variance b^2 (1 - b^2 / sigma^2).
+    churn, s_noise, s_min, s_max: EDM's S_churn, S_noise, S_tmin, S_tmax. As in algorithm 2, a step within
+    [s_min, s_max] first raises its noise level by the factor 1 + min(churn / m, sqrt(2) - 1).
+    s_noise scales the noise of ancestral steps, too.
+    noise: ``noise(i) -> tensor like x``, standard normal, the fresh noise of step i; needed where churn > 0 and for
+    ancestral steps. progress: show a bar of the steps.
+    Returns the clean estimate, dtype of x. The state is carried in float64, as EDM does (in float32 on Apple's MPS,
+    which has no other); the denoiser sees float32 (float64 if x is). Gradients are recorded as the caller's mode has
+    it. Raises ValueError or TypeError before the denoiser's first call, ValueError where its answer has another
+    shape than its input, FloatingPointError where the outcome is not finite.
+    """
+    sigmas = torch.as_tensor(sigmas, dtype=torch.float64, device="cpu")
+    check_dials(solver, churn, s_noise, s_min, s_max)
+    _check_sigmas(sigmas)
+    check_input(denoiser, x, labels)
+    if not x.isfinite().all():
+        raise ValueError("x holds NaN or infinite values")
+    if (churn > 0 or solver == "ancestral") and noise is None:
+        raise ValueError("churn > 0, and ancestral steps, are stochastic: pass noise, a function from the step number "
+                         "to standard normal noise")
+    steps, sigmas = len(sigmas) - 1, sigmas.tolist()
+    if steps == 0:
+        return x
+    gamma_max = min(churn / steps, math.sqrt(2) - 1)
+    seen = torch.float64 if x.dtype == torch.float64 else torch.float32
+    carried = torch.float32 if x.device.type == "mps" else torch.float64
+
+    def slope(state, sigma):
+        x0 = denoiser(state.to(seen), sigma, labels)
+        if x0.shape != state.shape:
+            raise ValueError(f"the denoiser turned {list(state.shape)} into {list(x0.shape)}")
+        return (state - x0.to(carried)) / sigma
+
+    state = x.to(carried)
+    for i in tqdm(range(steps), disable=not progress, desc="reverse steps", leave=False):
+        sigma, below = sigmas[i], sigmas[i + 1]
+        # Raise the noise level a little (stochastic only).
+        if gamma_max > 0 and s_min <= sigma <= s_max:
+            raised = sigma * (1 + gamma_max)
+            state = state + math.sqrt(raised**2 - sigma**2) * s_noise * noise(i).to(state)
+            sigma = raised
+        # Euler step; an ancestral one goes deeper and comes back up by fresh noise.
+        d = slope(state, sigma)
+        down = below**2 / sigma if solver == "ancestral" else below
+        following = state + (down - sigma) * d
+        if down < below:
+            following = following + math.sqrt(below**2 - down**2) * s_noise * noise(i).to(state)
+        # Second-order correction, except into sigma = 0 where the slope is not defined.
+        if solver == "heun" and below > 0:
+            following = state + (below - sigma) * (d + slope(following, below)) / 2
+        state = following
+    if not state.isfinite().all():
+        raise FloatingPointError("the reverse process ended in NaN or infinite values: the denoiser diverged")
+    return state.to(x.dtype)
+
+
+def network_evaluations(sigmas, solver="heun"):
+    """How often `sample` calls the denoiser on a grid."""
+    _check_solver(solver)
+    steps = len(sigmas) - 1
+    return max(0, 2 * steps - 1) if solver == "heun" else steps
+
+
+def check_dials(solver, churn, s_noise=1.0, s_min=0.0, s_max=math.inf):
+    """ValueError for dials of `sample` that make no sense."""
+    _check_solver(solver)
+    if solver == "ancestral" and churn != 0:
+        raise ValueError(f"ancestral steps draw fresh noise themselves and take no churn, got {churn}")
+    if not 0 <= churn < math.inf or not 0 <= s_noise < math.inf:
+        raise ValueError(f"churn and s_noise must be non-negative and finite, got {churn} and {s_noise}")
+    if not s_min <= s_max:
+        raise ValueError(f"s_min must be at most s_max, got {s_min} and {s_max}")
+
+
+def _check_solver(solver):
+    if solver not in SOLVERS:
+        raise ValueError(f"unknown solver {solver!r}; there are {', '.join(SOLVERS)}")
+
+
+def _check_sigmas(sigmas):
+    if sigmas.ndim != 1 or len(sigmas) == 0 or sigmas[-1] != 0 or not (sigmas.diff() < 0).all():
+        raise ValueError("sigmas must be one decreasing sequence that ends in 0")
+    if not sigmas.isfinite().all():
+        raise ValueError("sigmas must be finite")

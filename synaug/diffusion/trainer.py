@@ -1,0 +1,244 @@
+"""One run of generator training: its state, its steps, its files."""
+
+import json
+import os
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import torch.distributed
+from torch.nn.parallel import DistributedDataParallel
+
+from synaug import paths
+from synaug.data import load_dataset, stratified_subset, to_floats
+from synaug.data.packs import content_hash
+from synaug.diffusion.loss import denoising_loss, log_normal_sigmas
+from synaug.diffusion.denoisers import DESCRIPTION, generator_hash, load_denoiser, new_denoiser
+from synaug.diffusion.recipe import Recipe, batch_of, command, learning_rate, step_generator, step_seed
+from synaug.precision import device_name, fast_precision
+from synaug.resources import check_disk, check_memory
+
+STATE, RECORD = "training_state.pt", "training_record.json"
+#: Steps between two looks at the loss where looking takes time.
+LOOK_EVERY = 20
+
+
+class Trainer:
+    """One training run: its state, one step of it, and its files. ``folder`` holds all that is written.
+
+    recipe: `Recipe`. device: where the network runs, and where images lie and noise is drawn, so that runs of one seed
+    differ between kinds of devices. compile: whether torch.compile makes the steps faster, for a minute at the start
+    and rounding errors of another kind. Of several processes, every one makes one and takes every step.
+    ValueError where the processes cannot share a batch equally, and for a data set by its path; MemoryError or OSError
+    where there is too little memory or disk for what is kept.
+    """
+
+    def __init__(self, recipe, folder, device="cpu", compile=False):
+        from diffusers.training_utils import EMAModel
+
+        self.recipe, self.folder, self.device, self.compile = recipe, Path(folder), torch.device(device), compile
+        self.rank, self.world = process_rank(self.device)
+        if recipe.batch_size % self.world:
+            raise ValueError(f"{self.world} processes cannot share batches of {recipe.batch_size} equally")
+        whole = load_dataset(recipe.dataset)
+        if whole.name != recipe.dataset:  # a path, which would say nothing elsewhere
+            raise ValueError(f"a generator's record names its data set: put the folder {recipe.dataset} as "
+                             f"{whole.name} into {paths.cache_dir() / 'packs'} and train with the dataset {whole.name}")
+        subset = stratified_subset(whole, recipe.subset_size, recipe.subset_seed)
+        self.content = content_hash(subset)
+        self.denoiser = new_denoiser(subset, channels=recipe.channels, layers=recipe.layers, patch=recipe.patch,
+                                     attention=recipe.attention, dropout=recipe.dropout, seed=recipe.seed)
+        self.check_room()
+        #: Bytes, as stored: a quarter of the memory of floats.
+        self.images, self.labels = subset.images.to(self.device), subset.labels.to(self.device)
+        self.denoiser.to(self.device).train()
+        self.denoiser.precision = fast_precision(self.device)
+        if compile:
+            self.denoiser.unet.compile()
+        self.parallel = ShareSigmaData(self.denoiser) if self.world > 1 else self.denoiser
+        self.optimizer = torch.optim.AdamW(self.denoiser.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99),
+                                           weight_decay=1e-4)
+        self.ema = EMAModel(self.denoiser.parameters(), decay=0.99999, use_ema_warmup=True, power=recipe.ema_power,
+                            foreach=self.device.type != "cpu")  # one call for all weights, rounded otherwise
+        self.step, self.seconds, self.curve, self.loss = 0, 0.0, [], None
+        # Held-out images for the loss curve: real images that the generator never sees, with fixed noise.
+        unseen = whole.subset(torch.isin(whole.source_index, subset.source_index, invert=True).nonzero().flatten())
+        self.held_out = stratified_subset(unseen, min(1000, len(unseen)), 1)
+
+    def check_room(self):
+        """Refuse a run that cannot keep its weights, gradients, two moments of AdamW and average, of 4 bytes each.
+
+        Activations are not counted. On disk, all but the gradients and a generator in half precision, twice: a new
+        state is written beside the last one.
+        """
+        parameters = sum(p.numel() for p in self.denoiser.parameters())
+        what = f"training a generator of {parameters:,} parameters"
+        check_memory(20 * parameters, what, self.device)
+        if not self.rank:
+            check_disk(self.folder, (1 if (self.folder / STATE).exists() else 2) * 18 * parameters, what)
+
+    def train_step(self):
+        """One optimiser step; the mean loss of its batch, a tensor on the device."""
+        x, y, generator = batch_of(self.recipe, self.images, self.labels, self.denoiser.num_classes, self.step)
+        sigma = log_normal_sigmas(len(x), self.denoiser.sigma_data, generator)
+        noise = torch.randn(x.shape, generator=generator, device=self.device)
+        mine = slice(self.rank, None, self.world)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.recipe, self.step)
+        # Dropout draws from the process's own streams: each process and step has its own seed for it.
+        with seeded(step_seed(self.recipe.seed, self.step) + (1 + self.rank) * 2**54, self.device):
+            self.loss = denoising_loss(self.parallel, to_floats(x[mine]), y[mine], sigma[mine], noise[mine]).mean()
+            if self.device.type == "cpu" or self.step % LOOK_EVERY == 0:
+                self.refuse_divergence()
+            self.optimizer.zero_grad(set_to_none=True)
+            self.loss.backward()
+        self.loss = self.loss.detach()
+        torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), 1.0)
+        self.optimizer.step()
+        self.ema.step(self.denoiser.parameters())
+        self.step += 1
+        return self.loss
+
+    def refuse_divergence(self):
+        """FloatingPointError where the last loss is not finite; waits for the device. A loss that is NaN stays so."""
+        if self.loss is not None and not self.loss.isfinite():
+            raise FloatingPointError(f"the training loss is {self.loss.item()} at step {self.step}: "
+                                     f"lower the learning rate ({self.recipe.learning_rate})")
+
+    @contextmanager
+    def averaged(self):
+        """Within it, the denoiser has the averaged weights."""
+        self.ema.store(self.denoiser.parameters())
+        self.ema.copy_to(self.denoiser.parameters())
+        self.denoiser.eval()
+        try:
+            with torch.compiler.set_stance("force_eager"):  # too few passes to compile them too
+                yield
+        finally:
+            self.denoiser.train()
+            self.ema.restore(self.denoiser.parameters())
+
+    @torch.no_grad()
+    def held_out_loss(self):
+        """The averaged weights' denoising loss on held-out images, 4 noise levels an image, fixed noise.
+
+        None where the generator is trained on every image that there is.
+        """
+        if not len(self.held_out):
+            return None
+        generator = step_generator(self.recipe.seed, 2**31 - 1)
+        total = []
+        with self.averaged():
+            for _ in range(4):
+                for x, y in zip(self.held_out.floats().split(250), self.held_out.labels.split(250)):
+                    sigma = log_normal_sigmas(len(x), self.denoiser.sigma_data, generator)
+                    noise = torch.randn(x.shape, generator=generator)
+                    values = (v.to(self.device) for v in (x, y, sigma, noise))
+                    total.append(denoising_loss(self.denoiser, *values).mean().item())
+        return round(sum(total) / len(total), 5)
+
+    def over(self, late):
+        """Whether any process is out of time: all must stop at the same step."""
+        if self.world == 1:
+            return late
+        late = torch.tensor(float(late), device=self.device)
+        torch.distributed.all_reduce(late)
+        return bool(late)
+
+    def save(self):
+        """Write the state to go on from, the averaged generator and its training record, each whole or not at all."""
+        self.refuse_divergence()
+        if self.rank:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state = {"recipe": asdict(self.recipe), "images_sha256": self.content, "step": self.step,
+                 "seconds": self.seconds, "curve": self.curve, "denoiser": self.denoiser.state_dict(),
+                 "optimizer": self.optimizer.state_dict(), "ema": self.ema.state_dict()}
+        with whole_file(self.folder / STATE) as path:
+            torch.save(state, path)
+        self.save_generator(self.folder)
+
+    def save_generator(self, folder):
+        """Write the averaged generator and its training record."""
+        if self.rank:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        with self.averaged():
+            self.denoiser.save(folder)
+        with whole_file(folder / RECORD) as path:
+            path.write_text(json.dumps(self.record(folder), indent=1) + "\n")
+
+    def resume(self):
+        """Go on from the folder's state if it has one.
+
+        ValueError if that was another recipe or had other images, or if a generator without its state would be
+        overwritten.
+        """
+        if not (self.folder / STATE).is_file():
+            if (self.folder / DESCRIPTION).is_file():
+                raise ValueError(f"{self.folder} holds a generator but no {STATE} to go on from: choose another folder")
+            return self
+        state = torch.load(self.folder / STATE, map_location=self.device, weights_only=True)
+        begun = asdict(Recipe(**state["recipe"]))  # one that was begun before recipes had all their fields lacks some
+        if different := [name for name, value in asdict(self.recipe).items() if begun[name] != value]:
+            raise ValueError(f"{self.folder} holds a run with another {', '.join(different)}: "
+                             f"choose another folder, or the recipe {begun}")
+        if state.get("images_sha256", self.content) != self.content:
+            raise ValueError(f"{self.folder} holds a run with other images of {self.recipe.dataset}: choose another "
+                             f"folder, or bring those again")
+        self.denoiser.load_state_dict(state["denoiser"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.ema.load_state_dict(state["ema"])
+        self.step, self.seconds, self.curve = state["step"], state["seconds"], state["curve"]
+        return self
+
+    def record(self, folder):
+        """What was done, as it is kept beside a checkpoint; ``weights`` is the hash of what ``folder`` holds."""
+        return {"command": command(self.recipe, self.folder.name, self.step, self.compile),
+                "recipe": asdict(self.recipe), "images_sha256": self.content, "sigma_data": self.denoiser.sigma_data,
+                "parameters": sum(p.numel() for p in self.denoiser.parameters()),
+                "steps": self.step, "images_seen": self.step * self.recipe.batch_size,
+                "minutes": round(self.seconds / 60, 1), "processes": self.world, "compiled": self.compile,
+                "device": device_name(self.device),
+                "torch": torch.__version__, "weights": generator_hash(load_denoiser(folder)),
+                "curve": self.curve}
+
+
+class ShareSigmaData(DistributedDataParallel):
+    """Averages gradients over the processes; shows what `denoising_loss` reads of the denoiser."""
+
+    @property
+    def sigma_data(self):
+        return self.module.sigma_data
+
+
+@contextmanager
+def seeded(seed, device):
+    """Within it, what draws from the process's random streams is decided by the seed; after it they are as before."""
+    with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device],
+                               device_type=None if device.type == "cpu" else device.type):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would touch other devices too
+        if device.type != "cpu":
+            torch.get_device_module(device).manual_seed(seed)
+        yield
+
+
+@contextmanager
+def whole_file(path):
+    """A place to write to; moved to ``path`` once it is written."""
+    temporary = path.with_name(path.name + ".tmp")
+    yield temporary
+    os.replace(temporary, path)
+
+
+def process_rank(device):
+    """(rank, number of processes); joins the group that torchrun or accelerate started, if one did, each process on
+    its own GPU."""
+    if "WORLD_SIZE" not in os.environ:
+        return 0, 1
+    if device.type == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return torch.distributed.get_rank(), torch.distributed.get_world_size()

@@ -1,0 +1,178 @@
+"""The ledger of published claims: what was claimed, what we measure, the rule fixed beforehand, the verdict.
+
+The claims themselves are data, in ``data/claims.json``; the published numbers stand in
+``data/published``. A frame of results comes in, verdicts come out; nothing here runs an experiment.
+"""
+
+import json
+from dataclasses import dataclass, field
+from functools import partial
+
+import pandas as pd
+
+from synaug.statistics import rules
+from synaug.statistics.rules import NOT_RESOLVED, REPRODUCED, RULES, VERDICTS, NotMeasured, contrast
+from synaug.paths import data_dir
+from synaug.statistics.frames import bare, check_frame, experiment_of
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One published claim and how it is decided.
+
+    id          short name, unique in the ledger
+    experiment  the experiment whose frame decides it
+    source      paper, and the section, figure or table of it
+    statement   the claim in our own words
+    statistic   what we measure for it, in words
+    where       columns of the frame and the values that select its rows
+    parts       rules; each a dict with ``kind``, one of ``rules.RULES``, and that rule's
+                arguments. ``provided``: a contrast without whose being positive the part means
+                nothing. ``family``: the name of the contrasts, of all claims of the ledger, over which
+                Holm's correction runs. The claim is as good as its weakest part.
+    published   what the paper gives: ``text``, and ``series`` where there are points to draw
+    best        the best verdict that the published numbers allow
+    seeds_only  training is part of the measurement, so that intervals over images will not do
+    """
+
+    id: str
+    experiment: str
+    source: str
+    statement: str
+    statistic: str
+    where: dict
+    parts: list[dict]
+    published: dict = field(default_factory=dict)
+    best: str = REPRODUCED
+    seeds_only: bool = False
+
+    def __post_init__(self):
+        if self.best not in VERDICTS:
+            raise ValueError(f"claim {self.id}: best must be one of {', '.join(VERDICTS)}, got {self.best!r}")
+        for part in self.parts:
+            if part.get("kind") not in RULES:
+                raise ValueError(
+                    f"claim {self.id}: a rule's kind must be one of {', '.join(RULES)}, got {part.get('kind')!r}"
+                )
+            if "family" in part and part["kind"] != "contrast":
+                raise ValueError(f"claim {self.id}: families are of contrasts, got a rule of kind {part['kind']!r}")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``verdict``: one of ``rules.VERDICTS``; ``evidence``: a sentence with the computed numbers;
+    ``numbers``: the intervals behind it, by part and name."""
+
+    claim: Claim
+    verdict: str
+    evidence: str
+    numbers: dict
+
+
+def load_claims(experiment: str | None = None) -> dict[str, Claim]:
+    """The ledger, or the claims of one experiment, by id, in the order of ``data/claims.json``.
+
+    ValueError on a double id, a bad rule, or an experiment that no claim is about.
+    """
+    entries = json.loads((data_dir() / "claims.json").read_text(encoding="utf-8"))
+    claims = {}
+    for entry in entries:
+        claim = Claim(**entry)
+        if claim.id in claims:
+            raise ValueError(f"two claims are called {claim.id!r}")
+        claims[claim.id] = claim
+    if experiment is None:
+        return claims
+    chosen = {name: claim for name, claim in claims.items() if claim.experiment == experiment}
+    if not chosen:
+        known = ", ".join(sorted({claim.experiment for claim in claims.values()}))
+        raise ValueError(f"no claim is about the experiment {experiment!r}: there are claims about {known}")
+    return chosen
+
+
+def load_published(name: str = "yamaguchi2024") -> dict:
+    """The published numbers of one paper, as read from its tables and figures."""
+    return json.loads((data_dir() / "published" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def published_series(claim: Claim) -> pd.DataFrame:
+    """The paper's own points for a claim, in the units of our metric: columns metric, x, value, spread.
+
+    ``spread`` is the paper's +- where it prints one (its meaning is not stated there), else NaN.
+    Empty when the paper has no points.
+    """
+    rows = []
+    for series in claim.published.get("series", ()):
+        table = load_published(series["file"])[series["table"]]
+        for x, point in zip(table["t_re"], table[series["column"]]):
+            value, spread = point if isinstance(point, list) else (point, float("nan"))
+            scale = series.get("scale", 1.0)
+            rows.append({"metric": series["metric"], "x": x, "value": value * scale, "spread": spread * scale})
+    return pd.DataFrame(rows, columns=["metric", "x", "value", "spread"])
+
+
+def family_p_values(frame: pd.DataFrame, name: str) -> dict[tuple[str, int], float]:
+    """The adjusted p-values of a family on a frame, by claim and place among its parts."""
+    members = {(claim.id, i): (part["terms"], claim.where, part.get("constant", 0.0))
+               for claim in load_claims().values() for i, part in enumerate(claim.parts) if part.get("family") == name}
+    return dict(zip(members, rules.family_p_values(frame, list(members.values()))))
+
+
+def judge(claim: Claim, frame: pd.DataFrame, families: dict | None = None) -> Verdict:
+    """Decide one claim on a tidy frame of results.
+
+    families: p-values of families that are known already, by name; others are added.
+
+    A frame without the needed metric, levels or seeds gives "not resolved at this scale", and the
+    evidence says what is missing. ValueError when the frame is not tidy or mixes several runs (data
+    sets, profiles, arms) that the claim does not tell apart.
+    """
+    frame = check_frame(frame)
+    verdicts, evidence, numbers = [], [], {}
+    families = {} if families is None else families
+    for i, part in enumerate(claim.parts):
+        part = dict(part)
+        rule = partial(RULES[part.pop("kind")], frame, claim.where, claim.seeds_only)
+        provided = part.pop("provided", None)
+        if (name := part.pop("family", None)) is not None:
+            if name not in families:
+                families[name] = family_p_values(frame, name)
+            part["adjusted"] = families[name][claim.id, i]
+        try:
+            verdict, text, found = rule(**part)
+            if provided is not None:
+                ground = contrast(frame, provided["terms"], claim.where, provided["constant"], claim.seeds_only)
+                found["provided"] = ground
+                if ground.low <= 0:
+                    verdict, text = NOT_RESOLVED, f"{text}; but {provided['because']}: {ground}"
+        except NotMeasured as missing:
+            verdict, text, found = NOT_RESOLVED, str(missing), {}
+        verdicts.append(verdict)
+        evidence.append(text)
+        numbers[f"part {i + 1}"] = found
+    weakest = min([*verdicts, claim.best], key=VERDICTS.index)
+    return Verdict(claim, weakest, "; ".join(evidence), numbers)
+
+
+def verdict_table(frame: pd.DataFrame, claims: dict[str, Claim] | None = None) -> pd.DataFrame:
+    """A row a claim: id, source, statement, statistic, published, verdict, evidence.
+
+    claims: None for all those about the frame's experiment. ValueError where there are none, or the frame has several.
+    """
+    if claims is None:
+        claims = load_claims(experiment_of(frame))
+    frame, rows, families = bare(frame), [], {}
+    for claim in claims.values():
+        verdict = judge(claim, frame, families)
+        rows.append(
+            {
+                "id": claim.id,
+                "source": claim.source,
+                "statement": claim.statement,
+                "statistic": claim.statistic,
+                "published": claim.published.get("text", ""),
+                "verdict": verdict.verdict,
+                "evidence": verdict.evidence,
+            }
+        )
+    return pd.DataFrame(rows)

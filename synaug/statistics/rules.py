@@ -1,0 +1,233 @@
+"""Decision rules for published claims: an estimate with an interval in, a verdict out.
+
+Every rule is about linear contrasts of measured values: a sum of terms, each a weight times one
+metric at one level x (and, where a term says so, for other values of the frame's columns). An interval
+of a contrast is taken over paired seeds when at least ``MIN_SEEDS`` have every term. With fewer, and
+where the rule allows it, it is put together from the limits ``low`` and ``high`` over images of the
+terms, each term at its worst: wider than needed, never narrower. Otherwise there is no interval, and
+the verdict is "not resolved at this scale". All intervals are 95 % ones.
+
+Contrasts of one family are tested together: what any of them says beyond its interval must survive Holm's correction.
+
+The four kinds of rule are the four functions in ``RULES``; their arguments stand in ``data/claims.json``.
+"""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from synaug.statistics.intervals import holm, mean_interval, paired_interval
+
+#: From the weakest to the strongest; a claim of several parts is as good as its weakest part.
+VERDICTS = ("contradicted", "not resolved at this scale", "shape only", "reproduced")
+CONTRADICTED, NOT_RESOLVED, SHAPE_ONLY, REPRODUCED = VERDICTS
+
+MIN_SEEDS = 5
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A contrast's estimate and 95 % limits; ``basis`` says what the limits are taken over."""
+
+    value: float
+    low: float
+    high: float
+    basis: str
+
+    def __str__(self) -> str:
+        return f"{self.value:+.4g} [{self.low:+.4g}, {self.high:+.4g}] ({self.basis})"
+
+
+class NotMeasured(Exception):
+    """The frame has no rows, or too few seeds, for a contrast; the message says which."""
+
+
+def _select(frame: pd.DataFrame, metric: str, where: dict) -> pd.DataFrame:
+    rows = frame[frame["metric"] == metric]
+    for column, wanted in where.items():
+        rows = rows[rows[column] == wanted] if column in rows else rows.iloc[:0]
+    return rows
+
+
+def _rows(frame: pd.DataFrame, metric: str, x: float, where: dict) -> pd.DataFrame:
+    """One row a seed of a metric at a level. ValueError if a seed has several: the frame mixes runs."""
+    rows = _select(frame, metric, where)
+    rows = rows[rows["x"] == x]
+    if rows["seed"].duplicated().any():
+        mixed = [c for c in rows if c not in ("value", "low", "high", "seed") and rows[c].nunique(dropna=False) > 1]
+        raise ValueError(f"{metric} at x={x:g} has several rows a seed; narrow the frame by {', '.join(mixed)}")
+    if rows.empty:
+        said = ", ".join(f"{column} {wanted}" for column, wanted in where.items())
+        raise NotMeasured(f"no {metric} at x={x:g} ({said})")
+    return rows.set_index("seed")
+
+
+def contrast(
+    frame: pd.DataFrame, terms: list[dict], where: dict, constant: float = 0.0, seeds_only: bool = False, tests: int = 1
+) -> Interval:
+    """``constant`` plus the weighted sum of ``terms``, with its interval; NotMeasured if there is none.
+
+    A term is ``{"weight": w, "metric": m, "x": x}``; its further keys are columns to select by,
+    which take precedence over ``where``. ``tests``: how many intervals are looked at together
+    (Bonferroni; over seeds only).
+    """
+    weights, rows, seeds = _paired(frame, terms, where)
+    if len(seeds) >= MIN_SEEDS:
+        t = mean_interval(_differences(weights, rows, seeds, constant), 1 - 0.05 / tests)
+        return Interval(t.estimate, t.low, t.high, f"{len(seeds)} paired seeds")
+    if seeds_only or not all({"low", "high"} <= set(r) and r[["low", "high"]].notna().all(axis=None) for r in rows):
+        raise NotMeasured(f"{len(seeds)} paired seeds for {terms[0]['metric']}, at least {MIN_SEEDS} needed")
+    means = [r[["value", "low", "high"]].mean() for r in rows]
+    value = constant + sum(w * m["value"] for w, m in zip(weights, means))
+    low = constant + sum(min(w * m["low"], w * m["high"]) for w, m in zip(weights, means))
+    high = constant + sum(max(w * m["low"], w * m["high"]) for w, m in zip(weights, means))
+    return Interval(value, low, high, "limits over images")
+
+
+def _paired(frame, terms, where):
+    """The weights of the terms, their rows, and the seeds that have every term."""
+    weights, rows = [], []
+    for term in terms:
+        columns = {key: value for key, value in term.items() if key not in ("weight", "metric", "x")}
+        weights.append(term["weight"])
+        rows.append(_rows(frame, term["metric"], term["x"], {**where, **columns}))
+    return weights, rows, sorted(set.intersection(*(set(r.index) for r in rows)))
+
+
+def _differences(weights, rows, seeds, constant):
+    return constant + sum(w * r.loc[seeds, "value"].to_numpy(float) for w, r in zip(weights, rows))
+
+
+def family_p_values(frame: pd.DataFrame, family: list[tuple[list[dict], dict, float]]) -> list[float]:
+    """Holm-adjusted p-values, two-sided t-tests over paired seeds, of contrasts (terms, where, constant).
+
+    One that is not measured, or with too few seeds, counts with a p-value of 1: what is recorded later can only make
+    the others' smaller, never larger.
+    """
+    p_values = []
+    for terms, where, constant in family:
+        try:
+            weights, rows, seeds = _paired(frame, terms, where)
+        except NotMeasured:
+            seeds = []
+        enough = len(seeds) >= MIN_SEEDS
+        p_values.append(paired_interval(_differences(weights, rows, seeds, constant)).p_value if enough else 1.0)
+    return holm(p_values).tolist()
+
+
+def within(interval: Interval, negligible: float) -> bool:
+    """Whether the whole interval is nearer to 0 than that."""
+    return max(abs(interval.low), abs(interval.high)) < negligible
+
+
+def _sign_verdict(interval: Interval, negligible: float, size: list[float] | None) -> str:
+    """Is the contrast positive? With ``size``, also: does the whole interval lie within it?
+
+    Contradicted when the interval lies below 0 or wholly within ``negligible`` of 0.
+    """
+    if interval.high < 0 or within(interval, negligible):
+        return CONTRADICTED
+    if interval.low <= 0:
+        return NOT_RESOLVED
+    if size is not None and not (size[0] <= interval.low and interval.high <= size[1]):
+        return SHAPE_ONLY
+    return REPRODUCED
+
+
+def judge_contrast(frame, where, seeds_only, *, terms, constant=0.0, negligible=0.0, size=None, adjusted=None):
+    """The contrast is positive; "shape only" if positive but not wholly within ``size``.
+
+    adjusted: its p-value among those of its family, see `family_p_values`: a sign counts only where it is below 0.05.
+    """
+    interval = contrast(frame, terms, where, constant, seeds_only)
+    verdict, text = _sign_verdict(interval, negligible, size), f"contrast {interval}"
+    if adjusted is not None:
+        text += f", adjusted p = {adjusted:.2g}"
+        if adjusted >= 0.05 and not within(interval, negligible):
+            verdict = NOT_RESOLVED
+    return verdict, text, {"contrast": interval}
+
+
+def judge_equal(frame, where, seeds_only, *, terms, constant=0.0, margin):
+    """The contrast is 0 within ``margin``: reproduced if all of its interval is, contradicted if none is."""
+    interval = contrast(frame, terms, where, constant, seeds_only)
+    if -margin <= interval.low and interval.high <= margin:
+        verdict = REPRODUCED
+    elif interval.low > margin or interval.high < -margin:
+        verdict = CONTRADICTED
+    else:
+        verdict = NOT_RESOLVED
+    return verdict, f"difference {interval}, margin {margin:g}", {"difference": interval}
+
+
+def _change(metric: str, start: float, end: float, sign: int) -> list[dict]:
+    return [{"weight": sign, "metric": metric, "x": end}, {"weight": -sign, "metric": metric, "x": start}]
+
+
+def _less(terms: list[dict], share: float, total: list[dict]) -> list[dict]:
+    """``terms`` minus ``share`` of ``total``; a level that stands in both has its weights added."""
+    merged = {}
+    for factor, group in ((1.0, terms), (-share, total)):
+        for term in group:
+            merged[term["x"]] = merged.get(term["x"], 0.0) + factor * term["weight"]
+    return [{"weight": weight, "metric": terms[0]["metric"], "x": x} for x, weight in merged.items()]
+
+
+def judge_trend(
+    frame, where, seeds_only, *, metric, direction, start=0, end=100, tolerance=0.1, negligible=0.0, size=None
+):
+    """The metric rises or falls from ``start`` to ``end``, and no step goes back.
+
+    Contradicted also when the step between two neighbouring levels goes back by more than
+    ``tolerance`` of the whole change, its interval (Bonferroni over the steps) being above that.
+    ``size``: limits of the whole change, as a positive number.
+    """
+    sign = {"rises": 1, "falls": -1}[direction]
+    whole = _change(metric, start, end, sign)
+    total = contrast(frame, whole, where, seeds_only=seeds_only)
+    text, numbers = f"{metric} {direction} by {total} from {start:g} to {end:g}", {"change": total}
+    verdict = _sign_verdict(total, negligible, size)
+    if verdict in (CONTRADICTED, NOT_RESOLVED):
+        return verdict, text, numbers
+    levels = sorted(x for x in _select(frame, metric, where)["x"].unique() if start <= x <= end)
+    for a, b in zip(levels, levels[1:]):
+        back = _less(_change(metric, a, b, -sign), tolerance, whole)
+        beyond = contrast(frame, back, where, seeds_only=seeds_only, tests=len(levels) - 1)
+        if beyond.low > 0:
+            return CONTRADICTED, f"{text}, but goes back from {a:g} to {b:g}", numbers | {"beyond": beyond}
+    looked_at = ", ".join(f"{level:g}" for level in levels)
+    return verdict, f"{text}, no step clearly back by more than {tolerance:.0%} of that (levels {looked_at})", numbers
+
+
+def judge_plateau(
+    frame, where, seeds_only, *, metric, direction, flat_from, not_flat_at, start=0, end=100, margin=0.1
+):
+    """The metric rises or falls, then stays: at ``flat_from`` within ``margin`` of the whole change of its end.
+
+    Contradicted when it is confidently further from its end there. "shape only" when it is flat from
+    there but not confidently short of it at ``not_flat_at``: it saturates elsewhere.
+    """
+    sign = {"rises": 1, "falls": -1}[direction]
+    whole = _change(metric, start, end, sign)
+    total = contrast(frame, whole, where, seeds_only=seeds_only)
+    text, numbers = f"{metric} {direction} by {total} from {start:g} to {end:g}", {"change": total}
+    verdict = _sign_verdict(total, 0.0, None)
+    if verdict in (CONTRADICTED, NOT_RESOLVED):
+        return verdict, text, numbers
+    # Positive: further from the end than the margin, on the near side or beyond it.
+    short = contrast(frame, _less(_change(metric, flat_from, end, sign), margin, whole), where, seeds_only=seeds_only)
+    past = contrast(frame, _less(_change(metric, flat_from, end, -sign), margin, whole), where, seeds_only=seeds_only)
+    early = contrast(
+        frame, _less(_change(metric, not_flat_at, end, sign), margin, whole), where, seeds_only=seeds_only
+    )
+    numbers |= {"short of plateau": short, "past plateau": past, "short before": early}
+    if short.low > 0 or past.low > 0:
+        return CONTRADICTED, f"{text}, but still changes by more than {margin:.0%} of that after {flat_from:g}", numbers
+    if short.high > 0 or past.high > 0:
+        return NOT_RESOLVED, f"{text}; whether it is flat from {flat_from:g} is open", numbers
+    if early.low <= 0:
+        return SHAPE_ONLY, f"{text}, flat from {flat_from:g}, not clearly rising after {not_flat_at:g}", numbers
+    return REPRODUCED, f"{text}, flat from {flat_from:g} and not yet at {not_flat_at:g}", numbers
+
+
+RULES = {"contrast": judge_contrast, "equal": judge_equal, "trend": judge_trend, "plateau": judge_plateau}

@@ -1,0 +1,81 @@
+"""Theorem 4.3 and Corollary 4.4 on targeted augmentation: the variance of mini-batch gradients.
+
+Sources and symbols as in `theory`; B = batch_size, N' the size of the augmented set, per_example the variance of one
+example's gradient, taken as equal for all. Variances are over the draw of the data as well as of the batch.
+"""
+
+import math
+
+import torch
+
+from synaug.theory.two_layer_cnn.network import gradient
+from synaug.theory.two_layer_cnn.theory import augmented_size, check_k
+
+
+def duplicate_term(k, alpha, batch_size, n, exact=False):
+    """What copies add to the variance of a mini-batch gradient, relative to that of k = 1.
+
+    (B/n) k (k - 1) (1 - alpha) / (alpha + k (1 - alpha))^2 (second hand). exact: (B - 1) / (N' - 1) times
+    k (k - 1) (1 - alpha) n / N' instead, which holds to the last digit for batches without replacement (derived here).
+    Times per_example / B it is the same for every B: it belongs to the full gradient's variance over data sets, and a
+    fixed data set's batches, drawn with replacement, have none of it. Raises ValueError unless 1 <= batch_size <= N'.
+    """
+    size = augmented_size(n, alpha, k)
+    _check_batch(batch_size, size)
+    if size == 1:
+        return 0.0
+    copies = k * (k - 1) * (1 - alpha) * n / size
+    return copies * (batch_size - 1) / (size - 1) if exact else copies * batch_size / size
+
+
+def upsampled_variance(k, alpha, batch_size, n, per_example=1.0, exact=False):
+    """Variance of upsampling's mini-batch gradient: per_example / B times (1 + `duplicate_term`) (reconstructed)."""
+    return per_example / batch_size * (1 + duplicate_term(k, alpha, batch_size, n, exact))
+
+
+def generated_variance(k, alpha, batch_size, n, per_example=1.0, excess=0.0):
+    """Variance of generation's mini-batch gradient: (per_example + pi excess) / B (reconstructed).
+
+    excess: by how much a synthetic example's variance exceeds a real one's; pi: the share of synthetic examples,
+    (k - 1) (1 - alpha) / (alpha + k (1 - alpha)).
+    """
+    size = augmented_size(n, alpha, k)
+    _check_batch(batch_size, size)
+    return (per_example + (k - 1) * (1 - alpha) * n / size * excess) / batch_size
+
+
+def excess_tolerance(k, alpha, batch_size, n):
+    """excess / per_example below which generation's variance is below upsampling's (Corollary 4.4, k > 1).
+
+    (B/n) k / (alpha + k (1 - alpha)), derived here from the two variances; the corollary itself (second hand) says
+    that generation then converges faster. Raises ValueError as `duplicate_term`.
+    """
+    check_k(k, above=True)
+    size = augmented_size(n, alpha, k)
+    _check_batch(batch_size, size)
+    return batch_size * k / size
+
+
+def minibatch_gradients(filters, patches, labels, batch_size, generator):
+    """The gradient ``[R, J, d]`` on one batch from each of R data sets, drawn without replacement.
+
+    filters ``[J, d]``; patches ``[R, M, P, d]``; labels ``[R, M]``; 1 <= batch_size <= M; generator: torch.Generator.
+    """
+    _check_batch(batch_size, labels.shape[1])
+    picks = torch.rand(labels.shape, generator=generator).argsort(1)[:, :batch_size]
+    rows = torch.arange(len(labels))[:, None]
+    return gradient(filters, patches[rows, picks], labels[rows, picks])
+
+
+def total_variance(gradients):
+    """Trace of the covariance of R independent draws ``[R, ...]``, R >= 2, and its standard error (for large R)."""
+    if len(gradients) < 2:
+        raise ValueError(f"a variance needs at least two draws, got {len(gradients)}")
+    r = len(gradients)
+    squares = (gradients - gradients.mean(0)).flatten(1).square().sum(1) * r / (r - 1)
+    return squares.mean().item(), squares.std().item() / math.sqrt(r)
+
+
+def _check_batch(batch_size, size):
+    if not 1 <= batch_size <= size:
+        raise ValueError(f"batch_size must lie in 1..{size:g}, the number of examples, got {batch_size}")
