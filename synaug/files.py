@@ -118,18 +118,11 @@ def kept(path: str | Path, compute: Callable[[], object]):
     value = find(path, missing := object())
     if value is missing:
         value = compute()
-        keep(path, value)
+        try:
+            save(path, value)
+        except OSError as error:  # work that is done is worth more than its cache
+            warnings.warn(f"results cannot be kept in {Path(path).parent} ({error.strerror or error})", stacklevel=2)
     return value
-
-
-def keep(path: str | Path, value, about: dict | None = None) -> bool:
-    """`save`, where the disk lets it: work that is done is worth more than its cache. Returns whether it did."""
-    try:
-        save(path, value, about)
-    except OSError as error:
-        warnings.warn(f"results cannot be kept in {Path(path).parent} ({error.strerror or error})", stacklevel=3)
-        return False
-    return True
 
 
 def _put(archive: zipfile.ZipFile, value):
