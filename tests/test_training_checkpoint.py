@@ -13,14 +13,16 @@ from synaug.experiments.shared import trained_once
 IMAGES = torch.randint(0, 256, (40, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 LABELS = torch.arange(40) % 4
 STEPS = 9
+ORDER = torch.arange(STEPS * 8).view(STEPS, 8) % 40
 
 
 class Cut(Exception):
     pass
 
 
-def train(checkpoint=None, images=IMAGES, **options):
+def train(checkpoint=None, images=IMAGES, dropout=0.0, **options):
     model = build_classifier("vgg5", (1, 8, 8), 4, seed=0, width=4)
+    model.head = torch.nn.Sequential(torch.nn.Dropout(dropout), model.head) if dropout else model.head
     return train_classifier(model, images, LABELS, **{"steps": STEPS, "seed": 1, "batch_size": 8,
                                                       "checkpoint": checkpoint, **options})
 
@@ -52,7 +54,16 @@ def cut_before(step, monkeypatch):
     monkeypatch.setattr(classifier_training, "learning_rate_factor", cutting)
 
 
-@pytest.mark.parametrize("options", [{}, {"optimizer": "sam", "augment": "flip_crop_trivial", "recipe": "two_drops"}])
+def test_dropout_is_decided_by_the_seed():
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    first, other = (weights(train(dropout=0.5, seed=seed, augment="none", order=ORDER)) for seed in (1, 2))
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(1)
+    assert equal(weights(train(dropout=0.5, seed=1, augment="none", order=ORDER)), first) and not equal(first, other)
+
+
+@pytest.mark.parametrize("options", [{}, {"dropout": 0.5}, {"dropout": 0.5, "optimizer": "sam"}, {"optimizer": "sam", "augment": "flip_crop_trivial", "recipe": "two_drops"}])
 def test_goes_on_as_if_it_had_not_been_cut(options, often, tmp_path, monkeypatch):
     uncut, path = weights(train(**options)), tmp_path / "folder" / "state"
     for step in (3, 7):

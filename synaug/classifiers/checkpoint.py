@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from synaug.cells import write_atomically
+from synaug.files import write_atomically
 
 #: Seconds between two saves: what a training that is cut loses at most.
 EVERY = 60

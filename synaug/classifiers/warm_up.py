@@ -6,14 +6,15 @@ for forgetting: it costs no further pass.
 
 import warnings
 from dataclasses import dataclass
-from numbers import Integral
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from synaug.classifiers.training import check_images, check_tensors, train_classifier
+from synaug.checks import whole
+from synaug.classifiers.predictions import check_images, check_tensors
+from synaug.classifiers.training import train_classifier
 
 #: The error curve is flat once a pass lowers the error by less than this share of all that it has fallen so far, ...
 FLAT = 0.05
@@ -110,10 +111,8 @@ def warm_up(model: nn.Module, images: Tensor, labels: Tensor, *, steps: int, see
     if options.get("checkpoint") is not None:
         raise ValueError("a warm-up keeps no checkpoint: it would miss what the network said before a cut")
     check_images(images, labels)
-    n, held = len(images), steps * batch_size // len(images)
-    if passes is not None and (not isinstance(passes, Integral) or passes < 1):
-        raise ValueError(f"passes must be a whole number of at least 1, got {passes!r}")
-    if held < (3 if passes is None else passes):
+    n, held = len(images), whole("steps", steps, 1) * whole("batch_size", batch_size, 2) // len(images)
+    if held < (3 if passes is None else whole("passes", passes, 1)):
         raise ValueError(f"{steps} steps of {batch_size} are {held} whole passes over {n} images; "
                          f"the warm-up needs {'three to see a curve' if passes is None else passes}")
     watch = _Watch(labels, batch_size, passes)
