@@ -55,9 +55,7 @@ def agreement(maps_a: torch.Tensor, maps_b: torch.Tensor) -> torch.Tensor:
     Raises ValueError if the shapes differ.
     """
     if maps_a.ndim != 3 or maps_a.shape != maps_b.shape:
-        raise ValueError(
-            f"need two sets of maps [N, H, W], got {tuple(maps_a.shape)} and {tuple(maps_b.shape)}"
-        )
+        raise ValueError(f"need two sets of maps [N, H, W], got {tuple(maps_a.shape)} and {tuple(maps_b.shape)}")
     a, b = (m.flatten(1).double() for m in (maps_a, maps_b))
     a, b = (m - m.mean(dim=1, keepdim=True) for m in (a, b))
     norms = a.norm(dim=1) * b.norm(dim=1)

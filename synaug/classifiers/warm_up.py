@@ -115,7 +115,7 @@ def warm_up(model: nn.Module, images: Tensor, labels: Tensor, *, steps: int, see
     if held < (3 if passes is None else whole("passes", passes, 1)):
         raise ValueError(f"{steps} steps of {batch_size} are {held} whole passes over {n} images; "
                          f"the warm-up needs {'three to see a curve' if passes is None else passes}")
-    watch = _Watch(labels, batch_size, passes)
+    watch = _Watch(labels, passes)
     train_classifier(model, images, labels, steps=steps, seed=seed, batch_size=batch_size, observe=watch, **options)
     if passes is None and not is_flat(watch.errors):
         warnings.warn(f"the training error had not flattened after {steps} steps, at pass {len(watch.errors)}",
@@ -126,27 +126,20 @@ def warm_up(model: nn.Module, images: Tensor, labels: Tensor, *, steps: int, see
 class _Watch:
     """Keeps each example's logits pass by pass; True once there are as many passes as asked for."""
 
-    def __init__(self, labels, batch_size, passes):
-        self.labels, self.batch_size, self.passes = labels, batch_size, passes
-        self.logits, self.current, self.correct, self.errors = None, None, [], []
+    def __init__(self, labels, passes):
+        self.labels, self.passes = labels, passes
+        self.seen, self.logits, self.correct, self.errors = [], None, [], []
 
     def __call__(self, step, index, logits):
-        if self.current is None:
-            self.labels = self.labels.to(logits.device)
-            self.current = logits.new_empty(len(self.labels), logits.shape[1])
-        n, seen = len(self.labels), step * self.batch_size
+        self.seen.append((index, logits))
+        n = len(self.labels)
         # A batch may hold the end of one pass and the beginning of the next, or several.
-        while len(index):
-            left = n - seen % n
-            self.current[index[:left]] = logits[:left]
-            seen += len(index[:left])
-            index, logits = index[left:], logits[left:]
-            if seen % n == 0 and self._end_pass():
+        while sum(len(index) for index, _ in self.seen) >= n:
+            index, logits = (torch.cat(parts) for parts in zip(*self.seen))
+            self.seen = [(index[n:], logits[n:])]
+            self.logits = torch.empty_like(logits[:n]).index_copy_(0, index[:n], logits[:n])
+            self.correct.append(self.logits.argmax(dim=1) == self.labels.to(logits.device))
+            self.errors.append(1 - self.correct[-1].double().mean().item())
+            if is_flat(self.errors) if self.passes is None else len(self.errors) == self.passes:
                 return True
         return False
-
-    def _end_pass(self):
-        self.logits = self.current.clone()
-        self.correct.append(self.logits.argmax(dim=1) == self.labels)
-        self.errors.append(1 - self.correct[-1].double().mean().item())
-        return is_flat(self.errors) if self.passes is None else len(self.errors) == self.passes
