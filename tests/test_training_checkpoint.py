@@ -89,12 +89,20 @@ def test_another_training_is_refused(often, tmp_path):
     for other in ({"seed": 2}, {"recipe": "paper"}, {"images": IMAGES.flip(0)}):
         with pytest.raises(ValueError, match="holds another training: choose another file"):
             train(path, **other)
+    torch.save(build_classifier("vgg5", (1, 8, 8), 4, seed=0, width=4).state_dict(), path)
+    with pytest.raises(ValueError, match="holds another training"):
+        train(path)
 
 
-def test_a_damaged_file_is_a_warning(often, tmp_path):
+@pytest.mark.parametrize("damaged", [
+    lambda content: content[:1000],
+    lambda content: content[:-4000] + bytes(byte ^ 1 for byte in content[-4000:-3000]) + content[-3000:],
+    lambda content: content[:len(content) // 2] + b"!" + content[len(content) // 2 + 1:],
+])
+def test_a_damaged_file_is_a_warning(damaged, often, tmp_path):
     path = tmp_path / "state"
     uncut = weights(train(path))
-    path.write_bytes(path.read_bytes()[:1000])
+    path.write_bytes(damaged(path.read_bytes()))
     with pytest.warns(UserWarning, match="cannot be read .* from the start"):
         assert equal(weights(train(path)), uncut)
 
