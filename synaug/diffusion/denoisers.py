@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from synaug import paths
+from synaug.precision import channels_last
 
 DESCRIPTION = "denoiser.json"
 #: Bytes of weights a file: with its header, a file stays below the 15 MB that a repository takes without complaint.
@@ -163,7 +164,7 @@ def new_unet(image_shape, num_classes, *, channels=(64, 128), layers=1, patch=2,
             down_block_types=tuple(f"{kind}DownBlock2D" for kind in kinds),
             up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(kinds)), dropout=dropout,
             num_class_embeds=2 * num_classes + 1)
-    return unet.to(memory_format=torch.channels_last)
+    return channels_last(unet)
 
 
 def checkpoint_folder(name_or_path):
@@ -185,7 +186,7 @@ def load_denoiser(name_or_path="fashion_mnist", device="cpu"):
     with silent_diffusers():
         unet = UNet2DModel.from_pretrained(folder / "unet", torch_dtype=torch.float32, local_files_only=True,
                                            low_cpu_mem_usage=False)  # else it asks for accelerate
-    denoiser = EDMDenoiser(unet.to(memory_format=torch.channels_last), **described)
+    denoiser = EDMDenoiser(channels_last(unet), **described)
     return denoiser.eval().requires_grad_(False).to(device)
 
 

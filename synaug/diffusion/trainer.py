@@ -18,6 +18,7 @@ from synaug.diffusion.denoisers import DESCRIPTION, generator_hash, load_denoise
 from synaug.diffusion.recipe import Recipe, batch_of, command, learning_rate, step_generator, step_seed
 from synaug.precision import device_name, fast_precision
 from synaug.resources import check_disk, check_memory
+from synaug.seeds import seeded
 
 STATE, RECORD = "training_state.pt", "training_record.json"
 #: Steps between two looks at the loss where looking takes time.
@@ -211,17 +212,6 @@ class ShareSigmaData(DistributedDataParallel):
     @property
     def sigma_data(self):
         return self.module.sigma_data
-
-
-@contextmanager
-def seeded(seed, device):
-    """Within it, what draws from the process's random streams is decided by the seed; after it they are as before."""
-    with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device],
-                               device_type=None if device.type == "cpu" else device.type):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would touch other devices too
-        if device.type != "cpu":
-            torch.get_device_module(device).manual_seed(seed)
-        yield
 
 
 @contextmanager
