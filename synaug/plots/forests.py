@@ -34,10 +34,10 @@ def forest(rows, *, label="label", group=None, panel=None, hue=None, run=None, n
         for value in names:
             if not group or ((rows[group] == head) & (rows[label] == value)).any():
                 places[head, value] = len(places) + len(heads)
-    columns = [name for name in (hue, run) if name]
-    sides = {}  # of each row, what stands in it
+    columns, at = ([name for name in both if name] for both in ((hue, run), (group, label, panel)))
+    sides = {}  # of each row of a panel, what stands in it
     for row in rows.to_dict("records"):
-        sides.setdefault((row[group] if group else None, row[label]), {})[tuple(row[name] for name in columns)] = None
+        sides.setdefault(tuple(row[name] for name in at), {})[tuple(row[name] for name in columns)] = None
     most = max(map(len, sides.values()), default=1)
     apart = min(0.22, 0.8 / most)
     palette = colours(rows[hue].unique()) if hue else {None: BLUE}
@@ -45,16 +45,16 @@ def forest(rows, *, label="label", group=None, panel=None, hue=None, run=None, n
     count = len(places) + len(heads)
     across = min(len(shown), 2)
     down = -(-len(shown) // across)
-    row_height = max(0.27, 0.16 * most + 0.1, 0.16 * max(text.count("\n") + 1 for text in map(wrapped, names.values())))
+    row_height = max(0.27, 0.1 * most + 0.1, 0.16 * max(text.count("\n") + 1 for text in map(wrapped, names.values())))
     figure, axes = plt.subplots(down, across, figsize=(WIDTH, down * (row_height * count + 0.75)), squeeze=False,
                                 sharey=True, layout="constrained")
     entries, kinds = {}, {}
     for ax, value in zip(axes.flat, shown):
         own = rows if panel is None else rows[rows[panel] == value]
         for row in own.to_dict("records"):
-            key = row[group] if group else None, row[label]
-            side = list(sides[key]).index(tuple(row[name] for name in columns))
-            y = places[key] + apart * (side - (len(sides[key]) - 1) / 2)
+            beside = list(sides[tuple(row[name] for name in at)])
+            side = beside.index(tuple(row[name] for name in columns)) - (len(beside) - 1) / 2
+            y = places[row[group] if group else None, row[label]] + apart * side
             kind, colour = row[run] if run else "", palette[row[hue] if hue else None]
             sure = not row.get("adjusted", 0) >= ALPHA  # a missing p value says nothing
             ax.plot([scale * row["low"], scale * row["high"]], [y, y], color=colour, linewidth=1.6,
@@ -69,9 +69,9 @@ def forest(rows, *, label="label", group=None, panel=None, hue=None, run=None, n
             if not sure:
                 kinds["p ≥ 0.05 after Holm"] = Line2D(
                     [], [], color=INK, marker="o", markerfacecolor="white", markersize=5, linestyle="none")
-        at = zero.get(value) if isinstance(zero, Mapping) else zero
-        if at is not None:
-            ax.axvline(at, color=INK, linewidth=1)
+        upright = zero.get(value) if isinstance(zero, Mapping) else zero
+        if upright is not None:
+            ax.axvline(upright, color=INK, linewidth=1)
         several = panel is not None and not isinstance(xlabel, Mapping)
         ax.set(xlabel=xlabel if not isinstance(xlabel, Mapping) else xlabel[value], title=plain(value) if several else "")
         ax.tick_params(axis="y", length=0)

@@ -8,14 +8,14 @@ import numpy as np
 from synaug.plots.style import WIDTH, finish, plain
 
 GAP = 2  # transparent pixels between images
-LARGEST = 0.75  # inches of an image
+LARGEST = 1.1  # inches of an image
 
 
 def montage(rows, overlay=None):
     """Rows of images as one picture, uint8 ``[height, width, 4]``, transparent between images and where a row is None.
 
-    rows: uint8 ``[K, C, H, W]`` each, C 1 or 3. overlay: for each row maps ``[K, H, W]`` in [0, 1], or None, that are
-    laid over the images (0.6 of matplotlib's "inferno").
+    rows: uint8 ``[K, C, H, W]`` each, C 1 or 3. overlay: maps ``[H, W]`` in [0, 1], or None, for each image of each row,
+    which are laid over it (0.6 of matplotlib's "inferno").
     """
     rows = [None if row is None else np.asarray(row) for row in rows]
     count, _, height, width = max((row for row in rows if row is not None), key=len).shape
@@ -23,7 +23,7 @@ def montage(rows, overlay=None):
     for i, row in enumerate(rows):
         for j, image in enumerate(() if row is None else row):
             tile = np.broadcast_to(image.transpose(1, 2, 0), (height, width, 3))
-            if overlay is not None and overlay[i] is not None:
+            if overlay is not None and overlay[i][j] is not None:
                 tile = 0.4 * tile + 0.6 * 255 * plt.get_cmap("inferno")(np.asarray(overlay[i][j], float))[..., :3]
             top, left = i * (height + GAP), j * (width + GAP)
             picture[top : top + height, left : left + width] = np.dstack([tile, np.full((height, width), 255)])

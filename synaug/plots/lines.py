@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
 from synaug.diffusion.schedules import sigma_of_reverse_step
-from synaug.plots.style import BLUE, COLOURS, INK, T_RE, colours, finish, panels, plain
+from synaug.plots.style import BLUE, INK, T_RE, colours, finish, panels, plain
 from synaug.statistics import mean_interval
 from synaug.statistics.frames import bare
 from synaug.statistics.rules import MIN_SEEDS
@@ -28,7 +28,8 @@ class Panel:
     title: str = ""
     scale: float = 1.0  # of values and limits
     change: Callable = lambda rows: rows  # rows of one curve, before its summary
-    published: Mapping[str, pd.DataFrame] = field(default_factory=dict)  # name: columns x, value, spread; as squares
+    #: Name: columns x, value, spread; squares. A name that ends in ", " and a value of hue has its colour; so do lines.
+    published: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     formula: str | None = None  # metric of theory's values, dashed in each curve's colour
     line: float | Mapping[str, float] = field(default_factory=dict)  # horizontal, in the axis' unit; or {name: value}
     upright: float | Mapping[str, float] = field(default_factory=dict)  # likewise vertical
@@ -84,26 +85,28 @@ def curve(ax, table, colour, *, live=False, joined=True, marker="o"):
                 ecolor=colour, elinewidth=1, alpha=0.8)
 
 
-def lines(live, recorded, panels_, *, x="x", hue=None, names=None, xlabel="", xscale="linear", xticks=None, joined=True):
+def lines(live, recorded, shown, *, x="x", hue=None, names=None, xlabel="", xscale="linear", xticks=None, joined=True):
     """Curves of a live and a recorded run (either may be None), one per value of a column, in one or more panels.
 
-    panels_: `Panel`s. x: the column of the horizontal axis; "sigma" has the noise level's axis with reverse steps above.
+    shown: the panels. x: the column of the horizontal axis; "sigma" has the noise level's axis with reverse steps above.
     hue: the column whose values have a curve each ("metric" is one, too), None for one curve.
     names: {value of hue: its name}, in the legend's order; None for all values that there are. xlabel, xscale ("linear",
     "log" or "symlog") and xticks (places, or {place: text}): of the horizontal axis. joined: whether points are.
     """
     runs = {name: frame for name, frame in (("recorded", recorded), ("this build", live)) if frame is not None}
-    figure, axes = panels(len(panels_))
-    chosen = {(i, run): select(frame, panel.metric, **panel.where) for i, panel in enumerate(panels_)
+    figure, axes = panels(len(shown))
+    chosen = {(i, run): select(frame, panel.metric, **panel.where) for i, panel in enumerate(shown)
               for run, frame in runs.items()}
     if names is None:
         names = {value: str(value) for rows in chosen.values() for value in (rows[hue].unique() if hue else ())}
     palette = colours(names) if hue else {None: BLUE}
+    if x == "sigma":
+        levels = pd.concat(rows[["x", "sigma"]] for rows in chosen.values() if len(rows))
     hues, kinds, others = {}, {}, {}  # entries of the legend
-    for i, (ax, panel) in enumerate(zip(axes, panels_)):
+    for i, (ax, panel) in enumerate(zip(axes, shown)):
         for name, points in panel.published.items():
             at = [sigma_of_reverse_step(int(level)) for level in points["x"]] if x == "sigma" else points["x"]
-            colour = COLOURS.get(name.rpartition(", ")[2], INK)
+            colour = palette.get(name.rpartition(", ")[2], INK)
             others[name] = ax.errorbar(at, points["value"] * panel.scale, yerr=points["spread"] * panel.scale,
                                        color=colour, marker="s", markersize=4, linestyle="--", linewidth=1, zorder=1)
         for run, (value, colour) in ((run, item) for run in runs for item in palette.items()):
@@ -123,13 +126,13 @@ def lines(live, recorded, panels_, *, x="x", hue=None, names=None, xlabel="", xs
             ax.plot(table[x], table["value"] * panel.scale, color=colour, linestyle="--", linewidth=1.2)
         for given, draw in ((panel.line, ax.axhline), (panel.upright, ax.axvline)):
             for place, (name, at) in enumerate((given if isinstance(given, Mapping) else {"": given}).items()):
-                drawn = draw(at, color=COLOURS.get(name.rpartition(", ")[2], INK), linewidth=1, zorder=0,
+                drawn = draw(at, color=palette.get(name.rpartition(", ")[2], INK), linewidth=1, zorder=0,
                              linestyle=("-", "-.")[bool(name)])
                 others |= {name: drawn} if name else {}
         ax.set(ylabel=panel.label, title=plain(panel.title), yscale=panel.yscale)
         ax.set_ylim(*panel.limits)
         if x == "sigma":
-            noise_axis(ax, pd.concat(frame[["x", "sigma"]] for (at, _), frame in chosen.items() if at == i))
+            noise_axis(ax, levels)
         else:
             value_axis(ax, *(own if own is not None else shared for own, shared in (
                 (panel.xlabel, xlabel), (panel.xscale, xscale), (panel.xticks, xticks))))

@@ -87,6 +87,8 @@ def finish(figure, entries=()):
         if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
             break
         legend.remove()
+    if entries:  # the panels keep their size
+        figure.set_figheight(figure.get_figheight() + legend.get_window_extent().height / figure.dpi)
     figure.draw_without_rendering()
     for ax in figure.axes:
         for axis, side in ((ax.xaxis, "x"), (ax.yaxis, "y")):

@@ -1,0 +1,1 @@
+"""The chapters: what each runs, and what it shows."""
