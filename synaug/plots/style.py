@@ -4,7 +4,7 @@ import re
 import warnings
 
 import matplotlib.pyplot as plt
-from matplotlib.font_manager import findfont, fontManager, get_font
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 
 WIDTH = 7.2  # inches of a figure, which a page shows at 700 px: a point is a point there
 INK = "#707070"  # of text and axes: contrast 5.0 with white, 3.6 with the theme's dark ground
@@ -53,7 +53,7 @@ def colours(names):
 def plain(name):
     """A name as text that matplotlib draws as it stands: "$" starts no mathematics, and what no font in use can draw is
     a number in brackets, which one warning explains."""
-    fonts = [get_font(findfont(family)).get_charmap() for family in plt.rcParams["font.family"]]
+    fonts = [get_font(findfont(FontProperties(family=[family]))).get_charmap() for family in plt.rcParams["font.family"]]
 
     def numbered(found):
         letters = found.group()
