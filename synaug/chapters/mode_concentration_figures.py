@@ -30,11 +30,11 @@ def against_noise(live, recorded, *shown, **options):
     return lines(live, recorded, shown, x="sigma", **options)
 
 
-def against_references(live, recorded, encoder, metrics, names=None, **options):
+def against_references(live, recorded, encoder, metrics, **options):
     """A panel per metric, {metric: what is published}, a curve per reference."""
     return against_noise(live, recorded, *(
-        Panel(metric, f"{metric}\n({ENCODERS.get(encoder, encoder)})", {"encoder": encoder}, published=points, **options)
-        for metric, points in metrics.items()), hue="reference", names=NAMES)
+        Panel(metric, f"{metric}\n({ENCODERS.get(encoder, encoder)})", {"encoder": encoder}, published=points,
+              **options) for metric, points in metrics.items()), hue="reference", names=NAMES)
 
 
 def distances(live, recorded=None, encoder="efficientnet_lite0"):
@@ -99,7 +99,7 @@ def falls(runs):
 
 
 def entropies(live, recorded=None):
-    """Output entropy and accuracy of the real-trained judge on reconstructions; the paper's entropy in its own panel."""
+    """Output entropy and accuracy of the real-trained judge on reconstructions; the paper's entropy by itself."""
     points = {name: series for split in ("train", "test")
               for name, series in published(f"entropy-falls-{split}", f"published, {split}").items()}
     return against_noise(

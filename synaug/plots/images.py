@@ -14,8 +14,8 @@ LARGEST = 1.1  # inches of an image
 def montage(rows, overlay=None):
     """Rows of images as one picture, uint8 ``[height, width, 4]``, transparent between images and where a row is None.
 
-    rows: uint8 ``[K, C, H, W]`` each, C 1 or 3. overlay: maps ``[H, W]`` in [0, 1], or None, for each image of each row,
-    which are laid over it (0.6 of matplotlib's "inferno").
+    rows: uint8 ``[K, C, H, W]`` each, C 1 or 3. overlay: for each image of each row a map ``[H, W]`` in [0, 1], or
+    None, that is laid over it (0.6 of matplotlib's "inferno").
     """
     rows = [None if row is None else np.asarray(row) for row in rows]
     count, _, height, width = max((row for row in rows if row is not None), key=len).shape
@@ -39,14 +39,15 @@ def image_grid(images, row_names=(), column_names=(), *, overlay=None):
     pictures = [montage(rows, overlay) for rows in blocks.values()]
     sample = next(np.asarray(row) for rows in blocks.values() for row in rows if row is not None)
     height, width = sample.shape[-2:]
-    across, down = (sum(p.shape[1] for p in pictures) + GAP) / (width + GAP), (pictures[0].shape[0] + GAP) / (height + GAP)
+    across, down = sum(p.shape[1] for p in pictures) / (width + GAP), pictures[0].shape[0] / (height + GAP)
     names = max((len(line) for name in row_names for line in str(name).split("\n")), default=0) * 0.075
-    size = min(LARGEST, (WIDTH - names - 0.15 * len(pictures)) / across)  # inches of an image's width
+    names += 0.15 * len(pictures)
+    size = min(LARGEST, (WIDTH - names) / across)  # inches of an image's width
     slanted = max(map(len, map(str, column_names)), default=0) * 0.075 > size
     above = 0.25 * any(blocks) + (0.7 if slanted else 0.2) * bool(len(column_names))
     figure, axes = plt.subplots(1, len(pictures), squeeze=False, layout="constrained",
                                 width_ratios=[p.shape[1] for p in pictures],
-                                figsize=(names + size * across + 0.15 * len(pictures), size * down * height / width + above))
+                                figsize=(names + size * across, size * down * height / width + above))
     for ax, title, picture in zip(axes[0], blocks, pictures):
         draw_images(ax, picture, (height, width), row_names if ax is axes[0, 0] else (), column_names, slanted)
         ax.set_title(plain(title))

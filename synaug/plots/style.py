@@ -8,6 +8,7 @@ from matplotlib.font_manager import FontProperties, findfont, fontManager, get_f
 
 WIDTH = 7.2  # inches of a figure, which a page shows at 700 px: a point is a point there
 INK = "#707070"  # of text and axes: contrast 5.0 with white, 3.6 with the theme's dark ground
+GAP = 6  # pixels between tick labels, at least
 T_RE = "t\u1d63\u2091"
 #: Okabe and Ito's colours as seaborn has them ("colorblind"), in the order in which names without their own take them.
 PALETTE = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#56b4e9", "#fbafe4", "#949494", "#ece133")
@@ -42,9 +43,16 @@ def theme():
     })
 
 
-def colours(names):
-    """A colour for each name: its own, or that of what stands before its first comma, or one that is still free."""
+def colours(names, distinct=True):
+    """A colour for each name: its own, or that of what stands before its first comma, or one that is still free.
+
+    distinct: of several names that would share a colour, the table's own comes first, and all others take free ones.
+    """
     found = {name: COLOURS.get(name, COLOURS.get(str(name).split(",")[0])) for name in names}
+    taken = set()
+    for name in sorted(found, key=lambda name: name not in COLOURS) if distinct else ():
+        found[name] = None if found[name] in taken else found[name]
+        taken.add(found[name])
     free = [colour for colour in PALETTE if colour not in found.values()] or PALETTE
     others = [name for name, colour in found.items() if colour is None]
     return found | {name: free[place % len(free)] for place, name in enumerate(others)}
@@ -53,7 +61,8 @@ def colours(names):
 def plain(name):
     """A name as text that matplotlib draws as it stands: "$" starts no mathematics, and what no font in use can draw is
     a number in brackets, which one warning explains."""
-    fonts = [get_font(findfont(FontProperties(family=[family]))).get_charmap() for family in plt.rcParams["font.family"]]
+    families = plt.rcParams["font.family"]
+    fonts = [get_font(findfont(FontProperties(family=[family]))).get_charmap() for family in families]
 
     def numbered(found):
         letters = found.group()
@@ -61,7 +70,7 @@ def plain(name):
             return letters
         if letters not in _without_glyphs:
             _without_glyphs[letters] = f"[{len(_without_glyphs) + 1}]"
-            warnings.warn(f"no font of {', '.join(plt.rcParams['font.family'])} can draw {letters}: figures say "
+            warnings.warn(f"no font of {', '.join(families)} can draw {letters}: figures say "
                           f"{_without_glyphs[letters]}", stacklevel=3)
         return _without_glyphs[letters]
 
@@ -106,9 +115,9 @@ def thin_labels(axis, side):
     kept = order[:1]
     for i in order[1:]:
         if i == order[-1]:
-            while len(kept) > 1 and boxes[kept[-1]][1] + 2 > boxes[i][0]:
+            while len(kept) > 1 and boxes[kept[-1]][1] + GAP > boxes[i][0]:
                 kept.pop()
-        if boxes[kept[-1]][1] + 2 <= boxes[i][0]:
+        if boxes[kept[-1]][1] + GAP <= boxes[i][0]:
             kept.append(i)
     if len(kept) < len(ticks):
         axis.set_ticks([at for at, _ in ticks], [label.get_text() if i in kept else "" for i, (_, label) in
