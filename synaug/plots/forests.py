@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from textwrap import fill
 
 import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from synaug.plots.lines import run_style
@@ -12,8 +14,9 @@ from synaug.plots.style import BLUE, INK, WIDTH, colours, finish, plain
 ALPHA = 0.05
 
 
-def forest(rows, *, label="label", group=None, panel=None, hue=None, run=None, names=None, xlabel="", scale=1.0,
-           zero=0.0):
+def forest(rows: pd.DataFrame, *, label: str = "label", group: str | None = None, panel: str | None = None,
+           hue: str | None = None, run: str | None = None, names: Mapping | None = None, xlabel: str | Mapping = "",
+           scale: float = 1.0, zero: float | Mapping | None = 0.0) -> Figure:
     """One row per label, its estimates and intervals side by side below each other where it has several.
 
     rows: a frame with the columns estimate, low and high (NaN for none) and, where given, ``adjusted``, p values after

@@ -1,9 +1,11 @@
 """Images in rows and columns, with names."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from synaug.plots.style import WIDTH, finish, plain
 
@@ -11,7 +13,7 @@ GAP = 2  # transparent pixels between images
 LARGEST = 1.1  # inches of an image
 
 
-def montage(rows, overlay=None):
+def montage(rows: Sequence, overlay: Sequence | None = None) -> np.ndarray:
     """Rows of images as one picture, uint8 ``[height, width, 4]``, transparent between images and where a row is None.
 
     rows: uint8 ``[K, C, H, W]`` each, C 1 or 3. overlay: for each image of each row a map ``[H, W]`` in [0, 1], or
@@ -30,7 +32,8 @@ def montage(rows, overlay=None):
     return picture
 
 
-def image_grid(images, row_names=(), column_names=(), *, overlay=None):
+def image_grid(images: Sequence | Mapping[str, Sequence], row_names: Sequence = (), column_names: Sequence = (), *,
+               overlay: Sequence | None = None) -> Figure:
     """A figure of images, their rows named at the left and their columns above.
 
     images: rows as `montage` takes them, or {title: rows} for blocks side by side; overlay: likewise, of one block.
@@ -54,7 +57,8 @@ def image_grid(images, row_names=(), column_names=(), *, overlay=None):
     return finish(figure)
 
 
-def draw_images(ax, picture, size, row_names=(), column_names=(), slanted=False):
+def draw_images(ax: Axes, picture: np.ndarray, size: tuple[int, int], row_names: Sequence = (),
+                column_names: Sequence = (), slanted: bool = False) -> None:
     """A picture of `montage` on an axis, without a frame; size: (height, width) of its images."""
     ax.imshow(picture, interpolation="nearest")
     for axis, names, step in ((ax.yaxis, row_names, size[0]), (ax.xaxis, column_names, size[1])):

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
@@ -40,7 +42,7 @@ class Panel:
     xticks: Sequence | Mapping | None = None
 
 
-def select(frame, metric, **where):
+def select(frame: pd.DataFrame | None, metric: str | Sequence[str], **where) -> pd.DataFrame:
     """Rows of a frame by metric and other columns, each a value or a list of those allowed; none of None."""
     if frame is None:
         return pd.DataFrame(columns=["x", "sigma", "metric", "value", "low", "high", "seed"])
@@ -50,7 +52,7 @@ def select(frame, metric, **where):
     return rows
 
 
-def summary(rows, x="x"):
+def summary(rows: pd.DataFrame, x: str = "x") -> pd.DataFrame:
     """One row per value of x: x, value (mean over seeds), low and high.
 
     From 5 seeds on, low and high are a 95 % t interval; for 2 to 4, the smallest and the largest value (a t interval
@@ -77,7 +79,7 @@ def run_style(live, colour=INK):
             "markerfacecolor": "white" if live else colour, "linewidth": 0.9 if live else 1.8}
 
 
-def curve(ax, table, colour, *, live=False, joined=True, marker="o"):
+def curve(ax: Axes, table: pd.DataFrame, colour: str, *, live: bool = False, joined: bool = True) -> None:
     """A table of `summary` with its bars: a recorded run is a solid line, the live one hollow points, dotted."""
     x, value, low, high = table.to_numpy(float).T
     style = run_style(live, colour)
@@ -85,12 +87,14 @@ def curve(ax, table, colour, *, live=False, joined=True, marker="o"):
         ax.plot(x, value, **style | {"marker": None})
         ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
         return
-    ax.plot(x, value, zorder=3 if live else 2, **style | {"marker": marker} | ({} if joined else {"linestyle": "none"}))
+    ax.plot(x, value, zorder=3 if live else 2, **style | ({} if joined else {"linestyle": "none"}))
     ax.errorbar(x, value, yerr=[np.clip(value - low, 0, None), np.clip(high - value, 0, None)], fmt="none",
                 ecolor=colour, elinewidth=1, alpha=0.8)
 
 
-def lines(live, recorded, shown, *, x="x", hue=None, names=None, xlabel="", xscale="linear", xticks=None, joined=True):
+def lines(live: pd.DataFrame | None, recorded: pd.DataFrame | None, shown: Sequence[Panel], *, x: str = "x",
+          hue: str | None = None, names: Mapping | None = None, xlabel: str = "", xscale: str | Mapping = "linear",
+          xticks: Sequence | Mapping | None = None, joined: bool = True) -> Figure:
     """Curves of a live and a recorded run (either may be None), one per value of a column, in one or more panels.
 
     shown: the panels. x: the column of the horizontal axis; "sigma" has noise levels, with reverse steps above.
@@ -103,7 +107,7 @@ def lines(live, recorded, shown, *, x="x", hue=None, names=None, xlabel="", xsca
     chosen = {(i, run): select(frame, panel.metric, **panel.where) for i, panel in enumerate(shown)
               for run, frame in runs.items()}
     if names is None:
-        names = {value: str(value) for rows in chosen.values() for value in (rows[hue].unique() if hue else ())}
+        names = {value: str(value) for rows in chosen.values() if hue for value in rows[hue].dropna().unique()}
     palette = colours(names) if hue else {None: BLUE}
     if x == "sigma":
         measured = [rows for rows in chosen.values() if len(rows)] or list(runs.values())
@@ -117,9 +121,9 @@ def lines(live, recorded, shown, *, x="x", hue=None, names=None, xlabel="", xsca
     for i, (ax, panel) in enumerate(zip(axes, shown)):
         for name, points in panel.published.items():
             at = [sigma_of_reverse_step(int(level)) for level in points["x"]] if x == "sigma" else points["x"]
-            colour = colour_of(name)
-            others[name] = ax.errorbar(at, points["value"] * panel.scale, yerr=points["spread"] * panel.scale,
-                                       color=colour, marker="s", markersize=4, linestyle="--", linewidth=1, zorder=1)
+            others[name] = ax.errorbar(
+                at, points["value"] * panel.scale, yerr=points["spread"] * panel.scale, color=colour_of(name),
+                marker="s", markersize=4, linestyle="--", linewidth=1, zorder=1)
         for run, (value, colour) in ((run, item) for run in runs for item in palette.items()):
             rows = chosen[i, run]
             rows = panel.change(rows[rows[hue] == value] if hue else rows)
@@ -136,9 +140,8 @@ def lines(live, recorded, shown, *, x="x", hue=None, names=None, xlabel="", xsca
             others["formula"] = Line2D([], [], color=INK, linestyle="--", linewidth=1.2)
             ax.plot(table[x], table["value"] * panel.scale, color=colour, linestyle="--", linewidth=1.2)
         for given, draw in ((panel.line, ax.axhline), (panel.upright, ax.axvline)):
-            for place, (name, at) in enumerate((given if isinstance(given, Mapping) else {"": given}).items()):
-                drawn = draw(at, color=colour_of(name), linewidth=1, zorder=0,
-                             linestyle=("-", "-.")[bool(name)])
+            for name, at in (given if isinstance(given, Mapping) else {"": given}).items():
+                drawn = draw(at, color=colour_of(name), linewidth=1, zorder=0, linestyle="-." if name else "-")
                 others |= {name: drawn} if name else {}
         ax.set(ylabel=panel.label, title=plain(panel.title))
         ax.set_yscale(**scale(panel.yscale))
@@ -166,7 +169,7 @@ def value_axis(ax, label, kind, ticks):
     ax.set_xlabel(label)
 
 
-def noise_axis(ax, levels):
+def noise_axis(ax: Axes, levels: pd.DataFrame) -> None:
     """Noise level as the axis, 0, the real image, at its left end; above it reverse steps. levels: columns x, sigma."""
     levels = levels.drop_duplicates().sort_values("sigma")
     if len(levels) > 15:
@@ -187,7 +190,8 @@ def noise_axis(ax, levels):
         axis.minorticks_off()
 
 
-def scatter(points, *, x, y, hue=None, panel=None, names=None, height=3.3, limits=None):
+def scatter(points: pd.DataFrame, *, x: str, y: str, hue: str | None = None, panel: str | None = None,
+            names: Mapping | None = None, height: float = 3.3, limits: float | None = None) -> Figure:
     """Points of a plane, a panel per value of a column (``names``: {value: title}), coloured by another; equal axes in
     all panels. limits: share of the points left out at each end, None for none."""
     values = [None] if panel is None else list(names or points[panel].unique())

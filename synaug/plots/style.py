@@ -2,8 +2,12 @@
 
 import re
 import warnings
+from collections.abc import Iterable, Mapping
+from textwrap import fill
 
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 
 WIDTH = 7.2  # inches of a figure, which a page shows at 700 px: a point is a point there
@@ -29,7 +33,7 @@ FONTS = ("DejaVu Sans", "Noto Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "No
 _without_glyphs = {}
 
 
-def theme():
+def theme() -> None:
     """Set matplotlib to the book's look, for this process."""
     installed = {font.name for font in fontManager.ttflist}
     plt.rcParams.update({
@@ -43,7 +47,7 @@ def theme():
     })
 
 
-def colours(names, distinct=True):
+def colours(names: Iterable, distinct: bool = True) -> dict:
     """A colour for each name: its own, or that of what stands before its first comma, or one that is still free.
 
     distinct: of several names that would share a colour, the table's own comes first, and all others take free ones.
@@ -58,14 +62,12 @@ def colours(names, distinct=True):
     return found | {name: free[place % len(free)] for place, name in enumerate(others)}
 
 
-def plain(name):
+def plain(name: object) -> str:
     """A name as text that matplotlib draws as it stands: "$" starts no mathematics, and what no font in use can draw is
     a number in brackets, which one warning explains."""
-    families = plt.rcParams["font.family"]
-    fonts = [get_font(findfont(FontProperties(family=[family]))).get_charmap() for family in families]
-
     def numbered(found):
-        letters = found.group()
+        letters, families = found.group(), plt.rcParams["font.family"]
+        fonts = [get_font(findfont(FontProperties(family=[family]))).get_charmap() for family in families]
         if all(any(ord(letter) in font for font in fonts) for letter in letters):
             return letters
         if letters not in _without_glyphs:
@@ -77,22 +79,21 @@ def plain(name):
     return re.sub(r"[^\x00-\x7f\s]+", numbered, str(name)).replace("$", r"\$")
 
 
-def panels(n, height=2.9, **options):
-    """(figure, its n axes), two to a row; height: inches of a row. Options: of ``plt.subplots``."""
+def panels(n: int, height: float = 2.9) -> tuple[Figure, list[Axes]]:
+    """A figure and its n axes, two to a row; height: inches of a row."""
     columns = min(n, 2)
     rows = -(-n // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height * rows), squeeze=False, layout="constrained",
-                                **options)
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height * rows), squeeze=False, layout="constrained")
     for ax in axes.flat[n:]:
         ax.remove()
     return figure, list(axes.flat[:n])
 
 
-def finish(figure, entries=()):
+def finish(figure: Figure, entries: Mapping = {}) -> Figure:
     """The figure with a legend of entries, {name: handle}, below its panels, and without tick labels over others."""
-    entries = dict(entries)
+    names = [fill(plain(name), 90) for name in entries]
     for columns in range(min(len(entries), 4), 0, -1):
-        legend = figure.legend(entries.values(), map(plain, entries), loc="outside lower center", ncols=columns)
+        legend = figure.legend(entries.values(), names, loc="outside lower center", ncols=columns)
         if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
             break
         legend.remove()
@@ -108,8 +109,8 @@ def finish(figure, entries=()):
 def thin_labels(axis, side):
     """Blank tick labels that would touch their neighbour; the first and the last stay."""
     low, high = sorted(axis.get_view_interval())
-    ticks = sorted((at, label) for at, label in zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=False)
-                   if low <= at <= high and label.get_text() and label.get_visible())
+    ticks = [(at, label) for at, label in zip(axis.get_ticklocs(), axis.get_ticklabels())
+             if low <= at <= high and label.get_text() and label.get_visible()]
     boxes = [sorted(getattr(label.get_window_extent(), f"interval{side}")) for _, label in ticks]
     order = sorted(range(len(ticks)), key=lambda i: boxes[i][0])
     kept = order[:1]
