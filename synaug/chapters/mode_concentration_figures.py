@@ -149,14 +149,14 @@ def teaser(images, frame, levels):
     images: uint8 ``[L, n, C, H, W]``, n images (one per class, say) from real to fully synthetic.
     frame: results of `synaug.experiments.mode_concentration`. levels: the L levels t_re of the images.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.7), width_ratios=(1.4, 1), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.0), width_ratios=(1.4, 1), layout="constrained")
     draw_images(left, montage(images), images.shape[-2:], [level_name(level) for level in levels])
     rows = select(frame, "test_accuracy")
     table = summary(rows, "sigma")
     table[["value", "low", "high"]] *= 100
     curve(right, table, BLUE)
     noise_axis(right, rows[["x", "sigma"]])
-    right.set_ylabel("test accuracy of a classifier\ntrained on such images (%)")
+    right.set(xlabel="noise level σ", ylabel="test accuracy of a classifier\ntrained on such images (%)")
     return finish(figure)
 
 
