@@ -72,6 +72,11 @@ def real(s, part: str, n: int | None = None) -> Task:
     return Task(real_images, {"generator": s.generator, "weights": weights_of(s.generator), "part": part, "n": n})
 
 
+def first(images: ImageDataset, n: int) -> ImageDataset:
+    """The first n of the stratified order of a data set."""
+    return stratified_subset(images, n, 0)
+
+
 def network(s) -> dict:
     """What tasks that run the generator of settings have among their parameters: it, and where it runs.
 
