@@ -7,7 +7,8 @@ import pandas as pd
 import torch
 from sklearn.decomposition import PCA
 
-from synaug.chapters.tasks import Trained, real_images, real_images_of, reconstructed, trained, weights_of
+from synaug.chapters.tasks import (Trained, network, real, real_images, real_images_of, reconstructed, trained,
+                                   weights_of)  # fmt: skip
 from synaug.classifiers import accuracy, build_classifier, output_entropy, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.attention import agreement, explained_block, grad_cam
@@ -17,7 +18,6 @@ from synaug.diffusion.samplers import check_dials
 from synaug.diffusion.schedules import reverse_sigmas, sigma_of_reverse_step
 from synaug.metrics import compare
 from synaug.metrics.encoders import BUILDERS, encode
-from synaug.precision import fast_precision
 from synaug.run import Experiment, Settings, Task, param
 from synaug.run.results import describe_runs, experiment_of, recordings
 from synaug.statistics import bootstrap_interval, paired_interval
@@ -98,19 +98,13 @@ PROFILES = {
 }  # fmt: skip
 
 
-def real(s: Sweep, part: str, n: int | None) -> Task:
-    return Task(real_images, {"generator": s.generator, "weights": weights_of(s.generator), "part": part, "n": n})
-
-
 def pool(s: Sweep, level: int, split: str = "train") -> Task:
     """Reconstructions from a reverse step of training or test images; at level 0 these themselves."""
     sources = real(s, "trained", s.n_images) if split == "train" else real(s, "test", s.n_test)
     if level == 0:
         return sources
-    return Task(reconstructed, {
-        "generator": s.generator, "weights": weights_of(s.generator), "precision": str(fast_precision(s.device)),
-        "device": s.device, "reverse_step": level, "steps": s.steps, "mapping": s.mapping, "stride": s.stride,
-        "solver": s.solver, "churn": s.churn, "seed": 0}, (sources,))  # fmt: skip
+    return Task(reconstructed, {**network(s), "reverse_step": level, "steps": s.steps, "mapping": s.mapping,
+                                "stride": s.stride, "solver": s.solver, "churn": s.churn, "seed": 0}, (sources,))  # fmt: skip
 
 
 def classifier(s: Sweep, level: int, seed: int) -> Task:
