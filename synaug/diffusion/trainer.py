@@ -11,8 +11,7 @@ import torch.distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from synaug import paths
-from synaug.data import load_dataset, stratified_subset, to_floats
-from synaug.data.packs import content_hash
+from synaug.data import content_hash, load_dataset, stratified_subset, to_floats
 from synaug.diffusion.loss import denoising_loss, log_normal_sigmas
 from synaug.diffusion.denoisers import DESCRIPTION, generator_hash, load_denoiser, new_denoiser
 from synaug.diffusion.recipe import Recipe, batch_of, command, learning_rate, step_generator, step_seed
