@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from synaug.diffusion.denoisers import load_unet, pair, read_json
+from synaug.diffusion.network_files import load_unet, pair, read_json
 
 NO_CLASSES = ("this generator knows no classes: labels are ignored, so what it makes from noise has the class asked "
               "for only by chance, and what it makes from a real image only as far as the noise leaves it")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from synaug.checks import warn_unit_range
+from synaug.checks import warn_unit_range, whole
 from synaug.diffusion.denoisers import check_input, generator_hash
 from synaug.diffusion.samplers import check_sampler, sample
 from synaug.diffusion.schedules import reverse_sigmas, sigmas_from
@@ -57,8 +57,7 @@ def reconstruct(denoiser, images, labels=None, *, reverse_step=None, sigma=None,
     source_index = torch.arange(len(images)) if source_index is None else torch.as_tensor(source_index).cpu()
     _check_noise_keys(seed, source_index, len(images))
     check_sampler(solver, churn, s_noise)
-    if not isinstance(batch_size, Integral) or batch_size < 1:
-        raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
+    whole("batch_size", batch_size, 1)
     if (reverse_step is None) == (sigma is None):
         raise ValueError("give either reverse_step or sigma, not both or neither")
     if sigma is not None and stride != 1:
@@ -104,8 +103,8 @@ def generate(denoiser, labels=None, *, n=None, image_shape=None, steps=18, mappi
     labels = _as_labels(labels)
     if (known := labels if labels is not None else source_index) is not None:
         n = len(known)
-    elif not isinstance(n, Integral) or n < 0:
-        raise ValueError(f"without labels, n must say how many images, got {n!r}")
+    else:
+        whole("without labels, n, how many images,", n, 0)
     shape = getattr(denoiser, "image_shape", None) if image_shape is None else image_shape
     if shape is None:
         raise ValueError("the denoiser does not say its image_shape: pass image_shape=(C, H, W)")
