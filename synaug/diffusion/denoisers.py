@@ -20,6 +20,7 @@ import shutil
 import sys
 from collections import OrderedDict
 from pathlib import Path
+from types import FunctionType
 
 import torch
 from torch import Tensor, nn
@@ -276,11 +277,12 @@ def _tell(value, write):
 
 def _is_public(kind):
     """Whether a class is one of this package, diffusers or torch (modules only), with the code that it has there."""
-    roots = ("synaug", "diffusers", "torch") if issubclass(kind, nn.Module) else ("synaug", "diffusers")
-    code = [getattr(kind, name, kind) for name in ("forward", "__call__")]
-    return (all(part.__module__.partition(".")[0] in ("synaug", "diffusers", "torch") for part in code)
-            and kind.__module__.partition(".")[0] in roots
-            and getattr(sys.modules.get(kind.__module__), kind.__qualname__, None) is kind)
+    ours = ("synaug", "diffusers", "torch")
+    of_torch = kind.__module__.partition(".")[0] == "torch"
+    methods = [part for base in kind.__mro__ for part in vars(base).values() if isinstance(part, FunctionType)]
+    return (kind.__module__.partition(".")[0] in ours and (issubclass(kind, nn.Module) or not of_torch)
+            and getattr(sys.modules.get(kind.__module__), kind.__qualname__, None) is kind
+            and all(method.__module__.partition(".")[0] in ours for method in methods))
 
 
 def estimate(denoiser, x, sigma, labels):
