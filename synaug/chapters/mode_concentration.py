@@ -14,7 +14,7 @@ from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.attention import agreement, explained_block, grad_cam
 from synaug.classifiers.training import check_recipe
 from synaug.data import ImageDataset
-from synaug.diffusion.samplers import check_dials
+from synaug.diffusion.samplers import check_sampler
 from synaug.diffusion.schedules import reverse_sigmas, sigma_of_reverse_step
 from synaug.metrics import compare
 from synaug.metrics.encoders import BUILDERS, encode
@@ -54,7 +54,7 @@ class Sweep(Settings):
             raise ValueError(f"reverse_steps must be increasing whole numbers from 0, the real image, got {levels}")
         for level in levels:
             reverse_sigmas(level, self.steps, self.mapping, self.stride)
-        check_dials(self.solver, self.churn)
+        check_sampler(self.solver, self.churn)
         check_recipe(self.recipe, self.augment)
         real = real_images_of(self.generator)
         explained_block(build_classifier(self.classifier, real.test.image_shape, real.test.num_classes, seed=0))

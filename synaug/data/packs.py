@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from synaug.data.downloads import atomic_write
 from synaug.data.folders import load_image_folder
-from synaug.data.images import ImageDataset
+from synaug.data.images import ImageDataset, content_hash
 from synaug.resources import check_disk, check_memory
 
 MANIFEST = "manifest.json"
@@ -121,15 +121,6 @@ def read_pack(folder: str | Path) -> ImageDataset:
     if dataset is None or at != total or content_hash(dataset) != digest:
         raise ValueError(f"{folder / MANIFEST} is altered, or of another pack than the parts beside it: bring it again")
     return dataset
-
-
-def content_hash(dataset: ImageDataset) -> str:
-    """The sha256, in hex, of all that a data set holds."""
-    about = [dataset.name, dataset.class_names, list(dataset.images.shape)]
-    digest = hashlib.sha256(json.dumps(about).encode())
-    for values in (dataset.images, dataset.labels, dataset.source_index):
-        digest.update(values.contiguous().numpy())
-    return digest.hexdigest()
 
 
 def check_empty(folder: Path) -> None:

@@ -22,8 +22,7 @@ import torch
 import torch.distributed
 from tqdm import tqdm
 
-from synaug.data import load_dataset, stratified_subset
-from synaug.data.packs import content_hash
+from synaug.data import content_hash, load_dataset, stratified_subset
 from synaug.diffusion.denoisers import checkpoint_folder
 from synaug.diffusion.recipe import RECIPES, Recipe
 from synaug.diffusion.trainer import RECORD, Trainer
