@@ -132,6 +132,13 @@ def find_splits(path: Path) -> dict[str, Path]:
     return splits if len(splits) > 1 or len(splits) == len(folders) else {}
 
 
+def first_kind(path: Path, image_size=None, mode: str | None = None, crop: bool = False) -> tuple:
+    """(mode, (height, width)) of a folder's first image, once it is converted as `load_image_folder` would."""
+    files = (_image_files(folder, path, Counter()) for folder in find_classes(path).values())
+    found = _read_each(next(filter(None, files), [])[:1], lambda image, i: (image.mode, _upright_size(image)), "")
+    return tuple(given or there for given, there in zip((mode, _checked_size(image_size)), *found))
+
+
 def _is_litter(name: str) -> bool:
     return name.startswith(".") or name.lower() in LITTER
 
@@ -200,7 +207,7 @@ def _converted(image: Image.Image, mode: str) -> Image.Image:
 def _read_each(files: list[Path], read, title: str) -> list:
     """``read(opened image, i)`` for the i-th file; ValueError naming those that cannot be read."""
     results, unreadable = [], []
-    for i, file in enumerate(tqdm(files, desc=title, disable=None)):
+    for i, file in enumerate(tqdm(files, desc=title, disable=None, delay=1)):
         try:
             with Image.open(file) as image:
                 results.append(read(image, i))
