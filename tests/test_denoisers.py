@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from synaug.diffusion import denoisers
 from synaug.data import ImageDataset
-from synaug.diffusion.loss import denoising_loss, log_normal_sigmas
+from synaug.diffusion.denoisers import denoising_loss, log_normal_sigmas
 from synaug.diffusion.denoisers import EDMDenoiser, checkpoint_folder, generator_hash, load_denoiser, new_denoiser, new_unet
 from synaug.experiments.plan import SHAPES
 from synaug.diffusion.recipe import RECIPES

@@ -11,6 +11,7 @@ from synaug.classifiers.training import augment_batch, batch_order, learning_rat
 from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
 from synaug.data import load_dataset, stratified_subset, to_floats
 from synaug.classifiers.optimizers import RHO, new_optimizer, take_step
+from synaug.precision import channels_last
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +102,7 @@ def test_training_takes_the_steps_of_its_recipe():
     data, model, other = digits(32), small(), small()
     train_classifier(model, data.images, data.labels, steps=4, batch_size=8, seed=2, optimizer="sam", rho=0.1,
                      recipe="two_drops")
-    other.train().to(memory_format=torch.channels_last)
+    channels_last(other.train())
     generator, buffers = torch.Generator().manual_seed(2 + 1_000_003), [None] * len(list(other.parameters()))
     for step, index in enumerate(batch_order(32, 8, 4, seed=2)):
         images = augment_batch(to_floats(data.images[index]), "flip", generator)

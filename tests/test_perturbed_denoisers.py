@@ -6,11 +6,11 @@ from itertools import pairwise
 import pytest
 import torch
 
-from synaug.diffusion.loss import denoising_loss
+from synaug.diffusion.denoisers import denoising_loss
 from synaug.diffusion.denoisers import generator_hash
 from synaug.theory.mixtures import GaussianMixture
 from synaug.diffusion.perturbed import ClassBlind, Guided, ScaledScore, ScoreNoise, SmoothedOverSigma
-from synaug.theory.random_mixtures import SIGMA_DATA, random_mixture
+from synaug.theory.mixtures import SIGMA_DATA, random_mixture
 from synaug.diffusion.reconstruction import reconstruct
 from synaug.diffusion.samplers import sample
 from synaug.diffusion.schedules import sigmas_from

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from synaug.theory import random_mixtures
-from synaug.theory.random_mixtures import SIGMA_DATA, random_mixture
+from synaug.theory.mixtures import SIGMA_DATA, random_mixture
 
 WORLDS = [random_mixture(seed) for seed in range(30)]
 

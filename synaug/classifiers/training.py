@@ -17,7 +17,7 @@ from tqdm import tqdm
 from synaug.data import to_floats
 from synaug.features import content_key
 from synaug.classifiers.optimizers import RHO, check_optimizer, new_optimizer, take_step
-from synaug.precision import fast_precision
+from synaug.precision import channels_last, fast_precision
 from synaug.classifiers.checkpoint import TrainingCheckpoint
 from synaug.classifiers.trivial_augment import trivial_augment
 
@@ -181,7 +181,7 @@ def train_classifier(
 
     device = torch.device(device)
     precision = fast_precision(device)
-    model.to(device, memory_format=torch.channels_last)
+    channels_last(model.to(device))
     with torch.no_grad():
         num_classes = model.eval()(as_floats(images[:1].to(device))).shape[1]
     if labels.min() < 0 or labels.max() >= num_classes:

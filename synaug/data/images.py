@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from synaug.files import storable
+
 
 def to_floats(images: Tensor) -> Tensor:
     """Stored bytes 0..255 (uint8, any shape) as float32 in [-1, 1]: ``x / 127.5 - 1``."""
@@ -32,6 +34,7 @@ def to_bytes(images: Tensor) -> Tensor:
     return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
+@storable
 @dataclass(frozen=True, eq=False)
 class ImageDataset(Dataset):
     """Images of one size with one label each, held in memory.

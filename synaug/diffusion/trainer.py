@@ -12,13 +12,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from synaug import paths
 from synaug.data import content_hash, load_dataset, stratified_subset, to_floats
-from synaug.diffusion.loss import denoising_loss, log_normal_sigmas
-from synaug.diffusion.denoisers import DESCRIPTION, generator_hash, load_denoiser, new_denoiser
+from synaug.diffusion.denoisers import DESCRIPTION, RECORD, denoising_loss, log_normal_sigmas, new_denoiser
 from synaug.diffusion.recipe import Recipe, batch_of, command, learning_rate, step_generator, step_seed
 from synaug.precision import device_name, fast_precision
 from synaug.resources import check_disk, check_memory
+from synaug.seeds import seeded
 
-STATE, RECORD = "training_state.pt", "training_record.json"
+STATE = "training_state.pt"
 #: Steps between two looks at the loss where looking takes time.
 LOOK_EVERY = 20
 
@@ -164,9 +164,9 @@ class Trainer:
             return
         folder.mkdir(parents=True, exist_ok=True)
         with self.averaged():
-            self.denoiser.save(folder)
+            weights = self.denoiser.save(folder)
         with whole_file(folder / RECORD) as path:
-            path.write_text(json.dumps(self.record(folder), indent=1) + "\n")
+            path.write_text(json.dumps(self.record(weights), indent=1) + "\n")
 
     def resume(self):
         """Go on from the folder's state if it has one.
@@ -192,15 +192,15 @@ class Trainer:
         self.step, self.seconds, self.curve = state["step"], state["seconds"], state["curve"]
         return self
 
-    def record(self, folder):
-        """What was done, as it is kept beside a checkpoint; ``weights`` is the hash of what ``folder`` holds."""
+    def record(self, weights):
+        """What was done, as it is kept beside a checkpoint. weights: the hash of what was saved."""
         return {"command": command(self.recipe, self.folder.name, self.step, self.compile),
                 "recipe": asdict(self.recipe), "images_sha256": self.content, "sigma_data": self.denoiser.sigma_data,
                 "parameters": sum(p.numel() for p in self.denoiser.parameters()),
                 "steps": self.step, "images_seen": self.step * self.recipe.batch_size,
                 "minutes": round(self.seconds / 60, 1), "processes": self.world, "compiled": self.compile,
                 "device": device_name(self.device),
-                "torch": torch.__version__, "weights": generator_hash(load_denoiser(folder)),
+                "torch": torch.__version__, "weights": weights,
                 "curve": self.curve}
 
 
@@ -210,17 +210,6 @@ class ShareSigmaData(DistributedDataParallel):
     @property
     def sigma_data(self):
         return self.module.sigma_data
-
-
-@contextmanager
-def seeded(seed, device):
-    """Within it, what draws from the process's random streams is decided by the seed; after it they are as before."""
-    with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device],
-                               device_type=None if device.type == "cpu" else device.type):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would touch other devices too
-        if device.type != "cpu":
-            torch.get_device_module(device).manual_seed(seed)
-        yield
 
 
 @contextmanager

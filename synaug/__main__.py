@@ -1,0 +1,167 @@
+"""Experiments of the book, and generators for them.
+
+Everything that is finished is kept, so that a long recording can be made in pieces, by the same command again.
+"""
+
+import argparse
+import dataclasses
+import importlib
+import json
+import math
+import pkgutil
+import sys
+import time
+
+import synaug.chapters
+from synaug.diffusion import training
+from synaug.run.experiment import PROFILES, Experiment
+from synaug.run.results import canonical_json, load_recorded, record
+from synaug.run.tasks import Store
+
+ROW = "{:<22} {:<9} {:<17} {:>11} {:>8}  {}"
+HEADINGS = ("experiment", "profile", "recorded", "tasks there", "missing", "time of one worker")
+
+#: Exit statuses beside 0: something failed; nothing failed, but not all is recorded yet.
+FAILED, UNFINISHED = 1, 3
+
+
+def experiments() -> dict[str, Experiment]:
+    """Every ``EXPERIMENT`` of the modules of `synaug.chapters`, by name."""
+    found = {}
+    for module in pkgutil.walk_packages(synaug.chapters.__path__, "synaug.chapters."):
+        if not module.name.endswith("_figures"):
+            experiment = getattr(importlib.import_module(module.name), "EXPERIMENT", None)
+            found |= {experiment.name: experiment} if isinstance(experiment, Experiment) else {}
+    return found
+
+
+def main(arguments=None) -> int:
+    """The command. Returns its exit status: 0 where all that was asked for is done."""
+    summary, _, more = __doc__.partition("\n\n")
+    parser = argparse.ArgumentParser(prog="python -m synaug", description=summary, epilog=more)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    status = commands.add_parser("status", help="what is recorded, and what is missing for it")
+    recorder = commands.add_parser("record", help="run what is missing of an experiment, and record it when complete")
+    trainer = commands.add_parser("train-generator", help="train a diffusion model on images", description=training.__doc__,
+                                  formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    training.add_arguments(trainer)
+    found = experiments()
+    status.add_argument("experiment", nargs="?", choices=found, help="only this one")
+    status.add_argument("--profile", choices=PROFILES, help="only this one")
+    recorder.add_argument("experiment", choices=found)
+    recorder.add_argument("--profile", choices=PROFILES, default="standard", help="its size (default: standard)")
+    recorder.add_argument("--minutes", type=_positive, default=math.inf, help="start no task that would not end within "
+                          "so many minutes (default: no limit)")  # fmt: skip
+    recorder.add_argument("--workers", type=int, help="processes of this machine (default: one per core or GPU; 0: none, "
+                          "all runs in this one)")  # fmt: skip
+    recorder.add_argument("--threads", type=int, help="threads of each (default: 1; on a GPU, the cores shared out)")
+    recorder.add_argument("--dask", metavar="ADDRESS", help="run on the workers of a Dask cluster, by its scheduler's "
+                          "address")  # fmt: skip
+    for command in (status, recorder):
+        command.add_argument("--device", default="cpu", help="of networks: cpu (default), cuda or mps")
+        command.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
+                             help="another value of a parameter than the profile's: a text, or JSON")  # fmt: skip
+        command.add_argument("--variant", metavar="NAME", help="with -p: the name under which that is recorded")
+    options = parser.parse_args(arguments)
+    if options.command == "train-generator":
+        return training.run(options)
+    given = {name: _value_of(text) for name, text in options.parameter} | {"device": options.device}
+    if options.variant is not None and not options.variant.isidentifier():
+        parser.error(f"--variant must be a plain name (letters, digits, _), got {options.variant!r}")
+    if options.command == "record":
+        if bool(options.parameter) != bool(options.variant):
+            parser.error("a run with other parameters than the profile's is recorded under a name of its own: give -p "
+                         "and --variant together")  # fmt: skip
+        return _record(found[options.experiment], options, given)
+    print(ROW.format(*HEADINGS))
+    for name in [options.experiment] if options.experiment else found:
+        for profile in [options.profile] if options.profile else found[name].profiles:
+            print(ROW.format(*_status(found[name], profile, options.variant, given)).rstrip(), flush=True)
+    return 0
+
+
+def _record(experiment: Experiment, options, given: dict) -> int:
+    from synaug.run.sweep import connected, cores, count_gpus, run_missing  # starts slowly
+
+    def tell(text):
+        print(f"{experiment.name}, profile {options.profile}: {text}", flush=True)
+
+    deadline, store, workers, threads = time.monotonic() + 60 * options.minutes, Store(), options.workers, options.threads
+    if options.device != "cpu" and options.dask is None and workers != 0:
+        workers = workers or count_gpus() or 1
+        threads = threads or max(1, cores() // workers)
+    try:
+        settings = experiment.settings(options.profile, **given)
+        if options.dask is not None:
+            connected(options.dask).close()
+        if _recorded(experiment, settings, options.variant) == "yes":
+            tell("recorded")
+            return 0
+        report = run_missing(experiment.tasks(settings), store, cluster=options.dask, workers=workers, threads=threads,
+                             minutes=options.minutes)  # fmt: skip
+    except (ValueError, OSError, ImportError) as error:
+        tell(error)
+        return FAILED
+    tell(report)
+    if report.errors:
+        return FAILED
+    if report.missing or time.monotonic() >= deadline:
+        tell("not recorded yet: give the same command again")
+        return UNFINISHED
+    frame = experiment.run(options.profile, store=store, **given)
+    tell(f"recorded in {record(frame, experiment.name, options.profile, options.variant)}")
+    return 0
+
+
+def _status(experiment: Experiment, profile: str, variant: str | None, given: dict) -> tuple[str, ...]:
+    """A row of the table: experiment, profile, recorded, tasks there, tasks missing and the time that these take."""
+    from synaug.run.sweep import Estimate, format_duration
+
+    start = experiment.name, profile if variant is None else f"{profile}.{variant}"
+    try:
+        settings, store = experiment.settings(profile, **given), Store()
+        tasks = experiment.tasks(settings)
+    except Exception as error:  # data that is not there, a device that is not: no reason to say nothing of others
+        return *start, "?", "?", "?", f"{type(error).__name__}: {error}"
+    missing = [task for task in tasks if task not in store]
+    time_left = format_duration(*Estimate(tasks, store).total(missing)) if missing else ""
+    return (*start, _recorded(experiment, settings, variant), str(len(tasks) - len(missing)), str(len(missing)), time_left)
+
+
+def _recorded(experiment: Experiment, settings, variant: str | None) -> str:
+    """"yes", "no", "damaged", or what the recorded run was made with instead of these settings."""
+    from synaug.run.experiment import generator_hash, load_denoiser
+
+    try:
+        origin = load_recorded(experiment.name, settings.profile, variant).attrs["provenance"]
+    except FileNotFoundError:
+        return "no"
+    except ValueError:
+        return "damaged"
+    now = {name: value for name, value in dataclasses.asdict(settings).items() if name in origin["parameters"]}
+    if any(canonical_json(origin["parameters"][name]) != canonical_json(now[name]) for name in now if name != "device"):
+        return "other parameters"
+    if origin["generator"] is not None and origin["generator"] != generator_hash(load_denoiser(now["generator"])):
+        return "another generator"
+    return "yes"
+
+
+def _value_of(text: str):
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"must be positive, got {text}")
+    return number
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("stopped; tasks that had finished are kept")

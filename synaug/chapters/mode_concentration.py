@@ -1,0 +1,242 @@
+"""Chapter 1: what happens to images as more of their reverse process is the model's (Yamaguchi 2024)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.decomposition import PCA
+
+from synaug.chapters.tasks import Trained, real_images, real_images_of, reconstructed, trained, weights_of
+from synaug.classifiers import accuracy, build_classifier, output_entropy, predict
+from synaug.classifiers.architectures import ARCHITECTURES
+from synaug.classifiers.attention import agreement, explained_block, grad_cam
+from synaug.classifiers.training import check_recipe
+from synaug.data import ImageDataset
+from synaug.diffusion.samplers import check_sampler
+from synaug.diffusion.schedules import reverse_sigmas, sigma_of_reverse_step
+from synaug.metrics import compare
+from synaug.metrics.encoders import BUILDERS, encode
+from synaug.precision import fast_precision
+from synaug.run import Experiment, Settings, Task, param
+from synaug.statistics import bootstrap_interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep(Settings):
+    generator: str = param("name or folder of a trained generator")
+    reverse_steps: tuple[int, ...] = param("levels t_re, from 0 (real) to steps (synthetic)", each=True, at_least=0)
+    steps: int = param("T, steps of the whole reverse grid", 100, at_least=1)
+    mapping: str = param("noise level of a reverse step", "edm", options=("edm", "vp"))
+    stride: int = param("take every stride-th level of the grid", at_least=1)
+    solver: str = param("how the reverse process is solved", "heun", options=("heun", "euler", "ancestral"))
+    churn: float = param("EDM's S_churn; 0 is deterministic", 0.0, at_least=0)
+    n_images: int = param("training images that are reconstructed; None: all", at_least=1, optional=True)
+    n_compare: int = param("of those, how many go into distances, precision and recall", at_least=1)
+    n_test: int = param("test images that are reconstructed", at_least=1)
+    n_evaluate: int = param("real test images on which classifiers are scored; None: all", at_least=1, optional=True)
+    n_maps: int = param("Grad-CAM maps", at_least=1)
+    seeds: int = param("classifiers per level", at_least=1)
+    classifier: str = param("the network", options=tuple(ARCHITECTURES))
+    classifier_steps: int = param("optimiser steps, the same at every level", at_least=1)
+    recipe: str = param("learning rates of the training, see synaug.classifiers.train_classifier")
+    augment: str = param("augmentation of the training, see synaug.classifiers.train_classifier", "flip")
+    encoders: tuple[str, ...] = param("features that distances are taken in", ("efficientnet_lite0", "judge"),
+                                      each=True, options=("judge", "pixels", *BUILDERS))  # fmt: skip
+    k: int = param("neighbours in precision, recall, density, coverage", 5, at_least=1)
+    n_bootstrap: int = param("resamples behind an interval", at_least=1)
+
+    def check(self):
+        levels = self.reverse_steps
+        if 0 not in levels or list(levels) != sorted(levels) or len(levels) < 2:
+            raise ValueError(f"reverse_steps must be increasing whole numbers from 0, the real image, got {levels}")
+        for level in levels:
+            reverse_sigmas(level, self.steps, self.mapping, self.stride)
+        check_sampler(self.solver, self.churn)
+        check_recipe(self.recipe, self.augment)
+        real = real_images_of(self.generator)
+        explained_block(build_classifier(self.classifier, real.test.image_shape, real.test.num_classes, seed=0))
+        compared = min(self.n_compare, self.n_sources, len(real.unseen))
+        fewest = real_images(self.generator, weights_of(self.generator), "unseen", compared).labels.bincount(
+            minlength=real.test.num_classes).min()  # fmt: skip
+        if compared <= self.k or fewest < 2:
+            raise ValueError(f"n_compare and n_images must leave more than k = {self.k} images to compare, and at least "
+                             f"2 of each of the {real.test.num_classes} classes, also among the "
+                             f"{len(real.unseen)} unseen ones; got {compared}, and {fewest} of one class")  # fmt: skip
+
+    @property
+    def n_sources(self) -> int:
+        """How many training images are reconstructed."""
+        whole = len(real_images_of(self.generator).trained)
+        return whole if self.n_images is None else min(self.n_images, whole)
+
+
+#: The classifier that a CPU trains in minutes; Yamaguchi 2024 has ResNet-18 and steps of the learning rate.
+SMALL = {"generator": "fashion_mnist", "classifier": "resnet8", "recipe": "one_cycle"}
+
+PROFILES = {
+    "smoke": dict(**SMALL, reverse_steps=(0, 50, 100), stride=50, n_images=200, n_compare=200, n_test=50, n_evaluate=200,
+                  n_maps=20, seeds=2, classifier_steps=10, n_bootstrap=50),
+    "quick": dict(**SMALL, reverse_steps=(0, 30, 50, 70, 100), stride=10, n_images=300, n_compare=300, n_test=100,
+                  n_evaluate=1000, n_maps=100, seeds=2, classifier_steps=100, n_bootstrap=200),
+    "standard": dict(**SMALL, reverse_steps=(0, 30, 50, 70, 100), stride=5, n_images=10_000, n_compare=5000, n_test=1000,
+                     n_evaluate=10_000, n_maps=500, seeds=5, classifier_steps=600, n_bootstrap=1000),
+    # Some 20 passes over 40,000 images by a modern, fast recipe. The paper's own, 100 epochs of it, is a variant:
+    # recipe "paper", classifier_steps 31_250.
+    "paper": dict(generator="cifar10", classifier="resnet18", recipe="one_cycle", augment="flip_crop",
+                  reverse_steps=(0, 30, 50, 70, 100), stride=1, n_images=None, n_compare=5000, n_test=1000,
+                  n_evaluate=None, n_maps=1000, seeds=3, classifier_steps=7000, n_bootstrap=1000),
+}  # fmt: skip
+
+
+def real(s: Sweep, part: str, n: int | None) -> Task:
+    return Task(real_images, {"generator": s.generator, "weights": weights_of(s.generator), "part": part, "n": n})
+
+
+def pool(s: Sweep, level: int, split: str = "train") -> Task:
+    """Reconstructions from a reverse step of training or test images; at level 0 these themselves."""
+    sources = real(s, "trained", s.n_images) if split == "train" else real(s, "test", s.n_test)
+    if level == 0:
+        return sources
+    return Task(reconstructed, {
+        "generator": s.generator, "weights": weights_of(s.generator), "precision": str(fast_precision(s.device)),
+        "device": s.device, "reverse_step": level, "steps": s.steps, "mapping": s.mapping, "stride": s.stride,
+        "solver": s.solver, "churn": s.churn, "seed": 0}, (sources,))  # fmt: skip
+
+
+def classifier(s: Sweep, level: int, seed: int) -> Task:
+    """A classifier trained on the pool of a level, at the same number of steps for each; at level 0, seed 0, the
+    judge of reconstructions."""
+    return Task(trained, {"architecture": s.classifier, "steps": s.classifier_steps, "recipe": s.recipe,
+                          "augment": s.augment, "seed": seed, "device": s.device}, (pool(s, level),))  # fmt: skip
+
+
+def maps(s: Sweep, level: int, seed: int) -> Task:
+    return Task(attention_maps, {"n": s.n_maps}, (classifier(s, level, seed), real(s, "test", s.n_evaluate)))
+
+
+def rows(s: Sweep):
+    """Distances, precision and recall against both references; what the judge says; what classifiers learn."""
+    judge, sources, fresh = classifier(s, 0, 0), pool(s, 0), real(s, "unseen", s.n_sources)
+    dataset, n = real_images_of(s.generator).test.name, s.n_compare
+    for level in s.reverse_steps:
+        at = {"dataset": dataset, "x": level, "sigma": sigma_of_reverse_step(level, s.steps, s.mapping), "seed": 0}
+        for encoder in s.encoders:
+            options = {"encoder": encoder, "n": n, "k": s.k, "n_bootstrap": s.n_bootstrap}
+            for reference, images in (("source", sources), ("fresh", fresh)):
+                # As many of each: there may be fewer unseen images than sources.
+                yield ({**at, "reference": reference, "encoder": encoder, "sources": "train"},
+                       Task(compared, options, (images, pool(s, level), fresh, judge)[: 4 if encoder == "judge" else 3]))
+        for split in ("train", "test"):
+            yield {**at, "sources": split}, Task(judged, {"n_bootstrap": s.n_bootstrap}, (judge, pool(s, level, split)))
+        yield ({**at, "sources": "train"},
+               Task(plane_spread, {"n_bootstrap": s.n_bootstrap}, (judge, sources, pool(s, level), fresh)))
+        for seed in range(s.seeds):
+            trained_at = {**at, "seed": seed, "sources": "train"}
+            yield trained_at, Task(scored, {}, (classifier(s, level, seed), real(s, "test", s.n_evaluate)))
+            if s.seeds > 1:  # at level 0, what two seeds share
+                yield trained_at, Task(alike, {}, (maps(s, level, seed), maps(s, 0, (seed + 1) % s.seeds)))
+
+
+EXPERIMENT = Experiment("mode_concentration", Sweep, PROFILES, rows,
+                        constants={"arm": "reconstruction", "swept": "t_re"})  # fmt: skip
+
+
+def compared(real: ImageDataset, candidate: ImageDataset, fresh: ImageDataset, judge: Trained | None = None, *,
+             encoder: str, n: int, k: int, n_bootstrap: int) -> pd.DataFrame:  # fmt: skip
+    """`synaug.metrics.compare` of the first n images of both, of as many as there are of fresh ones, too."""
+    n = min(n, len(fresh), len(candidate))
+    by = judge.model() if encoder == "judge" else encoder
+    real, candidate = real.subset(range(n)), candidate.subset(range(n))
+    frame = compare(*(encode(images.floats(), by) for images in (real, candidate)), real.labels, candidate.labels, k=k,
+                    n_bootstrap=n_bootstrap, seed=0)  # fmt: skip
+    return frame.astype({"k": "Float64"}).astype({"k": float})  # NaN where there are no neighbours
+
+
+def judged(judge: Trained, images: ImageDataset, n_bootstrap: int) -> pd.DataFrame:
+    """Output entropy (nats) and accuracy of the judge on reconstructions."""
+    probabilities = predict(judge.model(), images.images)
+    correct = (probabilities.argmax(1) == images.labels).double()
+    return pd.DataFrame([{"metric": metric, **limits(values, n_bootstrap)} for metric, values in (
+        ("judge_entropy", output_entropy(probabilities)), ("judge_accuracy", correct))])  # fmt: skip
+
+
+def scored(classifier: Trained, test: ImageDataset) -> dict:
+    """Accuracy on real test images."""
+    return {"test_accuracy": accuracy(predict(classifier.model(), test.images), test.labels)}
+
+
+def attention_maps(classifier: Trained, test: ImageDataset, n: int) -> np.ndarray:
+    """Grad-CAM maps of the first n test images for their true class, float16 ``[n, H, W]``."""
+    return grad_cam(classifier.model(), test.images[:n], test.labels[:n]).numpy().astype(np.float16)
+
+
+def alike(own: np.ndarray, other: np.ndarray) -> dict:
+    """Whether two classifiers look at the same places: the mean correlation of their maps."""
+    return {"cam_agreement": agreement(*(torch.from_numpy(m).float() for m in (own, other))).nanmean().item()}
+
+
+def limits(values, n_bootstrap: int) -> dict:
+    """Mean and bootstrap limits of per-image values, as the columns of a row."""
+    interval = bootstrap_interval(np.asarray(values, dtype=float), n_bootstrap=n_bootstrap, seed=0)
+    return {"value": interval.estimate, "low": interval.low, "high": interval.high}
+
+
+def judge_plane(judge: Trained, sources: ImageDataset, *sets: ImageDataset) -> list[np.ndarray]:
+    """Points float64 ``[N, 2]`` of sets of images in the plane of the first two principal components (scikit-learn's
+    `PCA`) of the judge's features of the real sources."""
+    model = judge.model()
+
+    def features(images):
+        return encode(images.floats(), model).double().numpy()
+
+    plane = PCA(2, svd_solver="full").fit(features(sources))
+    return [plane.transform(features(images)) for images in sets]
+
+
+def plane_spread(judge: Trained, sources: ImageDataset, pool: ImageDataset, fresh: ImageDataset,
+                 n_bootstrap: int) -> pd.DataFrame:  # fmt: skip
+    """Each reconstruction's squared distance to the mean of its class in the plane, over the mean of the same for
+    fresh real images; its mean is the ratio of within-class variances.
+
+    Fresh images, because the judge has been fitted to the sources and separates those better than any others.
+    """
+    squared = []
+    for points, labels in zip(judge_plane(judge, sources, pool, fresh), (pool.labels.numpy(), fresh.labels.numpy())):
+        distances = np.empty(len(points))
+        for c in np.unique(labels):
+            own = points[labels == c]
+            distances[labels == c] = ((own - own.mean(0)) ** 2).sum(1)
+        squared.append(distances)
+    return pd.DataFrame([{"metric": "pca_variance_ratio", **limits(squared[0] / squared[1].mean(), n_bootstrap)}])
+
+
+# What the page shows beside the frame.
+
+#: Classes of which images and points are shown: the first.
+SHOWN_CLASSES = 10
+
+
+def plane_points(s: Sweep, get, levels, per_class: int = 50) -> pd.DataFrame:
+    """Points to draw: columns level, label, class_name, pc1, pc2; the first ``per_class`` images of each class, of the
+    first `SHOWN_CLASSES`. get: gives the results of tasks (`synaug.run.Store.get`)."""
+    shown = []
+    for level in levels:
+        images = get(pool(s, level))
+        images = images.subset(range(min(len(images), per_class * images.num_classes)))
+        shown.append(images.subset((images.labels < SHOWN_CLASSES).nonzero().flatten()))
+    points = judge_plane(get(classifier(s, 0, 0)), get(pool(s, 0)), *shown)
+    return pd.concat([pd.DataFrame({
+        "level": level, "label": images.labels.numpy(), "pc1": own[:, 0], "pc2": own[:, 1],
+        "class_name": [images.class_names[i] for i in images.labels]})
+        for level, images, own in zip(levels, shown, points)], ignore_index=True)  # fmt: skip
+
+
+def shown_images(s: Sweep, get, levels, per_class: int = 3) -> torch.Tensor:
+    """uint8 ``[L, n, C, H, W]``: reconstructions of the first ``per_class`` sources of each of the first
+    `SHOWN_CLASSES` at each level, in columns of classes."""
+    sources = get(pool(s, 0))
+    by_class = [(sources.labels == c).nonzero().flatten()[:per_class]
+                for c in range(min(sources.num_classes, SHOWN_CLASSES))]  # fmt: skip
+    order = torch.stack(by_class, dim=1).flatten()
+    return torch.stack([get(pool(s, level)).images[order] for level in levels])

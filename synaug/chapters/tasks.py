@@ -1,0 +1,113 @@
+"""What chapters are made of: library calls as tasks, functions of the results that they need and of plain parameters."""
+
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from synaug.classifiers import build_classifier, train_classifier
+from synaug.data import ImageDataset, load_dataset, stratified_subset, to_bytes
+from synaug.diffusion.denoisers import EDMDenoiser, generator_hash, load_denoiser
+from synaug.diffusion.reconstruction import reconstruct
+from synaug.diffusion.training import trained_on
+from synaug.files import kept, storable
+from synaug.precision import fast_precision
+
+#: Images that are reconstructed before they are kept: about a minute's work of a CPU, what a cut run loses at most.
+BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class RealImages:
+    """The images of a generator's data set by what they can be used for.
+
+    trained: the generator was trained on them. unseen: the rest of the training split. test: the test split.
+    """
+
+    trained: ImageDataset
+    unseen: ImageDataset
+    test: ImageDataset
+
+
+@lru_cache(4)
+def real_images_of(generator: str) -> RealImages:
+    """`RealImages` of a saved generator, by its training record."""
+    whole, trained = trained_on(generator)
+    # Not by position: where a data set has no original split, source indices count through all of it.
+    unseen = ~torch.isin(whole.source_index, trained.source_index)
+    return RealImages(trained, whole.subset(unseen.nonzero().flatten()), load_dataset(whole.name, "test"))
+
+
+@cache
+def weights_of(generator: str) -> str:
+    """The hash of a saved generator, which stands for its weights and its training images in tasks' parameters."""
+    return generator_hash(load_denoiser(generator))
+
+
+def usual_denoiser(generator: str, weights: str, device="cpu") -> EDMDenoiser:
+    """A saved generator in the fastest precision of a device; RuntimeError where it has other weights than those."""
+    denoiser = load_denoiser(generator, device)
+    if (here := generator_hash(denoiser)) != weights:
+        raise RuntimeError(f"the generator {generator} is another one here than where the run started: {here}, not "
+                           f"{weights}")  # fmt: skip
+    denoiser.precision = fast_precision(device)
+    return denoiser
+
+
+def real_images(generator: str, weights: str, part: str, n: int | None = None) -> ImageDataset:
+    """The first n (None: all) of the stratified order of a part of `RealImages`. weights: of the generator, which
+    stand for the images, too."""
+    if (here := weights_of(generator)) != weights:
+        raise RuntimeError(f"the generator {generator} is another one here than where the run started: {here}, not "
+                           f"{weights}")  # fmt: skip
+    images = getattr(real_images_of(generator), part)
+    return stratified_subset(images, len(images) if n is None else min(n, len(images)), 0)
+
+
+def reconstructed(sources: ImageDataset, generator: str, weights: str, precision: str, device: str = "cpu",
+                  checkpoint: Path | None = None, **sampling) -> ImageDataset:  # fmt: skip
+    """Reconstructions of images in their order. sampling: options of `synaug.diffusion.reconstruction.reconstruct`.
+
+    precision: of the network, told for the key's sake: results of two precisions differ.
+    """
+    denoiser = usual_denoiser(generator, weights, device)
+    batch_size = 256 if torch.device(device).type == "cpu" else BLOCK
+
+    def make(block: ImageDataset) -> Tensor:
+        return to_bytes(reconstruct(denoiser, block.floats(), block.labels, source_index=block.source_index,
+                                    batch_size=batch_size, device=device, **sampling).images)  # fmt: skip
+
+    blocks = [sources.subset(places) for places in torch.arange(len(sources)).split(BLOCK)]
+    images = [make(block) if checkpoint is None else kept(checkpoint / f"{i}.zip", lambda block=block: make(block))
+              for i, block in enumerate(blocks)]  # fmt: skip
+    return ImageDataset(torch.cat(images), sources.labels, sources.class_names, sources.source_index, sources.name)
+
+
+@storable
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained classifier as it can be kept."""
+
+    architecture: str
+    image_shape: tuple[int, int, int]
+    num_classes: int
+    weights: dict[str, Tensor]
+
+    def model(self, device="cpu") -> nn.Module:
+        """The network itself, in evaluation mode."""
+        model = build_classifier(self.architecture, self.image_shape, self.num_classes, seed=0)
+        model.load_state_dict(self.weights)
+        # Whether trained now or earlier: in one memory format, so that its answers agree in every digit.
+        return model.to(device, memory_format=torch.channels_last).eval()
+
+
+def trained(images: ImageDataset, architecture: str, steps: int, recipe: str, seed: int, augment: str = "flip",
+            device: str = "cpu", checkpoint: Path | None = None) -> Trained:  # fmt: skip
+    """A classifier trained on a data set; a training that was cut goes on."""
+    model = build_classifier(architecture, images.image_shape, images.num_classes, seed)
+    train_classifier(model, images.images, images.labels, steps=steps, seed=seed, recipe=recipe, augment=augment,
+                     device=device, checkpoint=checkpoint)  # fmt: skip
+    weights = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+    return Trained(architecture, images.image_shape, images.num_classes, weights)

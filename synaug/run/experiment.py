@@ -1,0 +1,183 @@
+"""An experiment: its parameters, each stated once, and the rows that its tasks give.
+
+``Settings`` subclasses say with `param` what each parameter means and may be; ``rows(settings)`` yields pairs of
+columns and a task whose result is a frame, or a dict of metric and value. All else is here, once.
+"""
+
+import dataclasses
+import difflib
+import os
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral, Real
+
+import pandas as pd
+
+from synaug.diffusion.denoisers import generator_hash, load_denoiser
+from synaug.run.results import provenance
+from synaug.run.tasks import Store, Task, ordered
+from synaug.statistics.frames import tidy
+
+#: The same code at four sizes; see the book's page on running it again.
+PROFILES = ("smoke", "quick", "standard", "paper")
+
+#: All that a parameters cell or papermill can define. Modules and functions are no parameters.
+VALUE_TYPES = (bool, int, float, str, list, tuple, dict, set, type(None))
+
+
+def param(doc: str, default=None, *, at_least=None, at_most=None, options=None, each=False, optional=False):
+    """A parameter: what it means, its default (None: the profile's), and its limits.
+
+    options: what it must be one of. each: it is a tuple of different values, for each of which the limits hold.
+    optional: None is a value of its own.
+    """
+    limits = {"doc": doc, "at_least": at_least, "at_most": at_most, "options": options, "each": each,
+              "optional": optional}  # fmt: skip
+    return dataclasses.field(default=default, metadata=limits)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Parameters that all experiments have. Subclasses add theirs, and may have ``check(self)``, which raises
+    ValueError where they do not fit together, before anything long starts."""
+
+    profile: str = param("smoke, quick, standard or paper; None: $SYNAUG_PROFILE, or quick", options=PROFILES)
+    device: str = param("where networks run: cpu, cuda or mps", "cpu")
+
+    def check(self) -> None:
+        pass
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """name: of its recorded frames. profiles: values of parameters by profile. rows: see the module.
+
+    finish: what is done to the whole frame of rows at the end, if anything. constants: columns that all rows share.
+    """
+
+    name: str
+    Settings: type[Settings]
+    profiles: dict[str, dict]
+    rows: Callable[[typing.Any], Iterable[tuple[dict, Task]]]
+    finish: Callable[[pd.DataFrame, typing.Any], pd.DataFrame] | None = None
+    constants: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def parameters(self) -> dict[str, dataclasses.Field]:
+        return {field.name: field for field in dataclasses.fields(self.Settings)}
+
+    def settings(self, profile: str | None = None, **given):
+        """All parameters, those that are None by the profile; ValueError says what was wrong and what is allowed."""
+        refuse_unknown(given, list(self.parameters))
+        profile = resolve_profile(profile)
+        if profile not in self.profiles:
+            raise ValueError(f"{self.name} has the profiles {', '.join(self.profiles)}, got {profile!r}")
+        values = {**self.profiles[profile], **{k: v for k, v in given.items() if v is not None}, "profile": profile}
+        checked = {name: _checked(name, values.get(name, field.default), field)
+                   for name, field in self.parameters.items()}  # fmt: skip
+        settings = self.Settings(**checked)
+        settings.check()
+        return settings
+
+    def tasks(self, settings) -> list[Task]:
+        """What a run needs, each once, in order."""
+        return ordered(task for _, task in self.rows(settings))
+
+    def run(self, profile: str | None = None, *, store: Store | None = None, **given) -> pd.DataFrame:
+        """Every measurement as a tidy frame, in this process; tasks that are stored are not run again."""
+        settings, store = self.settings(profile, **given), store or Store()
+        frames, tasks = [], []
+        for columns, task in self.rows(settings):
+            result = store.get(task)
+            if not isinstance(result, pd.DataFrame):
+                result = pd.DataFrame({"metric": list(result), "value": [float(value) for value in result.values()]})
+            frames.append(result.assign(**columns))
+            tasks.append(task)
+        frame = pd.concat(frames, ignore_index=True)
+        frame.attrs = {}
+        if self.finish is not None:
+            frame = self.finish(frame, settings)
+        generator = getattr(settings, "generator", None)
+        origin = provenance(dataclasses.asdict(settings), sum(store.seconds(task) for task in ordered(tasks)),
+                            settings.device, generator and generator_hash(load_denoiser(generator)))  # fmt: skip
+        return tidy(frame, origin, experiment=self.name, profile=settings.profile, **self.constants)
+
+    def read(self, namespace: dict) -> dict:
+        """The parameters of a chapter, from its parameters cell and papermill: ``EXPERIMENT.read(globals())``.
+
+        What the cell does not hold can be given in the mapping ``settings``. ValueError for a name that the experiment
+        does not have (papermill itself only prints a line and runs with the default), before anything is computed. In
+        a kernel where this was done once other variables exist, and names are not looked at again.
+        """
+        names = [*self.parameters, "settings"]
+        if not namespace.get("_parameters_checked"):
+            refuse_unknown(namespace, names)
+            namespace["_parameters_checked"] = True
+        given = {name: namespace[name] for name in self.parameters if name in namespace}
+        more = namespace.get("settings") or {}
+        if not isinstance(more, Mapping):
+            raise ValueError(f"settings must be a mapping of further parameters and their values, got {more!r}")
+        refuse_unknown(more, list(self.parameters))
+        return given | dict(more)
+
+
+def _checked(name: str, value, field: dataclasses.Field):
+    """The value as it is used; ValueError, with the parameter's name, where it is not one of those allowed."""
+    limits = field.metadata
+    if value is None:
+        if limits["optional"]:
+            return None
+        raise ValueError(f"{name} must be given: {limits['doc']}")
+    if not limits["each"]:
+        return _one(name, value, field.type, limits)
+    values = tuple(value) if isinstance(value, (list, tuple, range)) else (value,)
+    values = tuple(_one(name, v, typing.get_args(field.type)[0], limits) for v in values)
+    if len(set(values)) < len(values):
+        raise ValueError(f"{name} must be different values, got {values}")
+    return values
+
+
+def _one(name: str, value, kind, limits: Mapping):
+    """One value; an int for a float, and a NumPy number for Python's, will do."""
+    kinds = [k for k in (typing.get_args(kind) or (kind,)) if k is not types.NoneType]
+    is_bool = type(value) is bool
+    if bool in kinds and is_bool:
+        right = True
+    elif int in kinds and isinstance(value, Integral) and not is_bool:
+        value, right = int(value), True
+    elif float in kinds and isinstance(value, Real) and not is_bool:
+        value, right = float(value), True
+    else:
+        right = any(k is not bool and isinstance(value, k) for k in kinds if isinstance(k, type)) and not is_bool
+    low, high, options = limits["at_least"], limits["at_most"], limits["options"]
+    if right and options is None and (low is None or value >= low) and (high is None or value <= high):
+        return value
+    if right and options is not None and value in options:
+        return value
+    words = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}
+    wanted = (f"one of {', '.join(map(str, options))}" if options is not None
+              else " or ".join(words.get(k, getattr(k, "__name__", str(k))) for k in kinds))  # fmt: skip
+    bounds = [f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None)
+    raise ValueError(f"{name} must be {'different values, each ' if limits['each'] else ''}{wanted}"
+                     f"{' of ' * bool(bounds)}{' and '.join(bounds)}, got {value!r}")  # fmt: skip
+
+
+def refuse_unknown(namespace: Mapping, names: list[str]) -> None:
+    """Raise ValueError if the namespace holds a public value under a name that is not allowed."""
+    unknown = [name for name, value in namespace.items() if isinstance(value, VALUE_TYPES)
+               and not str(name).startswith("_") and name not in (*names, "In", "Out")]  # fmt: skip
+    if unknown:
+        close = difflib.get_close_matches(str(unknown[0]), names, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"unknown parameter: {', '.join(map(str, unknown))}.{hint} "
+                         f"The parameters are: {', '.join(names)}")  # fmt: skip
+
+
+def resolve_profile(profile: str | None = None) -> str:
+    """The profile's name: the one given, else ``$SYNAUG_PROFILE``, else "quick"; ValueError if there is none such."""
+    origin = "profile" if profile is not None else "the environment variable SYNAUG_PROFILE"
+    chosen = profile if profile is not None else os.environ.get("SYNAUG_PROFILE") or "quick"
+    if chosen not in PROFILES:
+        raise ValueError(f"{origin} is {chosen!r}; it must be one of {', '.join(PROFILES)}")
+    return chosen
