@@ -187,9 +187,8 @@ class TestCache:
     def test_a_file_with_the_names_of_keras(self, arrays, digests, cache):
         """As other tools write CIFAR-10: the colour last, no class names."""
         cache.mkdir()
-        np.savez(cache / "tiny.npz", **{f"{short}_{split}": arrays[f"{split}_{long}"].transpose(*order)
-                                        for split in ("train", "test")
-                                        for short, long, order in (("x", "images", (0, 2, 3, 1)), ("y", "labels", (0,)))})
+        images = {f"x_{split}": arrays[f"{split}_images"].transpose(0, 2, 3, 1) for split in ("train", "test")}
+        np.savez(cache / "tiny.npz", **images, y_train=arrays["train_labels"], y_test=arrays["test_labels"][:, None])
         for split in ("train", "test"):
             data = load_cached("tiny", split, None, digests, cifar.CIFAR10_CLASSES)
             assert (data.images.numpy() == arrays[f"{split}_images"]).all() and data.images.is_contiguous()

@@ -58,7 +58,8 @@ def test_other_files_are_counted_once(pets):
     with pytest.warns(UserWarning, match=r"pets: 5 files were passed over \(2 .gif,") as told:
         assert len(load_image_folder(pets)) == 4
     assert len(told) == 1
-    assert all(f"1 {kind}" in str(told[0].message) for kind in (".jfif", "without an ending", ".png beside the classes"))
+    for kind in (".jfif", "without an ending", ".png beside the classes"):
+        assert f"1 {kind}" in str(told[0].message)
 
 
 class TestLinks:
@@ -130,8 +131,9 @@ def test_class_names_are_composed(tmp_path):
 @pytest.mark.parametrize("orientation", [*range(1, 9), 0, 9, 255, 65535, "6", "upright"])
 def test_photographs_are_turned_upright(tmp_path, orientation):
     upright = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
-    stored = {1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1], 5: upright.swapaxes(0, 1),
-              6: np.rot90(upright), 7: np.rot90(upright, 2).swapaxes(0, 1), 8: np.rot90(upright, -1)}.get(orientation, upright)
+    stored = {2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1], 5: upright.swapaxes(0, 1),
+              6: np.rot90(upright), 7: np.rot90(upright, 2).swapaxes(0, 1), 8: np.rot90(upright, -1)}
+    stored = stored.get(orientation, upright)
     # The one entry of an EXIF block: tag, type (2 is text, 3 a short), number of values, values or where they are.
     text = isinstance(orientation, str)
     value = orientation.encode().ljust(8, b"\0") if text else struct.pack("<H6x", orientation)
@@ -183,7 +185,8 @@ def test_resizing_keeps_a_constant_image_constant(tmp_path):
 
 def test_mixed_sizes_name_a_file_of_each(pets):
     save(pets / "dog" / "c.png", size=(5, 4))
-    with pytest.raises(ValueError, match=r"more than one size \(height, width\): .*a\.bmp is \(4, 6\), .*c\.png is \(4, 5\).*image_size"):
+    named = r"size \(height, width\): .*a\.bmp is \(4, 6\), .*c\.png is \(4, 5\).*image_size"
+    with pytest.raises(ValueError, match=named):
         load_image_folder(pets)
 
 

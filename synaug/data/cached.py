@@ -1,4 +1,4 @@
-"""Data sets that are obtained once, checked, and kept as arrays in the cache folder; files that are never half written."""
+"""Data sets that are obtained once and kept as arrays in the cache folder; files that are never half written."""
 
 import errno
 import hashlib
@@ -84,10 +84,10 @@ def full_disk_explained(folder: Path):
 def atomic_write(path: Path):
     """A temporary path beside ``path`` to write to; it becomes ``path`` when the block succeeds.
 
-    When the block raises, nothing is left and ``path`` is as it was.
+    When the block raises, nothing is left and ``path`` is as it was. For one writer at a time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         with full_disk_explained(path.parent):
             yield temporary

@@ -12,6 +12,7 @@ from PIL import ExifTags, Image, ImageOps
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from tqdm import tqdm
 
+from synaug.checks import whole
 from synaug.data.images import ImageDataset
 from synaug.resources import check_disk, check_memory
 
@@ -184,9 +185,11 @@ def _checked_size(image_size) -> tuple[int, int] | None:
     if image_size is None:
         return None
     sides = image_size if isinstance(image_size, (tuple, list)) else (image_size, image_size)
-    if len(sides) != 2 or not all(isinstance(s, (int, np.integer)) and not isinstance(s, bool) and s > 0 for s in sides):
-        raise ValueError(f"image_size must be a positive integer or (height, width), got {image_size!r}")
-    return int(sides[0]), int(sides[1])
+    try:
+        height, width = (whole("image_size", side, 1) for side in sides)
+    except ValueError:  # not two, or not whole
+        raise ValueError(f"image_size must be a positive integer or (height, width), got {image_size!r}") from None
+    return height, width
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:

@@ -67,8 +67,8 @@ def arrays_of(place: Path, names: list[str], read: Callable[[str], bytes]) -> Ar
     train = [(name, label_of[name.split("/")[1]]) for name in images if name.split("/")[1] in label_of]
     counts = np.bincount([label for _, label in train], minlength=len(classes))
     if len(set(counts)) != 1 or not counts[0]:
-        raise ValueError(f"{place} has {counts.min()} to {counts.max()} training images per class, which should be equal: "
-                         f"some are missing")
+        raise ValueError(f"{place} has {counts.min()} to {counts.max()} training images per class, which should be "
+                         f"equal: some are missing")
     size = (len(train) + len(test)) * 3 * SIDE**2
     check_memory(2 * size, f"reading {place.name}")
     check_disk(paths.cache_dir(), size, f"reading {place.name}")

@@ -17,9 +17,10 @@ def from_torch(dataset: Dataset, *, value_range: tuple[float, float] = (0.0, 1.0
                name: str | None = None, progress: bool = False) -> ImageDataset:
     """The items of a ``Dataset``, each read once, as an `ImageDataset`.
 
-    dataset: an `ImageDataset` or a ``Subset`` of one, which is taken as it is, or one that has a length; ``dataset[i]`` is (image, label), the image one of Pillow's (grey or RGB; others of 8 bits
+    dataset: has a length; ``dataset[i]`` is (image, label), the image one of Pillow's (grey or RGB; others of 8 bits
     per channel become RGB), uint8 ``[C, H, W]``, or float ``[C, H, W]`` in ``value_range``, which is rounded to 256
-    levels; all of one shape, C = 1 or 3. The label: a whole number from 0.
+    levels; all of one shape, C = 1 or 3. The label: a whole number from 0. An `ImageDataset` and a ``Subset`` of one
+    are taken as they are.
     value_range: what black and white are in float images: (0, 1) is torchvision's ``ToTensor``.
     class_names: default ``dataset.classes``, else "0", "1", ... for as many as it says that it has, or holds; those of
     a ``Subset`` are the whole data set's, those of a ``ConcatDataset`` must be the same in all of its parts.
@@ -91,8 +92,8 @@ def _classes(dataset: Dataset) -> tuple | None:
     if isinstance(dataset, ConcatDataset):
         first, *others = map(_classes, dataset.datasets)
         if any(other != first for other in others):
-            raise ValueError("the parts of the data set have different classes; where one list of class_names fits all, "
-                             "give it")
+            raise ValueError("the parts of the data set have different classes; where one list of class_names fits "
+                             "all, give it")
         return first
     if getattr(dataset, "classes", None) is not None:
         return tuple(dataset.classes)
@@ -105,8 +106,8 @@ def _bytes(image, low: float, high: float, what: str) -> Tensor:
     """An image as uint8 ``[C, H, W]``."""
     if isinstance(image, Image.Image):
         if image.mode[0] in "IF":  # Pillow would clip what is above 255
-            raise ValueError(f"{what} has more than 8 bits per channel (Pillow's mode {image.mode}): scale it to 8 bits "
-                             f"first")
+            raise ValueError(f"{what} has more than 8 bits per channel (Pillow's mode {image.mode}): scale it to 8 "
+                             f"bits first")
         array = np.array(image if image.mode in ("L", "RGB") else image.convert("RGB"))
         image = torch.from_numpy(array).reshape(*array.shape[:2], -1).permute(2, 0, 1)
     if not isinstance(image, Tensor):
