@@ -13,7 +13,7 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from synaug import resources
-from synaug.data import ImageDataset, load_image_folder, save_image_folder
+from synaug.data import ImageDataset, folders, load_image_folder, save_image_folder
 
 
 def save(path, size=(6, 4), mode="RGB", seed=0):
@@ -150,6 +150,22 @@ def test_too_little_memory_is_told_before_the_images_are_read(pets, monkeypatch)
     monkeypatch.setattr(resources, "free_memory", lambda device: 100)
     with pytest.raises(MemoryError, match="4 images of 4x6 needs about 288 bytes"):
         load_image_folder(pets)
+
+
+def test_what_was_slow_to_decode_is_kept_until_a_file_changes(pets, tmp_path, monkeypatch):
+    monkeypatch.setenv("SYNAUG_CACHE", str(tmp_path / "cache"))
+    load_image_folder(pets)
+    assert not (tmp_path / "cache").exists()
+    monkeypatch.setattr(folders, "SLOW", 0)
+    data = load_image_folder(pets)
+    monkeypatch.setattr(folders.Image, "open", None)
+    again = load_image_folder(pets)
+    assert torch.equal(again.images, data.images) and torch.equal(again.labels, data.labels)
+    assert (again.class_names, again.name) == (data.class_names, data.name)
+    for change in (lambda: load_image_folder(pets, image_size=3), lambda: (pets / "dog" / "b.png").touch()):
+        with pytest.raises(ValueError, match="4 of 4 images cannot be read"):  # it opens them again
+            change()
+            load_image_folder(pets)
 
 
 def test_grey_images_have_one_channel(tmp_path):

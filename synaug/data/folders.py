@@ -1,6 +1,7 @@
 """One's own images: a folder with one subfolder per class (torchvision's ``ImageFolder`` layout), read and written."""
 
 import os
+import time
 import unicodedata
 import warnings
 from collections import Counter
@@ -12,10 +13,14 @@ from PIL import ExifTags, Image, ImageOps
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from tqdm import tqdm
 
+from synaug import paths
 from synaug.checks import whole
 from synaug.data.images import ImageDataset
+from synaug.files import content_key, find, keep
 from synaug.resources import check_disk, check_memory
 
+#: Seconds of decoding from which on its result is kept in the cache folder, until a file changes.
+SLOW = 5.0
 CHANNELS = {"L": 1, "RGB": 3}  # Pillow's modes that are stored as they are
 SPLITS = {"train", "test", "val", "valid", "validation"}
 #: What systems and programs leave in folders; so is what begins with a point.
@@ -58,6 +63,11 @@ def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None
                       f"and end in {', '.join(IMG_EXTENSIONS)}", stacklevel=2)
     labels = np.repeat(np.arange(len(classes)), [len(members) for members in files])
     files = [f for members in files for f in members]
+    about = [[str(f.absolute()), (of := f.stat()).st_size, of.st_mtime_ns, of.st_ctime_ns] for f in files if f.is_file()]
+    decoded = paths.cache_dir() / "folders" / content_key(about, size, mode, crop)
+    if (known := find(decoded)) is not None:
+        return known
+    start = time.monotonic()
 
     headers = _read_each(files, lambda image, i: (image.mode, _upright_size(image)), "reading headers")
     deep = [f"{f} is {found}" for f, (found, _) in zip(files, headers) if found[0] in "IF"]
@@ -83,7 +93,10 @@ def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None
         images[i] = np.asarray(image).reshape(height, width, -1).transpose(2, 0, 1)
 
     _read_each(files, store, "reading images")
-    return ImageDataset(torch.from_numpy(images), torch.from_numpy(labels), tuple(classes), name=path.resolve().name)
+    dataset = ImageDataset(torch.from_numpy(images), torch.from_numpy(labels), tuple(classes), name=path.resolve().name)
+    if time.monotonic() - start > SLOW:
+        keep(decoded, dataset)
+    return dataset
 
 
 def save_image_folder(dataset: ImageDataset, folder: str | Path) -> Path:
