@@ -118,11 +118,16 @@ def kept(path: str | Path, compute: Callable[[], object]):
     value = find(path, missing := object())
     if value is missing:
         value = compute()
-        try:
-            save(path, value)
-        except OSError as error:  # work that is done is worth more than its cache
-            warnings.warn(f"results cannot be kept in {Path(path).parent} ({error.strerror or error})", stacklevel=2)
+        keep(path, value)
     return value
+
+
+def keep(path: str | Path, value) -> None:
+    """`save`, where the disk lets it, else a warning: work that is done is worth more than its cache."""
+    try:
+        save(path, value)
+    except OSError as error:
+        warnings.warn(f"results cannot be kept in {Path(path).parent} ({error.strerror or error})", stacklevel=3)
 
 
 def _put(archive: zipfile.ZipFile, value):
