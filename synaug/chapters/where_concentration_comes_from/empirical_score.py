@@ -17,7 +17,7 @@ from synaug.chapters.tasks import first, network, real, real_images_of, usual_de
 from synaug.data import ImageDataset
 from synaug.diffusion.denoisers import load_denoiser
 from synaug.diffusion.empirical import EmpiricalDenoiser
-from synaug.diffusion.loss import log_normal_sigmas
+from synaug.diffusion.denoisers import log_normal_sigmas
 from synaug.diffusion.perturbed import ClassBlind
 from synaug.diffusion.reconstruction import per_image_noise, reconstruct
 from synaug.diffusion.schedules import reverse_sigmas, sigma_of_reverse_step
