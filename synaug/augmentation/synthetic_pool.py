@@ -58,7 +58,7 @@ class SyntheticPool:
         k = self.k if k is None else k
         if missing := sorted(set(sources.tolist()) - set(self.sources.tolist())):
             raise ValueError(f"the pool has no images of {len(missing)} of the sources, such as {missing[0]}")
-        if not isinstance(k, Integral) or not 1 <= k <= self.k:
+        if isinstance(k, bool) or not isinstance(k, Integral) or not 1 <= k <= self.k:
             raise ValueError(f"k must be in 1..{self.k}, what the pool was made for, got {k!r}")
         wanted = self.provenance["source"].isin(sources.tolist()) & (self.provenance["copy"] < k)
         return SyntheticPool(*self._rows(wanted.to_numpy(copy=True)), sources, int(k))
@@ -95,10 +95,10 @@ def generate_pool(denoiser, dataset: ImageDataset, sources, *, k: int, sigmas: f
     ValueError or TypeError, or MemoryError where the pool has no room, before the first image is made.
     """
     sources = as_places(sources)
-    if not isinstance(k, Integral) or not 2 <= k <= MOST_COPIES:
+    if isinstance(k, bool) or not isinstance(k, Integral) or not 2 <= k <= MOST_COPIES:
         raise ValueError(f"k must be a whole number in 2..{MOST_COPIES}, the original and at least one copy, got {k!r}")
-    if not isinstance(seed, Integral) or not 0 <= seed < 2**47:
-        raise ValueError(f"seed must be a whole number in 0..2^47 - 1, got {seed!r}")
+    if whole("seed", seed, 0) >= 2**47:
+        raise ValueError(f"seed must be a whole number in 0..2^47 - 1, got {seed}")
     if sigmas is None and not from_noise:
         raise ValueError("give the noise level(s) sigmas that real images are taken to, or from_noise=True")
     levels = [SIGMA_MAX] if sigmas is None else np.atleast_1d(np.asarray(sigmas, np.float64)).tolist()

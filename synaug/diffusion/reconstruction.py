@@ -97,14 +97,16 @@ def generate(denoiser, labels=None, *, n=None, image_shape=None, steps=18, mappi
              **options):
     """Images of the given classes from noise alone: `reconstruct` at the last reverse step of ``steps``.
 
-    labels: int64 ``[N]``, or None for no class; n: how many images then, unless source_index says so.
+    labels: int64 ``[N]``, or None for no class. n: how many images; needed where neither labels nor source_index says.
     image_shape: (C, H, W); by default the denoiser's own. The other arguments are those of `reconstruct`.
     """
     labels = _as_labels(labels)
-    if (known := labels if labels is not None else source_index) is not None:
+    if n is None:
+        known = source_index if labels is None else labels
+        if known is None:
+            raise ValueError("without labels, n must say how many images")
         n = len(known)
-    else:
-        whole("without labels, n, how many images,", n, 0)
+    whole("n", n, 0)
     shape = getattr(denoiser, "image_shape", None) if image_shape is None else image_shape
     if shape is None:
         raise ValueError("the denoiser does not say its image_shape: pass image_shape=(C, H, W)")
