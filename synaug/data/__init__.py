@@ -1,6 +1,6 @@
 """Real images: the type that holds them, and where they come from."""
 
-from synaug.data.folders import load_image_folder
+from synaug.data.folders import load_image_folder, save_image_folder
 from synaug.data.images import (
     ImageDataset,
     content_hash,
@@ -19,6 +19,7 @@ __all__ = [
     "load_dataset",
     "load_image_folder",
     "same_classes",
+    "save_image_folder",
     "stratified_subset",
     "to_bytes",
     "to_floats",

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from synaug.checks import whole
 from synaug.files import storable
 
 
@@ -170,9 +171,7 @@ def draw_splits(dataset: ImageDataset, *per_class: int, seed: int) -> tuple[Imag
 
     ``train, test = draw_splits(photos, 80, 20, seed=0)``. ValueError, naming them, where classes have too few images.
     """
-    for count in per_class:
-        if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-            raise ValueError(f"per_class must be a whole number of at least 1, got {count!r}")
+    per_class = [whole("per_class", count, 1) for count in per_class]
     counts = dataset.labels.bincount(minlength=dataset.num_classes).tolist()
     if short := [f"{name} ({n})" for name, n in zip(dataset.class_names, counts) if n < sum(per_class)]:
         raise ValueError(f"{' + '.join(map(str, per_class))} images per class are more than there are of "
