@@ -34,7 +34,7 @@ def tiny():
     return new_denoiser(dataset(), channels=(32,)).eval().requires_grad_(False)
 
 
-WEIGHTS, POINTER = "unet/diffusion_pytorch_model.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:0"
+WEIGHTS, POINTER = "unet/diffusion_pytorch_model.safetensors", b"version https://git-lfs.github.com/spec/v1"
 
 
 def xor(path, at, n):
@@ -159,7 +159,8 @@ class TestPreconditioning:
         for x in (state(), state().double(), state().half()):
             made = other(x, 0.7, None)
             assert made.dtype == x.dtype
-            torch.testing.assert_close(made.float(), tiny(x.float(), 0.7, None), rtol=0, atol=max(error, 1e-3 * (x.dtype == torch.float16)))
+            allowed = 5e-3 if x.dtype == torch.float16 else 0
+            torch.testing.assert_close(made.float(), tiny(x.float(), 0.7, None), rtol=0, atol=max(error, allowed))
 
     def test_bfloat16_is_close(self, tiny):
         exact = tiny(state(), 1.0, None)
@@ -427,6 +428,6 @@ class TestInSamplers:
         with pytest.raises(ValueError, match="without labels, n must say how many images"):
             generate(tiny, None)
         assert len(generate(tiny, []).images) == len(generate(tiny, None, n=0).images) == 0
-        for labels, n, message in ((1, None, "got the number 1"), ([0, 1], 3, "N = 3 images"), (None, -1, "n must be")):
-            with pytest.raises(ValueError, match=message):
+        for labels, n, said in ((1, None, "got the number 1"), ([0, 1], 3, "N = 3 images"), (None, -1, "n must be")):
+            with pytest.raises(ValueError, match=said):
                 generate(tiny, labels, n=n)

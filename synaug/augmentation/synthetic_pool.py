@@ -81,16 +81,17 @@ def generate_pool(denoiser, dataset: ImageDataset, sources, *, k: int, sigmas: f
                   progress: bool = False) -> SyntheticPool:
     """k - 1 images of each source's class, from the source itself at a noise level or from noise alone.
 
-    denoiser: see `synaug.diffusion.denoisers`; where it has class names, they must be those of ``dataset``, in any order.
+    denoiser: see `synaug.diffusion.denoisers`; class names that it has must be those of ``dataset``, in any order.
     sources: the places in ``dataset`` to augment, each once.
     sigmas: the noise level that a source is taken to; of several, the copies take turns (copy 1 the first, ...; of more
     levels than copies the last are not used), as targeted augmentation fills a large quota with images of different
     denoising depth (second hand). from_noise: start from noise alone, at 80 (EDM's highest level) where no sigmas are
     given.
-    steps, solver, churn, batch_size: see `synaug.diffusion.reconstruction.reconstruct`; 18 steps are EDM's for small images.
+    steps, solver, churn, batch_size: see `synaug.diffusion.reconstruction.reconstruct`; 18 steps are EDM's for small
+    images.
     seed: a copy's noise depends on (seed, copy, the source's ``source_index``) alone.
     folder: where copies are kept and looked up, `BLOCK` sources of one copy to a file, so that a run that is cut goes
-    on; by default ``pools`` in `synaug.paths.cache_dir`. Nothing is kept of a denoiser whose `generator_hash` is unknown.
+    on; by default ``pools`` in `synaug.paths.cache_dir`. Of a denoiser whose `generator_hash` is unknown nothing is.
     device: where the denoiser is. progress: show a bar.
     ValueError or TypeError, or MemoryError where the pool has no room, before the first image is made.
     """
@@ -147,8 +148,8 @@ def _classes_of(denoiser, dataset: ImageDataset) -> Tensor:
     if names is not None:
         return same_classes(dataset.class_names, names)
     if isinstance(denoiser, DDPMDenoiser) and known == dataset.num_classes + 1:
-        warnings.warn(f"the generator has {known} class embeddings, the data set has {known - 1} classes: the last of them "
-                      f"is taken to stand for no class (DDPMDenoiser's null_class says so)", stacklevel=3)
+        warnings.warn(f"the generator has {known} class embeddings, the data set has {known - 1} classes: the last of "
+                      f"them is taken to stand for no class (DDPMDenoiser's null_class says so)", stacklevel=3)
     elif known not in (None, dataset.num_classes):
         raise ValueError(f"the denoiser knows {known} classes, the data set has {dataset.num_classes}")
     return torch.arange(dataset.num_classes)
