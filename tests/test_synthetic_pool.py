@@ -171,7 +171,8 @@ class TestStore:
         assert torch.equal(larger.take(k=3).data.images, first.data.images)
 
     @pytest.mark.parametrize("change", [
-        lambda d: setattr(d, "precision", torch.bfloat16), lambda d: d.images.add_(1e-6), lambda d: setattr(d, "k", 3.0)])
+        lambda d: setattr(d, "precision", torch.bfloat16), lambda d: d.images.add_(1e-6),
+        lambda d: setattr(d, "k", 3.0)])
     def test_another_denoiser_has_other_files(self, change, tmp_path, calls):
         denoiser = known()
         pool(k=2, denoiser=denoiser, folder=tmp_path)

@@ -18,9 +18,8 @@ from synaug.classifiers import accuracy, build_classifier, predict, train_classi
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import check_recipe
 from synaug.data import ImageDataset, to_bytes
-from synaug.diffusion.denoisers import EDMDenoiser, checkpoint_folder, load_denoiser, new_unet
+from synaug.diffusion.denoisers import EDMDenoiser, checkpoint_folder, denoising_loss, load_denoiser, new_unet
 from synaug.diffusion.exploration import AnnealedClass, Autoguided, GuidedInterval, MinorityGuided, ParticleGuided
-from synaug.diffusion.denoisers import denoising_loss
 from synaug.diffusion.recipe import Recipe
 from synaug.diffusion.reconstruction import generate, reconstruct
 from synaug.diffusion.samplers import check_sampler
