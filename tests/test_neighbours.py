@@ -36,7 +36,7 @@ def test_equal_to_prdc(n, m, dim, k, dtype):
 
 def test_equal_to_prdc_whatever_the_blocks(monkeypatch):
     monkeypatch.setattr(distances, "BLOCK", 7)
-    monkeypatch.setattr(distances, "PAIRS", 3)
+    monkeypatch.setattr(distances, "ELEMENTS", 12)
     check(gaussian(50, 4, 2), gaussian(33, 4, 3, 1.2))
 
 
