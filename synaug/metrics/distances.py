@@ -65,7 +65,8 @@ def prepare(x: torch.Tensor, y: torch.Tensor) -> tuple[Points, Points]:
     centre = sample.median(0).values.clamp(-1e30, 1e30).float()  # the same value in either precision
     points = Points(x, centre, torch.float32), Points(y, centre, torch.float32)
     largest = max(of.norms.max() for of in points)
-    if 1e-30 < largest < 1e30 and torch.get_float32_matmul_precision() == "highest":
+    products = (torch.backends.cuda if x.is_cuda else torch.backends.mkldnn).matmul.fp32_precision
+    if 1e-30 < largest < 1e30 and products in ("none", "ieee"):
         return points
     size = max(max(features.max().item(), -features.min().item()) for features in (x, y))
     if size > 0 and not 1e-140 < size < 1e140:

@@ -25,10 +25,15 @@ def nearer_than(distances, fresh_distances, quantile=0.01):
     """bool ``[N]``: which samples lie nearer to the training images than that quantile of fresh real images does.
 
     distances ``[N]``, fresh_distances ``[M]``: to the nearest training image, as `nearest` gives them. For fresh real
-    images the expected share is the quantile itself. ValueError for an empty set or a quantile outside (0, 1).
+    images the expected share is the quantile itself. Exact copies, at distance 0, are always nearer, and fresh images
+    that are copies have no part in the quantile. ValueError for an empty set, NaN, or a quantile outside (0, 1).
     """
     if not 0 < quantile < 1:
         raise ValueError(f"quantile must lie strictly between 0 and 1, got {quantile}")
     if len(distances) == 0 or len(fresh_distances) == 0:
         raise ValueError("near-copies need at least one sample and one fresh real image")
-    return distances < fresh_distances.double().quantile(quantile)
+    for name, values in (("distances", distances), ("fresh_distances", fresh_distances)):
+        if values.isnan().any():
+            raise ValueError(f"{name} hold NaN, first at place {int(values.isnan().nonzero()[0])}")
+    apart = fresh_distances[fresh_distances > 0].double()
+    return (distances == 0) | (distances < (apart.quantile(quantile) if len(apart) else 0))
