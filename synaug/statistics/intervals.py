@@ -145,11 +145,14 @@ def bootstrap_interval(
     check_fraction(confidence, "confidence")
     if n_bootstrap < 1:
         raise ValueError(f"n_bootstrap must be at least 1, got {n_bootstrap}")
-    limits = stats.bootstrap(
-        (values,), statistic, n_resamples=n_bootstrap, confidence_level=confidence, method="percentile", vectorized=True,
-        batch=max(1, 2_000_000 // len(values)), rng=np.random.default_rng(seed),  # 16 MB of resamples at once
-    ).confidence_interval
-    return Interval(float(statistic(values, axis=0)), float(limits.low), float(limits.high), len(values))
+    rng, n = np.random.default_rng(seed), len(values)
+    replicates = np.empty(n_bootstrap)
+    chunk = max(1, 2_000_000 // n)  # bounds the resampled array to 16 MB
+    for start in range(0, n_bootstrap, chunk):
+        stop = min(start + chunk, n_bootstrap)
+        replicates[start:stop] = statistic(values[rng.integers(n, size=(stop - start, n))], axis=1)
+    low, high = np.quantile(replicates, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(statistic(values, axis=0)), float(low), float(high), n)
 
 
 def jackknife_interval(estimate: float, replicates: Sequence[float], confidence: float = 0.95) -> Interval:
