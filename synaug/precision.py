@@ -33,9 +33,9 @@ def device_name(device):
 def channels_last(model: nn.Module) -> nn.Module:
     """Put a network into channels-last order, in place, but for the layers that it would train wrongly; returns it.
 
-    On CPUs with AVX2 and no AVX-512, oneDNN 3.13 (torch 2.15) writes past its buffer in the weight gradient of a 1 x 1
-    convolution of stride 2 of few channels (under a vector's 8), where image or weight is in channels-last order (oneDNN
-    issue 6035): the gradient is wrong and the heap corrupt. Such layers are kept, and get their images, contiguous.
+    On CPUs with AVX2 and no AVX-512, oneDNN writes past its buffer in the weight gradient of a 1 x 1 convolution with a
+    stride and fewer channels than a vector's 8, where images or weights are in channels-last order (oneDNN issue 6035;
+    so do torch 2.12 to 2.15): the gradient is wrong, the heap corrupt. Such layers, and their images, stay contiguous.
     """
     model.to(memory_format=torch.channels_last)
     for layer in model.modules():
