@@ -52,7 +52,7 @@ def differences(frame, against: dict, *, pair=("seed",), metric: str | None = No
 
 def paired(frame, against: dict, by=("arm",), metric: str | None = None, pair=("seed",), confidence: float = 0.95,
            correct: str | None = "holm", sign: int = 1) -> pd.DataFrame:
-    """What each combination of the columns ``by`` differs by from the baseline, over pairs: a row each.
+    """What each combination of the columns ``by`` differs by from the baseline, over pairs: one row each.
 
     Columns: those of ``by``; estimate (the mean difference), low, high (Student's t), p_value (of "no difference"),
     adjusted (Holm over the rows returned; missing where correct is None), n (pairs). One pair has no limits and no p.
