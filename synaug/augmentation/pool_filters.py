@@ -28,7 +28,7 @@ def filter_pool(pool: SyntheticPool, real: ImageDataset, *, near_copy_quantile: 
     min_probability: in (0, 1]. An image is off-class if the judge gives its label a lower probability.
     judge: a classifier, see `synaug.classifiers`. One that errs on slow examples errs on images made of them.
     device: of the encoder; the judge stays where it is.
-    Report: one row an image: source, copy, near_copy and its distance, off_class and its label_probability (those of
+    Report: one row per image: source, copy, near_copy and its distance, off_class and its label_probability (those of
     the filters that are on), kept. ValueError for a rule without what it needs, values that make no rule, or NaN in what a
     rule compares.
     """

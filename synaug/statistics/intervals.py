@@ -1,7 +1,7 @@
 """Intervals, equivalence and multiplicity for comparisons over paired seeds.
 
 Two arms that share a seed (same initialisation, same batch order) differ by one number per seed;
-the functions here take those differences, ``[n]``, one entry a seed. All are two-sided unless said.
+the functions here take those differences, ``[n]``, one entry per seed. All are two-sided unless said.
 """
 
 from collections.abc import Callable, Sequence
