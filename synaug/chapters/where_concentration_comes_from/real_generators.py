@@ -297,7 +297,7 @@ def trained_levels(recipe: dict, snapshots: list, device: str, checkpoint: Path 
     for images in snapshots:
         denoiser = load_denoiser(snapshot_folder(checkpoint, images))
         found[images] = Generator(unet_options(recipe), denoiser.sigma_data, denoiser.class_names, denoiser.image_shape,
-                                  denoiser.state_dict())  # fmt: skip
+                                  dict(denoiser.state_dict()))  # fmt: skip
     return found
 
 
