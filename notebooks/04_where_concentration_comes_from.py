@@ -80,7 +80,7 @@ from synaug.figures import empirical_score as images
 from synaug.figures import exact_score as mixtures
 from synaug.figures import real_generators as generators
 from synaug.figures.curves import theme
-from synaug.figures.embedding import table_html
+from synaug.plots import table_html
 from synaug.figures.published_explanation import what_holds
 from synaug.run.results import recorded_run
 
@@ -109,7 +109,7 @@ Markdown("\n".join(["Mixtures:", "", mixtures.describe(live, recorded), "", "Ima
 # On real images, the recorded run of the chapter on mode concentration says how much of the fall is the metric's, but not which of the other three suspects takes the rest.
 # The recorded run of real generators further down, with fewer images, tells discretisation from score error: what is lost on the finest grid, where the reverse process has nothing left to blame but the score.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "What takes how much of the fall from real (sources as their own reference) to fully synthetic. Left: recall in random mixtures, for generators with an exact score or one known error. Right: real images, the trained network. Rows that name steps begin at fresh real images in the samples' place, so that the metric has no part in them; their score error is what is lost with the most Heun steps. Accuracy is that of classifiers on real test images. Bars left of 0: a gain. Diamonds: the whole fall, with 95 % t intervals over worlds, limits over images for recall, t intervals over seeds for accuracy. Bars at the left are of the recorded run where there is one, else of this build; at the right of recorded runs.", "name": "fig-parts"}, "image": {"alt": "Stacked bars. Left: the fall in recall of generators in random mixtures, divided into metric, reverse process, discretisation and score error. Right: the fall of recall, outer-edge recall and test accuracy on real images, divided into metric, discretisation, score error and what cannot be separated."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "What takes how much of the fall from real (sources as their own reference) to fully synthetic. Above: recall in random mixtures, for generators with an exact score or one known error. Below: real images, the trained network. Rows that name steps begin at fresh real images in the samples' place, so that the metric has no part in them; their score error is what is lost with the most Heun steps. Accuracy is that of classifiers on real test images. Bars left of 0: a gain. Diamonds: the whole fall, with 95 % t intervals over worlds, limits over images for recall, t intervals over seeds for accuracy. Bars above are of the recorded run where there is one, else of this build; those below of recorded runs.", "name": "fig-parts"}, "image": {"alt": "Stacked bars. Above: the fall in recall of generators in random mixtures, divided into metric, reverse process, discretisation and score error. Below: the fall of recall, outer-edge recall and test accuracy on real images, divided into metric, discretisation, score error and what cannot be separated."}}
 mixed = decomposition.of_mixtures(largest)
 falls = pd.concat([decomposition.of_images(sweep), decomposition.of_samplers(recorded_generators)])
 decomposition.parts_figure(mixed, falls, None if recorded is None else decomposition.of_mixtures(live));

@@ -13,7 +13,7 @@ from synaug.diffusion.denoisers import EDMDenoiser, generator_hash, load_denoise
 from synaug.diffusion.reconstruction import generate, reconstruct
 from synaug.diffusion.training import trained_on
 from synaug.files import kept, storable
-from synaug.precision import fast_precision
+from synaug.precision import channels_last, fast_precision
 from synaug.run import Task
 
 #: Images that are reconstructed before they are kept: about a minute's work of a CPU, what a cut run loses at most.
@@ -127,7 +127,7 @@ class Trained:
         model = build_classifier(self.architecture, self.image_shape, self.num_classes, seed=0)
         model.load_state_dict(self.weights)
         # Whether trained now or earlier: in one memory format, so that its answers agree in every digit.
-        return model.to(device, memory_format=torch.channels_last).eval()
+        return channels_last(model.to(device)).eval()
 
 
 def trained(images: ImageDataset, architecture: str, steps: int, recipe: str, seed: int, augment: str = "flip",
