@@ -24,7 +24,6 @@ from synaug.diffusion.recipe import Recipe
 from synaug.diffusion.reconstruction import generate, reconstruct
 from synaug.diffusion.samplers import check_sampler
 from synaug.diffusion.schedules import sigma_of_reverse_step, sigmas_from
-from synaug.diffusion.trainer import RECORD
 from synaug.diffusion.training import snapshot_folder, train
 from synaug.files import storable
 from synaug.metrics import FRESH_REAL, compare
