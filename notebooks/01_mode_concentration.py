@@ -63,11 +63,8 @@ from myst_nb import glue
 
 from synaug.statistics.claims import verdict_table
 from synaug.experiments import mode_concentration_views as views
-from synaug.figures import mode_concentration as figures
-from synaug.figures.curves import theme
-from synaug.figures.embedding import figure_html, table_html
-from synaug.figures.slider import reconstruction_slider
-from synaug.figures.teaser import teaser
+from synaug.chapters import mode_concentration_figures as figures
+from synaug.plots import T_RE, figure_html, slider, table_html, theme
 from synaug.run.results import recorded_run
 from synaug.diffusion.schedules import sigma_of_reverse_step
 
@@ -89,9 +86,9 @@ Markdown(views.describe(live, recorded))
 
 # %% tags=["hide-input"]
 names = ", ".join(sweep.fresh.class_names[: views.SHOWN_CLASSES])
-reconstruction_slider(
+slider(
     views.shown_images(sweep, levels),
-    [f"t_re = {level}, σ = {sigma_of_reverse_step(level, steps, mapping):.3g}" for level in levels],
+    [f"{T_RE} = {level}, σ = {sigma_of_reverse_step(level, steps, mapping):.3g}" for level in levels],
     f"Reconstructions of three real images of each class ({names})",
 )
 
@@ -166,7 +163,7 @@ table_html(views.falls_table(runs)) if runs else None
 # The paper plots the entropy of such a judge's output.
 # Most of its values exceed ln 10, which the mean entropy over ten classes cannot (eq. 4 there, in nats), so only their shape is compared.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Left: output entropy as the paper plots it; the dashed line is the largest possible value of the formula it gives. Middle and right: entropy and accuracy of this book's judge on reconstructions of train and of test images. Bars: 95 % intervals over images.", "name": "fig-entropy"}, "image": {"alt": "Three panels against noise level: published output entropy, output entropy of our judge in nats, accuracy of our judge in per cent, for reconstructions of train and test images."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "First: output entropy as the paper plots it; the dash-dotted line is the largest possible value of the formula it gives. Second and third: entropy and accuracy of this book's judge on reconstructions of train and of test images. Bars: 95 % intervals over images.", "name": "fig-entropy"}, "image": {"alt": "Three panels against noise level: published output entropy, output entropy of our judge in nats, accuracy of our judge in per cent, for reconstructions of train and test images."}}
 figures.entropies(live, recorded);
 
 # %% [markdown]
@@ -174,7 +171,7 @@ figures.entropies(live, recorded);
 #
 # The first two principal components of the judge's features, fitted on the real source images only; everything else is projected.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The judge's features of real images (left) and of reconstructions, in the plane of the real images' first two principal components; at most 50 images a class, this build. If samples concentrate, the clouds shrink towards their centres from left to right.", "name": "fig-pca"}, "image": {"alt": "Scatter plots of two principal components of the judge's features, coloured by class: real images and reconstructions from rising reverse steps."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The judge's features of real images (first) and of reconstructions, in the plane of the real images' first two principal components; at most 50 images a class, this build. If samples concentrate, the clouds shrink towards their centres from panel to panel.", "name": "fig-pca"}, "image": {"alt": "Scatter plots of two principal components of the judge's features, coloured by class: real images and reconstructions from rising reverse steps."}}
 shown = sorted({levels[0], levels[len(levels) // 2], levels[-1]})
 figures.pca_plane(views.plane_points(sweep, shown));
 
@@ -222,7 +219,7 @@ table_html(verdicts[["statement", "statistic", "published", "verdict", "evidence
 # %% tags=["remove-cell"]
 summary = verdicts[["statement", "source", "verdict"]]
 glue("claims_table", table_html(summary), display=False)
-drawn = teaser(views.shown_images(sweep, levels, per_class=1), live if recorded is None else recorded, levels)
+drawn = figures.teaser(views.shown_images(sweep, levels, per_class=1), live if recorded is None else recorded, levels)
 glue("teaser", figure_html(
     drawn,
     "Left: images of ten classes, real in the first row and reconstructed from ever more reverse steps below. "

@@ -78,7 +78,7 @@ from synaug.experiments import targeted_tables as tables
 from synaug.experiments import targeted_views as views
 from synaug.figures import targeted_augmentation as figures
 from synaug.figures.curves import theme
-from synaug.figures.embedding import table_html
+from synaug.plots import table_html
 from synaug.run.results import recorded_run
 from synaug.data.torch_datasets import TorchImages
 

@@ -98,7 +98,7 @@ from synaug.experiments import two_layer_tables as tables
 from synaug.figures import mechanism as network_figures
 from synaug.figures import two_layer_cnn as figures
 from synaug.figures.curves import theme
-from synaug.figures.embedding import table_html
+from synaug.plots import table_html
 from synaug.run.results import recorded_run
 
 theme()

@@ -80,7 +80,7 @@ from synaug.figures import empirical_score as images
 from synaug.figures import exact_score as mixtures
 from synaug.figures import real_generators as generators
 from synaug.figures.curves import theme
-from synaug.figures.embedding import table_html
+from synaug.plots import table_html
 from synaug.figures.published_explanation import what_holds
 from synaug.run.results import recorded_run
 

@@ -10,9 +10,9 @@ from synaug.statistics.claims import load_claims, verdict_table
 from synaug.data import to_bytes
 from synaug.experiments import mode_concentration as experiment
 from synaug.experiments import mode_concentration_views as views
-from synaug.figures import mode_concentration as figures
-from synaug.figures.curves import summary
+from synaug.chapters import mode_concentration_figures as figures
 from synaug.diffusion.reconstruction import reconstruct
+from synaug.plots import BLUE, summary
 from synaug.statistics import paired_interval
 
 
@@ -162,7 +162,7 @@ def test_distribution_figures_are_labelled(run, draw):
     for ax in figure.axes:
         assert ax.get_xlabel() or ax.get_ylabel()
     names = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
-    assert any(name.startswith("recorded") for name in names) and any(name.startswith("this build") for name in names)
+    assert {"recorded", "this build", "fresh real images as reference"} <= set(names)
 
 
 @pytest.mark.parametrize("draw", [figures.accuracies, figures.entropies, figures.plane_variance,
@@ -180,11 +180,12 @@ def test_falls_of_all_recorded_runs(run):
     runs = views.recorded_runs(frame)
     assert "fashion_mnist, resnet8 (one_cycle), recorded at standard" in runs
     (ax, _) = figures.falls({"a": frame, **runs}).axes  # and the axis above it
-    lines = {line.get_label(): line for line in ax.lines}
-    assert {"a", *runs} <= set(lines)
+    names = [text.get_text() for text in ax.figure.legends[0].get_texts()]
+    assert names[: 1 + len(runs)] == ["a", *runs]
+    line = next(line for line in ax.lines if line.get_color() == BLUE)  # that of the first
     accuracies = frame[frame["metric"] == "test_accuracy"].pivot(index="seed", columns="x", values="value")
     expected = 100 * (accuracies[100] - accuracies[0]).mean()
-    np.testing.assert_allclose(lines["a"].get_ydata().astype(float), [0, expected], atol=1e-9)
+    np.testing.assert_allclose(line.get_ydata().astype(float), [0, expected], atol=1e-9)
 
 
 def test_falls_are_paired_by_seed(run):

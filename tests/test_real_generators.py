@@ -23,7 +23,7 @@ from synaug.experiments.real_generators_views import (added_run, describe, dials
 from synaug.experiments.shared import real_images, some
 from synaug.diffusion.exploration import AnnealedClass
 from synaug.figures import real_generators as figures
-from synaug.figures.embedding import table_html
+from synaug.plots import table_html
 from synaug.diffusion.recipe import Recipe
 from synaug.precision import fast_precision
 from synaug.diffusion.reconstruction import generate

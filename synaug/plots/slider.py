@@ -14,7 +14,7 @@ import numpy as np
 from IPython.display import HTML
 from PIL import Image
 
-GAP = 2  # transparent pixels between images
+from synaug.plots.images import montage
 
 STYLE = """<style>
 .synaug-slider { margin: 1rem 0; max-width: 100%; }
@@ -47,18 +47,12 @@ for (const root of document.querySelectorAll(".synaug-slider:not([data-ready])")
 </script>"""
 
 
-def reconstruction_slider(
-    images: np.ndarray,
-    level_labels: Sequence[str],
-    description: str,
-    columns: int = 10,
-    scale: int = 2,
-) -> HTML:
+def slider(images: np.ndarray, level_labels: Sequence[str], description: str, columns: int = 10, scale: int = 2) -> HTML:
     """A slider over the levels of a reconstruction sweep.
 
     images: uint8 ``[L, N, C, H, W]``, C 1 or 3: the same N images at L >= 2 levels, from real
     (first) to fully synthetic (last); a NumPy array or a CPU tensor.
-    level_labels: L texts, shown as the slider's value, such as ``"t_re = 50, sigma = 2.40"``.
+    level_labels: L texts, shown as the slider's value, such as ``f"{T_RE} = 50, σ = 2.40"``.
     description: what the images are; with the level's label it is each grid's alternative text.
     columns: images in a row. scale: screen pixels to an image pixel, at most; a narrow screen
     shrinks the grid.
@@ -78,42 +72,25 @@ def reconstruction_slider(
     if columns < 1 or scale < 1:
         raise ValueError(f"columns and scale must be at least 1, not {columns} and {scale}")
 
-    grids = [grid_png(level, columns) for level in images]
-    width = Image.open(io.BytesIO(grids[0])).width * scale
-    figures = "\n".join(
-        level_figure(png, label, f"{description}: {label}") for png, label in zip(grids, level_labels)
+    grids = [Image.fromarray(montage([level[i : i + columns] for i in range(0, len(level), columns)])) for level in images]
+    # "dark-light" tells the book's theme that an image needs no dimming in dark mode; a label is also the caption where
+    # scripts do not run.
+    levels = "\n".join(
+        f'<figure><img class="dark-light" alt="{html.escape(f"{description}: {label}")}"'
+        f' src="data:image/png;base64,{encoded(grid, images.shape[2])}"><figcaption>{html.escape(label)}</figcaption></figure>'
+        for grid, label in zip(grids, level_labels)
     )
-    last = len(images) - 1
     return HTML(
-        f'{STYLE}\n<div class="synaug-slider" style="width: {width}px">\n{figures}\n'
+        f'{STYLE}\n<div class="synaug-slider" style="width: {grids[0].width * scale}px">\n{levels}\n'
         '<div class="control"><div class="ends"><span>real</span>'
-        f'<input type="range" min="0" max="{last}" step="1" value="0" autocomplete="off"'
+        f'<input type="range" min="0" max="{len(images) - 1}" step="1" value="0" autocomplete="off"'
         f' aria-label="{html.escape(description)}, from real to fully synthetic">'
         f"<span>synthetic</span></div><output></output></div>\n</div>\n{SCRIPT}"
     )
 
 
-def level_figure(png: bytes, label: str, alternative: str) -> str:
-    """One level: its grid, and its label, which is also the caption where scripts do not run."""
-    # "dark-light" tells the book's theme that the image needs no dimming in dark mode.
-    return (
-        f'<figure><img class="dark-light" alt="{html.escape(alternative)}"'
-        f' src="data:image/png;base64,{base64.b64encode(png).decode()}">'
-        f"<figcaption>{html.escape(label)}</figcaption></figure>"
-    )
-
-
-def grid_png(images: np.ndarray, columns: int) -> bytes:
-    """uint8 ``[N, C, H, W]`` as one PNG, `columns` to a row, transparent between the images."""
-    count, channels, height, width = images.shape
-    columns = min(columns, count)
-    rows = -(-count // columns)
-    shape = (rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, channels + 1)
-    grid = np.zeros(shape, np.uint8)
-    for i, image in enumerate(images):
-        top, left = i // columns * (height + GAP), i % columns * (width + GAP)
-        grid[top : top + height, left : left + width, :channels] = image.transpose(1, 2, 0)
-        grid[top : top + height, left : left + width, channels] = 255
+def encoded(picture: Image.Image, channels: int) -> str:
+    """A picture as PNG in base64; grey where its images have one channel."""
     buffer = io.BytesIO()
-    Image.fromarray(grid, "LA" if channels == 1 else "RGBA").save(buffer, "png", optimize=True)
-    return buffer.getvalue()
+    picture.convert("LA" if channels == 1 else "RGBA").save(buffer, "png", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()

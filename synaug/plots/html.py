@@ -1,0 +1,45 @@
+"""Figures and tables as HTML, so that any page of the book can show what a chapter computed."""
+
+import base64
+import io
+from html import escape
+from numbers import Integral, Real
+
+import pandas as pd
+from IPython.display import HTML
+from matplotlib.figure import Figure
+
+
+def figure_html(figure: Figure, alternative: str, caption: str = "", dpi: int = 144) -> HTML:
+    """The figure as a PNG inside HTML, to be displayed or glued: a glued image would lose its alternative text.
+
+    alternative: what a reader who cannot see the figure should know; ValueError if empty.
+    caption: plain text below the figure, if any. dpi: dots per inch of the PNG.
+    """
+    if not alternative.strip():
+        raise ValueError("a figure needs an alternative text")
+    buffer = io.BytesIO()
+    # No date and no version inside: the same figure gives the same bytes.
+    figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight", metadata={"Software": None})
+    source = base64.b64encode(buffer.getvalue()).decode()
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return HTML(f'<figure class="synaug-figure"><img alt="{escape(alternative)}" src="data:image/png;base64,{source}">'
+                f"{below}</figure>")
+
+
+def table_html(frame: pd.DataFrame, caption: str = "") -> HTML:
+    """The frame as a table without its index; its first column names the rows.
+
+    Whole numbers have commas at thousands, others three significant digits; a missing value is an empty cell.
+    """
+    def cell(value):
+        if isinstance(value, Real) and not isinstance(value, bool):
+            text = f"{value:,}" if isinstance(value, Integral) else "" if pd.isna(value) else f"{value:.3g}"
+            return text.replace("-", "\u2212")
+        return "" if value is None or value is pd.NA else escape(str(value))
+
+    head = "".join(f'<th scope="col">{escape(str(name))}</th>' for name in frame.columns)
+    body = "\n".join(f'<tr><th scope="row">{cell(first)}</th>{"".join(f"<td>{cell(value)}</td>" for value in others)}</tr>'
+                     for first, *others in frame.astype(object).itertuples(index=False, name=None))
+    above = f"<caption>{escape(caption)}</caption>" if caption else ""
+    return HTML(f'<table class="dataframe">{above}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>')

@@ -1,0 +1,115 @@
+"""The book's look: sizes, one colour per arm, names drawn as text, one legend below all panels."""
+
+import re
+import warnings
+
+import matplotlib.pyplot as plt
+from matplotlib.font_manager import findfont, fontManager, get_font
+
+WIDTH = 7.2  # inches of a figure, which a page shows at 700 px: a point is a point there
+INK = "#707070"  # of text and axes: contrast 5.0 with white, 3.6 with the theme's dark ground
+T_RE = "t\u1d63\u2091"
+#: Okabe and Ito's colours as seaborn has them ("colorblind"), in the order in which names without their own take them.
+PALETTE = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#56b4e9", "#fbafe4", "#949494", "#ece133")
+BLUE, ORANGE, GREEN, RED, PINK, BROWN, SKY, _, GREY, _ = PALETTE
+#: What an arm, a reference or a kind of image looks like, in every figure of the book.
+COLOURS = {
+    "generated": BLUE, "samples": BLUE, "reconstruction": BLUE, "network": BLUE, "sample": BLUE,
+    "upsampled": ORANGE, "copies": ORANGE,
+    "fresh": GREEN, "fresh real": GREEN, "fresh real images": GREEN,
+    "from noise": PINK, "oracle": SKY, "original": GREY, "published": GREY,
+    "source": RED, "train": BROWN, "test": PINK, "held out": PINK,
+    "Heun": BLUE, "Euler": ORANGE, "GD": ORANGE, "SGD": ORANGE, "SAM": SKY,
+}
+#: Fonts for scripts that the first lacks, where they are installed.
+FONTS = ("DejaVu Sans", "Noto Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans Devanagari", "Noto Sans Thai",
+         "Arial Unicode MS", "Hiragino Sans", "PingFang SC", "Apple SD Gothic Neo", "Microsoft YaHei", "Yu Gothic",
+         "Malgun Gothic", "Nirmala UI", "Leelawadee UI", "WenQuanYi Zen Hei", "Droid Sans Fallback")
+_without_glyphs = {}
+
+
+def theme():
+    """Set matplotlib to the book's look, for this process."""
+    installed = {font.name for font in fontManager.ttflist}
+    plt.rcParams.update({
+        "font.family": [name for name in FONTS if name in installed], "font.size": 9.5, "axes.labelsize": 9.5,
+        "axes.titlesize": 10, "xtick.labelsize": 9, "ytick.labelsize": 9, "legend.fontsize": 9, "legend.frameon": False,
+        "figure.titlesize": 10, "figure.dpi": 144, "savefig.dpi": 144, "figure.facecolor": "none",
+        "axes.facecolor": "none", "savefig.facecolor": "none", "legend.facecolor": "none", "text.color": INK,
+        "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": INK, "grid.alpha": 0.25,
+        "grid.linewidth": 0.6, "axes.prop_cycle": plt.cycler(color=PALETTE), "errorbar.capsize": 2.5,
+    })
+
+
+def colours(names):
+    """A colour for each name: its own, or that of what stands before its first comma, or one that is still free."""
+    found = {name: COLOURS.get(name, COLOURS.get(str(name).split(",")[0])) for name in names}
+    free = [colour for colour in PALETTE if colour not in found.values()] or PALETTE
+    others = [name for name, colour in found.items() if colour is None]
+    return found | {name: free[place % len(free)] for place, name in enumerate(others)}
+
+
+def plain(name):
+    """A name as text that matplotlib draws as it stands: "$" starts no mathematics, and what no font in use can draw is
+    a number in brackets, which one warning explains."""
+    fonts = [get_font(findfont(family)).get_charmap() for family in plt.rcParams["font.family"]]
+
+    def numbered(found):
+        letters = found.group()
+        if all(any(ord(letter) in font for font in fonts) for letter in letters):
+            return letters
+        if letters not in _without_glyphs:
+            _without_glyphs[letters] = f"[{len(_without_glyphs) + 1}]"
+            warnings.warn(f"no font of {', '.join(plt.rcParams['font.family'])} can draw {letters}: figures say "
+                          f"{_without_glyphs[letters]}", stacklevel=3)
+        return _without_glyphs[letters]
+
+    return re.sub(r"[^\x00-\x7f\s]+", numbered, str(name)).replace("$", r"\$")
+
+
+def panels(n, height=2.9, **options):
+    """(figure, its n axes), two to a row; height: inches of a row. Options: of ``plt.subplots``."""
+    columns = min(n, 2)
+    rows = -(-n // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height * rows), squeeze=False, layout="constrained",
+                                **options)
+    for ax in axes.flat[n:]:
+        ax.remove()
+    return figure, list(axes.flat[:n])
+
+
+def finish(figure, entries=()):
+    """The figure with a legend of entries, {name: handle}, below its panels, and without tick labels over others."""
+    entries = dict(entries)
+    for columns in range(min(len(entries), 4), 0, -1):
+        legend = figure.legend(entries.values(), map(plain, entries), loc="outside lower center", ncols=columns)
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            break
+        legend.remove()
+    if entries:  # the panels keep their size
+        figure.set_figheight(figure.get_figheight() + legend.get_window_extent().height / figure.dpi)
+    figure.draw_without_rendering()
+    for ax in figure.axes:
+        for axis, side in ((ax.xaxis, "x"), (ax.yaxis, "y")):
+            thin_labels(axis, side)
+    return figure
+
+
+def thin_labels(axis, side):
+    """Blank tick labels that would touch their neighbour; the first and the last stay."""
+    low, high = sorted(axis.get_view_interval())
+    ticks = sorted((at, label) for at, label in zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=False)
+                   if low <= at <= high and label.get_text() and label.get_visible())
+    boxes = [sorted(getattr(label.get_window_extent(), f"interval{side}")) for _, label in ticks]
+    order = sorted(range(len(ticks)), key=lambda i: boxes[i][0])
+    kept = order[:1]
+    for i in order[1:]:
+        if i == order[-1]:
+            while len(kept) > 1 and boxes[kept[-1]][1] + 2 > boxes[i][0]:
+                kept.pop()
+        if boxes[kept[-1]][1] + 2 <= boxes[i][0]:
+            kept.append(i)
+    if len(kept) < len(ticks):
+        axis.set_ticks([at for at, _ in ticks], [label.get_text() if i in kept else "" for i, (_, label) in
+                                                 enumerate(ticks)])
