@@ -24,7 +24,8 @@ from synaug.diffusion.denoisers import EDMDenoiser, check_input, generator_hash
 from synaug.features import content_key
 from synaug.diffusion.reconstruction import reconstruct
 from synaug.resources import check_disk, check_memory
-from synaug.run.results import CellCache, fingerprint
+from synaug.cells import CellCache, fingerprint
+from synaug.files import storable
 from synaug.diffusion.samplers import check_dials
 from synaug.diffusion.schedules import SIGMA_MAX, sigmas_from
 
@@ -38,6 +39,7 @@ BLOCK = 1024
 MOST_COPIES = 2**16
 
 
+@storable
 @dataclass(frozen=True, eq=False)
 class SyntheticPool:
     """Generated images: all sources' copy 1, then all sources' copy 2, ...; sources ascending.
