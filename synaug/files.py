@@ -122,14 +122,12 @@ def kept(path: str | Path, compute: Callable[[], object]):
     return value
 
 
-def keep(path: str | Path, value, about: dict | None = None) -> bool:
-    """`save`, where the disk lets it: work that is done is worth more than its cache. Returns whether it did."""
+def keep(path: str | Path, value) -> None:
+    """`save`, where the disk lets it, else a warning: work that is done is worth more than its cache."""
     try:
-        save(path, value, about)
+        save(path, value)
     except OSError as error:
         warnings.warn(f"results cannot be kept in {Path(path).parent} ({error.strerror or error})", stacklevel=3)
-        return False
-    return True
 
 
 def _put(archive: zipfile.ZipFile, value):

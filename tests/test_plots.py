@@ -60,7 +60,8 @@ def test_lines_show_means_of_both_runs_in_each_arms_colour(frame):
     assert legend(figure) == ["upsampled", "generated", "recorded", "this build"]
     assert not points(right, COLOURS["upsampled"]) and right.get_xlabel() == "k"
     assert figure.get_figwidth() == WIDTH
-    assert legend(lines(None, frame, [Panel("error", "", {"arm": "upsampled"})], hue="arm")) == ["upsampled", "recorded"]
+    alone = lines(None, frame, [Panel("error", "", {"arm": "upsampled"})], hue="arm")
+    assert legend(alone) == ["upsampled", "recorded"]
 
 
 def test_published_points_and_named_lines_stand_in_the_legend(frame):
@@ -71,6 +72,13 @@ def test_published_points_and_named_lines_stand_in_the_legend(frame):
     assert legend(figure) == ["upsampled", "generated", "this build", "published, generated", "formula", "the most"]
     squares = [line for line in figure.axes[0].lines if line.get_marker() == "s"]
     assert squares[0].get_color() == COLOURS["generated"] and squares[0].get_xdata()[1] == pytest.approx(80)
+
+
+def test_what_was_not_measured_is_an_empty_panel(frame):
+    figure = lines(frame, None, [Panel("absent", "nothing")], x="sigma", hue="arm")
+    assert not figure.legends and len(figure.axes[0].lines) == 0
+    figure = lines(frame, None, [Panel("error", "", xscale={"value": "symlog", "linthresh": 5})], joined=False)
+    assert figure.axes[0].get_xscale() == "symlog" and figure.axes[0].lines[0].get_linestyle() == "None"
 
 
 @pytest.mark.parametrize("shape", ["forest", "grid", "lines", "scatter"])
@@ -133,8 +141,10 @@ def test_montage_holds_images_maps_and_gaps(channels):
 
 
 def test_colours_are_an_arms_own_or_free():
-    found = colours(["generated", "generated, all", "one", "two"])
-    assert found["generated"] == found["generated, all"] == COLOURS["generated"] and len(set(found.values())) == 3
+    names = ["generated, all", "generated", "one", "two", "fresh, all"]
+    found, alike = colours(names), colours(names, distinct=False)
+    assert found["generated"] == COLOURS["generated"] and found["fresh, all"] == COLOURS["fresh"]
+    assert len(set(found.values())) == 5 and alike["generated"] == alike["generated, all"] == COLOURS["generated"]
 
 
 def test_text_and_colours_read_on_white_and_on_the_dark_ground():

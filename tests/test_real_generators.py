@@ -10,7 +10,7 @@ import torch
 
 from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
 from synaug.data import to_bytes
-from synaug.diffusion.loss import denoising_loss
+from synaug.diffusion.denoisers import denoising_loss
 from synaug.diffusion.denoisers import generator_hash, load_denoiser
 from synaug.experiments import generator_pools
 from synaug.experiments.generator_ladder import denoising_losses, load, recipe_of, rungs_folder, saved, train_rungs

@@ -56,7 +56,7 @@ def make_pool(folder):
     data = stratified_subset(load_dataset("digits"), 10, seed=0)
     denoiser = new_denoiser(data, channels=(32,)).eval().requires_grad_(False)
     return synthetic_pool.generate_pool(denoiser, data, range(10), k=4, sigmas=(0.5, 2.0), steps=5, batch_size=2,
-                                        cache=CellCache("pool", "code", folder))
+                                        folder=folder)
 
 
 def cells_in(folder):

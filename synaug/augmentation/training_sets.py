@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from synaug.classifiers.training import batch_order, train_classifier
-from synaug.data import ImageDataset
+from synaug.data import ImageDataset, same_classes
 from synaug.augmentation.synthetic_pool import SyntheticPool, as_places
 
 ORDERS = ("shuffled", "real_first", "synthetic_first")
@@ -126,13 +126,8 @@ def mixture(data: ImageDataset, generated: ImageDataset, *, synthetic_share: flo
 
 
 def _joined(first: ImageDataset, second: ImageDataset) -> ImageDataset:
-    if first.image_shape != second.image_shape or first.num_classes != second.num_classes:
-        raise ValueError(f"images {first.image_shape} of {first.num_classes} classes and {second.image_shape} of "
-                         f"{second.num_classes} cannot be one training set")
-    for i, names in enumerate(zip(first.class_names, second.class_names)):
-        if names[0] != names[1]:
-            raise ValueError(f"label {i} is {names[0]!r} in one part and {names[1]!r} in the other: they cannot be one "
-                             f"training set")
-    parts = (first, second)
-    return ImageDataset(torch.cat([p.images for p in parts]), torch.cat([p.labels for p in parts]), first.class_names,
-                        torch.cat([p.source_index for p in parts]), first.name)
+    if first.image_shape != second.image_shape:
+        raise ValueError(f"images {first.image_shape} and {second.image_shape} cannot be one training set")
+    labels = same_classes(second.class_names, first.class_names, "the other part of the training set")[second.labels]
+    return ImageDataset(torch.cat([first.images, second.images]), torch.cat([first.labels, labels]), first.class_names,
+                        torch.cat([first.source_index, second.source_index]), first.name)

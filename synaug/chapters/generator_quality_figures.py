@@ -40,7 +40,7 @@ def neighbour_distances(distances):
             entries[arm] = ax.ecdf(by_arm.get_group(arm), color=COLOURS[arm], linewidth=1.8)
         limit = by_arm.get_group(FRESH_REAL).quantile(NEAR_COPY_QUANTILE)
         entries["near-copies lie left of this line"] = ax.axvline(limit, color=INK, linestyle="--", linewidth=1.2)
-        ax.set(xlim=(0, None), ylabel="share of images nearer than that",
+        ax.set(xlim=(0, None), ylabel="share of images nearer",
                xlabel=f"distance to the nearest training image\n(in {space(encoder)})")
     return finish(figure, entries)
 
@@ -87,8 +87,9 @@ def comparison(live, recorded=None, metrics=tuple(MEASURES)):
                 compared = found.iloc[0]
                 own, floor = (select(frame, metric, arm=arm, **where)["value"].item() for arm in (SAMPLES, FRESH_REAL))
                 side = "above" if compared["low"] > equal else "below" if compared["high"] < equal else "not told apart"
-                named = title if pd.isna(encoder) else title.format(encoder=encoder_label(encoder), space=space(encoder))
-                rows.append({"": named, "run": run, "n": f"{int(compared['n']):,}", "samples": amount(own, metric),
+                if not pd.isna(encoder):
+                    title = MEASURES[metric][0].format(encoder=encoder_label(encoder), space=space(encoder))
+                rows.append({"": title, "run": run, "n": f"{int(compared['n']):,}", "samples": amount(own, metric),
                              "fresh real": amount(floor, metric), "compared": contrast(compared, against),
                              "samples are": side})
     return pd.DataFrame(rows)

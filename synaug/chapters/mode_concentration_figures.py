@@ -1,4 +1,4 @@
-"""The figures of chapter 1. Functions take frames of `synaug.experiments.mode_concentration` (``recorded`` may be None)
+"""The figures of chapter 1. Functions take frames of `synaug.chapters.mode_concentration` (``recorded`` may be None)
 and return a matplotlib figure. ``python -m synaug.chapters.mode_concentration_figures`` draws the README's again."""
 
 import io
@@ -9,10 +9,10 @@ import pandas as pd
 from PIL import Image
 
 from synaug import paths
-from synaug.experiments import mode_concentration as experiment
-from synaug.experiments.mode_concentration_views import shown_images
+from synaug.chapters.mode_concentration import EXPERIMENT, shown_images
 from synaug.plots import (BLUE, T_RE, WIDTH, Panel, curve, draw_images, finish, image_grid, lines, montage, noise_axis,
                           scatter, select, summary, theme)
+from synaug.run import Store
 from synaug.run.results import load_recorded
 from synaug.statistics.claims import load_claims, published_series
 from synaug.statistics.frames import bare
@@ -30,11 +30,11 @@ def against_noise(live, recorded, *shown, **options):
     return lines(live, recorded, shown, x="sigma", **options)
 
 
-def against_references(live, recorded, encoder, metrics, names=None, **options):
+def against_references(live, recorded, encoder, metrics, **options):
     """A panel per metric, {metric: what is published}, a curve per reference."""
     return against_noise(live, recorded, *(
-        Panel(metric, f"{metric}\n({ENCODERS.get(encoder, encoder)})", {"encoder": encoder}, published=points, **options)
-        for metric, points in metrics.items()), hue="reference", names=NAMES)
+        Panel(metric, f"{metric}\n({ENCODERS.get(encoder, encoder)})", {"encoder": encoder}, published=points,
+              **options) for metric, points in metrics.items()), hue="reference", names=NAMES)
 
 
 def distances(live, recorded=None, encoder="efficientnet_lite0"):
@@ -99,7 +99,7 @@ def falls(runs):
 
 
 def entropies(live, recorded=None):
-    """Output entropy and accuracy of the real-trained judge on reconstructions; the paper's entropy in its own panel."""
+    """Output entropy and accuracy of the real-trained judge on reconstructions; the paper's entropy by itself."""
     points = {name: series for split in ("train", "test")
               for name, series in published(f"entropy-falls-{split}", f"published, {split}").items()}
     return against_noise(
@@ -147,27 +147,25 @@ def teaser(images, frame, levels):
     """The same images at every level, and what classifiers trained on such images score.
 
     images: uint8 ``[L, n, C, H, W]``, n images (one per class, say) from real to fully synthetic.
-    frame: results of `synaug.experiments.mode_concentration`. levels: the L levels t_re of the images.
+    frame: results of `synaug.chapters.mode_concentration`. levels: the L levels t_re of the images.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.7), width_ratios=(1.4, 1), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.0), width_ratios=(1.4, 1), layout="constrained")
     draw_images(left, montage(images), images.shape[-2:], [level_name(level) for level in levels])
     rows = select(frame, "test_accuracy")
     table = summary(rows, "sigma")
     table[["value", "low", "high"]] *= 100
     curve(right, table, BLUE)
     noise_axis(right, rows[["x", "sigma"]])
-    right.set_ylabel("test accuracy of a classifier\ntrained on such images (%)")
+    right.set(xlabel="noise level σ", ylabel="test accuracy of a classifier\ntrained on such images (%)")
     return finish(figure)
 
 
 def main():
     theme()
-    sweep, settings = experiment.prepare(profile="quick")
-    levels = settings["reverse_steps"]
+    chosen = EXPERIMENT.settings("quick")
     path = paths.ROOT / "book" / "assets" / "teaser.png"
-    drawn = io.BytesIO()
-    teaser(shown_images(sweep, levels, per_class=1), load_recorded(experiment.EXPERIMENT, "standard"), levels).savefig(
-        drawn, dpi=200, facecolor="white")
+    images, drawn = shown_images(chosen, Store().get, chosen.reverse_steps, per_class=1), io.BytesIO()
+    teaser(images, load_recorded(EXPERIMENT.name), chosen.reverse_steps).savefig(drawn, dpi=200, facecolor="white")
     # 64 colours are enough, and half of the bytes, which every clone carries.
     Image.open(drawn).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"drawn: {path}")

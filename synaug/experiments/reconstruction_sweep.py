@@ -24,14 +24,14 @@ from synaug.augmentation import synthetic_pool
 from synaug.classifiers import trivial_augment
 from synaug.classifiers.attention import explained_block, grad_cam
 from synaug.classifiers import accuracy, predict
-from synaug.data import ImageDataset
+from synaug.data import ImageDataset, to_bytes
 from synaug.diffusion.denoisers import generator_hash, load_denoiser
 from synaug.metrics.encoders import encode
 from synaug.experiments import shared
 from synaug.experiments.shared import check_training, digest, real_images, some, trained_once
 from synaug.precision import fast_precision
 from synaug.run.results import CellCache, fingerprint
-from synaug.augmentation.synthetic_pool import BLOCK, stored_reconstructions
+from synaug.diffusion.reconstruction import reconstruct
 
 #: What a cell's result depends on beside its parameters: the code, and torch.
 CODE = torch.__version__ + " " + fingerprint(
@@ -52,10 +52,7 @@ class Sampler:
     def __post_init__(self):
         # One wrong word here would cost hours later: look each up now.
         schedules.reverse_sigmas(self.steps, self.steps, self.mapping, self.stride)
-        if self.solver not in samplers.SOLVERS:
-            raise ValueError(f"unknown solver {self.solver!r}; there are {', '.join(samplers.SOLVERS)}")
-        if not 0 <= self.churn < float("inf"):
-            raise ValueError(f"churn must be non-negative and finite, got {self.churn}")
+        samplers.check_sampler(self.solver, self.churn)
 
 
 class Sweep:
@@ -97,9 +94,14 @@ class Sweep:
         key = {"what": "pool", "generator": self.generator, "dataset": self.dataset, "split": split,
                "precision": str(self.denoiser.precision)}
         draw = {"reverse_step": reverse_step, "seed": seed, **vars(self.sampler)}
-        images, _ = stored_reconstructions(self.denoiser, sources, [draw], key=key, cache=self.cache,
-                                           batch_size=256 if torch.device(self.device).type == "cpu" else BLOCK,
-                                           device=self.device, progress=self.progress)
+
+        def run():
+            made = reconstruct(self.denoiser, sources.floats(), sources.labels, source_index=sources.source_index,
+                               batch_size=256 if torch.device(self.device).type == "cpu" else 1024,
+                               device=self.device, progress=self.progress, **draw)
+            return to_bytes(made.images).numpy()
+
+        images = torch.from_numpy(self.cache.get_or_run({**key, **draw, "sources": digest(sources)}, run))
         return ImageDataset(images, sources.labels, sources.class_names, sources.source_index, self.dataset)
 
     @cached_property

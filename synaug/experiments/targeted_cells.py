@@ -29,7 +29,7 @@ from synaug.classifiers import warm_up
 from synaug.augmentation import original, upsampled, with_generated, with_real
 from synaug.classifiers import accuracy, build_classifier, predict
 from synaug.data import ImageDataset, images, load_dataset, stratified_subset
-from synaug.diffusion.denoisers import generator_hash, load_denoiser
+from synaug.diffusion.denoisers import generator_hash, load_denoiser, weights_hash
 from synaug.experiments.shared import some, trained_once
 from synaug.augmentation.pool_filters import filter_pool
 from synaug.precision import fast_precision
@@ -88,7 +88,7 @@ def splits(dataset: str, n_real: int) -> Splits:
 def network_hash(architecture: str, image_shape: tuple[int, int, int], num_classes: int) -> str:
     """Of an untrained network: its layers and its first weights."""
     model = build_classifier(architecture, image_shape, num_classes, seed=0)
-    return hashlib.sha256(f"{model} {generator_hash(model)}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{model} {weights_hash(model)}".encode()).hexdigest()[:16]
 
 
 def finished(function, parameters: dict):

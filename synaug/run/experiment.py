@@ -137,6 +137,7 @@ def _checked(name: str, value, field: dataclasses.Field):
     if not limits["each"]:
         return _one(name, value, field.type, limits)
     values = tuple(value) if isinstance(value, (list, tuple, range)) else (value,)
+    values = (tuple(v) if isinstance(v, list) else v for v in values)
     values = tuple(_one(name, v, typing.get_args(field.type)[0], limits) for v in values)
     if len(set(values)) < len(values):
         raise ValueError(f"{name} must be different values, got {values}")

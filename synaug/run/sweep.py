@@ -95,7 +95,7 @@ def run_missing(tasks: Iterable[Task], store: Store, *, cluster: str | None = No
                     outcome = error
                 settle(task, outcome)
         elif todo or cluster:
-            with _client(cluster, min(workers or cores(), max(len(todo), 1)), threads) as client:
+            with _client(cluster, min(workers or cores(), max(len(todo), 1)), threads) as client, client.as_current():
                 report.reason = _run_on(client, store, next_task, todo, settle)
     report.missing = todo
     if todo and not report.reason:

@@ -13,7 +13,9 @@ import inspect
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -44,7 +46,9 @@ class Task:
         if module == "__main__" or getattr(sys.modules[module], name, None) is not self.function:
             raise ValueError(f"a task's function must stand in a module that other processes can import, got "
                              f"{name or self.function!r} of {module}")  # fmt: skip
-        inspect.signature(self.function).bind(*self.needs, **self.params)  # a misspelt parameter, before hours of work
+        signature = inspect.signature(self.function)
+        own = {"checkpoint": None} if "checkpoint" in signature.parameters else {}
+        signature.bind(*self.needs, **own, **self.params)  # a misspelt parameter, before hours of work
         files.canonical_json(self.params)
 
     @cached_property
@@ -106,7 +110,8 @@ class Store:
             return self._unsaved[task.key][0]
         result = files.find(self.path(task), MISSING)
         if result is MISSING:
-            self.path(task).unlink(missing_ok=True)
+            with suppress(OSError):
+                self.path(task).unlink()
         return result
 
     def seconds(self, task: Task) -> float:
@@ -119,7 +124,12 @@ class Store:
             return 0.0
 
     def save(self, task: Task, result, seconds: float) -> None:
-        if not files.keep(self.path(task), result, {"task": str(task), "seconds": seconds}):
+        """Store a result; TypeError on one that would not read back equal."""
+        try:
+            files.save(self.path(task), result, {"task": str(task), "seconds": seconds})
+        except OSError as error:  # hours of work are worth more than their cache
+            if not self._unsaved:
+                warnings.warn(f"results cannot be kept in {self.folder} ({error.strerror or error})", stacklevel=2)
             self._unsaved[task.key] = result, seconds
 
     def get(self, task: Task, started: Callable[[Task], None] = lambda task: None):

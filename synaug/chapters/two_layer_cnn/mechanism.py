@@ -16,13 +16,13 @@ from torch.optim.swa_utils import update_bn
 from synaug.augmentation import TrainingSet, original, upsampled, with_generated
 from synaug.augmentation.selection import select
 from synaug.augmentation.synthetic_pool import SyntheticPool, generate_pool
-from synaug.chapters.tasks import Trained, real_images, real_images_of, usual_denoiser, weights_of
+from synaug.chapters import tasks
+from synaug.chapters.tasks import Trained, real, real_images_of
 from synaug.classifiers import build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import AUGMENTATIONS, augment_batch, check_recipe
 from synaug.classifiers.warm_up import warm_up
 from synaug.data import ImageDataset, to_floats
-from synaug.precision import fast_precision
 from synaug.run import Experiment, Settings, Task, param
 from synaug.theory.gradient_statistics import gradient_products, mean_gradient, relative_set_variance
 from synaug.theory.two_layer_cnn.gradient_variance import total_variance
@@ -89,11 +89,11 @@ class Network(Settings):
         if not all(0 < level < math.inf for level in self.sigmas) or self.sigma not in self.sigmas:
             raise ValueError(f"sigmas must be positive, finite, sigma = {self.sigma:g} among them, got {self.sigmas}")
         check_recipe(self.recipe, self.augment)
-        real = real_images_of(self.generator)
-        for name, part in (("n_images", real.trained), ("n_evaluate", real.test)):
+        parts = real_images_of(self.generator)
+        for name, part in (("n_images", parts.trained), ("n_evaluate", parts.test)):
             if (getattr(self, name) or 0) > len(part):
                 raise ValueError(f"{name} must be at most {len(part)}, got {getattr(self, name)}")
-        data = real_images(self.generator, weights_of(self.generator), "trained", self.n_images)
+        data = tasks.first(parts.trained, self.n_images or len(parts.trained))
         if (fewest := int(data.labels.bincount(minlength=data.num_classes).min())) < 2:
             raise ValueError(f"n_images must leave at least 2 images of each of the {data.num_classes} classes, which "
                              f"are clustered one by one; of {len(data)} one has {fewest}")  # fmt: skip
@@ -124,26 +124,19 @@ PROFILES = {
 }  # fmt: skip
 
 
-def images(s: Network, part: str = "trained") -> Task:
-    """The original training set, or the test images."""
-    return Task(real_images, {"generator": s.generator, "weights": weights_of(s.generator), "part": part,
-                              "n": s.n_images if part == "trained" else s.n_evaluate})  # fmt: skip
-
-
 def training(s: Network) -> dict:
     return {"architecture": s.classifier, "steps": s.classifier_steps, "recipe": s.recipe, "augment": s.augment}
 
 
 def selection(s: Network) -> Task:
-    return Task(select_slow, {**training(s), "seed": s.selection_seed}, (images(s),))
+    return Task(select_slow, {**training(s), "seed": s.selection_seed}, (real(s, "trained", s.n_images),))
 
 
 def pool(s: Network, sigma: float) -> Task:
     """Copies of the slow images; where nothing is trained on them, those of the smallest k do."""
-    return Task(generated, {
-        "generator": s.generator, "weights": weights_of(s.generator), "precision": str(fast_precision()),
-        "sigma": sigma, "steps": s.sampler_steps, "k": max(s.ks) if sigma == s.sigma else min(s.ks),
-    }, (images(s), selection(s)))  # fmt: skip
+    k = max(s.ks) if sigma == s.sigma else min(s.ks)
+    return Task(generated_from, {**tasks.network(s), "sigma": sigma, "steps": s.sampler_steps, "k": k},
+                (real(s, "trained", s.n_images), selection(s)))  # fmt: skip
 
 
 def pools(s: Network, arm: str) -> tuple[Task, ...]:
@@ -156,7 +149,7 @@ def network(s: Network, arm: str, seed: int) -> Task:
     return Task(train_network, {
         **training(s), "seed": seed, "arm": arm, "k": max(s.ks), "recorded": s.steps_at(RECORDED),
         "kept": list(s.stage_steps(s.stages)),
-    }, (images(s), images(s, "test"), selection(s), *pools(s, arm)))  # fmt: skip
+    }, (real(s, "trained", s.n_images), real(s, "test", s.n_evaluate), selection(s), *pools(s, arm)))  # fmt: skip
 
 
 def rows(s: Network):
@@ -182,7 +175,7 @@ def rows(s: Network):
                        Task(measure_gradients, {
                            "step": step, "seed": seed, "own": own, "sets": sets if arm == "original" else [own],
                            "augment": s.augment, "sampled_batches": s.sampled_batches,
-                       }, (trained, images(s), selection(s), *made)))  # fmt: skip
+                       }, (trained, real(s, "trained", s.n_images), selection(s), *made)))  # fmt: skip
 
 
 def relative(frame: pd.DataFrame, s: Network) -> pd.DataFrame:
@@ -212,11 +205,11 @@ def selected(selection: dict) -> dict:
     return {"slow_fraction": selection["fraction"], "warm_up_passes": selection["passes"]}
 
 
-def generated(data: ImageDataset, selection: dict, generator: str, weights: str, precision: str, sigma: float,
-              steps: int, k: int) -> SyntheticPool:  # fmt: skip
+def generated_from(data: ImageDataset, selection: dict, generator: str, weights: str, precision: str, device: str,
+                   sigma: float, steps: int, k: int) -> SyntheticPool:  # fmt: skip
     """k - 1 images of each slow one, from itself at a noise level. precision: told for the key's sake."""
-    denoiser = usual_denoiser(generator, weights)
-    return generate_pool(denoiser, data, selection["sources"], k=k, sigmas=sigma, steps=steps)
+    denoiser = tasks.usual_denoiser(generator, weights, device)
+    return generate_pool(denoiser, data, selection["sources"], k=k, sigmas=sigma, steps=steps, device=device)
 
 
 def training_set(arm: str, k: int, data: ImageDataset, selection: dict, pool: SyntheticPool | None = None):
