@@ -246,7 +246,7 @@ network_verdicts = verdict_table(network_largest)
 # So is the mechanism visible? By the rules, statement by statement:
 
 # %% tags=["hide-input"]
-table_html(network_verdicts[["verdict", "statement"]].sort_values("verdict", kind="stable"))
+table_html(network_verdicts[["statement", "verdict"]])
 
 # %% [markdown]
 # ## Verdicts

@@ -10,10 +10,6 @@ STAGE_NAMES = dict(zip(STAGES, ("early", "at the end", "at each arm's best step"
 K_LABEL = "k, times a slow example occurs"
 
 
-def ticks(frame):
-    return [1, *sorted(select(frame, part="practical")["x"].unique())]
-
-
 def feature_learning(live, recorded=None):
     """Alignment with both features and with the noise of slow examples against steps, under GD and SAM."""
     shown = {"feature_fast": "fast feature, max ⟨w, v_e⟩", "feature_slow": "slow feature, max ⟨w, v_d⟩",
@@ -46,20 +42,20 @@ def noise_alignment(live, recorded=None, world="orthogonal"):
               Panel("noise_align_sum", "NoiseAlign, sum over distinct\npatches, over the original's", where, line=1.0),
               Panel("tolerance", "strength of synthetic noise, A_γ / A,\nwhere both arms are equal", where,
                     formula="tolerance_formula")]  # fmt: skip
-    return lines(live, recorded, panels, hue="arm", names=ARMS, xlabel=K_LABEL, xticks=ticks(live))
+    return lines(live, recorded, panels, hue="arm", names=ARMS, xlabel=K_LABEL)
 
 
 def batch_variance(live, recorded=None):
     """Theorem 4.3: variance of mini-batch gradients against k, and what copies add to it against the batch size."""
     panels = [Panel("variance", "variance of a batch's gradient,\nover one example's / B",
-                    {"part": "variance", "swept": "k"}, formula="variance_formula", xlabel=K_LABEL, xticks=ticks(live)),
+                    {"part": "variance", "swept": "k"}, formula="variance_formula", xlabel=K_LABEL),
               Panel("variance_extra", "variance beyond one example's / B,\nover one example's",
                     {"part": "variance", "swept": "batch_size"}, formula="variance_extra_formula",
                     xlabel="batch size B")]  # fmt: skip
     return lines(live, recorded, panels, hue="arm", names=ARMS)
 
 
-def test_errors(live, recorded, shown):
+def error_curves(live, recorded, shown):
     """Test error against k of {title: (regime, stage)}, a panel each; the original's as a line across, of the recorded
     run if there is one."""
     frame = live if recorded is None else recorded
@@ -68,27 +64,28 @@ def test_errors(live, recorded, shown):
     panels = [Panel("test_error", "test error (%)", {"part": "regimes", "regime": regime, "stage": stage}, title, 100,
                     line={"original": 100 * originals[regime, stage]})
               for title, (regime, stage) in shown.items()]  # fmt: skip
-    return lines(live, recorded, panels, hue="arm", names=ARMS, xlabel=K_LABEL, xticks=ticks(frame))
+    return lines(live, recorded, panels, hue="arm", names=ARMS, xlabel=K_LABEL)
 
 
 def regime_map(live, recorded=None):
     """Test error against k at the last step in every regime of the map: the recorded ones if there are, else live."""
     names = (live if recorded is None else recorded)["regime"].dropna().unique()
     names = ["base", *sorted(name for name in names if name.startswith("β_d"))]
-    return test_errors(live, recorded, {name: (name, "final") for name in names})
+    return error_curves(live, recorded, {name: (name, "final") for name in names})
 
 
 def stages(live, recorded=None):
     """Test error against k of the base regime, looked at early, at the end, and at each arm's best step."""
-    return test_errors(live, recorded, {name: ("base", stage) for stage, name in STAGE_NAMES.items()})
+    return error_curves(live, recorded, {name: ("base", stage) for stage, name in STAGE_NAMES.items()})
 
 
 def degradation(live, recorded=None):
     """Test error of upsampling at the largest k minus at k = 2, in every regime and at every stage, with intervals; of
     the recorded run if there is one."""
     table = against_reference(live if recorded is None else recorded)
-    k = table["x"].max()
-    return forest(select(table, x=k).assign(stage=lambda rows: rows["stage"].map(STAGE_NAMES)), label="regime",
+    k, regimes = table["x"].max(), sorted(table["regime"].unique())
+    rows = select(table, x=k).sort_values("stage", key=lambda stages: stages.map(STAGES.index))
+    return forest(rows.assign(stage=rows["stage"].map(STAGE_NAMES)), label="regime", names=dict(zip(regimes, regimes)),
                   panel="stage", scale=100,
                   xlabel=f"error at k = {k:g} minus k = 2 (points;\nright: upsampling degrades)")  # fmt: skip
 
@@ -98,7 +95,7 @@ def recovery(live, recorded=None):
     shown = {"alpha": "share of fast examples α", "beta_ratio": "strength ratio β_d / β_e",
              "noise_std": "noise per coordinate"}  # fmt: skip
     names = {"adjusted_rand_index": "adjusted Rand index", "separability": "separability"}
-    noises = sorted(select(live, part="recovery", swept="noise_std")["x"].unique())
+    noises = select(live if recorded is None else recorded, part="recovery", swept="noise_std")["x"].unique()
     panels = [Panel(list(names), "agreement with the truth", {"part": "recovery", "swept": swept}, limits=(-0.1, 1.05),
                     xlabel=label, **({"xscale": "log", "xticks": noises} if swept == "noise_std" else {}))
               for swept, label in shown.items()]  # fmt: skip

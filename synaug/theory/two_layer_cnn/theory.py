@@ -97,7 +97,7 @@ def arm_noise_align(sets, arm, filters, scale=1.0):
 
 
 def measured_tolerance(sets, upsampled, generated, filters):
-    """A_gamma / A where the generated arm's NoiseAlign is that of the upsampled one (arms by number), by bisection."""
+    """A_gamma / A where the generated arm's NoiseAlign is the upsampled one's (arms by number), by bisection."""
     limit, (low, high) = arm_noise_align(sets, upsampled, filters)[0], (0.1, 5.0)
     for _ in range(25):
         middle = (low + high) / 2
@@ -109,7 +109,7 @@ def measured_tolerance(sets, upsampled, generated, filters):
 
 
 def _slow_noise(sets, arm, filters, scale):
-    """The patches, their synthetic noise scaled, and as a mask the positively aligned noise patches of slow examples."""
+    """The patches, synthetic noise scaled, and as a mask the positively aligned noise patches of slow examples."""
     pool, noise = sets.pool, sets.pool.roles[0] == NOISE
     patches = torch.where(((sets.part > 0)[:, None] & noise)[..., None], scale * pool.patches[0], pool.patches[0])
     slow = (sets.weights[0, arm] > 0) & ~pool.has_fast[0]
