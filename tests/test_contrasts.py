@@ -19,8 +19,8 @@ def by_seed(frame, arm, metric="test_error"):
     return frame[(frame["arm"] == arm) & (frame["metric"] == metric)].set_index("seed")["value"]
 
 
-FRAME = pd.DataFrame({"arm": ["a", "b", None, "c"], "x": [1.0, np.nan, 2.0, 1.0], "n": pd.array([1, 2, None, 1], "Int64"),
-                      "yes": [True, False, True, False]})
+FRAME = pd.DataFrame({"arm": ["a", "b", None, "c"], "x": [1.0, np.nan, 2.0, 1.0],
+                      "n": pd.array([1, 2, None, 1], "Int64"), "yes": [True, False, True, False]})
 
 
 @pytest.mark.parametrize("where, rows", [

@@ -56,8 +56,8 @@ def select(name: str, warm_up: WarmUp, *, size: int | float | None = None, seed:
     "high_loss" and "random" select as many as "slow_learnable" does.
     seed: of the clusters' starting points and of the random draw.
 
-    ValueError for an unknown name, a size that does not fit, a selection of nothing, a loss that is NaN; for "forgetting" where the warm-up
-    does not know its passes.
+    ValueError for an unknown name, a size that does not fit, a selection of nothing, a loss that is NaN; for "forgetting"
+    where the warm-up does not know its passes.
     """
     if name not in SELECTIONS:
         raise ValueError(f"unknown selection {name!r}: choose one of {', '.join(SELECTIONS)}")

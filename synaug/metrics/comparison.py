@@ -124,7 +124,8 @@ def compare_with_floor(
     for name, features in sets.items():
         if len(features) != len(fresh_features):
             raise ValueError(
-                f"arm {name!r} has {len(features)} points and the real-data baseline {len(fresh_features)}: sizes must match"
+                f"arm {name!r} has {len(features)} points and the real-data baseline {len(fresh_features)}: "
+                "sizes must match"
             )
         if labels[name] is not None and fresh_labels is not None:
             counts = [np.unique(np.asarray(some), return_counts=True) for some in (labels[name], fresh_labels)]
