@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from synaug.augmentation.synthetic_pool import SyntheticPool, generate_pool
-from synaug.classifiers import build_classifier, train_classifier
+from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
 from synaug.data import ImageDataset, load_dataset, stratified_subset, to_bytes
 from synaug.diffusion.denoisers import EDMDenoiser, generator_hash, load_denoiser
 from synaug.diffusion.reconstruction import generate, reconstruct
@@ -176,3 +176,8 @@ def trained(images: ImageDataset, architecture: str, steps: int, recipe: str, se
                      device=device, checkpoint=checkpoint)  # fmt: skip
     weights = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     return Trained(architecture, images.image_shape, images.num_classes, weights)
+
+
+def scored(classifier: Trained, test: ImageDataset) -> dict:
+    """Accuracy on real test images."""
+    return {"test_accuracy": accuracy(predict(classifier.model(), test.images), test.labels)}
