@@ -341,6 +341,13 @@ class TestFiles:
         expected = stratified_subset(load_dataset("digits"), 1300, 0, proportional=True)
         assert whole.name == "digits" and torch.equal(subset.source_index, expected.source_index)
 
+    @pytest.mark.parametrize("text", ["", "[]", "{}", '{"recipe": 3}', '{"recipe": {"colour": 1}}'])
+    def test_a_damaged_record_is_named(self, text, finished, tmp_path):
+        shutil.copy(finished[1] / "denoiser.json", tmp_path)
+        (tmp_path / "training_record.json").write_text(text)
+        with pytest.raises(ValueError, match=r"training_record\.json is damaged"):
+            trained_on(tmp_path)
+
     def test_held_out_images_were_not_trained_on(self, finished):
         trainer, folder = finished
         assert not set(trainer.held_out.source_index.tolist()) & set(trained_on(folder)[1].source_index.tolist())
