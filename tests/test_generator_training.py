@@ -32,6 +32,8 @@ from synaug.diffusion.trainer import Trainer
 from synaug.diffusion.training import snapshot_folder, train, trained_on
 from synaug.diffusion.reconstruction import generate
 
+pytestmark = pytest.mark.filterwarnings("ignore:of some classes few images are left")
+
 # All but 137 of the training images, so that the held-out loss is quick.
 TINY = Recipe(dataset="digits", subset_size=1300, channels=(32,), batch_size=20, warmup=5, decay_from=20, seed=3)
 
@@ -354,7 +356,7 @@ class TestFiles:
 
     def test_with_nothing_held_out_there_is_no_held_out_loss(self, tmp_path):
         everything = replace(TINY, subset_size="all")
-        with pytest.warns(UserWarning, match="none is left to measure"):
+        with pytest.warns(UserWarning, match="few images are left that the generator does not see"):
             assert run(tmp_path, 1, everything).curve[0]["held_out_loss"] is None
 
     def test_a_save_that_is_cut_leaves_the_last_one(self, finished, tmp_path, monkeypatch):
@@ -441,14 +443,14 @@ class TestOwnImages:
         with pytest.raises(ValueError, match="run was trained on other images than .*photos has here"):
             trained_on(tmp_path / "run")
 
-    def test_a_class_with_nothing_left_to_measure_is_told_at_the_start(self, photos, tmp_path):
-        with pytest.warns(UserWarning, match="all images of dog are trained on: none is left to measure"):
-            Trainer(replace(self.RECIPE, dataset=str(photos), subset_size=18, strata="equal"), tmp_path / "run")
-        with pytest.warns(UserWarning, match="all images of cat, dog are trained on"):
-            Trainer(replace(self.RECIPE, dataset=str(photos), subset_size="all"), tmp_path / "run")
+    def test_classes_with_too_little_left_to_measure_are_told_at_the_start(self, photos, tmp_path):
+        equal, everything = {"subset_size": 18, "strata": "equal"}, {"subset_size": "all"}
+        for subset, told in ((equal, "6 of cat, 0 of dog"), (everything, "0 of cat, 0 of dog")):
+            with pytest.warns(UserWarning, match=rf"few images are left .*\({told}.* 14 of each"):
+                Trainer(replace(self.RECIPE, dataset=str(photos), **subset), tmp_path / "run")
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            Trainer(replace(self.RECIPE, dataset=str(photos), subset_size=22), tmp_path / "run")
+            Trainer(replace(TINY, subset_size=0.8), tmp_path / "run")
 
     def test_losses_and_the_time_to_come_are_shown_at_once(self, photos, tmp_path, capsys, monkeypatch):
         clock = iter(range(10**6))

@@ -23,6 +23,8 @@ from synaug.seeds import seeded
 STATE = "training_state.pt"
 #: Steps between two looks at the loss where looking takes time, and between points of the loss curve.
 LOOK_EVERY, CURVE_EVERY = 20, 500
+#: Unseen images of each class that the chapters' distances take at least, with their defaults.
+MEASURABLE = 14
 
 
 class Trainer:
@@ -32,8 +34,8 @@ class Trainer:
     differ between kinds of devices. compile: whether torch.compile makes the steps faster, for a minute at the start
     and rounding errors of another kind. Of several processes, every one makes one and takes every step.
     ValueError where the processes cannot share a batch equally or the device is not there; MemoryError or OSError where
-    there is too little memory or disk for what is kept, or the folder cannot be one. Warns of classes of which no image
-    is left that the generator has not seen.
+    there is too little memory or disk for what is kept, or the folder cannot be one. Warns of classes of which too few
+    images are left that the generator does not see.
     """
 
     def __init__(self, recipe: Recipe, folder: str | Path, device: str = "cpu", compile: bool = False):
@@ -69,11 +71,11 @@ class Trainer:
         # Held-out images for the loss curve: real images that the generator never sees, with fixed noise.
         unseen = whole.subset(torch.isin(whole.source_index, subset.source_index, invert=True).nonzero().flatten())
         self.held_out = stratified_subset(unseen, min(1000, len(unseen)), 1)
-        left = unseen.labels.bincount(minlength=whole.num_classes)
-        gone = [name for name, n in zip(whole.class_names, left) if not n]
-        if gone and not self.rank:
-            warnings.warn(f"all images of {', '.join(gone)} are trained on: none is left to measure the generator "
-                          f"against, as the chapters do; a smaller subset_size (such as 0.8) leaves some", stacklevel=3)
+        left = zip(whole.class_names, unseen.labels.bincount(minlength=whole.num_classes).tolist())
+        if (few := [f"{n} of {name}" for name, n in left if n < MEASURABLE]) and not self.rank:
+            warnings.warn(f"of some classes few images are left that the generator does not see ({', '.join(few[:5])}"
+                          f"{', ...' if few[5:] else ''}): chapters measure it against {MEASURABLE} of each at least; a "
+                          f"smaller subset_size (such as 0.8) leaves more", stacklevel=3)
 
     def check_room(self) -> None:
         """Refuse a run that cannot keep its weights, gradients, two moments of AdamW and average, of 4 bytes each.
