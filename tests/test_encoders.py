@@ -131,8 +131,10 @@ def hooked(k):
     return module
 
 
-@pytest.mark.parametrize("make", [Times, Buffered, hooked, lambda k: Times(k).forward, lambda k: nn.Sequential(Times(k)),
-                                  lambda k: functools.partial(Times.forward, Times(k))])
+@pytest.mark.parametrize("make", [
+    Times, Buffered, hooked, lambda k: Times(k).forward, lambda k: nn.Sequential(Times(k)),
+    lambda k: functools.partial(Times.forward, Times(k)),
+])
 def test_what_a_module_does_is_never_taken_from_another(own_cache, make):
     assert torch.equal(encode(images(), make(3.0)), 3 * encode(images(), make(1.0)))
     assert not own_cache.exists()
