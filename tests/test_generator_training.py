@@ -131,7 +131,7 @@ class TestRecipe:
         assert re.search(f"^train-generator: .*{message}", capsys.readouterr().err, re.MULTILINE)
         assert (tmp_path / "file").read_bytes() == b"" and not (tmp_path / "run" / "unet").exists()
 
-    @pytest.mark.parametrize("size, number", [("all", 30), (0.8, 24), ("0.5", 15), ("7", 7), (2e1, 20), (0.01, 1)])
+    @pytest.mark.parametrize("size, number", [("all", 30), (1.0, 30), ("1.0", 30), (0.8, 24), ("0.5", 15), ("7", 7), (2e1, 20), (0.01, 1)])
     def test_subset_sizes(self, size, number):
         data = ImageDataset(torch.zeros(30, 1, 8, 8, dtype=torch.uint8), torch.zeros(30, dtype=torch.int64), ("a",))
         assert Recipe(subset_size=size).of(data).subset_size == len(Recipe(subset_size=size).subset(data)) == number

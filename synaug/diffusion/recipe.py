@@ -59,8 +59,7 @@ class Recipe:
             object.__setattr__(self, name, whole(name, getattr(self, name), least))
         if self.strata not in STRATA:
             raise ValueError(f"strata must be {' or '.join(STRATA)}, got {self.strata!r}")
-        if self.subset_size != "all":
-            object.__setattr__(self, "subset_size", _size(self.subset_size))
+        object.__setattr__(self, "subset_size", _size(self.subset_size))
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must be in 0..2^32 - 1, got {self.seed}")
 
@@ -80,8 +79,10 @@ class Recipe:
         return stratified_subset(whole, self.of(whole).subset_size, self.subset_seed, self.strata == "proportional")
 
 
-def _size(value) -> int | float:
-    """A number of images as int, a share below 1 as float, either perhaps as text."""
+def _size(value) -> int | float | str:
+    """A number of images as int, a share below 1 as float, either perhaps as text; "all", which is the share 1.0."""
+    if str(value) in ("all", "1.0"):
+        return "all"
     try:
         number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
