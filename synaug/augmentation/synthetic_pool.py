@@ -22,7 +22,7 @@ from synaug.diffusion.denoisers import UNKNOWN, check_input, generator_hash
 from synaug.diffusion.reconstruction import reconstruct
 from synaug.diffusion.samplers import check_sampler
 from synaug.diffusion.schedules import SIGMA_MAX, sigmas_from
-from synaug.files import content_key, kept
+from synaug.files import content_key, kept, storable
 from synaug.paths import cache_dir
 from synaug.resources import check_memory
 
@@ -34,6 +34,7 @@ BLOCK = 1024
 MOST_COPIES = 2**16
 
 
+@storable
 @dataclass(frozen=True, eq=False)
 class SyntheticPool:
     """Generated images: all sources' copy 1, then all sources' copy 2, ...; sources ascending.
