@@ -19,8 +19,7 @@ from synaug.diffusion.schedules import reverse_sigmas, sigma_of_reverse_step, si
 from synaug.metrics import FRESH_REAL, centroid_distance_ratio, covariance_logdet_ratio
 from synaug.metrics.neighbours import neighbourhoods
 from synaug.run import Experiment, Settings, Task, param
-from synaug.theory.mixtures import GaussianMixture
-from synaug.theory.mixtures import SIGMA_DATA, random_mixture
+from synaug.theory.mixtures import SIGMA_DATA, GaussianMixture, random_mixture
 
 STEPS = 100  # T, of the whole reverse grid
 EXACT = "exact score"

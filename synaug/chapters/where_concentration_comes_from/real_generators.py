@@ -4,8 +4,7 @@ Three parts: generators of several quality levels, small ones at moments of thei
 best; exploration terms, judged by classifiers trained on their samples and by outer-edge recall.
 """
 
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +12,18 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from synaug.chapters.generator_quality import training_record
 from synaug.chapters.tasks import network, real, real_images, real_images_of, usual_denoiser, weights_of
 from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import check_recipe
 from synaug.data import ImageDataset, to_bytes
-from synaug.diffusion.denoisers import EDMDenoiser, checkpoint_folder, load_denoiser, new_unet
+from synaug.diffusion.denoisers import EDMDenoiser, denoising_loss, load_denoiser, new_unet
 from synaug.diffusion.exploration import AnnealedClass, Autoguided, GuidedInterval, MinorityGuided, ParticleGuided
-from synaug.diffusion.denoisers import denoising_loss
 from synaug.diffusion.recipe import Recipe
 from synaug.diffusion.reconstruction import generate, reconstruct
 from synaug.diffusion.samplers import check_sampler
 from synaug.diffusion.schedules import sigma_of_reverse_step, sigmas_from
-from synaug.diffusion.trainer import RECORD
 from synaug.diffusion.training import snapshot_folder, train
 from synaug.files import storable
 from synaug.metrics import FRESH_REAL, compare
@@ -261,8 +259,7 @@ def sampler_name(solver: str, churn: float, s_noise: float) -> str:
 
 def recipe_of(s: Generators) -> dict:
     """The recipe that the saved generator was trained by, as plain data."""
-    record = json.loads((checkpoint_folder(s.generator) / RECORD).read_text(encoding="utf-8"))
-    return asdict(Recipe(**record["recipe"]))
+    return asdict(Recipe(**training_record(s.generator)["recipe"]))
 
 
 def unet_options(recipe: dict) -> dict:
@@ -297,7 +294,7 @@ def trained_levels(recipe: dict, snapshots: list, device: str, checkpoint: Path 
     for images in snapshots:
         denoiser = load_denoiser(snapshot_folder(checkpoint, images))
         found[images] = Generator(unet_options(recipe), denoiser.sigma_data, denoiser.class_names, denoiser.image_shape,
-                                  denoiser.state_dict())  # fmt: skip
+                                  dict(denoiser.state_dict()))  # fmt: skip
     return found
 
 
