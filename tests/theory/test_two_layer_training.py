@@ -240,7 +240,7 @@ class TestRefusals:
 
     def test_test_examples(self):
         sets, _, filters = instance()
-        for bad in (instance(seeds=(0, 1))[1], instance(dtype=torch.float32)[1], instance(axis_aligned=True)[1]):
+        for bad in (instance(seeds=(0, 1))[1], instance(dtype=torch.float32)[1]):
             with pytest.raises(ValueError, match="test examples must have the training examples' seeds"):
                 train(sets, filters, steps=1, test=bad)
 
