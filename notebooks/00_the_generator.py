@@ -45,9 +45,8 @@ parameters = read_parameters(globals(), experiment.prepare)
 # %% tags=["remove-cell"]
 from IPython.display import Markdown
 
-from synaug.figures import generator_quality as figures
-from synaug.figures.curves import theme
-from synaug.figures.embedding import table_html
+from synaug.chapters import generator_quality_figures as figures
+from synaug.plots import table_html, theme
 from synaug.run.results import recorded_run
 
 theme()

@@ -26,59 +26,45 @@
 # The operation itself is older and has several names: SDEdit {cite:p}`meng2022`, Boomerang {cite:p}`luzi2024`, forward-backward experiments {cite:p}`sclocchi2025`.
 
 # %% tags=["parameters"]
-profile = None  # "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick"
-dataset = None  # data set of the generator, checked if given
+profile = None  # size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick"
 generator = None  # name or folder of a trained generator; None: the profile's
 reverse_steps = None  # levels t_re, from 0 (real) to steps (synthetic); None: the profile's
-steps = 100  # T, steps of the whole reverse grid
-mapping = "edm"  # noise level of a reverse step: "edm" or "vp"
-stride = None  # take every stride-th level of the grid; None: the profile's
-solver = "heun"  # "heun" or "euler"
-churn = 0.0  # EDM's S_churn; 0 is deterministic
-n_images = None  # training images that are reconstructed; None: the profile's
-n_compare = None  # of those, how many go into distances, precision and recall
-n_test = None  # test images that are reconstructed
-n_evaluate = None  # real test images on which classifiers are scored
-n_maps = None  # Grad-CAM maps
-seeds = None  # classifiers a level
-classifier = None  # "resnet8" or "resnet18"; None: the profile's
-classifier_steps = None  # optimiser steps, the same at every level
-recipe = None  # "one_cycle" or "paper"; None: the profile's
-augment = None  # "flip", "flip_crop", ...; None: the profile's, or "flip"
-encoders = ["efficientnet_lite0", "judge"]  # features that distances are taken in
-k = 5  # neighbours in precision, recall, density, coverage
-n_bootstrap = None  # resamples behind an interval
-device = "cpu"  # "cpu", "cuda" or "mps"
+stride = None  # take every stride-th level of the reverse grid; None: the profile's
+n_images = None  # number of training images that are reconstructed; None: the profile's
+seeds = None  # number of classifiers per level; None: the profile's
+classifier = None  # network: "resnet8", "resnet18", ...; None: the profile's
+classifier_steps = None  # optimiser steps, the same at every level; None: the profile's
+encoders = None  # features that distances are taken in: "efficientnet_lite0", "judge", "pixels", ...; None: the first two
+k = None  # number of neighbours in precision, recall, density and coverage; None: 5
+device = None  # where networks run: "cpu", "cuda" or "mps"; None: "cpu"
+settings = {}  # any further parameters by name, such as {"churn": 10}; all are listed in synaug.chapters.mode_concentration
 
 # %% tags=["hide-input"]
-from synaug.experiments import mode_concentration as experiment
-from synaug.run.parameters import read_parameters
+from synaug.chapters.mode_concentration import EXPERIMENT
 
-parameters = read_parameters(globals(), experiment.prepare)
+parameters = EXPERIMENT.read(globals())
 
 # %% tags=["remove-cell"]
-import torch
 from IPython.display import Markdown
 from myst_nb import glue
 
-from synaug.statistics.claims import verdict_table
-from synaug.experiments import mode_concentration_views as views
-from synaug.figures import mode_concentration as figures
-from synaug.figures.curves import theme
-from synaug.figures.embedding import figure_html, table_html
-from synaug.figures.slider import reconstruction_slider
-from synaug.figures.teaser import teaser
-from synaug.run.results import recorded_run
+from synaug.chapters import mode_concentration as chapter
+from synaug.chapters import mode_concentration_figures as figures
 from synaug.diffusion.schedules import sigma_of_reverse_step
+from synaug.plots import T_RE, figure_html, slider, table_html, theme
+from synaug.run import Store
+from synaug.run.results import recorded_run
+from synaug.statistics.claims import verdict_table
 
 theme()
-sweep, settings = experiment.prepare(**parameters)
-live = experiment.run(**parameters)
+chosen = EXPERIMENT.settings(**parameters)
+get = Store().get
+live = EXPERIMENT.run(**parameters)
 recorded = recorded_run(live)
-levels = settings["reverse_steps"]
+levels = chosen.reverse_steps
 
 # %% tags=["hide-input"]
-Markdown(views.describe(live, recorded))
+Markdown(chapter.describe(live, recorded))
 
 # %% [markdown]
 # ## From real to synthetic
@@ -88,10 +74,10 @@ Markdown(views.describe(live, recorded))
 # Drag the slider, or focus it and use the arrow keys.
 
 # %% tags=["hide-input"]
-names = ", ".join(sweep.fresh.class_names[: views.SHOWN_CLASSES])
-reconstruction_slider(
-    views.shown_images(sweep, levels),
-    [f"t_re = {level}, σ = {sigma_of_reverse_step(level, steps, mapping):.3g}" for level in levels],
+names = ", ".join(get(chapter.pool(chosen, 0)).class_names[: chapter.SHOWN_CLASSES])
+slider(
+    chapter.shown_images(chosen, get, levels),
+    [f"{T_RE} = {level}, σ = {sigma_of_reverse_step(level, chosen.steps, chosen.mapping):.3g}" for level in levels],
     f"Reconstructions of three real images of each class ({names})",
 )
 
@@ -123,10 +109,10 @@ figures.density_coverage(live, recorded);
 # Distance, precision and recall once more, in the features of the {term}`judge`, here a classifier trained on the real source images:
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Fr\u00e9chet distance in the features of the real-trained judge instead of EfficientNet-Lite0's. Its units are its own; compare the shapes. It has been fitted to the source images, so fresh real images lie at some distance from them even at \u03c3 = 0.", "name": "fig-distance-judge"}, "image": {"alt": "Two panels of Fr\u00e9chet distance in the judge's features against noise level: with two references, and relative to the last level beside the published FID."}}
-figures.distances(live, recorded, encoder="judge") if "judge" in settings["encoders"] else None;
+figures.distances(live, recorded, encoder="judge") if "judge" in chosen.encoders else None;
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Precision and recall in the features of the real-trained judge instead of EfficientNet-Lite0's. Compare the fall, not the level: a conclusion should survive the change of encoder.", "name": "fig-precision-recall-judge"}, "image": {"alt": "Two panels, precision and recall in the judge's features against noise level, with two references."}}
-figures.precision_recall(live, recorded, encoder="judge") if "judge" in settings["encoders"] else None;
+figures.precision_recall(live, recorded, encoder="judge") if "judge" in chosen.encoders else None;
 
 # %% [markdown]
 # ## Concentration, measured directly
@@ -153,11 +139,11 @@ figures.accuracies(live, recorded);
 # The run called `cifar10_5000` is a scaled-down one: its generator is small and has seen no more than 5,000 images, so that it stands for a poor one.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Change of test accuracy from real training images in all recorded runs of this chapter, and in the paper. Bars: 95 % t intervals over seeds, or the range where a run has fewer than five; the paper's as printed there.", "name": "fig-falls"}, "image": {"alt": "Change of test accuracy against noise level, one curve for each recorded run, with the published points."}}
-runs = views.recorded_runs(live)
+runs = chapter.recorded_runs(live)
 figures.falls(runs) if runs else None;
 
 # %% tags=["hide-input"]
-table_html(views.falls_table(runs)) if runs else None
+table_html(chapter.falls_table(runs)) if runs else None
 
 # %% [markdown]
 # ## Are synthetic images easier?
@@ -166,7 +152,7 @@ table_html(views.falls_table(runs)) if runs else None
 # The paper plots the entropy of such a judge's output.
 # Most of its values exceed ln 10, which the mean entropy over ten classes cannot (eq. 4 there, in nats), so only their shape is compared.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Left: output entropy as the paper plots it; the dashed line is the largest possible value of the formula it gives. Middle and right: entropy and accuracy of this book's judge on reconstructions of train and of test images. Bars: 95 % intervals over images.", "name": "fig-entropy"}, "image": {"alt": "Three panels against noise level: published output entropy, output entropy of our judge in nats, accuracy of our judge in per cent, for reconstructions of train and test images."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "First: output entropy as the paper plots it; the dash-dotted line is the largest possible value of the formula it gives. Second and third: entropy and accuracy of this book's judge on reconstructions of train and of test images. Bars: 95 % intervals over images.", "name": "fig-entropy"}, "image": {"alt": "Three panels against noise level: published output entropy, output entropy of our judge in nats, accuracy of our judge in per cent, for reconstructions of train and test images."}}
 figures.entropies(live, recorded);
 
 # %% [markdown]
@@ -174,9 +160,9 @@ figures.entropies(live, recorded);
 #
 # The first two principal components of the judge's features, fitted on the real source images only; everything else is projected.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The judge's features of real images (left) and of reconstructions, in the plane of the real images' first two principal components; at most 50 images a class, this build. If samples concentrate, the clouds shrink towards their centres from left to right.", "name": "fig-pca"}, "image": {"alt": "Scatter plots of two principal components of the judge's features, coloured by class: real images and reconstructions from rising reverse steps."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The judge's features of real images (first) and of reconstructions, in the plane of the real images' first two principal components; at most 50 images a class, this build. If samples concentrate, the clouds shrink towards their centres from panel to panel.", "name": "fig-pca"}, "image": {"alt": "Scatter plots of two principal components of the judge's features, coloured by class: real images and reconstructions from rising reverse steps."}}
 shown = sorted({levels[0], levels[len(levels) // 2], levels[-1]})
-figures.pca_plane(views.plane_points(sweep, shown));
+figures.pca_plane(chapter.plane_points(chosen, get, shown));
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Within-class variance in that plane over that of fresh real images. Below 1, the class clouds are tighter than those of real images that the judge has not seen; at \u03c3 = 0 stand the images it was trained on. Bars: 95 % intervals over images.", "name": "fig-pca-variance"}, "image": {"alt": "Within-class variance in the plane of two principal components relative to real images, against noise level."}}
 figures.plane_variance(live, recorded);
@@ -188,9 +174,9 @@ figures.plane_variance(live, recorded);
 # Maps of two networks differ even when both are trained on the same images; so the agreement at each level is read against the agreement between two seeds at `t_re = 0`.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Grad-CAM maps (bright: used) of classifiers trained on real images (t_re = 0) up to fully synthetic ones, for the first test images; this build, first seed.", "name": "fig-attention"}, "image": {"alt": "A grid of test images overlaid with Grad-CAM maps, one row an image and one column a level of the classifier's training images."}}
-rows = min(5, settings["n_maps"])
-maps = [torch.from_numpy(sweep.trained_classifier(level, 0, settings["n_maps"])["maps"][:rows]).float() for level in levels]
-figures.attention_maps(sweep.evaluate.images[:rows], maps, levels);
+rows = min(5, chosen.n_maps)
+maps = [get(chapter.maps(chosen, level, 0))[:rows] for level in levels]
+figures.attention_maps(get(chapter.real(chosen, "test", chosen.n_evaluate)).images[:rows], maps, levels);
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Correlation of Grad-CAM maps between a classifier trained at each level and another seed's trained on real images. The value at \u03c3 = 0 is what two seeds on the same real images share. Bars as for accuracy; the pairs share classifiers, so they are somewhat too narrow, and of two seeds the value at \u03c3 = 0 is one pair.", "name": "fig-attention-agreement"}, "image": {"alt": "Correlation of Grad-CAM maps with those of a real-trained classifier of another seed, against noise level."}}
 figures.attention_agreement(live, recorded);
@@ -222,11 +208,11 @@ table_html(verdicts[["statement", "statistic", "published", "verdict", "evidence
 # %% tags=["remove-cell"]
 summary = verdicts[["statement", "source", "verdict"]]
 glue("claims_table", table_html(summary), display=False)
-drawn = teaser(views.shown_images(sweep, levels, per_class=1), live if recorded is None else recorded, levels)
+drawn = figures.teaser(chapter.shown_images(chosen, get, levels, per_class=1), live if recorded is None else recorded, levels)
 glue("teaser", figure_html(
     drawn,
     "Left: images of ten classes, real in the first row and reconstructed from ever more reverse steps below. "
     "Right: accuracy on real test images of classifiers trained on such images, against the noise level.",
     caption="Left: real images (top row) and their reconstructions by a diffusion model from more and more reverse steps. "
     "Right: what a classifier trained on such images alone scores on real test images "
-    f"({sweep.dataset}, {'this build' if recorded is None else 'recorded run'}; bars over seeds)."), display=False)
+    f"({live['dataset'].iloc[0]}, {'this build' if recorded is None else 'recorded run'}; bars over seeds)."), display=False)

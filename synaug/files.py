@@ -103,7 +103,7 @@ def find(path: str | Path, missing=None):
     """The value in a file; ``missing`` where there is none, and, with a warning, where it is damaged."""
     try:
         return load(path)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return missing
     except Exception as error:  # a damaged file shows in many ways
         warnings.warn(f"{path} cannot be read ({error}); what it held is made again", stacklevel=2)
@@ -122,14 +122,12 @@ def kept(path: str | Path, compute: Callable[[], object]):
     return value
 
 
-def keep(path: str | Path, value, about: dict | None = None) -> bool:
-    """`save`, where the disk lets it: work that is done is worth more than its cache. Returns whether it did."""
+def keep(path: str | Path, value) -> None:
+    """`save`, where the disk lets it, else a warning: work that is done is worth more than its cache."""
     try:
-        save(path, value, about)
+        save(path, value)
     except OSError as error:
         warnings.warn(f"results cannot be kept in {Path(path).parent} ({error.strerror or error})", stacklevel=3)
-        return False
-    return True
 
 
 def _put(archive: zipfile.ZipFile, value):
@@ -141,7 +139,9 @@ def _put(archive: zipfile.ZipFile, value):
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         member, name = io.BytesIO(), f"{len(archive.namelist())}.npy"
         np.save(member, value)
-        archive.writestr(name, member.getvalue())
+        # Floats hardly shrink, and would take their time.
+        method = zipfile.ZIP_STORED if value.dtype.kind == "f" else zipfile.ZIP_DEFLATED
+        archive.writestr(name, member.getvalue(), method)
         return {"array": name}
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()

@@ -1,21 +1,24 @@
-"""The number format that networks run fastest in on a device."""
+"""The number format and the memory format that networks run fastest in on a device."""
 
 import platform
 
 import torch
+from torch import nn
 
 
 def fast_precision(device="cpu"):
     """bfloat16 (for autocast) where the hardware multiplies it natively, else float32.
 
-    Native: CUDA devices that say so, and CPUs with AVX512-BF16 or AMX. On a CPU without, it is slower than float32.
+    Native: CUDA devices that say so, and CPUs with AVX512-BF16 or AMX. On a CPU without, it is slower than float32. A
+    CPU whose kernels ATEN_CPU_CAPABILITY holds to older instructions is taken for one that has only those.
     """
     kind = torch.device(device).type
     if kind == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         capabilities = torch.cpu.get_capabilities()
-        fast = kind == "cpu" and any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+        newest = kind == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX512"
+        fast = newest and any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
     return torch.bfloat16 if fast else torch.float32
 
 
@@ -25,3 +28,25 @@ def device_name(device):
         return torch.cuda.get_device_name(device)
     kind = torch.cpu.get_capabilities().get("cpu_name") or platform.machine()
     return f"{kind}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+
+
+def channels_last(model: nn.Module) -> nn.Module:
+    """Put a network into channels-last order, in place, but for the layers that it would train wrongly; returns it.
+
+    On CPUs with AVX2 and no AVX-512, oneDNN writes past its buffer in the weight gradient of a 1 x 1 convolution with a
+    stride and fewer channels than a vector's 8, where images or weights are in channels-last order (oneDNN issue 6035;
+    so do torch 2.12 to 2.15): the gradient is wrong, the heap corrupt. Such layers, and their images, stay contiguous.
+    """
+    model.to(memory_format=torch.channels_last)
+    for layer in model.modules():
+        if (isinstance(layer, nn.Conv2d) and set(layer.kernel_size) == {1} and set(layer.stride) != {1}
+                and layer.in_channels // layer.groups < 8):
+            layer.to(memory_format=torch.contiguous_format)
+            if _contiguous not in layer._forward_pre_hooks.values():
+                layer.register_forward_pre_hook(_contiguous)
+    return model
+
+
+def _contiguous(layer, images):
+    # Not Tensor.contiguous, which leaves the strides of a single channel as they are.
+    return tuple(image.clone(memory_format=torch.contiguous_format) for image in images)

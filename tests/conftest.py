@@ -44,7 +44,7 @@ def figures_are_closed():
 def untrained_generator(tmp_path_factory):
     """A checkpoint whose record says that 600 digits are its training images; its weights are as drawn."""
     folder = tmp_path_factory.mktemp("generator")
-    recipe = Recipe(dataset="digits", subset_size=600)
+    recipe = Recipe(dataset="digits", subset_size=600, strata="equal")
     images = stratified_subset(load_dataset("digits"), recipe.subset_size, recipe.subset_seed)
     new_denoiser(images, channels=(32, 32)).save(folder)
     curve = [{"images": n, "training_loss": 2 / n, "held_out_loss": 3 / n} for n in (64, 128)]

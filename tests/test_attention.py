@@ -51,6 +51,16 @@ def test_the_model_keeps_its_mode_and_its_gradients(images):
     assert all(p.grad is None for p in model.parameters())
 
 
+@pytest.mark.parametrize("around", [torch.no_grad, torch.inference_mode])
+def test_gradients_may_be_off_and_weights_frozen_or_of_another_precision(around, images):
+    model, targets = TwoDetectors([[2.0, -1.0], [-1.0, 3.0]]), torch.tensor([0, 1, 0, 1, 1])
+    expected = grad_cam(model, images, targets)
+    for dtype, tolerance in ((torch.float32, 1e-6), (torch.float64, 1e-6), (torch.float16, 0.01)):
+        model.requires_grad_(False).to(dtype)
+        with around():
+            torch.testing.assert_close(grad_cam(model, images.clone(), targets), expected, rtol=0, atol=tolerance)
+
+
 def test_works_on_a_real_classifier():
     from synaug.classifiers import build_classifier
 
@@ -75,5 +85,7 @@ def test_bad_input_is_refused(images):
     model = TwoDetectors([[1.0, 0.0], [0.0, 1.0]])
     with pytest.raises(ValueError, match="one an image"):
         grad_cam(model, images, torch.tensor([0]))
+    with pytest.raises(ValueError, match=r"targets must lie in 0\.\.1, got 0\.\.2"):
+        grad_cam(model, images, torch.tensor([0, 1, 2, 0, 0]))
     with pytest.raises(ValueError, match="maps"):
         agreement(torch.zeros(2, 3, 3), torch.zeros(3, 3, 3))

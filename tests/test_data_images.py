@@ -1,10 +1,21 @@
 import dataclasses
+import unicodedata
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from synaug.data import ImageDataset, stratified_subset, to_bytes, to_floats
+from synaug.data import (
+    ImageDataset,
+    content_hash,
+    draw_splits,
+    load_dataset,
+    same_classes,
+    stratified_subset,
+    to_bytes,
+    to_floats,
+)
 
 
 def dataset(counts=(5, 3, 8), channels=1, seed=0):
@@ -66,12 +77,15 @@ class TestImageDataset:
         assert torch.equal(twice.labels, data.labels[[11, 9]])
         assert (twice.name, twice.class_names) == (data.name, data.class_names)
 
-    def test_floats_of_some(self):
+    @pytest.mark.parametrize("indices", [
+        [3, 1], [], np.array([3, 1], ">i8"), np.arange(6)[::-2], np.array([1, 2], np.uint16), range(2, 5), slice(2, -3),
+        slice(None, None, -5), [torch.tensor(4)], torch.tensor([7, 7], dtype=torch.int32),
+    ])  # fmt: skip
+    def test_every_form_of_indices(self, indices):
         data = dataset()
-        assert torch.equal(data.floats([3, 1]), data.floats()[[3, 1]])
-
-    def test_empty_subset(self):
-        assert len(dataset().subset([])) == 0
+        expected = range(len(data))[indices] if isinstance(indices, slice) else [int(i) for i in indices]
+        assert data.subset(indices).source_index.tolist() == list(expected)
+        assert torch.equal(data.floats(indices), data.floats()[list(expected)])
 
     def test_is_frozen(self):
         with pytest.raises(dataclasses.FrozenInstanceError):
@@ -98,7 +112,8 @@ class TestImageDataset:
 
     @pytest.mark.parametrize(
         "indices, error",
-        [([16], ValueError), ([-1], ValueError), ([0.5], TypeError), ([True] * 16, TypeError), ([[1]], TypeError)],
+        [([16], ValueError), ([-1], ValueError), ([0.5], TypeError), ([True] * 16, TypeError), ([[1]], TypeError),
+         (["1"], TypeError), (3, TypeError), (np.zeros(2, ">f8"), TypeError)],
     )
     def test_refuses_bad_indices(self, indices, error):
         with pytest.raises(error, match="indices must be"):
@@ -164,3 +179,65 @@ class TestStratifiedSubset:
     def test_refuses_a_size_that_is_no_integer(self, n):
         with pytest.raises(TypeError, match="n must be an integer"):
             stratified_subset(dataset(), n, seed=0)
+
+    def test_proportional_counts_are_the_shares(self):
+        sizes = (400, 250, 37, 3, 2, 1)
+        data = dataset(sizes)
+        for n in (60, 300, 555):
+            counts = stratified_subset(data, n, 0, proportional=True).labels.bincount().tolist()
+            # Each is its share rounded, but for the first and the last image that each class is promised.
+            assert all(abs(count - n * size / sum(sizes)) <= 2 for count, size in zip(counts, sizes))
+            assert min(counts) >= 1 and all(count < size for count, size in zip(counts[:5], sizes))
+        whole = stratified_subset(data, len(data), 0, proportional=True).source_index
+        assert torch.equal(stratified_subset(data, 20, 0, proportional=True).source_index, whole[:20])
+
+    def test_of_balanced_classes_both_kinds_are_the_same_images(self):
+        data = load_dataset("fashion_mnist", "test")
+        drawn = [stratified_subset(data, 4321, 3, proportional).source_index for proportional in (False, True)]
+        assert torch.equal(*drawn)
+
+
+class TestSplits:
+    def test_have_equal_counts_and_share_nothing(self):
+        data = dataset((9, 5, 8))
+        first, second, third = draw_splits(data, 3, 1, 1, seed=0)
+        assert [d.labels.bincount().tolist() for d in (first, second, third)] == [[3] * 3, [1] * 3, [1] * 3]
+        assert len(torch.cat([first.source_index, second.source_index, third.source_index]).unique()) == 15
+        assert not torch.equal(first.source_index, draw_splits(data, 3, 1, seed=1)[0].source_index)
+
+    def test_refuses(self):
+        with pytest.raises(ValueError, match=r"4 \+ 2 images per class are more than there are of class 1 \(5\)$"):
+            draw_splits(dataset((9, 5, 8)), 4, 2, seed=0)
+        for wrong in (0, 2.0, True):
+            with pytest.raises(ValueError, match=f"per_class must be a whole number of at least 1, got {wrong}"):
+                draw_splits(dataset(), wrong, seed=0)
+
+
+class TestClasses:
+    def test_are_found_by_name_whatever_their_order_and_form(self):
+        names = ["cat", "Bär", "dog"]
+        labels = torch.tensor([0, 1, 2, 1])
+        for theirs in (names, names[::-1], [unicodedata.normalize("NFD", name) for name in ("Bär", "dog", "cat")]):
+            there = same_classes(names, theirs)[labels]
+            assert [unicodedata.normalize("NFC", theirs[i]) for i in there] == [names[i] for i in labels]
+        decomposed = dataclasses.replace(dataset(), class_names=[unicodedata.normalize("NFD", n) for n in names])
+        assert decomposed.class_names == tuple(names)
+
+    @pytest.mark.parametrize("theirs, odd", [("ac", "'b', 'c'"), ("abc", "'c'"), ("a", "'b'"), ("aab", "'a'")])
+    def test_others_are_refused(self, theirs, odd):
+        with pytest.raises(ValueError, match=f"not those of the pool: 2 and {len(theirs)}, .* differ in {odd}$"):
+            same_classes("ab", theirs, "the pool")
+
+    def test_one_name_twice_cannot_be_mapped(self):
+        assert same_classes("aab", "aab").tolist() == [0, 1, 2]
+        with pytest.raises(ValueError, match="differ in 'a'"):
+            same_classes("aab", "aba")
+
+
+def test_the_hash_is_of_all_that_a_data_set_holds():
+    data, change = dataset(), dataclasses.replace
+    others = [dataset(seed=1), change(data, name="other"), change(data, class_names=("a", "b", "c")),
+              change(data, images=data.images.view(16, 1, 6, 4)), change(data, labels=data.labels.flip(0)),
+              change(data, source_index=data.source_index + 1)]
+    assert len({content_hash(d) for d in (data, *others)}) == 7
+    assert content_hash(change(data, name="/somewhere/noise")) == content_hash(data) == content_hash(dataset())

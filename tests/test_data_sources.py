@@ -1,14 +1,16 @@
 import gzip
 import shutil
+import warnings
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.datasets import load_digits
 from torchvision.datasets import FashionMNIST
 
 from synaug import paths
-from synaug.data import load_dataset
+from synaug.data import draw_splits, load_dataset, load_image_folder, save_image_folder
 
 TEST_FILES = ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
 
@@ -23,7 +25,7 @@ def no_network(monkeypatch):
 
 @pytest.mark.parametrize("name", ["mnist", "", "CIFAR10"])
 def test_unknown_names(name):
-    with pytest.raises(ValueError, match="there are fashion_mnist, cifar10, cifar100, digits"):
+    with pytest.raises(ValueError, match="there are fashion_mnist, cifar10, cifar100, digits, .* folders of images"):
         load_dataset(name)
 
 
@@ -89,3 +91,60 @@ class TestDigits:
 
     def test_the_test_split_is_stratified(self):
         assert load_dataset("digits", "test").labels.bincount().tolist() == [36] * 10
+
+
+class TestFolders:
+    @pytest.fixture
+    def digits(self, tmp_path, monkeypatch):
+        """Some of the digits as a folder of that name, in the working folder."""
+        monkeypatch.chdir(tmp_path)
+        for split, part in zip(("train", "test"), draw_splits(load_dataset("digits"), 3, 2, seed=0)):
+            save_image_folder(part, tmp_path / "digits" / split)
+        return tmp_path / "digits"
+
+    @pytest.mark.parametrize("by", [str, lambda path: path, lambda path: path.relative_to(path.parent),
+                                    lambda path: "./digits", lambda path: f"{path}/../digits/"])
+    def test_splits_are_read_by_path(self, digits, by):
+        train, test = (load_dataset(by(digits), split) for split in ("train", "test"))
+        assert (len(train), len(test)) == (30, 20) and train.class_names == test.class_names == tuple("0123456789")
+        assert torch.equal(train.images, load_image_folder(digits / "train").images)
+        assert train.name == test.name == str(digits)
+        assert len(load_dataset(train.name, "test")) == 20  # not the built-in set of its last name
+
+    def test_a_name_that_is_taken_is_told(self, digits):
+        with pytest.warns(UserWarning, match="digits is the data set of that name, not the folder here: ./digits"):
+            assert len(load_dataset("digits")) == 1437
+        shutil.rmtree(digits)
+        (digits / "unet" / "shards").mkdir(parents=True)  # a generator's folder, say
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            load_dataset("digits")
+
+    def test_classes_alone_are_a_train_split(self, digits):
+        assert len(load_dataset(digits / "train")) == 30
+        with pytest.raises(ValueError, match="train has no test split, .*train/test; it holds 0, 1, .*draw_splits"):
+            load_dataset(digits / "train", "test")
+        shutil.rmtree(digits / "train")
+        with pytest.raises(ValueError, match="has no train split, .*; it holds test"):
+            load_dataset(digits)
+
+    @pytest.mark.parametrize("split", ["train", "test"])
+    def test_splits_must_agree(self, digits, split):
+        for image in (digits / "test" / "9").iterdir():
+            image.rename(image.with_name("keep.tmp"))
+        with pytest.raises(ValueError, match="no images in '9'"):
+            load_dataset(digits, "test")
+        for image in digits.glob("test/*/*.png"):
+            Image.open(image).convert("RGB").resize((9, 7)).save(image)
+        with pytest.raises(ValueError, match=r"train has images \('L', \(8, 8\)\) and test \('RGB', \(7, 9\)\)"):
+            load_dataset(digits, split)
+        shutil.rmtree(digits / "test" / "9")
+        with pytest.raises(ValueError, match="train and test differ in their classes, by 9$"):
+            load_dataset(digits, split)
+
+    def test_options_convert_as_the_loader_does(self, digits):
+        data = load_dataset(digits, "test", image_size=(6, 4), mode="RGB", crop=True)
+        same = load_image_folder(digits / "test", image_size=(6, 4), mode="RGB", crop=True)
+        assert data.image_shape == (3, 6, 4) and torch.equal(data.images, same.images)
+        with pytest.raises(ValueError, match="image_size: for a folder of images; cifar10 has its own"):
+            load_dataset("cifar10", image_size=4)

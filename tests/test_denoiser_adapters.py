@@ -8,20 +8,23 @@ import subprocess
 import sys
 import textwrap
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
+from safetensors.torch import load_file
 
 from synaug.data import ImageDataset
 from synaug.diffusion.adapters import DDPMDenoiser, load_ddpm, load_edm
-from synaug.diffusion.denoisers import generator_hash, load_denoiser
+from synaug.diffusion.denoisers import generator_hash, load_denoiser, weights_hash
+from synaug.diffusion.perturbed import Guided
 from synaug.diffusion.reconstruction import generate, reconstruct
 from synaug.diffusion.samplers import sample
 from synaug.augmentation.synthetic_pool import generate_pool
 
-LABELS = torch.tensor([0, 2, 1])
+LABELS, WEIGHTS = torch.tensor([0, 2, 1]), "unet/diffusion_pytorch_model.safetensors"
 
 
 def unet(seed=0, **config):
@@ -40,6 +43,11 @@ def scheduler(kind=DDPMScheduler, **config):
 
 def noise(seed=1, n=3):
     return torch.randn(n, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+
+
+def images_of_two_classes():
+    images = torch.randint(0, 256, (6, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return ImageDataset(images, torch.arange(6) % 2, ("a", "b"))
 
 
 def ours(network, schedule):
@@ -126,6 +134,31 @@ class TestDDPM:
         rough = denoiser(noise(), 0.5)
         assert rough.dtype == torch.float32 and not torch.equal(rough, exact)
         torch.testing.assert_close(rough, exact, rtol=0, atol=0.05)
+        denoiser.precision = torch.float32
+        for dtype, error in ((torch.float64, 1e-5), (torch.float16, 0.01)):  # of the network
+            torch.testing.assert_close(denoiser.to(dtype)(noise(), 0.5), exact, rtol=0, atol=error)
+
+    @pytest.mark.parametrize("betas", [
+        dict(beta_start=0.0), dict(trained_betas=[0.0, 0.0, 0.0, 0.1, 0.0, 0.2, 0.3]), dict(trained_betas=[0.5]),
+        dict(trained_betas=[0.0, 0.1, 0.2, 1.0]), dict(trained_betas=[1e-9, 1e-9, 0.1, 0.2])])
+    @torch.no_grad()
+    def test_steps_without_noise_or_signal_are_steps_all_the_same(self, betas):
+        """Each level is that of its own step: the network's answer there is the scheduler's."""
+        network, schedule = unet(), scheduler(**betas)
+        denoiser, abar = ours(network, schedule), schedule.alphas_cumprod.double()
+        for t in ((abar > 0) & (abar < 1)).nonzero().flatten()[:10].tolist():
+            sigma = sigma_of(schedule, t)
+            alike = (abar == abar[t]).nonzero()  # of several steps with one level, any will do
+            x, steps = noise(t), float(denoiser.time_step(sigma[None]))
+            assert alike.min() - 1e-3 <= steps <= alike.max() + 1e-3
+            if steps == t:
+                expected = schedule.step(network(x, t).sample, t, x, generator=torch.Generator()).pred_original_sample
+                found = denoiser(x * (1 + sigma**2).sqrt().float(), sigma)
+                torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+    def test_a_schedule_without_noise_is_refused(self):
+        with pytest.raises(ValueError, match="no step of the schedule has both signal and noise"):
+            ours(unet(), scheduler(trained_betas=[0.0, 0.0]))
 
     def test_above_the_last_step_it_is_not_defined(self):
         denoiser = ours(unet(), scheduler(num_train_timesteps=100))
@@ -152,6 +185,29 @@ class TestDDPM:
         with pytest.raises(ValueError, match=r"labels must be in 0\.\.2, got 3\.\.3"):
             generate(denoiser, torch.tensor([3]))
 
+    def test_an_embedding_of_no_class(self):
+        """Networks for classifier-free guidance have it after those of the classes."""
+        network, data = unet(num_class_embeds=3), images_of_two_classes()
+        denoiser, plain = DDPMDenoiser(network, scheduler(), null_class=True).eval(), ours(network, scheduler())
+        assert denoiser.num_classes == 2
+        assert torch.equal(denoiser(noise(), 1.0), plain(noise(), 1.0, torch.full((3,), 2)))
+        assert Guided(denoiser, 2.0)(noise(), 1.0, torch.tensor([0, 1, 0])).isfinite().all()
+        pools = [generate_pool(denoiser, data, [1, 4], k=2, sigmas=0.5, steps=2).data.images]
+        with pytest.warns(UserWarning, match="3 class embeddings, the data set has 2 classes: the last"):
+            pools.append(generate_pool(plain, data, [1, 4], k=2, sigmas=0.5, steps=2).data.images)
+        assert torch.equal(*pools)
+        with pytest.raises(ValueError, match="4 classes, the data set has 2"):
+            generate_pool(ours(unet(num_class_embeds=4), scheduler()), data, [1], k=2, sigmas=0.5, steps=2)
+        with pytest.raises(ValueError, match="no class embeddings"):
+            DDPMDenoiser(unet(), scheduler(), null_class=True)
+
+    def test_a_network_for_images_of_any_size(self):
+        denoiser = ours(unet(sample_size=None), scheduler())
+        with pytest.raises(ValueError, match="pass image_shape"):
+            generate(denoiser, LABELS, steps=2)
+        made = generate(denoiser, LABELS, image_shape=(3, 12, 8), steps=2, mapping="vp")
+        assert made.images.shape == (3, 3, 12, 8)
+
     @pytest.mark.parametrize("network, schedule, message", [
         ({}, {"prediction_type": "flow"}, "predicts 'flow'"),
         ({}, {"thresholding": True}, "dynamic thresholding"),
@@ -176,7 +232,7 @@ class TestLoadDDPM:
         with pytest.warns(UserWarning, match="pipeline: this generator knows no classes: labels are ignored"):
             denoiser = load_ddpm(saved)
         assert denoiser.image_shape == (3, 8, 8) and not hasattr(denoiser, "num_classes")
-        assert generator_hash(denoiser.unet) == generator_hash(unet())
+        assert weights_hash(denoiser.unet) == weights_hash(unet())
         assert torch.equal(denoiser(noise(), 1.0, LABELS), denoiser(noise(), 1.0, None))
         assert denoiser(noise(), 1.0).abs().max() == 1  # the pipeline's scheduler clips
         assert not denoiser.training and not any(p.requires_grad for p in denoiser.parameters())
@@ -190,8 +246,7 @@ class TestLoadDDPM:
     def test_reconstructs_and_makes_pools(self, saved):
         with pytest.warns(UserWarning):
             denoiser = load_ddpm(saved)
-        images = torch.randint(0, 256, (6, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-        data = ImageDataset(images, torch.arange(6) % 2, ("a", "b"))
+        data = images_of_two_classes()
         made = reconstruct(denoiser, data.floats(), data.labels, reverse_step=5, steps=10)
         assert made.images.isfinite().all() and made.provenance["generator"][0] == generator_hash(denoiser)
         assert torch.equal(reconstruct(denoiser, data.floats(), data.labels, reverse_step=0).images, data.floats())
@@ -230,6 +285,43 @@ class TestLoadDDPM:
     def test_what_is_no_pipeline(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="no pipeline .*neither a folder with model_index.json"):
             load_ddpm(tmp_path)
+
+    @pytest.mark.parametrize("name, damage, message", [
+        (WEIGHTS, lambda path: path.rename(path.with_name("diffusion_pytorch_model.fp16.safetensors")),
+         "is missing; there is diffusion_pytorch_model.fp16.safetensors"),
+        (WEIGHTS, lambda path: path.unlink(), "is missing; there are no other weights"),
+        (WEIGHTS, lambda path: path.write_bytes(path.read_bytes()[:9999]), "truncated or damaged"),
+        (WEIGHTS, lambda path: path.write_text("version https://git-lfs.github.com/spec/v1"), "pointer of Git LFS"),
+        ("unet/config.json", lambda path: path.write_text("{"), "no JSON"),
+        ("unet/config.json", lambda path: path.unlink(), "is missing"),
+        ("scheduler/scheduler_config.json", lambda path: path.write_text("null"), "holds a NoneType"),
+        ("scheduler/scheduler_config.json", lambda path: path.unlink(), "is missing"),
+        ("scheduler/scheduler_config.json", lambda path: path.write_text('{"beta_schedule": "steep"}'), "steep"),
+        ("model_index.json", lambda path: path.write_text("{]"), "no JSON"),
+        ("model_index.json", lambda path: path.write_text("{}"), "names no unet and scheduler"),
+        ("model_index.json", lambda path: path.write_text('{"unet": ["", "UNet2DModel"], "scheduler": ["", "None"]}'),
+         "no configuration of a None"),
+    ])
+    def test_a_damaged_file_is_named(self, saved, name, damage, message):
+        damage(saved / name)
+        with pytest.raises((FileNotFoundError, ValueError), match=f"{saved}.*{message}") as caught:
+            load_ddpm(saved)
+        assert "no pipeline" not in str(caught.value)
+
+    @pytest.mark.filterwarnings("ignore:.*knows no classes")
+    def test_older_weights_are_read_without_running_code(self, saved):
+        path, expected = saved / WEIGHTS, load_ddpm(saved)(noise(), 1.0)
+        torch.save(load_file(path), path.with_suffix(".bin"))
+        path.unlink()
+        assert torch.equal(load_ddpm(saved)(noise(), 1.0), expected)
+        path.with_suffix(".bin").write_bytes(pickle.dumps({"x": Path("/")}))
+        with pytest.raises(ValueError, match="diffusion_pytorch_model.bin is damaged"):
+            load_ddpm(saved)
+
+    def test_another_pipeline_is_refused(self, saved):
+        (saved / "model_index.json").write_text('{"unet": ["", "UNet2DConditionModel"], "scheduler": ["", "x"]}')
+        with pytest.raises(ValueError, match="has a UNet2DConditionModel, not a UNet2DModel"):
+            load_ddpm(saved)
 
     def test_load_denoiser_says_where_to_go(self, saved):
         with pytest.raises(FileNotFoundError, match="synaug.diffusion.adapters loads diffusers' DDPM pipelines"):

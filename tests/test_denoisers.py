@@ -2,21 +2,27 @@ import copy
 import json
 import math
 import os
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from torch import nn
 
 from synaug.diffusion import denoisers
 from synaug.data import ImageDataset
-from synaug.diffusion.loss import denoising_loss, log_normal_sigmas
-from synaug.diffusion.denoisers import EDMDenoiser, checkpoint_folder, generator_hash, load_denoiser, new_denoiser, new_unet
-from synaug.experiments.plan import SHAPES
+from synaug.diffusion.denoisers import (UNKNOWN, EDMDenoiser, checkpoint_folder, denoising_loss, generator_hash,
+                                        load_denoiser, log_normal_sigmas, new_denoiser, new_unet, weights_hash)
+from synaug.diffusion.exploration import MinorityGuided
+from synaug.diffusion.perturbed import Guided
 from synaug.diffusion.recipe import RECIPES
 from synaug.theory.mixtures import GaussianMixture
 from synaug.diffusion.reconstruction import generate, reconstruct
+
+SHAPES = {"fashion_mnist": ((1, 28, 28), 10), "cifar10": ((3, 32, 32), 10), "cifar100": ((3, 32, 32), 100),
+          "tiny_imagenet": ((3, 64, 64), 200)}
 
 
 def dataset(n=12, channels=1, height=8, width=8, classes=2):
@@ -28,6 +34,19 @@ def dataset(n=12, channels=1, height=8, width=8, classes=2):
 @pytest.fixture(scope="module")
 def tiny():
     return new_denoiser(dataset(), channels=(32,)).eval().requires_grad_(False)
+
+
+WEIGHTS, POINTER = "unet/diffusion_pytorch_model.safetensors", b"version https://git-lfs.github.com/spec/v1"
+
+
+def xor(path, at, n):
+    content = bytearray(path.read_bytes())
+    content[at : at + n] = bytes(byte ^ 255 for byte in content[at : at + n])
+    path.write_bytes(content)
+
+
+def edit(path, **change):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
 
 
 def state(n=3, sigma=1.0, seed=1):
@@ -46,18 +65,18 @@ class TestNewDenoiser:
     def test_seed_decides_the_weights_alone(self):
         torch.manual_seed(0)
         before = torch.get_rng_state()
-        a, b, other = (generator_hash(new_denoiser(dataset(), channels=(32,), seed=seed)) for seed in (0, 0, 1))
+        a, b, other = (weights_hash(new_denoiser(dataset(), channels=(32,), seed=seed)) for seed in (0, 0, 1))
         assert a == b != other
         assert torch.equal(torch.get_rng_state(), before)
 
     def test_sigma_data_is_the_images_standard_deviation(self, tiny):
         assert tiny.sigma_data == pytest.approx(float(np.std(dataset().images.numpy() / 127.5 - 1)), rel=1e-3)
 
-    @pytest.mark.parametrize("size, dials", [((7, 8), {}), ((8, 10), {"channels": (32, 32)}), ((8, 8), {"patch": 3}),
+    @pytest.mark.parametrize("size, options", [((7, 8), {}), ((8, 10), {"channels": (32, 32)}), ((8, 8), {"patch": 3}),
                                              ((8, 8), {"channels": (32,) * 4})])
-    def test_refuses_sizes(self, size, dials):
+    def test_refuses_sizes(self, size, options):
         with pytest.raises(ValueError, match="height and width must be multiples of"):
-            new_denoiser(dataset(height=size[0], width=size[1]), **{"channels": (32,), **dials})
+            new_denoiser(dataset(height=size[0], width=size[1]), **{"channels": (32,), **options})
 
     @pytest.mark.parametrize("channels", [(24,), (16,), (32, 40), (0,), (-32,)])
     def test_refuses_widths(self, channels):
@@ -96,10 +115,10 @@ class TestNewDenoiser:
         assert parameters / 1e6 == pytest.approx(millions, abs=0.1)
         assert name == "cifar10_edm" or 2 * parameters < 14e6 - 100_000  # of a file in half precision
 
-    @pytest.mark.parametrize("dials", [{"channels": ()}, {"layers": 0}, {"patch": 0}])
-    def test_refuses_nothing(self, dials):
+    @pytest.mark.parametrize("options", [{"channels": ()}, {"layers": 0}, {"patch": 0}])
+    def test_refuses_nothing(self, options):
         with pytest.raises(ValueError, match="at least one"):
-            new_denoiser(dataset(), **dials)
+            new_denoiser(dataset(), **options)
 
     def test_refuses_images_that_are_all_the_same(self):
         flat = ImageDataset(torch.full((4, 1, 8, 8), 7, dtype=torch.uint8), torch.arange(4) % 2, ("a", "b"))
@@ -135,6 +154,15 @@ class TestPreconditioning:
         out = tiny(state().double(), 1.0, None)
         assert out.dtype == torch.float64
         torch.testing.assert_close(out.float(), tiny(state(), 1.0, None), rtol=1e-5, atol=1e-6)
+
+    @pytest.mark.parametrize("dtype, error", [(torch.float16, 5e-3), (torch.bfloat16, 0.05), (torch.float64, 1e-5)])
+    def test_networks_of_other_formats(self, tiny, dtype, error):
+        other = copy.deepcopy(tiny).to(dtype)
+        for x in (state(), state().double(), state().half()):
+            made = other(x, 0.7, None)
+            assert made.dtype == x.dtype
+            allowed = 5e-3 if x.dtype == torch.float16 else 0
+            torch.testing.assert_close(made.float(), tiny(x.float(), 0.7, None), rtol=0, atol=max(error, allowed))
 
     def test_bfloat16_is_close(self, tiny):
         exact = tiny(state(), 1.0, None)
@@ -180,9 +208,9 @@ class TestCheckpoints:
         tiny.save(tmp_path / "many", shard_bytes=100_000)
         files = list((tmp_path / "many" / "unet").glob("*.safetensors"))
         assert len(files) == 4 and max(file.stat().st_size for file in files) < 105_000
-        assert generator_hash(load_denoiser(tmp_path / "many")) == generator_hash(load_denoiser(tmp_path / "one"))
+        assert weights_hash(load_denoiser(tmp_path / "many")) == weights_hash(load_denoiser(tmp_path / "one"))
         theirs = UNet2DModel.from_pretrained(tmp_path / "many" / "unet", low_cpu_mem_usage=False)
-        assert generator_hash(theirs) == generator_hash(load_denoiser(tmp_path / "one").unet)
+        assert weights_hash(theirs) == weights_hash(load_denoiser(tmp_path / "one").unet)
         capfd.readouterr()
         load_denoiser(tmp_path / "many")
         assert capfd.readouterr().err == ""  # no progress bar in a rendered page
@@ -198,19 +226,19 @@ class TestCheckpoints:
         large.save(tmp_path)
         sizes = [file.stat().st_size for file in tmp_path.glob("unet/*.safetensors")]
         assert len(sizes) > 1 and max(sizes) < 15_000_000
-        assert generator_hash(load_denoiser(tmp_path)) == generator_hash(large.half())
+        assert weights_hash(load_denoiser(tmp_path)) == weights_hash(large.half())
 
     @pytest.mark.parametrize("first, second", [(10**6, 10**5), (10**5, 10**6), (10**5, 10**5)])
     def test_a_save_that_is_cut_anywhere_mixes_no_shards(self, tiny, tmp_path, monkeypatch, first, second):
         """From one file to many and back: after each move or removal, the last save or the new one is what loads."""
         other = new_denoiser(dataset(), channels=(32,), seed=1)
-        whole = {generator_hash(copy.deepcopy(d).half()) for d in (tiny, other)}
+        whole = {weights_hash(copy.deepcopy(d).half()) for d in (tiny, other)}
         replace, unlink, seen = os.replace, type(tmp_path).unlink, []
 
         def looked(do):
             def then_look(*arguments, **options):
                 do(*arguments, **options)
-                seen.append(generator_hash(load_denoiser(tmp_path)))
+                seen.append(weights_hash(load_denoiser(tmp_path)))
             return then_look
 
         tiny.save(tmp_path, shard_bytes=first)
@@ -222,9 +250,9 @@ class TestCheckpoints:
 
     def test_saving_changes_nothing_else(self, tiny, tmp_path):
         torch.manual_seed(0)
-        before, weights = torch.get_rng_state(), generator_hash(tiny)
+        before, weights = torch.get_rng_state(), weights_hash(tiny)
         tiny.save(tmp_path)
-        assert torch.equal(torch.get_rng_state(), before) and generator_hash(tiny) == weights
+        assert torch.equal(torch.get_rng_state(), before) and weights_hash(tiny) == weights
         assert tiny.unet.dtype == torch.float32
 
     @pytest.mark.parametrize("moves", [0, 1, 2])
@@ -244,7 +272,7 @@ class TestCheckpoints:
             other.save(tmp_path)
         monkeypatch.undo()
         expected = copy.deepcopy(tiny if moves < 2 else other).half()
-        assert generator_hash(load_denoiser(tmp_path)) == generator_hash(expected)
+        assert weights_hash(load_denoiser(tmp_path)) == weights_hash(expected)
         other.save(tmp_path)  # what the cut one left is not in the way
         assert not (tmp_path / "saving.tmp").exists()
 
@@ -253,18 +281,46 @@ class TestCheckpoints:
         tiny.save(tmp_path / "mine")
         tiny.save(tmp_path / "another")
         assert checkpoint_folder("mine") == tmp_path / "mine"
-        assert generator_hash(load_denoiser("mine")) == generator_hash(load_denoiser(tmp_path / "another"))
+        assert weights_hash(load_denoiser("mine")) == weights_hash(load_denoiser(tmp_path / "another"))
         (tmp_path / "empty").mkdir()
         for name in ("mime", "empty", tmp_path / "nowhere"):
             with pytest.raises(FileNotFoundError, match=r"no generator .*\['another', 'mine'\]"):
                 load_denoiser(name)
 
-    def test_a_truncated_file_is_an_error(self, tiny, tmp_path):
-        tiny.save(tmp_path)
-        weights = tmp_path / "unet" / "diffusion_pytorch_model.safetensors"
-        weights.write_bytes(weights.read_bytes()[:-100])
-        with pytest.raises(Exception, match="(?i)incomplete|truncated|corrupt|unable to load"):
+    @pytest.mark.parametrize("name, damage, message", [
+        (WEIGHTS, lambda path: path.write_bytes(path.read_bytes()[:-100]), "truncated or damaged"),
+        (WEIGHTS, lambda path: path.write_bytes(path.read_bytes()[:5]), "truncated or damaged"),
+        (WEIGHTS, lambda path: path.write_bytes(POINTER), "pointer of Git LFS"),
+        (WEIGHTS, lambda path: path.rename(path.with_name("diffusion_pytorch_model.fp16.safetensors")),
+         "is missing; there is diffusion_pytorch_model.fp16.safetensors"),
+        (WEIGHTS, lambda path: path.rename(path.with_suffix(".bin")), "is missing"),
+        (WEIGHTS, lambda path: path.unlink(), "no other weights"),
+        (WEIGHTS, lambda path: save_file({"conv_in.bias": torch.zeros(32)}, path), "missing keys"),
+        (WEIGHTS, lambda path: xor(path, 20_000, 4000), "is damaged, or not what training_record.json is about"),
+        ("unet/config.json", lambda path: path.write_text("{"), "no JSON"),
+        ("unet/config.json", lambda path: path.write_text("[1]"), "holds a list"),
+        ("unet/config.json", lambda path: path.unlink(), "is missing"),
+        ("unet/config.json", lambda path: edit(path, block_out_channels=[64]), "damaged|does not hold"),
+        ("denoiser.json", lambda path: path.write_bytes(b"\xff\x00"), "no JSON"),
+        ("denoiser.json", lambda path: path.write_bytes(POINTER), "pointer of Git LFS"),
+        ("denoiser.json", lambda path: edit(path, patch=None), "is damaged"),
+        ("denoiser.json", lambda path: edit(path, sigma_data="much"), "is damaged"),
+        ("denoiser.json", lambda path: edit(path, sigma_data=0.4), "sigma_data is 0.4"),
+        ("denoiser.json", lambda path: edit(path, sigma_data=float("inf")), "is damaged"),
+        ("denoiser.json", lambda path: edit(path, class_names="ab"), "sequence of names, got 'ab'"),
+        ("denoiser.json", lambda path: edit(path, image_shape=[1, 12, 8]), "images of 8x8"),
+        ("denoiser.json", lambda path: edit(path, image_shape=[]), "is damaged"),
+        ("denoiser.json", lambda path: edit(path, colour=1), "unexpected keyword argument 'colour'"),
+        ("training_record.json", lambda path: path.write_text('{"weights": "01'), "no JSON"),
+    ])
+    def test_a_damaged_file_is_named(self, tiny, tmp_path, name, damage, message):
+        record = {"weights": tiny.save(tmp_path), "sigma_data": tiny.sigma_data}
+        (tmp_path / "training_record.json").write_text(json.dumps(record))
+        assert generator_hash(load_denoiser(tmp_path)) == record["weights"]
+        damage(tmp_path / name)
+        with pytest.raises((ValueError, FileNotFoundError), match=f"(?s){tmp_path}.*({message})") as caught:
             load_denoiser(tmp_path)
+        assert name.rpartition("/")[2] in str(caught.value)
 
     def test_description_is_plain(self, tiny, tmp_path):
         tiny.save(tmp_path)
@@ -273,24 +329,56 @@ class TestCheckpoints:
                              "image_shape": [1, 8, 8], "patch": 2}
 
 
+class Small(EDMDenoiser):
+    """With the same weights, another denoiser."""
+
+    def forward(self, x, sigma, labels=None):
+        return 0 * x
+
+
 class TestHash:
-    def test_is_of_the_weights(self, tiny):
-        assert generator_hash(tiny) == generator_hash(tiny) and len(generator_hash(tiny)) == 16
-        other = new_denoiser(dataset(), channels=(32,))
-        assert generator_hash(other) == generator_hash(tiny)
-        with torch.no_grad():
-            next(other.parameters())[0] += 1e-3
-        assert generator_hash(other) != generator_hash(tiny)
+    def test_of_a_recorded_checkpoint_is_its_weights(self):
+        denoiser = load_denoiser("fashion_mnist")
+        record = json.loads((checkpoint_folder("fashion_mnist") / "training_record.json").read_text())
+        assert generator_hash(denoiser) == weights_hash(denoiser) == record["weights"]
+        denoiser.precision = torch.bfloat16  # which has a column of its own
+        assert generator_hash(copy.deepcopy(denoiser)) == record["weights"]
 
-    def test_of_other_callables(self):
-        def named(x, sigma, labels):
-            return x
+    @pytest.mark.parametrize("change", [
+        lambda d: d.unet.conv_in.weight.add_(1e-3), lambda d: setattr(d, "sigma_data", 0.6), lambda d: d.half(),
+        lambda d: setattr(d, "k", 3), lambda d: d.unet.register_buffer("b", torch.ones(1), persistent=False),
+        lambda d: setattr(d.unet.conv_act, "inplace", True),
+    ])
+    @torch.no_grad()
+    def test_any_data_that_it_holds_makes_another_one(self, tiny, change):
+        same, changed, loaded = copy.deepcopy(tiny), copy.deepcopy(tiny), load_denoiser("fashion_mnist")
+        before = generator_hash(loaded)
+        change(changed), change(loaded)
+        assert generator_hash(same) == generator_hash(tiny) not in (generator_hash(changed), UNKNOWN)
+        assert len({generator_hash(tiny), generator_hash(changed), before, generator_hash(loaded), UNKNOWN}) == 5
 
+    @pytest.mark.parametrize("change", [
+        lambda d: setattr(d, "__class__", Small), lambda d: setattr(d, "forward", partial(d.forward, labels=None)),
+        lambda d: d.unet.register_forward_hook(lambda *a: None), lambda d: setattr(d, "scale", lambda x: 2 * x),
+        lambda d: setattr(d.unet, "conv_act", nn.Dropout(0.5)),
+        lambda d: d.train(), lambda d: setattr(d, "itself", d),
+    ])
+    def test_code_that_may_be_any_is_unknown(self, tiny, change):
+        changed = copy.deepcopy(tiny)
+        change(changed)
+        assert generator_hash(changed) == UNKNOWN
+
+    def test_a_class_whose_code_was_replaced_is_unknown(self, tiny, monkeypatch):
+        monkeypatch.setattr(EDMDenoiser, "forward", Small.forward)
+        assert generator_hash(tiny) == UNKNOWN
+
+    def test_of_other_callables(self, tiny):
         eye = torch.eye(2)[None]
-        worlds = [GaussianMixture([1.0], [[0.0, mean]], eye) for mean in (0.0, 0.0, 1.0)]
-        hashes = [generator_hash(world) for world in worlds]
-        assert hashes[0] == hashes[1] != hashes[2]  # not of where they lie in memory
-        assert generator_hash(named) == generator_hash(named) not in hashes
+        hashes = [generator_hash(GaussianMixture([1.0], [[0.0, mean]], eye)) for mean in (0.0, 0.0, 1.0)]
+        assert hashes[0] == hashes[1] != hashes[2] and UNKNOWN not in hashes  # not of where they lie in memory
+        for call in (lambda x, sigma, labels: x, tiny.forward, partial(tiny, labels=None), Guided(lambda *a: a[0], 2.0),
+                     MinorityGuided(tiny, 1.0), TestLoss.Silent()):  # the fifth counts its draws
+            assert generator_hash(call) == UNKNOWN
 
 
 class TestLoss:
@@ -331,3 +419,17 @@ class TestInSamplers:
         assert generate(tiny, torch.tensor([0, 1]), steps=3).images.shape == (2, 1, 8, 8)
         with pytest.raises(ValueError, match=r"labels must be in 0\.\.1, got 4\.\.4"):
             generate(tiny, torch.tensor([4]))  # the network has such an embedding; it is no class
+
+    def test_without_labels(self, tiny):
+        data, none = dataset(), torch.full((12,), 4)
+        made = reconstruct(tiny, data.floats(), None, sigma=1.0, steps=3)
+        told = reconstruct(lambda x, sigma, labels: tiny(x, sigma, none), data.floats(), data.labels, sigma=1.0, steps=3)
+        assert torch.equal(made.images, told.images) and made.labels is None and made.provenance["label"].isna().all()
+        assert torch.equal(generate(tiny, None, n=3, steps=3).images,
+                           generate(tiny, source_index=torch.arange(3), steps=3).images)
+        with pytest.raises(ValueError, match="without labels, n must say how many images"):
+            generate(tiny, None)
+        assert len(generate(tiny, []).images) == len(generate(tiny, None, n=0).images) == 0
+        for labels, n, said in ((1, None, "got the number 1"), ([0, 1], 3, "N = 3 images"), (None, -1, "n must be")):
+            with pytest.raises(ValueError, match=said):
+                generate(tiny, labels, n=n)

@@ -31,16 +31,12 @@ def labels():
 
 
 def dense(images, x, sigma, labels=None, image_labels=None):
-    """Estimate and log-density by the formulas as they stand, all distances at once."""
+    """The estimate by the formula as it stands, all distances at once."""
     sigma = torch.as_tensor(sigma, dtype=torch.float64).expand(len(x))[:, None]
     exponents = -(torch.cdist(x.flatten(1), images.flatten(1)) / sigma).square() / 2
-    counts = torch.full((len(x),), float(len(images)), dtype=torch.float64)
     if labels is not None:
-        same = labels[:, None] == image_labels
-        exponents, counts = exponents.masked_fill(~same, -math.inf), same.sum(1).double()
-    d = images[0].numel()
-    log_density = exponents.logsumexp(1) - counts.log() - d / 2 * (2 * math.pi * sigma[:, 0] ** 2).log()
-    return (exponents.softmax(1) @ images.flatten(1)).view_as(x), log_density
+        exponents = exponents.masked_fill(labels[:, None] != image_labels, -math.inf)
+    return (exponents.softmax(1) @ images.flatten(1)).view_as(x)
 
 
 class TestAgainstDense:
@@ -53,9 +49,8 @@ class TestAgainstDense:
         monkeypatch.setattr(empirical_denoiser, "IMAGES_AT_ONCE", images_at_once)
         x, asked = 2 * normal(40, *SHAPE, seed=2), torch.arange(40) % 3 if conditional else None
         denoiser = EmpiricalDenoiser(images, labels)
-        estimate, log_density = dense(images, x, sigma, asked, labels)
-        torch.testing.assert_close(denoiser(x, sigma, asked), estimate, rtol=1e-9, atol=1e-9)
-        torch.testing.assert_close(denoiser.log_density(x, sigma, asked), log_density, rtol=1e-9, atol=1e-9)
+        expected = dense(images, x, sigma, asked, labels)
+        torch.testing.assert_close(denoiser(x, sigma, asked), expected, rtol=1e-9, atol=1e-9)
 
     def test_posterior(self, images, labels):
         x, sigma = images + 0.7 * normal(60, *SHAPE, seed=2), 0.7
@@ -80,7 +75,6 @@ def test_is_the_limit_of_narrow_gaussians():
     denoiser, x = EmpiricalDenoiser(centres, torch.arange(8) % 2), normal(20, 3, seed=1)
     for labels in (None, torch.arange(20) % 2):
         torch.testing.assert_close(denoiser(x, 0.4, labels), world(x, 0.4, labels), rtol=0, atol=1e-7)
-    torch.testing.assert_close(denoiser.log_density(x, 0.4), world.log_density(x, 0.4), rtol=0, atol=1e-7)
 
 
 class TestLimits:
@@ -89,7 +83,6 @@ class TestLimits:
         x = images + 1e-3 * normal(60, *SHAPE, seed=2)
         denoiser = EmpiricalDenoiser(images)
         assert torch.equal(denoiser(x, sigma), images)
-        assert denoiser.log_density(x, sigma).isfinite().all()
         for at in (x, images):
             torch.testing.assert_close(denoiser.posterior(at, sigma, images), torch.ones(60, dtype=torch.float64))
 
@@ -100,8 +93,6 @@ class TestLimits:
         means = torch.stack([images[labels == c].mean(0) for c in range(3)])
         torch.testing.assert_close(denoiser(x, sigma, asked), means[asked], rtol=0, atol=1e-5)
         torch.testing.assert_close(denoiser(x, sigma), images.mean(0).expand(6, *SHAPE), rtol=0, atol=1e-5)
-        gaussian = -3 * math.log(2 * math.pi * sigma**2) - (x / sigma).flatten(1).square().sum(1) / 2
-        torch.testing.assert_close(denoiser.log_density(x, sigma), gaussian, rtol=1e-5, atol=0)
 
     def test_copies_share_their_weight(self, images):
         twice = EmpiricalDenoiser(torch.cat([images, images]))
@@ -152,10 +143,9 @@ def test_memory_is_bounded(n_images, n_points, d, monkeypatch):
     monkeypatch.setattr(empirical_denoiser, "NUMBERS_AT_ONCE", 50_000)
     images, x = (normal(n, d, dtype=torch.float32) for n in (n_images, n_points))
     denoiser = EmpiricalDenoiser(images)
-    for call in (denoiser, denoiser.log_density):
-        with Largest() as largest:
-            call(x, 0.5)
-        assert 25_000 < largest.numbers <= 50_000
+    with Largest() as largest:
+        denoiser(x, 0.5)
+    assert 25_000 < largest.numbers <= 50_000
 
 
 class TestRefusals:
@@ -174,7 +164,7 @@ class TestRefusals:
     def test_points(self, images, labels):
         denoiser, x = EmpiricalDenoiser(images, labels), images[:4]
         for sigma in (0.0, -1.0, 1e-101, math.nan, math.inf, torch.ones(3)):
-            for call in (denoiser, denoiser.log_density):
+            for call in (denoiser, lambda *a: denoiser.posterior(*a, x)):
                 with pytest.raises(ValueError, match="sigma must be"):
                     call(x, sigma)
         with pytest.raises(ValueError, match="the denoiser is for images"):

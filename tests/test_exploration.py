@@ -11,7 +11,7 @@ from synaug.diffusion.exploration import (AnnealedClass, Autoguided, GuidedInter
                                 repulsion)
 from synaug.theory.mixtures import GaussianMixture
 from synaug.diffusion.perturbed import ClassBlind, Guided, ScaledScore
-from synaug.theory.random_mixtures import random_mixture
+from synaug.theory.mixtures import random_mixture
 from synaug.diffusion.reconstruction import generate
 from synaug.diffusion.samplers import sample
 from synaug.diffusion.schedules import edm_sigmas

@@ -7,8 +7,9 @@ import torch
 from synaug.experiments import generator_evaluation
 from synaug.experiments import generator_quality as experiment
 from synaug.experiments.generator_quality import SAMPLES, prepare, run
-from synaug.figures import generator_quality as figures
+from synaug.chapters import generator_quality_figures as figures
 from synaug.metrics import FRESH_REAL
+from synaug.plots import COLOURS, select
 from synaug.run.results import load_recorded, record
 
 SMALL = dict(n_samples=40, steps=3, n_searched=100, n_judge=400, classifier_steps=30)
@@ -50,7 +51,7 @@ def test_frame(frame):
     distances = frame[frame["encoder"] == "pixels"].set_index(["metric", "arm"])["value"]
     assert distances["frechet_multiple", SAMPLES] == pytest.approx(
         distances["frechet_distance", SAMPLES] / distances["frechet_distance", FRESH_REAL])
-    by_class = figures.rows_of(frame, "judge_agreement").set_index("class_name")["value"]
+    by_class = select(frame, "judge_agreement", arm="samples").set_index("class_name")["value"]
     assert by_class["all"] == pytest.approx(by_class.drop("all").mean())
 
 
@@ -152,9 +153,10 @@ def test_figures_show_what_was_measured(evaluation, frame):
     second_of_class_3 = evaluation.samples.images[evaluation.samples.labels == 3][1, 0].numpy()
     assert np.array_equal(picture[30:38, 10:18, 0], second_of_class_3)  # 8 pixels and a gap of 2
     assert [label.get_text() for label in sheet.axes[0].get_yticklabels()] == list("0123456789")
-    drawn = figures.agreement(frame).axes[0].containers[1].lines[0]
-    expected = figures.rows_of(frame, "judge_agreement").set_index("class_name").loc[[*"0123456789", "all"], "value"]
-    np.testing.assert_allclose(drawn.get_xdata(), 100 * expected)
+    points = [line for line in figures.agreement(frame).axes[0].lines if line.get_marker() == "o"]
+    drawn = [line.get_xdata()[0] for line in points if line.get_color() == COLOURS["samples"]]
+    expected = select(frame, "judge_agreement", arm="samples").set_index("class_name").loc[[*"0123456789", "all"], "value"]
+    np.testing.assert_allclose(sorted(drawn), sorted(100 * expected))
     for figure in (figures.neighbour_distances(experiment.neighbour_distances(evaluation, ["pixels"])),
                    figures.training_curve(frame),
                    figures.closest_pairs({"sample": experiment.closest_pairs(evaluation, "pixels")[0]})):

@@ -1,23 +1,32 @@
 import json
 import math
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
+import warnings
 from collections import namedtuple
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from synaug.diffusion import trainer as generator_trainer
 from synaug.diffusion import training as generator_training
 from synaug import resources
-from synaug.data import ImageDataset, load_dataset, packs, stratified_subset, to_floats
-from synaug.diffusion.denoisers import generator_hash, load_denoiser
-from synaug.experiments.plan import SHAPES
+from synaug.__main__ import main
+from synaug.data import (
+    ImageDataset,
+    content_hash,
+    load_dataset,
+    save_image_folder,
+    stratified_subset,
+    to_floats,
+)
+from synaug.diffusion.denoisers import generator_hash, load_denoiser, weights_hash
 from synaug.diffusion.recipe import RECIPES, Recipe, batch_of, command, learning_rate
 from synaug.diffusion.trainer import Trainer
 from synaug.diffusion.training import snapshot_folder, train, trained_on
@@ -64,43 +73,69 @@ class TestRecipe:
 
     @pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"learning_rate": -1e-3}, {"learning_rate": float("nan")},
                                        {"warmup": 0}, {"decay_from": 0}, {"ema_power": 0}, {"flip": 1.1},
-                                       {"drop_label": -0.1}, {"seed": -1}, {"seed": 2**32}])
+                                       {"drop_label": -0.1}, {"seed": -1}, {"seed": 2**32}, {"batch_size": 2.5},
+                                       {"layers": True}, {"subset_seed": -1}, {"strata": "none"}])
     def test_refuses(self, wrong):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             replace(TINY, **wrong)
 
     def test_command_gives_the_recipe_again(self, tmp_path, monkeypatch):
-        recipe = replace(TINY, channels=(32, 64), flip=0.0, learning_rate=5e-4, patch=1, attention=(8, 4), dropout=0.1)
-        read, options = self.taken(command(recipe, "my_run", 7).split()[3:], monkeypatch)
-        assert read == recipe and options["images"] == 140 and str(options["folder"]) == "my_run"
-        assert command(Recipe(), "x", 10) == "python -m synaug.diffusion.training --folder x --images 1280"
+        recipe = replace(TINY, channels=(32, 64), flip=0.0, learning_rate=5e-4, patch=1, attention=(8, 4), dropout=0.1,
+                         dataset="my phötos/'new'", strata="equal")
+        words = shlex.split(command(recipe, "my run", 7))
+        assert words[:4] == ["python", "-m", "synaug", "train-generator"]
+        read, folder, options = self.taken(words[4:], monkeypatch)
+        assert read == recipe and options["images"] == 140 and str(folder) == "my run"
+        assert command(Recipe(), "x", 10) == "python -m synaug train-generator --folder x --images 1280"
 
     @staticmethod
     def taken(words, monkeypatch):
-        """The recipe and the other options that the command passes on."""
+        """The recipe, the folder and the other options that the command passes on."""
         taken = []
-        monkeypatch.setattr(generator_training, "train", lambda recipe, **options: taken.append((recipe, options)))
-        monkeypatch.setattr(sys, "argv", ["generator_training", *words])
-        generator_training.main()
+        monkeypatch.setattr(generator_training, "train", lambda *given, **options: taken.append((*given, options)))
+        assert main(["train-generator", *words]) == 0
         return taken[0]
 
-    def test_a_named_recipe_is_changed_by_other_options(self, monkeypatch, capsys):
+    def test_a_named_recipe_is_changed_by_other_options(self, monkeypatch):
         words = ["--folder", "x", "--recipe", "cifar10"]
         assert self.taken(words, monkeypatch)[0] == RECIPES["cifar10"]
         changed = self.taken([*words, "--dataset", "cifar100", "--attention", "--dropout", "0.2"], monkeypatch)[0]
         assert changed == replace(RECIPES["cifar10"], dataset="cifar100", attention=(), dropout=0.2)
-        with pytest.raises(SystemExit):
-            self.taken(["--help"], monkeypatch)
-        assert "--learning-rate" in capsys.readouterr().out
 
     @pytest.mark.parametrize("words, message", [
         (["--recipe", "cifar"], "invalid choice: 'cifar'"), (["--dropout", "much"], "invalid float value: 'much'"),
         (["--attention", "16", "x"], "invalid int value: 'x'"), (["--patches", "1"], "unrecognized arguments"),
     ])
-    def test_options_that_are_refused(self, words, message, monkeypatch, capsys):
+    def test_options_that_are_refused(self, words, message, capsys):
         with pytest.raises(SystemExit):
-            self.taken(["--folder", "x", *words], monkeypatch)
+            main(["train-generator", "--folder", "x", *words])
         assert message in capsys.readouterr().err
+
+    @pytest.mark.parametrize("words, message", [
+        (["--dataset", "mnist"], "unknown data set 'mnist'"), (["--device", "nonsense"], "there is no device nonsense"),
+        (["--device", "meta"], "there is no device meta here"), (["--images", "nan"], "images must be positive"),
+        (["--subset-size", "1.5"], "subset_size must be a number of images, a share below 1 or"),
+        (["--folder", "file"], "file cannot be a folder: .*file is a file"),
+        (["--folder", "file/x/y"], "file/x/y cannot be a folder: .*file is a file"),
+        (["--subset-size", "4000"], "between 10 images .* and 1437"), (["--flip", "nan"], "flip is a share"),
+        (["--snapshots", "1e9"], "snapshots must lie in"), (["--patch", "0"], "patch must be a whole number"),
+        (["--learning-rate", "1e30", "--warmup", "1"], "the training loss is .* lower the learning rate"),
+    ])
+    def test_errors_are_sentences(self, words, message, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "file").touch()
+        given = "--folder run --dataset digits --subset-size 600 --channels 32 --images 2e4".split()
+        assert main(["train-generator", *given, *words]) == 1
+        assert re.search(f"^train-generator: .*{message}", capsys.readouterr().err, re.MULTILINE)
+        assert (tmp_path / "file").read_bytes() == b"" and not (tmp_path / "run" / "unet").exists()
+
+    @pytest.mark.parametrize("size, number", [("all", 30), (0.8, 24), ("0.5", 15), ("7", 7), (2e1, 20), (0.01, 1)])
+    def test_subset_sizes(self, size, number):
+        data = ImageDataset(torch.zeros(30, 1, 8, 8, dtype=torch.uint8), torch.zeros(30, dtype=torch.int64), ("a",))
+        assert Recipe(subset_size=size).of(data).subset_size == len(Recipe(subset_size=size).subset(data)) == number
+        for wrong in (0, -0.1, 1.5, "some", True, None, math.inf):
+            with pytest.raises(ValueError, match="subset_size must be a number of images, a share below 1 or"):
+                Recipe(subset_size=wrong)
 
     def test_lists_are_tuples(self):
         assert Recipe(channels=[64, 128], attention=[14]) == Recipe(attention=(14,))
@@ -159,6 +194,8 @@ class TestTraining:
         for steps in (1, 13, 24):
             run(tmp_path, steps)
         assert same(state_of(tmp_path), state_of(folder))
+        curves = [json.loads((place / "training_record.json").read_text())["curve"] for place in (tmp_path, folder)]
+        assert same(*([{**point, "minutes": 0} for point in curve] for curve in curves))
         assert generator_hash(load_denoiser(tmp_path)) == generator_hash(load_denoiser(folder))
 
     def test_a_cut_run_with_dropout_goes_on_too(self, tmp_path):
@@ -171,28 +208,29 @@ class TestTraining:
             run(tmp_path / "cut", steps, recipe)
         assert same(state_of(tmp_path / "cut"), state_of(tmp_path / "whole"))
         without = run(tmp_path / "without", 4, replace(recipe, dropout=0.0))
-        assert generator_hash(without.denoiser) != generator_hash(whole.denoiser)
+        assert weights_hash(without.denoiser) != weights_hash(whole.denoiser)
 
     def test_a_run_from_before_recipes_had_all_their_fields_goes_on(self, finished, tmp_path):
         run(tmp_path, 13)
         state = torch.load(tmp_path / "training_state.pt", weights_only=True)
-        for name in ("patch", "attention", "dropout"):
+        for name in ("patch", "attention", "dropout", "strata"):
             del state["recipe"][name]
+        del state["recent"]
         torch.save(state, tmp_path / "training_state.pt")
         run(tmp_path, 24)
-        assert same(state_of(tmp_path), state_of(finished[1]))
+        one, other = (state_of(folder) | {"recent": None} for folder in (tmp_path, finished[1]))
+        assert same(one, other)
 
     @pytest.mark.parametrize("name", RECIPES)
-    def test_each_named_recipe_makes_a_generator_that_samples(self, name, tmp_path, monkeypatch):
+    def test_each_named_recipe_makes_a_generator_that_samples(self, name, tmp_path):
         """All but narrower and of fewer images, two steps in two pieces."""
         recipe = RECIPES[name]
-        shape = SHAPES[recipe.dataset][0]
+        shape = {"fashion_mnist": (1, 28, 28), "tiny_imagenet": (3, 64, 64)}.get(recipe.dataset, (3, 32, 32))
         images = torch.randint(0, 256, (30, *shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-        data = ImageDataset(images, torch.arange(30) % 3, tuple("abc"), name="noise")
-        monkeypatch.setenv("SYNAUG_CACHE", str(tmp_path))
-        packs.write_pack(data, tmp_path / "packs" / "noise" / "train", progress=False)
-        narrow = 8 if recipe.channels[0] > 64 else 4
-        recipe = replace(recipe, dataset="noise", subset_size=24, batch_size=4,
+        data = ImageDataset(images, torch.arange(30) % 3, tuple("abc"))
+        save_image_folder(data, tmp_path / "noise" / "train")
+        narrow = recipe.channels[0] // (32 if name == "cifar10_edm" else 16)
+        recipe = replace(recipe, dataset=str(tmp_path / "noise"), subset_size=0.8, batch_size=4,
                          channels=tuple(width // narrow for width in recipe.channels))
         for steps in (1, 2):
             trainer = run(tmp_path / "run", steps, recipe)
@@ -243,15 +281,15 @@ class TestTraining:
     def test_another_seed_is_another_run(self, finished, tmp_path):
         run(tmp_path, 1, replace(TINY, seed=4))
         other = run(tmp_path / "same", 1)
-        assert generator_hash(load_denoiser(tmp_path)) != generator_hash(other.denoiser)
+        assert weights_hash(load_denoiser(tmp_path)) != weights_hash(other.denoiser)
 
     def test_compiled_steps_are_the_same_steps(self, finished, tmp_path):
         plain, folder = finished
         trainer = run(tmp_path, 24, compile=True)
         for name in ("training_loss", "held_out_loss"):
             assert trainer.curve[-1][name] == pytest.approx(plain.curve[-1][name], rel=0.02)
-        assert trainer.record(tmp_path)["compiled"] and not plain.record(folder)["compiled"]
-        assert trainer.record(tmp_path)["command"].endswith(" --compile")
+        assert trainer.record("")["compiled"] and not plain.record("")["compiled"]
+        assert trainer.record("")["command"].endswith(" --compile")
 
     def test_divergence_is_an_error(self, tmp_path):
         trainer = Trainer(TINY, tmp_path)
@@ -300,7 +338,7 @@ class TestFiles:
 
     def test_trained_on(self, finished):
         whole, subset = trained_on(finished[1])
-        expected = stratified_subset(load_dataset("digits"), 1300, 0)
+        expected = stratified_subset(load_dataset("digits"), 1300, 0, proportional=True)
         assert whole.name == "digits" and torch.equal(subset.source_index, expected.source_index)
 
     def test_held_out_images_were_not_trained_on(self, finished):
@@ -308,8 +346,9 @@ class TestFiles:
         assert not set(trainer.held_out.source_index.tolist()) & set(trained_on(folder)[1].source_index.tolist())
 
     def test_with_nothing_held_out_there_is_no_held_out_loss(self, tmp_path):
-        everything = replace(TINY, subset_size=len(load_dataset("digits")))
-        assert run(tmp_path, 1, everything).curve[0]["held_out_loss"] is None
+        everything = replace(TINY, subset_size="all")
+        with pytest.warns(UserWarning, match="none is left to measure"):
+            assert run(tmp_path, 1, everything).curve[0]["held_out_loss"] is None
 
     def test_a_save_that_is_cut_leaves_the_last_one(self, finished, tmp_path, monkeypatch):
         """A run killed while it writes its state, its weights or its record goes on from what is whole."""
@@ -355,46 +394,61 @@ class TestFiles:
 
 
 class TestOwnImages:
-    """A folder of images a class, as a pack of that name in the cache folder."""
+    """Folders of images per class, of which dogs are fewer."""
 
-    RECIPE = replace(TINY, dataset="photos", subset_size=20, batch_size=4)
+    RECIPE = replace(TINY, subset_size=0.75, batch_size=4)
 
     @pytest.fixture
-    def photos(self, tmp_path, monkeypatch):
-        """Two classes of 8x8 images in two splits, packed."""
-        monkeypatch.setenv("SYNAUG_CACHE", str(tmp_path / "cache"))
-        rng = np.random.default_rng(0)
-        for split, count in (("train", 12), ("test", 4)):
-            for label in ("cat", "dog"):
-                (folder := tmp_path / "photos" / split / label).mkdir(parents=True)
-                for i in range(count):
-                    Image.fromarray(rng.integers(0, 256, (9, 9), np.uint8)).save(folder / f"{i}.png")
-        packs.main([str(tmp_path / "photos"), str(tmp_path / "cache" / "packs" / "photos"), "--image-size", "8"])
+    def photos(self, tmp_path):
+        """Two classes of 8x8 images in two splits."""
+        generator = torch.Generator().manual_seed(0)
+        for split, count in (("train", 24), ("test", 8)):
+            images = torch.randint(0, 256, (count, 1, 8, 8), generator=generator, dtype=torch.uint8)
+            labels = (torch.arange(count) % 3 == 0).long()
+            save_image_folder(ImageDataset(images, labels, ("cat", "dog")), tmp_path / "photos" / split)
         return tmp_path / "photos"
 
-    def test_train_a_generator_whose_record_holds_no_path(self, photos, tmp_path):
-        run(tmp_path / "run", 2, self.RECIPE)
+    def test_train_a_generator_that_knows_them(self, photos, tmp_path, monkeypatch):
+        """By a path from here, which holds from anywhere, of each class its share."""
+        monkeypatch.chdir(tmp_path)
+        run(tmp_path / "run", 2, replace(self.RECIPE, dataset="photos"))
+        monkeypatch.chdir("/")
         whole, subset = trained_on(tmp_path / "run")
-        assert whole.name == "photos" and whole.class_names == ("cat", "dog") and len(subset) == 20
-        assert len(load_dataset("photos", "test")) == 8
-        text = (tmp_path / "run" / "training_record.json").read_text()
-        assert str(tmp_path) not in text and json.loads(text)["images_sha256"] == packs.content_hash(subset)
+        assert whole.name == str(photos) and whole.class_names == ("cat", "dog")
+        assert subset.labels.bincount().tolist() == [12, 6] and len(load_dataset(whole.name, "test")) == 8
+        record = json.loads((tmp_path / "run" / "training_record.json").read_text())
+        assert record["images_sha256"] == content_hash(subset) and record["recipe"]["subset_size"] == 18
 
-    def test_other_images_of_that_name_are_told(self, photos, tmp_path):
-        run(tmp_path / "run", 1, self.RECIPE)
-        for file in (photos / "train" / "dog").iterdir():
-            Image.new("L", (9, 9), 30).save(file)
-        shutil.rmtree(tmp_path / "cache" / "packs" / "photos")
-        packs.main([str(photos), str(tmp_path / "cache" / "packs" / "photos"), "--image-size", "8"])
-        with pytest.raises(ValueError, match="holds a run with other images of photos"):
-            run(tmp_path / "run", 2, self.RECIPE)
-        with pytest.raises(ValueError, match="run was trained on other images than photos has here"):
+    def test_may_be_moved_but_not_changed(self, photos, tmp_path):
+        recipe = replace(self.RECIPE, dataset=str(photos))
+        run(tmp_path / "run", 1, recipe)
+        moved = shutil.move(photos, tmp_path / "elsewhere" / "photos")
+        with pytest.raises(ValueError, match="run was trained on .*photos, which is not here: unknown data set"):
+            trained_on(tmp_path / "run")
+        recipe = replace(recipe, dataset=str(moved))
+        assert run(tmp_path / "run", 2, recipe).step == 2 and len(trained_on(tmp_path / "run")[1]) == 18
+        for file in (tmp_path / "elsewhere" / "photos" / "train" / "dog").iterdir():
+            shutil.copy(next((tmp_path / "elsewhere" / "photos" / "train" / "cat").iterdir()), file)
+        with pytest.raises(ValueError, match="holds a run with other images, of .*photos"):
+            run(tmp_path / "run", 3, recipe)
+        with pytest.raises(ValueError, match="run was trained on other images than .*photos has here"):
             trained_on(tmp_path / "run")
 
-    def test_a_path_is_refused(self, photos, tmp_path):
-        with pytest.raises(ValueError, match="put the folder .* as photos into .*packs and train with the dataset photos"):
-            run(tmp_path / "run", 1, replace(self.RECIPE, dataset=str(tmp_path / "cache" / "packs" / "photos")))
-        assert not (tmp_path / "run").exists()
+    def test_a_class_with_nothing_left_to_measure_is_told_at_the_start(self, photos, tmp_path):
+        with pytest.warns(UserWarning, match="all images of dog are trained on: none is left to measure"):
+            Trainer(replace(self.RECIPE, dataset=str(photos), subset_size=18, strata="equal"), tmp_path / "run")
+        with pytest.warns(UserWarning, match="all images of cat, dog are trained on"):
+            Trainer(replace(self.RECIPE, dataset=str(photos), subset_size="all"), tmp_path / "run")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            Trainer(replace(self.RECIPE, dataset=str(photos), subset_size=22), tmp_path / "run")
+
+    def test_losses_and_the_time_to_come_are_shown_at_once(self, photos, tmp_path, capsys, monkeypatch):
+        clock = iter(range(10**6))
+        monkeypatch.setattr(generator_training.time, "monotonic", lambda: 2 * next(clock))  # each look takes 2 s
+        train(replace(self.RECIPE, dataset=str(photos)), tmp_path / "run", images=4 * 5000, minutes=1)
+        told = capsys.readouterr().err
+        assert "loss=" in told and re.search(r"4,99\d steps are left, of 2 s each on .*: about 2.8 hours", told)
 
 
 class TestLimits:
@@ -418,6 +472,19 @@ class TestLimits:
         with pytest.raises(MemoryError, match=f"{words} {resources.said(20 * size)} of memory on cpu"):
             run(folder, 25)
         assert not (tmp_path / "new").exists()
+
+    @pytest.mark.parametrize("damage", [
+        lambda b: b[:-1000], lambda b: b"", lambda b: b"x" * 99,
+        lambda b: b[:300_000] + bytes(x ^ 255 for x in b[300_000:304_000]) + b[304_000:],
+    ])  # fmt: skip
+    def test_a_damaged_state_is_named(self, finished, damage, tmp_path):
+        shutil.copytree(finished[1], tmp_path / "run")
+        path = tmp_path / "run" / "training_state.pt"
+        path.write_bytes(damage(path.read_bytes()))
+        before = path.read_bytes()
+        with pytest.raises(ValueError, match=r"training_state\.pt is damaged .*choose another folder"):
+            run(tmp_path / "run", 25)
+        assert path.read_bytes() == before
 
     def test_another_recipe_is_refused(self, finished):
         _, folder = finished
@@ -457,7 +524,7 @@ class TestSeveralProcesses:
     @staticmethod
     def launched(launcher, folder, steps):
         """A run of two processes of one thread each."""
-        launch = ["-m", *launcher, "-m", "synaug.diffusion.training", *command(TINY, folder, steps).split()[3:]]
+        launch = ["-m", *launcher, *shlex.split(command(TINY, folder, steps))[1:]]
         done = subprocess.run([sys.executable, *launch, "--device", "cpu"], capture_output=True, text=True,
                               env={**os.environ, "OMP_NUM_THREADS": "1"})
         assert done.returncode == 0, done.stderr

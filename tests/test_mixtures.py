@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from synaug.theory.mixtures import GaussianMixture
+from synaug.theory import mixtures
+from synaug.theory.mixtures import SIGMA_DATA, GaussianMixture, random_mixture
 
 
 def mixture(seed=0, k=3, d=2):
@@ -39,18 +40,14 @@ class TestDensity:
         together = world.log_density(x, torch.tensor([0.0, 0.5, 2.0]))
         assert torch.equal(together, torch.cat([world.log_density(x[i : i + 1], s) for i, s in enumerate((0, 0.5, 2))]))
 
-    @pytest.mark.parametrize("sigma", [0.0, 0.01, 1.0, 40.0])
-    def test_score_is_the_gradient(self, sigma):
-        world, x = mixture(), points(20).requires_grad_()
-        (gradient,) = torch.autograd.grad(world.log_density(x, sigma).sum(), x)
-        torch.testing.assert_close(world.score(x.detach(), sigma), gradient, rtol=1e-9, atol=1e-12)
-
 
 class TestDenoiser:
-    @pytest.mark.parametrize("sigma", [0.1, 1.0, 10.0])
+    @pytest.mark.parametrize("sigma", [0.01, 0.1, 1.0, 10.0])
     def test_tweedie(self, sigma):
-        world, x = mixture(), points(20)
-        torch.testing.assert_close(world(x, sigma), x + sigma**2 * world.score(x, sigma), rtol=1e-9, atol=1e-9)
+        """The estimate is x + sigma² times the gradient of the log-density, here autograd's."""
+        world, x = mixture(), points(20).requires_grad_()
+        (gradient,) = torch.autograd.grad(world.log_density(x, sigma).sum(), x)
+        torch.testing.assert_close(world(x, sigma), x + sigma**2 * gradient, rtol=1e-9, atol=1e-9)
 
     def test_is_the_posterior_mean(self):
         """By importance sampling: clean draws weighed by how likely each made x; agreement within 5 standard errors."""
@@ -149,8 +146,8 @@ class TestRefusals:
         world = mixture()
         # [N, 1, 2] would broadcast against the means.
         for x in (torch.zeros(4, 3), torch.zeros(2), torch.zeros(4, 1, 2), torch.zeros(4, 1, 1, 2)):
-            for call in (world, world.score, world.log_density):
-                with pytest.raises(ValueError, match=r"points must be \[N, D\] with D = 2"):
+            for call in (world, world.log_density):
+                with pytest.raises(ValueError, match=r"the denoiser is for images \(2,\)"):
                     call(x, 1.0)
         with pytest.raises(TypeError, match="floating point"):
             world(torch.zeros(4, 2, dtype=torch.int64), 1.0)
@@ -158,5 +155,45 @@ class TestRefusals:
             with pytest.raises(ValueError, match="sigma must be"):
                 world(torch.zeros(4, 2), sigma)
         for labels in (torch.tensor([0, 1, 2, 3]), torch.tensor([0, 0, 0, -1]), torch.tensor([0])):
-            with pytest.raises(ValueError, match=r"labels must be \[N\] with N = 4, each in 0\.\.2"):
+            with pytest.raises(ValueError, match=r"labels must be (\[N\] with N = 4|in 0\.\.2)"):
                 world(torch.zeros(4, 2), 1.0, labels)
+
+
+WORLDS = [random_mixture(seed) for seed in range(30)]
+
+
+def test_is_the_seeds():
+    assert torch.equal(random_mixture(5).means, WORLDS[5].means)
+    assert torch.equal(random_mixture(5).covariances, WORLDS[5].covariances)
+    assert len({float(world.means.abs().max()) for world in WORLDS}) == 30
+
+
+def test_mean_and_variance_are_as_stated():
+    for world in WORLDS:
+        mean = world.weights @ world.means
+        torch.testing.assert_close(mean, torch.zeros_like(mean), rtol=0, atol=1e-12)
+        variances = world.covariances.diagonal(dim1=1, dim2=2) + world.means.square()
+        assert float((world.weights @ variances).mean()) == pytest.approx(SIGMA_DATA**2)
+
+
+def test_every_part_lies_in_its_range_and_the_ranges_are_used():
+    dimensions = [world.image_shape[0] for world in WORLDS]
+    classes = [world.num_classes for world in WORLDS]
+    modes = torch.cat([world.classes.bincount() for world in WORLDS]).tolist()
+    for values, ends in ((dimensions, mixtures.DIMENSIONS), (classes, mixtures.CLASSES),
+                         (modes, mixtures.MODES_PER_CLASS)):
+        assert min(values) == ends[0] and max(values) == ends[1]
+    for world in WORLDS:
+        of_class = torch.zeros(world.num_classes, dtype=torch.float64).index_add(0, world.classes, world.weights)
+        assert of_class.max() <= 3.001 * of_class.min()
+        for c in range(world.num_classes):
+            within = world.weights[world.classes == c]
+            assert within.max() <= 10.001 * within.min()
+        spreads = world.eigenvalues.sqrt()
+        assert spreads.max() <= 10.001 * spreads.min()
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "0", True])
+def test_bad_seeds_are_refused(seed):
+    with pytest.raises(ValueError, match="seed must be a whole number"):
+        random_mixture(seed)

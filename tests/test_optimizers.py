@@ -11,6 +11,7 @@ from synaug.classifiers.training import augment_batch, batch_order, learning_rat
 from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
 from synaug.data import load_dataset, stratified_subset, to_floats
 from synaug.classifiers.optimizers import RHO, new_optimizer, take_step
+from synaug.precision import channels_last
 
 
 @pytest.fixture(autouse=True)
@@ -44,8 +45,7 @@ def sam_step_by_hand(model, images, labels, *, lr, momentum, weight_decay, rho, 
     second = gradients()
     with torch.no_grad():
         for name, b in model.named_buffers():
-            if not name.endswith("num_batches_tracked"):
-                b.copy_(statistics[name])
+            b.copy_(statistics[name])
         for i, (p, old, g) in enumerate(zip(parameters, before, second)):
             g = g + weight_decay * old
             buffers[i] = g.clone() if buffers[i] is None else momentum * buffers[i] + g
@@ -71,8 +71,7 @@ def test_sam_is_the_step_written_out_by_hand(name):
         sam_step_by_hand(other, images, labels, buffers=buffers, **options)
     state, expected = model.state_dict(), other.state_dict()
     for name in state:
-        if not name.endswith("num_batches_tracked"):
-            torch.testing.assert_close(state[name], expected[name], rtol=1e-3, atol=2e-5, msg=name)
+        torch.testing.assert_close(state[name], expected[name], rtol=1e-3, atol=2e-5, msg=name)
     assert all(m.momentum == 0.1 for m in model.modules() if isinstance(m, nn.BatchNorm2d))
 
 
@@ -81,9 +80,52 @@ def test_the_perturbed_pass_does_not_count_in_the_running_statistics():
     data, statistics = digits(16), []
     for optimizer in ("sgd", "sam"):
         model = small()
+        model.stem[1].momentum = None  # an average of all batches
         train_classifier(model, data.images, data.labels, steps=1, batch_size=16, seed=0, optimizer=optimizer, rho=5.0)
-        statistics.append([m.running_mean for m in model.modules() if isinstance(m, nn.BatchNorm2d)])
+        statistics.append(list(model.buffers()))
     assert all(torch.equal(a, b) and a.abs().sum() > 0 for a, b in zip(*statistics))
+
+
+@pytest.mark.parametrize(("name", "end"), [("sgd", 1), ("sgd", "update"), ("sam", 1), ("sam", 2), ("sam", "update")])
+def test_what_ends_a_step_leaves_all_as_it_was_before(name, end):
+    """After a pass, or in the update; the next steps are those of a twin that was not interrupted."""
+    data, armed = digits(16), []
+
+    def interrupt(place):
+        if place in armed:
+            raise KeyboardInterrupt
+
+    def twin():
+        model = small().train()
+        model.stem[1].momentum = None  # an average of all batches
+        optimizer = new_optimizer(name, model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+        getattr(optimizer, "base_optimizer", optimizer).register_step_post_hook(lambda *_: interrupt("update"))
+
+        def step():
+            places = iter((1, 2))
+
+            def backward():
+                optimizer.zero_grad()
+                F.cross_entropy(model(data.floats()), data.labels).backward()
+                interrupt(next(places))
+
+            take_step(optimizer, model, backward)
+
+        return model, step
+
+    (model, step), (other, other_step) = twin(), twin()
+    step()
+    other_step()
+    armed.append(end)
+    with pytest.raises(KeyboardInterrupt):
+        step()
+    armed.clear()
+    for _ in range(2):
+        for value, expected in zip(model.state_dict().values(), other.state_dict().values(), strict=True):
+            assert torch.equal(value, expected)
+        step()
+        other_step()
+    assert model.stem[1].momentum is None and model.blocks[0].bn1.momentum == 0.1
 
 
 def test_sam_of_a_tiny_radius_is_sgd_and_of_a_large_one_is_not():
@@ -101,7 +143,7 @@ def test_training_takes_the_steps_of_its_recipe():
     data, model, other = digits(32), small(), small()
     train_classifier(model, data.images, data.labels, steps=4, batch_size=8, seed=2, optimizer="sam", rho=0.1,
                      recipe="two_drops")
-    other.train().to(memory_format=torch.channels_last)
+    channels_last(other.train())
     generator, buffers = torch.Generator().manual_seed(2 + 1_000_003), [None] * len(list(other.parameters()))
     for step, index in enumerate(batch_order(32, 8, 4, seed=2)):
         images = augment_batch(to_floats(data.images[index]), "flip", generator)

@@ -10,7 +10,7 @@ import torch
 
 from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
 from synaug.data import to_bytes
-from synaug.diffusion.loss import denoising_loss
+from synaug.diffusion.denoisers import denoising_loss
 from synaug.diffusion.denoisers import generator_hash, load_denoiser
 from synaug.experiments import generator_pools
 from synaug.experiments.generator_ladder import denoising_losses, load, recipe_of, rungs_folder, saved, train_rungs
@@ -23,7 +23,7 @@ from synaug.experiments.real_generators_views import (added_run, describe, dials
 from synaug.experiments.shared import real_images, some
 from synaug.diffusion.exploration import AnnealedClass
 from synaug.figures import real_generators as figures
-from synaug.figures.embedding import table_html
+from synaug.plots import table_html
 from synaug.diffusion.recipe import Recipe
 from synaug.precision import fast_precision
 from synaug.diffusion.reconstruction import generate

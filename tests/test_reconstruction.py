@@ -1,4 +1,6 @@
 import math
+import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ import torch
 from scipy.stats import kstest
 
 from synaug.diffusion import reconstruction
-from synaug.diffusion.denoisers import generator_hash
+from synaug.diffusion.perturbed import Guided, ScaledScore
 from synaug.diffusion.reconstruction import generate, per_image_noise, reconstruct
 from synaug.diffusion.schedules import reverse_sigmas, sigma_of_reverse_step
 
@@ -68,11 +70,11 @@ class TestEnds:
         assert torch.equal(done.images, x) and done.images.data_ptr() != x.data_ptr()
         assert torch.equal(done.labels, y) and denoiser.calls == []
 
-    @pytest.mark.parametrize("dials", [{}, {"solver": "euler", "stride": 7}, {"churn": 10.0}, {"mapping": "vp"}])
-    def test_the_last_step_does_not_depend_on_the_source(self, dials):
+    @pytest.mark.parametrize("settings", [{}, {"solver": "euler", "stride": 7}, {"churn": 10.0}, {"mapping": "vp"}])
+    def test_the_last_step_does_not_depend_on_the_source(self, settings):
         (x, y), (other, _) = images(seed=0), images(seed=1)
         for step in (20, 19):
-            a, b = (reconstruct(ClassMeans(), v, y, reverse_step=step, steps=20, **dials) for v in (x, other))
+            a, b = (reconstruct(ClassMeans(), v, y, reverse_step=step, steps=20, **settings) for v in (x, other))
             assert torch.equal(a.images, b.images) == (step == 20)
             assert (a.provenance["from_noise"] == (step == 20)).all()
 
@@ -132,18 +134,18 @@ class TestBetween:
 
 
 class TestRandomness:
-    @pytest.mark.parametrize("dials", [{}, {"churn": 10.0}, {"churn": 10.0, "solver": "euler", "stride": 5}])
+    @pytest.mark.parametrize("settings", [{}, {"churn": 10.0}, {"churn": 10.0, "solver": "euler", "stride": 5}])
     @pytest.mark.parametrize("level", [{"reverse_step": 60}, {"reverse_step": 100}, {"sigma": 3.0}])
-    def test_batches_and_order_do_not_matter(self, dials, level):
+    def test_batches_and_order_do_not_matter(self, settings, level):
         x, y = images()
         index, order = torch.tensor([40, 2, 77, 8, 5, 0, 6]), torch.tensor([3, 6, 0])
         if "sigma" in level:
-            dials = {**dials, "steps": 20, "stride": 1}  # a level of no grid
-        whole = reconstruct(ClassMeans(), x, y, source_index=index, seed=2, **level, **dials)
+            settings = {**settings, "steps": 20, "stride": 1}  # a level of no grid
+        whole = reconstruct(ClassMeans(), x, y, source_index=index, seed=2, **level, **settings)
         for size in (1, 3, 7, 1000):
-            again = reconstruct(ClassMeans(), x, y, source_index=index, seed=2, batch_size=size, **level, **dials)
+            again = reconstruct(ClassMeans(), x, y, source_index=index, seed=2, batch_size=size, **level, **settings)
             assert torch.equal(again.images, whole.images)
-        part = reconstruct(ClassMeans(), x[order], y[order], source_index=index[order], seed=2, **level, **dials)
+        part = reconstruct(ClassMeans(), x[order], y[order], source_index=index[order], seed=2, **level, **settings)
         assert torch.equal(part.images, whole.images[order])
         assert part.provenance["source_index"].tolist() == index[order].tolist()
 
@@ -224,7 +226,7 @@ class TestProvenance:
         assert frame["source_index"].tolist() == index.tolist() and frame["label"].tolist() == y.tolist()
         constant = {"sigma": sigma_of_reverse_step(40, 50, "vp"), "reverse_step": 40, "steps": 50, "mapping": "vp",
                     "stride": 2, "solver": "euler", "churn": 1.5, "s_noise": 1.01, "from_noise": False, "seed": 6,
-                    "generator": generator_hash(denoiser), "precision": "float32"}
+                    "generator": "unknown", "precision": "float32"}
         assert set(frame) == {"source_index", "label", *constant}
         for name, value in constant.items():
             assert frame[name].tolist() == [value] * len(x)
@@ -299,6 +301,7 @@ class TestRefusals:
         ({"solver": "huen"}, "unknown solver"),
         ({"reverse_step": 0, "solver": "huen"}, "unknown solver"),
         ({"churn": -1.0}, "non-negative and finite"),
+        ({"churn": 1.0, "solver": "ancestral"}, "take no churn"),
         ({"s_noise": float("nan")}, "non-negative and finite"),
         ({"batch_size": 0}, "batch_size must be"),
         ({"batch_size": -5}, "batch_size must be"),
@@ -312,6 +315,24 @@ class TestRefusals:
     ])
     def test_arguments(self, arguments, message):
         self.refuse(message, **arguments)
+
+    @pytest.mark.parametrize("answer", [lambda x: (x,), lambda x: SimpleNamespace(sample=x), lambda x: x.numpy()])
+    @pytest.mark.parametrize("wrap", [lambda d: d, lambda d: ScaledScore(d, 1.1), lambda d: Guided(d, 2.0)])
+    def test_a_denoiser_that_answers_no_tensor(self, answer, wrap):
+        denoiser, said = wrap(lambda x, sigma, labels: answer(x)), "must return the clean images, a tensor; this one"
+        for call in (lambda: reconstruct(denoiser, *images(), sigma=1.0),
+                     lambda: generate(denoiser, images()[1], image_shape=SHAPE)):
+            with pytest.raises(TypeError, match=said):
+                call()
+
+    def test_images_in_the_unit_range_are_warned_of(self):
+        x, y = images()
+        with pytest.warns(UserWarning, match=r"all lie in \[0, 1\]"):
+            reconstruct(ClassMeans(), (x + 1) / 2, y, reverse_step=5)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            reconstruct(ClassMeans(), x, y, reverse_step=5)
+            generate(ClassMeans(), y, steps=2)
 
     def test_an_index_that_is_none(self):
         self.refuse("source_index must be int64", source_index=torch.zeros(7), error=TypeError)

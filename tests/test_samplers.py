@@ -267,16 +267,16 @@ class TestBehaviour:
 class TestRefusals:
     """Before the denoiser is called."""
 
-    def refuse(self, message, x=None, sigmas=edm_sigmas(4), labels=None, error=ValueError, denoiser=gaussian, **dials):
+    def refuse(self, message, x=None, sigmas=edm_sigmas(4), labels=None, error=ValueError, denoiser=gaussian, **settings):
         counted = Counted(denoiser)
         for name in ("image_shape", "num_classes"):
             if hasattr(denoiser, name):
                 setattr(counted, name, getattr(denoiser, name))
         with pytest.raises(error, match=message):
-            sample(counted, start(80.0) if x is None else x, sigmas, labels, **dials)
+            sample(counted, start(80.0) if x is None else x, sigmas, labels, **settings)
         assert counted.calls == []
 
-    def test_dials(self):
+    def test_settings(self):
         self.refuse("unknown solver 'huen'; there are heun, euler, ancestral", solver="huen")
         for wrong in (-1.0, float("nan"), float("inf")):
             self.refuse("non-negative and finite", churn=wrong, noise=fresh_noise((4, 1, 2, 3)))

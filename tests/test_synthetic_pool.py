@@ -1,5 +1,3 @@
-from collections import namedtuple
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,15 +5,15 @@ import torch
 from torch import nn
 
 from synaug import resources
-from synaug.augmentation import synthetic_pool
+from synaug.augmentation import synthetic_pool, with_generated
 from synaug.classifiers import build_classifier, predict
 from synaug.data import ImageDataset, load_dataset, stratified_subset, to_bytes
-from synaug.diffusion.denoisers import load_denoiser
+from synaug.diffusion.denoisers import generator_hash, load_denoiser
+from synaug.diffusion.empirical import EmpiricalDenoiser
 from synaug.metrics.near_copies import nearest
 from synaug.diffusion.perturbed import ScaledScore
 from synaug.augmentation.pool_filters import filter_pool, near_copies
 from synaug.diffusion.reconstruction import generate, reconstruct
-from synaug.run.results import CellCache
 from synaug.augmentation.synthetic_pool import MOST_COPIES, SyntheticPool, generate_pool
 
 
@@ -25,25 +23,21 @@ class Shrink:
     image_shape, num_classes = (1, 8, 8), 10
 
     def __init__(self):
-        self.batches = []  # a list, because numbers are part of a denoiser's hash
-
-    @property
-    def seen(self):
-        return sum(self.batches)
+        self.seen = 0
 
     def __call__(self, x, sigma, labels):
-        self.batches.append(len(x))
+        self.seen += len(x)
         mean = (labels / 9.0 - 0.5).view(-1, 1, 1, 1)
         return mean + (x - mean) * 0.3 / (0.3 + sigma**2)
 
 
-class ShrinkModule(nn.Module):
-    def forward(self, x, sigma, labels):
-        return x / (1 + sigma**2)
-
-
 def digits(n=40):
     return stratified_subset(load_dataset("digits"), n, seed=0)
+
+
+def known():
+    """A denoiser that its class and its data tell all about."""
+    return EmpiricalDenoiser(digits(100).floats(), digits(100).labels)
 
 
 PLACES = torch.tensor([31, 2, 7, 3, 19])
@@ -110,6 +104,7 @@ class TestPool:
         ({"sources": []}, ValueError, "n > 0"),
         ({"sources": [40]}, ValueError, r"0\.\.39"),
         ({"solver": "rk4"}, ValueError, "heun, euler"),
+        ({"solver": "ancestral", "churn": 5.0}, ValueError, "take no churn"),
         ({"steps": 0}, ValueError, "steps"),
         ({"batch_size": 0}, ValueError, "batch_size must be a whole number of at least 1, got 0"),
     ])
@@ -124,6 +119,20 @@ class TestPool:
         with pytest.raises(ValueError, match="10 classes, the data set has 11"):
             generate_pool(Shrink(), data, PLACES, k=2, sigmas=1.0)
 
+    def test_classes_go_by_their_names(self):
+        """A data set whose classes come in another order gets images of the same classes."""
+        denoiser, data = known(), digits()
+        denoiser.class_names = data.class_names
+        turned = ImageDataset(data.images, 9 - data.labels, data.class_names[::-1], data.source_index)
+        made, other = (generate_pool(denoiser, d, PLACES, k=3, sigmas=1.0, steps=3) for d in (data, turned))
+        assert torch.equal(made.data.images, other.data.images) and torch.equal(9 - made.data.labels, other.data.labels)
+        assert other.provenance["label"].tolist() == other.data.labels.tolist()
+        assert with_generated(turned, other).data.class_names == turned.class_names
+        wrong = ImageDataset(data.images, data.labels, tuple("abcdefghij"))
+        for each in (denoiser, ScaledScore(denoiser, 1.1)):
+            with pytest.raises(ValueError, match="not those of the generator"):
+                generate_pool(each, wrong, PLACES, k=2, sigmas=1.0)
+
     def test_a_denoiser_that_says_nothing_of_classes_is_taken_also_under_a_wrapper(self):
         def plain(x, sigma, labels=None):
             return x / (1 + sigma**2)
@@ -137,87 +146,104 @@ class TestPool:
             pool().keep(kept)
 
 
+@pytest.fixture
+def calls(monkeypatch):
+    """The numbers of images in each call of `reconstruct` that generate_pool makes."""
+    made = []
+
+    def counted(denoiser, images, *arguments, **options):
+        made.append(len(images))
+        return reconstruct(denoiser, images, *arguments, **options)
+
+    monkeypatch.setattr(synthetic_pool, "reconstruct", counted)
+    return made
+
+
 class TestStore:
-    def test_is_made_once_and_read_again_as_it_was(self, tmp_path):
-        cache, denoiser = CellCache("pool", "code", tmp_path), Shrink()
-        first = pool(k=3, denoiser=denoiser, generator="shrink", cache=cache)
-        seen = denoiser.seen
-        again = pool(k=3, denoiser=denoiser, generator="shrink", cache=cache)
-        assert denoiser.seen == seen > 0
+    def test_is_made_once_and_read_again_as_it_was(self, tmp_path, monkeypatch, calls):
+        monkeypatch.setenv("SYNAUG_CACHE", str(tmp_path))
+        first, again = (pool(k=3, denoiser=known()) for _ in range(2))
+        assert calls == [5, 5] and len(list((tmp_path / "pools").iterdir())) == 2
         assert torch.equal(first.data.images, again.data.images)
         pd.testing.assert_frame_equal(first.provenance, again.provenance)
-        larger = pool(k=4, denoiser=denoiser, generator="shrink", cache=cache)
-        assert denoiser.seen == seen + seen // 2  # one copy more than two
+        larger = pool(k=4, denoiser=known())
+        assert calls == [5, 5, 5]  # one copy more
         assert torch.equal(larger.take(k=3).data.images, first.data.images)
 
-    def test_blocks_of_sources_are_stored_as_they_are_made(self, tmp_path, monkeypatch):
-        """A run that is cut loses the block that it was at; blocks change nothing."""
-        class Cut(Shrink):
-            def __call__(self, x, sigma, labels):
-                if self.seen >= 4 * 2 * 5:  # five evaluations of three Heun steps, two images a batch: four blocks
-                    raise KeyboardInterrupt
-                return super().__call__(x, sigma, labels)
+    @pytest.mark.parametrize("change", [
+        lambda d: setattr(d, "precision", torch.bfloat16), lambda d: d.images.add_(1e-6),
+        lambda d: setattr(d, "k", 3.0)])
+    def test_another_denoiser_has_other_files(self, change, tmp_path, calls):
+        denoiser = known()
+        pool(k=2, denoiser=denoiser, folder=tmp_path)
+        change(denoiser)
+        pool(k=2, denoiser=denoiser, folder=tmp_path)
+        assert calls == [5, 5]
 
-        whole = pool(k=3, batch_size=2)
-        monkeypatch.setattr(synthetic_pool, "BLOCK", 2)
-        named = {"generator": "shrink", "cache": CellCache("pool", "code", tmp_path), "batch_size": 2}
-        with pytest.raises(KeyboardInterrupt):
-            pool(k=3, denoiser=Cut(), **named)
-        assert len(list(tmp_path.rglob("*.zip"))) == 4
-        denoiser = Shrink()
-        blocks = pool(k=3, denoiser=denoiser, **named)
-        assert denoiser.seen == 5 * (2 + 1)  # of the second copy's 2, 2 and 1 sources, the last two blocks
-        assert len(list(tmp_path.rglob("*.zip"))) == 6
+    @pytest.mark.parametrize("option", [{"solver": "euler"}, {"churn": 1.0}, {"seed": 1}, {"sigmas": 0.8},
+                                        {"from_noise": True}])
+    def test_other_settings_have_other_files(self, option, tmp_path, calls):
+        for options in ({}, option):
+            pool(**{"k": 2, "denoiser": known(), "folder": tmp_path, **options})
+        assert calls == [5, 5]
+
+    def test_a_cut_run_goes_on_by_blocks_of_whole_batches(self, tmp_path, monkeypatch, calls):
+        whole = pool(k=3, denoiser=known(), batch_size=2)
+        monkeypatch.setattr(synthetic_pool, "BLOCK", 1)
+        named = {"k": 3, "denoiser": known(), "folder": tmp_path, "batch_size": 2}
+        with monkeypatch.context() as cut:
+            counted = synthetic_pool.reconstruct
+            cut.setattr(synthetic_pool, "reconstruct", lambda *a, **o: counted(*a, **o) if len(calls) < 6 else 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                pool(**named)
+        blocks = pool(**named)
+        assert calls == [5, 5] + [2, 2, 1] * 2  # none twice
         assert torch.equal(blocks.data.images, whole.data.images)
-        pd.testing.assert_frame_equal(blocks.provenance.drop(columns="generator"),
-                                      whole.provenance.drop(columns="generator"))
+        pd.testing.assert_frame_equal(blocks.provenance, whole.provenance)
 
-    @pytest.mark.parametrize("batch_size, sizes", [(2, [4, 1]), (3, [3, 2]), (8, [5])])
-    def test_blocks_are_whole_batches(self, batch_size, sizes, tmp_path, monkeypatch):
-        monkeypatch.setattr(synthetic_pool, "BLOCK", 3)
+    def test_damaged_files_are_made_again_and_a_folder_that_takes_none_is_done_without(self, tmp_path, calls):
+        first = pool(k=2, denoiser=known(), folder=tmp_path)
+        file = next(tmp_path.iterdir())
+        file.write_bytes(file.read_bytes()[:200])
+        with pytest.warns(UserWarning, match="cannot be read"):
+            assert torch.equal(pool(k=2, denoiser=known(), folder=tmp_path).data.images, first.data.images)
+        pool(k=2, denoiser=known(), folder=tmp_path)
+        assert calls == [5, 5]
+        with pytest.warns(UserWarning, match="cannot be kept"):
+            again = pool(k=2, denoiser=known(), folder=file / "below a file")
+        assert torch.equal(again.data.images, first.data.images)
+
+    def test_too_little_memory_is_refused_before_the_first_image(self, monkeypatch):
         denoiser = Shrink()
-        made = pool(k=2, denoiser=denoiser, batch_size=batch_size, generator="x", cache=CellCache("p", "c", tmp_path))
-        assert len(list(tmp_path.rglob("*.zip"))) == len(sizes)
-        batches = [n for size in sizes for n in [batch_size] * (size // batch_size) + [size % batch_size] if n]
-        assert denoiser.batches == [n for n in batches for _ in range(5)]
-        assert torch.equal(made.data.images, pool(k=2).data.images)
-
-    def test_too_little_room_is_refused_before_the_first_image(self, tmp_path, monkeypatch):
-        denoiser, named = Shrink(), {"generator": "shrink", "cache": CellCache("pool", "code", tmp_path / "new")}
-        monkeypatch.setattr(resources.shutil, "disk_usage", lambda place: namedtuple("Usage", "free")(100))
-        with pytest.raises(OSError, match="a pool of 10 images needs about 640 bytes in .*/new, where 100 bytes"):
-            pool(k=3, denoiser=denoiser, **named)
         monkeypatch.setattr(resources, "free_memory", lambda device: 1000)
         with pytest.raises(MemoryError, match="a pool of 10 images needs about 1.3 kB of memory"):
             pool(k=3, denoiser=denoiser)
         assert denoiser.seen == 0
 
-    def test_a_stored_pool_needs_no_room_on_disk(self, tmp_path, monkeypatch):
-        named = {"generator": "shrink", "cache": CellCache("pool", "code", tmp_path)}
-        first = pool(k=3, **named)
-        monkeypatch.setattr(resources.shutil, "disk_usage", lambda place: namedtuple("Usage", "free")(0))
-        assert torch.equal(pool(k=3, **named).data.images, first.data.images)
+    def test_of_an_unknown_denoiser_nothing_is_kept(self, tmp_path):
+        class Other(EmpiricalDenoiser):
+            def __call__(self, x, sigma, labels=None):
+                return 0 * x
 
-    def test_a_denoiser_without_a_name_is_not_stored(self, tmp_path):
-        for denoiser in (Shrink(), ShrinkModule()):
-            pool(k=2, denoiser=denoiser, cache=CellCache("pool", "code", tmp_path))
-        assert not list(tmp_path.rglob("*.zip"))
+        first = pool(k=2, denoiser=known(), folder=tmp_path / "known")
+        for denoiser in (Shrink(), Other(digits(100).floats(), digits(100).labels), known().__call__):
+            made = pool(k=2, denoiser=denoiser, folder=tmp_path / "none")
+            assert set(made.provenance["generator"]) == {"unknown"} and not (tmp_path / "none").exists()
+        assert torch.equal(made.data.images, first.data.images)
 
-    def test_the_committed_generator_is_known_by_its_weights(self, tmp_path):
+    def test_the_committed_generator_is_known_by_its_weights(self, tmp_path, calls):
         data = stratified_subset(load_dataset("fashion_mnist"), 10, seed=0)
-        cache, pools = CellCache("pool", "code", tmp_path), []
-        for _ in range(2):
-            pools.append(generate_pool(load_denoiser("fashion_mnist"), data, [0, 4, 7], k=3, sigmas=1.0, steps=2,
-                                       cache=cache))
-        assert len(list(tmp_path.rglob("*.zip"))) == 2
-        assert torch.equal(pools[0].data.images, pools[1].data.images)
+        pools = [generate_pool(load_denoiser("fashion_mnist"), data, [0, 4, 7], k=3, sigmas=1.0, steps=2,
+                               folder=tmp_path) for _ in range(2)]
+        assert calls == [3, 3] and torch.equal(pools[0].data.images, pools[1].data.images)
+        assert set(pools[1].provenance["generator"]) == {generator_hash(load_denoiser("fashion_mnist"))}
         # It came back to the neighbourhood of its own source.
         _, index = nearest(pools[0].data.floats().flatten(1), data.floats().flatten(1))
         assert index.tolist() == [0, 4, 7] * 2
         other = load_denoiser("fashion_mnist")
         other.unet.conv_in.weight.mul_(1.01)
-        generate_pool(other, data, [0, 4, 7], k=2, sigmas=1.0, steps=2, cache=cache)
-        assert len(list(tmp_path.rglob("*.zip"))) == 3
+        generate_pool(other, data, [0, 4, 7], k=2, sigmas=1.0, steps=2, folder=tmp_path)
+        assert calls == [3, 3, 3]
 
 
 def planted(copies=3):
@@ -280,6 +306,20 @@ class TestFilters:
         assert report["off_class"].tolist() == [False] * 6 + [True] * 4
         assert report["label_probability"].to_numpy() == pytest.approx([1] * 6 + [0] * 4, abs=1e-6)
         assert kept.data.labels.tolist() == [4, 5, 4, 5, 4, 5]
+
+    def test_a_judge_without_an_answer_is_an_error_that_says_where(self):
+        class Broken(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.unused = nn.Parameter(torch.zeros(1))
+
+            def forward(self, x):
+                return torch.where(x.mean(dim=(1, 2, 3), keepdim=False)[:, None] > -0.2, torch.nan, torch.eye(10)[:1])
+
+        made, real = planted()
+        first = int((made.data.floats().mean(dim=(1, 2, 3)) > -0.2).nonzero()[0])
+        with pytest.raises(ValueError, match=f"probabilities are NaN, first for image {first} of the pool"):
+            filter_pool(made, real, judge=Broken(), min_probability=0.5)
 
     def test_both_together(self):
         made, real = planted()

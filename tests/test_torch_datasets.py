@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, RandomSampler, Subset, TensorDataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, RandomSampler, Subset, TensorDataset
 from torchvision.datasets import FakeData
 from torchvision.transforms import ToTensor
 
@@ -43,10 +43,27 @@ class TestIn:
         assert torch.equal(signed.images, images) and signed.labels.tolist() == list(range(5))
 
     def test_a_library_data_set_and_a_subset_of_it(self):
-        fake = FakeData(6, (3, 8, 8), num_classes=3, transform=ToTensor())
-        whole, part = (from_torch(data, class_names=list("abc")) for data in (fake, Subset(fake, [4, 1])))
-        assert len(whole) == 6 and whole.name == "FakeData" and whole.source_index.tolist() == list(range(6))
+        fake = FakeData(6, (3, 8, 8), num_classes=30, transform=ToTensor())
+        whole, part = (from_torch(data) for data in (fake, Subset(Subset(fake, [5, 4, 1]), [1, 2])))
+        assert len(whole) == 6 and whole.source_index.tolist() == list(range(6))
+        assert whole.name == part.name == "FakeData" and whole.num_classes == part.num_classes == 30
         assert torch.equal(part.images, whole.images[[4, 1]])
+
+    @pytest.mark.parametrize("field, value, names", [
+        ("classes", ["x", "y", "z"], ("x", "y", "z")), ("targets", [0, 3, 1, 1, 0], tuple("0123")),
+        ("targets", torch.tensor([0, 2]), tuple("012")), ("num_classes", 4, tuple("0123")), ("other", None, ("0", "1")),
+    ])
+    def test_wrappers_keep_names_and_number_of_classes(self, field, value, names):
+        items = Items([(image, i % 2) for i, image in enumerate(pictures())])
+        setattr(items, field, value)
+        for wrapped in (items, Subset(items, [1, 0]), ConcatDataset([Subset(items, [1]), items])):
+            assert from_torch(wrapped).class_names == names
+        assert from_torch(Subset(items, [1]), class_names=list("abcd")).num_classes == 4
+        tensors = TensorDataset(pictures(), torch.arange(5))
+        assert from_torch(Subset(tensors, [1])).num_classes == 5
+        if field == "classes":
+            with pytest.raises(ValueError, match="parts of different classes"):
+                from_torch(ConcatDataset([items, tensors]))
 
     def test_class_names_of_the_data_set_are_kept(self):
         items = Items([(image, 1) for image in pictures()])
@@ -56,6 +73,8 @@ class TestIn:
     def test_images_in_memory_are_taken_as_they_are(self):
         data = from_torch(Items([(image, 0) for image in pictures()]))
         assert from_torch(data) is data
+        part = from_torch(Subset(data, np.array([4, 2])))
+        assert torch.equal(part.images, data.images[[4, 2]]) and part.source_index.tolist() == [4, 2]
 
     @pytest.mark.parametrize(("item", "error", "message"), [
         ((torch.zeros(3, 6, 4) - 1, 0), ValueError, r"image 1 must be in \[0, 1\], got -1..-1"),
@@ -67,7 +86,7 @@ class TestIn:
         ((np.zeros((6, 4, 3)), 0), TypeError, "ndarray"),
         ((torch.zeros(1, 6, 4), 0), ValueError, "image 1 is .1, 6, 4.; make all grey or all RGB"),
         ((Image.fromarray(np.zeros((6, 4), np.uint16)), 0), ValueError, "image 1 has more than 8 bits"),
-        ((Image.new("F", (4, 6)), 0), ValueError, "image 1 has more than 8 bits a channel .Pillow's mode F"),
+        ((Image.new("F", (4, 6)), 0), ValueError, "image 1 has more than 8 bits per channel .Pillow's mode F"),
         ((torch.zeros(3, 6, 4), 0.5), TypeError, "label 1"),
         ((torch.zeros(3, 6, 4), -1), TypeError, "label 1"),
         ((torch.zeros(3, 6, 4), torch.tensor([0, 1])), TypeError, "label 1"),

@@ -5,22 +5,21 @@ import torch
 
 from synaug.classifiers import training as classifier_training
 from synaug.classifiers import checkpoint as training_checkpoint
-from synaug.cells import CellCache
 from synaug.classifiers import build_classifier, train_classifier
-from synaug.data import ImageDataset
-from synaug.experiments.shared import trained_once
 
 IMAGES = torch.randint(0, 256, (40, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 LABELS = torch.arange(40) % 4
 STEPS = 9
+ORDER = torch.arange(STEPS * 8).view(STEPS, 8) % 40
 
 
 class Cut(Exception):
     pass
 
 
-def train(checkpoint=None, images=IMAGES, **options):
+def train(checkpoint=None, images=IMAGES, dropout=0.0, **options):
     model = build_classifier("vgg5", (1, 8, 8), 4, seed=0, width=4)
+    model.head = torch.nn.Sequential(torch.nn.Dropout(dropout), model.head) if dropout else model.head
     return train_classifier(model, images, LABELS, **{"steps": STEPS, "seed": 1, "batch_size": 8,
                                                       "checkpoint": checkpoint, **options})
 
@@ -52,7 +51,19 @@ def cut_before(step, monkeypatch):
     monkeypatch.setattr(classifier_training, "learning_rate_factor", cutting)
 
 
-@pytest.mark.parametrize("options", [{}, {"optimizer": "sam", "augment": "flip_crop_trivial", "recipe": "two_drops"}])
+def test_dropout_is_decided_by_the_seed():
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    first, other = (weights(train(dropout=0.5, seed=seed, augment="none", order=ORDER)) for seed in (1, 2))
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(1)
+    assert equal(weights(train(dropout=0.5, seed=1, augment="none", order=ORDER)), first) and not equal(first, other)
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"dropout": 0.5}, {"dropout": 0.5, "optimizer": "sam"},
+    {"optimizer": "sam", "augment": "flip_crop_trivial", "recipe": "two_drops"},
+])
 def test_goes_on_as_if_it_had_not_been_cut(options, often, tmp_path, monkeypatch):
     uncut, path = weights(train(**options)), tmp_path / "folder" / "state"
     for step in (3, 7):
@@ -78,12 +89,20 @@ def test_another_training_is_refused(often, tmp_path):
     for other in ({"seed": 2}, {"recipe": "paper"}, {"images": IMAGES.flip(0)}):
         with pytest.raises(ValueError, match="holds another training: choose another file"):
             train(path, **other)
+    torch.save(build_classifier("vgg5", (1, 8, 8), 4, seed=0, width=4).state_dict(), path)
+    with pytest.raises(ValueError, match="holds another training"):
+        train(path)
 
 
-def test_a_damaged_file_is_a_warning(often, tmp_path):
+@pytest.mark.parametrize("damaged", [
+    lambda content: content[:1000],
+    lambda content: content[:-4000] + bytes(byte ^ 1 for byte in content[-4000:-3000]) + content[-3000:],
+    lambda content: content[:len(content) // 2] + b"!" + content[len(content) // 2 + 1:],
+])
+def test_a_damaged_file_is_a_warning(damaged, often, tmp_path):
     path = tmp_path / "state"
     uncut = weights(train(path))
-    path.write_bytes(path.read_bytes()[:1000])
+    path.write_bytes(damaged(path.read_bytes()))
     with pytest.warns(UserWarning, match="cannot be read .* from the start"):
         assert equal(weights(train(path)), uncut)
 
@@ -100,16 +119,3 @@ def test_a_full_disk_is_a_warning(often, tmp_path, monkeypatch):
 def test_observers_are_refused(tmp_path):
     with pytest.raises(ValueError, match="give either observe or checkpoint"):
         train(tmp_path / "state", observe=lambda *seen: None)
-
-
-def test_a_cell_goes_on_and_leaves_no_state(often, tmp_path, monkeypatch):
-    data = ImageDataset(IMAGES, LABELS, tuple("abcd"))
-    asked = dict(architecture="resnet8", steps=STEPS, recipe="one_cycle", seed=0, augment="none")
-    whole = weights(trained_once(CellCache("whole", "code", tmp_path), data, **asked))
-    cut_before(4, monkeypatch)
-    with pytest.raises(Cut):
-        trained_once(CellCache("cut", "code", tmp_path), data, **asked)
-    (state,) = (tmp_path / "cut").iterdir()
-    assert torch.load(state, weights_only=True)["step"] == 4
-    assert equal(weights(trained_once(CellCache("cut", "code", tmp_path), data, **asked)), whole)
-    assert [path.suffix for path in (tmp_path / "cut").iterdir()] == [".zip"]

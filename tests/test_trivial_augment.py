@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 from scipy.stats import chisquare
@@ -70,6 +73,23 @@ def test_draws_are_uniform_and_depend_on_the_generator_alone():
     counts = [int((changed == shifted).all(dim=(1, 2, 3)).sum()) for shifted in shifts.values()]
     # The i-th strength is trunc(32 i / 30) pixels: one of the 31 for each of 1 .. 7.
     assert chisquare([*counts, 14_000 - sum(counts)], [14_000 / 14 / 62] * 14 + [14_000 * (1 - 1 / 62)]).pvalue > 0.001
+
+
+def test_the_default_dtype_of_the_process_does_not_matter():
+    """In a process that sets it before the package is imported."""
+    program = """if True:
+        import torch
+        torch.set_default_dtype(torch.{})
+        from synaug.classifiers.training import augment_batch
+        from synaug.classifiers.trivial_augment import trivial_augment
+        images = torch.arange(200 * 3 * 64).view(200, 3, 8, 8).mul(37).remainder(256).to(torch.uint8)
+        generator = torch.Generator().manual_seed(0)
+        images = trivial_augment(images, generator)
+        print(images.long().sum(dim=(1, 2, 3)).tolist(), augment_batch(images, "flip", generator)[:, 0, 0, 0].tolist())
+    """
+    single, double = (subprocess.check_output([sys.executable, "-c", program.format(dtype)])
+                      for dtype in ("float32", "float64"))
+    assert single == double
 
 
 def test_bytes_are_needed():

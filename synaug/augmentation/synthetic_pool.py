@@ -4,35 +4,30 @@ An image depends on the generator, its source, the seed and its copy number alon
 the images of k = 2, and every arm of a comparison takes its part of one pool (`SyntheticPool.take`).
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-import synaug.data
-from synaug.diffusion import denoisers
-from synaug import precision
-from synaug.diffusion import reconstruction
-from synaug.diffusion import samplers
-from synaug.diffusion import schedules
-from synaug.data import ImageDataset, to_bytes
-from synaug.diffusion.denoisers import EDMDenoiser, check_input, generator_hash
-from synaug.features import content_key
+from synaug.checks import whole
+from synaug.data import ImageDataset, same_classes, to_bytes
+from synaug.diffusion.adapters import DDPMDenoiser
+from synaug.diffusion.denoisers import UNKNOWN, check_input, generator_hash
 from synaug.diffusion.reconstruction import reconstruct
-from synaug.resources import check_disk, check_memory
-from synaug.cells import CellCache, fingerprint
-from synaug.files import storable
-from synaug.diffusion.samplers import check_dials
+from synaug.diffusion.samplers import check_sampler
 from synaug.diffusion.schedules import SIGMA_MAX, sigmas_from
+from synaug.files import content_key, kept, storable
+from synaug.paths import cache_dir
+from synaug.resources import check_memory
 
-#: What a stored pool depends on beside its parameters: the code, and torch.
-CODE = torch.__version__ + " " + fingerprint(synaug.data, denoisers, precision, reconstruction, samplers, schedules,
-                                             __file__)
-
+#: Of stored blocks: to be raised where a change of this package makes other images of the same request.
+FORMAT = 1
 #: Sources whose copies are stored together: about a minute's work of a CPU, what a run that is cut loses at most.
 BLOCK = 1024
 #: Copies have seeds of their own: seed * MOST_COPIES + copy, so no copy of one seed is a copy of another seed.
@@ -64,7 +59,7 @@ class SyntheticPool:
         k = self.k if k is None else k
         if missing := sorted(set(sources.tolist()) - set(self.sources.tolist())):
             raise ValueError(f"the pool has no images of {len(missing)} of the sources, such as {missing[0]}")
-        if not isinstance(k, Integral) or not 1 <= k <= self.k:
+        if isinstance(k, bool) or not isinstance(k, Integral) or not 1 <= k <= self.k:
             raise ValueError(f"k must be in 1..{self.k}, what the pool was made for, got {k!r}")
         wanted = self.provenance["source"].isin(sources.tolist()) & (self.provenance["copy"] < k)
         return SyntheticPool(*self._rows(wanted.to_numpy(copy=True)), sources, int(k))
@@ -83,28 +78,29 @@ class SyntheticPool:
 
 def generate_pool(denoiser, dataset: ImageDataset, sources, *, k: int, sigmas: float | Sequence[float] | None = None,
                   from_noise: bool = False, steps: int = 18, solver: str = "heun", churn: float = 0.0, seed: int = 0,
-                  generator: str | None = None, cache: CellCache | None = None, batch_size: int = 256, device="cpu",
+                  folder: str | Path | None = None, batch_size: int = 256, device="cpu",
                   progress: bool = False) -> SyntheticPool:
     """k - 1 images of each source's class, from the source itself at a noise level or from noise alone.
 
-    denoiser: see `synaug.diffusion.denoisers`. sources: the places in ``dataset`` to augment, each once.
+    denoiser: see `synaug.diffusion.denoisers`; class names that it has must be those of ``dataset``, in any order.
+    sources: the places in ``dataset`` to augment, each once.
     sigmas: the noise level that a source is taken to; of several, the copies take turns (copy 1 the first, ...; of more
     levels than copies the last are not used), as targeted augmentation fills a large quota with images of different
     denoising depth (second hand). from_noise: start from noise alone, at 80 (EDM's highest level) where no sigmas are
     given.
-    steps, solver, churn, batch_size: see `synaug.diffusion.reconstruction.reconstruct`; 18 steps are EDM's for small images.
+    steps, solver, churn, batch_size: see `synaug.diffusion.reconstruction.reconstruct`; 18 steps are EDM's for small
+    images.
     seed: a copy's noise depends on (seed, copy, the source's ``source_index``) alone.
-    generator: a name that stands for the denoiser in the store. An `EDMDenoiser` is known by its weights; of another
-    denoiser without a name nothing is stored.
-    cache: where copies are stored and looked up, a cell for each copy of `BLOCK` sources; by default under
-    `synaug.paths.cache_dir`. device: where the denoiser is. progress: show a bar.
-    ValueError or TypeError, or MemoryError or OSError where the pool has no room, before the first image is made.
+    folder: where copies are kept and looked up, `BLOCK` sources of one copy to a file, so that a run that is cut goes
+    on; by default ``pools`` in `synaug.paths.cache_dir`. Of a denoiser whose `generator_hash` is unknown nothing is.
+    device: where the denoiser is. progress: show a bar.
+    ValueError or TypeError, or MemoryError where the pool has no room, before the first image is made.
     """
     sources = as_places(sources)
-    if not isinstance(k, Integral) or not 2 <= k <= MOST_COPIES:
+    if isinstance(k, bool) or not isinstance(k, Integral) or not 2 <= k <= MOST_COPIES:
         raise ValueError(f"k must be a whole number in 2..{MOST_COPIES}, the original and at least one copy, got {k!r}")
-    if not isinstance(seed, Integral) or not 0 <= seed < 2**47:
-        raise ValueError(f"seed must be a whole number in 0..2^47 - 1, got {seed!r}")
+    if whole("seed", seed, 0) >= 2**47:
+        raise ValueError(f"seed must be a whole number in 0..2^47 - 1, got {seed}")
     if sigmas is None and not from_noise:
         raise ValueError("give the noise level(s) sigmas that real images are taken to, or from_noise=True")
     levels = [SIGMA_MAX] if sigmas is None else np.atleast_1d(np.asarray(sigmas, np.float64)).tolist()
@@ -112,61 +108,52 @@ def generate_pool(denoiser, dataset: ImageDataset, sources, *, k: int, sigmas: f
         raise ValueError(f"sigmas must be positive, got {levels}")
     for level in levels:
         sigmas_from(level, steps)
-    check_dials(solver, churn)
-    if not isinstance(batch_size, Integral) or batch_size < 1:
-        raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
-    real = dataset.subset(sources)
-    check_input(denoiser, real.floats([0]), real.labels[:1])
-    if (known := getattr(denoiser, "num_classes", None)) not in (None, dataset.num_classes):
-        raise ValueError(f"the denoiser knows {known} classes, the data set has {dataset.num_classes}")
+    check_sampler(solver, churn)
+    whole("batch_size", batch_size, 1)
+    real, classes = dataset.subset(sources), _classes_of(denoiser, dataset)
+    check_input(denoiser, real.floats([0]), classes[real.labels[:1]])
+    what = f"a pool of {(k - 1) * len(real):,} images"
+    check_memory(2 * (k - 1) * real.images.numel(), what)  # its blocks, and they together
 
-    if generator is None and isinstance(denoiser, EDMDenoiser):
-        generator = f"{generator_hash(denoiser)} {denoiser.sigma_data} {denoiser.patch}"
-    shared = {"steps": steps, "solver": solver, "churn": churn, "from_noise": from_noise}
-    draws = [{**shared, "sigma": levels[(copy - 1) % len(levels)], "seed": int(seed) * MOST_COPIES + copy}
-             for copy in range(1, k)]
-    key = {"generator": generator, "precision": str(getattr(denoiser, "precision", torch.float32))}
-    images, provenance = stored_reconstructions(
-        denoiser, real, draws, key=None if generator is None else key, batch_size=batch_size, device=device,
-        cache=CellCache("synthetic_pool", CODE) if cache is None else cache, progress=progress)
-    provenance = provenance.assign(source=sources.repeat(k - 1).numpy(),
+    folder = cache_dir() / "pools" if folder is None else Path(folder)
+    known, precision = generator_hash(denoiser), str(getattr(denoiser, "precision", torch.float32))
+    parts = []
+    for copy in range(1, k):
+        draw = {"steps": int(steps), "solver": solver, "churn": float(churn), "from_noise": bool(from_noise),
+                "sigma": levels[(copy - 1) % len(levels)], "seed": int(seed) * MOST_COPIES + copy}
+        # Whole batches, so that images do not depend on the blocks, not even by rounding.
+        for places in torch.arange(len(real)).split(-(-BLOCK // batch_size) * batch_size):
+            block = real.subset(places)
+            labels = classes[block.labels]
+
+            def make():
+                made = reconstruct(denoiser, block.floats(), labels, source_index=block.source_index,
+                                   batch_size=batch_size, device=device, progress=progress, **draw)
+                return {"images": to_bytes(made.images), "provenance": made.provenance}
+
+            key = content_key(FORMAT, torch.__version__, known, precision, draw, block.images, labels,
+                              block.source_index)
+            parts.append(make() if known == UNKNOWN else kept(folder / f"{key}.zip", make))
+    images = torch.cat([part["images"] for part in parts])
+    provenance = pd.concat([part["provenance"] for part in parts], ignore_index=True)
+    provenance = provenance.assign(label=real.labels.repeat(k - 1).numpy(), source=sources.repeat(k - 1).numpy(),
                                    copy=torch.arange(1, k).repeat_interleave(len(sources)).numpy())
     pool = ImageDataset(images, real.labels.repeat(k - 1), dataset.class_names, real.source_index.repeat(k - 1),
                         dataset.name)
     return SyntheticPool(pool, provenance, sources, int(k))
 
 
-def stored_reconstructions(denoiser, dataset: ImageDataset, draws: Sequence[dict], *, key: dict | None,
-                           cache: CellCache, batch_size: int = 256, device="cpu", progress: bool = False):
-    """Reconstructions of a whole data set, as often as there are ``draws``, made and stored in blocks of `BLOCK`.
-
-    draws: options of `synaug.diffusion.reconstruction.reconstruct`, a dict each. key: what stands for the rest, the denoiser
-    above all, in the cells' keys, beside a draw and the images of a block; None stores nothing.
-    Returns uint8 ``[len(draws) * N, C, H, W]``, draw by draw, and their provenance, see `Reconstruction`.
-    MemoryError or OSError where they have no room, before the first image is made.
-    """
-    # Whole batches, so that images do not depend on the blocks, not even by rounding.
-    blocks = [dataset.subset(places)
-              for places in torch.arange(len(dataset)).split(-(-BLOCK // batch_size) * batch_size)]
-    contents = [content_key([block.images, block.labels, block.source_index]) for block in blocks]
-    cells = [(block, draw, {**(key or {}), **draw, "sources": content})
-             for draw in draws for block, content in zip(blocks, contents)]
-    what = f"a pool of {len(draws) * len(dataset):,} images"
-    check_memory(2 * len(draws) * dataset.images.numel(), what)  # its blocks, and they together
-    if key is not None:
-        check_disk(cache.folder, sum(block.images.numel() for block, _, cell in cells if not cache.path(cell).exists()),
-                   what)
-    parts = []
-    for block, draw, cell in cells:
-
-        def make():
-            made = reconstruct(denoiser, block.floats(), block.labels, source_index=block.source_index,
-                               batch_size=batch_size, device=device, progress=progress, **draw)
-            return {"images": to_bytes(made.images).numpy(), "provenance": made.provenance}
-
-        parts.append(make() if key is None else cache.get_or_run(cell, make))
-    return (torch.cat([torch.from_numpy(part["images"]) for part in parts]),
-            pd.concat([part["provenance"] for part in parts], ignore_index=True))
+def _classes_of(denoiser, dataset: ImageDataset) -> Tensor:
+    """The denoiser's label of each class of a data set, int64 ``[K]``."""
+    known, names = (getattr(denoiser, name, None) for name in ("num_classes", "class_names"))
+    if names is not None:
+        return same_classes(dataset.class_names, names)
+    if isinstance(denoiser, DDPMDenoiser) and known == dataset.num_classes + 1:
+        warnings.warn(f"the generator has {known} class embeddings, the data set has {known - 1} classes: the last of "
+                      f"them is taken to stand for no class (DDPMDenoiser's null_class says so)", stacklevel=3)
+    elif known not in (None, dataset.num_classes):
+        raise ValueError(f"the denoiser knows {known} classes, the data set has {dataset.num_classes}")
+    return torch.arange(dataset.num_classes)
 
 
 def as_places(indices) -> Tensor:

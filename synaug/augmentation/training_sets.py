@@ -7,13 +7,13 @@ batches as asked for, whatever the size.
 """
 
 from dataclasses import dataclass
-from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 
 from synaug.classifiers.training import batch_order, train_classifier
-from synaug.data import ImageDataset
+from synaug.checks import whole
+from synaug.data import ImageDataset, same_classes
 from synaug.augmentation.synthetic_pool import SyntheticPool, as_places
 
 ORDERS = ("shuffled", "real_first", "synthetic_first")
@@ -74,9 +74,7 @@ def original(data: ImageDataset) -> TrainingSet:
 
 def upsampled(data: ImageDataset, sources, k: int) -> TrainingSet:
     """The data set, and k - 1 further times its images at ``sources``. k = 1 is the original."""
-    if not isinstance(k, Integral) or k < 1:
-        raise ValueError(f"k must be a whole number of at least 1, got {k!r}")
-    return original(_joined(data, data.subset(as_places(sources).repeat(k - 1))))
+    return original(_joined(data, data.subset(as_places(sources).repeat(whole("k", k, 1) - 1))))
 
 
 def with_generated(data: ImageDataset, pool: SyntheticPool, *, sources=None, k: int | None = None,
@@ -122,9 +120,9 @@ def mixture(data: ImageDataset, generated: ImageDataset, *, synthetic_share: flo
     by source, those are used whose sources are not. ``synthetic_share`` 0 at full size is the original. ValueError
     where there are not enough images of a kind.
     """
-    size = len(data) if size is None else size
-    if not 0 <= synthetic_share <= 1 or not isinstance(size, Integral) or size < 1:
-        raise ValueError(f"need synthetic_share in 0..1 and size of at least 1, got {synthetic_share} and {size!r}")
+    size = len(data) if size is None else whole("size", size, 1)
+    if not 0 <= synthetic_share <= 1:
+        raise ValueError(f"synthetic_share must be in 0..1, got {synthetic_share}")
     count = round(synthetic_share * size)
     parts = []
     for kind, images, n in (("real", data, size - count), ("generated", generated, count)):
@@ -137,13 +135,8 @@ def mixture(data: ImageDataset, generated: ImageDataset, *, synthetic_share: flo
 
 
 def _joined(first: ImageDataset, second: ImageDataset) -> ImageDataset:
-    if first.image_shape != second.image_shape or first.num_classes != second.num_classes:
-        raise ValueError(f"images {first.image_shape} of {first.num_classes} classes and {second.image_shape} of "
-                         f"{second.num_classes} cannot be one training set")
-    for i, names in enumerate(zip(first.class_names, second.class_names)):
-        if names[0] != names[1]:
-            raise ValueError(f"label {i} is {names[0]!r} in one part and {names[1]!r} in the other: they cannot be one "
-                             f"training set")
-    parts = (first, second)
-    return ImageDataset(torch.cat([p.images for p in parts]), torch.cat([p.labels for p in parts]), first.class_names,
-                        torch.cat([p.source_index for p in parts]), first.name)
+    if first.image_shape != second.image_shape:
+        raise ValueError(f"images {first.image_shape} and {second.image_shape} cannot be one training set")
+    labels = same_classes(second.class_names, first.class_names, "the other part of the training set")[second.labels]
+    return ImageDataset(torch.cat([first.images, second.images]), torch.cat([first.labels, labels]), first.class_names,
+                        torch.cat([first.source_index, second.source_index]), first.name)

@@ -1,1 +1,1 @@
-"""The chapters of the book: ``<stem>.py`` and ``<stem>_figures.py``, with the stem of the notebook."""
+"""The chapters: what each runs, and what it shows."""

@@ -7,19 +7,21 @@ import pandas as pd
 import torch
 from sklearn.decomposition import PCA
 
-from synaug.chapters.tasks import Trained, real_images, real_images_of, reconstructed, trained, weights_of
+from synaug.chapters.tasks import (Trained, network, real, real_images, real_images_of, reconstructed, trained,
+                                   weights_of)  # fmt: skip
 from synaug.classifiers import accuracy, build_classifier, output_entropy, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.attention import agreement, explained_block, grad_cam
 from synaug.classifiers.training import check_recipe
 from synaug.data import ImageDataset
-from synaug.diffusion.samplers import check_dials
+from synaug.diffusion.samplers import check_sampler
 from synaug.diffusion.schedules import reverse_sigmas, sigma_of_reverse_step
 from synaug.metrics import compare
 from synaug.metrics.encoders import BUILDERS, encode
-from synaug.precision import fast_precision
 from synaug.run import Experiment, Settings, Task, param
-from synaug.statistics import bootstrap_interval
+from synaug.run.results import describe_runs, experiment_of, recordings
+from synaug.statistics import bootstrap_interval, paired_interval
+from synaug.statistics.claims import load_claims, published_series
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,17 +54,24 @@ class Sweep(Settings):
             raise ValueError(f"reverse_steps must be increasing whole numbers from 0, the real image, got {levels}")
         for level in levels:
             reverse_sigmas(level, self.steps, self.mapping, self.stride)
-        check_dials(self.solver, self.churn)
+        check_sampler(self.solver, self.churn)
         check_recipe(self.recipe, self.augment)
         real = real_images_of(self.generator)
         explained_block(build_classifier(self.classifier, real.test.image_shape, real.test.num_classes, seed=0))
-        compared = min(self.n_compare, self.n_sources, len(real.unseen))
-        fewest = real_images(self.generator, weights_of(self.generator), "unseen", compared).labels.bincount(
-            minlength=real.test.num_classes).min()  # fmt: skip
+        for name, images in (("n_images", real.trained), ("n_test", real.test), ("n_evaluate", real.test)):
+            n = getattr(self, name)
+            if n is not None and not real.test.num_classes <= n <= len(images):
+                raise ValueError(f"{name} must be in {real.test.num_classes}..{len(images)}, one per class to all, got {n}")
+        if self.n_maps > (most := self.n_evaluate or len(real.test)):
+            raise ValueError(f"n_maps must be at most n_evaluate = {most}, got {self.n_maps}")
+        compared, classes = min(self.n_compare, self.n_sources, len(real.unseen)), real.test.num_classes
+        # Statistics per class need two images of each, also among the unseen ones.
+        fewest = 0 if compared < classes else min(
+            real_images(self.generator, weights_of(self.generator), part, compared).labels.bincount(
+                minlength=classes).min() for part in ("trained", "unseen"))
         if compared <= self.k or fewest < 2:
-            raise ValueError(f"n_compare and n_images must leave more than k = {self.k} images to compare, and at least "
-                             f"2 of each of the {real.test.num_classes} classes, also among the "
-                             f"{len(real.unseen)} unseen ones; got {compared}, and {fewest} of one class")  # fmt: skip
+            raise ValueError(f"n_compare and n_images must leave more than k = {self.k} images to compare, and two of "
+                             f"each of the {classes} classes, also of the {len(real.unseen)} unseen ones; got {compared}")
 
     @property
     def n_sources(self) -> int:
@@ -89,19 +98,13 @@ PROFILES = {
 }  # fmt: skip
 
 
-def real(s: Sweep, part: str, n: int | None) -> Task:
-    return Task(real_images, {"generator": s.generator, "weights": weights_of(s.generator), "part": part, "n": n})
-
-
 def pool(s: Sweep, level: int, split: str = "train") -> Task:
     """Reconstructions from a reverse step of training or test images; at level 0 these themselves."""
     sources = real(s, "trained", s.n_images) if split == "train" else real(s, "test", s.n_test)
     if level == 0:
         return sources
-    return Task(reconstructed, {
-        "generator": s.generator, "weights": weights_of(s.generator), "precision": str(fast_precision(s.device)),
-        "device": s.device, "reverse_step": level, "steps": s.steps, "mapping": s.mapping, "stride": s.stride,
-        "solver": s.solver, "churn": s.churn, "seed": 0}, (sources,))  # fmt: skip
+    return Task(reconstructed, {**network(s), "reverse_step": level, "steps": s.steps, "mapping": s.mapping,
+                                "stride": s.stride, "solver": s.solver, "churn": s.churn, "seed": 0}, (sources,))  # fmt: skip
 
 
 def classifier(s: Sweep, level: int, seed: int) -> Task:
@@ -240,3 +243,50 @@ def shown_images(s: Sweep, get, levels, per_class: int = 3) -> torch.Tensor:
                 for c in range(min(sources.num_classes, SHOWN_CLASSES))]  # fmt: skip
     order = torch.stack(by_class, dim=1).flatten()
     return torch.stack([get(pool(s, level)).images[order] for level in levels])
+
+
+def describe(live: pd.DataFrame, recorded: pd.DataFrame | None = None) -> str:
+    """What the runs behind the page are, as a Markdown list."""
+
+    def number(n):
+        return "all" if n is None else f"{n:,}"
+
+    return describe_runs(live, recorded, lambda frame, p: (
+        f"{frame['dataset'].iloc[0]}; {number(p['n_images'])} training and {number(p['n_test'])} test images "
+        f"reconstructed at {len(p['reverse_steps'])} levels (stride {p['stride']} on the grid of {p['steps']}), "
+        f"{int(frame['n_candidate'].max()):,} of the training images compared (k = {p['k']}); {p['seeds']} classifiers "
+        f"per level ({p['classifier']}, {p['classifier_steps']:,} steps), scored on {number(p['n_evaluate'])} test images"))
+
+
+def recorded_runs(live: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """All recorded runs of the experiment, named by their data, classifier and profile."""
+    named = {}
+    for profile, frame in recordings(experiment_of(live)).items():
+        p = frame.attrs["provenance"]["parameters"]
+        named[f"{frame['dataset'].iloc[0]}, {p['classifier']} ({p['recipe']}), recorded at {profile}"] = frame
+    return named
+
+
+def falls_table(runs: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Accuracies at both ends of `recorded_runs` and the change between them, paired by seed; precision and recall at
+    the far end, in the first encoder's features and with the sources as reference, where both start at 1; and the
+    paper's."""
+    rows, kept = [], ("precision", "recall")
+    for name, frame in runs.items():
+        by_level = frame[frame["metric"] == "test_accuracy"].pivot(index="seed", columns="x", values="value") * 100
+        real, synthetic = by_level[by_level.columns.min()], by_level[by_level.columns.max()]
+        change = f"{(synthetic - real).mean():+.2f}"
+        if len(by_level) > 1:  # one seed has no interval
+            interval = paired_interval(synthetic - real)
+            change += f" [{interval.low:+.2f}, {interval.high:+.2f}]"
+        encoder = frame.attrs["provenance"]["parameters"]["encoders"][0]
+        far = frame[(frame["reference"] == "source") & (frame["encoder"] == encoder) & (frame["x"] == frame["x"].max())]
+        rows.append([name, len(by_level), f"{real.mean():.2f}", f"{synthetic.mean():.2f}", change,
+                     *(f"{far.loc[far['metric'] == metric, 'value'].mean():.2f}" for metric in kept)])
+    accuracy, *others = (published_series(load_claims()[claim]).set_index("x")["value"]
+                         for claim in ("accuracy-falls", "precision-falls", "recall-falls-more"))
+    first, last = 100 * accuracy.iloc[0], 100 * accuracy.iloc[-1]
+    rows.append(["published (CIFAR-10, EDM, ResNet-18)", "", f"{first:.2f}", f"{last:.2f}", f"{last - first:+.2f}",
+                 *(f"{series.iloc[-1]:.2f}" for series in others)])
+    return pd.DataFrame(rows, columns=["run", "seeds", "trained on real images (%)", "on synthetic ones (%)",
+                                       "change in points, 95 % interval", *(f"{metric} of these" for metric in kept)])

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from synaug.augmentation import TrainingSet, of_classes, original, upsampled, with_generated, with_real
 from synaug.augmentation.pool_filters import filter_pool
 from synaug.augmentation.selection import Selection, select, slow_clusters
-from synaug.chapters.tasks import (Trained, clock, generated, seconds_per_image, split, splits, trained, usual_denoiser,
-                                   weights_of)  # fmt: skip
+from synaug.chapters.tasks import (Trained, clock, generated_pool, seconds_per_image, split, splits, trained,
+                                   usual_denoiser, weights_of)  # fmt: skip
 from synaug.classifiers import accuracy, build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.checkpoint import steps_kept
@@ -239,7 +239,7 @@ def pool(s: Comparison, arm: Arm, function=None) -> Task:
     how = {"generator": generator, "weights": weights_of(generator), "precision": str(fast_precision(s.device)),
            "device": s.device, "sigmas": sigmas, "steps": s.sampling_steps * (2 if sigmas is None else 1)}  # fmt: skip
     more = {} if function else {"k": min(s.ks) if arm.k == min(s.ks) else max(s.ks)}
-    return Task(function or generated, {**how, **more}, images(s, arm.regime, "real"))
+    return Task(function or generated_pool, {**how, **more}, images(s, arm.regime, "real"))
 
 
 def training(s: Comparison, arm: Arm, seed: int) -> Task:

@@ -12,11 +12,12 @@ from synaug.augmentation.synthetic_pool import SyntheticPool, generate_pool
 from synaug.classifiers import build_classifier, train_classifier
 from synaug.data import ImageDataset, load_dataset, stratified_subset, to_bytes
 from synaug.diffusion.denoisers import EDMDenoiser, generator_hash, load_denoiser
-from synaug.diffusion.reconstruction import reconstruct
+from synaug.diffusion.reconstruction import generate, reconstruct
 from synaug.diffusion.schedules import SIGMA_MAX
 from synaug.diffusion.training import trained_on
 from synaug.files import kept, storable
-from synaug.precision import fast_precision
+from synaug.precision import channels_last, fast_precision
+from synaug.run import Task
 
 #: Images on which the speed of a generator is measured.
 TIMED = 64
@@ -102,8 +103,8 @@ def split(generator: str, weights: str, part: str, n: int | None) -> ImageDatase
     return found if n is None else stratified_subset(found, n, 0)
 
 
-def generated(real: ImageDataset, generator: str, weights: str, precision: str, device: str, sigmas: list | None,
-              steps: int, k: int) -> SyntheticPool:  # fmt: skip
+def generated_pool(real: ImageDataset, generator: str, weights: str, precision: str, device: str, sigmas: list | None,
+                   steps: int, k: int) -> SyntheticPool:  # fmt: skip
     """k - 1 images of each real one. sigmas: noise levels that they are taken to; None: from noise alone."""
     return generate_pool(usual_denoiser(generator, weights, device), real, range(len(real)), k=k, sigmas=sigmas,
                          from_noise=sigmas is None, steps=steps, device=device)  # fmt: skip
@@ -124,12 +125,38 @@ def clock(device: str) -> float:
     return time.process_time() if torch.device(device).type == "cpu" else time.perf_counter()
 
 
-def reconstructed(sources: ImageDataset, generator: str, weights: str, precision: str, device: str = "cpu",
-                  checkpoint: Path | None = None, **sampling) -> ImageDataset:  # fmt: skip
-    """Reconstructions of images in their order. sampling: options of `synaug.diffusion.reconstruction.reconstruct`.
+def real(s, part: str, n: int | None = None) -> Task:
+    """The task of `real_images` of the generator of settings."""
+    return Task(real_images, {"generator": s.generator, "weights": weights_of(s.generator), "part": part, "n": n})
+
+
+def first(images: ImageDataset, n: int) -> ImageDataset:
+    """The first n of the stratified order of a data set."""
+    return stratified_subset(images, n, 0)
+
+
+def network(s) -> dict:
+    """What tasks that run the generator of settings have among their parameters: it, and where it runs.
 
     precision: of the network, told for the key's sake: results of two precisions differ.
     """
+    return {"generator": s.generator, "weights": weights_of(s.generator), "precision": str(fast_precision(s.device)),
+            "device": s.device}  # fmt: skip
+
+
+def generated(asked: ImageDataset, generator: str, weights: str, precision: str, device: str = "cpu",
+              **sampling) -> ImageDataset:  # fmt: skip
+    """Samples from noise alone, rounded to bytes as real images are, of the labels of a data set image by image.
+
+    sampling: options of `synaug.diffusion.reconstruction.generate`.
+    """
+    made = generate(usual_denoiser(generator, weights, device), asked.labels, device=device, **sampling)
+    return ImageDataset(to_bytes(made.images), asked.labels, asked.class_names, torch.arange(len(asked)), asked.name)
+
+
+def reconstructed(sources: ImageDataset, generator: str, weights: str, precision: str, device: str = "cpu",
+                  checkpoint: Path | None = None, **sampling) -> ImageDataset:  # fmt: skip
+    """Reconstructions of images in their order. sampling: options of `synaug.diffusion.reconstruction.reconstruct`."""
     denoiser = usual_denoiser(generator, weights, device)
     batch_size = 256 if torch.device(device).type == "cpu" else BLOCK
 
@@ -158,7 +185,7 @@ class Trained:
         model = build_classifier(self.architecture, self.image_shape, self.num_classes, seed=0)
         model.load_state_dict(self.weights)
         # Whether trained now or earlier: in one memory format, so that its answers agree in every digit.
-        return model.to(device, memory_format=torch.channels_last).eval()
+        return channels_last(model.to(device)).eval()
 
 
 def trained(images: ImageDataset, architecture: str, steps: int, recipe: str, seed: int, augment: str = "flip",

@@ -6,16 +6,18 @@ Every classifier maps images, float32 ``[N, C, H, W]`` in ``[-1, 1]``, to logits
   features of ResNet-18; of a ViT, its class token;
 - ``last_block``: the module whose output is pooled, which Grad-CAM looks at. A ViT has none.
 
-The networks are in ``architectures``, training in ``classifier_training``, prediction and what is read off it in
-``predictions``; the last two are re-exported here.
+The networks are in ``architectures``, training in ``training``, prediction and what is read off it in ``predictions``;
+the last two are re-exported here.
 """
 
 import torch
 from torch import nn
 
+from synaug.checks import whole
 from synaug.classifiers.architectures import ARCHITECTURES, Classifier
-from synaug.classifiers.training import train_classifier
 from synaug.classifiers.predictions import accuracy, output_entropy, predict
+from synaug.classifiers.training import train_classifier
+from synaug.seeds import seeded
 
 __all__ = ["Classifier", "accuracy", "build_classifier", "output_entropy", "predict", "train_classifier"]
 
@@ -41,17 +43,14 @@ def build_classifier(
     if name not in ARCHITECTURES:
         raise ValueError(f"unknown classifier {name!r}: choose one of {', '.join(ARCHITECTURES)}")
     network = ARCHITECTURES[name]
-    if len(image_shape) != 3 or min(image_shape) < 1:
+    if len(image_shape) != 3:
         raise ValueError(f"image_shape must be (C, H, W), got {tuple(image_shape)}")
+    image_shape = tuple(whole("each of image_shape", size, 1) for size in image_shape)
     if min(image_shape[1:]) < network.smallest:
         raise ValueError(f"{name} needs images of at least {network.smallest} x {network.smallest}, "
-                         f"got {tuple(image_shape[1:])}")
-    if num_classes < 2:
-        raise ValueError(f"num_classes must be at least 2, got {num_classes}")
-    if width is not None and (network.width is None or width < 1):
-        raise ValueError(f"{name} cannot have width {width}: " +
-                         ("it is of one width" if network.width is None else "it must be at least 1"))
-    options = {} if network.width is None else {"width": network.width if width is None else width}
-    with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(seed)  # torch.manual_seed would touch GPUs too
-        return network.build(image_shape, num_classes, **options)
+                         f"got {image_shape[1:]}")
+    if width is not None and network.width is None:
+        raise ValueError(f"{name} cannot have width {width}: it is of one width")
+    options = {} if network.width is None else {"width": whole("width", network.width if width is None else width, 1)}
+    with seeded(whole("seed", seed, 0), torch.device("cpu")):
+        return network.build(image_shape, whole("num_classes", num_classes, 2), **options)

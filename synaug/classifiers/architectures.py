@@ -2,7 +2,7 @@
 
 Each builder takes ``(C, H, W)`` and the number of classes (and a width, where the network has one). torchvision's
 networks keep torchvision's layers and initial weights but for what their builders say: first layers that leave small
-images their pixels, and no dropout or stochastic depth, whose draws a training seed would not decide.
+images their pixels, and no dropout or stochastic depth.
 """
 
 import math

@@ -4,7 +4,7 @@ import torch
 from captum.attr import LayerAttribution, LayerGradCam
 from torch import nn
 
-from synaug.classifiers.training import as_floats, check_images
+from synaug.classifiers.predictions import as_inputs, check_images, check_labels, evaluating
 
 
 def explained_block(model: nn.Module) -> nn.Module:
@@ -15,38 +15,35 @@ def explained_block(model: nn.Module) -> nn.Module:
     return model.last_block
 
 
-def grad_cam(
-    model: nn.Module, images: torch.Tensor, targets: torch.Tensor, batch_size: int = 128
-) -> torch.Tensor:
+@torch.inference_mode(False)
+@torch.enable_grad()
+def grad_cam(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, batch_size: int = 128) -> torch.Tensor:
     """Grad-CAM maps (Selvaraju et al. 2017, eq. 1 and 2) of ``model.last_block``, through captum.
 
-    The channels of the block's output are averaged with their mean gradients of the target's logit
-    as weights; what is negative becomes 0. Each map is enlarged bilinearly to the images and divided
-    by its maximum; one that is 0 everywhere stays so.
+    The channels of the block's output are averaged with their mean gradients of the target's logit as weights; what is
+    negative becomes 0. Each map is enlarged bilinearly to the images and divided by its maximum; one that is 0
+    everywhere stays so.
 
     Parameters
     ----------
     model : a classifier with ``last_block``; used in evaluation mode, on its own device.
     images : uint8, or float in ``[-1, 1]``, ``[N, C, H, W]``.
-    targets : int64 ``[N]``, the class whose logit is explained.
+    targets : int64 ``[N]`` in ``0..K-1``, the class whose logit is explained.
 
     Returns float32 ``[N, H, W]`` in ``[0, 1]`` on the CPU. Raises ValueError on bad images or targets, or a model
     without ``last_block``.
     """
     check_images(images, targets)
     block = explained_block(model)
-    device = next(model.parameters()).device
-    training = model.training
-    model.eval()
+    check_labels(model, images, targets, "targets")
     explain = LayerGradCam(model, block)
     maps = []
-    for batch, target in zip(images.split(batch_size), targets.split(batch_size)):
-        coarse = explain.attribute(
-            as_floats(batch.to(device)), target=target.to(device), relu_attributions=True
-        )
-        fine = LayerAttribution.interpolate(coarse.detach(), tuple(images.shape[2:]), "bilinear")
-        maps.append(fine[:, 0].float().cpu())
-    model.train(training)
+    with evaluating(model):
+        for batch, target in zip(images.split(batch_size), targets.split(batch_size)):
+            batch = as_inputs(batch, model).clone().requires_grad_()  # a model may have no weight that asks for one
+            coarse = explain.attribute(batch, target=target.to(batch.device), relu_attributions=True)
+            fine = LayerAttribution.interpolate(coarse.detach(), tuple(images.shape[2:]), "bilinear")
+            maps.append(fine[:, 0].float().cpu())
     maps = torch.cat(maps)
     return maps / maps.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
 
@@ -58,10 +55,7 @@ def agreement(maps_a: torch.Tensor, maps_b: torch.Tensor) -> torch.Tensor:
     Raises ValueError if the shapes differ.
     """
     if maps_a.ndim != 3 or maps_a.shape != maps_b.shape:
-        raise ValueError(
-            f"need two sets of maps [N, H, W], got {tuple(maps_a.shape)} and {tuple(maps_b.shape)}"
-        )
-    a, b = (m.flatten(1).double() for m in (maps_a, maps_b))
-    a, b = (m - m.mean(dim=1, keepdim=True) for m in (a, b))
+        raise ValueError(f"need two sets of maps [N, H, W], got {tuple(maps_a.shape)} and {tuple(maps_b.shape)}")
+    a, b = (m - m.mean(dim=1, keepdim=True) for m in (maps.flatten(1).double() for maps in (maps_a, maps_b)))
     norms = a.norm(dim=1) * b.norm(dim=1)
     return torch.where(norms > 1e-12, (a * b).sum(dim=1) / norms, torch.nan).float().clamp(-1, 1)

@@ -3,20 +3,28 @@
 import io
 import time
 import warnings
+import zipfile
 from pathlib import Path
 
 import torch
 
-from synaug.cells import write_atomically
+from synaug.files import write_atomically
 
 #: Seconds between two saves: what a training that is cut loses at most.
 EVERY = 60
 
 
+def _read(path: str | Path) -> dict:
+    with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums that torch.save wrote
+        if damaged := archive.testzip():
+            raise ValueError(f"{damaged} is damaged")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
 def steps_kept(path: str | Path) -> int:
     """How many steps the training in a file has behind it; 0 where there is no file that can be read."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)["step"]
+        return _read(path)["step"]
     except Exception:  # a damaged file shows in many ways; `TrainingCheckpoint.resume` warns of it
         return 0
 
@@ -35,13 +43,13 @@ class TrainingCheckpoint:
     def resume(self) -> int:
         """Bring all to the state in the file, if there is one; returns how many steps it has behind it."""
         try:
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            state = _read(self.path)
         except FileNotFoundError:
             return 0
         except Exception as error:  # a damaged file shows in many ways
             warnings.warn(f"{self.path} cannot be read ({error}); training from the start", stacklevel=3)
             return 0
-        if state["run"] != self.run:
+        if not isinstance(state, dict) or state.get("run") != self.run:
             raise ValueError(f"{self.path} holds another training: choose another file, or delete it")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

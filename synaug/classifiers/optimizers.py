@@ -33,15 +33,30 @@ def take_step(optimizer, model: torch.nn.Module, backward):
     """One step of an optimiser of `new_optimizer`; returns what ``backward()`` returned at the weights before it.
 
     backward : computes the gradients of the model's parameters at their present values. SAM calls it twice; the
-        pass at the perturbed weights does not count in the running statistics of batch normalisation.
+        pass at the perturbed weights does not count in the model's buffers: the statistics of batch normalisation.
+    What interrupts the step, or fails in it, leaves parameters, buffers and momentum as they were before.
     """
-    result = backward()
-    if isinstance(optimizer, torch.optim.SGD):
-        optimizer.step()
-        return result
-    from pytorch_optimizer.optimizer.utils import disable_running_stats, enable_running_stats
-
-    disable_running_stats(model)
-    optimizer.step(backward)
-    enable_running_stats(model)
+    values = [value.detach() for value in (*model.parameters(), *model.buffers())]
+    before = [value.clone() for value in values]
+    momentum = {p: {"momentum_buffer": state["momentum_buffer"].clone()} for p, state in optimizer.state.items()
+                if state.get("momentum_buffer") is not None}
+    try:
+        result = backward()
+        if isinstance(optimizer, torch.optim.SGD):
+            optimizer.step()
+        else:
+            statistics = [buffer.clone() for buffer in model.buffers()]
+            optimizer.step(backward)
+            _restore(model.buffers(), statistics)
+    except BaseException:
+        _restore(values, before)
+        optimizer.state.clear()
+        optimizer.state.update(momentum)
+        raise
     return result
+
+
+@torch.no_grad()
+def _restore(values, kept):
+    for value, old in zip(values, kept):
+        value.copy_(old)

@@ -1,9 +1,66 @@
-"""What is read off a classifier: its predictions, their accuracy and entropy."""
+"""What a classifier is given, and what is read off it: its predictions, their accuracy and entropy."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
 
-from synaug.classifiers.training import as_floats, check_images
+from synaug.data import to_floats
+
+
+def as_floats(images: torch.Tensor) -> torch.Tensor:
+    """uint8 images to float32 in ``[-1, 1]``; float images as they are."""
+    return to_floats(images) if images.dtype == torch.uint8 else images.float()
+
+
+def check_tensors(**values) -> None:
+    """Raise ValueError unless all are tensors."""
+    for name, value in values.items():
+        if not isinstance(value, torch.Tensor):
+            raise ValueError(f"{name} must be a tensor, got {type(value).__name__}; torch.as_tensor makes one")
+
+
+def check_images(images: torch.Tensor, labels: torch.Tensor | None = None) -> None:
+    """Raise ValueError unless these are images (and labels that fit them)."""
+    check_tensors(images=images, **({} if labels is None else {"labels": labels}))
+    if images.ndim != 4 or len(images) == 0:
+        raise ValueError(f"images must be [N, C, H, W] with N > 0, got {tuple(images.shape)}")
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise ValueError(f"images must be uint8 or float in [-1, 1], got {images.dtype}")
+    if images.is_floating_point() and not bool(((images >= -1.001) & (images <= 1.001)).all()):
+        raise ValueError("float images must be finite and lie in [-1, 1]")
+    if labels is not None and (labels.shape != images.shape[:1] or labels.dtype != torch.int64):
+        raise ValueError(f"labels must be int64 [{len(images)}], one an image, got {labels.dtype} {list(labels.shape)}")
+
+
+def as_inputs(images: torch.Tensor, model: nn.Module) -> torch.Tensor:
+    """Images as floats of the precision, and on the device, of a model's weights."""
+    weight = next((p for p in model.parameters() if p.is_floating_point()), images.new_empty(0, dtype=torch.float32))
+    return as_floats(images.to(weight.device)).to(weight.dtype)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Within it, all of a model is in evaluation mode; after it each module is in the mode that it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@torch.no_grad()
+def check_labels(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, name: str = "labels") -> None:
+    """Raise ValueError unless the model maps these images to logits that have all of the labels."""
+    with evaluating(model):
+        logits = model(as_inputs(images[:1], model))
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
+        raise ValueError(f"the model must map images to logits [N, K], got {getattr(logits, 'shape', type(logits))}")
+    if labels.min() < 0 or labels.max() >= logits.shape[1]:
+        raise ValueError(f"{name} must lie in 0..{logits.shape[1] - 1}, got {int(labels.min())}..{int(labels.max())}")
 
 
 @torch.no_grad()
@@ -13,11 +70,8 @@ def predict(model: nn.Module, images: torch.Tensor, batch_size: int = 512) -> to
     ``images``: uint8, or float in ``[-1, 1]``, ``[N, C, H, W]``. Raises ValueError on anything else.
     """
     check_images(images)
-    device = next(model.parameters()).device
-    training = model.training
-    model.eval()
-    logits = [model(as_floats(batch.to(device))).float().cpu() for batch in images.split(batch_size)]
-    model.train(training)
+    with evaluating(model):
+        logits = [model(as_inputs(batch, model)).float().cpu() for batch in images.split(batch_size)]
     return torch.cat(logits).softmax(dim=1)
 
 
@@ -27,22 +81,18 @@ def accuracy(probabilities: torch.Tensor, labels: torch.Tensor) -> float:
     ``probabilities``: ``[N, K]``; ``labels``: int64 ``[N]``. Raises ValueError on other shapes.
     """
     if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or len(labels) == 0:
-        raise ValueError(
-            f"need probabilities [N, K] and labels [N], got {tuple(probabilities.shape)} and {tuple(labels.shape)}"
-        )
+        raise ValueError(f"need probabilities [N, K], labels [N], got {[*probabilities.shape]}, {[*labels.shape]}")
     return (probabilities.argmax(dim=1) == labels).double().mean().item()
 
 
 def output_entropy(probabilities: torch.Tensor) -> torch.Tensor:
     """Entropy of each row in nats, float32 ``[N]`` in ``[0, ln K]``; 0 ln 0 = 0.
 
-    Its mean over samples is the mean conditional entropy of Yamaguchi 2024, eq. 4 (called
-    "marginal" there). Raises ValueError unless rows are distributions.
+    Its mean over samples is the mean conditional entropy of Yamaguchi 2024, eq. 4 (called "marginal" there). Raises
+    ValueError unless rows are distributions.
     """
     if probabilities.ndim != 2 or probabilities.shape[1] < 2:
         raise ValueError(f"probabilities must be [N, K] with K >= 2, got {tuple(probabilities.shape)}")
-    if bool((probabilities < 0).any()) or not torch.allclose(
-        probabilities.sum(dim=1), torch.ones(len(probabilities), dtype=probabilities.dtype), atol=1e-4
-    ):
+    if (probabilities < 0).any() or not ((probabilities.sum(dim=1) - 1).abs() <= 1e-4).all():
         raise ValueError("each row of probabilities must be non-negative and sum to 1")
-    return -torch.xlogy(probabilities, probabilities).sum(dim=1)
+    return torch.special.entr(probabilities).sum(dim=1)

@@ -1,8 +1,8 @@
 """How classifiers are trained.
 
-The whole training set is one tensor; augmentation is a few batched tensor operations. The order of
-batches depends on ``(seed, number of images)`` alone, and arms take the same number of optimiser
-steps, so that two training sets of equal length are compared on paired runs.
+The whole training set is one tensor; augmentation is a few batched tensor operations. The order of batches depends on
+``(seed, number of images)`` alone, and arms take the same number of optimiser steps, so that two training sets of equal
+length are compared on paired runs.
 """
 
 import math
@@ -14,21 +14,23 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from synaug.data import to_floats
-from synaug.features import content_key
-from synaug.classifiers.optimizers import RHO, check_optimizer, new_optimizer, take_step
-from synaug.precision import fast_precision
+from synaug.checks import whole
 from synaug.classifiers.checkpoint import TrainingCheckpoint
+from synaug.classifiers.optimizers import RHO, check_optimizer, new_optimizer, take_step
+from synaug.classifiers.predictions import as_floats, as_inputs, check_images, check_labels
 from synaug.classifiers.trivial_augment import trivial_augment
+from synaug.files import content_key
+from synaug.precision import channels_last, fast_precision
+from synaug.seeds import seeded
 
 #: Those that end in "_trivial" apply TrivialAugment to the bytes first, as its authors' code does.
 AUGMENTATIONS = ("none", "flip", "flip_crop", "flip_trivial", "flip_crop_trivial")
 
-#: Learning rate, weight decay and schedule of each recipe. "one_cycle" is tuned for a few thousand
-#: small images and some hundred steps. "paper" is Yamaguchi 2024: SGD at 0.01, times 0.1
-#: after every 30 % of the training; momentum and (no) weight decay follow the author's code. "two_drops" is what
-#: targeted augmentation is trained with, as far as known (second hand; so has the public code of Andriushchenko &
-#: Flammarion 2022): SGD at 0.1, times 0.1 at half and at three quarters of the training.
+#: Learning rate, weight decay and schedule of each recipe. "one_cycle" is tuned for a few thousand small images and
+#: some hundred steps. "paper" is Yamaguchi 2024: SGD at 0.01, times 0.1 after every 30 % of the training; momentum and
+#: (no) weight decay follow the author's code. "two_drops" is what targeted augmentation is trained with, as far as
+#: known (second hand; so has the public code of Andriushchenko & Flammarion 2022): SGD at 0.1, times 0.1 at half and
+#: at three quarters of the training.
 RECIPES = {
     "one_cycle": {"lr": 0.1, "weight_decay": 5e-4},
     "paper": {"lr": 0.01, "weight_decay": 0.0},
@@ -57,13 +59,13 @@ def batch_order(n: int, batch_size: int, steps: int, seed: int) -> torch.Tensor:
 def augment_batch(images: torch.Tensor, augment: str, generator: torch.Generator) -> torch.Tensor:
     """Random left-right flips ("flip..."), and shifts by up to an eighth of the side ("flip_crop...").
 
-    Images float32 ``[N, C, H, W]``; shifts reflect at the border. The generator is a CPU one on
-    every device, so that a run on a GPU sees the same augmentation.
+    Images float32 ``[N, C, H, W]``; shifts reflect at the border. The generator is a CPU one on every device, so that a
+    run on a GPU sees the same augmentation.
     """
     if augment == "none":
         return images
     n, _, height, width = images.shape
-    flip = torch.rand(n, generator=generator).to(images.device) < 0.5
+    flip = torch.rand(n, generator=generator, dtype=torch.float32).to(images.device) < 0.5
     images = torch.where(flip[:, None, None, None], images.flip(3), images)
     if augment.startswith("flip_crop"):
         pad = max(1, min(height, width) // 8)
@@ -74,33 +76,6 @@ def augment_batch(images: torch.Tensor, augment: str, generator: torch.Generator
         sample = torch.arange(n, device=images.device)[:, None, None]
         images = padded.permute(0, 2, 3, 1)[sample, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
     return images
-
-
-def as_floats(images: torch.Tensor) -> torch.Tensor:
-    """uint8 images to float32 in ``[-1, 1]``; float images as they are."""
-    return to_floats(images) if images.dtype == torch.uint8 else images.float()
-
-
-def check_tensors(**values) -> None:
-    """Raise ValueError unless all are tensors."""
-    for name, value in values.items():
-        if not isinstance(value, torch.Tensor):
-            raise ValueError(f"{name} must be a tensor, got {type(value).__name__}; torch.as_tensor makes one")
-
-
-def check_images(images: torch.Tensor, labels: torch.Tensor | None = None) -> None:
-    """Raise ValueError unless these are images (and labels that fit them)."""
-    check_tensors(images=images, **({} if labels is None else {"labels": labels}))
-    if images.ndim != 4 or len(images) == 0:
-        raise ValueError(f"images must be [N, C, H, W] with N > 0, got {tuple(images.shape)}")
-    if images.dtype != torch.uint8 and not images.is_floating_point():
-        raise ValueError(f"images must be uint8 or float in [-1, 1], got {images.dtype}")
-    if images.is_floating_point() and not bool(((images >= -1.001) & (images <= 1.001)).all()):
-        raise ValueError("float images must be finite and lie in [-1, 1]")
-    if labels is not None and (labels.shape != images.shape[:1] or labels.dtype != torch.int64):
-        raise ValueError(
-            f"labels must be int64 [{len(images)}], one an image, got {labels.dtype} {tuple(labels.shape)}"
-        )
 
 
 def check_recipe(recipe: str, augment: str) -> None:
@@ -117,6 +92,8 @@ def _check_order(order: torch.Tensor, shape: tuple[int, int], n: int) -> None:
         raise ValueError(f"order must hold indices in 0..{n - 1}, got {int(order.min())}..{int(order.max())}")
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def train_classifier(
     model: nn.Module,
     images: torch.Tensor,
@@ -140,12 +117,14 @@ def train_classifier(
 ) -> nn.Module:
     """Train ``model`` in place by SGD with Nesterov momentum, or by SAM around it; return it in evaluation mode.
 
+    A step that is interrupted or fails leaves the weights and statistics as they were before it.
+
     Parameters
     ----------
-    model : maps images float32 ``[N, C, H, W]`` in ``[-1, 1]`` to logits ``[N, K]``.
+    model : maps images ``[N, C, H, W]`` in ``[-1, 1]`` to logits ``[N, K]``; its weights are float32 or float64.
     images, labels : uint8, or float in ``[-1, 1]``, ``[N, C, H, W]``; int64 ``[N]`` in ``0..K-1``.
     steps : optimiser steps, each on exactly ``batch_size`` images whatever N is.
-    seed : decides the order of batches (with N) and, apart from it, the augmentation.
+    seed : at least 0; decides the order of batches (with N) and, apart from it, the augmentation and the dropout.
     recipe : "one_cycle" (rate up for a quarter of the steps, then down to 0), "paper" or "two_drops"; see ``RECIPES``.
     lr, weight_decay : of the recipe when None. momentum : of Nesterov's method.
     augment : one of ``AUGMENTATIONS``; those with TrivialAugment take uint8 images.
@@ -171,29 +150,30 @@ def train_classifier(
     check_optimizer(optimizer, rho)
     if checkpoint is not None and observe is not None:
         raise ValueError("observe would miss the steps before a cut: give either observe or checkpoint")
-    if steps < 1 or batch_size < 2:
-        raise ValueError(f"need steps >= 1 and batch_size >= 2, got {steps} and {batch_size}")
+    steps, batch_size, seed = whole("steps", steps, 1), whole("batch_size", batch_size, 2), whole("seed", seed, 0)
     if order is None:
         order = batch_order(len(images), batch_size, steps, seed)
     _check_order(order, (steps, batch_size), len(images))
     lr = RECIPES[recipe]["lr"] if lr is None else lr
     weight_decay = RECIPES[recipe]["weight_decay"] if weight_decay is None else weight_decay
+    for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name} must be at least 0 and finite, got {value}")
+    if (dtypes := {p.dtype for p in model.parameters() if p.requires_grad}) not in ({torch.float32}, {torch.float64}):
+        raise ValueError(f"the weights to train must be all float32 or all float64, got {dtypes or 'none'}")
 
     device = torch.device(device)
     precision = fast_precision(device)
-    model.to(device, memory_format=torch.channels_last)
-    with torch.no_grad():
-        num_classes = model.eval()(as_floats(images[:1].to(device))).shape[1]
-    if labels.min() < 0 or labels.max() >= num_classes:
-        raise ValueError(
-            f"labels must lie in 0..{num_classes - 1}, got {int(labels.min())}..{int(labels.max())}"
-        )
+    channels_last(model.to(device))
+    check_labels(model, images, labels)
     described = [lr, momentum, weight_decay, optimizer, rho, recipe, augment, steps, seed]
     optimizer = new_optimizer(optimizer, model.parameters(), lr, momentum, weight_decay, rho)
     generator = torch.Generator().manual_seed(seed + 1_000_003)  # its own stream: the order stays the same
+    # Dropout draws from the process's own streams: each step has its seed for it. A CPU's generators read 32 bits.
+    draws = torch.randint(2**31, (steps,), generator=torch.Generator().manual_seed(seed + 2_000_003)).tolist()
     kept, done = None, 0
     if checkpoint is not None:
-        run = content_key([images, labels, order, *model.state_dict().values()], repr(described))
+        run = content_key(images, labels, order, *model.state_dict().values(), described)
         kept = TrainingCheckpoint(checkpoint, run, model, optimizer, generator)
         done = kept.resume()
     images, labels, order = images.to(device), labels.to(device), order.to(device)
@@ -205,7 +185,7 @@ def train_classifier(
         batch, target = images[index], labels[index]
         if augment.endswith("trivial"):
             batch = trivial_augment(batch, generator)
-        batch = augment_batch(as_floats(batch), augment, generator)
+        batch = as_inputs(augment_batch(as_floats(batch), augment, generator), model)
 
         def backward():
             with torch.autocast(device.type, precision, enabled=precision != torch.float32):
@@ -215,13 +195,13 @@ def train_classifier(
             loss.backward()
             return logits.detach(), loss.detach()
 
-        logits, loss = take_step(optimizer, model, backward)
+        with seeded(draws[step], device):
+            logits, loss = take_step(optimizer, model, backward)
         over = observe is not None and observe(step, index, logits.float())
         # Not at every step: reading the loss waits for a GPU, and a loss that is NaN stays NaN.
         if (step % 20 == 19 or step == steps - 1 or over) and not torch.isfinite(loss):
-            raise ArithmeticError(
-                f"training diverged: the loss is {loss.item()} at step {step + 1} of {steps}; lower lr={lr:g}"
-            )
+            raise ArithmeticError(f"training diverged: the loss is {loss.item()} at step {step + 1} of {steps}; "
+                                  f"lower lr={lr:g}")
         if over:
             break
         if kept is not None:

@@ -1,9 +1,10 @@
 """TrivialAugment for whole batches: each image gets one random operation at a random strength.
 
-Müller & Hutter 2021, the "Wide" space, as torchvision's ``TrivialAugmentWide`` has it, which takes one
-image at a time. Images of a batch that drew the same operation are changed together, each by its own
-strength.
+Müller & Hutter 2021, the "Wide" space, as torchvision's ``TrivialAugmentWide`` has it for one image at a time. Images
+of a batch that drew the same operation are changed together, each by its own strength.
 """
+
+from functools import partial
 
 import torch
 from torch.nn import functional as F
@@ -12,21 +13,22 @@ from torchvision.transforms.v2.functional import equalize  # the older one goes 
 
 #: The operations, in torchvision's order: the strengths that each draws from, and whether the sign is drawn too.
 BINS = 31
+_line = partial(torch.linspace, steps=BINS, dtype=torch.float32)  # whatever the process's default is
 OPERATIONS = {
-    "Identity": (torch.zeros(BINS), False),
-    "ShearX": (torch.linspace(0.0, 0.99, BINS), True),
-    "ShearY": (torch.linspace(0.0, 0.99, BINS), True),
-    "TranslateX": (torch.linspace(0.0, 32.0, BINS), True),  # pixels, whatever the image's side
-    "TranslateY": (torch.linspace(0.0, 32.0, BINS), True),
-    "Rotate": (torch.linspace(0.0, 135.0, BINS), True),  # degrees
-    "Brightness": (torch.linspace(0.0, 0.99, BINS), True),
-    "Color": (torch.linspace(0.0, 0.99, BINS), True),
-    "Contrast": (torch.linspace(0.0, 0.99, BINS), True),
-    "Sharpness": (torch.linspace(0.0, 0.99, BINS), True),
-    "Posterize": (8 - (torch.arange(BINS) / ((BINS - 1) / 6)).round(), False),  # bits that are kept
-    "Solarize": (torch.linspace(255.0, 0.0, BINS), False),
-    "AutoContrast": (torch.zeros(BINS), False),
-    "Equalize": (torch.zeros(BINS), False),
+    "Identity": (_line(0, 0), False),
+    "ShearX": (_line(0.0, 0.99), True),
+    "ShearY": (_line(0.0, 0.99), True),
+    "TranslateX": (_line(0.0, 32.0), True),  # pixels, whatever the image's side
+    "TranslateY": (_line(0.0, 32.0), True),
+    "Rotate": (_line(0.0, 135.0), True),  # degrees
+    "Brightness": (_line(0.0, 0.99), True),
+    "Color": (_line(0.0, 0.99), True),
+    "Contrast": (_line(0.0, 0.99), True),
+    "Sharpness": (_line(0.0, 0.99), True),
+    "Posterize": (8 - _line(0, 6).round(), False),  # bits that are kept
+    "Solarize": (_line(255.0, 0.0), False),
+    "AutoContrast": (_line(0, 0), False),
+    "Equalize": (_line(0, 0), False),
 }
 _NAMES = tuple(OPERATIONS)
 _STRENGTHS = torch.stack([strengths for strengths, _ in OPERATIONS.values()])
@@ -43,7 +45,7 @@ def trivial_augment(images: torch.Tensor, generator: torch.Generator) -> torch.T
     n = len(images)
     operation = torch.randint(len(_NAMES), (n,), generator=generator)
     strength = _STRENGTHS[operation, torch.randint(BINS, (n,), generator=generator)]
-    flipped = (torch.rand(n, generator=generator) < 0.5) & _SIGNED[operation]
+    flipped = (torch.rand(n, generator=generator, dtype=torch.float32) < 0.5) & _SIGNED[operation]
     return apply_operations(images, operation, torch.where(flipped, -strength, strength))
 
 
@@ -70,7 +72,7 @@ def _changed(name: str, images: torch.Tensor, strength: torch.Tensor) -> torch.T
         return _moved(images, _inverse_matrices(name, strength, *images.shape[2:]))
     each = strength.view(-1, 1, 1, 1).to(images.device)
     if name == "Brightness":
-        return _blended(images, torch.zeros((), device=images.device), each)
+        return _blended(images, images.new_zeros(()), each)
     if name == "Color":
         return images if images.shape[1] == 1 else _blended(images, rgb_to_grayscale(images), each)
     if name == "Contrast":
@@ -96,7 +98,7 @@ def _blended(images: torch.Tensor, others: torch.Tensor, strength: torch.Tensor)
 def _blurred(images: torch.Tensor) -> torch.Tensor:
     """A 3 x 3 mean that counts the centre five times; the border stays (Pillow's "smooth")."""
     channels = images.shape[1]
-    kernel = torch.ones(channels, 1, 3, 3, device=images.device)
+    kernel = torch.ones(channels, 1, 3, 3, dtype=torch.float32, device=images.device)
     kernel[:, :, 1, 1] = 5
     result = images.clone()
     result[:, :, 1:-1, 1:-1] = F.conv2d(images.float(), kernel / 13, groups=channels).round().to(torch.uint8)
@@ -128,11 +130,10 @@ def _inverse_matrices(name: str, strength: torch.Tensor, height: int, width: int
 def _moved(images: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
     """Images resampled by their nearest pixels, black outside."""
     n, _, height, width = images.shape
-    y = torch.arange(height, device=images.device) - (height - 1) / 2
-    x = torch.arange(width, device=images.device) - (width - 1) / 2
-    one = torch.ones(height * width, device=images.device)
-    pixels = torch.stack([x.repeat(height), y.repeat_interleave(width), one], 1)
-    scale = torch.tensor([width / 2, height / 2]).view(2, 1)  # grid_sample's coordinates go from -1 to 1
+    y, x = (torch.arange(side, dtype=torch.float32, device=images.device) - (side - 1) / 2 for side in (height, width))
+    pixels = torch.stack([x.repeat(height), y.repeat_interleave(width), torch.ones_like(x).repeat(height)], 1)
+    # grid_sample's coordinates go from -1 to 1.
+    scale = torch.tensor([[width / 2], [height / 2]], dtype=torch.float32)
     grid = pixels @ (matrices / scale).to(images.device).transpose(1, 2)  # [N, H W, 2]
     moved = F.grid_sample(images.float(), grid.view(n, height, width, 2), "nearest", align_corners=False)
     return moved.to(torch.uint8)

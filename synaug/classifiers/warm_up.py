@@ -6,14 +6,15 @@ for forgetting: it costs no further pass.
 
 import warnings
 from dataclasses import dataclass
-from numbers import Integral
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from synaug.classifiers.training import check_images, check_tensors, train_classifier
+from synaug.checks import whole
+from synaug.classifiers.predictions import check_images, check_tensors
+from synaug.classifiers.training import train_classifier
 
 #: The error curve is flat once a pass lowers the error by less than this share of all that it has fallen so far, ...
 FLAT = 0.05
@@ -110,13 +111,11 @@ def warm_up(model: nn.Module, images: Tensor, labels: Tensor, *, steps: int, see
     if options.get("checkpoint") is not None:
         raise ValueError("a warm-up keeps no checkpoint: it would miss what the network said before a cut")
     check_images(images, labels)
-    n, held = len(images), steps * batch_size // len(images)
-    if passes is not None and (not isinstance(passes, Integral) or passes < 1):
-        raise ValueError(f"passes must be a whole number of at least 1, got {passes!r}")
-    if held < (3 if passes is None else passes):
+    n, held = len(images), whole("steps", steps, 1) * whole("batch_size", batch_size, 2) // len(images)
+    if held < (3 if passes is None else whole("passes", passes, 1)):
         raise ValueError(f"{steps} steps of {batch_size} are {held} whole passes over {n} images; "
                          f"the warm-up needs {'three to see a curve' if passes is None else passes}")
-    watch = _Watch(labels, batch_size, passes)
+    watch = _Watch(labels, passes)
     train_classifier(model, images, labels, steps=steps, seed=seed, batch_size=batch_size, observe=watch, **options)
     if passes is None and not is_flat(watch.errors):
         warnings.warn(f"the training error had not flattened after {steps} steps, at pass {len(watch.errors)}",
@@ -127,27 +126,20 @@ def warm_up(model: nn.Module, images: Tensor, labels: Tensor, *, steps: int, see
 class _Watch:
     """Keeps each example's logits pass by pass; True once there are as many passes as asked for."""
 
-    def __init__(self, labels, batch_size, passes):
-        self.labels, self.batch_size, self.passes = labels, batch_size, passes
-        self.logits, self.current, self.correct, self.errors = None, None, [], []
+    def __init__(self, labels, passes):
+        self.labels, self.passes = labels, passes
+        self.seen, self.logits, self.correct, self.errors = [], None, [], []
 
     def __call__(self, step, index, logits):
-        if self.current is None:
-            self.labels = self.labels.to(logits.device)
-            self.current = logits.new_empty(len(self.labels), logits.shape[1])
-        n, seen = len(self.labels), step * self.batch_size
+        self.seen.append((index, logits))
+        n = len(self.labels)
         # A batch may hold the end of one pass and the beginning of the next, or several.
-        while len(index):
-            left = n - seen % n
-            self.current[index[:left]] = logits[:left]
-            seen += len(index[:left])
-            index, logits = index[left:], logits[left:]
-            if seen % n == 0 and self._end_pass():
+        while sum(len(index) for index, _ in self.seen) >= n:
+            index, logits = (torch.cat(parts) for parts in zip(*self.seen))
+            self.seen = [(index[n:], logits[n:])]
+            self.logits = torch.empty_like(logits[:n]).index_copy_(0, index[:n], logits[:n])
+            self.correct.append(self.logits.argmax(dim=1) == self.labels.to(logits.device))
+            self.errors.append(1 - self.correct[-1].double().mean().item())
+            if is_flat(self.errors) if self.passes is None else len(self.errors) == self.passes:
                 return True
         return False
-
-    def _end_pass(self):
-        self.logits = self.current.clone()
-        self.correct.append(self.logits.argmax(dim=1) == self.labels)
-        self.errors.append(1 - self.correct[-1].double().mean().item())
-        return is_flat(self.errors) if self.passes is None else len(self.errors) == self.passes

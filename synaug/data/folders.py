@@ -1,5 +1,10 @@
-"""One's own images: a folder with one subfolder a class (torchvision's ``ImageFolder`` layout)."""
+"""One's own images: a folder with one subfolder per class (torchvision's ``ImageFolder`` layout), read and written."""
 
+import os
+import time
+import unicodedata
+import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -8,92 +13,216 @@ from PIL import ExifTags, Image, ImageOps
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from tqdm import tqdm
 
+from synaug import paths
+from synaug.checks import whole
 from synaug.data.images import ImageDataset
-from synaug.resources import check_memory
+from synaug.files import content_key, find, keep
+from synaug.resources import check_disk, check_memory
 
+#: Seconds of decoding from which on its result is kept in the cache folder, until a file changes.
+SLOW = 5.0
 CHANNELS = {"L": 1, "RGB": 3}  # Pillow's modes that are stored as they are
+SPLITS = {"train", "test", "val", "valid", "validation"}
+#: What systems and programs leave in folders; so is what begins with a point.
+LITTER = {"__macosx", "__pycache__", "@eadir", "lost+found", "$recycle.bin", "system volume information", "thumbs.db",
+          "desktop.ini"}  # fmt: skip
 
 
-def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None = None) -> ImageDataset:
+def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None = None, *, mode: str | None = None,
+                      crop: bool = False) -> ImageDataset:  # fmt: skip
     """The images of ``path/class/**/*``, classes and files in alphabetical order.
 
-    path         its subfolders are the classes; what is hidden (its name begins with a point), and
-                 files without an image extension, are passed over
-    image_size   side or (height, width) in pixels to which every image is resized (bicubic with
-                 antialiasing, aspect ratio not kept); None takes the images as they are
+    path: its subfolders are the classes; what is hidden or a system's own is passed over, and so, with a warning that
+    counts them, are files without an image's extension. Links are followed as long as they stay in ``path``.
+    image_size: side or (height, width) in pixels to which every image is resized (bicubic with antialiasing); None
+    takes the images as they are. crop: whether what is resized is first cut to that aspect ratio about its centre,
+    instead of being squashed. mode: "RGB" or "L" (grey) to convert every image to, transparent parts to white; None
+    takes what is of one of these.
 
-    Grey images (mode L) give C = 1, colour images (RGB) C = 3. Photographs are turned upright, as
-    their EXIF entry says. Raises MemoryError where the images have no room, FileNotFoundError or
-    NotADirectoryError for a bad path, and ValueError, naming files, for: no class, a class
-    without an image, an unreadable image, images of other modes or of more than one mode, images
-    of more than one size where ``image_size`` is None.
+    Grey images give C = 1, colour images C = 3. Photographs are turned upright, as their EXIF entry says. Raises
+    MemoryError where the images have no room, FileNotFoundError or NotADirectoryError for a bad path, and ValueError,
+    naming files, for: no class, a class without an image, images or folders that cannot be read, images of other modes
+    or of more than one mode where ``mode`` is None, of more than one size where ``image_size`` is None.
     """
     path = Path(path).expanduser()
     size = _checked_size(image_size)
-    if not path.is_dir():
-        raise (NotADirectoryError if path.exists() else FileNotFoundError)(f"{path} is not a folder")
-    classes = sorted(d.name for d in path.iterdir() if d.is_dir() and not d.name.startswith("."))
-    if not classes:
-        raise ValueError(f"{path} has no classes: it must hold one subfolder of images a class")
-    files = [_image_files(path / c) for c in classes]
-    if empty := [c for c, members in zip(classes, files) if not members]:
-        raise ValueError(
-            f"{path}: no images in {', '.join(map(repr, empty))}; image files end in {', '.join(IMG_EXTENSIONS)}"
-        )
+    if mode not in (None, *CHANNELS):
+        raise ValueError(f'mode must be "RGB", "L" or None, got {mode!r}')
+    if crop and size is None:
+        raise ValueError("crop needs an image_size to cut to")
+    classes = find_classes(path)
+    passed_over = Counter(f"{_ending(f)} beside the classes" for f in _listed(path)
+                          if not f.is_dir() and not _is_litter(f.name))
+    files = [_image_files(folder, path, passed_over) for folder in classes.values()]
+    kinds = ", ".join(f"{number} {kind}" for kind, number in passed_over.most_common(6))
+    if empty := [name for name, members in zip(classes, files) if not members]:
+        raise ValueError(f"{path}: no images in {', '.join(map(repr, empty))}; image files end in "
+                         f"{', '.join(IMG_EXTENSIONS)}" + (f"; passed over: {kinds}" if kinds else ""))
+    if passed_over:
+        warnings.warn(f"{path}: {passed_over.total()} files were passed over ({kinds}); images lie in a class's folder "
+                      f"and end in {', '.join(IMG_EXTENSIONS)}", stacklevel=2)
     labels = np.repeat(np.arange(len(classes)), [len(members) for members in files])
     files = [f for members in files for f in members]
+    about = [[str(f.absolute()), (of := f.stat()).st_size, of.st_mtime_ns, of.st_ctime_ns] for f in files if f.is_file()]
+    decoded = paths.cache_dir() / "folders" / content_key(about, size, mode, crop)
+    if (known := find(decoded)) is not None:
+        return known
+    start = time.monotonic()
 
     headers = _read_each(files, lambda image, i: (image.mode, _upright_size(image)), "reading headers")
-    if odd := [f"{f} is {mode}" for f, (mode, _) in zip(files, headers) if mode not in CHANNELS]:
-        raise ValueError(f"images must be grey (mode L) or RGB; {odd[0]} ({len(odd)} such files): convert them first")
-    mode = _the_one(files, [mode for mode, _ in headers], "mode", "convert them to one")
+    deep = [f"{f} is {found}" for f, (found, _) in zip(files, headers) if found[0] in "IF"]
+    if deep:  # Pillow would clip what is above 255
+        raise ValueError(f"images must have 8 bits per channel; {deep[0]} ({len(deep)} such files): scale them first")
+    if mode is None:
+        mode = _the_one(files, [found for found, _ in headers], "mode", 'pass mode="RGB" or mode="L" to convert them')
+        if mode not in CHANNELS:
+            raise ValueError(f'images must be grey (mode L) or RGB, these are {mode}: pass mode="RGB" or mode="L"')
     if size is None:
-        size = _the_one(files, [size for _, size in headers], "size", "or pass image_size to resize them")
+        size = _the_one(files, [size for _, size in headers], "size (height, width)", "pass image_size to resize them")
 
-    width, height = size
-    check_memory(len(files) * CHANNELS[mode] * height * width, f"{path}: {len(files):,} images of {width}x{height}")
+    height, width = size
+    check_memory(len(files) * CHANNELS[mode] * height * width, f"{path}: {len(files):,} images of {height}x{width}")
     images = np.empty((len(files), CHANNELS[mode], height, width), np.uint8)
 
     def store(image: Image.Image, i: int) -> None:
         image = ImageOps.exif_transpose(image)
-        if image.size != size:
-            image = image.resize(size, Image.Resampling.BICUBIC)
+        if image.mode != mode and image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        if image.mode != mode:
+            image = image.convert("RGB").convert(mode)
+        if image.size != (width, height):
+            resize = ImageOps.fit if crop else Image.Image.resize
+            image = resize(image, (width, height), Image.Resampling.BICUBIC)
         images[i] = np.asarray(image).reshape(height, width, -1).transpose(2, 0, 1)
 
     _read_each(files, store, "reading images")
-    return ImageDataset(torch.from_numpy(images), torch.from_numpy(labels), tuple(classes), name=path.resolve().name)
+    dataset = ImageDataset(torch.from_numpy(images), torch.from_numpy(labels), tuple(classes), name=path.resolve().name)
+    if time.monotonic() - start > SLOW:
+        keep(decoded, dataset)
+    return dataset
+
+
+def save_image_folder(dataset: ImageDataset, folder: str | Path) -> Path:
+    """Write a data set as ``folder/class/000123.png``, lossless, which `load_image_folder` reads; returns the folder.
+
+    folder: to be made, or empty. A "/" in a class's name, which no folder can have, becomes "_". A class without
+    images gets no folder. FileExistsError where the folder holds something, ValueError for class names that no folder
+    can have or that are one without "/", OSError where the disk is too small.
+    """
+    folder = Path(folder).expanduser()
+    if folder.exists() and (held := len(list(folder.iterdir()))):
+        raise FileExistsError(f"{folder} holds {held} files or folders: choose one to be made, or an empty one")
+    places = [name.replace("/", "_").replace("\\", "_") for name in dataset.class_names]
+    if bad := [name for name, place in zip(dataset.class_names, places)
+               if _is_litter(place) or not place.strip() or "\0" in place or places.count(place) > 1]:
+        raise ValueError(f"class names that cannot be folders of their own: {', '.join(map(repr, bad))}")
+    check_disk(folder, dataset.images.numel() + 500 * len(dataset), f"writing {len(dataset):,} images")
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, (image, label) in enumerate(zip(dataset.images.numpy(), dataset.labels.tolist())):
+        (folder / places[label]).mkdir(exist_ok=True)
+        pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+        Image.fromarray(np.ascontiguousarray(pixels)).save(folder / places[label] / f"{i:06}.png")
+    return folder
+
+
+def find_classes(path: Path) -> dict[str, Path]:
+    """The folder of each class of a folder of images, in the order of the labels. Errors: see `load_image_folder`."""
+    if not path.is_dir():
+        raise (NotADirectoryError if path.exists() else FileNotFoundError)(f"{path} is not a folder")
+    folders = [f for f in _listed(path) if f.is_dir() and not _is_litter(f.name)]
+    classes = {unicodedata.normalize("NFC", f.name): f for f in folders}
+    if not classes:
+        raise ValueError(f"{path} has no classes: it must hold one subfolder of images per class")
+    if len(classes) < len(folders):
+        raise ValueError(f"{path} has two folders of one name, in composed and decomposed letters: make them one")
+    if splits := find_splits(path):
+        raise ValueError(f"{path} holds {', '.join(splits)}: splits, not classes. Load {path / next(iter(splits))}, or "
+                         f"give {path} to load_dataset")
+    return dict(sorted(classes.items()))
+
+
+def find_splits(path: Path) -> dict[str, Path]:
+    """The subfolders of a folder that are splits, such as train and test, and hold the classes; none if it does so."""
+    folders = [f for f in _listed(path) if f.is_dir() and not _is_litter(f.name)]
+    splits = {f.name: f for f in folders if f.name.lower() in SPLITS
+              and not any(member.suffix.lower() in IMG_EXTENSIONS for member in _listed(f))}
+    return splits if len(splits) > 1 or len(splits) == len(folders) else {}
+
+
+def first_kind(path: Path, image_size=None, mode: str | None = None, crop: bool = False) -> tuple:
+    """(mode, (height, width)) of a folder's first image, once it is converted as `load_image_folder` would."""
+    files = (_image_files(folder, path, Counter()) for folder in find_classes(path).values())
+    found = _read_each(next(filter(None, files), [])[:1], lambda image, i: (image.mode, _upright_size(image)), "")
+    return tuple(given or there for given, there in zip((mode, _checked_size(image_size)), *found))
+
+
+def _is_litter(name: str) -> bool:
+    return name.startswith(".") or name.lower() in LITTER
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be read ({error.strerror})") from error
+
+
+def _image_files(folder: Path, top: Path, passed_over: Counter, above: tuple[str, ...] = ()) -> list[Path]:
+    """The image files below a folder, sorted; others are counted by their ending."""
+    found, real, tree = [], os.path.realpath(folder), os.path.realpath(top)
+    _refuse_leaving(folder, tree)
+    if real in above:
+        raise ValueError(f"{folder} is a link to a folder that it lies in")
+    for file in _listed(folder):
+        if _is_litter(file.name):
+            continue
+        if file.is_dir():
+            found += _image_files(file, top, passed_over, (*above, real))
+        elif file.suffix.lower() in IMG_EXTENSIONS and (file.is_file() or file.is_symlink()):  # a broken link is named
+            _refuse_leaving(file, tree)
+            found.append(file)
+        else:
+            passed_over[_ending(file)] += 1
+    return sorted(found)
+
+
+def _ending(file: Path) -> str:
+    return file.suffix.lower() or "without an ending"
+
+
+def _refuse_leaving(place: Path, tree: str) -> None:
+    if not Path(os.path.realpath(place)).is_relative_to(tree):
+        raise ValueError(f"{place} is a link out of the folder of images, to {os.path.realpath(place)}: copy what it "
+                         f"leads to")
 
 
 def _checked_size(image_size) -> tuple[int, int] | None:
-    """``image_size`` as Pillow's (width, height)."""
+    """``image_size`` as (height, width)."""
     if image_size is None:
         return None
-    sides = (image_size, image_size) if isinstance(image_size, int) else image_size
-    if not isinstance(sides, tuple) or len(sides) != 2 or not all(isinstance(s, int) and s > 0 for s in sides):
-        raise ValueError(f"image_size must be a positive integer or (height, width), got {image_size!r}")
-    height, width = sides
-    return width, height
-
-
-def _image_files(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.rglob("*") if f.suffix.lower() in IMG_EXTENSIONS and f.is_file()
-                  and not any(part.startswith(".") for part in f.relative_to(folder).parts))
+    sides = image_size if isinstance(image_size, (tuple, list)) else (image_size, image_size)
+    try:
+        height, width = (whole("image_size", side, 1) for side in sides)
+    except ValueError:  # not two, or not whole
+        raise ValueError(f"image_size must be a positive integer or (height, width), got {image_size!r}") from None
+    return height, width
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
-    """(width, height) once the image is turned as its EXIF orientation says; 5 to 8 lie on their side."""
+    """(height, width) once the image is turned as its EXIF orientation says; 5 to 8 lie on their side."""
     width, height = image.size
-    return (height, width) if image.getexif().get(ExifTags.Base.Orientation, 1) >= 5 else (width, height)
+    return (width, height) if image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8) else (height, width)
 
 
 def _read_each(files: list[Path], read, title: str) -> list:
     """``read(opened image, i)`` for the i-th file; ValueError naming those that cannot be read."""
     results, unreadable = [], []
-    for i, file in enumerate(tqdm(files, desc=title, disable=None)):
+    for i, file in enumerate(tqdm(files, desc=title, disable=None, delay=1)):
         try:
             with Image.open(file) as image:
                 results.append(read(image, i))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except Exception as error:  # a damaged file shows in many ways
             unreadable.append(f"{file} ({error})")
     if unreadable:
         raise ValueError(f"{len(unreadable)} of {len(files)} images cannot be read: {'; '.join(unreadable[:5])}")

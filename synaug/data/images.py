@@ -1,12 +1,18 @@
-"""Labelled images in memory, and stratified subsets of them."""
+"""Labelled images in memory, their subsets and splits, and what makes two of them the same."""
 
+import hashlib
+import json
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from synaug.checks import whole
 from synaug.files import storable
 
 
@@ -36,10 +42,10 @@ class ImageDataset(Dataset):
 
     images        uint8 ``[N, C, H, W]``, C = 1 (grey) or 3 (RGB)
     labels        int64 ``[N]``, each in ``0 .. len(class_names) - 1``
-    class_names   one name a class
+    class_names   one name per class, each in Unicode's composed form (NFC)
     source_index  int64 ``[N]``, each image's index in the full original split it was taken from;
                   left out, ``0 .. N - 1``
-    name          what the data set is called in results
+    name          what the data set is called in results; for one of `load_dataset`, what that loads it by
 
     ``dataset[i]`` is ``(float32 [C, H, W] in [-1, 1], int)``, so a torch ``DataLoader`` takes it
     as it is. Wrong types raise TypeError; wrong shapes or values raise ValueError.
@@ -58,7 +64,7 @@ class ImageDataset(Dataset):
             raise ValueError(f"images must be [N, C, H, W] with C = 1 or 3, got {list(self.images.shape)}")
         if isinstance(self.class_names, str) or not all(isinstance(c, str) for c in self.class_names):
             raise TypeError(f"class_names must be a tuple of strings, got {self.class_names!r}")
-        object.__setattr__(self, "class_names", tuple(self.class_names))
+        object.__setattr__(self, "class_names", tuple(unicodedata.normalize("NFC", c) for c in self.class_names))
         if self.source_index is None:
             object.__setattr__(self, "source_index", torch.arange(len(self.images)))
         for field in ("labels", "source_index"):
@@ -95,16 +101,22 @@ class ImageDataset(Dataset):
         return to_floats(self.images if indices is None else self.images[self._checked(indices)])
 
     def subset(self, indices) -> "ImageDataset":
-        """The images at ``indices`` (integers ``[n]``), in that order, with their source indices."""
+        """The images at ``indices`` (integers ``[n]``, or a slice), in that order, with their source indices."""
         indices = self._checked(indices)
         return ImageDataset(
             self.images[indices], self.labels[indices], self.class_names, self.source_index[indices], self.name
         )
 
     def _checked(self, indices) -> Tensor:
-        indices = torch.as_tensor(indices)
-        if indices.numel() == 0:
-            indices = indices.long()
+        if isinstance(indices, slice):
+            indices = range(len(self))[indices]
+        if not isinstance(indices, Tensor):
+            array = np.asarray(indices)
+            if array.dtype.kind not in "biuf":
+                raise TypeError(f"indices must be integers [n], got {array.dtype} {list(array.shape)}")
+            # A copy of native numbers: torch takes neither negative strides nor another byte order.
+            integers = array.dtype.kind in "iu" or not array.size
+            indices = torch.from_numpy(array.astype(np.int64 if integers else array.dtype.newbyteorder("=")))
         if indices.dtype == torch.bool or indices.is_floating_point() or indices.ndim != 1:
             raise TypeError(f"indices must be integers [n], got {_kind(indices)} {list(indices.shape)}")
         if len(indices) and not 0 <= indices.min() <= indices.max() < len(self):
@@ -121,13 +133,14 @@ def _kind(value) -> str:
     return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
 
 
-def stratified_subset(dataset: ImageDataset, n: int, seed: int) -> ImageDataset:
-    """``n`` images drawn at random, the same number of each class.
+def stratified_subset(dataset: ImageDataset, n: int, seed: int, proportional: bool = False) -> ImageDataset:
+    """``n`` images drawn at random, of each class the same number or, on request, the same share.
 
-    Class counts differ by at most one as long as no class runs out of images; a class that does
-    gives all it has and the others fill up. Subsets are nested: with one ``seed``, a smaller
-    subset is the beginning of a larger one. Raises ValueError unless
-    (number of classes present) <= n <= len(dataset).
+    Equal counts differ by at most one as long as no class runs out of images; a class that does gives all it has and
+    the others fill up. Proportional ones are rounded shares (Webster's method), but each class gives one image at
+    least, and its last one only after all other classes have done so. For classes of one size the two are the same
+    images. Subsets are nested: with one ``seed``, a smaller subset is the beginning of a larger one. Raises
+    ValueError unless (number of classes present) <= n <= len(dataset).
     """
     if isinstance(n, bool) or not isinstance(n, int | np.integer):
         raise TypeError(f"n must be an integer, got {type(n).__name__}")
@@ -135,15 +148,60 @@ def stratified_subset(dataset: ImageDataset, n: int, seed: int) -> ImageDataset:
     if not len(present) <= n <= len(dataset):
         raise ValueError(
             f"a stratified subset of {dataset.name!r} has between {len(present)} images "
-            f"(one a class) and {len(dataset)} (all), got n = {n}"
+            f"(one per class) and {len(dataset)} (all), got n = {n}"
         )
     # RandomState, not Generator: its stream is frozen for good (NumPy's NEP 19), and the committed
     # generator's training images must stay the same images.
     shuffled = torch.from_numpy(np.random.RandomState(seed).permutation(len(dataset)))
     labels = dataset.labels[shuffled]
-    turn = torch.empty(len(dataset), dtype=torch.int64)  # 0 for a class's first image, 1 for its second...
+    turn = torch.empty(len(dataset), dtype=torch.float64)  # 0 for a class's first image, 1 for its second...
     for label in present:
         members = (labels == label).nonzero().flatten()
-        turn[members] = torch.arange(len(members))
+        turns = torch.arange(len(members), dtype=torch.float64)
+        if proportional:
+            turns = (turns + 0.5) / len(members)
+            turns[-1], turns[0] = 1, 0
+        turn[members] = turns
     order = shuffled[turn.argsort(stable=True)]
     return dataset.subset(order[:n])
+
+
+def draw_splits(dataset: ImageDataset, *per_class: int, seed: int) -> tuple[ImageDataset, ...]:
+    """Splits that share no image, the first with ``per_class[0]`` images of each class, and so on.
+
+    ``train, test = draw_splits(photos, 80, 20, seed=0)``. ValueError, naming them, where classes have too few images.
+    """
+    per_class = [whole("per_class", count, 1) for count in per_class]
+    counts = dataset.labels.bincount(minlength=dataset.num_classes).tolist()
+    if short := [f"{name} ({n})" for name, n in zip(dataset.class_names, counts) if n < sum(per_class)]:
+        raise ValueError(f"{' + '.join(map(str, per_class))} images per class are more than there are of "
+                         f"{', '.join(short)}")
+    drawn = stratified_subset(dataset, sum(per_class) * dataset.num_classes, seed)
+    ends = np.cumsum(per_class) * dataset.num_classes
+    return tuple(drawn.subset(slice(end - n * dataset.num_classes, end)) for n, end in zip(per_class, ends.tolist()))
+
+
+def same_classes(ours: Sequence[str], theirs: Sequence[str], what: str = "the generator") -> Tensor:
+    """The label in ``theirs`` of each class of ``ours``, int64 ``[K]``: ``same_classes(a, b)[labels]`` are b's labels.
+
+    The names must be the same, in any order; composed and decomposed forms of a letter (NFC, NFD) are one. ValueError,
+    naming the differences, otherwise. what: whose ``theirs`` are, for that error.
+    """
+    ours, theirs = ([unicodedata.normalize("NFC", name) for name in names] for names in (ours, theirs))
+    if ours == theirs:
+        return torch.arange(len(ours))
+    if len(set(ours)) < len(ours) or sorted(ours) != sorted(theirs):
+        odd = [name for names, others in ((ours, theirs), (theirs, ours)) for name in names
+               if names.count(name) != others.count(name) or names.count(name) > 1]
+        raise ValueError(f"the classes of the images are not those of {what}: {len(ours)} and {len(theirs)}, which "
+                         f"differ in {', '.join(map(repr, dict.fromkeys(odd)))}")
+    return torch.tensor([theirs.index(name) for name in ours])
+
+
+def content_hash(dataset: ImageDataset) -> str:
+    """The sha256, in hex, of all that a data set holds; a folder counts by its own name, wherever it lies."""
+    about = [Path(dataset.name).name, dataset.class_names, list(dataset.images.shape)]
+    digest = hashlib.sha256(json.dumps(about).encode())
+    for values in (dataset.images, dataset.labels, dataset.source_index):
+        digest.update(values.contiguous().numpy())
+    return digest.hexdigest()

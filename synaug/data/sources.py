@@ -1,14 +1,19 @@
-"""Data sets by name: ``load_dataset("fashion_mnist")``."""
+"""Data sets by name, ``load_dataset("fashion_mnist")``, or by folder, ``load_dataset("photos")``."""
 
 import gzip
 import hashlib
+import os
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from synaug import paths
 from synaug.data.cifar import load_cifar10, load_cifar100
+from synaug.data.folders import find_classes, find_splits, first_kind, load_image_folder
 from synaug.data.images import ImageDataset, stratified_subset
 from synaug.data.tiny_imagenet import load_tiny_imagenet
 
@@ -22,35 +27,48 @@ FASHION_MNIST_SHA256 = {
     "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
 }
 
-DIGITS_TEST_SIZE = 360  # 36 a class, a fifth of the 1,797
+DIGITS_TEST_SIZE = 360  # 36 per class, a fifth of the 1,797
 DIGITS_SEED = 0
 
 
-def load_dataset(name: str, split: str = "train") -> ImageDataset:
-    """A data set, whole: one of `LOADERS`, or a folder with a pack for each split, and its "train" or "test" split.
+def load_dataset(name: str | Path, split: str = "train", **options) -> ImageDataset:
+    """A data set, whole: one of `LOADERS`, or a folder of one's own images, and its "train" or "test" split.
 
-    Such a folder is named by its path, or, where it lies in ``packs`` of the cache folder, by its name.
+    "fashion_mnist" comes with the repository and "digits" with scikit-learn; "cifar10" and "cifar100" are downloaded
+    at first use and kept in the cache folder; "tiny_imagenet" you bring (`synaug.data.tiny_imagenet`). A folder is
+    named by its path ("./digits" where a name is taken) and holds ``train/<class>/`` and ``test/<class>/``, or
+    ``<class>/`` alone, which is a train split; the data set's name is then its absolute path. Its images must be of
+    one size and kind, or ``options`` of `load_image_folder` make them so at each reading; `save_image_folder` keeps
+    what these make.
 
-    "fashion_mnist" comes with the repository and "digits" with scikit-learn; "cifar10" and
-    "cifar100" are downloaded at first use and kept in the cache folder; "tiny_imagenet" you bring
-    (`synaug.data.tiny_imagenet`). Raises ValueError for an unknown name or split and for a
-    truncated or altered file, ConnectionError where a download fails and FileNotFoundError where
-    files must be brought (saying what to do), OSError on a full disk.
+    Raises ValueError for an unknown name or split, a truncated or altered file, and splits that differ in classes or
+    kind, ConnectionError where a download fails and FileNotFoundError where files must be brought (saying what to
+    do), OSError on a full disk.
     """
     if split not in ("train", "test"):
         raise ValueError(f'split must be "train" or "test", got {split!r}')
+    folder = Path(os.path.abspath(Path(name).expanduser()))
     if name in LOADERS:
+        if options:
+            raise ValueError(f"{', '.join(options)}: for a folder of images; {name} has its own size and kind")
+        if any(f.suffix.lower() in IMG_EXTENSIONS for depth in ("*/*", "*/*/*") for f in folder.glob(depth)):
+            warnings.warn(f"{name} is the data set of that name, not the folder here: ./{name} would be", stacklevel=2)
         return LOADERS[name](split)
-    from synaug.data import packs  # not above: packs is run as a program, too
-
-    kept = paths.cache_dir() / "packs"
-    for folder in (Path(name), kept / name):
-        if (folder / split / packs.MANIFEST).is_file():
-            return packs.read_pack(folder / split)
-    raise ValueError(
-        f"unknown data set {name!r}; there are {', '.join(LOADERS)}, and folders with a pack for each split, by their "
-        f"path, or by their name where they lie in {kept} (synaug.data.packs makes them of a folder of images)"
-    )
+    if not folder.is_dir() or not str(name):
+        raise ValueError(f"unknown data set {str(name)!r}: there are {', '.join(LOADERS)}, and folders of images, by "
+                         f"their path")
+    splits = find_splits(folder)
+    if split not in (splits or ("train",)):
+        raise ValueError(f"{folder} has no {split} split, {folder / split}; it holds "
+                         f"{', '.join(splits or find_classes(folder))} (draw_splits and save_image_folder make one)")
+    if {"train", "test"} <= splits.keys():
+        train, test = (find_classes(splits[part]) for part in ("train", "test"))
+        if odd := train.keys() ^ test.keys():
+            raise ValueError(f"{folder}: train and test differ in their classes, by {', '.join(sorted(odd))}")
+        if (one := first_kind(splits["train"], **options)) != (other := first_kind(splits["test"], **options)):
+            raise ValueError(f"{folder}: train has images {one} and test {other} (mode, (height, width)): load_dataset "
+                             f"and load_image_folder convert them by mode and image_size")
+    return replace(load_image_folder(splits.get(split, folder), **options), name=str(folder))
 
 
 def load_fashion_mnist(split: str) -> ImageDataset:

@@ -1,6 +1,6 @@
 """TinyImageNet: 100,000 train and 10,000 test images of 200 classes, 64x64 RGB, from an archive that the user brings.
 
-Its terms allow no copies to be published, so nothing here downloads it, and packs of it are for one's own machines.
+Its terms allow no copies to be published, so nothing here downloads it.
 """
 
 import io
@@ -14,7 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from synaug import paths
-from synaug.data.cifar import Arrays, load_cached
+from synaug.data.cached import Arrays, load_cached
 from synaug.data.images import ImageDataset
 from synaug.resources import check_disk, check_memory
 
@@ -67,8 +67,8 @@ def arrays_of(place: Path, names: list[str], read: Callable[[str], bytes]) -> Ar
     train = [(name, label_of[name.split("/")[1]]) for name in images if name.split("/")[1] in label_of]
     counts = np.bincount([label for _, label in train], minlength=len(classes))
     if len(set(counts)) != 1 or not counts[0]:
-        raise ValueError(f"{place} has {counts.min()} to {counts.max()} training images a class, which should be equal: "
-                         f"some are missing")
+        raise ValueError(f"{place} has {counts.min()} to {counts.max()} training images per class, which should be "
+                         f"equal: some are missing")
     size = (len(train) + len(test)) * 3 * SIDE**2
     check_memory(2 * size, f"reading {place.name}")
     check_disk(paths.cache_dir(), size, f"reading {place.name}")
@@ -87,5 +87,5 @@ def decoded(read: Callable[[str], bytes], name: str) -> np.ndarray:
     except (OSError, KeyError, SyntaxError) as error:
         raise ValueError(f"{name} is missing or unreadable: {error}") from error
     if image.size != (SIDE, SIDE):
-        raise ValueError(f"{name} has {image.width}x{image.height} pixels; TinyImageNet's images have {SIDE}x{SIDE}")
+        raise ValueError(f"{name} has {image.height}x{image.width} pixels; TinyImageNet's images have {SIDE}x{SIDE}")
     return np.asarray(image).transpose(2, 0, 1)

@@ -6,28 +6,35 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 from tqdm import tqdm
 
-from synaug.data import ImageDataset
+from synaug.data.images import ImageDataset
 from synaug.resources import check_memory
 
 
 def from_torch(dataset: Dataset, *, value_range: tuple[float, float] = (0.0, 1.0), class_names=None,
                name: str | None = None, progress: bool = False) -> ImageDataset:
-    """The items of a ``Dataset``, each read once, as an `ImageDataset`; one of those is returned as it is.
+    """The items of a ``Dataset``, each read once, as an `ImageDataset`.
 
     dataset: has a length; ``dataset[i]`` is (image, label), the image one of Pillow's (grey or RGB; others of 8 bits
-    a channel become RGB), uint8 ``[C, H, W]``, or float ``[C, H, W]`` in ``value_range``, which is rounded to 256
-    levels; all of one shape, C = 1 or 3. The label: a whole number from 0.
+    per channel become RGB), uint8 ``[C, H, W]``, or float ``[C, H, W]`` in ``value_range``, which is rounded to 256
+    levels; all of one shape, C = 1 or 3. The label: a whole number from 0. An `ImageDataset` and a ``Subset`` of one
+    are taken as they are.
     value_range: what black and white are in float images: (0, 1) is torchvision's ``ToTensor``.
-    class_names: default ``dataset.classes``, else "0", "1", ...
+    class_names: default ``dataset.classes``, else "0", "1", ... for as many as it says that it has, or holds; those of
+    a ``Subset`` are the whole data set's, those of a ``ConcatDataset`` must be the same in all of its parts.
     A random transform is frozen at what it draws here: leave it to training.
     TypeError or ValueError, naming the item, for anything else; MemoryError, after the first item, where all of them
     have no room.
     """
     if isinstance(dataset, ImageDataset):
         return dataset
+    whole = dataset
+    while isinstance(whole, Subset):
+        whole = whole.dataset
+    if isinstance(whole, ImageDataset):
+        return from_torch(dataset.dataset).subset(dataset.indices)
     low, high = value_range
     if not low < high:
         raise ValueError(f"value_range must be (black, white) with black < white, got {value_range}")
@@ -35,7 +42,7 @@ def from_torch(dataset: Dataset, *, value_range: tuple[float, float] = (0.0, 1.0
         raise TypeError(f"the data set must have a length and items, got {type(dataset).__name__}")
     if len(dataset) == 0:
         raise ValueError("the data set is empty")
-    class_names = getattr(dataset, "classes", None) if class_names is None else class_names
+    class_names = _classes(dataset) if class_names is None else class_names
     if class_names is not None:
         class_names = tuple(class_names)
         if not all(isinstance(class_name, str) for class_name in class_names):
@@ -56,7 +63,7 @@ def from_torch(dataset: Dataset, *, value_range: tuple[float, float] = (0.0, 1.0
         images[i], labels[i] = image, _label(item[1], i)
     if class_names is None:
         class_names = tuple(str(c) for c in range(int(labels.max()) + 1))
-    return ImageDataset(images, labels, class_names, name=name or type(dataset).__name__)
+    return ImageDataset(images, labels, class_names, name=name or type(whole).__name__)
 
 
 class TorchImages(Dataset):
@@ -76,12 +83,29 @@ class TorchImages(Dataset):
         return image.float() / 255 if self.transform is None else self.transform(image), int(self.data.labels[index])
 
 
+def _classes(dataset: Dataset) -> tuple | None:
+    """The names of a data set's classes; None where it neither has any nor says how many classes there are."""
+    if isinstance(dataset, Subset):
+        return _classes(dataset.dataset)
+    if isinstance(dataset, ConcatDataset):
+        first, *others = map(_classes, dataset.datasets)
+        if any(other != first for other in others):
+            raise ValueError("parts of different classes; where one list of class_names fits them all, give it")
+        return first
+    names = dataset.class_names if isinstance(dataset, ImageDataset) else getattr(dataset, "classes", None)
+    if names is None:
+        labels = np.asarray(dataset.tensors[1] if isinstance(dataset, TensorDataset) else getattr(dataset, "targets", ()))
+        known = labels.size and labels.dtype.kind in "iu"
+        names = map(str, range(labels.max() + 1 if known else getattr(dataset, "num_classes", 0)))
+    return tuple(names) or None
+
+
 def _bytes(image, low: float, high: float, what: str) -> Tensor:
     """An image as uint8 ``[C, H, W]``."""
     if isinstance(image, Image.Image):
         if image.mode[0] in "IF":  # Pillow would clip what is above 255
-            raise ValueError(f"{what} has more than 8 bits a channel (Pillow's mode {image.mode}): scale it to 8 bits "
-                             f"first")
+            raise ValueError(f"{what} has more than 8 bits per channel (Pillow's mode {image.mode}): scale it to 8 "
+                             f"bits first")
         array = np.array(image if image.mode in ("L", "RGB") else image.convert("RGB"))
         image = torch.from_numpy(array).reshape(*array.shape[:2], -1).permute(2, 0, 1)
     if not isinstance(image, Tensor):

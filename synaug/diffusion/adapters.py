@@ -1,4 +1,4 @@
-"""Generators that others have trained, behind the contract of `synaug.diffusion.denoisers`: ``denoiser(x, sigma, labels) -> x0``.
+"""Generators that others have trained, as denoisers of `synaug.diffusion.denoisers`.
 
 `load_ddpm` takes a DDPM pipeline of diffusers, `load_edm` a checkpoint of EDM (Karras et al. 2022) that its own code
 has written.
@@ -9,11 +9,12 @@ import pickle
 import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from synaug.diffusion.denoisers import silent_diffusers
+from synaug.diffusion.network_files import load_unet, pair, read_json
 
 NO_CLASSES = ("this generator knows no classes: labels are ignored, so what it makes from noise has the class asked "
               "for only by chance, and what it makes from a real image only as far as the noise leaves it")
@@ -24,16 +25,17 @@ class DDPMDenoiser(nn.Module):
 
     At step t the network has seen sqrt(abar_t) x0 + sqrt(1 - abar_t) eps (Ho et al. 2020, eq. 4), here scaled back to
     unit signal: sigma_t = sqrt((1 - abar_t) / abar_t). A sigma between two steps gets a fractional step, linear in ln
-    sigma, which the sinusoidal embedding of t takes; below sigma_0 the step is 0. Above the last step's sigma the
-    network is not defined: ValueError.
+    sigma, which the sinusoidal embedding of t takes; below the first step that has noise it is that step. Above the
+    last step's sigma the network is not defined: ValueError.
 
     unet: ``UNet2DModel``. scheduler: the one it was trained with, for ``alphas_cumprod``, ``prediction_type`` (epsilon,
     v_prediction or sample) and ``clip_sample``: where set, x0 is clipped, as in diffusers' own sampling.
-    A network without class embeddings ignores labels and says so in a warning; one with needs them at each call.
+    A network without class embeddings ignores labels. null_class: whether the last of its embeddings stands for no
+    class, as training for classifier-free guidance makes it; a network without such needs labels at each call.
     ``precision``: see `synaug.diffusion.denoisers.EDMDenoiser`. ValueError for networks and schedulers of other kinds.
     """
 
-    def __init__(self, unet, scheduler):
+    def __init__(self, unet, scheduler, null_class=False):
         super().__init__()
         config, abar = unet.config, getattr(scheduler, "alphas_cumprod", None)
         if abar is None:
@@ -52,65 +54,86 @@ class DDPMDenoiser(nn.Module):
         self.unet = unet
         self.clip = scheduler.config.clip_sample_range if scheduler.config.get("clip_sample") else math.inf
         self.precision = torch.float32
-        size = config.sample_size
-        self.image_shape = (config.in_channels, *((size, size) if isinstance(size, int) else size))
+        self.image_shape = None if config.sample_size is None else (config.in_channels, *pair(config.sample_size))
+        self.null_class = bool(null_class)
         if config.num_class_embeds is not None:
-            self.num_classes = config.num_class_embeds
-        abar = abar.double()
-        levels = ((1 - abar) / abar).sqrt().log().float()
-        self.register_buffer("log_sigmas", levels[levels.isfinite()])  # a step without signal has no sigma
+            self.num_classes = config.num_class_embeds - self.null_class
+        elif null_class:
+            raise ValueError("the network has no class embeddings, so none that stands for no class")
+        abar = abar.detach().cpu().double()
+        levels = ((1 - abar) / abar).sqrt().log()
+        #: The steps that have both signal and noise, and ln sigma of each. No buffers: `half` would round them.
+        self.steps = levels.isfinite().nonzero().flatten()
+        self.log_sigmas = levels[self.steps]
+        if len(self.steps) == 0:
+            raise ValueError("no step of the schedule has both signal and noise")
 
     def time_step(self, sigma: Tensor) -> Tensor:
         """The step, a fraction, of each noise level; float32 ``[N]``."""
-        levels, wanted = self.log_sigmas, sigma.log().float()
-        if (wanted > levels[-1] + 1e-4).any():
-            raise ValueError(f"the generator was trained up to sigma {levels[-1].exp():.4g}, got {sigma.max():.4g}: "
+        wanted, highest = sigma.detach().cpu().double().log(), self.log_sigmas[-1]
+        if (wanted > highest + 1e-4).any():
+            raise ValueError(f"the generator was trained up to sigma {highest.exp():.4g}, got {sigma.max():.4g}: "
                              f"start lower")
-        above = torch.searchsorted(levels, wanted).clamp(1, len(levels) - 1)
-        low, high = levels[above - 1], levels[above]
-        return above - 1 + ((wanted - low) / (high - low)).clamp(0, 1)
+        return torch.from_numpy(np.interp(wanted, self.log_sigmas, self.steps)).float().to(sigma.device)
 
     def forward(self, x, sigma, labels=None):
-        sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(len(x))
+        exact = torch.promote_types(x.dtype, torch.float32)
+        sigma = torch.as_tensor(sigma, dtype=exact, device=x.device).expand(len(x))
         known = {}
         if hasattr(self, "num_classes"):
-            if labels is None:
+            if labels is None and not self.null_class:
                 raise ValueError("this generator knows no class that stands for none: pass labels")
-            known["class_labels"] = labels
+            none = torch.full((len(x),), self.num_classes, device=x.device)
+            known["class_labels"] = none if labels is None else labels
         s = sigma.view(-1, 1, 1, 1)
         scale = (1 + s**2).rsqrt()
         with torch.autocast(x.device.type, self.precision, enabled=self.precision != torch.float32):
-            out = self.unet((scale * x).float(), self.time_step(sigma), **known).sample
-        out = out.to(x.dtype)
+            out = self.unet((scale * x).to(self.unet.conv_in.weight.dtype), self.time_step(sigma), **known).sample
+        out = out.to(exact)
         if self.prediction == "epsilon":
             out = x - s * out
         elif self.prediction == "v_prediction":  # v = (eps - sigma x0) / sqrt(1 + sigma²), Salimans & Ho 2022
             out = scale**2 * x - s * scale * out
-        return out.clamp(-self.clip, self.clip)
+        return out.clamp(-self.clip, self.clip).to(x.dtype)
 
 
-def load_ddpm(name_or_path, device="cpu") -> DDPMDenoiser:
+def load_ddpm(name_or_path, device="cpu", *, null_class=False) -> DDPMDenoiser:
     """A DDPM (or DDIM) pipeline of diffusers as a denoiser, in float32 evaluation mode.
 
     name_or_path: its folder, or the name of one that the Hugging Face cache of this machine has; nothing is downloaded.
-    For example ``google/ddpm-cifar10-32``, which knows no classes. FileNotFoundError where there is no pipeline,
-    ValueError where it is of another kind.
+    For example ``google/ddpm-cifar10-32``, which knows no classes. null_class: see `DDPMDenoiser`.
+    FileNotFoundError where there is no pipeline or one of its files is missing, ValueError where a file is damaged
+    (both name it) or the pipeline is of another kind.
     """
-    from diffusers import DDPMPipeline, UNet2DModel
+    import diffusers
+    from huggingface_hub import snapshot_download
 
+    folder = Path(name_or_path)
     try:
-        with silent_diffusers():
-            pipeline = DDPMPipeline.from_pretrained(name_or_path, dtype=torch.float32, local_files_only=True,
-                                                    low_cpu_mem_usage=False)  # else it asks for accelerate
-    except OSError as error:
+        if not folder.is_dir():
+            folder = Path(snapshot_download(str(name_or_path), local_files_only=True))
+        if not (folder / "model_index.json").is_file():
+            raise FileNotFoundError(f"{folder} has no such file")
+    except (OSError, ValueError) as error:
         raise FileNotFoundError(
             f"no pipeline {str(name_or_path)!r}: neither a folder with model_index.json nor a name in this machine's "
             f"Hugging Face cache ({error}). To have it there, run once where the internet can be reached: "
             f"diffusers.DDPMPipeline.from_pretrained({str(name_or_path)!r})") from error
-    if not isinstance(pipeline.unet, UNet2DModel):
-        raise ValueError(f"{name_or_path} has a {type(pipeline.unet).__name__}, not a UNet2DModel, which makes images "
-                         f"by itself")
-    denoiser = DDPMDenoiser(pipeline.unet, pipeline.scheduler)
+    index = read_json(folder / "model_index.json")
+    try:
+        (_, network), (_, schedule) = index["unet"], index["scheduler"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{folder / 'model_index.json'} names no unet and scheduler: it is no DDPM pipeline") from error
+    if network != "UNet2DModel":
+        raise ValueError(f"{name_or_path} has a {network}, not a UNet2DModel, which makes images by itself")
+    # A part may have a folder of its own.
+    network, settings = (part if part.is_dir() else folder for part in (folder / "unet", folder / "scheduler"))
+    unet, settings = load_unet(network, use_safetensors=None), settings / "scheduler_config.json"
+    try:
+        scheduler = getattr(diffusers, schedule).from_config(read_json(settings))
+    except (AttributeError, TypeError, NotImplementedError) as error:
+        raise ValueError(f"{settings} is no configuration of a {schedule} ({error})") from error
+    denoiser = DDPMDenoiser(unet, scheduler, null_class)
     if not hasattr(denoiser, "num_classes"):
         warnings.warn(f"{name_or_path}: {NO_CLASSES}", stacklevel=2)
     return denoiser.eval().requires_grad_(False).to(device)

@@ -7,24 +7,33 @@ The contract, for everything in this package that samples:
 with ``x`` float ``[N, C, H, W]`` (the clean image plus noise of standard deviation ``sigma``),
 ``sigma`` positive, a scalar or ``[N]``, ``labels`` int64 ``[N]`` or ``None`` for no class, and ``x0`` like ``x``: the
 estimate of the posterior mean of the clean image. Any callable of that form will do. Where it carries
-``image_shape`` and ``num_classes``, samplers check their input against them before they start (`check_input`).
+``image_shape`` and ``num_classes``, samplers check their input against them before they start (`check_input`); where
+it carries ``class_names``, pools check the names of their data set's classes.
 """
 
 import copy
 import hashlib
 import json
+import math
 import os
 import shutil
-from contextlib import contextmanager
+import sys
+from collections import OrderedDict
 from pathlib import Path
+from types import FunctionType
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from synaug import paths
+from synaug.diffusion.network_files import WEIGHTS, load_unet, pair, read_json, weight_files
+from synaug.precision import channels_last
 
-DESCRIPTION = "denoiser.json"
+#: Files of a checkpoint, beside its network: what the denoiser is, and how it was trained.
+DESCRIPTION, RECORD = "denoiser.json", "training_record.json"
+#: What `generator_hash` says of a denoiser that another one could be mistaken for.
+UNKNOWN = "unknown"
 #: Bytes of weights a file: with its header, a file stays below the 15 MB that a repository takes without complaint.
 SHARD_BYTES = 14_500_000
 
@@ -56,8 +65,10 @@ class EDMDenoiser(nn.Module):
         self.image_shape = tuple(image_shape)
         self.patch = int(patch)
         self.precision = torch.float32
-        if not self.sigma_data > 1e-5:  # what rounding leaves of 0
+        if not 1e-5 < self.sigma_data < math.inf:  # what rounding leaves of 0
             raise ValueError(f"sigma_data must be positive, got {sigma_data}: are the images all the same, or none?")
+        if isinstance(class_names, str) or not all(isinstance(name, str) for name in self.class_names):
+            raise ValueError(f"class_names must be a sequence of names, got {class_names!r}")
         channels = self.image_shape[0] * self.patch**2
         if unet.config.in_channels != channels or unet.config.out_channels != channels:
             raise ValueError(f"the network has {unet.config.in_channels} channels in and {unet.config.out_channels} "
@@ -65,6 +76,11 @@ class EDMDenoiser(nn.Module):
         if unet.config.num_class_embeds != 2 * self.num_classes + 1:
             raise ValueError(f"the network has {unet.config.num_class_embeds} class embeddings; "
                              f"{self.num_classes} classes need {2 * self.num_classes + 1}")
+        if unet.config.sample_size is not None:
+            height, width = pair(unet.config.sample_size)
+            if self.image_shape[1:] != (self.patch * height, self.patch * width):
+                raise ValueError(f"the network is for images of {self.patch * height}x{self.patch * width}, not "
+                                 f"{self.image_shape}")
 
     @property
     def num_classes(self):
@@ -80,25 +96,26 @@ class EDMDenoiser(nn.Module):
         c_in = 1 / (s**2 + self.sigma_data**2).sqrt()
         # EDM's c_noise is ln(sigma)/4; diffusers' sinusoidal embedding expects the range of 1,000 time steps.
         c_noise = 250 * sigma.log()
-        inner = pixel_unshuffle((c_in * x).float(), self.patch).contiguous(memory_format=torch.channels_last)
+        inner = pixel_unshuffle((c_in * x).to(self.unet.conv_in.weight.dtype), self.patch)
+        inner = inner.contiguous(memory_format=torch.channels_last)
         with torch.autocast(x.device.type, self.precision, enabled=self.precision != torch.float32):
             out = self.unet(inner, c_noise, class_labels=labels).sample
-        out = pixel_shuffle(out.float(), self.patch)
-        return c_skip * x + c_out * out
+        skipped = c_skip * x
+        return (skipped + c_out * pixel_shuffle(out.to(skipped.dtype), self.patch)).to(x.dtype)
 
     def save(self, folder, shard_bytes=SHARD_BYTES):
         """Write ``folder/unet`` (diffusers format, half precision) and ``folder/denoiser.json``.
 
         shard_bytes: what a file may hold of weights; more are spread over several files, in which only a single
         tensor that is larger is larger. Each file is moved into its place when it is whole, so a save that is cut
-        leaves what can be loaded: the last one or this one.
+        leaves what can be loaded: the last one or this one. Returns the `weights_hash` of what will be loaded.
         """
         folder = Path(folder)
         scratch = folder / "saving.tmp"
         shutil.rmtree(scratch, ignore_errors=True)
         half = copy.deepcopy(self.unet).half().to(memory_format=torch.contiguous_format)
         # Shards are named by the weights: those of another save are in no index but its own, so none can be mixed.
-        variant = generator_hash(half)
+        variant = weights_hash(half, "unet.")
         half.save_pretrained(scratch / "unet", max_shard_size=shard_bytes, variant=variant)
         for file in list((scratch / "unet").glob(f"*.{variant}.*")):  # all but the shards themselves
             file.rename(file.with_name(file.name.replace(f".{variant}", "")))
@@ -112,10 +129,11 @@ class EDMDenoiser(nn.Module):
             os.replace(file, folder / file.relative_to(scratch))
         # An earlier save's index, which hides a single file of weights, goes first (reverse order), then its shards.
         names = {file.name for file in new}
-        for file in sorted((folder / "unet").glob("diffusion_pytorch_model*"), reverse=True):
+        for file in sorted((folder / "unet").glob(f"{WEIGHTS}*"), reverse=True):
             if file.name not in names:
                 file.unlink()
         shutil.rmtree(scratch)
+        return variant
 
 
 def new_denoiser(dataset, *, channels=(64, 128), layers=1, patch=2, attention=(), dropout=0.0, seed=0):
@@ -163,7 +181,7 @@ def new_unet(image_shape, num_classes, *, channels=(64, 128), layers=1, patch=2,
             down_block_types=tuple(f"{kind}DownBlock2D" for kind in kinds),
             up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(kinds)), dropout=dropout,
             num_class_embeds=2 * num_classes + 1)
-    return unet.to(memory_format=torch.channels_last)
+    return channels_last(unet)
 
 
 def checkpoint_folder(name_or_path):
@@ -177,53 +195,105 @@ def checkpoint_folder(name_or_path):
 
 
 def load_denoiser(name_or_path="fashion_mnist", device="cpu"):
-    """A saved `EDMDenoiser` in float32 evaluation mode. FileNotFoundError names what is there."""
-    from diffusers import UNet2DModel
+    """A saved `EDMDenoiser` in float32 evaluation mode, compared with its training record where it has one.
 
+    FileNotFoundError says what is missing, and which generators there are. ValueError names the file that is damaged.
+    """
     folder = checkpoint_folder(name_or_path)
-    described = json.loads((folder / DESCRIPTION).read_text())
-    with silent_diffusers():
-        unet = UNet2DModel.from_pretrained(folder / "unet", torch_dtype=torch.float32, local_files_only=True,
-                                           low_cpu_mem_usage=False)  # else it asks for accelerate
-    denoiser = EDMDenoiser(unet.to(memory_format=torch.channels_last), **described)
-    return denoiser.eval().requires_grad_(False).to(device)
-
-
-@contextmanager
-def silent_diffusers():
-    """Within it, diffusers shows no progress bars."""
-    from diffusers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    described = read_json(folder / DESCRIPTION)
+    unet = channels_last(load_unet(folder / "unet"))
     try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
+        denoiser = EDMDenoiser(unet, **described).eval().requires_grad_(False)
+    except (TypeError, ValueError, OverflowError, LookupError) as error:
+        raise ValueError(f"{folder / DESCRIPTION} is damaged, or not of the network in unet: {error}") from error
+    record = read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
+    if {"weights", "sigma_data"} <= set(record):
+        weights = weights_hash(denoiser)
+        if record["weights"] != weights:
+            files = " or ".join(file.name for file in weight_files(folder / "unet"))
+            raise ValueError(f"{folder / 'unet'}: {files} is damaged, or not what {RECORD} is about: the weights' hash "
+                             f"is {weights}, there it is {record['weights']}")
+        if record["sigma_data"] != denoiser.sigma_data:
+            raise ValueError(f"{folder / DESCRIPTION} is damaged: its sigma_data is {denoiser.sigma_data}, and "
+                             f"{record['sigma_data']} in {RECORD}")
+        denoiser.recorded = generator_hash(denoiser), weights
+    return denoiser.to(device)
+
+
+def weights_hash(module, prefix=""):
+    """First 16 hex digits of the sha256 of a module's weights as float32. prefix: of their names."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update((prefix + name).encode())
+        digest.update(value.detach().cpu().float().contiguous().flatten().numpy())
+    return digest.hexdigest()[:16]
 
 
 def generator_hash(denoiser):
-    """First 16 hex digits of the sha256 of a module's weights.
+    """What a denoiser is known by: 16 hex digits, or `UNKNOWN` where another one could have the same.
 
-    Of another callable: of its qualified name and what it holds as attributes: tensors, numbers, and callables, such
-    as a denoiser that it wraps, by their own hash.
+    Of what `load_denoiser` has compared with its training record: the weights' hash that stands there. Of others: a
+    hash of its class and all that it holds (``precision`` apart), as long as that is data, or objects of classes of
+    this package, diffusers and torch. Code is not looked into: functions, methods, hooks and classes of one's own,
+    subclasses too, are unknown; so is a network in training mode, whose dropout draws anew at each call.
     """
     digest = hashlib.sha256()
-    if isinstance(denoiser, nn.Module):
-        held = denoiser.state_dict()
+    try:
+        _tell(denoiser, digest.update)
+    except (_Unknown, RuntimeError):  # what holds itself is a RecursionError; some tensors have no bytes to show
+        return UNKNOWN
+    whole = digest.hexdigest()[:16]
+    recorded, weights = getattr(denoiser, "recorded", (None, None))
+    return weights if whole == recorded else whole
+
+
+class _Unknown(Exception):
+    """A value that does not tell all that a result may depend on."""
+
+
+def _tell(value, write):
+    """Write all that there is to a value, as bytes; `_Unknown` where that cannot be told."""
+    kind = type(value)
+    write(f"{kind.__module__}.{kind.__qualname__} ".encode())
+    if value is None or kind in (bool, int, float, str, slice, torch.dtype, torch.device):
+        write(f"{value!r} ".encode())
+    elif kind in (Tensor, nn.Parameter):
+        write(f"{value.dtype} {list(value.shape)} ".encode())
+        write(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    elif kind in (list, tuple, set, torch.Size):
+        write(f"{len(value)} ".encode())
+        for item in sorted(value, key=repr) if kind is set else value:
+            _tell(item, write)
+    elif isinstance(value, dict) and (kind in (dict, OrderedDict) or _is_public(kind)):
+        for name, item in value.items():
+            if kind in (dict, OrderedDict) or not name.startswith("_"):  # diffusers: where a configuration came from
+                _tell([name, item], write)
+        write(b"} ")
+    elif _is_public(kind) and hasattr(value, "__dict__") and not (isinstance(value, nn.Module) and value.training):
+        _tell({name: item for name, item in vars(value).items() if name not in ("precision", "recorded")}, write)
     else:
-        named = denoiser if hasattr(denoiser, "__qualname__") else type(denoiser)
-        digest.update(f"{named.__module__}.{named.__qualname__}".encode())
-        held = {name: v for name, v in getattr(denoiser, "__dict__", {}).items()
-                if isinstance(v, (Tensor, int, float)) or callable(v)}
-    for name, value in sorted(held.items()):
-        digest.update(name.encode())
-        if isinstance(value, Tensor):
-            digest.update(value.detach().cpu().contiguous().float().numpy().tobytes())
-        else:
-            digest.update((generator_hash(value) if callable(value) else repr(value)).encode())
-    return digest.hexdigest()[:16]
+        raise _Unknown
+
+
+def _is_public(kind):
+    """Whether a class is one of this package, diffusers or torch (modules only), with the code that it has there."""
+    ours = ("synaug", "diffusers", "torch")
+    of_torch = kind.__module__.partition(".")[0] == "torch"
+    methods = [part for base in kind.__mro__ for part in vars(base).values() if isinstance(part, FunctionType)]
+    return (kind.__module__.partition(".")[0] in ours and (issubclass(kind, nn.Module) or not of_torch)
+            and getattr(sys.modules.get(kind.__module__), kind.__qualname__, None) is kind
+            and all(str(method.__module__).partition(".")[0] in ours for method in methods))
+
+
+def estimate(denoiser, x, sigma, labels):
+    """What a denoiser says. TypeError or ValueError unless that is a tensor of the shape of x."""
+    x0 = denoiser(x, sigma, labels)
+    if not isinstance(x0, Tensor):
+        raise TypeError(f"a denoiser must return the clean images, a tensor; this one returns {type(x0).__name__} "
+                        f"(models of diffusers have the tensor in its .sample)")
+    if x0.shape != x.shape:
+        raise ValueError(f"the denoiser turned {list(x.shape)} into {list(x0.shape)}")
+    return x0
 
 
 def check_input(denoiser, x, labels):
@@ -247,3 +317,25 @@ def check_input(denoiser, x, labels):
     classes = getattr(denoiser, "num_classes", None)
     if classes is not None and len(labels) and not 0 <= labels.min() <= labels.max() < classes:
         raise ValueError(f"labels must be in 0..{classes - 1}, got {int(labels.min())}..{int(labels.max())}")
+
+
+def denoising_loss(denoiser, images, labels, sigma, noise):
+    """EDM's weighted denoising loss of each image, ``[N]`` (Karras et al. 2022, eqs. 2 and 8, weight of Table 1).
+
+    images, noise: float ``[N, C, H, W]``, noise standard normal; sigma: ``[N]``.
+    The weight (sigma² + sigma_data²) / (sigma sigma_data)² makes the loss of a network that answers 0 one at every
+    sigma (for images of mean 0).
+    """
+    s = sigma.view(-1, 1, 1, 1)
+    error = (denoiser(images + s * noise, sigma, labels) - images).square().mean(dim=(1, 2, 3))
+    data = denoiser.sigma_data
+    return error * (sigma**2 + data**2) / (sigma * data) ** 2
+
+
+def log_normal_sigmas(n, sigma_data, generator, *, p_mean=-1.2, p_std=1.2):
+    """Training noise levels ``[n]``, on the generator's device: ln sigma ~ N(p_mean + ln(sigma_data / 0.5), p_std²).
+
+    EDM's values (Table 1) are for sigma_data = 0.5; the shift keeps them where they are relative to the data.
+    """
+    centre = p_mean + math.log(sigma_data / 0.5)
+    return (centre + p_std * torch.randn(n, generator=generator, device=generator.device)).exp()

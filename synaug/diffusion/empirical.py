@@ -51,11 +51,6 @@ class EmpiricalDenoiser:
             result[rows] = (mean / weights.sum(1, keepdim=True)).view(-1, *self.image_shape).to(x.dtype)
         return result
 
-    def log_density(self, x, sigma, labels=None):
-        """ln p_sigma(x), float64 ``[N]``: of the images (of its class), convolved with N(0, sigma² I)."""
-        volume = math.prod(self.image_shape) * (self._levels(x, sigma).log() + math.log(2 * math.pi) / 2)
-        return self._log_likelihood(x, sigma, labels) - volume
-
     def posterior(self, x, sigma, images, labels=None):
         """The weight, float64 ``[N]``, that each x gives to the training image beside it in ``images [N, ...]``, one
         of its class where labels are given: the chance that x is its noised version (or that of its copies, each)."""

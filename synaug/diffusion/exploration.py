@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from synaug.diffusion.denoisers import estimate
 from synaug.diffusion.perturbed import Guided, Wrapped, checked_number
 from synaug.diffusion.schedules import RHO
 
@@ -41,7 +42,7 @@ class AnnealedClass(Wrapped):
 
     def __call__(self, x, sigma, labels=None):
         if labels is None or self.scale == 0:
-            return self.denoiser(x, sigma, labels)
+            return estimate(self.denoiser, x, sigma, labels)
         time, low, high = (torch.as_tensor(v, dtype=x.dtype, device=x.device) ** (1 / RHO)
                            for v in (sigma, self.low, self.high))
         gamma = ((high - time) / (high - low)).clamp(0, 1).expand(len(x))[:, None]
@@ -68,16 +69,16 @@ class GuidedInterval(Guided):
 
     def __call__(self, x, sigma, labels=None):
         if labels is None or self.scale == 1:
-            return self.denoiser(x, sigma, labels)
+            return estimate(self.denoiser, x, sigma, labels)
         levels = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(len(x))
         within = (self.low < levels) & (levels <= self.high)
         if not within.any():
-            return self.denoiser(x, sigma, labels)
+            return estimate(self.denoiser, x, sigma, labels)
         guided = super().__call__(x, sigma, labels)
         if within.all():
             return guided
         within = within.view(-1, *[1] * (x.ndim - 1))
-        return torch.where(within, guided, self.denoiser(x, sigma, labels))
+        return torch.where(within, guided, estimate(self.denoiser, x, sigma, labels))
 
 
 class Autoguided(Wrapped):
@@ -95,10 +96,10 @@ class Autoguided(Wrapped):
         self.scale = checked_number("scale", scale, at_least=0)
 
     def __call__(self, x, sigma, labels=None):
-        clean = self.denoiser(x, sigma, labels)
+        clean = estimate(self.denoiser, x, sigma, labels)
         if self.scale == 1:
             return clean
-        weak = self.weak(x, sigma, labels)
+        weak = estimate(self.weak, x, sigma, labels)
         return weak + self.scale * (clean - weak)
 
 
@@ -116,7 +117,7 @@ class ParticleGuided(Wrapped):
         self.strength = checked_number("strength", strength, at_least=0)
 
     def __call__(self, x, sigma, labels=None):
-        clean = self.denoiser(x, sigma, labels)
+        clean = estimate(self.denoiser, x, sigma, labels)
         if self.strength == 0:
             return clean
         points, push = x.flatten(1), torch.zeros_like(x.flatten(1))
@@ -168,12 +169,12 @@ class MinorityGuided(Wrapped):
         self.seed, self.generator = seed, torch.Generator().manual_seed(seed)
 
     def __call__(self, x, sigma, labels=None):
-        clean = self.denoiser(x, sigma, labels)
+        clean = estimate(self.denoiser, x, sigma, labels)
         if self.strength == 0:
             return clean
         noise = torch.randn(x.shape, generator=self.generator, dtype=x.dtype).to(x.device)
         levels = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(len(x)).view(-1, *[1] * (x.ndim - 1))
-        return clean + self.strength * (clean - self.denoiser(clean + levels * noise, sigma, labels))
+        return clean + self.strength * (clean - estimate(self.denoiser, clean + levels * noise, sigma, labels))
 
 
 def _interval(low, high):

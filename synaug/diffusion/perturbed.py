@@ -1,13 +1,15 @@
 """Denoisers with a known error: each wraps a denoiser, keeps its contract and changes its score in one way.
 
 The score is ``(denoiser(x, sigma, labels) - x) / sigma²`` (Tweedie's formula). Around an exact denoiser each wrapper
-is a dial for one kind of error; they may be nested. `synaug.diffusion.denoisers.generator_hash` tells them apart.
+has one kind of error, as large as asked for; they may be nested.
 """
 
 import math
 
 import numpy as np
 import torch
+
+from synaug.diffusion.denoisers import estimate
 
 
 class Wrapped:
@@ -27,6 +29,10 @@ class Wrapped:
         return getattr(self.denoiser, "num_classes", None)
 
     @property
+    def class_names(self):
+        return getattr(self.denoiser, "class_names", None)
+
+    @property
     def precision(self):
         return getattr(self.denoiser, "precision", torch.float32)
 
@@ -44,7 +50,7 @@ class ScaledScore(Wrapped):
         self.factor = checked_number("factor", factor, above=0)
 
     def __call__(self, x, sigma, labels=None):
-        return x + self.factor * (self.denoiser(x, sigma, labels) - x)
+        return x + self.factor * (estimate(self.denoiser, x, sigma, labels) - x)
 
 
 class ScoreNoise(Wrapped):
@@ -81,7 +87,7 @@ class ScoreNoise(Wrapped):
         self.amplitudes = math.sqrt(2) * amplitudes / amplitudes.norm(dim=0)
 
     def __call__(self, x, sigma, labels=None):
-        clean = self.denoiser(x, sigma, labels)
+        clean = estimate(self.denoiser, x, sigma, labels)
         sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(len(x))[:, None]
         whole = (sigma.square() + self.sigma_data**2).sqrt()
         angles = (x.flatten(1) / whole) @ self.frequencies.to(x) + sigma.log() * self.frequencies_of_level.to(x)
@@ -107,7 +113,7 @@ class SmoothedOverSigma(Wrapped):
     def __call__(self, x, sigma, labels=None):
         nodes, weights = np.polynomial.hermite_e.hermegauss(self.NODES)
         shares = weights / weights.sum()
-        return sum(share * self.denoiser(x, sigma * math.exp(self.width * node), labels)
+        return sum(share * estimate(self.denoiser, x, sigma * math.exp(self.width * node), labels)
                    for node, share in zip(nodes.tolist(), shares.tolist()))
 
 
@@ -115,7 +121,7 @@ class ClassBlind(Wrapped):
     """Ignores the labels: the score of all classes together."""
 
     def __call__(self, x, sigma, labels=None):
-        return self.denoiser(x, sigma, None)
+        return estimate(self.denoiser, x, sigma, None)
 
 
 class Guided(Wrapped):
@@ -129,8 +135,10 @@ class Guided(Wrapped):
         self.scale = checked_number("scale", scale, at_least=0)
 
     def __call__(self, x, sigma, labels=None):
-        unguided = self.denoiser(x, sigma, None)
-        return unguided if labels is None else unguided + self.scale * (self.denoiser(x, sigma, labels) - unguided)
+        unguided = estimate(self.denoiser, x, sigma, None)
+        if labels is None:
+            return unguided
+        return unguided + self.scale * (estimate(self.denoiser, x, sigma, labels) - unguided)
 
 
 def checked_number(name, value, above=None, at_least=None):

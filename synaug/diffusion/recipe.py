@@ -1,18 +1,26 @@
 """What a generator is trained on and how: the recipe, its learning rate and its batches."""
 
 import math
+import shlex
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
 import torch
+
+from synaug.checks import whole
+from synaug.data import stratified_subset
+
+STRATA = ("proportional", "equal")
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What a generator is trained on and how. ValueError for values that make no sense.
 
-    dataset, subset_size, subset_seed: a stratified subset of the training split (`stratified_subset`).
-    channels, layers, patch, attention, dropout: of `new_unet`. batch_size: images a step. learning_rate: the highest,
+    dataset, subset_size, subset_seed, strata: a stratified subset of the training split (`stratified_subset`), whose
+    size is a number of images, a share below 1 or "all" (a record has the number), with "proportional" or "equal"
+    counts per class.
+    channels, layers, patch, attention, dropout: of `new_unet`. batch_size: images per step. learning_rate: the highest,
     reached after ``warmup`` steps and held until ``decay_from``, then falling as 1/sqrt(step) (Karras et al. 2024,
     eq. 67).
     ema_power: the average at step t keeps a share 1 - (1 + t)^-power of itself. flip: share of mirrored images.
@@ -20,7 +28,7 @@ class Recipe:
     """
 
     dataset: str = "fashion_mnist"
-    subset_size: int = 10_000
+    subset_size: int | float | str = 10_000
     subset_seed: int = 0
     channels: tuple = (64, 128)
     layers: int = 1
@@ -35,28 +43,63 @@ class Recipe:
     patch: int = 2
     attention: tuple = ()
     dropout: float = 0.0
+    strata: str = "proportional"
 
     def __post_init__(self):
         for name in ("channels", "attention"):  # lists, where it was read from a file
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name in ("batch_size", "learning_rate", "warmup", "decay_from", "ema_power"):
+        for name in ("learning_rate", "warmup", "decay_from", "ema_power"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
         for name in ("flip", "drop_label"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share in 0..1, got {getattr(self, name)}")
+        for name, least in {"batch_size": 1, "layers": 1, "patch": 1, "subset_seed": 0}.items():
+            object.__setattr__(self, name, whole(name, getattr(self, name), least))
+        if self.strata not in STRATA:
+            raise ValueError(f"strata must be {' or '.join(STRATA)}, got {self.strata!r}")
+        if self.subset_size != "all":
+            object.__setattr__(self, "subset_size", _size(self.subset_size))
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must be in 0..2^32 - 1, got {self.seed}")
 
+    @classmethod
+    def recorded(cls, values):
+        """The recipe of a record, which may be from before recipes had all their fields."""
+        return cls(**{"strata": "equal", **values})
 
-#: Recipes by name. "cifar10" makes a checkpoint of 13 MB (6.5 million parameters); "cifar10_edm" is of the size that
-#: EDM trains (see `new_unet`), with its batches, rate and dropout. All but the first leave a fifth of the training
-#: images unseen: the fresh real ones that everything is measured against and the sixth that chapter 2 validates on, so
-#: that test images are for test accuracies alone.
+    def of(self, whole):
+        """The recipe with the name and the number of images that it means of ``whole``, the training split."""
+        share = {"all": 1.0}.get(self.subset_size, self.subset_size)
+        size = share if isinstance(share, int) else max(1, round(share * len(whole)))
+        return replace(self, dataset=whole.name, subset_size=size)
+
+    def subset(self, whole):
+        """The images of ``whole``, the training split, that are trained on."""
+        return stratified_subset(whole, self.of(whole).subset_size, self.subset_seed, self.strata == "proportional")
+
+
+def _size(value):
+    """A number of images as int, a share below 1 as float, either perhaps as text."""
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not (0 < number < 1 or 1 <= number < math.inf and number % 1 == 0):
+        raise ValueError(f'subset_size must be a number of images, a share below 1 or "all", got {value!r}')
+    return number if number < 1 else int(number)
+
+
+#: Recipes by name. "small" is for one's own images, hundreds to some thousands: a narrower network, smaller batches,
+#: dropout. "cifar10" makes a checkpoint of 13 MB (6.5 million parameters); "cifar10_edm" is of the size that EDM trains
+#: (see `new_unet`), with its batches, rate and dropout. All but the first leave a fifth of the training images unseen:
+#: the fresh real ones that everything is measured against and the sixth that chapter 2 validates on, so that test
+#: images are for test accuracies alone.
 CIFAR10 = Recipe(dataset="cifar10", subset_size=40_000, channels=(64, 128, 128), layers=2, patch=1, attention=(16,),
                  batch_size=256, warmup=500, decay_from=10_000)
 RECIPES = {
     "fashion_mnist": Recipe(),
+    "small": Recipe(subset_size=0.8, channels=(32, 64), batch_size=32, warmup=500, decay_from=5000, dropout=0.1),
     "cifar10": CIFAR10,
     "cifar10_edm": replace(CIFAR10, channels=(256, 256, 256), layers=4, dropout=0.13, batch_size=512, warmup=1000,
                            decay_from=20_000),
@@ -72,12 +115,12 @@ def learning_rate(recipe, step):
 
 def command(recipe, folder, steps, compile=False):
     """The command line that trains by a recipe for a number of steps."""
-    words = ["python -m synaug.diffusion.training --folder", str(folder), "--images", str(steps * recipe.batch_size)]
+    words = ["python", "-m", "synaug", "train-generator", "--folder", folder, "--images", steps * recipe.batch_size]
     for name, value in asdict(recipe).items():
         if value != getattr(Recipe, name):
             values = value if isinstance(value, tuple) else (value,)
-            words += ["--" + name.replace("_", "-"), *map(str, values)]
-    return " ".join(words + ["--compile"] * compile)
+            words += ["--" + name.replace("_", "-"), *values]
+    return shlex.join([*map(str, words), *["--compile"] * compile])
 
 
 def step_seed(seed, step):

@@ -14,28 +14,30 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from synaug.checks import warn_unit_range, whole
 from synaug.diffusion.denoisers import check_input, generator_hash
-from synaug.diffusion.samplers import check_dials, sample
+from synaug.diffusion.samplers import check_sampler, sample
 from synaug.diffusion.schedules import reverse_sigmas, sigmas_from
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """images: float32 ``[N, C, H, W]`` in [-1, 1]. labels: int64 ``[N]``. provenance: one row an image, with
-    source_index, label, sigma, reverse_step, from_noise, seed, generator (its hash), precision (the number format that
-    its network runs in) and the sampler's settings."""
+    """images: float32 ``[N, C, H, W]`` in [-1, 1]. labels: int64 ``[N]``, or None for no class. provenance: one row an
+    image, with source_index, label, sigma, reverse_step, from_noise, seed, generator (its `generator_hash`), precision
+    (the number format that its network runs in) and the sampler's settings."""
 
     images: Tensor
-    labels: Tensor
+    labels: Tensor | None
     provenance: pd.DataFrame
 
 
-def reconstruct(denoiser, images, labels, *, reverse_step=None, sigma=None, steps=100, mapping="edm", stride=1,
+def reconstruct(denoiser, images, labels=None, *, reverse_step=None, sigma=None, steps=100, mapping="edm", stride=1,
                 solver="heun", churn=0.0, s_noise=1.0, from_noise=None, seed=0, source_index=None, batch_size=256,
                 device="cpu", progress=False):
     """Reconstruct real images from a reverse step of a grid, or from a noise level.
 
-    denoiser: see `synaug.diffusion.denoisers`. images: float ``[N, C, H, W]`` in [-1, 1]. labels: int64 ``[N]``, kept.
+    denoiser: see `synaug.diffusion.denoisers`. images: float ``[N, C, H, W]`` in [-1, 1]; all within [0, 1] they are
+    warned of. labels: int64 ``[N]``, kept, or None for no class.
     reverse_step: 0 .. steps on the grid of ``steps`` and ``mapping`` ("edm" or "vp"), taken every ``stride``-th
     level; or sigma: the noise level itself, brought down in ``steps`` steps of EDM's spacing, stride 1. Exactly one of
     the two.
@@ -49,14 +51,13 @@ def reconstruct(denoiser, images, labels, *, reverse_step=None, sigma=None, step
     batch_size: images at a time. device: where the denoiser is; images are brought there. progress: show a bar.
     Returns a `Reconstruction` on the CPU. Raises ValueError or TypeError before sampling starts.
     """
-    labels = torch.as_tensor(labels).cpu()
+    labels = _as_labels(labels)
     check_images(denoiser, images, labels)
     images = images.detach().cpu().float()
     source_index = torch.arange(len(images)) if source_index is None else torch.as_tensor(source_index).cpu()
-    _check_noise_keys(seed, source_index, labels)
-    check_dials(solver, churn, s_noise)
-    if not isinstance(batch_size, Integral) or batch_size < 1:
-        raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
+    _check_noise_keys(seed, source_index, len(images))
+    check_sampler(solver, churn, s_noise)
+    whole("batch_size", batch_size, 1)
     if (reverse_step is None) == (sigma is None):
         raise ValueError("give either reverse_step or sigma, not both or neither")
     if sigma is not None and stride != 1:
@@ -71,38 +72,50 @@ def reconstruct(denoiser, images, labels, *, reverse_step=None, sigma=None, step
     start, sampling_steps = float(sigmas[0]), len(sigmas) - 1
     if from_noise and start == 0:
         raise ValueError("from_noise needs a noise level above 0")
+    if not from_noise:
+        warn_unit_range(images)
     provenance = pd.DataFrame({
-        "source_index": source_index.numpy(), "label": labels.numpy(), "sigma": start, "reverse_step": reverse_step,
-        "steps": steps, "mapping": mapping if sigma is None else None, "stride": stride, "solver": solver,
-        "churn": churn, "s_noise": s_noise, "from_noise": from_noise, "seed": seed,
+        "source_index": source_index.numpy(), "label": None if labels is None else labels.numpy(), "sigma": start,
+        "reverse_step": reverse_step, "steps": steps, "mapping": mapping if sigma is None else None, "stride": stride,
+        "solver": solver, "churn": churn, "s_noise": s_noise, "from_noise": from_noise, "seed": seed,
         "generator": generator_hash(denoiser),
         "precision": str(getattr(denoiser, "precision", torch.float32)).removeprefix("torch.")})
     result = images.clone()
     if start == 0:
         return Reconstruction(result, labels, provenance)
-    dials = {"solver": solver, "churn": churn * (sampling_steps / whole_grid), "s_noise": s_noise}
+    settings = {"solver": solver, "churn": churn * (sampling_steps / whole_grid), "s_noise": s_noise}
     for at in tqdm(range(0, len(images), batch_size), disable=not progress, desc=f"sigma {start:.3g}"):
         batch = slice(at, at + batch_size)
-        result[batch] = _reconstruct_batch(denoiser, images[batch].to(device), labels[batch].to(device), sigmas,
-                                           from_noise, seed, source_index[batch], dials)
+        classes = None if labels is None else labels[batch].to(device)
+        result[batch] = _reconstruct_batch(denoiser, images[batch].to(device), classes, sigmas, from_noise, seed,
+                                           source_index[batch], settings)
     return Reconstruction(result, labels, provenance)
 
 
-def generate(denoiser, labels, *, image_shape=None, steps=18, mapping="edm", seed=0, source_index=None, **options):
+def generate(denoiser, labels=None, *, n=None, image_shape=None, steps=18, mapping="edm", seed=0, source_index=None,
+             **options):
     """Images of the given classes from noise alone: `reconstruct` at the last reverse step of ``steps``.
 
+    labels: int64 ``[N]``, or None for no class. n: how many images; needed where neither labels nor source_index says.
     image_shape: (C, H, W); by default the denoiser's own. The other arguments are those of `reconstruct`.
     """
+    labels = _as_labels(labels)
+    if n is None:
+        known = source_index if labels is None else labels
+        if known is None:
+            raise ValueError("without labels, n must say how many images")
+        n = len(known)
+    whole("n", n, 0)
     shape = getattr(denoiser, "image_shape", None) if image_shape is None else image_shape
     if shape is None:
         raise ValueError("the denoiser does not say its image_shape: pass image_shape=(C, H, W)")
-    blank = torch.zeros(len(labels), *shape)
+    blank = torch.zeros(n, *shape)
     return reconstruct(denoiser, blank, labels, reverse_step=steps, steps=steps, mapping=mapping, seed=seed,
                        source_index=source_index, **options)
 
 
 @torch.inference_mode()
-def _reconstruct_batch(denoiser, images, labels, sigmas, from_noise, seed, source_index, dials):
+def _reconstruct_batch(denoiser, images, labels, sigmas, from_noise, seed, source_index, settings):
     """Reconstructions of one batch on its own device, clamped to [-1, 1]."""
 
     def noise(stream):
@@ -112,7 +125,7 @@ def _reconstruct_batch(denoiser, images, labels, sigmas, from_noise, seed, sourc
     if not from_noise:
         x = images + x
     # A step's fresh noise is keyed by the steps left below it, so levels of one grid share it.
-    return sample(denoiser, x, sigmas, labels, noise=lambda i: noise(len(sigmas) - 1 - i), **dials).clamp(-1, 1)
+    return sample(denoiser, x, sigmas, labels, noise=lambda i: noise(len(sigmas) - 1 - i), **settings).clamp(-1, 1)
 
 
 def per_image_noise(shape, seed, source_index, stream=0):
@@ -140,11 +153,19 @@ def check_images(denoiser, images, labels):
         raise ValueError(f"images must be in [-1, 1], got {images.min():.3g}..{images.max():.3g}")
 
 
-def _check_noise_keys(seed, source_index, labels):
+def _as_labels(labels):
+    """Labels in any form as a tensor on the CPU; an empty list is of no type yet."""
+    labels = None if labels is None else torch.as_tensor(labels).cpu()
+    if labels is not None and labels.ndim == 0:
+        raise ValueError(f"labels must be [N], one label per image, got the number {labels.item()}")
+    return labels.long() if labels is not None and len(labels) == 0 else labels
+
+
+def _check_noise_keys(seed, source_index, n):
     if not isinstance(seed, Integral) or not 0 <= seed < 2**64:
         raise ValueError(f"seed must be a whole number in 0..2^64 - 1, got {seed!r}")
-    if source_index.shape != labels.shape:
-        raise ValueError(f"source_index must be [N] with N = {len(labels)}, got {list(source_index.shape)}")
+    if source_index.shape != (n,):
+        raise ValueError(f"source_index must be [N] with N = {n}, got {list(source_index.shape)}")
     if source_index.dtype != torch.int64:
         raise TypeError(f"source_index must be int64, got {source_index.dtype}")
     if len(source_index) and source_index.min() < 0:

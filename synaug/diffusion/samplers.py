@@ -1,6 +1,6 @@
 """The reverse process: from noise (or a noised image) down a grid of noise levels to a clean image.
 
-One function with a few dials. What published samplers are in them:
+One function with a few settings. What published samplers are in them:
 
     solver         churn        that is
     "euler"        0            deterministic DDIM in EDM's parametrisation
@@ -15,7 +15,7 @@ import math
 import torch
 from tqdm import tqdm
 
-from synaug.diffusion.denoisers import check_input
+from synaug.diffusion.denoisers import check_input, estimate
 
 SOLVERS = ("heun", "euler", "ancestral")
 
@@ -38,11 +38,11 @@ def sample(denoiser, x, sigmas, labels=None, *, solver="heun", churn=0.0, s_nois
     ancestral steps. progress: show a bar of the steps.
     Returns the clean estimate, dtype of x. The state is carried in float64, as EDM does (in float32 on Apple's MPS,
     which has no other); the denoiser sees float32 (float64 if x is). Gradients are recorded as the caller's mode has
-    it. Raises ValueError or TypeError before the denoiser's first call, ValueError where its answer has another
-    shape than its input, FloatingPointError where the outcome is not finite.
+    it. Raises ValueError or TypeError before the denoiser's first call, TypeError or ValueError where its answer is no
+    tensor of its input's shape, FloatingPointError where the outcome is not finite.
     """
     sigmas = torch.as_tensor(sigmas, dtype=torch.float64, device="cpu")
-    check_dials(solver, churn, s_noise, s_min, s_max)
+    check_sampler(solver, churn, s_noise, s_min, s_max)
     _check_sigmas(sigmas)
     check_input(denoiser, x, labels)
     if not x.isfinite().all():
@@ -58,10 +58,7 @@ def sample(denoiser, x, sigmas, labels=None, *, solver="heun", churn=0.0, s_nois
     carried = torch.float32 if x.device.type == "mps" else torch.float64
 
     def slope(state, sigma):
-        x0 = denoiser(state.to(seen), sigma, labels)
-        if x0.shape != state.shape:
-            raise ValueError(f"the denoiser turned {list(state.shape)} into {list(x0.shape)}")
-        return (state - x0.to(carried)) / sigma
+        return (state - estimate(denoiser, state.to(seen), sigma, labels).to(carried)) / sigma
 
     state = x.to(carried)
     for i in tqdm(range(steps), disable=not progress, desc="reverse steps", leave=False):
@@ -93,8 +90,8 @@ def network_evaluations(sigmas, solver="heun"):
     return max(0, 2 * steps - 1) if solver == "heun" else steps
 
 
-def check_dials(solver, churn, s_noise=1.0, s_min=0.0, s_max=math.inf):
-    """ValueError for dials of `sample` that make no sense."""
+def check_sampler(solver, churn, s_noise=1.0, s_min=0.0, s_max=math.inf):
+    """ValueError for settings of `sample` that make no sense."""
     _check_solver(solver)
     if solver == "ancestral" and churn != 0:
         raise ValueError(f"ancestral steps draw fresh noise themselves and take no churn, got {churn}")

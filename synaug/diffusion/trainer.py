@@ -2,6 +2,8 @@
 
 import json
 import os
+import warnings
+import zipfile
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -10,18 +12,17 @@ import torch
 import torch.distributed
 from torch.nn.parallel import DistributedDataParallel
 
-from synaug import paths
-from synaug.data import load_dataset, stratified_subset, to_floats
-from synaug.data.packs import content_hash
-from synaug.diffusion.loss import denoising_loss, log_normal_sigmas
-from synaug.diffusion.denoisers import DESCRIPTION, generator_hash, load_denoiser, new_denoiser
+from synaug.data import content_hash, load_dataset, stratified_subset, to_floats
+from synaug.data.cached import atomic_write
+from synaug.diffusion.denoisers import DESCRIPTION, RECORD, denoising_loss, log_normal_sigmas, new_denoiser
 from synaug.diffusion.recipe import Recipe, batch_of, command, learning_rate, step_generator, step_seed
 from synaug.precision import device_name, fast_precision
 from synaug.resources import check_disk, check_memory
+from synaug.seeds import seeded
 
-STATE, RECORD = "training_state.pt", "training_record.json"
-#: Steps between two looks at the loss where looking takes time.
-LOOK_EVERY = 20
+STATE = "training_state.pt"
+#: Steps between two looks at the loss where looking takes time, and between points of the loss curve.
+LOOK_EVERY, CURVE_EVERY = 20, 500
 
 
 class Trainer:
@@ -30,22 +31,23 @@ class Trainer:
     recipe: `Recipe`. device: where the network runs, and where images lie and noise is drawn, so that runs of one seed
     differ between kinds of devices. compile: whether torch.compile makes the steps faster, for a minute at the start
     and rounding errors of another kind. Of several processes, every one makes one and takes every step.
-    ValueError where the processes cannot share a batch equally, and for a data set by its path; MemoryError or OSError
-    where there is too little memory or disk for what is kept.
+    ValueError where the processes cannot share a batch equally or the device is not there; MemoryError or OSError where
+    there is too little memory or disk for what is kept, or the folder cannot be one. Warns of classes of which no image
+    is left that the generator has not seen.
     """
 
     def __init__(self, recipe, folder, device="cpu", compile=False):
         from diffusers.training_utils import EMAModel
 
-        self.recipe, self.folder, self.device, self.compile = recipe, Path(folder), torch.device(device), compile
+        self.folder, self.compile = Path(folder), compile
+        self.device = usable_device(device)
         self.rank, self.world = process_rank(self.device)
         if recipe.batch_size % self.world:
             raise ValueError(f"{self.world} processes cannot share batches of {recipe.batch_size} equally")
+        check_folder(self.folder)
         whole = load_dataset(recipe.dataset)
-        if whole.name != recipe.dataset:  # a path, which would say nothing elsewhere
-            raise ValueError(f"a generator's record names its data set: put the folder {recipe.dataset} as "
-                             f"{whole.name} into {paths.cache_dir() / 'packs'} and train with the dataset {whole.name}")
-        subset = stratified_subset(whole, recipe.subset_size, recipe.subset_seed)
+        self.recipe = recipe = recipe.of(whole)
+        subset = recipe.subset(whole)
         self.content = content_hash(subset)
         self.denoiser = new_denoiser(subset, channels=recipe.channels, layers=recipe.layers, patch=recipe.patch,
                                      attention=recipe.attention, dropout=recipe.dropout, seed=recipe.seed)
@@ -62,9 +64,16 @@ class Trainer:
         self.ema = EMAModel(self.denoiser.parameters(), decay=0.99999, use_ema_warmup=True, power=recipe.ema_power,
                             foreach=self.device.type != "cpu")  # one call for all weights, rounded otherwise
         self.step, self.seconds, self.curve, self.loss = 0, 0.0, [], None
+        #: Losses of the steps since the last point of the curve.
+        self.recent = []
         # Held-out images for the loss curve: real images that the generator never sees, with fixed noise.
         unseen = whole.subset(torch.isin(whole.source_index, subset.source_index, invert=True).nonzero().flatten())
         self.held_out = stratified_subset(unseen, min(1000, len(unseen)), 1)
+        left = unseen.labels.bincount(minlength=whole.num_classes)
+        gone = [name for name, n in zip(whole.class_names, left) if not n]
+        if gone and not self.rank:
+            warnings.warn(f"all images of {', '.join(gone)} are trained on: none is left to measure the generator "
+                          f"against, as the chapters do; a smaller subset_size (such as 0.8) leaves some", stacklevel=3)
 
     def check_room(self):
         """Refuse a run that cannot keep its weights, gradients, two moments of AdamW and average, of 4 bytes each.
@@ -94,6 +103,7 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
             self.loss.backward()
         self.loss = self.loss.detach()
+        self.recent.append(self.loss)
         torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), 1.0)
         self.optimizer.step()
         self.ema.step(self.denoiser.parameters())
@@ -121,7 +131,7 @@ class Trainer:
 
     @torch.no_grad()
     def held_out_loss(self):
-        """The averaged weights' denoising loss on held-out images, 4 noise levels an image, fixed noise.
+        """The averaged weights' denoising loss on held-out images, 4 noise levels per image, fixed noise.
 
         None where the generator is trained on every image that there is.
         """
@@ -137,6 +147,17 @@ class Trainer:
                     values = (v.to(self.device) for v in (x, y, sigma, noise))
                     total.append(denoising_loss(self.denoiser, *values).mean().item())
         return round(sum(total) / len(total), 5)
+
+    def add_point(self):
+        """Add a point to the loss curve. One that is not at a multiple of CURVE_EVERY stands until the next only, so that
+        a run in pieces has the curve of a run at a stretch."""
+        if self.curve and self.curve[-1]["step"] % CURVE_EVERY:
+            self.curve.pop()
+        self.curve.append({"step": self.step, "images": self.step * self.recipe.batch_size,
+                           "training_loss": round(torch.stack(self.recent).cpu().double().mean().item(), 5),
+                           "held_out_loss": self.held_out_loss(), "minutes": round(self.seconds / 60, 2)})
+        if self.step % CURVE_EVERY == 0:
+            self.recent = []
 
     def over(self, late):
         """Whether any process is out of time: all must stop at the same step."""
@@ -154,8 +175,9 @@ class Trainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         state = {"recipe": asdict(self.recipe), "images_sha256": self.content, "step": self.step,
                  "seconds": self.seconds, "curve": self.curve, "denoiser": self.denoiser.state_dict(),
-                 "optimizer": self.optimizer.state_dict(), "ema": self.ema.state_dict()}
-        with whole_file(self.folder / STATE) as path:
+                 "optimizer": self.optimizer.state_dict(), "ema": self.ema.state_dict(),
+                 "recent": torch.stack(self.recent).cpu() if self.recent else torch.empty(0)}
+        with atomic_write(self.folder / STATE) as path:
             torch.save(state, path)
         self.save_generator(self.folder)
 
@@ -164,44 +186,49 @@ class Trainer:
         if self.rank:
             return
         folder.mkdir(parents=True, exist_ok=True)
+        # Loading compares weights with the record beside them, so there is none while they change.
+        (folder / RECORD).unlink(missing_ok=True)
         with self.averaged():
-            self.denoiser.save(folder)
-        with whole_file(folder / RECORD) as path:
-            path.write_text(json.dumps(self.record(folder), indent=1) + "\n")
+            weights = self.denoiser.save(folder)
+        with atomic_write(folder / RECORD) as path:
+            path.write_text(json.dumps(self.record(weights), indent=1) + "\n")
 
     def resume(self):
         """Go on from the folder's state if it has one.
 
-        ValueError if that was another recipe or had other images, or if a generator without its state would be
-        overwritten.
+        ValueError if that was another recipe or had other images, if it is damaged, or if a generator without its state
+        would be overwritten.
         """
         if not (self.folder / STATE).is_file():
             if (self.folder / DESCRIPTION).is_file():
                 raise ValueError(f"{self.folder} holds a generator but no {STATE} to go on from: choose another folder")
             return self
-        state = torch.load(self.folder / STATE, map_location=self.device, weights_only=True)
-        begun = asdict(Recipe(**state["recipe"]))  # one that was begun before recipes had all their fields lacks some
-        if different := [name for name, value in asdict(self.recipe).items() if begun[name] != value]:
+        state = load_state(self.folder / STATE, self.device)
+        begun, compared = Recipe.recorded(state["recipe"]), set(asdict(self.recipe))
+        if "images_sha256" in state:  # which decides whether the images are the same, wherever they lie
+            compared -= {"dataset", "strata"}
+        if different := sorted(name for name in compared if getattr(begun, name) != getattr(self.recipe, name)):
             raise ValueError(f"{self.folder} holds a run with another {', '.join(different)}: "
-                             f"choose another folder, or the recipe {begun}")
+                             f"choose another folder, or the recipe {asdict(begun)}")
         if state.get("images_sha256", self.content) != self.content:
-            raise ValueError(f"{self.folder} holds a run with other images of {self.recipe.dataset}: choose another "
-                             f"folder, or bring those again")
+            raise ValueError(f"{self.folder} holds a run with other images, of {begun.dataset}: choose another folder, "
+                             f"or bring those again")
         self.denoiser.load_state_dict(state["denoiser"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema.load_state_dict(state["ema"])
         self.step, self.seconds, self.curve = state["step"], state["seconds"], state["curve"]
+        self.recent = list(state.get("recent", ()))
         return self
 
-    def record(self, folder):
-        """What was done, as it is kept beside a checkpoint; ``weights`` is the hash of what ``folder`` holds."""
+    def record(self, weights):
+        """What was done, as it is kept beside a checkpoint. weights: the hash of what was saved."""
         return {"command": command(self.recipe, self.folder.name, self.step, self.compile),
                 "recipe": asdict(self.recipe), "images_sha256": self.content, "sigma_data": self.denoiser.sigma_data,
                 "parameters": sum(p.numel() for p in self.denoiser.parameters()),
                 "steps": self.step, "images_seen": self.step * self.recipe.batch_size,
                 "minutes": round(self.seconds / 60, 1), "processes": self.world, "compiled": self.compile,
                 "device": device_name(self.device),
-                "torch": torch.__version__, "weights": generator_hash(load_denoiser(folder)),
+                "torch": torch.__version__, "weights": weights,
                 "curve": self.curve}
 
 
@@ -213,23 +240,41 @@ class ShareSigmaData(DistributedDataParallel):
         return self.module.sigma_data
 
 
-@contextmanager
-def seeded(seed, device):
-    """Within it, what draws from the process's random streams is decided by the seed; after it they are as before."""
-    with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device],
-                               device_type=None if device.type == "cpu" else device.type):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would touch other devices too
-        if device.type != "cpu":
-            torch.get_device_module(device).manual_seed(seed)
-        yield
+def load_state(path, device):
+    """What a run goes on from; ValueError where the file is damaged (torch.load would not compare its check sums)."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if bad := archive.testzip():
+                raise ValueError(f"the check sum of {bad} differs")
+        return torch.load(path, map_location=device, weights_only=True)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # a damaged file shows in many ways
+        raise ValueError(f"{path} is damaged ({error}): nothing can go on from it; choose another folder") from error
 
 
-@contextmanager
-def whole_file(path):
-    """A place to write to; moved to ``path`` once it is written."""
-    temporary = path.with_name(path.name + ".tmp")
-    yield temporary
-    os.replace(temporary, path)
+def check_folder(folder):
+    """Refuse a folder that cannot be made or written to."""
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        raise NotADirectoryError(f"{folder} cannot be a folder: {place} is a file")
+    if not os.access(place, os.W_OK):
+        raise PermissionError(f"{folder} cannot be written to")
+
+
+def usable_device(name):
+    """The device of that name; ValueError where there is none."""
+    try:
+        device = torch.device(name)
+        module = torch.get_device_module(device)
+        there = module.is_available() and (device.index or 0) < module.device_count()
+    except RuntimeError:  # no name of a kind of devices, or of one that cannot compute
+        there = False
+    if not there:
+        raise ValueError(f"there is no device {name} here; cpu is always there, and cuda and mps are names of others")
+    return device
 
 
 def process_rank(device):

@@ -1,35 +1,38 @@
-"""Training a class-conditional generator from scratch: ``python -m synaug.diffusion.training --help``.
+"""Training a class-conditional diffusion model from scratch, or going on with it.
 
 Denoising score matching under EDM preconditioning, AdamW with a warm-up and an inverse square root decay of the
 rate (no planned end, so a run can always be continued), an exponential moving average of the weights, mirrored
 images under class labels of their own. A step's images and noise depend only on (seed, step): a run that was cut
 goes on as if it had not been.
 
-Several processes share each batch, one a GPU or one a CPU core, when they are started by
-``accelerate launch --multi_gpu --num_processes 2 -m synaug.diffusion.training --folder my_generator`` or by
-``torchrun --nproc-per-node 2 -m ...``, which is the same. On two CPU cores that is 1.4 times as fast as one process
-with two threads, and ``--compile`` makes the steps another 1.3 times as fast.
+Several processes share each batch, one per GPU or CPU core, when they are started by
+"accelerate launch --multi_gpu --num_processes 2 -m synaug train-generator --folder my_generator" or by
+"torchrun --nproc-per-node 2 -m ...", which is the same. On two CPU cores that is 1.4 times as fast as one process
+with two threads, and --compile makes the steps another 1.3 times as fast.
+
+One's own images: --dataset photos names a folder with photos/train/<class>/ and photos/test/<class>/, all of one size
+and kind (synaug.data.load_image_folder and save_image_folder make them so); --recipe small is for few of them.
 """
 
 import argparse
-import json
 import math
+import os
+import shutil
+import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 import torch.distributed
 from tqdm import tqdm
 
-from synaug.data import load_dataset, stratified_subset
-from synaug.data.packs import content_hash
-from synaug.diffusion.denoisers import checkpoint_folder
-from synaug.diffusion.recipe import RECIPES, Recipe
-from synaug.diffusion.trainer import RECORD, Trainer
-
-#: Steps between points of the loss curve.
-CURVE_EVERY = 500
+from synaug.data import content_hash, load_dataset
+from synaug.diffusion.denoisers import RECORD, checkpoint_folder
+from synaug.diffusion.network_files import read_json
+from synaug.diffusion.recipe import RECIPES, STRATA, Recipe
+from synaug.diffusion.trainer import CURVE_EVERY, LOOK_EVERY, Trainer
+from synaug.precision import device_name
 
 
 def train(recipe, folder, *, images, minutes=math.inf, device="cpu", compile=False, save_every=60, snapshots=(),
@@ -38,39 +41,44 @@ def train(recipe, folder, *, images, minutes=math.inf, device="cpu", compile=Fal
 
     minutes: of this call; the step that is under way when they are over is finished. compile: see `Trainer`.
     save_every: seconds between checkpoints (a cut run loses at most those). snapshots: numbers of images after which
-    the generator of that moment is kept too, in `snapshot_folder`. Returns the `Trainer`.
+    the generator of that moment is kept too, in `snapshot_folder`. progress: whether to show the steps, the losses and,
+    after the first steps, how long the rest will take. Returns the `Trainer`.
     ValueError where the folder holds a run with another recipe.
     """
     if any(not 0 < n <= images for n in snapshots):
         raise ValueError(f"snapshots must lie in 1..{images:g}, the images to train on, got {list(snapshots)}")
-    if not images > 0 or not minutes >= 0 or not save_every >= 0:
+    if not 0 < images < math.inf or not minutes >= 0 or not save_every >= 0:
         raise ValueError(f"images must be positive, minutes and save_every not negative; got {images}, {minutes} and "
                          f"{save_every}")
     trainer = Trainer(recipe, folder, device, compile).resume()
-    total = math.ceil(images / recipe.batch_size)
+    recipe, total = trainer.recipe, math.ceil(images / recipe.batch_size)
     snapshots = {math.ceil(n / recipe.batch_size): snapshot_folder(folder, n) for n in snapshots}
     start = saved = last = time.monotonic()
-    bar = tqdm(total=total, initial=trainer.step, unit="step", disable=trainer.rank or not progress, mininterval=5)
-    recent = []
-    while trainer.step < total and not trainer.over(last - start > 60 * minutes):
-        recent.append(trainer.train_step())
-        bar.update()
-        now = time.monotonic()
-        trainer.seconds += now - last
-        last = now
-        if trainer.step % CURVE_EVERY == 0 or trainer.step == total:
-            trainer.curve.append({"step": trainer.step, "images": trainer.step * recipe.batch_size,
-                                  "training_loss": round(torch.stack(recent).double().mean().item(), 5),
-                                  "held_out_loss": trainer.held_out_loss(),
-                                  "minutes": round(trainer.seconds / 60, 2)})
-            bar.set_postfix(loss=trainer.curve[-1]["held_out_loss"])
-            recent = []
-        if trainer.step in snapshots:
-            trainer.save_generator(snapshots[trainer.step])
-        if now - saved > save_every:
-            trainer.save()
-            saved = now
-    bar.close()
+    warm, timed = trainer.step + (3 if compile else 1), None  # the first steps compile, and allocate
+    with tqdm(total=total, initial=trainer.step, unit="step", disable=trainer.rank or not progress, mininterval=5) as bar:
+        while trainer.step < total and not trainer.over(last - start > 60 * minutes):
+            trainer.train_step()
+            bar.update()
+            now = time.monotonic()
+            trainer.seconds += now - last
+            last = now
+            if trainer.step == warm:
+                timed = now
+            elif timed and trainer.step >= warm + 3 and now > timed + 5:
+                step, timed = (now - timed) / (trainer.step - warm), None
+                left = total - trainer.step
+                bar.write(f"{left:,} steps are left, of {step:.2g} s each on {device_name(device)}: about "
+                          f"{left * step / 3600:.1f} hours", file=sys.stderr)
+            if not bar.disable and (trainer.step <= warm + 3 or trainer.step % LOOK_EVERY == 0):
+                last_point = {"held_out_loss": trainer.curve[-1]["held_out_loss"]} if trainer.curve else {}
+                bar.set_postfix(loss=f"{trainer.loss:.3f}", **last_point)
+            if trainer.step % CURVE_EVERY == 0 or trainer.step == total:
+                trainer.add_point()
+            if trainer.step in snapshots:
+                trainer.save_generator(snapshots[trainer.step])
+            if now - saved > save_every:
+                trainer.save()
+                saved = now
     trainer.save()
     return trainer
 
@@ -83,45 +91,64 @@ def snapshot_folder(folder, images):
 def trained_on(generator):
     """(the whole training split, the subset that a saved generator was trained on), from its training record.
 
-    ValueError where the data set of that name has other images here.
+    ValueError where the record is damaged, or the data set is not here or has other images.
     """
     path = checkpoint_folder(generator) / RECORD
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: without it nobody knows which images the generator has seen")
-    record = json.loads(path.read_text())
-    recipe = record["recipe"]
-    whole = load_dataset(recipe["dataset"])
-    subset = stratified_subset(whole, recipe["subset_size"], recipe["subset_seed"])
-    if "images_sha256" in record and record["images_sha256"] != content_hash(subset):
-        raise ValueError(f"{generator} was trained on other images than {recipe['dataset']} has here")
+    record = read_json(path)
+    try:
+        recipe = Recipe.recorded(record["recipe"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: {error!r}") from error
+    try:
+        whole = load_dataset(recipe.dataset)
+        subset = recipe.subset(whole)
+    except ValueError as error:
+        raise ValueError(f"{generator} was trained on {recipe.dataset}, which is not here: {error}") from error
+    if record.get("images_sha256", content_hash(subset)) != content_hash(subset):
+        raise ValueError(f"{generator} was trained on other images than {recipe.dataset} has here")
     return whole, subset
 
 
-def main():
-    recipes = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    recipes.add_argument("--recipe", choices=RECIPES, default="fashion_mnist", help="a recipe by name, whose values "
-                         "other options change")
-    recipe = RECIPES[recipes.parse_known_args()[0].recipe]
-    parser = argparse.ArgumentParser(parents=[recipes], description="Train a class-conditional generator, or go on "
-                                     "training it.")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command, which `run` takes. What changes a recipe has no default: the recipe's holds."""
     parser.add_argument("--folder", type=Path, required=True, help="where the run is kept; one that is there goes on")
-    parser.add_argument("--images", type=float, default=2e6, help="stop when this many images were seen")
+    parser.add_argument("--images", type=float, default=2e6, help="stop when this many images were seen (default: 2e6)")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this time")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda or mps")
     parser.add_argument("--compile", action="store_true", help="compile the network: a minute, then faster steps")
     parser.add_argument("--snapshots", type=float, nargs="*", default=(), help="keep the generator of after so many "
                         "images too, each in a folder of its own")
-    for name, value in asdict(recipe).items():
+    parser.add_argument("--recipe", choices=RECIPES, default="fashion_mnist", help="a recipe by name (default: "
+                        "%(default)s), of which the options below change values")
+    changes = parser.add_argument_group("values of the recipe", "their meaning: synaug.diffusion.recipe.Recipe")
+    meanings = {"dataset": "a data set's name, or a folder of images", "subset_size": 'number of images to train on, a '
+                'share such as 0.8, or "all"', "strata": "counts per class: their share of the images, or equal"}
+    for name, value in asdict(Recipe()).items():
         several = isinstance(value, tuple)
-        parser.add_argument("--" + name.replace("_", "-"), default=value, nargs="*" if several else None,
-                            type=int if several else type(value), help=f"default {value}")
-    options = vars(parser.parse_args())
-    del options["recipe"]
-    run = {name: options.pop(name) for name in ("folder", "images", "minutes", "device", "compile", "snapshots")}
-    train(Recipe(**options), **run)
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+        kind = str if name == "subset_size" else int if several else type(value)
+        changes.add_argument("--" + name.replace("_", "-"), type=kind, nargs="*" if several else None,
+                             default=argparse.SUPPRESS, choices=STRATA if name == "strata" else None,
+                             help=f"{meanings.get(name, '')} ({value} in fashion_mnist)".strip())
 
 
-if __name__ == "__main__":
-    main()
+def run(options: argparse.Namespace) -> int:
+    """Train as the options of `add_arguments` say. Returns the exit status; what went wrong is one sentence."""
+    given = {name: getattr(options, name) for name in asdict(Recipe()) if hasattr(options, name)}
+    try:
+        if options.compile and options.device == "cpu" and not any(
+                map(shutil.which, (os.environ.get("CXX", "c++"), "c++", "g++", "clang++"))):
+            raise ValueError("--compile needs a C++ compiler, and none was found")
+        train(replace(RECIPES[options.recipe], **given), options.folder, images=options.images, minutes=options.minutes,
+              device=options.device, compile=options.compile, snapshots=options.snapshots)
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on from the last save, of at most a minute ago", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, MemoryError, FloatingPointError, torch.OutOfMemoryError) as error:
+        print(f"train-generator: {error}", file=sys.stderr)
+        return 1
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    return 0

@@ -13,7 +13,6 @@ import torch
 from tqdm import tqdm
 
 import synaug.data
-from synaug.diffusion import loss as denoiser_loss
 from synaug.diffusion import denoisers
 from synaug.diffusion import empirical as empirical_denoiser
 from synaug.diffusion import perturbed as perturbed_denoisers
@@ -21,7 +20,7 @@ from synaug import precision
 from synaug.diffusion import reconstruction
 from synaug.diffusion import samplers
 from synaug.diffusion import schedules
-from synaug.diffusion.loss import log_normal_sigmas
+from synaug.diffusion.denoisers import log_normal_sigmas
 from synaug.diffusion.denoisers import generator_hash, load_denoiser
 from synaug.diffusion.empirical import EmpiricalDenoiser
 from synaug.experiments import shared
@@ -45,7 +44,7 @@ STEPS = 100  # T, of the whole reverse grid
 
 #: What a cell's result depends on beside its parameters.
 CODE = torch.__version__ + " " + fingerprint(
-    synaug.data, denoiser_loss, denoisers, empirical_denoiser, perturbed_denoisers, precision, reconstruction, samplers,
+    synaug.data, denoisers, empirical_denoiser, perturbed_denoisers, precision, reconstruction, samplers,
     schedules, shared, near_copies, __file__)
 
 #: The denoisers that reconstruct: the empirical one, told the class or not, and the trained network.

@@ -15,7 +15,6 @@ from tqdm import tqdm
 import synaug.metrics
 from synaug.theory import mixtures
 from synaug.diffusion import perturbed as perturbed_denoisers
-from synaug.theory import random_mixtures
 from synaug.diffusion import reconstruction
 from synaug.diffusion import samplers
 from synaug.diffusion import schedules
@@ -25,16 +24,16 @@ from synaug.experiments.mixture_worlds import measure, measure_floor, world_draw
 from synaug.metrics import FRESH_REAL
 from synaug.run.parameters import resolve_profile
 from synaug.diffusion.perturbed import ClassBlind, Guided, ScaledScore, ScoreNoise, SmoothedOverSigma
-from synaug.theory.random_mixtures import SIGMA_DATA
+from synaug.theory.mixtures import SIGMA_DATA
 from synaug.run.results import CellCache, fingerprint, provenance, tidy
-from synaug.diffusion.samplers import check_dials, sample
+from synaug.diffusion.samplers import check_sampler, sample
 from synaug.diffusion.schedules import reverse_sigmas, sigma_of_reverse_step, sigmas_from
 
 EXPERIMENT = "exact_score"
 STEPS = 100  # T, of the whole reverse grid
 
 #: What a cell's result depends on beside its parameters.
-CODE = torch.__version__ + " " + fingerprint(mixtures, perturbed_denoisers, random_mixtures, reconstruction, samplers,
+CODE = torch.__version__ + " " + fingerprint(mixtures, perturbed_denoisers, reconstruction, samplers,
                                              schedules, synaug.metrics, mixture_worlds, __file__)
 
 EXACT = "exact score"
@@ -98,7 +97,7 @@ def prepare(profile=None, worlds=None, n_points=None, reverse_steps=None, stride
                          f"{settings['reverse_steps']} and {settings['levels']}")
     for steps in settings["grids"]:
         sigmas_from(1.0, steps)
-    check_dials("heun", churn)
+    check_sampler("heun", churn)
     for seed in range(settings["worlds"]):
         draws = world_draws(seed, settings["n_points"], k)
         for _, values, make in PERTURBATIONS.values():

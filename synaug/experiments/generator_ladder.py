@@ -14,13 +14,12 @@ import torch
 from filelock import FileLock
 
 import synaug.data
-from synaug.diffusion import loss as denoiser_loss
 from synaug.diffusion import denoisers
 from synaug.diffusion import recipe as generator_recipe
 from synaug.diffusion import trainer as generator_trainer
 from synaug.diffusion import training as generator_training
 from synaug import precision
-from synaug.diffusion.loss import denoising_loss
+from synaug.diffusion.denoisers import denoising_loss
 from synaug.diffusion.denoisers import DESCRIPTION, checkpoint_folder, generator_hash, load_denoiser
 from synaug.diffusion.recipe import Recipe
 from synaug.diffusion.trainer import RECORD
@@ -30,7 +29,7 @@ from synaug.precision import fast_precision
 from synaug.run.results import canonical_json, fingerprint
 
 #: What a rung depends on beside its recipe: the code, and torch.
-CODE = torch.__version__ + " " + fingerprint(synaug.data, denoiser_loss, denoisers, generator_recipe,
+CODE = torch.__version__ + " " + fingerprint(synaug.data, denoisers, generator_recipe,
                                              generator_trainer, generator_training, precision, __file__)
 
 

@@ -16,7 +16,7 @@ from synaug.diffusion.exploration import AnnealedClass, Autoguided, GuidedInterv
 from synaug.precision import fast_precision
 from synaug.diffusion.reconstruction import generate, reconstruct
 from synaug.run.results import CellCache, fingerprint
-from synaug.diffusion.samplers import check_dials
+from synaug.diffusion.samplers import check_sampler
 from synaug.diffusion.schedules import sigmas_from
 
 #: What a pool depends on beside its parameters.
@@ -52,7 +52,7 @@ def pool(generator, steps, solver="heun", churn=0.0, s_noise=1.0, sigma=None, te
         raise ValueError(f"unknown exploration term {term!r}; there are {', '.join(TERMS)}")
     if term == NOISE_INFLATION:
         churn, s_noise = INFLATED_CHURN * steps, strength
-    check_dials(solver, churn, s_noise)
+    check_sampler(solver, churn, s_noise)
     sigmas_from(1.0 if sigma is None else sigma, steps)
     return {"generator": generator, "steps": steps, "solver": solver, "churn": churn, "s_noise": s_noise,
             "sigma": sigma, "term": term, "strength": strength, "weak": weak if term == AUTOGUIDANCE else None,

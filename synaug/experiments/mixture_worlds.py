@@ -10,7 +10,7 @@ from torch import Tensor
 from synaug.metrics import centroid_distance_ratio, covariance_logdet_ratio
 from synaug.metrics.neighbours import neighbourhoods
 from synaug.theory.mixtures import GaussianMixture
-from synaug.theory.random_mixtures import random_mixture
+from synaug.theory.mixtures import random_mixture
 from synaug.diffusion.reconstruction import per_image_noise
 
 #: Principal axes of the covariance ratio: every world has as many.

@@ -9,6 +9,7 @@ from synaug.classifiers.training import check_recipe
 from synaug.classifiers import build_classifier, train_classifier
 from synaug.data import ImageDataset, load_dataset, stratified_subset
 from synaug.diffusion.training import trained_on
+from synaug.precision import channels_last
 
 
 @dataclass(frozen=True)
@@ -78,4 +79,4 @@ def trained_once(cache, dataset, *, architecture, steps, recipe, seed, device="c
     state.unlink(missing_ok=True)
     model.load_state_dict({name: torch.as_tensor(value) for name, value in weights.items()})
     # Trained now or earlier: in one memory format, so that its answers agree in every digit.
-    return model.to(device, memory_format=torch.channels_last).eval()
+    return channels_last(model.to(device)).eval()

@@ -11,14 +11,13 @@ as the reverse process is known to take nothing: what is lost on the finest grid
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 
 from synaug.statistics.rules import NotMeasured, contrast
 from synaug.statistics.claims import load_claims, published_series
 from synaug.experiments.exact_score import EXACT, SOLVERS, STEPS
-from synaug.figures.curves import PUBLISHED, legend_below
 from synaug.figures.exact_score import UNITS
 from synaug.metrics import FRESH_REAL
+from synaug.plots import INK, PALETTE, WIDTH, finish
 from synaug.run.results import bare
 from synaug.statistics import mean_interval
 
@@ -26,7 +25,7 @@ TOTAL = "whole fall"
 METRIC, PROCESS, GRID, SCORE, TOGETHER = PARTS = (
     "metric", "reverse process", "discretisation", "score error", "not separated")
 COLUMNS = ["what", "part", "value", "low", "high"]
-PART_COLOURS = dict(zip(PARTS, [*sns.color_palette("colorblind", 4), (0.6, 0.6, 0.6)]))
+PART_COLOURS = dict(zip(PARTS, [*PALETTE[:4], INK]))
 
 #: Arms and their x that stand in for a trained generator in the mixtures: those that a run has.
 STAND_INS = ((EXACT, STEPS), ("Heun", 18), ("Euler", 18), ("scaled score", 0.95), ("scaled score", 0.98),
@@ -118,62 +117,51 @@ def row(what, part, interval):
 
 
 def parts_figure(mixtures, images, live=None):
-    """The parts of every fall, stacked; diamonds are whole falls. At the left recall in the mixtures; at the right real
-    images, with the published falls, where there are any.
+    """The parts of every fall, stacked; diamonds are whole falls. Recall in the mixtures above real images, with the
+    published falls, where there are any.
 
     live: `of_mixtures` of this build, whose whole falls stand beside those of a recorded run.
     """
     accuracy = images["what"].str.startswith("test accuracy")
-    right = {"top": (images[~accuracy], "fall on real images", 1),
-             "bottom": (images[accuracy], "fall on real images (points)", 100)}
-    right = {place: panel for place, panel in right.items() if len(panel[0])}
-    layout = [["left", place] for place in right] or [["left"]]
-    figure, axes = plt.subplot_mosaic(layout, figsize=(6 * len(layout[0]), 5.2), layout="constrained",
-                                      height_ratios=[len(table) + 2 for table, _, _ in right.values()] or None)
-    stacked(axes["left"], mixtures, 1)
-    axes["left"].set_xlabel("fall in recall, random mixtures")
-    if live is not None:
-        totals(axes["left"], mixtures["what"].unique(), live, "whole fall, this build", 1, 0.4, markerfacecolor="white")
-    for place, (table, label, scale) in right.items():
-        stacked(axes[place], table, scale)
-        axes[place].set_xlabel(label)
-        for at, name in enumerate(table["what"].unique()):
+    shown = [(mixtures, "fall in recall, random mixtures", 1), (images[~accuracy], "fall on real images", 1),
+             (images[accuracy], "fall on real images (points)", 100)]
+    shown = [(table, label, scale) for table, label, scale in shown if len(table)]
+    heights = [0.34 * table["what"].nunique() + 0.6 for table, _, _ in shown]
+    figure, axes = plt.subplots(len(shown), 1, figsize=(WIDTH, sum(heights)), height_ratios=heights, squeeze=False,
+                                layout="constrained")
+    entries = {}
+    for ax, (table, label, scale) in zip(axes[:, 0], shown):
+        names = list(table["what"].unique())
+        for at, name in enumerate(names):
+            own, ends = table[table["what"] == name].set_index("part")["value"] * scale, {1: 0.0, -1: 0.0}
+            for part in (part for part in PARTS if part in own):  # those below 0 to the left
+                side = 1 if own[part] >= 0 else -1
+                entries[part] = ax.barh(at - 0.1, own[part], left=ends[side], height=0.5, color=PART_COLOURS[part])
+                ends[side] += own[part]
             if (fall := published_fall(name)) is not None:
-                axes[place].plot(scale * fall, at + 0.27, color=PUBLISHED, marker="s", linestyle="none",
-                                 label="whole fall, published (CIFAR-10)")
-    for ax in axes.values():
-        room = 0.1 * np.ptp(ax.get_xlim())
+                entries["whole fall, published (CIFAR-10)"], = ax.plot(
+                    scale * fall, at + 0.27, color=INK, marker="s", linestyle="none")
+        entries["whole fall"] = totals(ax, names, table, scale, 0.27)
+        if live is not None and table is mixtures:
+            entries["whole fall, this build"] = totals(ax, names, live, scale, 0.4, markerfacecolor="white")
+        ax.axvline(0, color=INK, linewidth=1)
+        ax.set(xlabel=label, yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.5))
+        room = 0.08 * np.ptp(ax.get_xlim())
         for bar in ax.patches:
             if abs(bar.get_width()) > room:
                 ax.text(*bar.get_center(), f"{bar.get_width():.2g}", ha="center", va="center", color="white",
-                        fontsize=8)
-    legend_below(figure, list(axes.values()), 4)
-    return figure
+                        fontsize=9)
+    order = [*PARTS, "whole fall", "whole fall, this build", "whole fall, published (CIFAR-10)"]
+    return finish(figure, {name: entries[name] for name in order if name in entries})
 
 
-def stacked(ax, table, scale):
-    """One bar a row of parts, those below 0 to the left."""
-    names = list(table["what"].unique())
-    for place, name in enumerate(names):
-        own, ends = table[table["what"] == name].set_index("part")["value"] * scale, {1: 0.0, -1: 0.0}
-        for part in (part for part in PARTS if part in own):
-            side = 1 if own[part] >= 0 else -1
-            ax.barh(place - 0.1, own[part], left=ends[side], height=0.5, color=PART_COLOURS[part], label=part)
-            ends[side] += own[part]
-    totals(ax, names, table, "whole fall", scale, 0.27)
-    ax.axvline(0, color="0.4", linewidth=1)
-    ax.set_yticks(range(len(names)), names)
-    ax.set_ylim(len(names) - 0.4, -0.5)
-
-
-def totals(ax, names, table, label, scale, below, **style):
+def totals(ax, names, table, scale, below, **style):
     """Whole falls with their limits, at some distance below the bars of their names."""
     rows = table[table["part"] == TOTAL]
     rows = rows[rows["what"].isin(names)]
     value, low, high = (scale * rows[name].to_numpy(float) for name in ("value", "low", "high"))
-    places = [list(names).index(what) + below for what in rows["what"]]
-    ax.errorbar(value, places, xerr=[value - low, high - value], color="black", marker="D", markersize=4.5,
-                linestyle="none", elinewidth=1.2, capsize=2, label=label, **style)
+    return ax.errorbar(value, [names.index(what) + below for what in rows["what"]], xerr=[value - low, high - value],
+                       color=INK, marker="D", markersize=4.5, linestyle="none", elinewidth=1.2, **style)
 
 
 def published_fall(name):

@@ -3,16 +3,14 @@
 the recorded one where there is one: metrics of pools of different sizes have no common axis. What fresh real images
 score in the samples' place is a grey line: the floor of recall and precision, the ceiling of accuracy."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
-import torch
 
 from synaug.experiments.real_generators import MIDDLE, NOISE
 from synaug.experiments.real_generators_views import gains
 from synaug.figures.curves import legend_below, panels, summary
-from synaug.figures.generator_quality import show
 from synaug.metrics import FRESH_REAL
+from synaug.plots import image_grid
 from synaug.run.results import bare
 
 LABELS = {"outer_edge_recall": "outer-edge recall", "recall": "recall", "precision": "precision",
@@ -110,10 +108,7 @@ def exploration(live, recorded=None, metrics=("outer_edge_recall", "precision", 
 
 def samples(shown):
     """Images of `real_generators_views.shown_samples`, a row each; down a column the same class and the same noise."""
-    images = torch.stack(list(shown.values()))
-    figure, ax = plt.subplots(figsize=(3.2 + 0.42 * images.shape[1], 0.46 * len(images)), layout="constrained")
-    show(ax, images, list(shown))
-    return figure
+    return image_grid(list(shown.values()), list(shown))
 
 
 def floor_line(ax, frame, metric):

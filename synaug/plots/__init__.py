@@ -12,10 +12,10 @@ panels two to a row, one legend below them with nothing that is not drawn, and n
   ``panels(n)``, draw, and give ``finish(figure, {legend name: handle})`` last.
 
 Colours: `COLOURS` is the only table; `colours(names)` takes a name's colour from it ("generated, all" has that of
-"generated") and gives other names free ones. An arm that two chapters share gets a line there.
-Names that come from data pass through `plain`, which all functions here call on row, column, legend and panel names:
-"$" is no mathematics, and letters that no font has are numbered. Axis labels are the chapter's own and may hold mathtext.
-`T_RE` is t_re typeset as text.
+"generated", unless both are curves of one figure) and gives other names free ones. An arm that two chapters share gets
+a line there.
+Names of rows, columns, curves and panels pass through `plain`: "$" is no mathematics, and letters that no font has are
+numbered. Axis labels are the chapter's own and may hold mathtext. `T_RE` is t_re typeset as text.
 
 A figure of a chapter, whole::
 
@@ -30,11 +30,11 @@ A figure of a chapter, whole::
 
 from synaug.plots.forests import forest
 from synaug.plots.html import figure_html, table_html
-from synaug.plots.images import image_grid, montage
+from synaug.plots.images import draw_images, image_grid, montage
 from synaug.plots.lines import Panel, curve, lines, noise_axis, scatter, select, summary
 from synaug.plots.slider import slider
-from synaug.plots.style import COLOURS, INK, PALETTE, T_RE, WIDTH, colours, finish, panels, plain, theme
+from synaug.plots.style import BLUE, COLOURS, INK, PALETTE, T_RE, WIDTH, colours, finish, panels, plain, theme
 
-__all__ = ["COLOURS", "INK", "PALETTE", "Panel", "T_RE", "WIDTH", "colours", "curve", "figure_html", "finish", "forest",
-           "image_grid", "lines", "montage", "noise_axis", "panels", "plain", "scatter", "select", "slider", "summary",
-           "table_html", "theme"]
+__all__ = ["BLUE", "COLOURS", "INK", "PALETTE", "Panel", "T_RE", "WIDTH", "colours", "curve", "draw_images",
+           "figure_html", "finish", "forest", "image_grid", "lines", "montage", "noise_axis", "panels", "plain",
+           "scatter", "select", "slider", "summary", "table_html", "theme"]

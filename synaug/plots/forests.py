@@ -4,23 +4,26 @@ from collections.abc import Mapping
 from textwrap import fill
 
 import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from synaug.plots.lines import run_handle
+from synaug.plots.lines import run_style
 from synaug.plots.style import BLUE, INK, WIDTH, colours, finish, plain
 
 ALPHA = 0.05
 
 
-def forest(rows, *, label="label", group=None, panel=None, hue=None, run=None, names=None, xlabel="", scale=1.0,
-           zero=0.0):
+def forest(rows: pd.DataFrame, *, label: str = "label", group: str | None = None, panel: str | None = None,
+           hue: str | None = None, run: str | None = None, names: Mapping | None = None, xlabel: str | Mapping = "",
+           scale: float = 1.0, zero: float | Mapping | None = 0.0) -> Figure:
     """One row per label, its estimates and intervals side by side below each other where it has several.
 
     rows: a frame with the columns estimate, low and high (NaN for none) and, where given, ``adjusted``, p values after
     Holm: a point is hollow from 0.05 on. label: the column that a row is for; names: {value: what is written}, in the
-    order to show; None for all in their own. group: the column whose values head groups of rows. panel: the column with
-    a panel per value (a data set, a metric), two side by side. hue: the column that has the colour. run: the column that
-    says "recorded" or "this build", which is dotted, or "published", squares.
+    order to show; None for all in their own. The other columns, where given: group, whose values head groups of rows;
+    panel, a panel per value (a data set, a metric), two side by side; hue, which has the colour; run, which says
+    "recorded", "this build" (dotted) or "published" (squares).
     xlabel: one for all panels, or {value of panel: label}, in the order to show. scale: of all numbers. zero: where the
     vertical line is; None for none, or {value of panel: place}.
     """
@@ -34,27 +37,27 @@ def forest(rows, *, label="label", group=None, panel=None, hue=None, run=None, n
         for value in names:
             if not group or ((rows[group] == head) & (rows[label] == value)).any():
                 places[head, value] = len(places) + len(heads)
-    columns = [name for name in (hue, run) if name]
-    sides = {}  # of each row, what stands in it
+    columns, at = ([name for name in both if name] for both in ((hue, run), (group, label, panel)))
+    sides = {}  # of each row of a panel, what stands in it
     for row in rows.to_dict("records"):
-        sides.setdefault((row[group] if group else None, row[label]), {})[tuple(row[name] for name in columns)] = None
+        sides.setdefault(tuple(row[name] for name in at), {})[tuple(row[name] for name in columns)] = None
     most = max(map(len, sides.values()), default=1)
     apart = min(0.22, 0.8 / most)
-    palette = colours(rows[hue].unique()) if hue else {None: BLUE}
+    palette = colours(rows[hue].unique(), distinct=False) if hue else {None: BLUE}
     shown = [None] if panel is None else list(xlabel if isinstance(xlabel, Mapping) else rows[panel].unique())
     count = len(places) + len(heads)
     across = min(len(shown), 2)
     down = -(-len(shown) // across)
-    row_height = max(0.27, 0.16 * most + 0.1, 0.16 * max(text.count("\n") + 1 for text in map(wrapped, names.values())))
+    row_height = max(0.27, 0.1 * most + 0.1, 0.16 * max(text.count("\n") + 1 for text in map(wrapped, names.values())))
     figure, axes = plt.subplots(down, across, figsize=(WIDTH, down * (row_height * count + 0.75)), squeeze=False,
                                 sharey=True, layout="constrained")
     entries, kinds = {}, {}
     for ax, value in zip(axes.flat, shown):
         own = rows if panel is None else rows[rows[panel] == value]
         for row in own.to_dict("records"):
-            key = row[group] if group else None, row[label]
-            side = list(sides[key]).index(tuple(row[name] for name in columns))
-            y = places[key] + apart * (side - (len(sides[key]) - 1) / 2)
+            beside = list(sides[tuple(row[name] for name in at)])
+            side = beside.index(tuple(row[name] for name in columns)) - (len(beside) - 1) / 2
+            y = places[row[group] if group else None, row[label]] + apart * side
             kind, colour = row[run] if run else "", palette[row[hue] if hue else None]
             sure = not row.get("adjusted", 0) >= ALPHA  # a missing p value says nothing
             ax.plot([scale * row["low"], scale * row["high"]], [y, y], color=colour, linewidth=1.6,
@@ -64,16 +67,16 @@ def forest(rows, *, label="label", group=None, panel=None, hue=None, run=None, n
             if hue and hue != label:
                 entries[row[hue]] = Line2D([], [], color=colour, linewidth=2.5)
             if run:
-                kinds[kind] = run_handle(kind) if kind != "published" else Line2D(
-                    [], [], color=INK, marker="s", markersize=5, linestyle="none")
+                square = {"marker": "s", "linestyle": "none"} if kind == "published" else {}
+                kinds[kind] = Line2D([], [], **run_style(kind == "this build") | square)
             if not sure:
                 kinds["p ≥ 0.05 after Holm"] = Line2D(
                     [], [], color=INK, marker="o", markerfacecolor="white", markersize=5, linestyle="none")
-        at = zero.get(value) if isinstance(zero, Mapping) else zero
-        if at is not None:
-            ax.axvline(at, color=INK, linewidth=1)
+        upright = zero.get(value) if isinstance(zero, Mapping) else zero
+        if upright is not None:
+            ax.axvline(upright, color=INK, linewidth=1)
         several = panel is not None and not isinstance(xlabel, Mapping)
-        ax.set(xlabel=xlabel if not isinstance(xlabel, Mapping) else xlabel[value], title=plain(value) if several else "")
+        ax.set(xlabel=xlabel[value] if isinstance(xlabel, Mapping) else xlabel, title=plain(value) if several else "")
         ax.tick_params(axis="y", length=0)
         ax.grid(False, axis="y")
     for ax in axes.flat[len(shown):]:

@@ -39,7 +39,9 @@ def table_html(frame: pd.DataFrame, caption: str = "") -> HTML:
         return "" if value is None or value is pd.NA else escape(str(value))
 
     head = "".join(f'<th scope="col">{escape(str(name))}</th>' for name in frame.columns)
-    body = "\n".join(f'<tr><th scope="row">{cell(first)}</th>{"".join(f"<td>{cell(value)}</td>" for value in others)}</tr>'
-                     for first, *others in frame.astype(object).itertuples(index=False, name=None))
+    body = "\n".join(
+        f'<tr><th scope="row">{cell(first)}</th>{"".join(f"<td>{cell(value)}</td>" for value in others)}</tr>'
+        for first, *others in frame.astype(object).itertuples(index=False, name=None)
+    )
     above = f"<caption>{escape(caption)}</caption>" if caption else ""
     return HTML(f'<table class="dataframe">{above}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>')

@@ -1,21 +1,23 @@
 """Images in rows and columns, with names."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from synaug.plots.style import WIDTH, finish, plain
 
 GAP = 2  # transparent pixels between images
-LARGEST = 0.75  # inches of an image
+LARGEST = 1.1  # inches of an image
 
 
-def montage(rows, overlay=None):
+def montage(rows: Sequence, overlay: Sequence | None = None) -> np.ndarray:
     """Rows of images as one picture, uint8 ``[height, width, 4]``, transparent between images and where a row is None.
 
-    rows: uint8 ``[K, C, H, W]`` each, C 1 or 3. overlay: for each row maps ``[K, H, W]`` in [0, 1], or None, that are
-    laid over the images (0.6 of matplotlib's "inferno").
+    rows: uint8 ``[K, C, H, W]`` each, C 1 or 3. overlay: for each image of each row a map ``[H, W]`` in [0, 1], or
+    None, that is laid over it (0.6 of matplotlib's "inferno").
     """
     rows = [None if row is None else np.asarray(row) for row in rows]
     count, _, height, width = max((row for row in rows if row is not None), key=len).shape
@@ -23,14 +25,15 @@ def montage(rows, overlay=None):
     for i, row in enumerate(rows):
         for j, image in enumerate(() if row is None else row):
             tile = np.broadcast_to(image.transpose(1, 2, 0), (height, width, 3))
-            if overlay is not None and overlay[i] is not None:
+            if overlay is not None and overlay[i][j] is not None:
                 tile = 0.4 * tile + 0.6 * 255 * plt.get_cmap("inferno")(np.asarray(overlay[i][j], float))[..., :3]
             top, left = i * (height + GAP), j * (width + GAP)
             picture[top : top + height, left : left + width] = np.dstack([tile, np.full((height, width), 255)])
     return picture
 
 
-def image_grid(images, row_names=(), column_names=(), *, overlay=None):
+def image_grid(images: Sequence | Mapping[str, Sequence], row_names: Sequence = (), column_names: Sequence = (), *,
+               overlay: Sequence | None = None) -> Figure:
     """A figure of images, their rows named at the left and their columns above.
 
     images: rows as `montage` takes them, or {title: rows} for blocks side by side; overlay: likewise, of one block.
@@ -39,21 +42,23 @@ def image_grid(images, row_names=(), column_names=(), *, overlay=None):
     pictures = [montage(rows, overlay) for rows in blocks.values()]
     sample = next(np.asarray(row) for rows in blocks.values() for row in rows if row is not None)
     height, width = sample.shape[-2:]
-    across, down = (sum(p.shape[1] for p in pictures) + GAP) / (width + GAP), (pictures[0].shape[0] + GAP) / (height + GAP)
+    across, down = sum(p.shape[1] for p in pictures) / (width + GAP), pictures[0].shape[0] / (height + GAP)
     names = max((len(line) for name in row_names for line in str(name).split("\n")), default=0) * 0.075
-    size = min(LARGEST, (WIDTH - names - 0.15 * len(pictures)) / across)  # inches of an image's width
+    names += 0.15 * len(pictures)
+    size = min(LARGEST, (WIDTH - names) / across)  # inches of an image's width
     slanted = max(map(len, map(str, column_names)), default=0) * 0.075 > size
     above = 0.25 * any(blocks) + (0.7 if slanted else 0.2) * bool(len(column_names))
     figure, axes = plt.subplots(1, len(pictures), squeeze=False, layout="constrained",
                                 width_ratios=[p.shape[1] for p in pictures],
-                                figsize=(names + size * across + 0.15 * len(pictures), size * down * height / width + above))
+                                figsize=(names + size * across, size * down * height / width + above))
     for ax, title, picture in zip(axes[0], blocks, pictures):
         draw_images(ax, picture, (height, width), row_names if ax is axes[0, 0] else (), column_names, slanted)
         ax.set_title(plain(title))
     return finish(figure)
 
 
-def draw_images(ax, picture, size, row_names=(), column_names=(), slanted=False):
+def draw_images(ax: Axes, picture: np.ndarray, size: tuple[int, int], row_names: Sequence = (),
+                column_names: Sequence = (), slanted: bool = False) -> None:
     """A picture of `montage` on an axis, without a frame; size: (height, width) of its images."""
     ax.imshow(picture, interpolation="nearest")
     for axis, names, step in ((ax.yaxis, row_names, size[0]), (ax.xaxis, column_names, size[1])):

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
@@ -28,18 +30,19 @@ class Panel:
     title: str = ""
     scale: float = 1.0  # of values and limits
     change: Callable = lambda rows: rows  # rows of one curve, before its summary
-    published: Mapping[str, pd.DataFrame] = field(default_factory=dict)  # name: columns x, value, spread; as squares
+    #: Name: columns x, value, spread; squares. It has the colour of what stands after its last comma, as lines have.
+    published: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     formula: str | None = None  # metric of theory's values, dashed in each curve's colour
     line: float | Mapping[str, float] = field(default_factory=dict)  # horizontal, in the axis' unit; or {name: value}
     upright: float | Mapping[str, float] = field(default_factory=dict)  # likewise vertical
     limits: tuple = (None, None)
-    yscale: str = "linear"
+    yscale: str | Mapping = "linear"
     xlabel: str | None = None  # these three: where they differ from those given to `lines`
-    xscale: str | None = None
+    xscale: str | Mapping | None = None
     xticks: Sequence | Mapping | None = None
 
 
-def select(frame, metric, **where):
+def select(frame: pd.DataFrame | None, metric: str | Sequence[str], **where) -> pd.DataFrame:
     """Rows of a frame by metric and other columns, each a value or a list of those allowed; none of None."""
     if frame is None:
         return pd.DataFrame(columns=["x", "sigma", "metric", "value", "low", "high", "seed"])
@@ -49,7 +52,7 @@ def select(frame, metric, **where):
     return rows
 
 
-def summary(rows, x="x"):
+def summary(rows: pd.DataFrame, x: str = "x") -> pd.DataFrame:
     """One row per value of x: x, value (mean over seeds), low and high.
 
     From 5 seeds on, low and high are a 95 % t interval; for 2 to 4, the smallest and the largest value (a t interval
@@ -70,42 +73,57 @@ def summary(rows, x="x"):
     return pd.DataFrame(table, columns=[x, "value", "low", "high"]).astype(float)
 
 
-def curve(ax, table, colour, *, live=False, joined=True, marker="o"):
+def run_style(live, colour=INK):
+    """How a curve of the live or of a recorded run looks."""
+    return {"color": colour, "marker": "o", "markersize": 5 if live else 4, "linestyle": ":" if live else "-",
+            "markerfacecolor": "white" if live else colour, "linewidth": 0.9 if live else 1.8}
+
+
+def curve(ax: Axes, table: pd.DataFrame, colour: str, *, live: bool = False, joined: bool = True) -> None:
     """A table of `summary` with its bars: a recorded run is a solid line, the live one hollow points, dotted."""
     x, value, low, high = table.to_numpy(float).T
-    style = dict(color=colour, zorder=3 if live else 2, linewidth=0.9 if live else 1.8,
-                 linestyle=(":" if live else "-") if joined else "none")
-    if len(table) >= BAND_FROM:
-        ax.plot(x, value, **style)
+    style = run_style(live, colour)
+    if joined and len(table) >= BAND_FROM:
+        ax.plot(x, value, **style | {"marker": None})
         ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
         return
-    ax.plot(x, value, marker=marker, markersize=5 if live else 4, markerfacecolor="white" if live else colour, **style)
+    ax.plot(x, value, zorder=3 if live else 2, **style | ({} if joined else {"linestyle": "none"}))
     ax.errorbar(x, value, yerr=[np.clip(value - low, 0, None), np.clip(high - value, 0, None)], fmt="none",
                 ecolor=colour, elinewidth=1, alpha=0.8)
 
 
-def lines(live, recorded, panels_, *, x="x", hue=None, names=None, xlabel="", xscale="linear", xticks=None, joined=True):
+def lines(live: pd.DataFrame | None, recorded: pd.DataFrame | None, shown: Sequence[Panel], *, x: str = "x",
+          hue: str | None = None, names: Mapping | None = None, xlabel: str = "", xscale: str | Mapping = "linear",
+          xticks: Sequence | Mapping | None = None, joined: bool = True) -> Figure:
     """Curves of a live and a recorded run (either may be None), one per value of a column, in one or more panels.
 
-    panels_: `Panel`s. x: the column of the horizontal axis; "sigma" has the noise level's axis with reverse steps above.
+    shown: the panels. x: the column of the horizontal axis; "sigma" has noise levels, with reverse steps above.
     hue: the column whose values have a curve each ("metric" is one, too), None for one curve.
-    names: {value of hue: its name}, in the legend's order; None for all values that there are. xlabel, xscale ("linear",
-    "log" or "symlog") and xticks (places, or {place: text}): of the horizontal axis. joined: whether points are.
+    names: {value of hue: its name}, in the legend's order; None for all values that there are. joined: whether points
+    are. xlabel, xscale (as `scale` takes it), xticks (places, or {place: text}): of the horizontal axis.
     """
     runs = {name: frame for name, frame in (("recorded", recorded), ("this build", live)) if frame is not None}
-    figure, axes = panels(len(panels_))
-    chosen = {(i, run): select(frame, panel.metric, **panel.where) for i, panel in enumerate(panels_)
+    figure, axes = panels(len(shown))
+    chosen = {(i, run): select(frame, panel.metric, **panel.where) for i, panel in enumerate(shown)
               for run, frame in runs.items()}
     if names is None:
-        names = {value: str(value) for rows in chosen.values() for value in (rows[hue].unique() if hue else ())}
+        names = {value: str(value) for rows in chosen.values() if hue for value in rows[hue].dropna().unique()}
     palette = colours(names) if hue else {None: BLUE}
+    if x == "sigma":
+        measured = [rows for rows in chosen.values() if len(rows)] or list(runs.values())
+        levels = pd.concat(rows[["x", "sigma"]] for rows in measured)
+
+    def colour_of(name):
+        last = name.rpartition(", ")[2]
+        return palette.get(last, COLOURS.get(last, INK))
+
     hues, kinds, others = {}, {}, {}  # entries of the legend
-    for i, (ax, panel) in enumerate(zip(axes, panels_)):
+    for i, (ax, panel) in enumerate(zip(axes, shown)):
         for name, points in panel.published.items():
             at = [sigma_of_reverse_step(int(level)) for level in points["x"]] if x == "sigma" else points["x"]
-            colour = COLOURS.get(name.rpartition(", ")[2], INK)
-            others[name] = ax.errorbar(at, points["value"] * panel.scale, yerr=points["spread"] * panel.scale,
-                                       color=colour, marker="s", markersize=4, linestyle="--", linewidth=1, zorder=1)
+            others[name] = ax.errorbar(
+                at, points["value"] * panel.scale, yerr=points["spread"] * panel.scale, color=colour_of(name),
+                marker="s", markersize=4, linestyle="--", linewidth=1, zorder=1)
         for run, (value, colour) in ((run, item) for run in runs for item in palette.items()):
             rows = chosen[i, run]
             rows = panel.change(rows[rows[hue] == value] if hue else rows)
@@ -115,37 +133,35 @@ def lines(live, recorded, panels_, *, x="x", hue=None, names=None, xlabel="", xs
             table[["value", "low", "high"]] *= panel.scale
             curve(ax, table, colour, live=run == "this build", joined=joined)
             hues |= {names[value]: Line2D([], [], color=colour, linewidth=2.5)} if hue else {}
-            kinds[run] = run_handle(run, INK if hue else colour)
+            kinds[run] = Line2D([], [], **run_style(run == "this build", INK if hue else colour))
         for value, colour in palette.items() if panel.formula else ():
             rows = select(live if recorded is None else recorded, panel.formula, **panel.where)
             table = summary(rows[rows[hue] == value] if hue else rows, x)
             others["formula"] = Line2D([], [], color=INK, linestyle="--", linewidth=1.2)
             ax.plot(table[x], table["value"] * panel.scale, color=colour, linestyle="--", linewidth=1.2)
         for given, draw in ((panel.line, ax.axhline), (panel.upright, ax.axvline)):
-            for place, (name, at) in enumerate((given if isinstance(given, Mapping) else {"": given}).items()):
-                drawn = draw(at, color=COLOURS.get(name.rpartition(", ")[2], INK), linewidth=1, zorder=0,
-                             linestyle=("-", "-.")[bool(name)])
+            for name, at in (given if isinstance(given, Mapping) else {"": given}).items():
+                drawn = draw(at, color=colour_of(name), linewidth=1, zorder=0, linestyle="-." if name else "-")
                 others |= {name: drawn} if name else {}
-        ax.set(ylabel=panel.label, title=plain(panel.title), yscale=panel.yscale)
+        ax.set(ylabel=panel.label, title=plain(panel.title))
+        ax.set_yscale(**scale(panel.yscale))
         ax.set_ylim(*panel.limits)
         if x == "sigma":
-            noise_axis(ax, pd.concat(frame[["x", "sigma"]] for (at, _), frame in chosen.items() if at == i))
+            noise_axis(ax, levels)
         else:
             value_axis(ax, *(own if own is not None else shared for own, shared in (
                 (panel.xlabel, xlabel), (panel.xscale, xscale), (panel.xticks, xticks))))
     return finish(figure, hues | kinds | others)
 
 
-def run_handle(run, colour=INK):
-    """How a run looks in a legend."""
-    live = run == "this build"
-    return Line2D([], [], color=colour, marker="o", markersize=5 if live else 4, linestyle=":" if live else "-",
-                  markerfacecolor="white" if live else colour, linewidth=0.9 if live else 1.8)
+def scale(kind):
+    """Arguments of ``set_xscale``: of a scale's name, or of a dict such as {"value": "symlog", "linthresh": 0.01}."""
+    return {"value": kind} if isinstance(kind, str) else kind
 
 
-def value_axis(ax, label, scale, ticks):
+def value_axis(ax, label, kind, ticks):
     """The horizontal axis of a swept value; ticks: places, or {place: text}; None for matplotlib's."""
-    ax.set_xscale(scale)
+    ax.set_xscale(**scale(kind))
     if ticks is not None:
         ax.set_xticks(list(ticks), list(ticks.values()) if isinstance(ticks, Mapping) else [f"{t:g}" for t in ticks])
         ax.xaxis.set_minor_formatter(NullFormatter())
@@ -153,7 +169,7 @@ def value_axis(ax, label, scale, ticks):
     ax.set_xlabel(label)
 
 
-def noise_axis(ax, levels):
+def noise_axis(ax: Axes, levels: pd.DataFrame) -> None:
     """Noise level as the axis, 0, the real image, at its left end; above it reverse steps. levels: columns x, sigma."""
     levels = levels.drop_duplicates().sort_values("sigma")
     if len(levels) > 15:
@@ -174,14 +190,17 @@ def noise_axis(ax, levels):
         axis.minorticks_off()
 
 
-def scatter(points, *, x, y, hue=None, panel=None, names=None, height=3.3, limits=None):
+def scatter(points: pd.DataFrame, *, x: str, y: str, hue: str | None = None, panel: str | None = None,
+            names: Mapping | None = None, height: float = 3.3, limits: float | None = None) -> Figure:
     """Points of a plane, a panel per value of a column (``names``: {value: title}), coloured by another; equal axes in
     all panels. limits: share of the points left out at each end, None for none."""
     values = [None] if panel is None else list(names or points[panel].unique())
     figure, axes = panels(len(values), height)
-    margin = limits or 0
-    bounds = {name: points[column].quantile([margin, 1 - margin]) for name, column in (("xlim", x), ("ylim", y))}
-    bounds = {name: (low - 0.05 * (high - low), high + 0.05 * (high - low)) for name, (low, high) in bounds.items()}
+    bounds = {}
+    for side, column in (("xlim", x), ("ylim", y)):
+        low, high = points[column].quantile([limits or 0, 1 - (limits or 0)])
+        margin = 0.05 * (high - low) or 1
+        bounds[side] = low - margin, high + margin
     palette = colours(points[hue].unique()) if hue else {None: BLUE}
     for ax, value in zip(axes, values):
         own = points if panel is None else points[points[panel] == value]

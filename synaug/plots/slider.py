@@ -19,7 +19,8 @@ from synaug.plots.images import montage
 STYLE = """<style>
 .synaug-slider { margin: 1rem 0; max-width: 100%; }
 .synaug-slider figure { margin: 0 0 .75rem; padding: 0; }
-.synaug-slider figure img { display: block; margin: 0; padding: 0; width: 100%; height: auto; image-rendering: pixelated; }
+.synaug-slider figure img { display: block; margin: 0; padding: 0; width: 100%; height: auto; }
+.synaug-slider figure img { image-rendering: pixelated; }
 .synaug-slider figcaption, .synaug-slider output { font-variant-numeric: tabular-nums; }
 .synaug-slider .control { display: none; }
 .synaug-slider[data-ready] .control { display: block; }
@@ -47,7 +48,9 @@ for (const root of document.querySelectorAll(".synaug-slider:not([data-ready])")
 </script>"""
 
 
-def slider(images: np.ndarray, level_labels: Sequence[str], description: str, columns: int = 10, scale: int = 2) -> HTML:
+def slider(
+    images: np.ndarray, level_labels: Sequence[str], description: str, columns: int = 10, scale: int = 2
+) -> HTML:
     """A slider over the levels of a reconstruction sweep.
 
     images: uint8 ``[L, N, C, H, W]``, C 1 or 3: the same N images at L >= 2 levels, from real
@@ -72,12 +75,14 @@ def slider(images: np.ndarray, level_labels: Sequence[str], description: str, co
     if columns < 1 or scale < 1:
         raise ValueError(f"columns and scale must be at least 1, not {columns} and {scale}")
 
-    grids = [Image.fromarray(montage([level[i : i + columns] for i in range(0, len(level), columns)])) for level in images]
+    starts = range(0, images.shape[1], columns)
+    grids = [Image.fromarray(montage([level[i : i + columns] for i in starts])) for level in images]
     # "dark-light" tells the book's theme that an image needs no dimming in dark mode; a label is also the caption where
     # scripts do not run.
     levels = "\n".join(
         f'<figure><img class="dark-light" alt="{html.escape(f"{description}: {label}")}"'
-        f' src="data:image/png;base64,{encoded(grid, images.shape[2])}"><figcaption>{html.escape(label)}</figcaption></figure>'
+        f' src="data:image/png;base64,{encoded(grid, images.shape[2])}">'
+        f"<figcaption>{html.escape(label)}</figcaption></figure>"
         for grid, label in zip(grids, level_labels)
     )
     return HTML(

@@ -2,12 +2,17 @@
 
 import re
 import warnings
+from collections.abc import Iterable, Mapping
+from textwrap import fill
 
 import matplotlib.pyplot as plt
-from matplotlib.font_manager import findfont, fontManager, get_font
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 
 WIDTH = 7.2  # inches of a figure, which a page shows at 700 px: a point is a point there
 INK = "#707070"  # of text and axes: contrast 5.0 with white, 3.6 with the theme's dark ground
+GAP = 6  # pixels between tick labels, at least
 T_RE = "t\u1d63\u2091"
 #: Okabe and Ito's colours as seaborn has them ("colorblind"), in the order in which names without their own take them.
 PALETTE = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#56b4e9", "#fbafe4", "#949494", "#ece133")
@@ -28,7 +33,7 @@ FONTS = ("DejaVu Sans", "Noto Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "No
 _without_glyphs = {}
 
 
-def theme():
+def theme() -> None:
     """Set matplotlib to the book's look, for this process."""
     installed = {font.name for font in fontManager.ttflist}
     plt.rcParams.update({
@@ -42,51 +47,58 @@ def theme():
     })
 
 
-def colours(names):
-    """A colour for each name: its own, or that of what stands before its first comma, or one that is still free."""
+def colours(names: Iterable, distinct: bool = True) -> dict:
+    """A colour for each name: its own, or that of what stands before its first comma, or one that is still free.
+
+    distinct: of several names that would share a colour, the table's own comes first, and all others take free ones.
+    """
     found = {name: COLOURS.get(name, COLOURS.get(str(name).split(",")[0])) for name in names}
+    taken = set()
+    for name in sorted(found, key=lambda name: name not in COLOURS) if distinct else ():
+        found[name] = None if found[name] in taken else found[name]
+        taken.add(found[name])
     free = [colour for colour in PALETTE if colour not in found.values()] or PALETTE
     others = [name for name, colour in found.items() if colour is None]
     return found | {name: free[place % len(free)] for place, name in enumerate(others)}
 
 
-def plain(name):
+def plain(name: object) -> str:
     """A name as text that matplotlib draws as it stands: "$" starts no mathematics, and what no font in use can draw is
     a number in brackets, which one warning explains."""
-    fonts = [get_font(findfont(family)).get_charmap() for family in plt.rcParams["font.family"]]
-
     def numbered(found):
-        letters = found.group()
+        letters, families = found.group(), plt.rcParams["font.family"]
+        fonts = [get_font(findfont(FontProperties(family=[family]))).get_charmap() for family in families]
         if all(any(ord(letter) in font for font in fonts) for letter in letters):
             return letters
         if letters not in _without_glyphs:
             _without_glyphs[letters] = f"[{len(_without_glyphs) + 1}]"
-            warnings.warn(f"no font of {', '.join(plt.rcParams['font.family'])} can draw {letters}: figures say "
+            warnings.warn(f"no font of {', '.join(families)} can draw {letters}: figures say "
                           f"{_without_glyphs[letters]}", stacklevel=3)
         return _without_glyphs[letters]
 
     return re.sub(r"[^\x00-\x7f\s]+", numbered, str(name)).replace("$", r"\$")
 
 
-def panels(n, height=2.9, **options):
-    """(figure, its n axes), two to a row; height: inches of a row. Options: of ``plt.subplots``."""
+def panels(n: int, height: float = 2.9) -> tuple[Figure, list[Axes]]:
+    """A figure and its n axes, two to a row; height: inches of a row."""
     columns = min(n, 2)
     rows = -(-n // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height * rows), squeeze=False, layout="constrained",
-                                **options)
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height * rows), squeeze=False, layout="constrained")
     for ax in axes.flat[n:]:
         ax.remove()
     return figure, list(axes.flat[:n])
 
 
-def finish(figure, entries=()):
+def finish(figure: Figure, entries: Mapping = {}) -> Figure:
     """The figure with a legend of entries, {name: handle}, below its panels, and without tick labels over others."""
-    entries = dict(entries)
+    names = [fill(plain(name), 90) for name in entries]
     for columns in range(min(len(entries), 4), 0, -1):
-        legend = figure.legend(entries.values(), map(plain, entries), loc="outside lower center", ncols=columns)
+        legend = figure.legend(entries.values(), names, loc="outside lower center", ncols=columns)
         if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
             break
         legend.remove()
+    if entries:  # the panels keep their size
+        figure.set_figheight(figure.get_figheight() + legend.get_window_extent().height / figure.dpi)
     figure.draw_without_rendering()
     for ax in figure.axes:
         for axis, side in ((ax.xaxis, "x"), (ax.yaxis, "y")):
@@ -97,16 +109,16 @@ def finish(figure, entries=()):
 def thin_labels(axis, side):
     """Blank tick labels that would touch their neighbour; the first and the last stay."""
     low, high = sorted(axis.get_view_interval())
-    ticks = sorted((at, label) for at, label in zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=False)
-                   if low <= at <= high and label.get_text() and label.get_visible())
+    ticks = [(at, label) for at, label in zip(axis.get_ticklocs(), axis.get_ticklabels())
+             if low <= at <= high and label.get_text() and label.get_visible()]
     boxes = [sorted(getattr(label.get_window_extent(), f"interval{side}")) for _, label in ticks]
     order = sorted(range(len(ticks)), key=lambda i: boxes[i][0])
     kept = order[:1]
     for i in order[1:]:
         if i == order[-1]:
-            while len(kept) > 1 and boxes[kept[-1]][1] + 2 > boxes[i][0]:
+            while len(kept) > 1 and boxes[kept[-1]][1] + GAP > boxes[i][0]:
                 kept.pop()
-        if boxes[kept[-1]][1] + 2 <= boxes[i][0]:
+        if boxes[kept[-1]][1] + GAP <= boxes[i][0]:
             kept.append(i)
     if len(kept) < len(ticks):
         axis.set_ticks([at for at, _ in ticks], [label.get_text() if i in kept else "" for i, (_, label) in

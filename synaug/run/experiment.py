@@ -103,14 +103,17 @@ class Experiment:
                             settings.device, generator and generator_hash(load_denoiser(generator)))  # fmt: skip
         return tidy(frame, origin, experiment=self.name, profile=settings.profile, **self.constants)
 
-    def read(self, namespace: dict) -> dict:
+    def read(self, namespace: dict, *others: "Experiment") -> dict:
         """The parameters of a chapter, from its parameters cell and papermill: ``EXPERIMENT.read(globals())``.
 
-        What the cell does not hold can be given in the mapping ``settings``. ValueError for a name that the experiment
-        does not have (papermill itself only prints a line and runs with the default), before anything is computed. In
-        a kernel where this was done once other variables exist, and names are not looked at again.
+        What the cell does not hold can be given in the mapping ``settings``. others: further experiments of the
+        chapter, whose parameters may stand there, too; each has those that it knows. ValueError for a name that none of
+        them has (papermill itself only prints a line and runs with the default) and for a value that is not allowed,
+        before anything is computed. In a kernel where this was done once other variables exist, and names are not
+        looked at again.
         """
-        names = [*self.parameters, "settings"]
+        known = list(dict.fromkeys(name for experiment in (self, *others) for name in experiment.parameters))
+        names = [*known, "settings"]
         if not namespace.get("_parameters_checked"):
             refuse_unknown(namespace, names)
             namespace["_parameters_checked"] = True
@@ -118,8 +121,10 @@ class Experiment:
         more = namespace.get("settings") or {}
         if not isinstance(more, Mapping):
             raise ValueError(f"settings must be a mapping of further parameters and their values, got {more!r}")
-        refuse_unknown(more, list(self.parameters))
-        return given | dict(more)
+        refuse_unknown(more, known)
+        given |= {name: value for name, value in more.items() if name in self.parameters}
+        self.settings(**given)
+        return given
 
 
 def _checked(name: str, value, field: dataclasses.Field):
@@ -132,6 +137,7 @@ def _checked(name: str, value, field: dataclasses.Field):
     if not limits["each"]:
         return _one(name, value, field.type, limits)
     values = tuple(value) if isinstance(value, (list, tuple, range)) else (value,)
+    values = (tuple(v) if isinstance(v, list) else v for v in values)
     values = tuple(_one(name, v, typing.get_args(field.type)[0], limits) for v in values)
     if len(set(values)) < len(values):
         raise ValueError(f"{name} must be different values, got {values}")

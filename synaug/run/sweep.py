@@ -17,7 +17,8 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from synaug.resources import check_disk
-from synaug.run.tasks import MISSING, Store, Task, call, code_of, ordered
+from synaug.dependencies import code_of
+from synaug.run.tasks import MISSING, Store, Task, call, ordered
 
 #: Seconds without any worker after which a run gives up.
 PATIENCE = 60
@@ -95,7 +96,7 @@ def run_missing(tasks: Iterable[Task], store: Store, *, cluster: str | None = No
                     outcome = error
                 settle(task, outcome)
         elif todo or cluster:
-            with _client(cluster, min(workers or cores(), max(len(todo), 1)), threads) as client:
+            with _client(cluster, min(workers or cores(), max(len(todo), 1)), threads) as client, client.as_current():
                 report.reason = _run_on(client, store, next_task, todo, settle)
     report.missing = todo
     if todo and not report.reason:

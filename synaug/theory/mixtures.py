@@ -1,8 +1,23 @@
-"""Gaussian mixtures: a world where log-density, score and the exact denoiser are known at every noise level."""
+"""Gaussian mixtures: distributions whose log-density and exact denoiser are known at every noise level; random ones."""
 
 import math
 
 import torch
+
+from synaug.checks import whole
+from synaug.diffusion.denoisers import check_input
+
+#: Ranges that a random mixture is drawn from, uniformly unless said; both ends belong to a range of whole numbers.
+DIMENSIONS = (2, 16)
+CLASSES = (2, 5)
+MODES_PER_CLASS = (1, 4)
+CLASS_WEIGHTS = (0.5, 1.5)  # relative mass of a class
+MODE_WEIGHTS = (0.1, 1.0)  # relative mass of a mode within its class, log-uniform: some modes are rare
+MODE_SPREADS = (0.1, 1.0)  # standard deviation of a mode along each of its axes, log-uniform
+CENTRE_SPREAD = 1.0  # of class centres around 0 and of a class's modes around its centre, Gaussian, each coordinate
+#: Standard deviation of all coordinates together after scaling: EDM's (Karras et al. 2022, Table 1), so that EDM's
+#: grid of noise levels fits.
+SIGMA_DATA = 0.5
 
 
 class GaussianMixture:
@@ -61,25 +76,12 @@ class GaussianMixture:
     def _centred(self, x, sigma, labels=None):
         """Per component: x - mean in the eigenbasis ``[N, K, D]`` and the noised eigenvalues, ``[N, K, D]`` or, for one
         sigma, ``[1, K, D]``."""
-        self._check_points(x, labels)
+        check_input(self, x, labels)
         sigma = torch.as_tensor(sigma, dtype=torch.float64)
         if sigma.ndim and sigma.shape != (len(x),) or not (sigma >= 0).all():
             raise ValueError(f"sigma must be a scalar or [N] with N = {len(x)}, and not negative")
         centred = torch.einsum("nkd,kde->nke", x[:, None].to(torch.float64) - self.means, self.eigenvectors)
         return centred, self.eigenvalues + sigma.square().view(-1, 1, 1)
-
-    def _check_points(self, x, labels):
-        d = self.means.shape[1]
-        if not x.is_floating_point():
-            raise TypeError(f"points must be floating point, got {x.dtype}")
-        if x.ndim != 2 or x.shape[1] != d:
-            raise ValueError(f"points must be [N, D] with D = {d}, got {list(x.shape)}")
-        if labels is None:
-            return
-        if labels.dtype != torch.int64:
-            raise TypeError(f"labels must be int64, got {labels.dtype}")
-        if labels.shape != (len(x),) or len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes:
-            raise ValueError(f"labels must be [N] with N = {len(x)}, each in 0..{self.num_classes - 1}")
 
     def component_log_density(self, x, sigma=0.0):
         """ln(weight_k N(x; mean_k, cov_k + sigma² I)), ``[N, K]``."""
@@ -103,11 +105,6 @@ class GaussianMixture:
         shares = self._shares(centred, variances, labels)
         return (shares @ self.means + self._mixed(shares, centred * (self.eigenvalues / variances))).to(x.dtype)
 
-    def score(self, x, sigma=0.0):
-        """Gradient of ln p_sigma at x, float64 ``[N, D]``: (denoiser(x, sigma) - x) / sigma² (Tweedie's formula)."""
-        centred, variances = self._centred(x, sigma)
-        return self._mixed(self._shares(centred, variances), -centred / variances)
-
     def _shares(self, centred, variances, labels=None):
         """How likely each component (of the class, if given) made each point, ``[N, K]``."""
         log_shares = self._component_log_density(centred, variances)
@@ -118,3 +115,41 @@ class GaussianMixture:
     def _mixed(self, shares, vectors):
         """The mean by shares ``[N, K]`` of vectors ``[N, K, D]`` in each component's eigenbasis, ``[N, D]``."""
         return (shares[:, :, None] * vectors).flatten(1) @ self.eigenvectors.mT.flatten(0, 1)
+
+
+def random_mixture(seed):
+    """The mixture of a seed: a `GaussianMixture` of mean 0, its coordinates of variance `SIGMA_DATA`² on average.
+
+    Dimension, classes, modes, masses, centres and covariances are drawn from this module's ranges, the axes of each
+    covariance from all rotations. A mode may overlap others of its own and of other classes. ValueError for a seed
+    that is not a whole number of at least 0.
+    """
+    generator = torch.Generator().manual_seed(whole("seed", seed, 0))
+
+    def integer(ends):
+        return int(torch.randint(ends[0], ends[1] + 1, (1,), generator=generator))
+
+    def between(ends, *shape):
+        return ends[0] + (ends[1] - ends[0]) * torch.rand(shape, generator=generator, dtype=torch.float64)
+
+    def log_between(ends, *shape):
+        return between([math.log(end) for end in ends], *shape).exp()
+
+    def normal(*shape):
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    d, n_classes = integer(DIMENSIONS), integer(CLASSES)
+    classes = torch.cat([torch.full((integer(MODES_PER_CLASS),), c) for c in range(n_classes)])
+    k = len(classes)
+    weights = log_between(MODE_WEIGHTS, k)
+    of_class = between(CLASS_WEIGHTS, n_classes)
+    weights = weights / torch.zeros(n_classes, dtype=torch.float64).index_add(0, classes, weights)[classes]
+    weights = weights * of_class[classes] / of_class.sum()
+    means = CENTRE_SPREAD * (normal(n_classes, d)[classes] + normal(k, d))
+    rotations = torch.linalg.qr(normal(k, d, d)).Q
+    roots = rotations * log_between(MODE_SPREADS, k, d)[:, None]
+    means = means - weights @ means
+    second_moments = torch.einsum("k,kde->de", weights, roots @ roots.mT + means[:, :, None] * means[:, None])
+    scale = SIGMA_DATA / (second_moments.trace() / d).sqrt()
+    covariances = scale**2 * (roots @ roots.mT)
+    return GaussianMixture(weights, scale * means, (covariances + covariances.mT) / 2, classes)

@@ -23,7 +23,6 @@ from synaug.diffusion.denoisers import load_denoiser
 from synaug.diffusion.training import trained_on
 from synaug.precision import fast_precision
 from synaug.diffusion.reconstruction import reconstruct
-from synaug.run.results import CellCache
 from synaug.diffusion.samplers import network_evaluations
 from synaug.diffusion.schedules import reverse_sigmas, sigmas_from
 from synaug.augmentation.synthetic_pool import generate_pool
@@ -36,14 +35,14 @@ SIGMAS, STEPS = (0.5, 1.0), 18
 def jobs(denoiser, real, device, folder):
     """``{name: (job, calls of the network that it needs)}``."""
     common = {"batch_size": len(real), "device": device}
-    cache, seeds = CellCache("pool", "none", folder), itertools.count()
+    seeds = itertools.count()
 
     def reconstruction(churn):
         reconstruct(denoiser, real.floats(), real.labels, reverse_step=REVERSE_STEP, stride=STRIDE, churn=churn,
                     **common)
 
     def pool():  # of another seed each time: one that is in the store would cost nothing
-        generate_pool(denoiser, real, range(len(real)), k=1 + len(SIGMAS), sigmas=SIGMAS, steps=STEPS, cache=cache,
+        generate_pool(denoiser, real, range(len(real)), k=1 + len(SIGMAS), sigmas=SIGMAS, steps=STEPS, folder=folder,
                       seed=next(seeds), **common)
 
     calls = network_evaluations(reverse_sigmas(REVERSE_STEP, stride=STRIDE))

@@ -1,0 +1,211 @@
+"""Chapter 0: how good the generator is, its samples against real images that it has not seen."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+from synaug.chapters.tasks import Trained, generated, network, real, real_images, real_images_of, trained, weights_of
+from synaug.classifiers import build_classifier, predict
+from synaug.classifiers.architectures import ARCHITECTURES
+from synaug.classifiers.training import check_recipe
+from synaug.data import ImageDataset
+from synaug.diffusion.denoisers import checkpoint_folder
+from synaug.diffusion.samplers import SOLVERS
+from synaug.diffusion.schedules import reverse_sigmas
+from synaug.diffusion.trainer import RECORD
+from synaug.metrics import FRESH_REAL, frechet_distance
+from synaug.metrics.encoders import BUILDERS, encode
+from synaug.metrics.near_copies import nearer_than, nearest
+from synaug.run import Experiment, Settings, Task, param
+from synaug.statistics import jackknife_interval
+from synaug.statistics.proportions import newcombe_interval, wilson_interval
+
+SAMPLES = "samples"
+#: A sample is a near-copy if it lies nearer to a training image than this share of fresh real images does.
+NEAR_COPY_QUANTILE = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality(Settings):
+    generator: str = param("name or folder of a trained generator", "fashion_mnist")
+    n_samples: int = param("samples, and real images in each set that they are compared with", at_least=1)
+    steps: int = param("steps of the sampler", 18, at_least=1)
+    solver: str = param("how the reverse process is solved", "heun", options=tuple(SOLVERS))
+    seed: int = param("of the samples' noise", 0, at_least=0)
+    encoders: tuple[str, ...] = param("features that distances are taken in", ("efficientnet_lite0", "pixels"),
+                                      each=True, options=("pixels", *BUILDERS))  # fmt: skip
+    n_searched: int = param("training images among which nearest neighbours are searched in features (in pixels: all); "
+                            "None: all", at_least=1, optional=True)  # fmt: skip
+    n_judge: int = param("unseen real images that the judge is trained on; None: all", at_least=1, optional=True)
+    classifier: str = param("the judge's network", "resnet8", options=tuple(ARCHITECTURES))
+    classifier_steps: int = param("its optimiser steps", at_least=1)
+    recipe: str = param("its learning rates, see synaug.classifiers.train_classifier", "one_cycle")
+
+    def check(self):
+        if not self.encoders:
+            raise ValueError("encoders must hold at least one")
+        reverse_sigmas(self.steps, self.steps)
+        images = real_images_of(self.generator)
+        classes, unseen = images.test.num_classes, len(images.unseen)
+        most = min(len(images.test), unseen - 1)
+        if not 2 * classes <= self.n_samples <= most:
+            raise ValueError(f"n_samples must lie between {2 * classes} (two per class) and {most} (as many test images, "
+                             f"and fewer than the training images that it has not seen), got {self.n_samples}")  # fmt: skip
+        if self.n_judge is not None and not classes <= self.n_judge <= unseen:
+            raise ValueError(f"n_judge must lie between {classes} and {unseen}, the training images that the generator "
+                             f"has not seen, got {self.n_judge}")  # fmt: skip
+        check_recipe(self.recipe, "flip")
+        build_classifier(self.classifier, images.test.image_shape, classes, seed=0)
+
+    def searched(self, encoder: str) -> int:
+        """How many training images, and as many unseen ones, nearest neighbours are searched among."""
+        images = real_images_of(self.generator)
+        most = min(len(images.trained), len(images.unseen) - self.n_samples)
+        return most if encoder == "pixels" or self.n_searched is None else min(self.n_searched, most)
+
+
+PROFILES = {
+    "smoke": dict(n_samples=40, n_judge=500, classifier_steps=20, n_searched=100),
+    "quick": dict(n_samples=200, n_judge=10_000, classifier_steps=200, n_searched=1000),
+    "standard": dict(n_samples=2000, n_judge=None, classifier_steps=2400, n_searched=None),
+    "paper": dict(n_samples=10_000, n_judge=None, classifier_steps=20_000, n_searched=None),
+}
+
+
+def sets(s: Quality) -> dict[str, Task]:
+    """Equally many images: samples, of the classes of the reference image by image; the reference, which are test
+    images; fresh ones, of the training split, that neither the generator has seen."""
+    reference = real(s, "test", s.n_samples)
+    samples = Task(generated, {**network(s), "seed": s.seed, "steps": s.steps, "solver": s.solver}, (reference,))
+    return {"samples": samples, "reference": reference, "fresh": real(s, "unseen", s.n_samples)}
+
+
+def neighbours(s: Quality, encoder: str) -> Task:
+    parameters = {"generator": s.generator, "weights": weights_of(s.generator), "encoder": encoder,
+                  "n": s.searched(encoder), "device": s.device}  # fmt: skip
+    return Task(nearest_images, parameters, tuple(sets(s).values()))
+
+
+def rows(s: Quality):
+    """What the judge says; Fréchet distances; near-copies. At each, samples beside fresh real images."""
+    samples, reference, fresh = sets(s).values()
+    # Of real images that neither the generator nor the reference holds.
+    judge = Task(trained, {"architecture": s.classifier, "steps": s.classifier_steps, "recipe": s.recipe, "seed": 0,
+                           "device": s.device}, (real(s, "unseen", s.n_judge),))  # fmt: skip
+    every = {"dataset": real_images_of(s.generator).test.name, "seed": s.seed}
+    at = {**every, "x": training_record(s.generator)["images_seen"]}
+    yield every, Task(training_losses, {"generator": s.generator, "weights": weights_of(s.generator)})
+    yield at, Task(agreements, {}, (judge, samples, reference))
+    for encoder in s.encoders:
+        of = {**at, "encoder": encoder, "class_name": "all"}
+        yield of, Task(distances, {"encoder": encoder, "device": s.device}, (reference, samples, fresh))
+        yield {**of, "searched": s.searched(encoder)}, Task(near_copies, {}, (neighbours(s, encoder),))
+
+
+EXPERIMENT = Experiment("generator_quality", Quality, PROFILES, rows, constants={"swept": "training_images"})
+
+
+def training_record(generator: str) -> dict:
+    """What was written down when a generator was trained."""
+    return json.loads((checkpoint_folder(generator) / RECORD).read_text(encoding="utf-8"))
+
+
+def training_losses(generator: str, weights: str) -> pd.DataFrame:
+    """The losses that were noted while the generator was trained, by the number of images seen."""
+    return pd.DataFrame([{"arm": "training", "class_name": "all", "x": point["images"], "metric": metric,
+                          "value": point[metric]} for point in training_record(generator)["curve"]
+                         for metric in ("training_loss", "held_out_loss")])  # fmt: skip
+
+
+def agreements(judge: Trained, samples: ImageDataset, reference: ImageDataset) -> pd.DataFrame:
+    """How often the judge sees the class that was asked for, or the label of a real test image: all, and by class."""
+    model, labels, tables = judge.model(), reference.labels, []
+    right = {arm: predict(model, images.images).argmax(1) == labels
+             for arm, images in ((SAMPLES, samples), (FRESH_REAL, reference))}  # fmt: skip
+    for label, name in ((None, "all"), *enumerate(reference.class_names)):
+        own = slice(None) if label is None else labels == label
+        tables.append(shares("judge_agreement", {arm: found[own] for arm, found in right.items()}, class_name=name))
+    return pd.concat(tables, ignore_index=True)
+
+
+def distances(reference: ImageDataset, samples: ImageDataset, fresh: ImageDataset, encoder: str,
+              device: str) -> pd.DataFrame:  # fmt: skip
+    """Fréchet distance to the reference of samples and of fresh real images, equally many, and their quotient.
+
+    Limits: delete-a-group jackknife, each group holding as many images of each class and leaving all three sets.
+    """
+    real, own, other = (encode(images.floats(), encoder, device=device) for images in (reference, samples, fresh))
+    n, classes = len(real), reference.num_classes
+    turn = np.arange(n) // classes  # the sets are in stratified order: one image of each class a turn
+    group = turn % min(10, n // classes)
+
+    def found(kept):
+        of_samples, of_fresh = frechet_distance(real[kept], own[kept]), frechet_distance(real[kept], other[kept])
+        return np.array([of_samples, of_fresh, of_samples / of_fresh])
+
+    replicates = np.array([found(group != g) for g in np.unique(group)])
+    columns = ((SAMPLES, "frechet_distance"), (FRESH_REAL, "frechet_distance"), (SAMPLES, "frechet_multiple"))
+    return pd.DataFrame([{"arm": arm, "metric": metric, **limits(jackknife_interval(value, others), n)}
+                         for (arm, metric), value, others in zip(columns, found(slice(None)), replicates.T)])  # fmt: skip
+
+
+def nearest_images(samples: ImageDataset, reference: ImageDataset, fresh: ImageDataset, generator: str, weights: str,
+                   encoder: str, n: int, device: str) -> dict:  # fmt: skip
+    """{"trained", "unseen": {set: `nearest` of n of the generator's training images, or of as many unseen ones}}."""
+    def encoded(images):
+        return encode(images.floats(), encoder, device=device)
+
+    parts = {"trained": real_images(generator, weights, "trained", n),
+             "unseen": real_images(generator, weights, "unseen").subset(range(len(fresh), len(fresh) + n))}  # fmt: skip
+    own = {"samples": encoded(samples), "reference": encoded(reference), "fresh": encoded(fresh)}
+    return {part: {name: nearest(features, among) for name, features in own.items()}
+            for part, among in ((part, encoded(images)) for part, images in parts.items())}  # fmt: skip
+
+
+def near_copies(found: dict) -> pd.DataFrame:
+    """Are samples nearer to training images than fresh real images are, and than to unseen images?
+
+    near_copy_share: nearer to a training image than the first percentile of the reference; beside it the share of other
+    fresh real images. trained_nearer_share: nearest to a training image rather than to one of as many unseen.
+    """
+    trained, unseen = ({name: distance for name, (distance, _) in found[part].items()} for part in ("trained", "unseen"))
+    arms = {SAMPLES: "samples", FRESH_REAL: "fresh"}
+    near = {arm: nearer_than(trained[name], trained["reference"], NEAR_COPY_QUANTILE) for arm, name in arms.items()}
+    nearer = {arm: trained[name] < unseen[name] for arm, name in arms.items()}
+    return pd.concat([shares("near_copy_share", near), shares("trained_nearer_share", nearer)], ignore_index=True)
+
+
+def shares(metric: str, found: dict[str, torch.Tensor], **columns) -> pd.DataFrame:
+    """A proportion of each arm with its Wilson interval, and samples minus fresh real with Newcombe's."""
+    counts = {arm: (int(who.sum()), len(who)) for arm, who in found.items()}
+    table = [{"arm": arm, "metric": metric, **limits(wilson_interval(*count), count[1])} for arm, count in counts.items()]
+    difference = newcombe_interval(*counts[SAMPLES], *counts[FRESH_REAL])
+    table.append({"arm": SAMPLES, "metric": f"{metric}_difference", **limits(difference, difference.n)})
+    return pd.DataFrame(table).assign(**columns)
+
+
+def limits(interval, n: int) -> dict:
+    return {"value": interval.estimate, "low": interval.low, "high": interval.high, "n": n}
+
+
+# What the page shows beside the frame. get: gives the results of tasks (`synaug.run.Store.get`).
+
+
+def neighbour_distances(s: Quality, get) -> pd.DataFrame:
+    """Distances to the nearest training image, to draw: columns encoder, arm, distance. Fresh real: the reference."""
+    return pd.concat([pd.DataFrame({"encoder": encoder, "arm": arm,
+                                    "distance": get(neighbours(s, encoder))["trained"][name][0]})
+                      for encoder in s.encoders for arm, name in ((FRESH_REAL, "reference"), (SAMPLES, "samples"))],
+                     ignore_index=True)  # fmt: skip
+
+
+def closest_pairs(s: Quality, get, encoder: str, name: str = "samples", count: int = 8) -> tuple:
+    """The images of a set that lie nearest to a training image: (uint8 ``[count, 2, C, H, W]``, each with that
+    training image; distances ``[count]``), the nearest first."""
+    found, index = get(neighbours(s, encoder))["trained"][name]
+    order = found.argsort()[:count]
+    training = real_images(s.generator, weights_of(s.generator), "trained").images[index[order]]
+    return torch.stack([get(sets(s)[name]).images[order], training], dim=1), found[order]

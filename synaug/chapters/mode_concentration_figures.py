@@ -1,0 +1,175 @@
+"""The figures of chapter 1. Functions take frames of `synaug.chapters.mode_concentration` (``recorded`` may be None)
+and return a matplotlib figure. ``python -m synaug.chapters.mode_concentration_figures`` draws the README's again."""
+
+import io
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from synaug import paths
+from synaug.chapters.mode_concentration import EXPERIMENT, shown_images
+from synaug.plots import (BLUE, T_RE, WIDTH, Panel, curve, draw_images, finish, image_grid, lines, montage, noise_axis,
+                          scatter, select, summary, theme)
+from synaug.run import Store
+from synaug.run.results import load_recorded
+from synaug.statistics.claims import load_claims, published_series
+from synaug.statistics.frames import bare
+
+PAPER = "published (CIFAR-10, EDM, ResNet-18)"
+NAMES = {"source": "sources as reference", "fresh": "fresh real images as reference"}
+ENCODERS = {"efficientnet_lite0": "EfficientNet-Lite0 features", "judge": "the judge's features"}
+
+
+def published(claim, name=PAPER, change=lambda points: points):
+    return {name: change(published_series(load_claims()[claim]))}
+
+
+def against_noise(live, recorded, *shown, **options):
+    return lines(live, recorded, shown, x="sigma", **options)
+
+
+def against_references(live, recorded, encoder, metrics, **options):
+    """A panel per metric, {metric: what is published}, a curve per reference."""
+    return against_noise(live, recorded, *(
+        Panel(metric, f"{metric}\n({ENCODERS.get(encoder, encoder)})", {"encoder": encoder}, published=points,
+              **options) for metric, points in metrics.items()), hue="reference", names=NAMES)
+
+
+def distances(live, recorded=None, encoder="efficientnet_lite0"):
+    """Fréchet distance in features' own units, and relative to its value at the last level beside the paper's FID."""
+    def relative(rows):
+        last = rows.loc[rows["x"] == rows["x"].max(), "value"].mean()
+        return rows.assign(**{name: rows[name] / last for name in ("value", "low", "high")})
+
+    where = {"encoder": encoder}
+    points = published("frechet-saturates", change=lambda points: points.assign(
+        **{name: points[name] / points["value"].max() for name in ("value", "spread")}))
+    return against_noise(
+        live, recorded,
+        Panel("frechet_distance", f"Fréchet distance\n({ENCODERS.get(encoder, encoder)})", where, limits=(0, None)),
+        Panel("frechet_distance", "share of the distance\nat the last level", where | {"reference": "source"},
+              change=relative, published=points, limits=(0, None)), hue="reference", names=NAMES)
+
+
+def precision_recall(live, recorded=None, encoder="efficientnet_lite0"):
+    """Precision and recall with both references; at σ = 0 the fresh reference shows the floor."""
+    return against_references(live, recorded, encoder, {"precision": published("precision-falls"),
+                                                        "recall": published("recall-falls-more")}, limits=(0, 1.05))
+
+
+def density_coverage(live, recorded=None, encoder="efficientnet_lite0"):
+    """Density and coverage, the versions of precision and recall that outliers disturb less."""
+    return against_references(live, recorded, encoder, {"density": {}, "coverage": {}}, limits=(0, None))
+
+
+def concentration(live, recorded=None, encoder="efficientnet_lite0"):
+    """Outer-edge recall, distance to the class centroid, covariance log-determinant, against fresh real images."""
+    labels = {"outer_edge_recall": "outer-edge recall", "centroid_distance_ratio": "distance to the class centroid,\n"
+              "over that of real images", "covariance_logdet_ratio": "covariance log-determinant,\nminus that "
+              "of real images\n(per dimension)"}
+    where = {"encoder": encoder, "reference": "fresh"}
+    return against_noise(live, recorded, *(Panel(metric, label, where) for metric, label in labels.items()),
+                         hue="reference", names=NAMES)
+
+
+def change(rows):
+    """Rows of a metric with its change from level 0 of the same seed in its place."""
+    real = rows[rows["x"] == 0].set_index("seed")["value"]
+    return rows.assign(value=rows["value"] - rows["seed"].map(real))
+
+
+#: The change of accuracy from real images, with the paper's.
+CHANGE = Panel("test_accuracy", "change from real training images\n(points, paired by seed)", scale=100, change=change,
+               published=published("accuracy-falls", change=lambda points: points.assign(
+                   value=points["value"] - points["value"].iloc[0])))
+
+
+def accuracies(live, recorded=None):
+    """Accuracy on real test images of classifiers trained on reconstructions, and its change from real images."""
+    own = Panel("test_accuracy", "test accuracy (%)", scale=100, published=published("accuracy-falls"))
+    return against_noise(live, recorded, own, CHANGE)
+
+
+def falls(runs):
+    """Change of test accuracy from real images, paired by seed, of several recorded runs, {name: frame}."""
+    frame = pd.concat([bare(frame).assign(run=name) for name, frame in runs.items()])
+    return against_noise(None, frame, CHANGE, hue="run")
+
+
+def entropies(live, recorded=None):
+    """Output entropy and accuracy of the real-trained judge on reconstructions; the paper's entropy by itself."""
+    points = {name: series for split in ("train", "test")
+              for name, series in published(f"entropy-falls-{split}", f"published, {split}").items()}
+    return against_noise(
+        live, recorded, Panel((), "entropy as published", published=points, limits=(0, 3),
+                              line={"ln 10, the most that 10 classes can have": np.log(10)}),
+        Panel("judge_entropy", "output entropy\nof the judge (nats)", limits=(0, None)),
+        Panel("judge_accuracy", "accuracy of the judge (%)", scale=100),
+        hue="sources", names={split: f"of {split} images" for split in ("train", "test")})
+
+
+def level_name(level):
+    return "real images" if level == 0 else f"{T_RE} = {level}"
+
+
+def pca_plane(points):
+    """The judge's features in the plane of real images' first two components, a panel per level."""
+    points = points.rename(columns={"pc1": "first component", "pc2": "second component"}).sort_values("label")
+    return scatter(points, x="first component", y="second component", hue="class_name", panel="level",
+                   names={level: level_name(level) for level in sorted(points["level"].unique())})
+
+
+def plane_variance(live, recorded=None):
+    """Within-class variance in that plane over that of fresh real images, against the noise level."""
+    return against_noise(live, recorded, Panel(
+        "pca_variance_ratio", "within-class variance in the plane,\nover that of fresh real images"))
+
+
+def attention_maps(images, maps, levels):
+    """Grad-CAM maps over test images: a row per image, a column per level of the classifier's training images.
+
+    images: uint8 ``[n, C, H, W]``. maps: ``[L, n, H, W]`` in [0, 1].
+    """
+    return image_grid([image.expand(1 + len(levels), -1, -1, -1) for image in images], (),
+                      ["image", *(f"{T_RE} = {level}" for level in levels)],
+                      overlay=[[None, *(level_maps[i] for level_maps in maps)] for i in range(len(images))])
+
+
+def attention_agreement(live, recorded=None):
+    """How alike the maps are to those of another seed's classifier trained on real images."""
+    return against_noise(live, recorded, Panel(
+        "cam_agreement", "correlation of Grad-CAM maps with\nanother seed's, trained on real images"))
+
+
+def teaser(images, frame, levels):
+    """The same images at every level, and what classifiers trained on such images score.
+
+    images: uint8 ``[L, n, C, H, W]``, n images (one per class, say) from real to fully synthetic.
+    frame: results of `synaug.chapters.mode_concentration`. levels: the L levels t_re of the images.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.0), width_ratios=(1.4, 1), layout="constrained")
+    draw_images(left, montage(images), images.shape[-2:], [level_name(level) for level in levels])
+    rows = select(frame, "test_accuracy")
+    table = summary(rows, "sigma")
+    table[["value", "low", "high"]] *= 100
+    curve(right, table, BLUE)
+    noise_axis(right, rows[["x", "sigma"]])
+    right.set(xlabel="noise level σ", ylabel="test accuracy of a classifier\ntrained on such images (%)")
+    return finish(figure)
+
+
+def main():
+    theme()
+    chosen = EXPERIMENT.settings("quick")
+    path = paths.ROOT / "book" / "assets" / "teaser.png"
+    images, drawn = shown_images(chosen, Store().get, chosen.reverse_steps, per_class=1), io.BytesIO()
+    teaser(images, load_recorded(EXPERIMENT.name), chosen.reverse_steps).savefig(drawn, dpi=200, facecolor="white")
+    # 64 colours are enough, and half of the bytes, which every clone carries.
+    Image.open(drawn).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
+    print(f"drawn: {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,389 @@
+"""Real generators: the score's error, the sampler, and terms that explore, over pools of equally many samples.
+
+Three parts: generators of several quality levels, small ones at moments of their training; settings of the sampler of the
+best; exploration terms, judged by classifiers trained on their samples and by outer-edge recall.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from synaug.chapters.generator_quality import training_record
+from synaug.chapters.tasks import network, real, real_images, real_images_of, usual_denoiser, weights_of
+from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
+from synaug.classifiers.architectures import ARCHITECTURES
+from synaug.classifiers.training import check_recipe
+from synaug.data import ImageDataset, to_bytes
+from synaug.diffusion.denoisers import EDMDenoiser, denoising_loss, load_denoiser, new_unet
+from synaug.diffusion.exploration import AnnealedClass, Autoguided, GuidedInterval, MinorityGuided, ParticleGuided
+from synaug.diffusion.recipe import Recipe
+from synaug.diffusion.reconstruction import generate, reconstruct
+from synaug.diffusion.samplers import check_sampler
+from synaug.diffusion.schedules import sigma_of_reverse_step, sigmas_from
+from synaug.diffusion.training import snapshot_folder, train
+from synaug.files import storable
+from synaug.metrics import FRESH_REAL, compare
+from synaug.metrics.encoders import BUILDERS, encode
+from synaug.precision import fast_precision
+from synaug.run import Experiment, Settings, Task, param
+
+#: Quality levels, sampler settings and exploration terms, by the names that they have in recorded frames.
+LEVELS, SAMPLERS, EXPLORATION = PARTS = ("ladder", "dials", "exploration")
+#: Arms beside the terms: samples as they are, and no samples at all.
+PLAIN, REAL_ALONE = "plain", "real alone"
+NOISE, MIDDLE = "noise", "middle"  # where the way back starts
+
+#: Guidance interval of Kynkäänniemi et al. (2024) for ImageNet-512, in units of the data's standard deviation.
+INTERVAL = (0.28 / 0.5, 2.9 / 0.5)
+#: S_churn in steps of the grid where noise is inflated: every step first raises its noise level by a fifth.
+INFLATED_CHURN = 0.2
+NOISE_INFLATION, AUTOGUIDANCE = "noise inflation", "autoguidance"
+#: Exploration terms: the denoiser that one makes of (denoiser, strength, seed, weak denoiser).
+TERMS = {
+    NOISE_INFLATION: lambda denoiser, strength, seed, weak: denoiser,  # s_noise of the sampler, see `pool`
+    "CADS": lambda denoiser, strength, seed, weak: AnnealedClass(denoiser, strength, seed=seed),
+    "guidance interval": lambda denoiser, strength, seed, weak: GuidedInterval(
+        denoiser, strength, *(denoiser.sigma_data * edge for edge in INTERVAL)),
+    AUTOGUIDANCE: lambda denoiser, strength, seed, weak: Autoguided(denoiser, weak, strength),
+    "particle guidance": lambda denoiser, strength, seed, weak: ParticleGuided(denoiser, strength),
+    "minority guidance": lambda denoiser, strength, seed, weak: MinorityGuided(denoiser, strength, seed),
+}  # fmt: skip
+#: Their strengths, fixed before any was measured; the last is the one that claims are about.
+STRENGTHS = {NOISE_INFLATION: (1.02, 1.05), "CADS": (0.5, 1.0), "guidance interval": (2.0,), AUTOGUIDANCE: (2.0,),
+             "particle guidance": (0.003, 0.01), "minority guidance": (0.1,)}  # fmt: skip
+#: Settings of the sampler: (solver, steps, churn, s_noise).
+DETERMINISTIC = tuple((solver, steps, 0.0, 1.0) for solver in ("heun", "euler") for steps in (5, 10, 18, 40))
+STOCHASTIC = (("heun", 18, 4.0, 1.0), ("heun", 18, 20.0, 1.0), ("heun", 18, 20.0, 1.02), ("euler", 18, 20.0, 1.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generators(Settings):
+    generator: str = param("name or folder of the best generator; others are trained by its recipe, on its images",
+                           "fashion_mnist")  # fmt: skip
+    parts: tuple[str, ...] = param("what is measured, in this order: ladder (quality levels), dials (settings of the "
+                                   "sampler), exploration", each=True, options=PARTS)  # fmt: skip
+    n_images: int = param("samples of each pool, and real images of each set", at_least=1)
+    n_losses: int = param("held-out images in denoising losses", at_least=1)
+    n_evaluate: int = param("test images on which classifiers are scored", at_least=1)
+    seeds: int = param("classifiers per pool; in exploration, where each has a pool of its own, also pools", at_least=1)
+    classifier: str = param("the network", "resnet8", options=tuple(ARCHITECTURES))
+    recipe: str = param("learning rates of its training, see synaug.classifiers.train_classifier", "one_cycle")
+    classifier_batch: int = param("images per step of its training", 64, at_least=2)
+    classifier_steps: int = param("its optimiser steps", at_least=1)
+    steps: int = param("Heun steps of a pool, unless said", at_least=1)
+    encoder: str = param("features that samples are compared in", options=("pixels", *BUILDERS))
+    sizes: tuple[tuple, ...] = param("channels of the generators of lower quality, each a list", each=True)
+    snapshots: tuple[int, ...] = param("images of training after which each of them is looked at", each=True, at_least=1)
+    batch_size: int = param("images per step of their training", at_least=1)
+    middle: int = param("reverse step, of 100, that reconstructions by each quality level start from", 50, at_least=1,
+                        at_most=99)  # fmt: skip
+    loss_sigmas: tuple[float, ...] = param("noise levels of denoising losses", (0.1, 0.3, 1.0, 3.0, 10.0), each=True)
+    dials: tuple[tuple, ...] = param("settings of the sampler, each a list of solver, steps, churn and s_noise", each=True)
+    strengths: dict = param("exploration terms, {term: its strengths}")
+    k: int = param("neighbours in precision and recall", 5, at_least=1)
+    n_bootstrap: int = param("resamples behind intervals", at_least=1)
+
+    def check(self):
+        images = real_images_of(self.generator)
+        shape, classes, n = images.test.image_shape, images.test.num_classes, self.n_images
+        if not self.parts:
+            raise ValueError(f"parts must be some of {', '.join(PARTS)}")
+        if not self.loss_sigmas or min(self.loss_sigmas) <= 0:
+            raise ValueError(f"loss_sigmas must be positive, at least one, got {self.loss_sigmas}")
+        needed = {"trained": n, "test": self.n_evaluate, "unseen": max(self.n_losses, n * (self.seeds + 1))}
+        for part, number in needed.items():
+            if len(getattr(images, part)) < number:
+                raise ValueError(f"{number} {part} images are needed, {images.test.name} has "
+                                 f"{len(getattr(images, part))}: lower n_images, n_losses, n_evaluate or seeds")  # fmt: skip
+        if n < 15 * classes or n <= self.k:
+            raise ValueError(f"n_images must be at least 15 per class, {15 * classes}, for covariances in 10 directions, "
+                             f"and above k = {self.k}, got {n}")  # fmt: skip
+        for name in ("n_losses", "n_evaluate"):
+            if getattr(self, name) < classes:
+                raise ValueError(f"{name} must be at least {classes}, one per class, got {getattr(self, name)}")
+        check_recipe(self.recipe, "flip")
+        build_classifier(self.classifier, shape, classes, seed=0)
+        weak = LEVELS in self.parts or EXPLORATION in self.parts and AUTOGUIDANCE in self.strengths
+        if weak and not (self.sizes and self.snapshots):
+            raise ValueError("quality levels (part ladder) and autoguidance need sizes and snapshots to train")
+        recipe = recipe_of(self)
+        for size in self.sizes:
+            new_unet(shape, classes, **unet_options({**recipe, "channels": size}))
+        for setting in self.dials:
+            if len(setting) != 4:
+                raise ValueError(f"each of dials must be solver, steps, churn and s_noise, got {setting}")
+            solver, steps, *noise = setting
+            check_sampler(solver, *noise)
+            sigmas_from(1.0, steps)
+        denoiser = load_denoiser(self.generator)
+        for term, strengths in self.strengths.items():
+            if term not in TERMS:
+                raise ValueError(f"strengths: unknown exploration term {term!r}; there are {', '.join(TERMS)}")
+            for strength in strengths:
+                TERMS[term](denoiser, strength, 0, denoiser)
+                check_sampler("heun", 0.0, strength if term == NOISE_INFLATION else 1.0)
+
+
+PROFILES = {
+    "smoke": dict(parts=("dials", "exploration"), n_images=150, n_losses=20, n_evaluate=100, seeds=1,
+                  classifier_steps=3, steps=2, encoder="pixels", sizes=(), snapshots=(), batch_size=32, n_bootstrap=10,
+                  dials=(("heun", 2, 0.0, 1.0),), strengths={"CADS": (1.0,)}),
+    "quick": dict(parts=("dials", "exploration"), n_images=150, n_losses=200, n_evaluate=1000, seeds=1,
+                  classifier_steps=50, steps=5, encoder="efficientnet_lite0", sizes=(), snapshots=(), batch_size=128,
+                  n_bootstrap=200, dials=(("heun", 5, 0.0, 1.0), ("euler", 10, 0.0, 1.0)),
+                  strengths={"CADS": (1.0,), "particle guidance": (0.01,)}),
+    "standard": dict(parts=PARTS, n_images=800, n_losses=500, n_evaluate=4000, seeds=5, classifier_steps=250, steps=10,
+                     encoder="efficientnet_lite0", sizes=((64, 128), (32, 64), (16, 32)),
+                     snapshots=(32_000, 64_000, 128_000), batch_size=128, n_bootstrap=1000,
+                     dials=(*DETERMINISTIC, *STOCHASTIC), strengths=STRENGTHS),
+    "paper": dict(parts=PARTS, n_images=4000, n_losses=5000, n_evaluate=10_000, seeds=10, classifier_steps=5000,
+                  steps=18, encoder="efficientnet_lite0", sizes=((64, 128), (32, 64), (16, 32)),
+                  snapshots=(32_000, 128_000, 512_000, 2_048_000), batch_size=128, n_bootstrap=1000,
+                  dials=(*DETERMINISTIC, *STOCHASTIC), strengths=STRENGTHS),
+}  # fmt: skip
+
+
+def levels(s: Generators, size: tuple) -> Task:
+    """The generators of a size, one per snapshot."""
+    recipe = {**recipe_of(s), "channels": size, "batch_size": s.batch_size}
+    return Task(trained_levels, {"recipe": recipe, "snapshots": s.snapshots, "device": s.device})
+
+
+def pool(s: Generators, steps: int, solver: str = "heun", churn: float = 0.0, s_noise: float = 1.0, sigma=None, term=None,
+         strength=None, seed: int = 0, size=None, images=None, sources: Task | None = None) -> Task:  # fmt: skip
+    """Samples of the classes of the sources, or, with sigma, the sources taken to that noise level and brought back.
+
+    By the saved generator, or that of a size after so many images of training; with autoguidance these are the weak one.
+    """
+    if term == NOISE_INFLATION:
+        churn, s_noise = INFLATED_CHURN * steps, strength
+    parameters = {**network(s), "steps": steps, "solver": solver, "churn": churn, "s_noise": s_noise, "sigma": sigma,
+                  "term": term, "strength": strength, "seed": seed, "images": images}  # fmt: skip
+    needs = (real(s, "trained", s.n_images) if sources is None else sources,)
+    return Task(drawn, parameters, needs if size is None else (*needs, levels(s, size)))
+
+
+def fresh(s: Generators, place: int) -> Task:
+    """As many real images as a pool has that the generator has not seen: 0 is the reference, 1 + seed its like."""
+    return Task(unseen_images, {"generator": s.generator, "weights": weights_of(s.generator), "place": place,
+                                "n": s.n_images})  # fmt: skip
+
+
+def rows(s: Generators):
+    """Columns beside the usual ones: part ("floor", which is fresh real images in the samples' place and no samples at
+    all, and `PARTS`), level (from "noise" or the "middle" noise level), training_images (of a quality level; missing for
+    the saved generator), sigma (of denoising losses), low and high (95 % limits over images, of pools). seed: of the pool
+    in exploration and floor, else of the classifier alone. Among quality levels x is the rank of the mean denoising loss,
+    1 for the best. Metrics: those of `synaug.metrics.compare` against fresh real images, accuracy (of classifiers
+    trained on the pool alone), accuracy_with_real (on as many of the generator's training images and the pool), and those
+    of `loss_rows`.
+    """
+    every, seeds = {"dataset": real_images_of(s.generator).test.name, "level": NOISE}, range(s.seeds)
+    learning = {"classifier": s.classifier, "recipe": s.recipe, "batch_size": s.classifier_batch,
+                "steps": s.classifier_steps, "device": s.device}  # fmt: skip
+    test, sources = real(s, "test", s.n_evaluate), real(s, "trained", s.n_images)
+
+    def taught(about, metric, seed, *sets):
+        return ({**every, **about, "seed": seed},
+                Task(accuracy_after, {**learning, "seed": seed, "metric": metric}, (test, *sets)))  # fmt: skip
+
+    def measured(about, drawn, seeds, with_real=False):
+        options = {"encoder": s.encoder, "k": s.k, "n_bootstrap": s.n_bootstrap, "device": s.device}
+        yield {**every, **about, "seed": seeds[0]}, Task(compared, options, (fresh(s, 0), drawn))
+        for seed in seeds:
+            yield taught(about, "accuracy", seed, drawn)
+            if with_real:
+                yield taught(about, "accuracy_with_real", seed, sources, drawn)
+
+    def quality_levels():
+        found = [(None, None), *((size, images) for size in s.sizes for images in s.snapshots)]
+        names = [{"arm": "saved"} if size is None else {"arm": str(size), "training_images": images}
+                 for size, images in found]  # fmt: skip
+        options = {**network(s), "sigmas": s.loss_sigmas}
+        losses = [Task(denoising_losses, {**options, "images": images}, (real(s, "unseen", s.n_losses),)
+                       + (() if size is None else (levels(s, size),))) for size, images in found]  # fmt: skip
+        at = {"part": LEVELS, "swept": "loss_rank", "x": np.nan}
+        yield {**every, **at, "seed": 0}, Task(loss_rows, {"sigmas": s.loss_sigmas, "names": names}, tuple(losses))
+        for (size, images), name in zip(found, names):
+            for level, sigma in ((NOISE, None), (MIDDLE, sigma_of_reverse_step(s.middle, 100))):
+                yield from measured({**at, **name, "level": level},
+                                    pool(s, s.steps, sigma=sigma, size=size, images=images), seeds)  # fmt: skip
+
+    def samplers():
+        for solver, steps, churn, s_noise in s.dials:
+            about = {"part": SAMPLERS, "arm": sampler_name(solver, churn, s_noise), "swept": "steps", "x": float(steps)}
+            yield from measured(about, pool(s, steps, solver, float(churn), float(s_noise)), seeds)
+
+    def exploration():
+        weak = {"size": min(s.sizes), "images": min(s.snapshots)} if AUTOGUIDANCE in s.strengths else {}
+        for seed in seeds:
+            yield from measured({"part": EXPLORATION, "arm": PLAIN, "swept": "strength", "x": 0.0},
+                                pool(s, s.steps, seed=seed), [seed], True)  # fmt: skip
+            for term, strengths in s.strengths.items():
+                for strength in map(float, strengths):
+                    drawn = pool(s, s.steps, term=term, strength=strength, seed=seed,
+                                 **(weak if term == AUTOGUIDANCE else {}))  # fmt: skip
+                    yield from measured({"part": EXPLORATION, "arm": term, "swept": "strength", "x": strength}, drawn,
+                                        [seed], True)  # fmt: skip
+
+    for seed in seeds:
+        beside = {"part": "floor", "swept": "none", "x": 0.0}
+        yield from measured({**beside, "arm": FRESH_REAL}, fresh(s, 1 + seed), [seed], True)
+        yield taught({**beside, "arm": REAL_ALONE}, "accuracy_with_real", seed, sources)
+    for part in s.parts:
+        yield from {LEVELS: quality_levels, SAMPLERS: samplers, EXPLORATION: exploration}[part]()
+
+
+def ranked(frame: pd.DataFrame, s: Generators) -> pd.DataFrame:
+    """The frame with the rank of the mean denoising loss as x of quality levels."""
+    if LEVELS not in s.parts:
+        return frame
+    names = frame["arm"] + "@" + frame["training_images"].astype(str) if "training_images" in frame else frame["arm"]
+    own, loss = frame["part"] == LEVELS, frame["metric"] == "mean_loss"
+    ranks = frame.loc[loss, "value"].rank().set_axis(names[loss])
+    return frame.assign(x=frame["x"].where(~own, names.map(ranks)))
+
+
+EXPERIMENT = Experiment("real_generators", Generators, PROFILES, rows, ranked)
+
+
+def sampler_name(solver: str, churn: float, s_noise: float) -> str:
+    """How a setting of the sampler is called, its number of steps apart."""
+    name = solver.capitalize() + (f", churn {churn:g}" if churn else "")
+    return name + (f", S_noise {s_noise:g}" if s_noise != 1 else "")
+
+
+def recipe_of(s: Generators) -> dict:
+    """The recipe that the saved generator was trained by, as plain data."""
+    return asdict(Recipe(**training_record(s.generator)["recipe"]))
+
+
+def unet_options(recipe: dict) -> dict:
+    return {name: recipe[name] for name in ("channels", "layers", "patch", "attention", "dropout")}
+
+
+@storable
+@dataclass(frozen=True, eq=False)
+class Generator:
+    """A generator as it can be kept."""
+
+    options: dict  # of `new_unet`
+    sigma_data: float
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    weights: dict[str, Tensor]
+
+    def denoiser(self, device="cpu") -> EDMDenoiser:
+        """The generator itself, in the device's fast number format."""
+        unet = new_unet(self.image_shape, len(self.class_names), **self.options)
+        denoiser = EDMDenoiser(unet, sigma_data=self.sigma_data, class_names=self.class_names,
+                               image_shape=self.image_shape, patch=self.options["patch"])  # fmt: skip
+        denoiser.load_state_dict(self.weights)
+        denoiser.precision = fast_precision(device)
+        return denoiser.eval().requires_grad_(False).to(device)
+
+
+def trained_levels(recipe: dict, snapshots: list, device: str, checkpoint: Path | None = None) -> dict:
+    """{number of images: the `Generator` of after so many}, of one training by a recipe; one that was cut goes on."""
+    train(Recipe(**recipe), checkpoint, images=max(snapshots), snapshots=snapshots, device=device, progress=False)
+    found = {}
+    for images in snapshots:
+        denoiser = load_denoiser(snapshot_folder(checkpoint, images))
+        found[images] = Generator(unet_options(recipe), denoiser.sigma_data, denoiser.class_names, denoiser.image_shape,
+                                  dict(denoiser.state_dict()))  # fmt: skip
+    return found
+
+
+def unseen_images(generator: str, weights: str, place: int, n: int) -> ImageDataset:
+    return real_images(generator, weights, "unseen", n * (place + 1)).subset(range(n * place, n * (place + 1)))
+
+
+def drawn(sources: ImageDataset, trained: dict | None = None, *, generator: str, weights: str, precision: str,
+          device: str, images: int | None, term: str | None, strength: float | None, sigma: float | None, seed: int,
+          **sampling) -> ImageDataset:  # fmt: skip
+    """See `pool`. trained: what `trained_levels` gives, of which images is one."""
+    other = None if trained is None else trained[images].denoiser(device)
+    denoiser = usual_denoiser(generator, weights, device) if other is None or term is not None else other
+    if term is not None:
+        denoiser = TERMS[term](denoiser, strength, seed, other)
+    options = {**sampling, "seed": seed, "source_index": sources.source_index, "device": device}
+    if sigma is None:
+        made = generate(denoiser, sources.labels, image_shape=sources.image_shape, **options)
+    else:
+        made = reconstruct(denoiser, sources.floats(), sources.labels, sigma=sigma, **options)
+    return ImageDataset(to_bytes(made.images), sources.labels, sources.class_names, sources.source_index, sources.name)
+
+
+def compared(reference: ImageDataset, samples: ImageDataset, encoder: str, k: int, n_bootstrap: int,
+             device: str) -> pd.DataFrame:  # fmt: skip
+    """`synaug.metrics.compare` of samples with real images."""
+    features = (encode(images.floats(), encoder, device=device) for images in (reference, samples))
+    frame = compare(*features, reference.labels, samples.labels, k=k, n_bootstrap=n_bootstrap, seed=0)
+    return frame[["metric", "value", "low", "high"]]
+
+
+def accuracy_after(test: ImageDataset, *sets: ImageDataset, metric: str, classifier: str, seed: int, device: str,
+                   checkpoint: Path | None = None, **training) -> dict:  # fmt: skip
+    """Accuracy on test images of a classifier trained on data sets together. training: of `train_classifier`."""
+    images, labels = torch.cat([own.images for own in sets]), torch.cat([own.labels for own in sets])
+    model = build_classifier(classifier, test.image_shape, test.num_classes, seed)
+    train_classifier(model, images, labels, seed=seed, device=device, checkpoint=checkpoint, **training)
+    return {metric: accuracy(predict(model, test.images), test.labels)}
+
+
+@torch.inference_mode()
+def denoising_losses(held_out: ImageDataset, trained: dict | None = None, *, generator: str, weights: str,
+                     precision: str, device: str, images: int | None, sigmas: list) -> np.ndarray:  # fmt: skip
+    """EDM's weighted denoising loss of each image at each noise level, float32 ``[len(sigmas), N]``, of the saved
+    generator, or of one of `trained_levels`. The noise of an image is the same at every level, and for all."""
+    denoiser = usual_denoiser(generator, weights, device) if trained is None else trained[images].denoiser(device)
+    clean, noise = held_out.floats(), torch.randn(len(held_out), *held_out.image_shape,
+                                                  generator=torch.Generator().manual_seed(0))  # fmt: skip
+    losses = np.empty((len(sigmas), len(clean)), np.float32)
+    for own, sigma in zip(losses, sigmas):
+        for batch in torch.arange(len(clean)).split(250):
+            x, y, z = (values[batch].to(device) for values in (clean, held_out.labels, noise))
+            own[batch] = denoising_loss(denoiser, x, y, torch.full((len(x),), float(sigma), device=device), z).cpu()
+    return losses
+
+
+def loss_rows(*losses: np.ndarray, sigmas: list, names: list) -> pd.DataFrame:
+    """Of each quality level, whose columns are ``names``: denoising_loss and loss_excess, minus the best one's, at each
+    sigma, mean_loss and mean_loss_excess over all; 95 % limits over images, over which the excess is paired."""
+    stacked, table = np.stack(losses).astype(np.float64), []  # [levels, sigmas, N]
+    best = stacked.mean(axis=2).argmin(axis=0)
+    for own, name in zip(stacked, names):
+        excess = np.stack([values - stacked[b, i] for i, (values, b) in enumerate(zip(own, best))])
+        for metric, found in (("denoising_loss", own), ("loss_excess", excess)):
+            table += [{**name, "metric": metric, "sigma": sigma, **limits(values)} for sigma, values in zip(sigmas, found)]
+        table += [{**name, "metric": metric, **limits(found.mean(axis=0))}
+                  for metric, found in (("mean_loss", own), ("mean_loss_excess", excess))]  # fmt: skip
+    return pd.DataFrame(table)
+
+
+def limits(values: np.ndarray) -> dict:
+    """Mean and 95 % limits, mean +- 1.96 standard errors, of per-image values."""
+    mean, half = values.mean(), 1.96 * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
+    return {"value": mean, "low": mean - half, "high": mean + half}
+
+
+# What the page shows.
+
+
+def shown_samples(s: Generators, get, per_class: int = 2) -> dict[str, Tensor]:
+    """{what: uint8 ``[n, C, H, W]``}: real images, and samples of their classes from the same noise, plain and with
+    each exploration term at its last strength. Autoguidance is left out: its weak denoiser would have to be trained.
+
+    get: gives the results of tasks. n: ``per_class`` images of each class, in columns of classes.
+    """
+    sources = real(s, "trained", per_class * real_images_of(s.generator).test.num_classes)
+    shown = {"real": sources, PLAIN: pool(s, s.steps, sources=sources)}
+    for term, strengths in STRENGTHS.items():
+        if term != AUTOGUIDANCE:
+            shown[f"{term}, {strengths[-1]:g}"] = pool(s, s.steps, term=term, strength=strengths[-1], sources=sources)
+    order = get(sources).labels.argsort(stable=True)
+    return {name: get(task).images[order] for name, task in shown.items()}

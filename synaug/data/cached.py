@@ -1,0 +1,75 @@
+"""Data sets that are obtained once and kept as arrays in the cache folder; files that are never half written."""
+
+import hashlib
+import os
+import zipfile
+import zlib
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+
+from synaug import paths
+from synaug.data.images import ImageDataset
+
+# {train,test}_images uint8 [N, C, H, W], {train,test}_labels uint8 [N], class_names
+Arrays = dict[str, np.ndarray]
+
+
+def load_cached(name: str, split: str, obtain: Callable[[Path], Arrays], digests: dict[str, str],
+                class_names: tuple[str, ...] = ()) -> ImageDataset:  # fmt: skip
+    """One split out of ``<name>.npz`` in the cache folder, which ``obtain(cache folder)`` makes unless it is there.
+
+    digests: the recorded sha256 of some of the arrays, checked when made and at every reading. class_names: of a file
+    that holds none, as one with Keras's names does (x_train ``[N, H, W, C]``, y_train, x_test, y_test).
+    ValueError where the file is truncated or altered.
+    """
+    path = paths.cache_dir() / f"{name}.npz"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Of several processes that start together, one obtains the data and the others wait for it.
+        with FileLock(path.with_suffix(".lock")):
+            if not path.exists():
+                arrays = obtain(path.parent)
+                check_arrays(arrays, digests, f"what was obtained as {name}")
+                with atomic_write(path) as temporary, open(temporary, "wb") as file:
+                    np.savez(file, **arrays)
+    images, labels = f"{split}_images", f"{split}_labels"
+    with open(path, "rb") as file:
+        try:
+            stored = np.load(file, allow_pickle=False)  # it checks sums (CRC-32) as it reads
+            if f"x_{split}" in stored:
+                colour_first = np.ascontiguousarray(stored[f"x_{split}"].transpose(0, 3, 1, 2))
+                arrays = {images: colour_first, labels: stored[f"y_{split}"].reshape(-1), "class_names": class_names}
+            else:
+                arrays = {key: stored[key] for key in (images, labels, "class_names")}
+        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is truncated or altered ({error}): delete it to obtain it again") from error
+    check_arrays(arrays, digests, f"{path} (delete it to obtain it again)")
+    numbers = torch.from_numpy(arrays[labels].astype(np.int64))
+    return ImageDataset(torch.from_numpy(arrays[images]), numbers, tuple(map(str, arrays["class_names"])), name=name)
+
+
+def check_arrays(arrays: Arrays, digests: dict[str, str], what: str) -> None:
+    """ValueError unless every array that has a recorded sha256 has that sha256."""
+    for name in arrays.keys() & digests.keys():
+        if hashlib.sha256(np.ascontiguousarray(arrays[name])).hexdigest() != digests[name]:
+            raise ValueError(f"{what} is altered: the sha256 of {name} differs from the recorded one")
+
+
+@contextmanager
+def atomic_write(path: Path):
+    """A temporary path beside ``path`` to write to; it becomes ``path`` when the block succeeds.
+
+    When the block raises, nothing is left and ``path`` is as it was. For one writer at a time.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,192 @@
+"""Chapter 1's experiment: what it refuses, and that a run measures what the claims need."""
+
+import numpy as np
+import pytest
+import torch
+
+from synaug.statistics.claims import load_claims, verdict_table
+from synaug.data import to_bytes
+from synaug.chapters import mode_concentration as chapter
+from synaug.chapters import mode_concentration_figures as figures
+from synaug.chapters.mode_concentration import EXPERIMENT
+from synaug.chapters.tasks import usual_denoiser, weights_of
+from synaug.diffusion.reconstruction import reconstruct
+from synaug.plots import BLUE, summary
+from synaug.run import Store
+from synaug.statistics import paired_interval
+
+
+@pytest.fixture(scope="module")
+def chosen():
+    """Profile smoke with two levels only."""
+    return EXPERIMENT.settings("smoke", reverse_steps=[0, 100], encoders=["pixels", "judge"])
+
+
+@pytest.fixture(scope="module")
+def frame():
+    return EXPERIMENT.run("smoke", reverse_steps=[0, 100], encoders=["pixels", "judge"])
+
+
+@pytest.fixture(scope="module")
+def get(frame):
+    return Store().get
+
+
+def of_real(frame, reference):
+    """The metrics of the real images, in pixels, against one reference."""
+    rows = frame[(frame["x"] == 0) & (frame["reference"] == reference) & (frame["encoder"] == "pixels")]
+    return rows.set_index("metric")["value"]
+
+
+@pytest.mark.parametrize("wrong, message", [
+    ({"reverse_steps": [30, 50]}, "from 0"), ({"reverse_steps": [0, 50, 50]}, "reverse_steps must be different"),
+    ({"reverse_steps": 50}, "from 0"), ({"reverse_steps": [0, 101]}, "0..100"), ({"reverse_steps": [0, 2.5]}, "whole number"),
+    ({"mapping": "flow"}, "edm, vp"), ({"solver": "rk4"}, "heun, euler"), ({"stride": 0}, "stride"), ({"churn": -1.0}, "churn"),
+    ({"solver": "ancestral", "churn": 5}, "churn"), ({"seeds": 0}, "seeds"), ({"classifier": "resnet9"}, "resnet8"),
+    ({"classifier": "vit_tiny"}, "Grad-CAM"), ({"recipe": "adam"}, "paper"), ({"augment": "rotate"}, "flip_crop"),
+    ({"encoders": ["inceptio"]}, "efficientnet_lite0"), ({"k": 0}, "k must be"), ({"k": True}, "k must be"),
+    ({"k": 300}, "more than k = 300 images"), ({"n_compare": 3}, "n_compare and n_images must leave more"),
+    ({"n_images": 10, "k": 1}, "two of each of the 10 classes"), ({"n_images": 10**6}, "n_images must be in 10..10000"),
+    ({"n_maps": 201}, "n_maps must be at most"),
+])  # fmt: skip
+def test_settings_that_could_not_be_measured_are_refused_at_once(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        EXPERIMENT.settings(**{"profile": "smoke", **wrong})
+
+
+def test_unknown_generator_is_named():
+    with pytest.raises(FileNotFoundError, match="fashion_mnist"):
+        EXPERIMENT.settings("smoke", generator="no_such_generator")
+
+
+def test_sources_fresh_and_test_images_do_not_overlap(chosen, get):
+    sources, fresh = get(chapter.pool(chosen, 0)), get(chapter.real(chosen, "unseen", chosen.n_sources))
+    assert len(sources) == len(fresh) == chosen.n_images
+    assert not set(sources.source_index.tolist()) & set(fresh.source_index.tolist())
+    assert torch.equal(sources.labels.bincount(), fresh.labels.bincount())
+
+
+def test_real_level_is_the_sources_themselves(frame):
+    at_zero = of_real(frame, "source")
+    assert at_zero["precision"] == at_zero["recall"] == 1
+    assert at_zero["frechet_distance"] == pytest.approx(0, abs=1e-6)
+
+
+def test_pools_are_reconstructions_in_the_order_of_the_sources(chosen, get):
+    sources, pool = get(chapter.pool(chosen, 0)), get(chapter.pool(chosen, 100))
+    denoiser = usual_denoiser(chosen.generator, weights_of(chosen.generator))
+    made = reconstruct(denoiser, sources.floats(), sources.labels, reverse_step=100, stride=50,
+                       source_index=sources.source_index)  # fmt: skip
+    assert torch.equal(pool.images, to_bytes(made.images))
+    assert torch.equal(pool.labels, sources.labels) and torch.equal(pool.source_index, sources.source_index)
+
+
+def test_fresh_images_are_neither_perfect_nor_nothing(frame):
+    floor = of_real(frame, "fresh")
+    assert 0.5 < floor["precision"] <= 1 and 0.5 < floor["recall"] <= 1
+    assert floor["frechet_distance"] > 0
+    assert floor["centroid_distance_ratio"] == pytest.approx(1, abs=0.2)
+
+
+def test_frame_is_complete(frame, chosen):
+    assert not frame["value"].isna().any()
+    assert set(frame["x"]) == {0, 100} and set(frame["sigma"]) == {0.0, 80.0}
+    accuracies = frame[frame["metric"] == "test_accuracy"]
+    assert len(accuracies) == 2 * chosen.seeds and accuracies["value"].between(0, 1).all()
+    once = frame[~frame["metric"].isin(["test_accuracy", "cam_agreement"])]
+    assert (once["low"] <= once["value"] + 1e-9).all() and (once["value"] <= once["high"] + 1e-9).all()
+    assert frame.attrs["provenance"]["generator"] and frame.attrs["provenance"]["parameters"]["k"] == 5
+
+
+def test_run_again_gives_the_same_numbers_from_its_tasks(frame):
+    again = EXPERIMENT.run("smoke", reverse_steps=[0, 100], encoders=["pixels", "judge"])
+    np.testing.assert_array_equal(frame["value"], again["value"])
+    # The time of a run is that of its tasks, whenever they ran.
+    assert again.attrs["provenance"]["wall_seconds"] == frame.attrs["provenance"]["wall_seconds"] > 0
+
+
+def test_every_claim_gets_a_verdict(frame):
+    table = verdict_table(frame)
+    assert list(table["id"]) == list(load_claims("mode_concentration"))
+    assert table["evidence"].str.len().gt(0).all()
+
+
+def test_plane_is_fitted_on_real_images_and_its_spread_is_over_that_of_fresh_ones(chosen, get):
+    judge, sources = get(chapter.classifier(chosen, 0, 0)), get(chapter.pool(chosen, 0))
+    (points,) = chapter.judge_plane(judge, sources, sources)
+    np.testing.assert_allclose(points.mean(0), 0, atol=1e-5)
+    assert np.cov(points.T)[0, 1] == pytest.approx(0, abs=1e-6)
+    fresh = get(chapter.real(chosen, "unseen", chosen.n_sources))
+    for other, near in ((sources, 1e-6), (fresh, 0.5)):
+        spread = chapter.plane_spread(judge, sources, sources, other, 20)
+        assert spread["value"].item() == pytest.approx(1, abs=near)
+
+
+def test_shown_images_are_one_row_per_level_and_columns_of_classes(chosen, get):
+    images = chapter.shown_images(chosen, get, [0, 100], per_class=2)
+    assert images.shape == (2, 20, 1, 28, 28) and images.dtype == torch.uint8
+    sources = get(chapter.pool(chosen, 0))
+    first = [(sources.labels == c).nonzero()[0].item() for c in range(10)]
+    assert torch.equal(images[0, :10], sources.images[first])
+
+
+def test_summary_states_intervals_by_number_of_seeds(frame):
+    rows = frame[frame["metric"] == "test_accuracy"]
+    table = summary(rows)
+    by_level = rows.groupby("x")["value"]
+    np.testing.assert_allclose(table["low"], by_level.min())
+    np.testing.assert_allclose(table["value"], by_level.mean())
+    five = rows.iloc[:1].loc[np.repeat(rows.index[0], 5)].assign(value=[0.5, 0.6, 0.7, 0.8, 0.9], seed=range(5))
+    one = summary(five).iloc[0]
+    assert one["value"] == pytest.approx(0.7) and one["low"] == pytest.approx(0.7 - 2.776445 * 0.0707107, abs=1e-5)
+
+
+@pytest.mark.parametrize("draw", [figures.distances, figures.precision_recall, figures.density_coverage,
+                                  figures.concentration])
+def test_distribution_figures_are_labelled(frame, draw):
+    figure = draw(frame, frame, encoder="judge")
+    for ax in figure.axes:
+        assert ax.get_xlabel() or ax.get_ylabel()
+    names = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert {"recorded", "this build", "fresh real images as reference"} <= set(names)
+
+
+@pytest.mark.parametrize("draw", [figures.accuracies, figures.entropies, figures.plane_variance,
+                                  figures.attention_agreement])
+def test_training_figures_draw_every_origin(frame, draw):
+    figure = draw(frame, frame)
+    lines = [line for ax in figure.axes for line in ax.lines if line.get_linestyle() != "None"]
+    lines = [line for line in lines if len(line.get_xdata()) >= 2]
+    assert len(lines) >= 2 and all(np.isfinite(line.get_ydata(orig=False).astype(float)).all() for line in lines)
+
+
+def test_falls_of_all_recorded_runs(frame):
+    runs = chapter.recorded_runs(frame)
+    assert "fashion_mnist, resnet8 (one_cycle), recorded at standard" in runs
+    (ax, _) = figures.falls({"a": frame, **runs}).axes  # and the axis above it
+    names = [text.get_text() for text in ax.figure.legends[0].get_texts()]
+    assert names[: 1 + len(runs)] == ["a", *runs]
+    line = next(line for line in ax.lines if line.get_color() == BLUE)  # that of the first
+    accuracies = frame[frame["metric"] == "test_accuracy"].pivot(index="seed", columns="x", values="value")
+    expected = 100 * (accuracies[100] - accuracies[0]).mean()
+    np.testing.assert_allclose(line.get_ydata().astype(float), [0, expected], atol=1e-9)
+
+
+def test_falls_are_paired_by_seed(frame):
+    table = chapter.falls_table({"one": frame}).set_index("run")
+    accuracy = 100 * frame[frame["metric"] == "test_accuracy"].pivot(index="seed", columns="x", values="value")
+    expected = paired_interval(accuracy[100] - accuracy[0])
+    change = table.loc["one", "change in points, 95 % interval"]
+    assert change == f"{expected.estimate:+.2f} [{expected.low:+.2f}, {expected.high:+.2f}]"
+    assert table.loc["one", "trained on real images (%)"] == f"{accuracy[0].mean():.2f}"
+    alone = chapter.falls_table({"one": frame[frame["seed"] == 0]}).set_index("run")
+    assert alone.loc["one", "change in points, 95 % interval"] == f"{(accuracy[100] - accuracy[0])[0]:+.2f}"
+    end = frame[(frame["reference"] == "source") & (frame["encoder"] == "pixels") & (frame["x"] == 100)]
+    for metric in ("precision", "recall"):
+        assert table.loc["one", f"{metric} of these"] == f"{end.set_index('metric').loc[metric, 'value']:.2f}"
+    assert table.iloc[-1].tolist() == ["", "95.58", "89.85", "-5.73", "0.77", "0.63"]
+
+
+def test_describe_says_which_run_is_which(frame):
+    text = chapter.describe(frame)
+    assert "this build" in text and "`smoke`" in text and "no larger run" in text

@@ -1,0 +1,15 @@
+import numpy as np
+import pytest
+
+from synaug.checks import whole
+
+
+@pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3)])
+def test_whole_numbers(value):
+    assert whole("k", value, 3) == 3 and type(whole("k", value, 0)) is int
+
+
+@pytest.mark.parametrize("value", [2, 3.0, np.float32(3), True, np.True_, "3", None, float("nan")])
+def test_others_are_refused(value):
+    with pytest.raises(ValueError, match="^k must be a whole number of at least 3, got "):
+        whole("k", value, 3)
