@@ -18,10 +18,19 @@
 
 # %%
 import hashlib
+import tempfile
 
 import torch
 
-from synaug.data import load_dataset, stratified_subset, to_bytes, to_floats
+from synaug.data import (
+    draw_splits,
+    load_dataset,
+    same_classes,
+    save_image_folder,
+    stratified_subset,
+    to_bytes,
+    to_floats,
+)
 
 train, test = load_dataset("fashion_mnist"), load_dataset("fashion_mnist", "test")
 print(tuple(train.images.shape), tuple(test.images.shape), train.labels.bincount().unique().tolist())
@@ -50,6 +59,18 @@ print(torch.isin(small.source_index, stratified_subset(train, 1000, seed=1).sour
 # %%
 digits = load_dataset("digits")
 print(tuple(digits.images.shape), digits.num_classes, sorted(digits.images.unique().tolist())[-1])
+
+# %% [markdown]
+# A folder with a subfolder per class in each of its splits is a data set, too. Its classes are in alphabetical order.
+# Labels cross from one data set to another by the names of the classes.
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    for split, part in zip(("train", "test"), draw_splits(train, 5, 2, seed=0)):
+        save_image_folder(part, f"{folder}/{split}")
+    own = load_dataset(folder, "test")
+print(own.labels.bincount().tolist(), ", ".join(own.class_names[:3]))
+print(same_classes(train.class_names[1:3], ["Pullover", "Trouser"]).tolist())
 
 # %%
 try:

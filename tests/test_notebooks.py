@@ -8,8 +8,7 @@ import papermill
 import pytest
 
 from synaug.classifiers import build_classifier
-from synaug.experiments.targeted_augmentation import CEILING_GAIN
-from synaug.experiments.targeted_suspects import NEGLIGIBLE
+from synaug.chapters.targeted_augmentation_figures import CEILING_GAIN, NEGLIGIBLE
 from synaug.figures.real_generators import LINEAR_BELOW
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"

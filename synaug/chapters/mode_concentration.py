@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 
 from synaug.chapters.tasks import (Trained, network, real, real_images, real_images_of, reconstructed, trained,
                                    weights_of)  # fmt: skip
-from synaug.classifiers import accuracy, build_classifier, output_entropy, predict
+from synaug.classifiers import build_classifier, output_entropy, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.attention import agreement, explained_block, grad_cam
 from synaug.classifiers.training import check_recipe
@@ -162,11 +162,6 @@ def judged(judge: Trained, images: ImageDataset, n_bootstrap: int) -> pd.DataFra
     correct = (probabilities.argmax(1) == images.labels).double()
     return pd.DataFrame([{"metric": metric, **limits(values, n_bootstrap)} for metric, values in (
         ("judge_entropy", output_entropy(probabilities)), ("judge_accuracy", correct))])  # fmt: skip
-
-
-def scored(classifier: Trained, test: ImageDataset) -> dict:
-    """Accuracy on real test images."""
-    return {"test_accuracy": accuracy(predict(classifier.model(), test.images), test.labels)}
 
 
 def attention_maps(classifier: Trained, test: ImageDataset, n: int) -> np.ndarray:

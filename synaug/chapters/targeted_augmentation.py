@@ -1,30 +1,26 @@
 """Chapter 2: targeted augmentation, upsampling against generation (Nguyen et al. 2025)."""
 
-import math
 import time
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from synaug.augmentation import TrainingSet, original, upsampled, with_generated, with_real
+from synaug.augmentation import TrainingSet, of_classes, original, upsampled, with_generated, with_real
 from synaug.augmentation.pool_filters import filter_pool
 from synaug.augmentation.selection import Selection, select, slow_clusters
-from synaug.augmentation.synthetic_pool import SyntheticPool, generate_pool
-from synaug.chapters.tasks import Trained, check_weights, trained, usual_denoiser, weights_of
+from synaug.chapters.tasks import Trained, generated_pool, split, splits, trained, usual_denoiser, weights_of
 from synaug.classifiers import accuracy, build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.checkpoint import steps_kept
 from synaug.classifiers.optimizers import OPTIMIZERS
 from synaug.classifiers.training import AUGMENTATIONS, RECIPES
 from synaug.classifiers.warm_up import WarmUp, warm_up
-from synaug.data import ImageDataset, load_dataset, stratified_subset, to_bytes
+from synaug.data import ImageDataset, stratified_subset, to_bytes
 from synaug.diffusion.reconstruction import reconstruct
-from synaug.diffusion.schedules import SIGMA_MAX, sigmas_from
-from synaug.diffusion.training import trained_on
+from synaug.diffusion.schedules import SIGMA_MAX, sigma_of_strength
 from synaug.precision import fast_precision
 from synaug.run import Experiment, Settings, Task, param
 
@@ -39,8 +35,6 @@ FILTERS = {"near-copies dropped": {"near_copy_quantile": 0.05}, "off-class dropp
 EXPECTED_SLOW = 0.4
 #: Seeds of pilots start here: their runs are none of the comparison's.
 PILOT_SEED = 1000
-#: The share of a training split that is kept for validation.
-VALIDATION = 1 / 6
 #: Images on which the speed of a generator is measured.
 TIMED = 64
 #: The least probability of a label in the test loss.
@@ -57,8 +51,9 @@ class Comparison(Settings):
     large_steps: int = param("optimiser steps of the large regime", at_least=1)
     large_pilot_steps: tuple[int, ...] = param("steps that its pilots try", each=True, at_least=1)
     ks: tuple[int, ...] = param("how often a chosen example occurs, 2 among them", each=True, at_least=2)
-    strength: int | float = param("denoising steps of 100 from which images are generated", 50)
-    strengths: tuple[int | float, ...] = param("those that are compared, strength among them", each=True)
+    strength: int | float = param("denoising steps of 100 from which images are generated", 50, at_least=0.1, at_most=99.9)
+    strengths: tuple[int | float, ...] = param("those that are compared, strength among them", each=True, at_least=0.1,
+                                               at_most=99.9)  # fmt: skip
     seeds: int = param("paired trainings of each arm", at_least=2)
     k_seeds: int = param("paired trainings of each arm of k and of ablations, whose effects are small", at_least=2)
     pilot_seeds: int = param("paired trainings of pilots", at_least=2)
@@ -88,10 +83,6 @@ class Comparison(Settings):
                 raise ValueError(f"{name} must hold {'a value' if wanted is None else wanted}, got {getattr(self, name)}")
         if "architectures" in self.studies and not self.architectures:
             raise ValueError("the study of architectures needs some: name them in architectures")
-        if "budgets" in self.studies and self.steps < 2:
-            raise ValueError("steps must be at least 2 for the study of budgets, which halves them")
-        for n in self.strengths:
-            sigmas_from(sigma_of_strength(n), self.sampling_steps)
         if {"large", *ABLATIONS} & set(self.studies):
             if self.large_generator is None:
                 raise ValueError("the studies large and ablations need a large_generator, trained on more images")
@@ -100,25 +91,28 @@ class Comparison(Settings):
                 raise ValueError(f"large_generator must have been trained on more images than generator, of one data "
                                  f"set, got {len(large)} of {large.name} and {len(small)} of {small.name}")  # fmt: skip
         for regime in self.regimes:
-            (generator, steps, _), k = of_regime(self, regime), max(self.ks)
-            real, fresh, validation, test = splits(generator).values()
-            n, per_class, unseen = len(real), *(x.labels.bincount(minlength=real.num_classes) for x in (real, fresh))
-            for name in (self.architecture, *self.architectures):
-                build_classifier(name, real.image_shape, real.num_classes, seed=0)
-            if (held := steps * 128 // n) < (needed := self.passes or 3):
-                raise ValueError(f"{steps} steps of 128 are {held} passes over the {n} images of the {regime} regime; "
-                                 f"the warm-up needs {needed}, {-(-needed * n // 128)} steps")  # fmt: skip
-            if (per_class == 1).any():
-                raise ValueError(f"{generator} has seen one image of a class; a warm-up's clusters need two per class")
-            if any(arm.kind == "fresh" for arm, _ in trainings(self)) and (unseen < (k - 1) * per_class).any():
-                raise ValueError(f"the fresh control at k = {k} may need {k - 1} images for each of the {n} of the "
-                                 f"{regime} regime, class by class; there are {len(fresh)} (fresh=False leaves it out)")
-            if "pilot" in self.studies and len(fresh) < n_ceiling(self, regime):
-                raise ValueError(f"the pilot adds {n_ceiling(self, regime)} fresh images at k = {k}, there are "
-                                 f"{len(fresh)}")  # fmt: skip
-            fewest = min(len(test), len(validation))
-            if self.n_evaluate is not None and not real.num_classes <= self.n_evaluate <= fewest:
-                raise ValueError(f"n_evaluate must be in {real.num_classes}..{fewest}, got {self.n_evaluate}")
+            self.check_regime(regime, max(self.ks))
+
+    def check_regime(self, regime: str, k: int) -> None:
+        """Enough steps for the warm-up, enough images of each kind."""
+        generator, steps, _ = of_regime(self, regime)
+        real, fresh, validation, test = splits(generator).values()
+        n, per_class, unseen = len(real), *(part.labels.bincount(minlength=real.num_classes) for part in (real, fresh))
+        fewest, needed = min(len(test), len(validation)), self.passes or 3
+        for name in (self.architecture, *self.architectures):
+            build_classifier(name, real.image_shape, real.num_classes, seed=0)
+        if steps * 128 // n < needed or ("budgets" in self.studies and steps < 2):
+            raise ValueError(f"{steps} steps of 128 are {steps * 128 // n} passes over the {n} images of the {regime} "
+                             f"regime; the warm-up needs {needed}: {max(2, -(-needed * n // 128))} steps")  # fmt: skip
+        if (per_class == 1).any():
+            raise ValueError(f"{generator} has seen one image of a class: a warm-up's clusters need two per class")
+        if any(arm.kind == "fresh" for arm, _ in trainings(self)) and (unseen < (k - 1) * per_class).any():
+            raise ValueError(f"the fresh control at k = {k} may need {k - 1} images for each of the {n} of the {regime} "
+                             f"regime, class by class; there are {len(fresh)} (fresh=False leaves it out)")  # fmt: skip
+        if "pilot" in self.studies and len(fresh) < (added := n_ceiling(self, regime)):
+            raise ValueError(f"the pilot adds {added} fresh images at k = {k}, there are {len(fresh)}")
+        if self.n_evaluate is not None and not real.num_classes <= self.n_evaluate <= fewest:
+            raise ValueError(f"n_evaluate must be in {real.num_classes}..{fewest}, got {self.n_evaluate}")
 
 
 #: What a CPU trains in minutes.
@@ -154,18 +148,6 @@ def of_regime(s: Comparison, regime: str) -> tuple[str, int, tuple[int, ...]]:
 def n_ceiling(s: Comparison, regime: str) -> int:
     """How many fresh real images a pilot adds: what the largest k adds if ``EXPECTED_SLOW`` of the examples are slow."""
     return round(EXPECTED_SLOW * (max(s.ks) - 1) * len(splits(of_regime(s, regime)[0])["real"]))
-
-
-def sigma_of_strength(n: float) -> float:
-    """The noise level of n of 100 denoising steps: tan(pi n / 200).
-
-    The published recipe noises an image to step n of a cosine schedule of 100 steps (second hand). That schedule has
-    alpha_bar = cos²(pi n / 200) (Nichol & Dhariwal 2021, without their offset of 0.008), and
-    sigma = sqrt((1 - alpha_bar) / alpha_bar) for images in [-1, 1] (derived here). ValueError unless 0 < n < 100.
-    """
-    if not 0 < n < 100:
-        raise ValueError(f"a strength must lie strictly between 0 and 100 steps, got {n}")
-    return round(math.tan(math.pi * n / 200), 6)
 
 
 @dataclass(frozen=True)
@@ -255,7 +237,7 @@ def pool(s: Comparison, arm: Arm, function=None) -> Task:
     how = {"generator": generator, "weights": weights_of(generator), "precision": str(fast_precision(s.device)),
            "device": s.device, "sigmas": sigmas, "steps": s.sampling_steps * (2 if sigmas is None else 1)}  # fmt: skip
     more = {} if function else {"k": min(s.ks) if arm.k == min(s.ks) else max(s.ks)}
-    return Task(function or generated, {**how, **more}, images(s, arm.regime, "real"))
+    return Task(function or generated_pool, {**how, **more}, images(s, arm.regime, "real"))
 
 
 def training(s: Comparison, arm: Arm, seed: int) -> Task:
@@ -312,30 +294,6 @@ def rows(s: Comparison):
 EXPERIMENT = Experiment("targeted_augmentation", Comparison, PROFILES, rows, constants={"swept": "k"})
 
 
-@lru_cache(2)
-def splits(generator: str) -> dict[str, ImageDataset]:
-    """real: what generator and classifiers are trained on, the first of the training split's stratified order;
-    fresh: those that follow, the control that adds real images; validation: the last sixth, on which decisions are made;
-    test: the test split. ValueError where the generator has seen others, or they leave no fresh ones."""
-    whole, subset = trained_on(generator)
-    order, n = stratified_subset(whole, len(whole), 0), len(subset)
-    end = len(order) - round(VALIDATION * len(order))
-    if n >= end:
-        raise ValueError(f"{generator} was trained on {n} images of {whole.name}; at most {end - 1} leave fresh ones")
-    real, fresh, validation = (order.subset(range(*ends)) for ends in ((0, n), (n, end), (end, len(order))))
-    if not torch.equal(real.source_index.sort().values, subset.source_index.sort().values):
-        raise ValueError(f"{generator} was trained on another subset of {whole.name} than the first {n} of its "
-                         f"stratified order with seed 0")  # fmt: skip
-    return {"real": real, "fresh": fresh, "validation": validation, "test": load_dataset(whole.name, "test")}
-
-
-def split(generator: str, weights: str, part: str, n: int | None) -> ImageDataset:
-    """A part of `splits`: the first n of its stratified order, or all. weights: stand for the images, too."""
-    check_weights(generator, weights)
-    found = splits(generator)[part]
-    return found if n is None else stratified_subset(found, n, 0)
-
-
 def warmed_up(real: ImageDataset, test: ImageDataset, architecture: str, steps: int, recipe: str, passes: int | None,
               seed: int, device: str) -> dict:  # fmt: skip
     """The warm-up of a run of ``steps`` steps.
@@ -363,13 +321,6 @@ def described(real: ImageDataset, own: dict, following: dict, seeds: list[int]) 
                    for shown, seed in zip((own, following), seeds))  # fmt: skip
     return {"passes": len(own["correct"]), **{name: own[name] for name in ("error", "seconds", "selection_seconds")},
             "slow_share": 100 * slow.mean(), "slow_overlap": (slow * other).sum() / slow.sum() / other.mean()}
-
-
-def generated(real: ImageDataset, generator: str, weights: str, precision: str, device: str, sigmas: list | None,
-              steps: int, k: int) -> SyntheticPool:  # fmt: skip
-    """k - 1 images of each real one. sigmas: noise levels that they are taken to; None: from noise alone."""
-    return generate_pool(usual_denoiser(generator, weights, device), real, range(len(real)), k=k, sigmas=sigmas,
-                         from_noise=sigmas is None, steps=steps, device=device)  # fmt: skip
 
 
 def seconds_per_image(real: ImageDataset, generator: str, weights: str, precision: str, device: str,
@@ -434,17 +385,6 @@ def train(training_set: TrainingSet, architecture: str, *, steps: int, seed: int
 def selected_by(shown: dict, real: ImageDataset, selection: str = SLOW, seed: int = 0) -> Selection:
     """The examples that are selected by what `warmed_up` has shown."""
     return select(selection, WarmUp(shown["logits"], real.labels, shown["correct"]), seed=seed)
-
-
-def of_classes(fresh: ImageDataset, labels: Tensor) -> ImageDataset:
-    """Different images of ``fresh`` with exactly these labels, int64 ``[n]``; ValueError where it has too few."""
-    places = torch.empty_like(labels)
-    for label in labels.unique():
-        own, wanted = (fresh.labels == label).nonzero().flatten(), labels == label
-        if wanted.sum() > len(own):
-            raise ValueError(f"{int(wanted.sum())} fresh images of class {int(label)} are needed, there are {len(own)}")
-        places[wanted] = own[: wanted.sum()]
-    return fresh.subset(places)
 
 
 def clock(device: str) -> float:

@@ -74,10 +74,9 @@ def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None
     if deep:  # Pillow would clip what is above 255
         raise ValueError(f"images must have 8 bits per channel; {deep[0]} ({len(deep)} such files): scale them first")
     if mode is None:
-        if odd := [f"{f} is {found}" for f, (found, _) in zip(files, headers) if found not in CHANNELS]:
-            raise ValueError(f"images must be grey (mode L) or RGB; {odd[0]} ({len(odd)} such files): pass "
-                             f'mode="RGB" or mode="L" to convert them')
         mode = _the_one(files, [found for found, _ in headers], "mode", 'pass mode="RGB" or mode="L" to convert them')
+        if mode not in CHANNELS:
+            raise ValueError(f'images must be grey (mode L) or RGB, these are {mode}: pass mode="RGB" or mode="L"')
     if size is None:
         size = _the_one(files, [size for _, size in headers], "size (height, width)", "pass image_size to resize them")
 
@@ -86,7 +85,12 @@ def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None
     images = np.empty((len(files), CHANNELS[mode], height, width), np.uint8)
 
     def store(image: Image.Image, i: int) -> None:
-        image = _converted(ImageOps.exif_transpose(image), mode)
+        image = ImageOps.exif_transpose(image)
+        if image.mode != mode and image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        if image.mode != mode:
+            image = image.convert("RGB").convert(mode)
         if image.size != (width, height):
             resize = ImageOps.fit if crop else Image.Image.resize
             image = resize(image, (width, height), Image.Resampling.BICUBIC)
@@ -209,15 +213,6 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
     """(height, width) once the image is turned as its EXIF orientation says; 5 to 8 lie on their side."""
     width, height = image.size
     return (width, height) if image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8) else (height, width)
-
-
-def _converted(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode == mode:
-        return image
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB").convert(mode)
 
 
 def _read_each(files: list[Path], read, title: str) -> list:

@@ -90,6 +90,18 @@ def sigmas_from(sigma, steps, sigma_min=SIGMA_MIN, rho=RHO):
     return edm_sigmas(steps, min(sigma_min, sigma / 2), sigma, rho)
 
 
+def sigma_of_strength(n: float) -> float:
+    """The noise level of n of 100 denoising steps: tan(pi n / 200).
+
+    The published recipe noises an image to step n of a cosine schedule of 100 steps (second hand). That schedule has
+    alpha_bar = cos²(pi n / 200) (Nichol & Dhariwal 2021, without their offset of 0.008), and
+    sigma = sqrt((1 - alpha_bar) / alpha_bar) for images in [-1, 1] (derived here). ValueError unless 0 < n < 100.
+    """
+    if not 0 < n < 100:
+        raise ValueError(f"a strength must lie strictly between 0 and 100 steps, got {n}")
+    return round(math.tan(math.pi * n / 200), 6)
+
+
 def _whole(value):
     """Whether a value is an integer, Python's or NumPy's; True and False are not."""
     return isinstance(value, Integral) and not isinstance(value, bool)
