@@ -108,7 +108,7 @@ table_html(parts.parts_table(falls)) if len(falls) else Markdown("No run on real
 # - *Discretisation* has both signs: 18 Euler steps cost 0.091, 18 Heun steps add 0.018.
 # - *Score error* has both signs, too: a score that is 5 % too strong costs 0.182, one that is 5 % too weak adds 0.039.
 # - On real images recall falls by 0.206, of which the metric takes 37 %; outer-edge recall falls by 0.672, of which it takes 55 %.
-# - From fresh real images to samples of 18 Heun steps recall falls by 0.108, of which 95 % is score error. Test accuracy falls by 0.008 there, and by 0.038 with 18 Euler steps, of which discretisation takes 78 %.
+# - From fresh real images to samples of 18 Heun steps recall falls by 0.108, of which 94 % is score error. Test accuracy falls by 0.008 there, and by 0.038 with 18 Euler steps, of which discretisation takes 79 %.
 #
 # What *reverse process* says is what the published explanation would need to be large.
 # What *score error* says is where concentration can come from: a score that is too strong, that is, one that climbs more steeply than the exact one, does what the paper describes; one that is too weak does the opposite; one that is merely noisy does neither.

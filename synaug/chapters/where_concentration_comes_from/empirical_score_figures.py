@@ -11,6 +11,7 @@ from synaug.statistics import holm
 NAMES = dict(zip(OUTCOMES, ("near-copy of its own source", "near-copy of another training image", "near-copy of none")))
 DIFFERENCES = {"network_to_empirical": "network to empirical denoiser", "network_error": "network to the clean image",
                "empirical_error": "empirical denoiser to the clean image"}  # fmt: skip
+SMALLEST_P = 1e-9  # that a table tells apart
 SPLITS = {"train": "training images", "held out": "held-out images"}
 
 
@@ -72,4 +73,5 @@ def error_table(frame):
     return pd.DataFrame({"σ": tests.index, "of the training at or above": shares.to_numpy(),
                          "network's error": errors[0].to_numpy(), "empirical denoiser's error": errors[1].to_numpy(),
                          "difference": [f"{row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}]" for row in tests.itertuples()],
-                         "p (Holm)": holm(tests["p_value"])})  # fmt: skip
+                         "p (Holm)": [f"{p:.2g}" if p >= SMALLEST_P else f"below {SMALLEST_P:g}"
+                                      for p in holm(tests["p_value"])]})  # fmt: skip
