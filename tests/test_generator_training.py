@@ -10,7 +10,6 @@ import warnings
 from collections import namedtuple
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
