@@ -13,8 +13,11 @@ def whole(name: str, value, at_least: int) -> int:
     return int(value)
 
 
-def warn_unit_range(images: torch.Tensor) -> None:
-    """Warn where images, which must be in [-1, 1], all lie in [0, 1], as other packages have them."""
+def warn_unit_range(images: torch.Tensor, stacklevel: int = 3) -> None:
+    """A warning where images, float in [-1, 1] by contract, all lie in [0, 1]: most likely they were never rescaled.
+
+    stacklevel: the call that the warning points at; 3 is that of the function which calls this one.
+    """
     if images.numel() and images.min() >= 0 and images.max() <= 1:
         warnings.warn("the images all lie in [0, 1]; they are taken as they are, with -1 for black and 1 for white "
-                      "(2 * images - 1 brings [0, 1] there)", stacklevel=3)  # fmt: skip
+                      "(2 * images - 1 brings [0, 1] there)", stacklevel=stacklevel)

@@ -39,7 +39,7 @@ def cached(key: str, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
     try:
         with np.load(path, allow_pickle=False) as entry:
             return torch.from_numpy(entry["features"])
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         pass
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         warnings.warn(f"cached features {path.name} are damaged ({error}); computing them again", stacklevel=2)
@@ -47,7 +47,8 @@ def cached(key: str, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
     try:
         _write(path, features)
     except OSError as error:
-        warnings.warn(f"features were not cached: {error}", stacklevel=2)
+        # The same words each time, so that Python shows them once.
+        warnings.warn(f"features were not cached in {path.parent}: {error.strerror or error}", stacklevel=2)
     return features
 
 

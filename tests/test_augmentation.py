@@ -112,7 +112,7 @@ class TestSets:
         other = ImageDataset(data.images, data.labels, ("b", "c", "a"))
         joined = with_real(data, other)
         assert torch.equal(joined.data.labels[10:], (data.labels + 1) % 3) and joined.data.class_names == CLASSES
-        with pytest.raises(ValueError, match="differ in 'c', 'd'"):
+        with pytest.raises(ValueError, match="differ in 'd', 'c'"):
             with_real(data, ImageDataset(data.images, data.labels, ("a", "b", "d")))
 
 

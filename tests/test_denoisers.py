@@ -34,7 +34,7 @@ def tiny():
     return new_denoiser(dataset(), channels=(32,)).eval().requires_grad_(False)
 
 
-WEIGHTS, POINTER = "unet/diffusion_pytorch_model.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:0"
+WEIGHTS, POINTER = "unet/diffusion_pytorch_model.safetensors", b"version https://git-lfs.github.com/spec/v1"
 
 
 def xor(path, at, n):
@@ -70,11 +70,11 @@ class TestNewDenoiser:
     def test_sigma_data_is_the_images_standard_deviation(self, tiny):
         assert tiny.sigma_data == pytest.approx(float(np.std(dataset().images.numpy() / 127.5 - 1)), rel=1e-3)
 
-    @pytest.mark.parametrize("size, dials", [((7, 8), {}), ((8, 10), {"channels": (32, 32)}), ((8, 8), {"patch": 3}),
+    @pytest.mark.parametrize("size, options", [((7, 8), {}), ((8, 10), {"channels": (32, 32)}), ((8, 8), {"patch": 3}),
                                              ((8, 8), {"channels": (32,) * 4})])
-    def test_refuses_sizes(self, size, dials):
+    def test_refuses_sizes(self, size, options):
         with pytest.raises(ValueError, match="height and width must be multiples of"):
-            new_denoiser(dataset(height=size[0], width=size[1]), **{"channels": (32,), **dials})
+            new_denoiser(dataset(height=size[0], width=size[1]), **{"channels": (32,), **options})
 
     @pytest.mark.parametrize("channels", [(24,), (16,), (32, 40), (0,), (-32,)])
     def test_refuses_widths(self, channels):
@@ -113,10 +113,10 @@ class TestNewDenoiser:
         assert parameters / 1e6 == pytest.approx(millions, abs=0.1)
         assert name == "cifar10_edm" or 2 * parameters < 14e6 - 100_000  # of a file in half precision
 
-    @pytest.mark.parametrize("dials", [{"channels": ()}, {"layers": 0}, {"patch": 0}])
-    def test_refuses_nothing(self, dials):
+    @pytest.mark.parametrize("options", [{"channels": ()}, {"layers": 0}, {"patch": 0}])
+    def test_refuses_nothing(self, options):
         with pytest.raises(ValueError, match="at least one"):
-            new_denoiser(dataset(), **dials)
+            new_denoiser(dataset(), **options)
 
     def test_refuses_images_that_are_all_the_same(self):
         flat = ImageDataset(torch.full((4, 1, 8, 8), 7, dtype=torch.uint8), torch.arange(4) % 2, ("a", "b"))
@@ -159,7 +159,8 @@ class TestPreconditioning:
         for x in (state(), state().double(), state().half()):
             made = other(x, 0.7, None)
             assert made.dtype == x.dtype
-            torch.testing.assert_close(made.float(), tiny(x.float(), 0.7, None), rtol=0, atol=max(error, 1e-3 * (x.dtype == torch.float16)))
+            allowed = 5e-3 if x.dtype == torch.float16 else 0
+            torch.testing.assert_close(made.float(), tiny(x.float(), 0.7, None), rtol=0, atol=max(error, allowed))
 
     def test_bfloat16_is_close(self, tiny):
         exact = tiny(state(), 1.0, None)
@@ -306,6 +307,7 @@ class TestCheckpoints:
         ("denoiser.json", lambda path: edit(path, sigma_data=float("inf")), "is damaged"),
         ("denoiser.json", lambda path: edit(path, class_names="ab"), "sequence of names, got 'ab'"),
         ("denoiser.json", lambda path: edit(path, image_shape=[1, 12, 8]), "images of 8x8"),
+        ("denoiser.json", lambda path: edit(path, image_shape=[]), "is damaged"),
         ("denoiser.json", lambda path: edit(path, colour=1), "unexpected keyword argument 'colour'"),
         ("training_record.json", lambda path: path.write_text('{"weights": "01'), "no JSON"),
     ])
@@ -423,8 +425,9 @@ class TestInSamplers:
         assert torch.equal(made.images, told.images) and made.labels is None and made.provenance["label"].isna().all()
         assert torch.equal(generate(tiny, None, n=3, steps=3).images,
                            generate(tiny, source_index=torch.arange(3), steps=3).images)
-        with pytest.raises(ValueError, match="without labels, n, how many images, must be"):
+        with pytest.raises(ValueError, match="without labels, n must say how many images"):
             generate(tiny, None)
         assert len(generate(tiny, []).images) == len(generate(tiny, None, n=0).images) == 0
-        with pytest.raises(ValueError, match="got the number 1"):
-            generate(tiny, 1)
+        for labels, n, said in ((1, None, "got the number 1"), ([0, 1], 3, "N = 3 images"), (None, -1, "n must be")):
+            with pytest.raises(ValueError, match=said):
+                generate(tiny, labels, n=n)

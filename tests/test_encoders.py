@@ -1,4 +1,5 @@
 import functools
+import warnings
 
 import pytest
 import torch
@@ -82,33 +83,64 @@ def test_a_module_without_features_and_a_callable_give_their_output():
     assert torch.equal(encode(images(), lambda batch: batch.mean(dim=(2, 3)), batch_size=4), images().mean(dim=(2, 3)))
 
 
-def test_cached_by_content_of_images_and_weights(own_cache):
-    module = Small()
-    first = encode(images(), module)
-    assert torch.equal(encode(images().clone(), module), first) and module.seen == 6
-    twin = Small()
-    assert torch.equal(encode(images(), twin), first) and twin.seen == 0  # equal weights are the same encoder
-    encode(images(5), module)
-    assert module.seen == 11
+@pytest.fixture
+def runs(monkeypatch):
+    """How often a named network has run."""
+    seen = []
+    network = encoders.BUILDERS["efficientnet_lite0"]()
+    handle = network.register_forward_hook(lambda *_: seen.append(1))
+    yield seen
+    handle.remove()
+
+
+def test_named_networks_are_cached_by_content_of_images_and_weights(own_cache, runs):
+    first = encode(images())
+    assert torch.equal(encode(images().clone()), first) and len(runs) == 1
+    encode(images(5))
+    encode(images(), cache=False)
+    assert len(runs) == 3
+    weight = next(encoders.BUILDERS["efficientnet_lite0"]().parameters())
     with torch.no_grad():
-        module.layer.bias += 1
-    assert torch.allclose(encode(images(), module), first + 1, atol=1e-5) and module.seen == 17
-    encode(images(), module, cache=False)
-    assert module.seen == 23
+        weight.mul_(2)
+        assert not torch.equal(encode(images()), first) and len(runs) == 4
+        weight.mul_(0.5)
+    assert torch.equal(encode(images()), first) and len(runs) == 4
     assert len(list(own_cache.iterdir())) == 3
 
 
-def test_structure_is_part_of_the_key():
-    # The same weights and class, another structure.
-    tanh, relu = (nn.Sequential(nn.Flatten(), nn.Linear(784, 3), act) for act in (nn.Tanh(), nn.ReLU()))
-    relu.load_state_dict(tanh.state_dict())
-    assert not torch.equal(encode(images(), tanh), encode(images(), relu))
+class Times(nn.Module):
+    def __init__(self, k):
+        super().__init__()
+        self.k = k
+
+    def forward(self, batch):
+        return batch.flatten(1) * self.k
+
+
+class Buffered(nn.Module):
+    def __init__(self, k):
+        super().__init__()
+        self.register_buffer("k", torch.tensor(k), persistent=False)
+
+    forward = Times.forward
+
+
+def hooked(k):
+    module = nn.Flatten()
+    module.register_forward_hook(lambda module, args, output: output * k)
+    return module
+
+
+@pytest.mark.parametrize("make", [Times, Buffered, hooked, lambda k: Times(k).forward, lambda k: nn.Sequential(Times(k)),
+                                  lambda k: functools.partial(Times.forward, Times(k))])
+def test_what_a_module_does_is_never_taken_from_another(own_cache, make):
+    assert torch.equal(encode(images(), make(3.0)), 3 * encode(images(), make(1.0)))
+    assert not own_cache.exists()
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "other"])
-def test_a_damaged_entry_is_computed_again(own_cache, damage):
-    module = Small()
-    first = encode(images(), module)
+def test_a_damaged_entry_is_computed_again(own_cache, damage, runs):
+    first = encode(images())
     (entry,) = own_cache.iterdir()
     content = bytearray(entry.read_bytes())
     if damage == "flip":
@@ -116,16 +148,18 @@ def test_a_damaged_entry_is_computed_again(own_cache, damage):
     damaged = {"truncate": content[:-50], "flip": content, "empty": b"", "other": b"not an archive"}[damage]
     entry.write_bytes(damaged)
     with pytest.warns(UserWarning, match="damaged"):
-        assert torch.equal(encode(images(), module), first)
-    assert module.seen == 12
-    assert torch.equal(encode(images(), module), first) and module.seen == 12  # and mended
+        assert torch.equal(encode(images()), first)
+    assert len(runs) == 2
+    assert torch.equal(encode(images()), first) and len(runs) == 2  # and mended
 
 
-def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written_is_one_warning(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SYNAUG_CACHE", str(tmp_path / "file"))
-    with pytest.warns(UserWarning, match="not cached"):
-        assert encode(images(), Small()).shape == (6, 5)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("default")
+        assert [len(encode(images(n))) for n in (3, 4, 5)] == [3, 4, 5]
+    assert len(seen) == 1 and "not cached" in str(seen[0].message)
 
 
 def test_nothing_is_left_behind_when_writing_fails(own_cache, monkeypatch):
@@ -134,8 +168,36 @@ def test_nothing_is_left_behind_when_writing_fails(own_cache, monkeypatch):
 
     monkeypatch.setattr(features.np, "savez", full)
     with pytest.warns(UserWarning, match="no space left"):
-        encode(images(), Small())
+        encode(images())
     assert list(own_cache.iterdir()) == []
+
+
+def test_number_formats_and_layouts():
+    """A default type of float64 when the network is built, and images or modules of other floating types."""
+    expected = encode(images(), cache=False)
+    encoders.BUILDERS["efficientnet_lite0"].cache_clear()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(encode(images(), cache=False), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(encode(images(), cache=False), expected)
+    for of in (images().double(), images().numpy().astype(">f8"), images().numpy()[::-1].copy()[::-1]):
+        assert torch.equal(encode(of, cache=False), expected)
+    flat = Small()
+    features = encode(images(), flat)
+    for of, tolerance in ((Small().double(), 1e-5), (Small().half(), 0.1), (Small().bfloat16(), 1.0)):
+        found = encode(images(), of)
+        assert found.dtype == torch.float32 and torch.allclose(found, features, atol=tolerance)
+
+
+def test_images_in_another_range_are_a_warning():
+    with pytest.warns(UserWarning, match=r"lie in \[0, 1\].*2 \* images - 1") as seen:
+        encode((images() + 1) / 2, "pixels", batch_size=1)
+    assert len(seen) == 1 and seen[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        encode(images(), "pixels")
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -161,7 +223,7 @@ def test_labels():
         (images()[0], "pixels", ValueError, "N, C, H, W"),
         (images()[:0], "pixels", ValueError, "no empty side"),
         (images() * 255, "pixels", ValueError, r"in \[-1, 1\]"),
-        (images() * torch.nan, "pixels", ValueError, r"in \[-1, 1\]"),
+        (images().index_fill(0, torch.tensor(4), torch.nan), "pixels", ValueError, r"in \[-1, 1\].*in image 4"),
         (images(), "fid", ValueError, "unknown encoder 'fid'"),
         (images(4, 2), "efficientnet_lite0", ValueError, "1 or 3 channels"),
         (images(), 3, TypeError, "name, a module or a callable"),

@@ -1,10 +1,12 @@
 import contextlib
 import io
+import time
 
 import numpy as np
 import pytest
 import torch
 from prdc import compute_prdc
+from scipy.spatial.distance import cdist
 from torch_fidelity.metric_prc import calculate_precision_recall_full
 
 from synaug.metrics import distances, outer_edge_recall, prdc
@@ -36,7 +38,7 @@ def test_equal_to_prdc(n, m, dim, k, dtype):
 
 def test_equal_to_prdc_whatever_the_blocks(monkeypatch):
     monkeypatch.setattr(distances, "BLOCK", 7)
-    monkeypatch.setattr(distances, "PAIRS", 3)
+    monkeypatch.setattr(distances, "ELEMENTS", 12)
     check(gaussian(50, 4, 2), gaussian(33, 4, 3, 1.2))
 
 
@@ -48,11 +50,51 @@ def test_far_from_the_origin_and_at_extreme_scales():
         assert prdc(real * scale, fake * scale) == expected
 
 
-def test_two_tight_clusters_far_apart():
-    # Distances within a cluster are below the rounding of a float32 product: decided in float64.
-    apart = torch.zeros(120, 6)
-    apart[:60] = 1e4
-    check(gaussian(120, 6, 6, 0.1) + apart, gaussian(120, 6, 7, 0.1) + apart)
+def clusters(x, apart):
+    """Rows alternate between two places."""
+    return x.double() + apart * (torch.arange(len(x)) % 2)[:, None]
+
+
+@pytest.mark.parametrize("spread", [
+    lambda x: clusters(0.1 * x, 1e4).float(),
+    lambda x: clusters(x, 1e8),
+    lambda x: torch.cat([x, torch.full((1, 6), 1e12)]),
+    lambda x: torch.cat([x, torch.full((1, 6), 1e25)]),  # its square leaves the range of float32
+    lambda x: 1e-22 * torch.cat([x, torch.full((1, 6), 1e22)]),  # the others' squares do
+    lambda x: x * 10.0 ** (torch.arange(len(x)) % 12)[:, None],
+    lambda x: x.double() + 1e8,
+])
+@pytest.mark.parametrize("k", [1, 5])
+def test_distances_that_products_cannot_tell(spread, k):
+    """Against differences in float64; scipy's, as the prdc package itself multiplies."""
+    real, fake = spread(gaussian(240, 6, 6)), spread(gaussian(1100, 6, 7, 0.9))
+    within, between = cdist(real.double(), real.double()), cdist(real.double(), fake.double())
+    radii = np.sort(within)[:, k]
+    found = neighbourhoods(real, fake, k)
+    np.testing.assert_allclose(found.real_radii, radii, rtol=1e-12)
+    inside = between[:-1, :-1] < radii[:-1, None]  # from an outlier, all others are equally far
+    assert (found.real_occupied.numpy()[:-1] == (between[:-1] < radii[:-1, None]).any(1)).all()
+    assert (found.fake_counts[:-1].numpy() - inside.sum(0) <= 1).all()
+    assert (found.fake_counts[:-1].numpy() >= inside.sum(0)).all()
+
+
+def test_an_outlier_costs_no_time():
+    real, fake = gaussian(2000, 64, 6), gaussian(2000, 64, 7)
+    far, seconds = torch.cat([real[1:], torch.full((1, 64), 1e12)]), {}
+    for name, some in (("usual", real), ("outlier", far)):
+        runs = []
+        for _ in range(3):
+            start = time.process_time()
+            prdc(some, fake)
+            runs.append(time.process_time() - start)
+        seconds[name] = min(runs)
+    assert seconds["outlier"] < 5 * seconds["usual"]
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_features_whose_squares_no_number_holds_are_refused(size):
+    with pytest.raises(ValueError, match="between 1e-140 and 1e140"):
+        prdc(size * gaussian(20, 3, 0).double(), size * gaussian(20, 3, 1).double())
 
 
 def test_exact_ties_on_a_lattice():
@@ -66,14 +108,23 @@ def test_repeated_points():
     check(real, fake, k=6)
 
 
-def test_reduced_precision_products_do_not_matter():
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_reduced_precision_products_do_not_matter(precision):
     real, fake = gaussian(300, 32, 11), gaussian(300, 32, 12)
-    expected, before = prdc(real, fake), torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
+    products = torch.backends.mkldnn.matmul
+    expected, before = prdc(real, fake), products.fp32_precision
+    products.fp32_precision = precision
     try:
         assert prdc(real, fake) == expected
     finally:
-        torch.set_float32_matmul_precision(before)
+        products.fp32_precision = before
+
+
+@pytest.mark.parametrize("change", [lambda x: x[::-1].copy()[::-1], lambda x: x.astype(">f4"),
+                                    lambda x: x.astype(np.longdouble), lambda x: x[:, ::-1][:, ::-1]])
+def test_arrays_of_any_layout(change):
+    real, fake = gaussian(60, 4, 11), gaussian(50, 4, 12)
+    assert prdc(change(real.numpy()), change(fake.numpy())) == prdc(real, fake)
 
 
 def test_agrees_with_torch_fidelity_away_from_ties():

@@ -102,8 +102,31 @@ class TestSelect:
     def test_a_class_of_equal_outputs_has_no_slow_cluster(self):
         early = outputs()
         logits = torch.where((early.labels == 1)[:, None], torch.ones(3), early.logits)
-        slow = slow_clusters(logits, early.labels)
-        assert not slow[early.labels == 1].any() and slow[early.labels == 0].any()
+        with pytest.warns(UserWarning, match="outputs of classes 1 do not fall into two clusters"):
+            slow = slow_clusters(logits, early.labels)
+        assert not slow[early.labels == 1].any()
+        others = early.labels != 1
+        assert torch.equal(slow[others], slow_clusters(early.logits, early.labels)[others])
+
+    @pytest.mark.parametrize("scale", [1e-300, 1e-30, 1e20, 1e300])
+    def test_clusters_do_not_depend_on_the_scale(self, scale):
+        """Clusters are those at the usual scale; which of them is slow is decided by the loss at its own."""
+        early = outputs()
+        labels, logits = early.labels, early.logits.double()
+        usual, found = slow_clusters(logits, labels), slow_clusters(logits * scale, labels)
+        loss = F.cross_entropy(logits * scale, labels, reduction="none")
+        for label in range(3):
+            own = labels == label
+            assert torch.equal(found[own], usual[own]) or torch.equal(found[own], ~usual[own])
+            assert loss[own & found].mean() >= loss[own & ~found].mean()
+        shifted = slow_clusters(logits + 1e8, labels)
+        assert torch.equal(shifted, usual)
+
+    def test_logits_that_are_not_finite_are_refused(self):
+        logits = outputs().logits.clone()
+        logits[7, 1] = torch.nan
+        with pytest.raises(ValueError, match="logits of example 7 are NaN"):
+            slow_clusters(logits, outputs().labels)
 
     def test_sizes(self):
         early = outputs()

@@ -171,7 +171,8 @@ class TestStore:
         assert torch.equal(larger.take(k=3).data.images, first.data.images)
 
     @pytest.mark.parametrize("change", [
-        lambda d: setattr(d, "precision", torch.bfloat16), lambda d: d.images.add_(1e-6), lambda d: setattr(d, "k", 3.0)])
+        lambda d: setattr(d, "precision", torch.bfloat16), lambda d: d.images.add_(1e-6),
+        lambda d: setattr(d, "k", 3.0)])
     def test_another_denoiser_has_other_files(self, change, tmp_path, calls):
         denoiser = known()
         pool(k=2, denoiser=denoiser, folder=tmp_path)
@@ -305,6 +306,20 @@ class TestFilters:
         assert report["off_class"].tolist() == [False] * 6 + [True] * 4
         assert report["label_probability"].to_numpy() == pytest.approx([1] * 6 + [0] * 4, abs=1e-6)
         assert kept.data.labels.tolist() == [4, 5, 4, 5, 4, 5]
+
+    def test_a_judge_without_an_answer_is_an_error_that_says_where(self):
+        class Broken(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.unused = nn.Parameter(torch.zeros(1))
+
+            def forward(self, x):
+                return torch.where(x.mean(dim=(1, 2, 3), keepdim=False)[:, None] > -0.2, torch.nan, torch.eye(10)[:1])
+
+        made, real = planted()
+        first = int((made.data.floats().mean(dim=(1, 2, 3)) > -0.2).nonzero()[0])
+        with pytest.raises(ValueError, match=f"probabilities are NaN, first for image {first} of the pool"):
+            filter_pool(made, real, judge=Broken(), min_probability=0.5)
 
     def test_both_together(self):
         made, real = planted()

@@ -62,7 +62,7 @@ class TestIn:
         tensors = TensorDataset(pictures(), torch.arange(5))
         assert from_torch(Subset(tensors, [1])).num_classes == 5
         if field == "classes":
-            with pytest.raises(ValueError, match="parts of the data set have different classes"):
+            with pytest.raises(ValueError, match="parts of different classes"):
                 from_torch(ConcatDataset([items, tensors]))
 
     def test_class_names_of_the_data_set_are_kept(self):

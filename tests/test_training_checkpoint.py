@@ -63,7 +63,10 @@ def test_dropout_is_decided_by_the_seed():
     assert equal(weights(train(dropout=0.5, seed=1, augment="none", order=ORDER)), first) and not equal(first, other)
 
 
-@pytest.mark.parametrize("options", [{}, {"dropout": 0.5}, {"dropout": 0.5, "optimizer": "sam"}, {"optimizer": "sam", "augment": "flip_crop_trivial", "recipe": "two_drops"}])
+@pytest.mark.parametrize("options", [
+    {}, {"dropout": 0.5}, {"dropout": 0.5, "optimizer": "sam"},
+    {"optimizer": "sam", "augment": "flip_crop_trivial", "recipe": "two_drops"},
+])
 def test_goes_on_as_if_it_had_not_been_cut(options, often, tmp_path, monkeypatch):
     uncut, path = weights(train(**options)), tmp_path / "folder" / "state"
     for step in (3, 7):

@@ -87,7 +87,7 @@ def test_the_default_dtype_of_the_process_does_not_matter():
         images = trivial_augment(images, generator)
         print(images.long().sum(dim=(1, 2, 3)).tolist(), augment_batch(images, "flip", generator)[:, 0, 0, 0].tolist())
     """
-    single, double = (subprocess.run([sys.executable, "-c", program.format(dtype)], check=True, capture_output=True).stdout
+    single, double = (subprocess.check_output([sys.executable, "-c", program.format(dtype)])
                       for dtype in ("float32", "float64"))
     assert single == double
 

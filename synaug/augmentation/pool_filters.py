@@ -11,6 +11,7 @@ from synaug.classifiers import predict
 from synaug.data import ImageDataset
 from synaug.metrics.encoders import encode
 from synaug.metrics.distances import neighbour_radii, prepare
+from synaug.metrics.inputs import as_features
 from synaug.metrics.near_copies import nearer_than, nearest
 from synaug.augmentation.synthetic_pool import SyntheticPool
 
@@ -22,13 +23,14 @@ def filter_pool(pool: SyntheticPool, real: ImageDataset, *, near_copy_quantile: 
 
     real: the images that the classifier is trained on.
     near_copy_quantile: in (0, 1). A generated image is a near-copy if it lies nearer to some real image than that
-    quantile of the real images lie to their nearest other real image. Of fresh real images about that share would be
-    called near-copies. encoder: the features that distances are taken in, see `synaug.metrics.encoders.encode`.
+    quantile of the real images lie to their nearest other real image, or is a copy of one. Of fresh real images about
+    that share would be called near-copies. encoder: the features that distances are taken in, see `synaug.metrics.encoders.encode`.
     min_probability: in (0, 1]. An image is off-class if the judge gives its label a lower probability.
     judge: a classifier, see `synaug.classifiers`. One that errs on slow examples errs on images made of them.
     device: of the encoder; the judge stays where it is.
     Report: one row an image: source, copy, near_copy and its distance, off_class and its label_probability (those of
-    the filters that are on), kept. ValueError for a rule without what it needs, or values that make no rule.
+    the filters that are on), kept. ValueError for a rule without what it needs, values that make no rule, or NaN in what a
+    rule compares.
     """
     if near_copy_quantile is not None and not 0 < near_copy_quantile < 1:
         raise ValueError(f"near_copy_quantile must lie strictly between 0 and 1, got {near_copy_quantile}")
@@ -53,6 +55,9 @@ def filter_pool(pool: SyntheticPool, real: ImageDataset, *, near_copy_quantile: 
         dropped |= near
     if judge is not None and len(pool):
         probability = predict(judge, pool.data.images).gather(1, pool.data.labels[:, None])[:, 0]
+        if probability.isnan().any():
+            raise ValueError(f"the judge's probabilities are NaN, first for image {int(probability.isnan().nonzero()[0])}"
+                             " of the pool")
         off_class = probability < min_probability
         report["label_probability"], report["off_class"] = probability.numpy(), off_class.numpy()
         dropped |= off_class
@@ -63,9 +68,16 @@ def filter_pool(pool: SyntheticPool, real: ImageDataset, *, near_copy_quantile: 
 def near_copies(generated, real, quantile: float):
     """Distance of each generated image to its nearest real one, float64 ``[N]``, and whether it is a near-copy, bool.
 
-    generated ``[N, D]``, real ``[M, D]``: features. See `filter_pool` for the rule.
+    generated ``[N, D]``, real ``[M, D]``: features. See `filter_pool` for the rule. Distances that rounding of the
+    features explains are those of copies: such images are always near-copies, and real images that are duplicates in
+    this sense have no part in the quantile.
     """
     to_real, _ = nearest(generated, real)
-    points, _ = prepare(real, real)
-    reference = neighbour_radii(points, 1, progress=iter).sqrt()
-    return to_real, nearer_than(to_real, reference, quantile)
+    distinct = as_features(real, "real features", at_least=1).unique(dim=0)
+    rounding = 100 * torch.finfo(distinct.dtype).eps * distinct.norm(dim=1).max()
+    near = to_real <= rounding
+    if len(distinct) > 1:
+        between = neighbour_radii(prepare(distinct, distinct)[0], 1).sqrt()
+        if len(apart := between[between > rounding]):
+            near |= nearer_than(to_real, apart, quantile)
+    return to_real, near

@@ -1,5 +1,6 @@
 """Which training examples to augment, from what a network says of them early in training."""
 
+import warnings
 from dataclasses import dataclass
 from numbers import Integral
 
@@ -92,23 +93,34 @@ def slow_clusters(logits: Tensor, labels: Tensor, *, seed: int = 0) -> Tensor:
 
     k-means with two clusters on the logits of each class; the cluster of higher mean cross-entropy is slow (Nguyen et
     al. 2024, USEFUL; second hand, which does not say whether logits or probabilities are clustered).
-    logits: float ``[N, K]``. labels: int64 ``[N]``. A class whose outputs are all the same has no slow cluster.
-    ValueError for a class of one example.
+    logits: finite float ``[N, K]``, of any scale. labels: int64 ``[N]``. A class whose outputs do not fall into two
+    clusters (they are all the same) has no slow examples; a warning names it. ValueError for a class of one example,
+    and logits that are not finite.
     """
+    if len(bad := (~logits.isfinite()).any(1).nonzero()):
+        raise ValueError(f"the logits of example {int(bad[0])} are NaN or infinite")
     classes, counts = labels.unique(return_counts=True)
     if (counts < 2).any():
         alone = int(classes[counts.argmin()])
-        raise ValueError(f"two clusters a class need two examples a class; class {alone} has one")
+        raise ValueError(f"two clusters per class need two examples per class; class {alone} has one")
     loss = torch.nn.functional.cross_entropy(logits.double(), labels, reduction="none")
-    slow = torch.zeros(len(labels), dtype=torch.bool)
+    slow, undivided = torch.zeros(len(labels), dtype=torch.bool), []
     for label in classes:
         members = (labels == label).nonzero().flatten()
-        outputs = logits[members]
-        if (outputs == outputs[0]).all():
+        # About their middle and in units of the largest: k-means squares them.
+        outputs = logits[members].double()
+        outputs = outputs - outputs.min(0).values / 2 - outputs.max(0).values / 2
+        cluster = torch.zeros(len(members))
+        if (largest := outputs.abs().max()) > 0:
+            cluster = torch.from_numpy(KMeans(2, n_init=10, random_state=seed).fit_predict((outputs / largest).numpy()))
+        if len(cluster.unique()) < 2:
+            undivided.append(int(label))
             continue
-        cluster = torch.from_numpy(KMeans(2, n_init=10, random_state=seed).fit_predict(outputs.numpy()))
         slower = max((0, 1), key=lambda c: loss[members[cluster == c]].mean().item())
         slow[members[cluster == slower]] = True
+    if undivided:
+        warnings.warn(f"the outputs of classes {', '.join(map(str, undivided))} do not fall into two clusters: none of "
+                      "their examples counts as slow", stacklevel=2)
     return slow
 
 

@@ -22,7 +22,7 @@ from synaug.diffusion.denoisers import UNKNOWN, check_input, generator_hash
 from synaug.diffusion.reconstruction import reconstruct
 from synaug.diffusion.samplers import check_sampler
 from synaug.diffusion.schedules import SIGMA_MAX, sigmas_from
-from synaug.files import content_key, kept
+from synaug.files import content_key, kept, storable
 from synaug.paths import cache_dir
 from synaug.resources import check_memory
 
@@ -34,6 +34,7 @@ BLOCK = 1024
 MOST_COPIES = 2**16
 
 
+@storable
 @dataclass(frozen=True, eq=False)
 class SyntheticPool:
     """Generated images: all sources' copy 1, then all sources' copy 2, ...; sources ascending.
@@ -58,7 +59,7 @@ class SyntheticPool:
         k = self.k if k is None else k
         if missing := sorted(set(sources.tolist()) - set(self.sources.tolist())):
             raise ValueError(f"the pool has no images of {len(missing)} of the sources, such as {missing[0]}")
-        if not isinstance(k, Integral) or not 1 <= k <= self.k:
+        if isinstance(k, bool) or not isinstance(k, Integral) or not 1 <= k <= self.k:
             raise ValueError(f"k must be in 1..{self.k}, what the pool was made for, got {k!r}")
         wanted = self.provenance["source"].isin(sources.tolist()) & (self.provenance["copy"] < k)
         return SyntheticPool(*self._rows(wanted.to_numpy(copy=True)), sources, int(k))
@@ -81,24 +82,25 @@ def generate_pool(denoiser, dataset: ImageDataset, sources, *, k: int, sigmas: f
                   progress: bool = False) -> SyntheticPool:
     """k - 1 images of each source's class, from the source itself at a noise level or from noise alone.
 
-    denoiser: see `synaug.diffusion.denoisers`; where it has class names, they must be those of ``dataset``, in any order.
+    denoiser: see `synaug.diffusion.denoisers`; class names that it has must be those of ``dataset``, in any order.
     sources: the places in ``dataset`` to augment, each once.
     sigmas: the noise level that a source is taken to; of several, the copies take turns (copy 1 the first, ...; of more
     levels than copies the last are not used), as targeted augmentation fills a large quota with images of different
     denoising depth (second hand). from_noise: start from noise alone, at 80 (EDM's highest level) where no sigmas are
     given.
-    steps, solver, churn, batch_size: see `synaug.diffusion.reconstruction.reconstruct`; 18 steps are EDM's for small images.
+    steps, solver, churn, batch_size: see `synaug.diffusion.reconstruction.reconstruct`; 18 steps are EDM's for small
+    images.
     seed: a copy's noise depends on (seed, copy, the source's ``source_index``) alone.
     folder: where copies are kept and looked up, `BLOCK` sources of one copy to a file, so that a run that is cut goes
-    on; by default ``pools`` in `synaug.paths.cache_dir`. Nothing is kept of a denoiser whose `generator_hash` is unknown.
+    on; by default ``pools`` in `synaug.paths.cache_dir`. Of a denoiser whose `generator_hash` is unknown nothing is.
     device: where the denoiser is. progress: show a bar.
     ValueError or TypeError, or MemoryError where the pool has no room, before the first image is made.
     """
     sources = as_places(sources)
-    if not isinstance(k, Integral) or not 2 <= k <= MOST_COPIES:
+    if isinstance(k, bool) or not isinstance(k, Integral) or not 2 <= k <= MOST_COPIES:
         raise ValueError(f"k must be a whole number in 2..{MOST_COPIES}, the original and at least one copy, got {k!r}")
-    if not isinstance(seed, Integral) or not 0 <= seed < 2**47:
-        raise ValueError(f"seed must be a whole number in 0..2^47 - 1, got {seed!r}")
+    if whole("seed", seed, 0) >= 2**47:
+        raise ValueError(f"seed must be a whole number in 0..2^47 - 1, got {seed}")
     if sigmas is None and not from_noise:
         raise ValueError("give the noise level(s) sigmas that real images are taken to, or from_noise=True")
     levels = [SIGMA_MAX] if sigmas is None else np.atleast_1d(np.asarray(sigmas, np.float64)).tolist()
@@ -147,8 +149,8 @@ def _classes_of(denoiser, dataset: ImageDataset) -> Tensor:
     if names is not None:
         return same_classes(dataset.class_names, names)
     if isinstance(denoiser, DDPMDenoiser) and known == dataset.num_classes + 1:
-        warnings.warn(f"the generator has {known} class embeddings, the data set has {known - 1} classes: the last of them "
-                      f"is taken to stand for no class (DDPMDenoiser's null_class says so)", stacklevel=3)
+        warnings.warn(f"the generator has {known} class embeddings, the data set has {known - 1} classes: the last of "
+                      f"them is taken to stand for no class (DDPMDenoiser's null_class says so)", stacklevel=3)
     elif known not in (None, dataset.num_classes):
         raise ValueError(f"the denoiser knows {known} classes, the data set has {dataset.num_classes}")
     return torch.arange(dataset.num_classes)

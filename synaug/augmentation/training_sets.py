@@ -7,12 +7,12 @@ batches as asked for, whatever the size.
 """
 
 from dataclasses import dataclass
-from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 
 from synaug.classifiers.training import batch_order, train_classifier
+from synaug.checks import whole
 from synaug.data import ImageDataset, same_classes
 from synaug.augmentation.synthetic_pool import SyntheticPool, as_places
 
@@ -74,9 +74,7 @@ def original(data: ImageDataset) -> TrainingSet:
 
 def upsampled(data: ImageDataset, sources, k: int) -> TrainingSet:
     """The data set, and k - 1 further times its images at ``sources``. k = 1 is the original."""
-    if not isinstance(k, Integral) or k < 1:
-        raise ValueError(f"k must be a whole number of at least 1, got {k!r}")
-    return original(_joined(data, data.subset(as_places(sources).repeat(k - 1))))
+    return original(_joined(data, data.subset(as_places(sources).repeat(whole("k", k, 1) - 1))))
 
 
 def with_generated(data: ImageDataset, pool: SyntheticPool, *, sources=None, k: int | None = None,
@@ -111,9 +109,9 @@ def mixture(data: ImageDataset, generated: ImageDataset, *, synthetic_share: flo
     by source, those are used whose sources are not. ``synthetic_share`` 0 at full size is the original. ValueError
     where there are not enough images of a kind.
     """
-    size = len(data) if size is None else size
-    if not 0 <= synthetic_share <= 1 or not isinstance(size, Integral) or size < 1:
-        raise ValueError(f"need synthetic_share in 0..1 and size of at least 1, got {synthetic_share} and {size!r}")
+    size = len(data) if size is None else whole("size", size, 1)
+    if not 0 <= synthetic_share <= 1:
+        raise ValueError(f"synthetic_share must be in 0..1, got {synthetic_share}")
     count = round(synthetic_share * size)
     parts = []
     for kind, images, n in (("real", data, size - count), ("generated", generated, count)):

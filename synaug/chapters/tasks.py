@@ -47,12 +47,17 @@ def weights_of(generator: str) -> str:
     return generator_hash(load_denoiser(generator))
 
 
-def usual_denoiser(generator: str, weights: str, device="cpu") -> EDMDenoiser:
-    """A saved generator in the fastest precision of a device; RuntimeError where it has other weights than those."""
-    denoiser = load_denoiser(generator, device)
-    if (here := generator_hash(denoiser)) != weights:
+def check_weights(generator: str, weights: str) -> None:
+    """RuntimeError where a saved generator has other weights than those."""
+    if (here := generator_hash(load_denoiser(generator))) != weights:
         raise RuntimeError(f"the generator {generator} is another one here than where the run started: {here}, not "
                            f"{weights}")  # fmt: skip
+
+
+def usual_denoiser(generator: str, weights: str, device="cpu") -> EDMDenoiser:
+    """A saved generator in the fastest precision of a device; RuntimeError where it has other weights than those."""
+    check_weights(generator, weights)
+    denoiser = load_denoiser(generator, device)
     denoiser.precision = fast_precision(device)
     return denoiser
 
@@ -60,9 +65,7 @@ def usual_denoiser(generator: str, weights: str, device="cpu") -> EDMDenoiser:
 def real_images(generator: str, weights: str, part: str, n: int | None = None) -> ImageDataset:
     """The first n (None: all) of the stratified order of a part of `RealImages`. weights: of the generator, which
     stand for the images, too."""
-    if (here := weights_of(generator)) != weights:
-        raise RuntimeError(f"the generator {generator} is another one here than where the run started: {here}, not "
-                           f"{weights}")  # fmt: skip
+    check_weights(generator, weights)
     images = getattr(real_images_of(generator), part)
     return stratified_subset(images, len(images) if n is None else min(n, len(images)), 0)
 

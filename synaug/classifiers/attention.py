@@ -20,9 +20,9 @@ def explained_block(model: nn.Module) -> nn.Module:
 def grad_cam(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, batch_size: int = 128) -> torch.Tensor:
     """Grad-CAM maps (Selvaraju et al. 2017, eq. 1 and 2) of ``model.last_block``, through captum.
 
-    The channels of the block's output are averaged with their mean gradients of the target's logit
-    as weights; what is negative becomes 0. Each map is enlarged bilinearly to the images and divided
-    by its maximum; one that is 0 everywhere stays so.
+    The channels of the block's output are averaged with their mean gradients of the target's logit as weights; what is
+    negative becomes 0. Each map is enlarged bilinearly to the images and divided by its maximum; one that is 0
+    everywhere stays so.
 
     Parameters
     ----------
@@ -56,7 +56,6 @@ def agreement(maps_a: torch.Tensor, maps_b: torch.Tensor) -> torch.Tensor:
     """
     if maps_a.ndim != 3 or maps_a.shape != maps_b.shape:
         raise ValueError(f"need two sets of maps [N, H, W], got {tuple(maps_a.shape)} and {tuple(maps_b.shape)}")
-    a, b = (m.flatten(1).double() for m in (maps_a, maps_b))
-    a, b = (m - m.mean(dim=1, keepdim=True) for m in (a, b))
+    a, b = (m - m.mean(dim=1, keepdim=True) for m in (maps.flatten(1).double() for maps in (maps_a, maps_b)))
     norms = a.norm(dim=1) * b.norm(dim=1)
     return torch.where(norms > 1e-12, (a * b).sum(dim=1) / norms, torch.nan).float().clamp(-1, 1)

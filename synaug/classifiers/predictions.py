@@ -31,9 +31,7 @@ def check_images(images: torch.Tensor, labels: torch.Tensor | None = None) -> No
     if images.is_floating_point() and not bool(((images >= -1.001) & (images <= 1.001)).all()):
         raise ValueError("float images must be finite and lie in [-1, 1]")
     if labels is not None and (labels.shape != images.shape[:1] or labels.dtype != torch.int64):
-        raise ValueError(
-            f"labels must be int64 [{len(images)}], one an image, got {labels.dtype} {tuple(labels.shape)}"
-        )
+        raise ValueError(f"labels must be int64 [{len(images)}], one an image, got {labels.dtype} {list(labels.shape)}")
 
 
 def as_inputs(images: torch.Tensor, model: nn.Module) -> torch.Tensor:
@@ -83,22 +81,18 @@ def accuracy(probabilities: torch.Tensor, labels: torch.Tensor) -> float:
     ``probabilities``: ``[N, K]``; ``labels``: int64 ``[N]``. Raises ValueError on other shapes.
     """
     if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or len(labels) == 0:
-        raise ValueError(
-            f"need probabilities [N, K] and labels [N], got {tuple(probabilities.shape)} and {tuple(labels.shape)}"
-        )
+        raise ValueError(f"need probabilities [N, K], labels [N], got {[*probabilities.shape]}, {[*labels.shape]}")
     return (probabilities.argmax(dim=1) == labels).double().mean().item()
 
 
 def output_entropy(probabilities: torch.Tensor) -> torch.Tensor:
     """Entropy of each row in nats, float32 ``[N]`` in ``[0, ln K]``; 0 ln 0 = 0.
 
-    Its mean over samples is the mean conditional entropy of Yamaguchi 2024, eq. 4 (called
-    "marginal" there). Raises ValueError unless rows are distributions.
+    Its mean over samples is the mean conditional entropy of Yamaguchi 2024, eq. 4 (called "marginal" there). Raises
+    ValueError unless rows are distributions.
     """
     if probabilities.ndim != 2 or probabilities.shape[1] < 2:
         raise ValueError(f"probabilities must be [N, K] with K >= 2, got {tuple(probabilities.shape)}")
-    if bool((probabilities < 0).any()) or not torch.allclose(
-        probabilities.sum(dim=1), torch.ones(len(probabilities), dtype=probabilities.dtype), atol=1e-4
-    ):
+    if (probabilities < 0).any() or not ((probabilities.sum(dim=1) - 1).abs() <= 1e-4).all():
         raise ValueError("each row of probabilities must be non-negative and sum to 1")
-    return -torch.xlogy(probabilities, probabilities).sum(dim=1)
+    return torch.special.entr(probabilities).sum(dim=1)

@@ -1,8 +1,8 @@
 """How classifiers are trained.
 
-The whole training set is one tensor; augmentation is a few batched tensor operations. The order of
-batches depends on ``(seed, number of images)`` alone, and arms take the same number of optimiser
-steps, so that two training sets of equal length are compared on paired runs.
+The whole training set is one tensor; augmentation is a few batched tensor operations. The order of batches depends on
+``(seed, number of images)`` alone, and arms take the same number of optimiser steps, so that two training sets of equal
+length are compared on paired runs.
 """
 
 import math
@@ -26,11 +26,11 @@ from synaug.seeds import seeded
 #: Those that end in "_trivial" apply TrivialAugment to the bytes first, as its authors' code does.
 AUGMENTATIONS = ("none", "flip", "flip_crop", "flip_trivial", "flip_crop_trivial")
 
-#: Learning rate, weight decay and schedule of each recipe. "one_cycle" is tuned for a few thousand
-#: small images and some hundred steps. "paper" is Yamaguchi 2024: SGD at 0.01, times 0.1
-#: after every 30 % of the training; momentum and (no) weight decay follow the author's code. "two_drops" is what
-#: targeted augmentation is trained with, as far as known (second hand; so has the public code of Andriushchenko &
-#: Flammarion 2022): SGD at 0.1, times 0.1 at half and at three quarters of the training.
+#: Learning rate, weight decay and schedule of each recipe. "one_cycle" is tuned for a few thousand small images and
+#: some hundred steps. "paper" is Yamaguchi 2024: SGD at 0.01, times 0.1 after every 30 % of the training; momentum and
+#: (no) weight decay follow the author's code. "two_drops" is what targeted augmentation is trained with, as far as
+#: known (second hand; so has the public code of Andriushchenko & Flammarion 2022): SGD at 0.1, times 0.1 at half and
+#: at three quarters of the training.
 RECIPES = {
     "one_cycle": {"lr": 0.1, "weight_decay": 5e-4},
     "paper": {"lr": 0.01, "weight_decay": 0.0},
@@ -59,8 +59,8 @@ def batch_order(n: int, batch_size: int, steps: int, seed: int) -> torch.Tensor:
 def augment_batch(images: torch.Tensor, augment: str, generator: torch.Generator) -> torch.Tensor:
     """Random left-right flips ("flip..."), and shifts by up to an eighth of the side ("flip_crop...").
 
-    Images float32 ``[N, C, H, W]``; shifts reflect at the border. The generator is a CPU one on
-    every device, so that a run on a GPU sees the same augmentation.
+    Images float32 ``[N, C, H, W]``; shifts reflect at the border. The generator is a CPU one on every device, so that a
+    run on a GPU sees the same augmentation.
     """
     if augment == "none":
         return images
@@ -200,9 +200,8 @@ def train_classifier(
         over = observe is not None and observe(step, index, logits.float())
         # Not at every step: reading the loss waits for a GPU, and a loss that is NaN stays NaN.
         if (step % 20 == 19 or step == steps - 1 or over) and not torch.isfinite(loss):
-            raise ArithmeticError(
-                f"training diverged: the loss is {loss.item()} at step {step + 1} of {steps}; lower lr={lr:g}"
-            )
+            raise ArithmeticError(f"training diverged: the loss is {loss.item()} at step {step + 1} of {steps}; "
+                                  f"lower lr={lr:g}")
         if over:
             break
         if kept is not None:

@@ -1,8 +1,7 @@
 """TrivialAugment for whole batches: each image gets one random operation at a random strength.
 
-Müller & Hutter 2021, the "Wide" space, as torchvision's ``TrivialAugmentWide`` has it, which takes one
-image at a time. Images of a batch that drew the same operation are changed together, each by its own
-strength.
+Müller & Hutter 2021, the "Wide" space, as torchvision's ``TrivialAugmentWide`` has it for one image at a time. Images
+of a batch that drew the same operation are changed together, each by its own strength.
 """
 
 from functools import partial
@@ -133,7 +132,8 @@ def _moved(images: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
     n, _, height, width = images.shape
     y, x = (torch.arange(side, dtype=torch.float32, device=images.device) - (side - 1) / 2 for side in (height, width))
     pixels = torch.stack([x.repeat(height), y.repeat_interleave(width), torch.ones_like(x).repeat(height)], 1)
-    scale = torch.tensor([width / 2, height / 2], dtype=torch.float32).view(2, 1)  # grid_sample's coordinates go from -1 to 1
+    # grid_sample's coordinates go from -1 to 1.
+    scale = torch.tensor([[width / 2], [height / 2]], dtype=torch.float32)
     grid = pixels @ (matrices / scale).to(images.device).transpose(1, 2)  # [N, H W, 2]
     moved = F.grid_sample(images.float(), grid.view(n, height, width, 2), "nearest", align_corners=False)
     return moved.to(torch.uint8)

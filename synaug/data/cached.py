@@ -1,6 +1,5 @@
 """Data sets that are obtained once and kept as arrays in the cache folder; files that are never half written."""
 
-import errno
 import hashlib
 import os
 import zipfile
@@ -19,9 +18,6 @@ from synaug.data.images import ImageDataset
 # {train,test}_images uint8 [N, C, H, W], {train,test}_labels uint8 [N], class_names
 Arrays = dict[str, np.ndarray]
 
-#: What the system says when a disk, a quota or a file size limit is exhausted.
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
 
 def load_cached(name: str, split: str, obtain: Callable[[Path], Arrays], digests: dict[str, str],
                 class_names: tuple[str, ...] = ()) -> ImageDataset:  # fmt: skip
@@ -29,7 +25,7 @@ def load_cached(name: str, split: str, obtain: Callable[[Path], Arrays], digests
 
     digests: the recorded sha256 of some of the arrays, checked when made and at every reading. class_names: of a file
     that holds none, as one with Keras's names does (x_train ``[N, H, W, C]``, y_train, x_test, y_test).
-    ValueError where the file is truncated or altered, OSError on a full disk.
+    ValueError where the file is truncated or altered.
     """
     path = paths.cache_dir() / f"{name}.npz"
     if not path.exists():
@@ -53,12 +49,8 @@ def load_cached(name: str, split: str, obtain: Callable[[Path], Arrays], digests
         except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is truncated or altered ({error}): delete it to obtain it again") from error
     check_arrays(arrays, digests, f"{path} (delete it to obtain it again)")
-    return ImageDataset(
-        torch.from_numpy(arrays[images]),
-        torch.from_numpy(arrays[labels].astype(np.int64)),
-        tuple(map(str, arrays["class_names"])),
-        name=name,
-    )
+    numbers = torch.from_numpy(arrays[labels].astype(np.int64))
+    return ImageDataset(torch.from_numpy(arrays[images]), numbers, tuple(map(str, arrays["class_names"])), name=name)
 
 
 def check_arrays(arrays: Arrays, digests: dict[str, str], what: str) -> None:
@@ -66,18 +58,6 @@ def check_arrays(arrays: Arrays, digests: dict[str, str], what: str) -> None:
     for name in arrays.keys() & digests.keys():
         if hashlib.sha256(np.ascontiguousarray(arrays[name])).hexdigest() != digests[name]:
             raise ValueError(f"{what} is altered: the sha256 of {name} differs from the recorded one")
-
-
-@contextmanager
-def full_disk_explained(folder: Path):
-    """An OSError of a full disk says in which folder, and what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL_DISK:
-            raise
-        raise OSError(error.errno, f"no space left ({error.strerror}) while writing in {folder}: free some, or let "
-                                   f"SYNAUG_CACHE name a folder on another disk") from error  # fmt: skip
 
 
 @contextmanager
@@ -89,8 +69,7 @@ def atomic_write(path: Path):
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with full_disk_explained(path.parent):
-            yield temporary
+        yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

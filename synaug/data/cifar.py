@@ -10,7 +10,7 @@ import numpy as np
 from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.datasets.utils import extract_archive
 
-from synaug.data.cached import FULL_DISK, Arrays, full_disk_explained, load_cached
+from synaug.data.cached import Arrays, load_cached
 from synaug.data.images import ImageDataset
 from synaug.resources import check_disk, said
 
@@ -48,7 +48,7 @@ def load_cifar100(split: str) -> ImageDataset:
 def from_archive(kind: type[CIFAR10], sha256: str, size: int, folder: Path) -> Arrays:
     """The arrays of the archive of ``size`` bytes, downloaded into ``folder`` unless it is there.
 
-    ConnectionError, saying what to do, where it cannot be downloaded; OSError on a full disk.
+    OSError where the disk has too little room, ConnectionError, saying what to do, where it cannot be downloaded.
     """
     from sklearn.datasets import fetch_file  # slow to import, and used here only
 
@@ -58,11 +58,8 @@ def from_archive(kind: type[CIFAR10], sha256: str, size: int, folder: Path) -> A
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)
     try:
-        with full_disk_explained(folder):
-            archive = fetch_file(kind.url, folder, kind.filename, sha256, n_retries=1)
+        archive = fetch_file(kind.url, folder, kind.filename, sha256, n_retries=1)
     except OSError as error:
-        if error.errno in FULL_DISK:
-            raise
         raise ConnectionError(
             f"{kind.__name__} could not be obtained from {kind.url}: {error}. What you can do: put {kind.filename} "
             f"(sha256 {sha256}), or the {kind.__name__.lower()}.npz that another machine keeps in its cache folder, "
@@ -70,7 +67,7 @@ def from_archive(kind: type[CIFAR10], sha256: str, size: int, folder: Path) -> A
         ) from error
     finally:
         socket.setdefaulttimeout(before)
-    with full_disk_explained(folder), tempfile.TemporaryDirectory(dir=folder) as scratch:
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
         extract_archive(archive, scratch)
         arrays = {}
         for split in ("train", "test"):

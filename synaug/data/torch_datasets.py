@@ -85,21 +85,19 @@ class TorchImages(Dataset):
 
 def _classes(dataset: Dataset) -> tuple | None:
     """The names of a data set's classes; None where it neither has any nor says how many classes there are."""
-    if isinstance(dataset, ImageDataset):
-        return dataset.class_names
     if isinstance(dataset, Subset):
         return _classes(dataset.dataset)
     if isinstance(dataset, ConcatDataset):
         first, *others = map(_classes, dataset.datasets)
         if any(other != first for other in others):
-            raise ValueError("the parts of the data set have different classes; where one list of class_names fits "
-                             "all, give it")
+            raise ValueError("parts of different classes; where one list of class_names fits them all, give it")
         return first
-    if getattr(dataset, "classes", None) is not None:
-        return tuple(dataset.classes)
-    labels = np.asarray(dataset.tensors[1] if isinstance(dataset, TensorDataset) else getattr(dataset, "targets", ()))
-    known = labels.size and labels.dtype.kind in "iu"
-    return tuple(map(str, range(labels.max() + 1 if known else getattr(dataset, "num_classes", 0)))) or None
+    names = dataset.class_names if isinstance(dataset, ImageDataset) else getattr(dataset, "classes", None)
+    if names is None:
+        labels = np.asarray(dataset.tensors[1] if isinstance(dataset, TensorDataset) else getattr(dataset, "targets", ()))
+        known = labels.size and labels.dtype.kind in "iu"
+        names = map(str, range(labels.max() + 1 if known else getattr(dataset, "num_classes", 0)))
+    return tuple(names) or None
 
 
 def _bytes(image, low: float, high: float, what: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""Generators that others have trained, behind the contract of `synaug.diffusion.denoisers`: ``denoiser(x, sigma, labels) -> x0``.
+"""Generators that others have trained, as denoisers of `synaug.diffusion.denoisers`.
 
 `load_ddpm` takes a DDPM pipeline of diffusers, `load_edm` a checkpoint of EDM (Karras et al. 2022) that its own code
 has written.
@@ -77,17 +77,19 @@ class DDPMDenoiser(nn.Module):
         return torch.from_numpy(np.interp(wanted, self.log_sigmas, self.steps)).float().to(sigma.device)
 
     def forward(self, x, sigma, labels=None):
-        sigma = torch.as_tensor(sigma, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device).expand(len(x))
+        exact = torch.promote_types(x.dtype, torch.float32)
+        sigma = torch.as_tensor(sigma, dtype=exact, device=x.device).expand(len(x))
         known = {}
         if hasattr(self, "num_classes"):
             if labels is None and not self.null_class:
                 raise ValueError("this generator knows no class that stands for none: pass labels")
-            known["class_labels"] = torch.full((len(x),), self.num_classes, device=x.device) if labels is None else labels
+            none = torch.full((len(x),), self.num_classes, device=x.device)
+            known["class_labels"] = none if labels is None else labels
         s = sigma.view(-1, 1, 1, 1)
         scale = (1 + s**2).rsqrt()
         with torch.autocast(x.device.type, self.precision, enabled=self.precision != torch.float32):
             out = self.unet((scale * x).to(self.unet.conv_in.weight.dtype), self.time_step(sigma), **known).sample
-        out = out.to(sigma.dtype)
+        out = out.to(exact)
         if self.prediction == "epsilon":
             out = x - s * out
         elif self.prediction == "v_prediction":  # v = (eps - sigma x0) / sqrt(1 + sigma²), Salimans & Ho 2022
@@ -121,7 +123,7 @@ def load_ddpm(name_or_path, device="cpu", *, null_class=False) -> DDPMDenoiser:
     try:
         (_, network), (_, schedule) = index["unet"], index["scheduler"]
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder / 'model_index.json'} names no unet and scheduler: this is no DDPM pipeline") from error
+        raise ValueError(f"{folder / 'model_index.json'} names no unet and scheduler: it is no DDPM pipeline") from error
     if network != "UNet2DModel":
         raise ValueError(f"{name_or_path} has a {network}, not a UNet2DModel, which makes images by itself")
     # A part may have a folder of its own.

@@ -204,15 +204,15 @@ def load_denoiser(name_or_path="fashion_mnist", device="cpu"):
     unet = channels_last(load_unet(folder / "unet"))
     try:
         denoiser = EDMDenoiser(unet, **described).eval().requires_grad_(False)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{folder / DESCRIPTION} is damaged, or does not belong to the network in unet: {error}") from error
+    except (TypeError, ValueError, OverflowError, LookupError) as error:
+        raise ValueError(f"{folder / DESCRIPTION} is damaged, or not of the network in unet: {error}") from error
     record = read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
     if {"weights", "sigma_data"} <= set(record):
         weights = weights_hash(denoiser)
         if record["weights"] != weights:
             files = " or ".join(file.name for file in weight_files(folder / "unet"))
-            raise ValueError(f"{folder / 'unet'}: {files} is damaged, or not what {RECORD} is about: the weights' hash is "
-                             f"{weights}, there it is {record['weights']}")
+            raise ValueError(f"{folder / 'unet'}: {files} is damaged, or not what {RECORD} is about: the weights' hash "
+                             f"is {weights}, there it is {record['weights']}")
         if record["sigma_data"] != denoiser.sigma_data:
             raise ValueError(f"{folder / DESCRIPTION} is damaged: its sigma_data is {denoiser.sigma_data}, and "
                              f"{record['sigma_data']} in {RECORD}")
@@ -240,7 +240,7 @@ def generator_hash(denoiser):
     digest = hashlib.sha256()
     try:
         _tell(denoiser, digest.update)
-    except (_Unknown, RecursionError):
+    except (_Unknown, RuntimeError):  # what holds itself is a RecursionError; some tensors have no bytes to show
         return UNKNOWN
     whole = digest.hexdigest()[:16]
     recorded, weights = getattr(denoiser, "recorded", (None, None))
@@ -262,11 +262,11 @@ def _tell(value, write):
         write(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     elif kind in (list, tuple, set, torch.Size):
         write(f"{len(value)} ".encode())
-        for item in sorted(value) if kind is set else value:
+        for item in sorted(value, key=repr) if kind is set else value:
             _tell(item, write)
     elif isinstance(value, dict) and (kind in (dict, OrderedDict) or _is_public(kind)):
         for name, item in value.items():
-            if kind in (dict, OrderedDict) or not name.startswith("_"):  # where diffusers keeps a configuration's origin
+            if kind in (dict, OrderedDict) or not name.startswith("_"):  # diffusers: where a configuration came from
                 _tell([name, item], write)
         write(b"} ")
     elif _is_public(kind) and hasattr(value, "__dict__") and not (isinstance(value, nn.Module) and value.training):
@@ -282,7 +282,7 @@ def _is_public(kind):
     methods = [part for base in kind.__mro__ for part in vars(base).values() if isinstance(part, FunctionType)]
     return (kind.__module__.partition(".")[0] in ours and (issubclass(kind, nn.Module) or not of_torch)
             and getattr(sys.modules.get(kind.__module__), kind.__qualname__, None) is kind
-            and all(method.__module__.partition(".")[0] in ours for method in methods))
+            and all(str(method.__module__).partition(".")[0] in ours for method in methods))
 
 
 def estimate(denoiser, x, sigma, labels):

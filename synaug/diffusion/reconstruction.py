@@ -22,7 +22,7 @@ from synaug.diffusion.schedules import reverse_sigmas, sigmas_from
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """images: float32 ``[N, C, H, W]`` in [-1, 1]. labels: int64 ``[N]``, or None for no classes. provenance: one row an
+    """images: float32 ``[N, C, H, W]`` in [-1, 1]. labels: int64 ``[N]``, or None for no class. provenance: one row an
     image, with source_index, label, sigma, reverse_step, from_noise, seed, generator (its `generator_hash`), precision
     (the number format that its network runs in) and the sampler's settings."""
 
@@ -36,8 +36,8 @@ def reconstruct(denoiser, images, labels=None, *, reverse_step=None, sigma=None,
                 device="cpu", progress=False):
     """Reconstruct real images from a reverse step of a grid, or from a noise level.
 
-    denoiser: see `synaug.diffusion.denoisers`. images: float ``[N, C, H, W]`` in [-1, 1]. labels: int64 ``[N]``, kept, or
-    None for no class.
+    denoiser: see `synaug.diffusion.denoisers`. images: float ``[N, C, H, W]`` in [-1, 1]; all within [0, 1] they are
+    warned of. labels: int64 ``[N]``, kept, or None for no class.
     reverse_step: 0 .. steps on the grid of ``steps`` and ``mapping`` ("edm" or "vp"), taken every ``stride``-th
     level; or sigma: the noise level itself, brought down in ``steps`` steps of EDM's spacing, stride 1. Exactly one of
     the two.
@@ -76,9 +76,8 @@ def reconstruct(denoiser, images, labels=None, *, reverse_step=None, sigma=None,
         warn_unit_range(images)
     provenance = pd.DataFrame({
         "source_index": source_index.numpy(), "label": None if labels is None else labels.numpy(), "sigma": start,
-        "reverse_step": reverse_step,
-        "steps": steps, "mapping": mapping if sigma is None else None, "stride": stride, "solver": solver,
-        "churn": churn, "s_noise": s_noise, "from_noise": from_noise, "seed": seed,
+        "reverse_step": reverse_step, "steps": steps, "mapping": mapping if sigma is None else None, "stride": stride,
+        "solver": solver, "churn": churn, "s_noise": s_noise, "from_noise": from_noise, "seed": seed,
         "generator": generator_hash(denoiser),
         "precision": str(getattr(denoiser, "precision", torch.float32)).removeprefix("torch.")})
     result = images.clone()
@@ -97,14 +96,16 @@ def generate(denoiser, labels=None, *, n=None, image_shape=None, steps=18, mappi
              **options):
     """Images of the given classes from noise alone: `reconstruct` at the last reverse step of ``steps``.
 
-    labels: int64 ``[N]``, or None for no class; n: how many images then, unless source_index says so.
+    labels: int64 ``[N]``, or None for no class. n: how many images; needed where neither labels nor source_index says.
     image_shape: (C, H, W); by default the denoiser's own. The other arguments are those of `reconstruct`.
     """
     labels = _as_labels(labels)
-    if (known := labels if labels is not None else source_index) is not None:
+    if n is None:
+        known = source_index if labels is None else labels
+        if known is None:
+            raise ValueError("without labels, n must say how many images")
         n = len(known)
-    else:
-        whole("without labels, n, how many images,", n, 0)
+    whole("n", n, 0)
     shape = getattr(denoiser, "image_shape", None) if image_shape is None else image_shape
     if shape is None:
         raise ValueError("the denoiser does not say its image_shape: pass image_shape=(C, H, W)")

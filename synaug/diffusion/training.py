@@ -54,22 +54,22 @@ def train(recipe, folder, *, images, minutes=math.inf, device="cpu", compile=Fal
     recipe, total = trainer.recipe, math.ceil(images / recipe.batch_size)
     snapshots = {math.ceil(n / recipe.batch_size): snapshot_folder(folder, n) for n in snapshots}
     start = saved = last = time.monotonic()
-    begun, timed = trainer.step, None
-    with tqdm(total=total, initial=begun, unit="step", disable=trainer.rank or not progress, mininterval=5) as bar:
+    warm, timed = trainer.step + (3 if compile else 1), None  # the first steps compile, and allocate
+    with tqdm(total=total, initial=trainer.step, unit="step", disable=trainer.rank or not progress, mininterval=5) as bar:
         while trainer.step < total and not trainer.over(last - start > 60 * minutes):
             trainer.train_step()
             bar.update()
             now = time.monotonic()
             trainer.seconds += now - last
             last = now
-            if trainer.step == begun + 3:  # a network that is compiled is so by now
+            if trainer.step == warm:
                 timed = now
-            elif timed and trainer.step >= begun + 8 and now > timed + 5:
-                step, timed = (now - timed) / (trainer.step - begun - 3), None
+            elif timed and trainer.step >= warm + 3 and now > timed + 5:
+                step, timed = (now - timed) / (trainer.step - warm), None
                 left = total - trainer.step
                 bar.write(f"{left:,} steps are left, of {step:.2g} s each on {device_name(device)}: about "
                           f"{left * step / 3600:.1f} hours", file=sys.stderr)
-            if not bar.disable and (trainer.step <= begun + 3 or trainer.step % LOOK_EVERY == 0):
+            if not bar.disable and (trainer.step <= warm + 3 or trainer.step % LOOK_EVERY == 0):
                 last_point = {"held_out_loss": trainer.curve[-1]["held_out_loss"]} if trainer.curve else {}
                 bar.set_postfix(loss=f"{trainer.loss:.3f}", **last_point)
             if trainer.step % CURVE_EVERY == 0 or trainer.step == total:

@@ -7,6 +7,7 @@ floating ``[N, D]`` and ``[M, D]``. Read every value against the floor, fresh re
 from synaug.metrics.comparison import FRESH_REAL, compare, compare_with_floor
 from synaug.metrics.concentration import centroid_distance_ratio, covariance_logdet_ratio
 from synaug.metrics.frechet import frechet_distance
+from synaug.metrics.near_copies import nearer_than, nearest
 from synaug.metrics.neighbours import outer_edge_recall, prdc
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "compare_with_floor",
     "covariance_logdet_ratio",
     "frechet_distance",
+    "nearer_than",
+    "nearest",
     "outer_edge_recall",
     "prdc",
 ]

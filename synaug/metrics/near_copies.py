@@ -6,36 +6,34 @@ trained on tell: fresh real images in place of the samples, and unseen images in
 
 import torch
 
+from synaug.metrics.distances import nearest_of, prepare
 from synaug.metrics.inputs import as_feature_pair
-
-BLOCK = 1024  # rows a distance matrix is computed for at once
 
 
 def nearest(features, pool):
     """Distance of each row to its nearest row of ``pool``, and that row's index: float64 ``[N]``, int64 ``[N]``.
 
-    features ``[N, D]``, pool ``[M, D]``: floating tensors or arrays; Euclidean distance. The neighbour is searched
-    in float32 and its distance then taken from the difference itself, so that an exact copy has distance 0.
-    Raises as `synaug.metrics.prdc` for bad features.
+    features ``[N, D]``, pool ``[M, D]``: floating tensors or arrays; Euclidean distance, exact as float64 differences
+    are (an exact copy has distance 0); of equally near rows any. Raises as `synaug.metrics.prdc` for bad features.
     """
     pool, features = as_feature_pair(pool, features, at_least=1)
-    centre = pool.mean(0)
-    centred, found = (pool - centre).float(), []
-    for block in (features - centre).float().split(BLOCK):
-        found.append(torch.cdist(block, centred).argmin(1))
-    index = torch.cat(found)
-    distances = [(a.double() - pool[i].double()).norm(dim=1) for a, i in zip(features.split(BLOCK), index.split(BLOCK))]
-    return torch.cat(distances), index
+    squared, index = nearest_of(*prepare(features, pool))
+    return squared.sqrt(), index
 
 
 def nearer_than(distances, fresh_distances, quantile=0.01):
     """bool ``[N]``: which samples lie nearer to the training images than that quantile of fresh real images does.
 
     distances ``[N]``, fresh_distances ``[M]``: to the nearest training image, as `nearest` gives them. For fresh real
-    images the expected share is the quantile itself. ValueError for an empty set or a quantile outside (0, 1).
+    images the expected share is the quantile itself. Exact copies, at distance 0, are always nearer, and fresh images
+    that are copies have no part in the quantile. ValueError for an empty set, NaN, or a quantile outside (0, 1).
     """
     if not 0 < quantile < 1:
         raise ValueError(f"quantile must lie strictly between 0 and 1, got {quantile}")
     if len(distances) == 0 or len(fresh_distances) == 0:
         raise ValueError("near-copies need at least one sample and one fresh real image")
-    return distances < fresh_distances.double().quantile(quantile)
+    for name, values in (("distances", distances), ("fresh_distances", fresh_distances)):
+        if values.isnan().any():
+            raise ValueError(f"{name} hold NaN, first at place {int(values.isnan().nonzero()[0])}")
+    apart = fresh_distances[fresh_distances > 0].double()
+    return (distances == 0) | (distances < (apart.quantile(quantile) if len(apart) else 0))

@@ -46,7 +46,8 @@ def _values(values: Sequence[float], name: str, at_least: int) -> np.ndarray:
     return array
 
 
-def _check_fraction(value: float, name: str) -> None:
+def check_fraction(value: float, name: str) -> None:
+    """ValueError unless the value lies strictly between 0 and 1."""
     if not 0 < value < 1:
         raise ValueError(f"{name} must lie strictly between 0 and 1, got {value}")
 
@@ -57,18 +58,24 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     Identical values give an interval of width zero.
     Raises ValueError for fewer than two values, a value that is not finite, or a confidence outside (0, 1).
     """
+    mean, error, n = _mean_and_error(values)
+    check_fraction(confidence, "confidence")
+    half = stats.t.ppf((1 + confidence) / 2, n - 1) * error
+    return Interval(mean, float(mean - half), float(mean + half), n)
+
+
+def _mean_and_error(values: Sequence[float]) -> tuple[float, float, int]:
+    """The mean, its standard error (exactly 0 for identical values, whatever their rounding), and the number of values."""
     values = _values(values, "values", 2)
-    _check_fraction(confidence, "confidence")
-    n, mean = len(values), values.mean()
-    half = stats.t.ppf((1 + confidence) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)
-    return Interval(float(mean), float(mean - half), float(mean + half), n)
+    spread = values.std(ddof=1) if np.ptp(values) > 0 else 0.0
+    return float(values.mean()), float(spread / np.sqrt(len(values))), len(values)
 
 
-def _t_tail(mean: float, standard_error: float, df: int) -> float:
-    """P(T >= mean / standard_error); with no spread at all the sign of the mean decides."""
+def _t_tail(mean: float, standard_error: float, n: int) -> float:
+    """P(T >= mean / standard_error), n - 1 degrees of freedom; with no spread at all the sign of the mean decides."""
     if standard_error == 0:
         return 0.5 if mean == 0 else float(mean < 0)
-    return float(stats.t.sf(mean / standard_error, df))
+    return float(stats.t.sf(mean / standard_error, n - 1))
 
 
 def paired_interval(differences: Sequence[float], confidence: float = 0.95) -> PairedInterval:
@@ -79,10 +86,8 @@ def paired_interval(differences: Sequence[float], confidence: float = 0.95) -> P
     Raises ValueError as ``mean_interval``.
     """
     interval = mean_interval(differences, confidence)
-    values = np.asarray(differences, dtype=np.float64)
-    standard_error = values.std(ddof=1) / np.sqrt(interval.n)
-    p_value = min(1.0, 2 * _t_tail(abs(interval.estimate), standard_error, interval.n - 1))
-    return PairedInterval(interval.estimate, interval.low, interval.high, interval.n, p_value)
+    mean, error, n = _mean_and_error(differences)
+    return PairedInterval(mean, interval.low, interval.high, n, min(1.0, 2 * _t_tail(abs(mean), error, n)))
 
 
 def ratio_interval(numerators: Sequence[float], denominators: Sequence[float], confidence: float = 0.95) -> Interval:
@@ -115,14 +120,9 @@ def tost(differences: Sequence[float], margin: float, alpha: float = 0.05) -> Eq
     if not 0 < alpha < 0.5:
         raise ValueError(f"alpha must lie strictly between 0 and 0.5, got {alpha}")
     interval = mean_interval(differences, 1 - 2 * alpha)
-    values = np.asarray(differences, dtype=np.float64)
-    standard_error = values.std(ddof=1) / np.sqrt(interval.n)
-    above_lower = _t_tail(interval.estimate + margin, standard_error, interval.n - 1)
-    below_upper = _t_tail(margin - interval.estimate, standard_error, interval.n - 1)
-    p_value = max(above_lower, below_upper)
-    return Equivalence(
-        interval.estimate, interval.low, interval.high, interval.n, p_value, float(margin), p_value < alpha
-    )
+    mean, error, n = _mean_and_error(differences)
+    p_value = max(_t_tail(mean + margin, error, n), _t_tail(margin - mean, error, n))
+    return Equivalence(mean, interval.low, interval.high, n, p_value, float(margin), p_value < alpha)
 
 
 def bootstrap_interval(
@@ -142,7 +142,7 @@ def bootstrap_interval(
     confidence outside (0, 1).
     """
     values = _values(values, "values", 2)
-    _check_fraction(confidence, "confidence")
+    check_fraction(confidence, "confidence")
     if n_bootstrap < 1:
         raise ValueError(f"n_bootstrap must be at least 1, got {n_bootstrap}")
     rng, n = np.random.default_rng(seed), len(values)
@@ -164,7 +164,7 @@ def jackknife_interval(estimate: float, replicates: Sequence[float], confidence:
     Raises ValueError for fewer than two replicates or values that are not finite.
     """
     replicates = _values(replicates, "replicates", 2)
-    _check_fraction(confidence, "confidence")
+    check_fraction(confidence, "confidence")
     groups = len(replicates)
     standard_error = np.sqrt((groups - 1) / groups * np.square(replicates - replicates.mean()).sum())
     half = stats.t.ppf((1 + confidence) / 2, groups - 1) * standard_error

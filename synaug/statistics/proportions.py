@@ -6,25 +6,21 @@ of near-copies lie; score intervals do not.
 
 import math
 
-from scipy.stats import norm
+from scipy.stats import binomtest
 
-from synaug.statistics.intervals import Interval
+from synaug.statistics.intervals import Interval, check_fraction
 
 
 def wilson_interval(successes, n, confidence=0.95):
     """A proportion, successes / n, and its score interval (Wilson 1927), always within [0, 1].
 
-    Raises ValueError unless 0 <= successes <= n, n >= 1, and the confidence lies in (0, 1).
+    Raises ValueError unless 0 <= successes <= n, n >= 1, both whole, and the confidence lies in (0, 1).
     """
-    if not 0 <= successes <= n or n < 1:
-        raise ValueError(f"need 0 <= successes <= n and n >= 1, got {successes} of {n}")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie strictly between 0 and 1, got {confidence}")
-    z, share = norm.ppf((1 + confidence) / 2), successes / n
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    # At 0 and n the limit equals the estimate, up to rounding.
-    return Interval(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)), int(n))
+    if not 0 <= successes <= n or n < 1 or successes % 1 or n % 1:
+        raise ValueError(f"need whole numbers, 0 <= successes <= n and n >= 1, got {successes} of {n}")
+    check_fraction(confidence, "confidence")
+    limits = binomtest(int(successes), int(n)).proportion_ci(confidence, method="wilson")
+    return Interval(successes / n, float(limits.low), float(limits.high), int(n))
 
 
 def newcombe_interval(successes, n, baseline_successes, baseline_n, confidence=0.95):

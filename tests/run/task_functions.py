@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_info
 
+from synaug.data import load_dataset, stratified_subset
+
 
 def note(folder, name):
     (Path(folder) / f"{name}-{os.getpid()}-{time.time_ns()}").touch()
@@ -42,6 +44,10 @@ def killed(times, notes):
     if len(list(Path(notes).glob("killed-*"))) <= times:
         os.kill(os.getpid(), signal.SIGKILL)
     return times
+
+
+def digits(n):
+    return stratified_subset(load_dataset("digits"), n, seed=0)
 
 
 def pool(seed, notes, seconds=0.0):

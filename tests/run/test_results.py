@@ -90,7 +90,7 @@ def test_variants_are_recorded_beside_the_profiles_own(frame):
     record(larger, "toy", "paper", "fast")
     assert set(recorded_run(frame)["value"]) == {3.0}
     assert list(recordings("toy")) == ["paper.fast", "standard", "standard.other"] and recordings("other") == {}
-    with pytest.raises(ValueError, match="variant must be plain names, got 'a/b'"):
+    with pytest.raises(ValueError, match="variant must be plain names .*got 'a/b'"):
         record(frame, "toy", "standard", "a/b")
 
 

@@ -15,9 +15,8 @@ from torch import Tensor
 from synaug.chapters.generator_quality import NEAR_COPY_QUANTILE
 from synaug.chapters.tasks import first, network, real, real_images_of, usual_denoiser, weights_of
 from synaug.data import ImageDataset
-from synaug.diffusion.denoisers import load_denoiser
+from synaug.diffusion.denoisers import load_denoiser, log_normal_sigmas
 from synaug.diffusion.empirical import EmpiricalDenoiser
-from synaug.diffusion.loss import log_normal_sigmas
 from synaug.diffusion.perturbed import ClassBlind
 from synaug.diffusion.reconstruction import per_image_noise, reconstruct
 from synaug.diffusion.schedules import reverse_sigmas, sigma_of_reverse_step

@@ -14,13 +14,12 @@ from torch import Tensor
 
 from synaug.diffusion.perturbed import ClassBlind, Guided, ScaledScore, ScoreNoise, SmoothedOverSigma
 from synaug.diffusion.reconstruction import per_image_noise
-from synaug.diffusion.samplers import check_dials, sample
+from synaug.diffusion.samplers import check_sampler, sample
 from synaug.diffusion.schedules import reverse_sigmas, sigma_of_reverse_step, sigmas_from
 from synaug.metrics import FRESH_REAL, centroid_distance_ratio, covariance_logdet_ratio
 from synaug.metrics.neighbours import neighbourhoods
 from synaug.run import Experiment, Settings, Task, param
-from synaug.theory.mixtures import GaussianMixture
-from synaug.theory.random_mixtures import SIGMA_DATA, random_mixture
+from synaug.theory.mixtures import SIGMA_DATA, GaussianMixture, random_mixture
 
 STEPS = 100  # T, of the whole reverse grid
 EXACT = "exact score"
@@ -67,7 +66,7 @@ class Mixtures(Settings):
             raise ValueError(f"reverse_steps must hold 0, the sources, and {STEPS}, noise alone, got {self.reverse_steps}")
         for level in (*self.reverse_steps, *self.levels):
             reverse_sigmas(level, STEPS, stride=self.stride)
-        check_dials("heun", self.churn)
+        check_sampler("heun", self.churn)
         for seed in range(self.worlds):
             exact = draws_of(seed, self.n_points, self.k).mixture
         for arm, (_, values, make) in PERTURBATIONS.items():

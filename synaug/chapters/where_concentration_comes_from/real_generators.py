@@ -18,12 +18,11 @@ from synaug.classifiers import accuracy, build_classifier, predict, train_classi
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import check_recipe
 from synaug.data import ImageDataset, to_bytes
-from synaug.diffusion.denoisers import EDMDenoiser, checkpoint_folder, load_denoiser, new_unet
+from synaug.diffusion.denoisers import EDMDenoiser, checkpoint_folder, denoising_loss, load_denoiser, new_unet
 from synaug.diffusion.exploration import AnnealedClass, Autoguided, GuidedInterval, MinorityGuided, ParticleGuided
-from synaug.diffusion.loss import denoising_loss
 from synaug.diffusion.recipe import Recipe
 from synaug.diffusion.reconstruction import generate, reconstruct
-from synaug.diffusion.samplers import check_dials
+from synaug.diffusion.samplers import check_sampler
 from synaug.diffusion.schedules import sigma_of_reverse_step, sigmas_from
 from synaug.diffusion.trainer import RECORD
 from synaug.diffusion.training import snapshot_folder, train
@@ -119,7 +118,7 @@ class Generators(Settings):
             if len(setting) != 4:
                 raise ValueError(f"each of dials must be solver, steps, churn and s_noise, got {setting}")
             solver, steps, *noise = setting
-            check_dials(solver, *noise)
+            check_sampler(solver, *noise)
             sigmas_from(1.0, steps)
         denoiser = load_denoiser(self.generator)
         for term, strengths in self.strengths.items():
@@ -127,7 +126,7 @@ class Generators(Settings):
                 raise ValueError(f"strengths: unknown exploration term {term!r}; there are {', '.join(TERMS)}")
             for strength in strengths:
                 TERMS[term](denoiser, strength, 0, denoiser)
-                check_dials("heun", 0.0, strength if term == NOISE_INFLATION else 1.0)
+                check_sampler("heun", 0.0, strength if term == NOISE_INFLATION else 1.0)
 
 
 PROFILES = {

@@ -7,23 +7,22 @@ import multiprocessing
 import os
 import random
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import sweep_cells
+import task_functions as functions
 import torch
 
-from synaug.diffusion import training as generator_training
 from synaug.augmentation import synthetic_pool
-from synaug.classifiers import checkpoint as training_checkpoint
-from synaug.cells import CellCache
+from synaug.chapters.tasks import trained
+from synaug.classifiers import checkpoint
 from synaug.data import load_dataset, stratified_subset
+from synaug.diffusion import training as generator_training
 from synaug.diffusion.denoisers import generator_hash, load_denoiser, new_denoiser
-from synaug.experiments.shared import trained_once
 from synaug.diffusion.recipe import Recipe
-from synaug.sweeps import Cell, Grid, run_grid
+from synaug.run import Store, Task
+from synaug.run.sweep import run_missing
 
 #: Kills that a test wants, and runs that it may start for them.
 KILLS, MOST_RUNS = 4, 20
@@ -59,7 +58,7 @@ def make_pool(folder):
                                         folder=folder)
 
 
-def cells_in(folder):
+def files_in(folder):
     return len(list(folder.rglob("*.zip")))
 
 
@@ -70,34 +69,35 @@ def pool_of(folder, monkeypatch):
     return pool.data.images, pool.provenance
 
 
+def classifier():
+    images = Task(functions.digits, {"n": 500})
+    return Task(trained, {"architecture": "vgg5", "steps": STEPS_OF_CLASSIFIER, "recipe": "one_cycle", "seed": 0,
+                          "augment": "flip_crop"}, (images,))  # fmt: skip
+
+
 def classify(folder):
     """A classifier's training that is kept after every step."""
-    training_checkpoint.EVERY = 0
-    data = stratified_subset(load_dataset("digits"), 500, seed=0)
-    return trained_once(CellCache("classifier", "code", folder), data, architecture="vgg5", steps=STEPS_OF_CLASSIFIER,
-                        recipe="one_cycle", seed=0, augment="flip_crop")
+    checkpoint.EVERY, os.environ["SYNAUG_CACHE"] = 0, str(folder)
+    return Store().get(classifier())
 
 
 def steps_of_classifier(folder):
-    if cells_in(folder):
+    if list((folder / "tasks" / "trained").glob("*.zip")):
         return STEPS_OF_CLASSIFIER
-    path = next(folder.rglob("*.training"), None)
+    path = next((path for path in (folder / "unfinished").glob("*") if path.suffix != ".tmp"), None)
     return torch.load(path, weights_only=True)["step"] if path else 0
 
 
-def grid_in(folder):
-    """Three pools, and two cells that need each."""
-    os.environ["SYNAUG_CACHE"] = str(folder)
-    notes = Path(folder) / "notes"
-    notes.mkdir(parents=True, exist_ok=True)
-    pools = [Cell(sweep_cells.pool, {"seed": seed, "notes": notes, "seconds": 0.1}) for seed in range(3)]
-    return Grid("toy", [*pools, *(Cell(sweep_cells.mean, {"seed": i, "power": power, "notes": notes, "seconds": 0.1},
-                                       (pool,)) for i, pool in enumerate(pools) for power in (1, 2))])
+def tasks_in(folder):
+    """Three pools, and two tasks that need each."""
+    (folder / "notes").mkdir(parents=True, exist_ok=True)
+    notes = {"notes": str(folder / "notes"), "seconds": 0.1}
+    pools = [Task(functions.pool, {"seed": seed, **notes}) for seed in range(3)]
+    return [Task(functions.mean, {"power": power, **notes}, (pool,)) for pool in pools for power in (1, 2)]
 
 
 def sweep(folder):
-    with ThreadPoolExecutor(2) as executor:
-        run_grid(grid_in(folder), executor, workers=2, progress=False)
+    run_missing(tasks_in(folder), Store(folder / "tasks"), workers=0, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -168,31 +168,26 @@ def test_training(processes, tmp_path):
 
 
 def test_sampling(processes, tmp_path, monkeypatch):
-    uncut, *others = killed_runs(processes, make_pool, cells_in, tmp_path, seed=1)
+    uncut, *others = killed_runs(processes, make_pool, files_in, tmp_path, seed=1)
     images, provenance = pool_of(uncut, monkeypatch)
-    assert len(images) == 30 and cells_in(uncut) == 15
+    assert len(images) == 30 and files_in(uncut) == 15
     for folder in others:
         again, origin = pool_of(folder, monkeypatch)
         assert torch.equal(again, images)
         pd.testing.assert_frame_equal(origin, provenance, check_exact=True)
 
 
-def test_classifier(processes, tmp_path, monkeypatch):
-    monkeypatch.setattr("synaug.experiments.shared.train_classifier", None)  # here all is read, nothing is trained
-    monkeypatch.setattr(training_checkpoint, "EVERY", 0)
+def test_classifier(processes, tmp_path):
     uncut, *others = killed_runs(processes, classify, steps_of_classifier, tmp_path, seed=3)
-    expected = classify(uncut).state_dict()
+    expected = Store(uncut / "tasks").find(classifier()).weights
     for folder in others:
-        assert same(dict(classify(folder).state_dict()), dict(expected))
-        assert not list(folder.rglob("*.training"))
+        assert same(Store(folder / "tasks").find(classifier()).weights, expected)
+        assert not [path for path in (folder / "unfinished").glob("*") if path.suffix != ".tmp"]
 
 
-def test_sweep(processes, tmp_path, monkeypatch):
-    monkeypatch.setenv("SYNAUG_CACHE", "")  # set by grid_in
-    uncut, *others = killed_runs(processes, sweep, lambda folder: cells_in(folder / "cells" / "toy"), tmp_path, seed=2)
-    expected = grid_in(uncut).frame(sweep_cells.mean).drop(columns="notes")
-    assert len(expected) == 6
+def test_sweep(processes, tmp_path):
+    uncut, *others = killed_runs(processes, sweep, lambda folder: files_in(folder / "tasks"), tmp_path, seed=2)
+    expected = [Store(uncut / "tasks").find(task) for task in tasks_in(uncut)]
+    assert len(expected) == 6 and all(found["mean"] > 0 for found in expected)
     for folder in others:
-        assert not grid_in(folder).missing()
-        found = grid_in(folder).frame(sweep_cells.mean).drop(columns="notes")
-        pd.testing.assert_frame_equal(found, expected, check_exact=True)
+        assert [Store(folder / "tasks").find(task) for task in tasks_in(folder)] == expected

@@ -1,0 +1,478 @@
+"""Chapter 2: targeted augmentation, upsampling against generation (Nguyen et al. 2025)."""
+
+import math
+import time
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from synaug.augmentation import TrainingSet, original, upsampled, with_generated, with_real
+from synaug.augmentation.pool_filters import filter_pool
+from synaug.augmentation.selection import Selection, select, slow_clusters
+from synaug.augmentation.synthetic_pool import SyntheticPool, generate_pool
+from synaug.chapters.tasks import Trained, check_weights, trained, usual_denoiser, weights_of
+from synaug.classifiers import accuracy, build_classifier, predict
+from synaug.classifiers.architectures import ARCHITECTURES
+from synaug.classifiers.checkpoint import steps_kept
+from synaug.classifiers.optimizers import OPTIMIZERS
+from synaug.classifiers.training import AUGMENTATIONS, RECIPES
+from synaug.classifiers.warm_up import WarmUp, warm_up
+from synaug.data import ImageDataset, load_dataset, stratified_subset, to_bytes
+from synaug.diffusion.reconstruction import reconstruct
+from synaug.diffusion.schedules import SIGMA_MAX, sigmas_from
+from synaug.diffusion.training import trained_on
+from synaug.precision import fast_precision
+from synaug.run import Experiment, Settings, Task, param
+
+#: Recorded runs have the study of ablations under its second name.
+ABLATIONS = ("ablations", "suspects")
+STUDIES = ("k", "pilot", "optimizers", "strength", "selection", "classical", "large", "architectures", *ABLATIONS,
+           "budgets")  # fmt: skip
+SLOW = "slow_learnable"
+#: Filters that are tried; see `synaug.augmentation.pool_filters.filter_pool`.
+FILTERS = {"near-copies dropped": {"near_copy_quantile": 0.05}, "off-class dropped": {"min_probability": 0.5}}
+#: The share of slow examples that pilots count on: the larger of the published ones (second hand).
+EXPECTED_SLOW = 0.4
+#: Seeds of pilots start here: their runs are none of the comparison's.
+PILOT_SEED = 1000
+#: The share of a training split that is kept for validation.
+VALIDATION = 1 / 6
+#: Images on which the speed of a generator is measured.
+TIMED = 64
+#: The least probability of a label in the test loss.
+TINY = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Settings):
+    studies: tuple[str, ...] = param("what is compared", each=True, options=STUDIES)
+    generator: str = param("name or folder of a trained generator; its training images are the real images")
+    steps: int = param("optimiser steps of 128 images", at_least=1)
+    pilot_steps: tuple[int, ...] = param("steps that pilots try", each=True, at_least=1)
+    large_generator: str | None = param("generator of the large regime, and the oracle of ablations", optional=True)
+    large_steps: int = param("optimiser steps of the large regime", at_least=1)
+    large_pilot_steps: tuple[int, ...] = param("steps that its pilots try", each=True, at_least=1)
+    ks: tuple[int, ...] = param("how often a chosen example occurs, 2 among them", each=True, at_least=2)
+    strength: int | float = param("denoising steps of 100 from which images are generated", 50)
+    strengths: tuple[int | float, ...] = param("those that are compared, strength among them", each=True)
+    seeds: int = param("paired trainings of each arm", at_least=2)
+    k_seeds: int = param("paired trainings of each arm of k and of ablations, whose effects are small", at_least=2)
+    pilot_seeds: int = param("paired trainings of pilots", at_least=2)
+    architecture: str = param("the network", options=tuple(ARCHITECTURES))
+    architectures: tuple[str, ...] = param("further networks, for the study of them", (), each=True,
+                                           options=tuple(ARCHITECTURES))  # fmt: skip
+    recipe: str = param("learning rates, see synaug.classifiers.train_classifier", options=tuple(RECIPES))
+    augment: str = param("augmentation of classifiers, to which the study classical adds TrivialAugment; warm-ups have "
+                         "flips", "flip", options=tuple(a for a in AUGMENTATIONS if f"{a}_trivial" in AUGMENTATIONS))
+    k_optimizers: tuple[str, ...] = param("optimizers of k, sgd among them", ("sgd",), each=True,
+                                          options=tuple(OPTIMIZERS))  # fmt: skip
+    fresh: bool = param("whether fresh real images are added, for control", True)
+    passes: int | None = param("passes of the warm-up; None: until the error curve flattens", at_least=1, optional=True)
+    sampling_steps: int = param("Heun steps from the noise level of strength, twice as many from noise alone; 9 are as "
+                                "fine as EDM's 18 from 80 are below sigma = 1", at_least=1)  # fmt: skip
+    n_evaluate: int | None = param("test and validation images, each; None: all", at_least=1, optional=True)
+
+    @property
+    def regimes(self) -> tuple[str, ...]:
+        """Those in which classifiers are trained."""
+        return ("small", "large") if "large" in self.studies else ("small",)
+
+    def check(self):
+        for name, wanted in (("studies", None), ("pilot_steps", None), ("large_pilot_steps", None), ("ks", 2),
+                             ("strengths", self.strength), ("k_optimizers", "sgd")):  # fmt: skip
+            if wanted not in (None, *getattr(self, name)) or not getattr(self, name):
+                raise ValueError(f"{name} must hold {'a value' if wanted is None else wanted}, got {getattr(self, name)}")
+        if "architectures" in self.studies and not self.architectures:
+            raise ValueError("the study of architectures needs some: name them in architectures")
+        if "budgets" in self.studies and self.steps < 2:
+            raise ValueError("steps must be at least 2 for the study of budgets, which halves them")
+        for n in self.strengths:
+            sigmas_from(sigma_of_strength(n), self.sampling_steps)
+        if {"large", *ABLATIONS} & set(self.studies):
+            if self.large_generator is None:
+                raise ValueError("the studies large and ablations need a large_generator, trained on more images")
+            small, large = (splits(name)["real"] for name in (self.generator, self.large_generator))
+            if large.name != small.name or len(large) <= len(small):
+                raise ValueError(f"large_generator must have been trained on more images than generator, of one data "
+                                 f"set, got {len(large)} of {large.name} and {len(small)} of {small.name}")  # fmt: skip
+        for regime in self.regimes:
+            (generator, steps, _), k = of_regime(self, regime), max(self.ks)
+            real, fresh, validation, test = splits(generator).values()
+            n, per_class, unseen = len(real), *(x.labels.bincount(minlength=real.num_classes) for x in (real, fresh))
+            for name in (self.architecture, *self.architectures):
+                build_classifier(name, real.image_shape, real.num_classes, seed=0)
+            if (held := steps * 128 // n) < (needed := self.passes or 3):
+                raise ValueError(f"{steps} steps of 128 are {held} passes over the {n} images of the {regime} regime; "
+                                 f"the warm-up needs {needed}, {-(-needed * n // 128)} steps")  # fmt: skip
+            if (per_class == 1).any():
+                raise ValueError(f"{generator} has seen one image of a class; a warm-up's clusters need two per class")
+            if any(arm.kind == "fresh" for arm, _ in trainings(self)) and (unseen < (k - 1) * per_class).any():
+                raise ValueError(f"the fresh control at k = {k} may need {k - 1} images for each of the {n} of the "
+                                 f"{regime} regime, class by class; there are {len(fresh)} (fresh=False leaves it out)")
+            if "pilot" in self.studies and len(fresh) < n_ceiling(self, regime):
+                raise ValueError(f"the pilot adds {n_ceiling(self, regime)} fresh images at k = {k}, there are "
+                                 f"{len(fresh)}")  # fmt: skip
+            fewest = min(len(test), len(validation))
+            if self.n_evaluate is not None and not real.num_classes <= self.n_evaluate <= fewest:
+                raise ValueError(f"n_evaluate must be in {real.num_classes}..{fewest}, got {self.n_evaluate}")
+
+
+#: What a CPU trains in minutes.
+SMALL = {"generator": "fashion_mnist_2000", "architecture": "resnet8", "recipe": "one_cycle"}
+
+PROFILES = {
+    "smoke": dict(**SMALL, studies=("k",), steps=16, pilot_steps=(16,), large_steps=16, large_pilot_steps=(16,), ks=(2,),
+                  strengths=(20, 50), seeds=2, k_seeds=2, pilot_seeds=2, passes=1, sampling_steps=1, n_evaluate=200),
+    "quick": dict(**SMALL, studies=("k",), steps=100, pilot_steps=(100,), large_steps=100, large_pilot_steps=(100,),
+                  ks=(2,), strengths=(20, 50, 80), seeds=2, k_seeds=2, pilot_seeds=2, passes=3, sampling_steps=5,
+                  n_evaluate=2000),
+    "standard": dict(**SMALL, studies=("k", "pilot", "optimizers", "strength", "selection", "classical", "large",
+                                       "architectures", "suspects", "budgets"),
+                     steps=800, pilot_steps=(800, 1600), large_generator="fashion_mnist", large_steps=2400,
+                     large_pilot_steps=(1600, 2400), ks=(2, 3, 4, 5), strengths=(20, 35, 50, 65, 80), seeds=5,
+                     k_seeds=10, pilot_seeds=3, sampling_steps=9, architectures=("vgg5", "vit_tiny")),
+    # As published, as far as known: 200 passes, over four fifths of a data set, which leave too few fresh real images
+    # for control. Twenty passes by a modern, fast recipe are a variant: recipe "one_cycle", steps 6_250.
+    "paper": dict(studies=("k", "optimizers"), k_optimizers=("sgd", "sam"), fresh=False, generator="cifar10",
+                  steps=62_500, pilot_steps=(62_500,), large_steps=62_500, large_pilot_steps=(62_500,),
+                  ks=(2, 3, 4, 5), strengths=(20, 35, 50, 65, 80), seeds=5, k_seeds=5, pilot_seeds=3,
+                  architecture="resnet18", recipe="two_drops", augment="flip_crop", sampling_steps=9,
+                  architectures=("vgg19", "densenet121", "vit_small", "convnext_tiny", "swin_tiny")),
+}  # fmt: skip
+
+
+def of_regime(s: Comparison, regime: str) -> tuple[str, int, tuple[int, ...]]:
+    """generator, steps and pilot_steps of a regime, "small" or "large"."""
+    prefix = {"small": "", "large": "large_"}[regime]
+    return tuple(getattr(s, prefix + name) for name in ("generator", "steps", "pilot_steps"))
+
+
+def n_ceiling(s: Comparison, regime: str) -> int:
+    """How many fresh real images a pilot adds: what the largest k adds if ``EXPECTED_SLOW`` of the examples are slow."""
+    return round(EXPECTED_SLOW * (max(s.ks) - 1) * len(splits(of_regime(s, regime)[0])["real"]))
+
+
+def sigma_of_strength(n: float) -> float:
+    """The noise level of n of 100 denoising steps: tan(pi n / 200).
+
+    The published recipe noises an image to step n of a cosine schedule of 100 steps (second hand). That schedule has
+    alpha_bar = cos²(pi n / 200) (Nichol & Dhariwal 2021, without their offset of 0.008), and
+    sigma = sqrt((1 - alpha_bar) / alpha_bar) for images in [-1, 1] (derived here). ValueError unless 0 < n < 100.
+    """
+    if not 0 < n < 100:
+        raise ValueError(f"a strength must lie strictly between 0 and 100 steps, got {n}")
+    return round(math.tan(math.pi * n / 200), 6)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train a classifier; of the first, "original", only what stands first is said.
+
+    budget: optimiser steps, over those of the regime. strengths: of "generated", as denoising steps of 100; several
+    take turns; None: from noise alone. oracle: made by a generator that has seen more real data than the classifier.
+    """
+
+    regime: str = "small"
+    optimizer: str = "sgd"
+    architecture: str = "resnet8"
+    augment: str = "flip"
+    budget: float = 1.0
+    kind: str = "original"
+    k: int = 1
+    selection: str = SLOW
+    strengths: tuple[float, ...] | None = ()
+    filtered: str = ""
+    oracle: bool = False
+
+    def named(self, usual: float) -> str:
+        """What sets it apart beside regime, optimizer, architecture, augment, budget and k; usual: strength."""
+        apart = [self.kind] if self.selection == SLOW else [self.kind, self.selection.replace("_", " ")]
+        if self.strengths is None:
+            apart.append("from noise")
+        elif self.strengths not in ((), (usual,)):
+            apart.append("several strengths" if len(self.strengths) > 1 else f"strength {self.strengths[0]:g}")
+        return ", ".join(apart + [self.filtered] * bool(self.filtered) + ["oracle generator"] * self.oracle)
+
+
+def arms(study: str, s: Comparison) -> list[Arm]:
+    """What a study compares; arms that several studies share are the same ones. Pilots are no arms."""
+    base, low, high = Arm(architecture=s.architecture, augment=s.augment), min(s.ks), max(s.ks)
+
+    def made(kind, k, **more):
+        return replace(base, kind=kind, k=k, **{"strengths": (s.strength,) if kind == "generated" else (), **more})
+
+    def four(**more):
+        """The original, upsampling at its published best k, generation at its own (the largest k), and its ceiling."""
+        return [replace(base, **more), made("upsampled", low, **more), *(made(kind, high, **more)
+                                                                         for kind in ("generated", "fresh"))]
+
+    found = {
+        "k": [arm for name in s.k_optimizers for arm in (*four(optimizer=name), made("fresh", low, optimizer=name), *(
+            made(kind, k, optimizer=name) for kind in ("upsampled", "generated") for k in s.ks))],
+        "optimizers": [arm for name in ("sgd", "sam") for arm in four(optimizer=name)],
+        "strength": [base, *(made("generated", low, strengths=n and (n,)) for n in (*s.strengths, None))],
+        # The others' ceiling is that of "k".
+        "selection": [base, made("fresh", low, selection="all"), *(made("generated", low, selection=name) for name in (
+            SLOW, "random", "all", "high_loss", "misclassified"))],
+        "classical": [replace(base, augment="none"), base, *four(augment=f"{base.augment}_trivial")],
+        "large": [*four(regime="large"), made("generated", low, regime="large")],
+        "architectures": [arm for name in s.architectures for arm in four(architecture=name)],
+        "ablations": [made("generated", high, **change) for change in (
+            {"oracle": True}, {"strengths": None}, {"oracle": True, "strengths": None}, {"strengths": s.strengths},
+            *({"filtered": name} for name in FILTERS))],
+        "budgets": [arm for budget in (0.5, 2.0) for arm in four(budget=budget)],
+    }.get("ablations" if study in ABLATIONS else study, [])  # fmt: skip
+    return [arm for arm in dict.fromkeys(found) if s.fresh or arm.kind != "fresh"]
+
+
+def trainings(s: Comparison) -> list[tuple[Arm, int]]:
+    """Each arm and seed, once."""
+    return list(dict.fromkeys((arm, seed) for study in s.studies for arm in arms(study, s)
+                              for seed in range(s.k_seeds if study in ("k", *ABLATIONS) else s.seeds)))  # fmt: skip
+
+
+def images(s: Comparison, regime: str, *parts: str) -> tuple[Task, ...]:
+    generator = of_regime(s, regime)[0]
+    return tuple(Task(split, {"generator": generator, "weights": weights_of(generator), "part": part,
+                              "n": s.n_evaluate if part in ("test", "validation") else None}) for part in parts)
+
+
+def early(s: Comparison, regime: str, architecture: str, seed: int) -> Task:
+    """The warm-up of a seed's training, and what it shows."""
+    return Task(warmed_up, {"architecture": architecture, "steps": of_regime(s, regime)[1], "recipe": s.recipe,
+                            "passes": s.passes, "seed": seed, "device": s.device}, images(s, regime, "real", "test"))
+
+
+def pool(s: Comparison, arm: Arm, function=None) -> Task:
+    """Generated images of all real ones, of which arms of all k take their part; the smallest k has a pool of its own.
+    function: another one that takes how images are made."""
+    generator = of_regime(s, "large" if arm.oracle else arm.regime)[0]
+    sigmas = None if arm.strengths is None else [sigma_of_strength(n) for n in arm.strengths]
+    how = {"generator": generator, "weights": weights_of(generator), "precision": str(fast_precision(s.device)),
+           "device": s.device, "sigmas": sigmas, "steps": s.sampling_steps * (2 if sigmas is None else 1)}  # fmt: skip
+    more = {} if function else {"k": min(s.ks) if arm.k == min(s.ks) else max(s.ks)}
+    return Task(function or generated, {**how, **more}, images(s, arm.regime, "real"))
+
+
+def training(s: Comparison, arm: Arm, seed: int) -> Task:
+    """A classifier of an arm, trained and tested."""
+    recipe = {"architecture": arm.architecture, "recipe": s.recipe, "seed": seed, "device": s.device,
+              "steps": round(arm.budget * of_regime(s, arm.regime)[1])}  # fmt: skip
+    needs = (*images(s, arm.regime, "real", "test", "validation"), early(s, arm.regime, arm.architecture, seed))
+    filters = FILTERS.get(arm.filtered, {})
+    if arm.kind == "fresh":
+        needs += images(s, arm.regime, "fresh")
+    elif arm.kind == "generated":
+        needs += (pool(s, arm), pool(s, arm, seconds_per_image))
+        if "min_probability" in filters:  # their judge has seen the real images only
+            needs += (Task(trained, recipe, needs[:1]),)
+    return Task(train_arm, {**recipe, "augment": arm.augment, "optimizer": arm.optimizer, "kind": arm.kind, "k": arm.k,
+                            "selection": arm.selection, "filters": filters}, needs)  # fmt: skip
+
+
+def rows(s: Comparison):
+    """Every training of every arm, every warm-up and every pilot; x is k.
+
+    Errors, shares and gains are in %. Rows of arm "warm-up" and of arms "pilot, ..." (validation only) stand beside.
+    """
+
+    def columns(arm, seed, steps, name=None):
+        real, nan = splits(of_regime(s, arm.regime)[0])["real"], float("nan")
+        strength = float(arm.strengths[0]) if len(arm.strengths or ()) == 1 else nan
+        return {"dataset": real.name, "arm": name or arm.named(s.strength), "seed": seed, "x": float(arm.k),
+                "regime": arm.regime, "n_real": len(real), "steps": steps, "budget": arm.budget,
+                "optimizer": arm.optimizer, "architecture": arm.architecture, "augment": arm.augment,
+                "selection": "" if arm.kind in ("original", "pilot") else arm.selection, "kind": arm.kind,
+                "strength": strength, "sigma": sigma_of_strength(strength) if strength > 0 else nan}  # fmt: skip
+
+    seeds = {}
+    for arm, seed in trainings(s):
+        task = training(s, arm, seed)
+        yield columns(arm, seed, task.params["steps"]), task
+        seeds.setdefault((arm.regime, arm.architecture), {})[seed] = task.needs[3]
+    for (regime, architecture), shown in seeds.items():
+        for seed, task in shown.items():
+            following = (seed + 1) % len(shown)
+            yield (columns(Arm(regime, architecture=architecture, kind="warm-up"), seed, task.params["steps"]),
+                   Task(described, {"seeds": [seed, following]}, (*images(s, regime, "real"), task, shown[following])))
+    for regime in s.regimes if "pilot" in s.studies else ():
+        for seed, steps, added in ((PILOT_SEED + i, steps, added) for i in range(s.pilot_seeds)
+                                   for steps in of_regime(s, regime)[2] for added in (0, n_ceiling(s, regime))):  # fmt: skip
+            arm = Arm(regime, architecture=s.architecture, augment=s.augment, kind="pilot")
+            params = {"architecture": s.architecture, "steps": steps, "recipe": s.recipe, "augment": s.augment,
+                      "seed": seed, "added": added, "device": s.device}  # fmt: skip
+            yield (columns(arm, seed, steps, "pilot, fresh" if added else "pilot, original"),
+                   Task(pilot, params, images(s, regime, "real", "fresh", "validation")))
+
+
+EXPERIMENT = Experiment("targeted_augmentation", Comparison, PROFILES, rows, constants={"swept": "k"})
+
+
+@lru_cache(2)
+def splits(generator: str) -> dict[str, ImageDataset]:
+    """real: what generator and classifiers are trained on, the first of the training split's stratified order;
+    fresh: those that follow, the control that adds real images; validation: the last sixth, on which decisions are made;
+    test: the test split. ValueError where the generator has seen others, or they leave no fresh ones."""
+    whole, subset = trained_on(generator)
+    order, n = stratified_subset(whole, len(whole), 0), len(subset)
+    end = len(order) - round(VALIDATION * len(order))
+    if n >= end:
+        raise ValueError(f"{generator} was trained on {n} images of {whole.name}; at most {end - 1} leave fresh ones")
+    real, fresh, validation = (order.subset(range(*ends)) for ends in ((0, n), (n, end), (end, len(order))))
+    if not torch.equal(real.source_index.sort().values, subset.source_index.sort().values):
+        raise ValueError(f"{generator} was trained on another subset of {whole.name} than the first {n} of its "
+                         f"stratified order with seed 0")  # fmt: skip
+    return {"real": real, "fresh": fresh, "validation": validation, "test": load_dataset(whole.name, "test")}
+
+
+def split(generator: str, weights: str, part: str, n: int | None) -> ImageDataset:
+    """A part of `splits`: the first n of its stratified order, or all. weights: stand for the images, too."""
+    check_weights(generator, weights)
+    found = splits(generator)[part]
+    return found if n is None else stratified_subset(found, n, 0)
+
+
+def warmed_up(real: ImageDataset, test: ImageDataset, architecture: str, steps: int, recipe: str, passes: int | None,
+              seed: int, device: str) -> dict:  # fmt: skip
+    """The warm-up of a run of ``steps`` steps.
+
+    Returns logits ``[N, K]``, correct ``[passes, N]``, slow_test bool ``[M]`` (the half of the test images on which the
+    warm-up's loss is highest), error (of the last pass, %), seconds of the warm-up and selection_seconds of finding the
+    slow examples.
+    """
+    model, times = build_classifier(architecture, real.image_shape, real.num_classes, seed), [clock(device)]
+    seen = warm_up(model, real.images, real.labels, steps=steps, seed=seed, passes=passes, recipe=recipe, device=device)
+    times.append(clock(device))
+    select(SLOW, seen, seed=seed)
+    times.append(clock(device))
+    sure = predict(model.eval(), test.images).gather(1, test.labels[:, None])[:, 0]
+    slow_test = torch.zeros(len(test), dtype=torch.bool)
+    slow_test[sure.argsort(stable=True)[: len(test) // 2]] = True
+    return {"logits": seen.logits, "correct": seen.correct, "slow_test": slow_test, "error": 100 * seen.errors[-1],
+            "seconds": times[1] - times[0], "selection_seconds": times[2] - times[1]}  # fmt: skip
+
+
+def described(real: ImageDataset, own: dict, following: dict, seeds: list[int]) -> dict:
+    """What a warm-up took and found. slow_overlap: the share of a seed's slow examples that the next seed finds slow
+    too, over the share of all examples that it finds slow: 1 where the seeds have nothing in common."""
+    slow, other = (slow_clusters(shown["logits"], real.labels, seed=seed).double()
+                   for shown, seed in zip((own, following), seeds))  # fmt: skip
+    return {"passes": len(own["correct"]), **{name: own[name] for name in ("error", "seconds", "selection_seconds")},
+            "slow_share": 100 * slow.mean(), "slow_overlap": (slow * other).sum() / slow.sum() / other.mean()}
+
+
+def generated(real: ImageDataset, generator: str, weights: str, precision: str, device: str, sigmas: list | None,
+              steps: int, k: int) -> SyntheticPool:  # fmt: skip
+    """k - 1 images of each real one. sigmas: noise levels that they are taken to; None: from noise alone."""
+    return generate_pool(usual_denoiser(generator, weights, device), real, range(len(real)), k=k, sigmas=sigmas,
+                         from_noise=sigmas is None, steps=steps, device=device)  # fmt: skip
+
+
+def seconds_per_image(real: ImageDataset, generator: str, weights: str, precision: str, device: str,
+                      sigmas: list | None, steps: int) -> float:  # fmt: skip
+    """Of generation, measured on a few images."""
+    denoiser, some = usual_denoiser(generator, weights, device), stratified_subset(real, min(TIMED, len(real)), 0)
+    start = clock(device)
+    reconstruct(denoiser, some.floats(), some.labels, sigma=SIGMA_MAX if sigmas is None else sigmas[0], steps=steps,
+                device=device)  # fmt: skip
+    return (clock(device) - start) / len(some)
+
+
+def pilot(real: ImageDataset, fresh: ImageDataset, validation: ImageDataset, added: int,
+          checkpoint: Path | None = None, **options) -> dict:  # fmt: skip
+    """validation_error (%) after training on the real images and ``added`` fresh ones. options: of `train`."""
+    training_set = with_real(real, fresh.subset(range(added))) if added else original(real)
+    model, _ = train(training_set, checkpoint=checkpoint, **options)
+    return {"validation_error": error(model, validation)}
+
+
+def train_arm(real: ImageDataset, test: ImageDataset, validation: ImageDataset, shown: dict, added=None,
+              per_image: float = 0.0, judge: Trained | None = None, *, kind: str, selection: str, k: int, filters: dict,
+              seed: int, checkpoint: Path | None = None, **options) -> dict:  # fmt: skip
+    """One classifier, trained and tested.
+
+    shown: of `warmed_up`, by which examples are selected. added: fresh images, or a pool whose generation took
+    ``per_image`` seconds per image. filters: of `filter_pool`, with the judge. options: of `train`.
+    Returns errors in % (test_error_slow: on the half of the test images that is slow), test_loss (cross-entropy, nats),
+    added (images) and added_share (% of the real ones), selected_share, seconds of training and of generation.
+    """
+    training_set, generation = original(real), 0.0
+    chosen = [] if kind == "original" else selected_by(shown, real, selection, seed).indices
+    if kind == "upsampled":
+        training_set = upsampled(real, chosen, k)
+    elif kind == "fresh":
+        training_set = with_real(real, of_classes(added, real.labels[chosen].repeat(k - 1)))
+    elif kind == "generated":
+        taken = added.take(chosen, k)
+        generation = per_image * len(taken)
+        if filters:
+            taken, _ = filter_pool(taken, real, judge=None if judge is None else judge.model(), **filters)
+        training_set = with_generated(real, taken)
+    model, seconds = train(training_set, seed=seed, checkpoint=checkpoint, **options)
+    says, n = predict(model, test.images), len(training_set) - len(real)
+    wrong = (says.argmax(1) != test.labels).double()
+    return {"test_error": 100 * wrong.mean(), "test_error_slow": 100 * wrong[shown["slow_test"]].mean(),
+            "test_loss": F.nll_loss(says.double().clamp_min(TINY).log(), test.labels),
+            "validation_error": error(model, validation), "real_error": error(model, real), "added": n,
+            "added_share": 100 * n / len(real), "selected_share": 100 * len(chosen) / len(real),
+            "training_seconds": seconds, "generation_seconds": generation}  # fmt: skip
+
+
+def train(training_set: TrainingSet, architecture: str, *, steps: int, seed: int, device: str,
+          checkpoint: Path | None = None, **options):  # fmt: skip
+    """(the trained classifier, its seconds from the start: those before a cut count by their steps)."""
+    model = build_classifier(architecture, training_set.data.image_shape, training_set.data.num_classes, seed)
+    before, start = steps_kept(checkpoint), clock(device)
+    training_set.train(model, steps=steps, seed=seed, device=device, checkpoint=checkpoint, **options)
+    return model, (clock(device) - start) * steps / max(steps - before, 1)
+
+
+def selected_by(shown: dict, real: ImageDataset, selection: str = SLOW, seed: int = 0) -> Selection:
+    """The examples that are selected by what `warmed_up` has shown."""
+    return select(selection, WarmUp(shown["logits"], real.labels, shown["correct"]), seed=seed)
+
+
+def of_classes(fresh: ImageDataset, labels: Tensor) -> ImageDataset:
+    """Different images of ``fresh`` with exactly these labels, int64 ``[n]``; ValueError where it has too few."""
+    places = torch.empty_like(labels)
+    for label in labels.unique():
+        own, wanted = (fresh.labels == label).nonzero().flatten(), labels == label
+        if wanted.sum() > len(own):
+            raise ValueError(f"{int(wanted.sum())} fresh images of class {int(label)} are needed, there are {len(own)}")
+        places[wanted] = own[: wanted.sum()]
+    return fresh.subset(places)
+
+
+def clock(device: str) -> float:
+    """Seconds: of cores on a CPU, where other work may run beside; else by the clock."""
+    return time.process_time() if torch.device(device).type == "cpu" else time.perf_counter()
+
+
+def error(model, dataset: ImageDataset) -> float:
+    """In per cent."""
+    return 100 * (1 - accuracy(predict(model, dataset.images), dataset.labels))
+
+
+def shown_images(s: Comparison, get) -> dict[str, Tensor]:
+    """Rows of images, uint8 ``[K, C, H, W]``, one class per column: two fast and two slow examples of seed 0, typical
+    ones, whose loss is nearest to the median of cluster and class, and what becomes of the last at each strength, and
+    from noise. get: gives the results of tasks (`synaug.run.Store.get`)."""
+    real, n = get(*images(s, "small", "real")), s.sampling_steps
+    evidence, found = selected_by(get(early(s, "small", s.architecture, 0)), real).evidence, {}
+    for name, cluster in (("fast", 0), ("slow", 1)):
+        for i in (1, 2):
+            places = []
+            for _, own in evidence.groupby("label"):
+                loss = own.loc[own["cluster"] == cluster, "loss"] if (own["cluster"] == cluster).any() else own["loss"]
+                places.append((loss - loss.median()).abs().sort_values(kind="stable").index[:i][-1])
+            found[f"{name} {i}"] = (sources := real.subset(places)).images
+    denoiser = usual_denoiser(s.generator, weights_of(s.generator), s.device)
+    ways = {f"strength {x:g}": {"sigma": sigma_of_strength(x), "steps": n} for x in s.strengths}
+    for name, way in {**ways, "from noise": {"reverse_step": 2 * n, "steps": 2 * n}}.items():
+        found[name] = to_bytes(reconstruct(denoiser, sources.floats(), sources.labels, device=s.device, seed=0,
+                                           source_index=sources.source_index, **way).images)  # fmt: skip
+    return found
