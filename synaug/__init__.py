@@ -2,7 +2,7 @@
 
 Most programs need no more than these names; ``help(synaug.reconstruct)`` says what one does:
 
-- real images: `load_dataset`, `load_image_folder`, `stratified_subset`, `ImageDataset`;
+- real images: `load_dataset`, `load_image_folder`, `draw_splits`, `ImageDataset`;
 - what a diffusion model makes of them: `load_denoiser`, `reconstruct`, `generate`;
 - how near that comes to fresh real images: `encode`, `compare_with_floor`, `frechet_distance`, `prdc`;
 - what a classifier learns from them: `build_classifier`, `train_classifier`;
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from synaug.augmentation.training_sets import with_generated
     from synaug.classifiers import build_classifier, train_classifier
     from synaug.classifiers.warm_up import warm_up
-    from synaug.data import ImageDataset, load_dataset, load_image_folder, stratified_subset
+    from synaug.data import ImageDataset, draw_splits, load_dataset, load_image_folder
     from synaug.diffusion.denoisers import load_denoiser
     from synaug.diffusion.reconstruction import generate, reconstruct
     from synaug.metrics import compare_with_floor, frechet_distance, prdc
@@ -47,7 +47,7 @@ __all__ = [
     "ImageDataset",
     "load_dataset",
     "load_image_folder",
-    "stratified_subset",
+    "draw_splits",
     "load_denoiser",
     "reconstruct",
     "generate",
@@ -68,7 +68,7 @@ _HOMES = {
     "ImageDataset": "data",
     "load_dataset": "data",
     "load_image_folder": "data",
-    "stratified_subset": "data",
+    "draw_splits": "data",
     "load_denoiser": "diffusion.denoisers",
     "reconstruct": "diffusion.reconstruction",
     "generate": "diffusion.reconstruction",

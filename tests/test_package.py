@@ -17,8 +17,11 @@ import synaug
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = {path: ast.parse(path.read_text("utf-8")) for path in sorted((ROOT / "synaug").rglob("*.py"))}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-RANGES = {canonicalize_name(wanted.name): wanted.specifier for group in (
-    PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()) for wanted in map(Requirement, group)}
+RANGES = {
+    canonicalize_name(wanted.name): wanted.specifier
+    for group in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
+    for wanted in map(Requirement, group)
+}
 
 
 def imports(tree):
@@ -32,8 +35,10 @@ def imports(tree):
 
 def test_importing_takes_no_time():
     """The fastest of three, as the machine may be busy."""
-    code = "import time; t = time.perf_counter(); import synaug, sys; assert 'torch' not in sys.modules; " \
-           "print(time.perf_counter() - t)"
+    code = (
+        "import time; t = time.perf_counter(); import synaug, sys; assert 'torch' not in sys.modules; "
+        "print(time.perf_counter() - t)"
+    )
     times = [float(subprocess.check_output([sys.executable, "-c", code], cwd=ROOT)) for _ in range(3)]
     assert min(times) < 0.2
 
@@ -46,13 +51,18 @@ def test_its_names_are_those_that_type_checkers_see():
     assert set(synaug.__all__) <= set(dir(synaug)) and set(synaug.__all__) == set(synaug._HOMES)
     assert all(name in synaug.__doc__ for name in synaug.__all__)
     with pytest.raises(AttributeError, match="no attribute 'recontruct'; its names are .*reconstruct"):
-        synaug.recontruct
+        _ = synaug.recontruct
 
 
 def test_no_module_imports_these_from_the_root():
-    used = [path for path, tree in MODULES.items() for node in ast.walk(tree)
-            if isinstance(node, ast.ImportFrom) and node.module == "synaug"
-            and {alias.name for alias in node.names} & set(synaug.__all__)]
+    used = [
+        path
+        for path, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        and node.module == "synaug"
+        and {alias.name for alias in node.names} & set(synaug.__all__)
+    ]
     assert used == []
 
 
