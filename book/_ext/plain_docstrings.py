@@ -11,6 +11,8 @@ import re
 ITEM = re.compile(r"^(\w+(?:, \w+)*)(?: ?:(?: +|$)| {2,})(.*)")
 OUTCOME = re.compile(r"^(Returns?|Raises?|Warns|\w+(Error|Warning)\b)")
 HEADING = re.compile(r"^-{3,}$")
+#: A bar outside ``code``, which would name a substitution.
+BAR = re.compile(r"(``.*?``)|\|")
 
 
 def names_of(what, documented) -> set[str]:
@@ -27,6 +29,7 @@ def names_of(what, documented) -> set[str]:
 
 def as_lists(lines: list[str], names: set[str]) -> list[str]:
     done, within = [], False
+    lines = [BAR.sub(lambda found: found[1] or r"\|", line) for line in lines]
     for line, following in zip(lines, [*lines[1:], ""]):
         item = ITEM.match(line)
         if HEADING.match(line) or HEADING.match(following):  # a section of numpydoc's: its items are items
