@@ -4,9 +4,9 @@
     python tests/benchmarks/bench_two_layer_cnn.py --small    # 3 seeds, 30 steps: what the ratios are, roughly
 
 Full-batch gradient descent in float32 on the toy (d = 50, P = 3, 40 filters) against the matrix products with the
-noise patches alone, which no way to train it can do without: at most 1.25 of their time. Both are measured in turns,
-each the fastest of its turns: what else the machine does only slows them down. On a machine that is never idle, take
-OMP_NUM_THREADS=1 and --clock processor.
+noise patches alone, in the same loop over seeds: at most 1.25 of their time. Both are measured in turns, each the
+fastest of its turns. The bound is for wall time on two threads of an idle machine: training shares seeds out among
+threads, while a product is too small for several. On one thread it takes about 1.8 of the products' time.
 """
 
 import argparse
