@@ -44,8 +44,9 @@ settings = {}  # any further parameters by name, such as {"churn": 20}; listed i
 # %% tags=["hide-input"]
 from synaug.chapters.where_concentration_comes_from import empirical_score, exact_score, real_generators
 
-experiments = [module.EXPERIMENT for module in (exact_score, empirical_score, real_generators)]
-of_mixtures, of_images, of_generators = (experiment.read(globals(), *experiments) for experiment in experiments)
+of_mixtures = exact_score.EXPERIMENT.read(globals(), empirical_score.EXPERIMENT, real_generators.EXPERIMENT)
+of_images = empirical_score.EXPERIMENT.read(globals(), exact_score.EXPERIMENT, real_generators.EXPERIMENT)
+of_generators = real_generators.EXPERIMENT.read(globals(), exact_score.EXPERIMENT, empirical_score.EXPERIMENT)
 
 # %% tags=["remove-cell"]
 import pandas as pd
@@ -62,9 +63,9 @@ from synaug.run.results import recorded_run
 from synaug.statistics.claims import verdict_table
 
 theme()
-live, live_images, live_generators = (
-    experiment.run(**given) for experiment, given in zip(experiments, (of_mixtures, of_images, of_generators))
-)
+live = exact_score.EXPERIMENT.run(**of_mixtures)
+live_images = empirical_score.EXPERIMENT.run(**of_images)
+live_generators = real_generators.EXPERIMENT.run(**of_generators)
 recorded, recorded_images, recorded_generators = map(recorded_run, (live, live_images, live_generators))
 sweep = recorded_run(live_images, experiment="mode_concentration")
 largest, largest_images, largest_generators = (
@@ -130,7 +131,7 @@ mixtures.fine_grid(live, recorded);
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Draws of one two-dimensional mixture, and samples from noise alone: with the exact score on the fine grid, on a coarse one, and with a score 5 % too strong and too weak. Colours are classes.", "name": "fig-clouds"}, "image": {"alt": "Five scatter plots of a two-dimensional mixture: fresh draws, exact score, ten Euler steps, a score that is too strong, which shrinks the clusters, and one that is too weak, which spreads them."}}
 shown = {"exact score": ("exact score", 100), "10 Euler steps": ("Euler", 10), "score × 1.05": ("scaled score", 1.05),
          "score × 0.95": ("scaled score", 0.95)}
-mixtures.point_clouds(exact_score.shown_points(7, shown, n_points=experiments[0].settings(**of_mixtures).n_points));
+mixtures.point_clouds(exact_score.shown_points(7, shown, n_points=exact_score.EXPERIMENT.settings(**of_mixtures).n_points));
 
 # %% [markdown]
 # ## Coarse grids
@@ -254,7 +255,7 @@ if added is not None:
 # None is exactly the published one; what was adapted stands with each function in `synaug.diffusion.exploration`.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Samples of this build from the same noise: plain, and with each term at its last strength. First row: the real images whose classes were asked for. Autoguidance is left out here, because its worse generator would have to be trained first.", "name": "fig-explored"}, "image": {"alt": "Rows of twenty small pictures, two of each class: real images, plain samples, and samples with each exploration term from the same noise."}}
-generators.samples(real_generators.shown_samples(experiments[2].settings(**of_generators), Store().get));
+generators.samples(real_generators.shown_samples(real_generators.EXPERIMENT.settings(**of_generators), Store().get));
 
 # %% [markdown]
 # What counts is not that samples look different but whether they cover more and teach more: outer-edge recall, and the test accuracy of classifiers trained on as many samples, alone or together with as many of the generator's own training images, at equal steps.

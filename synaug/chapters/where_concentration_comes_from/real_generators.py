@@ -112,20 +112,28 @@ class Generators(Settings):
             raise ValueError("quality levels (part ladder) and autoguidance need sizes and snapshots to train")
         recipe = recipe_of(self)
         for size in self.sizes:
-            new_unet(shape, classes, **unet_options({**recipe, "channels": size}))
+            named("sizes", new_unet, shape, classes, **unet_options({**recipe, "channels": size}))
         for setting in self.dials:
             if len(setting) != 4:
                 raise ValueError(f"each of dials must be solver, steps, churn and s_noise, got {setting}")
-            solver, steps, *noise = setting
-            check_sampler(solver, *noise)
-            sigmas_from(1.0, steps)
+            named("dials", check_sampler, setting[0], *setting[2:])
+            named("dials", sigmas_from, 1.0, setting[1])
         denoiser = load_denoiser(self.generator)
         for term, strengths in self.strengths.items():
-            if term not in TERMS:
-                raise ValueError(f"strengths: unknown exploration term {term!r}; there are {', '.join(TERMS)}")
+            if term not in TERMS or not isinstance(strengths, (list, tuple)):
+                raise ValueError(f"strengths must be lists by exploration term, of {', '.join(TERMS)}; got {term!r}: "
+                                 f"{strengths!r}")  # fmt: skip
             for strength in strengths:
-                TERMS[term](denoiser, strength, 0, denoiser)
-                check_sampler("heun", 0.0, strength if term == NOISE_INFLATION else 1.0)
+                named("strengths", TERMS[term], denoiser, strength, 0, denoiser)
+                named("strengths", check_sampler, "heun", 0.0, strength if term == NOISE_INFLATION else 1.0)
+
+
+def named(name: str, check, *arguments, **options):
+    """A check whose error says which parameter it is about."""
+    try:
+        check(*arguments, **options)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 PROFILES = {

@@ -149,7 +149,7 @@ def levels_summary(frame):
     metrics = {metric: LABELS[metric].replace("\n", " ") for metric in SHOWN}
     return pd.DataFrame([{"": name, "best": table[name].iloc[0], "lowest": table[name].iloc[-1],
                           "fresh real images": baseline(frame, metric),
-                          "rank correlation with the loss": table["minus the best's"].corr(table[name], "spearman")}
+                          "rank correlation with the loss": table["minus the best's"].rank().corr(table[name].rank())}
                          for metric, name in metrics.items()])  # fmt: skip
 
 
