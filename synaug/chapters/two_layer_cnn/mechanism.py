@@ -86,8 +86,8 @@ class Network(Settings):
         for name in ("ks", "sigmas", "stages"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must hold at least one value")
-        if not all(0 < level < math.inf for level in self.sigmas) or self.sigma not in self.sigmas:
-            raise ValueError(f"sigmas must be positive, finite, sigma = {self.sigma:g} among them, got {self.sigmas}")
+        if min(self.sigmas) <= 0 or self.sigma not in self.sigmas:
+            raise ValueError(f"sigmas must be positive, sigma = {self.sigma:g} among them, got {self.sigmas}")
         check_recipe(self.recipe, self.augment)
         parts = real_images_of(self.generator)
         for name, part in (("n_images", parts.trained), ("n_evaluate", parts.test)):
