@@ -17,9 +17,9 @@
 # # A theory of targeted augmentation, in a network of two layers
 #
 # {cite:t}`nguyen2025` augment only the examples that a classifier is slow to learn, and say why it is better to *generate* new versions of them than to *upsample* them, that is, to show the same ones more often.
-# Their theory lives in a small world that can be run: examples made of patches, two features among noise, and a convolutional network of two layers.
+# Their theory is about a small problem that can be run: examples made of patches, two features among noise, and a convolutional network of two layers.
 # It goes back to their earlier work on upsampling, USEFUL {cite:p}`nguyen2024`.
-# This chapter measures each of its statements in that world, where the premises hold and where they do not.
+# This chapter measures each of its statements there, where the premises hold and where they do not.
 #
 # The full text of neither paper was at hand.
 # Each statement below is marked: *second hand*, read in a summary, a review or a digest; *from memory*; *reconstructed*, a formula derived here so that it gives what was read; or *derived here*.
@@ -66,7 +66,7 @@ largest = live if recorded is None else recorded
 Markdown(figures.describe(live, recorded))
 
 # %% [markdown]
-# ## The world
+# ## The data and the network
 #
 # An example is a set of $P$ patches in $\mathbb{R}^d$ in random order, with a label $y=\pm1$ (Definition 3.1, second hand, completed from memory of USEFUL's).
 # A share $\alpha$ of the examples has the patch $\beta_e\,y\,v_e$, the *fast* feature; the patch $\beta_d\,y\,v_d$ is the *slow* one, $\beta_d<\beta_e$; all others are Gaussian noise.
@@ -128,7 +128,7 @@ figures.sam_suppression(live, recorded);
 figures.noise_alignment(live, recorded);
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The same in the toy (at the regimes' \u03b1), with the true gradients: noise that is not orthogonal, three patches.", "name": "fig-noise-align-toy"}, "image": {"alt": "The same three panels for the toy: the arms are closer, and the tolerance lies below the line k + 1."}}
-figures.noise_alignment(live, recorded, world="toy");
+figures.noise_alignment(live, recorded, problem="toy");
 
 # %% [markdown]
 # ## Theorem 4.3 and Corollary 4.4: the variance of a batch
@@ -173,7 +173,7 @@ figures.stages(live, recorded);
 # ## Where does upsampling degrade beyond k = 2?
 #
 # On CIFAR-10 the paper has upsampling at its best at $k=2$ and worse beyond (second hand).
-# Nothing in the theorems says so for this world.
+# Nothing in the theorems says so for this problem.
 # The search below asks every regime of the map, and the base with one thing changed at a time (label noise, mini-batches, no momentum at the same effective rate, a smaller rate, fewer examples, the other reading), at all three stages: the test error at $k>2$ minus that at $k=2$, paired over seeds.
 # Holm's correction runs over all regimes, stages and $k$ together.
 
@@ -201,7 +201,7 @@ figures.recovery(live, recorded);
 # %% [markdown]
 # ## In a real network
 #
-# Everything above happens in a world in which an example is features plus noise, and generation leaves the one and renews the other.
+# Everything above assumes that an example is features plus noise, and that generation leaves the one and renews the other.
 # Is any of it visible in a small residual network on Fashion-MNIST {cite:p}`xiao2017`, with the generator that was trained on the same images?
 #
 # The counterpart of a noise patch is what one example's gradient has beyond the mean of its class, slow and fast apart: its *residual* $r_i=g_i-\bar g$.
@@ -263,7 +263,7 @@ table_html(verdicts[["statement", "source", "statistic", "published", "verdict",
 # ## What this leaves open
 #
 # - *The texts.* A theorem whose statement was reconstructed here may say something else in the paper; what "NoiseAlign" averages over changes one of them.
-# - *Generation in this world is perfect*: the features are the source's, the noise is new. A diffusion model's features are not.
+# - *Generation is perfect here*: the features are the source's, the noise is new. A diffusion model's features are not.
 # - *Steps.* All arms take the same number of steps, so an arm with more examples sees each less often.
 # - *One learning rate.* The arms share it; a rate tuned for each could move the optimum in $k$.
 # - *One network, one selection.* The real network is small, and its slow images and generated ones are one selection and one draw: intervals are over networks.

@@ -1,6 +1,7 @@
-"""Every command of the README and of the page on rerunning has options that the program takes."""
+"""Every command on every page has options and parameters that the program takes; the page's times are the recorded."""
 
 import argparse
+import json
 import re
 import runpy
 import shlex
@@ -8,26 +9,31 @@ import sys
 
 import papermill
 import pytest
+import yaml
 from accelerate.commands.launch import launch_command_parser
 
-from synaug.experiments.__main__ import parse
+from synaug.__main__ import experiments
 from synaug.paths import ROOT
 
-PAGES = ("README.md", "book/how-to-rerun.md")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "book").glob("*.md"))]
 
 
 def commands():
-    """The lines of all bash blocks, each as words; what ``&&`` joins is two."""
+    """The lines of all bash blocks, and what stands in the text as `python ...` or `papermill ...`, each as words; what
+    ``&&`` joins is two."""
     for page in PAGES:
-        for block in re.findall(r"```bash\n(.*?)```", (ROOT / page).read_text(), re.DOTALL):
-            for line in block.splitlines():
-                yield from (shlex.split(part, comments=True) for part in line.split("&&"))
+        text = page.read_text("utf-8")
+        blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+        inline = re.findall(r"`((?:python|papermill) [^`\n]+)`", text)
+        for line in "\n".join(blocks + inline).splitlines():
+            yield from (shlex.split(part, comments=True) for part in line.split("&&"))
 
 
-PYTHON = [words for words in commands() if "-m" in words and "synaug" in words[words.index("-m") + 1]
-          or words[:1] == ["python"] and words[1].endswith(".py")]
-EXPERIMENTS = [words[3:] for words in commands() if words[1:3] == ["-m", "synaug.experiments"]]
-PAPERMILL = [words for words in commands() if words[:1] == ["papermill"]]
+COMMANDS = list({" ".join(words): words for words in commands()}.values())
+PYTHON = [words for words in COMMANDS if "-m" in words and words[words.index("-m") + 1] == "synaug"
+          or words[:1] == ["python"] and words[1].endswith(".py")]  # fmt: skip
+RECORDING = [words for words in COMMANDS if words[1:4] in (["-m", "synaug", "record"], ["-m", "synaug", "status"])]
+PAPERMILL = [words for words in COMMANDS if words[:1] == ["papermill"]]
 
 
 class Parsed(Exception):
@@ -35,19 +41,14 @@ class Parsed(Exception):
 
 
 def test_commands_are_found():
-    assert len(PYTHON) > 10 and len(EXPERIMENTS) > 8 and len(PAPERMILL) > 3
-
-
-@pytest.mark.parametrize("words", EXPERIMENTS, ids=" ".join)
-def test_experiments_take_their_options(words):
-    """Names of parameters included."""
-    parse(words)
+    assert len(PYTHON) > 15 and len(RECORDING) > 8 and len(PAPERMILL) > 3
+    assert not [words for words in COMMANDS if "synaug." in " ".join(words)]  # there is one command
 
 
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules")
 @pytest.mark.parametrize("words", PYTHON, ids=" ".join)
 def test_programs_take_their_options(words, monkeypatch):
-    """Each is started as the command does, and stopped once it has read its command line."""
+    """Each is started as the command does, and stopped once it has read its command line; ``--help`` ends itself."""
     parse_args = argparse.ArgumentParser.parse_args
 
     def parsed(parser, *arguments):
@@ -55,20 +56,49 @@ def test_programs_take_their_options(words, monkeypatch):
         raise Parsed
 
     if words[0] == "accelerate":
-        launch_command_parser().parse_args(words[words.index("launch") + 1:])
+        launch_command_parser().parse_args(words[words.index("launch") + 1 :])
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parsed)
+    monkeypatch.syspath_prepend(ROOT / "examples")
     start = words.index("-m") + 1 if "-m" in words else 1
     monkeypatch.setattr(sys, "argv", words[start:])
-    with pytest.raises(Parsed):
+    if words[1].startswith("examples/"):
+        assert (ROOT / words[1]).is_file() and len(words) == 2
+        return
+    with pytest.raises(SystemExit if "--help" in words else Parsed) as end:
         if "-m" in words:
             runpy.run_module(words[start], run_name="__main__")
         else:
             monkeypatch.syspath_prepend(ROOT / "tests" / "benchmarks")
             runpy.run_path(str(ROOT / words[start]), run_name="__main__")
+    assert getattr(end.value, "code", 0) == 0
+
+
+@pytest.mark.parametrize("words", RECORDING, ids=" ".join)
+def test_experiments_have_their_parameters(words):
+    """Their values are looked at by the program itself, where the generator is that they are about."""
+    given = {words[i + 1] for i, word in enumerate(words) if word == "-p"}
+    if len(words) > 4 and not words[4].startswith("-"):
+        assert given <= set(experiments()[words[4]].parameters)
+    assert bool(given) == ("--variant" in words)
 
 
 @pytest.mark.parametrize("words", PAPERMILL, ids=" ".join)
 def test_chapters_have_their_parameters(words):
     notebook = next(word for word in words if word.startswith("notebooks/"))
     known = papermill.inspect_notebook(str(ROOT / notebook))
-    assert {words[i + 1] for i, word in enumerate(words) if word == "-p"} <= set(known)
+    more = [yaml.safe_load(words[i + 1]) for i, word in enumerate(words) if word == "-y"]
+    assert {words[i + 1] for i, word in enumerate(words) if word == "-p"} | {n for one in more for n in one} <= set(known)
+    experiment = experiments().get(notebook[len("notebooks/00_") : -len(".ipynb")])
+    for settings in [one["settings"] for one in more if "settings" in one]:
+        assert set(settings) <= set(experiment.parameters)
+
+
+def test_the_times_on_the_page_are_those_of_the_recorded_runs():
+    page = (ROOT / "book" / "how-to-rerun.md").read_text()
+    shown = {(experiment, variant): int(minutes) for experiment, variant, minutes in
+             re.findall(r"^\| `(\w+)` \| `standard`(?:, variant `(\w+)`)? \| (\d+) \|$", page, re.M)}  # fmt: skip
+    recorded = {}
+    for path in (ROOT / "data" / "results").glob("*.standard*.json"):
+        name, _, *variant, _ = path.name.split(".")
+        recorded[name, "".join(variant)] = round(json.loads(path.read_text())["wall_seconds"] / 60)
+    assert shown == recorded

@@ -294,7 +294,7 @@ class TestCheckpoints:
         (WEIGHTS, lambda path: path.rename(path.with_name("diffusion_pytorch_model.fp16.safetensors")),
          "is missing; there is diffusion_pytorch_model.fp16.safetensors"),
         (WEIGHTS, lambda path: path.rename(path.with_suffix(".bin")), "is missing"),
-        (WEIGHTS, lambda path: path.unlink(), "no other weights"),
+        (WEIGHTS, lambda path: path.unlink(), "no file of weights"),
         (WEIGHTS, lambda path: save_file({"conv_in.bias": torch.zeros(32)}, path), "missing keys"),
         (WEIGHTS, lambda path: xor(path, 20_000, 4000), "is damaged, or not what training_record.json is about"),
         ("unet/config.json", lambda path: path.write_text("{"), "no JSON"),

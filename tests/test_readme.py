@@ -1,60 +1,97 @@
-"""The Python of the README runs."""
+"""The programs that a reader would copy run: the examples, the README that shows two of them, the page on own images."""
 
-import ast
 import re
+import runpy
+import shlex
 
+import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
-from torch.utils.data import TensorDataset
-from torchvision.transforms import v2
+from PIL import Image
 
-from synaug.classifiers import build_classifier
-from synaug.data import load_dataset, stratified_subset
-from synaug.diffusion.denoisers import new_denoiser
+from synaug.__main__ import main
+from synaug.data import load_dataset
 from synaug.paths import ROOT
 
-
-def python(title):
-    """The Python under a heading of the README."""
-    (section,) = re.findall(rf"^## {title}\n(.*?)(?=^## )", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
-    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-    return code
+EXAMPLES = ROOT / "examples"
 
 
-def test_ten_lines_of_synaug(capsys):
-    """On 40 images in place of 200, to be quick."""
-    code = python("Ten lines of `synaug`")
-    assert code.count("200") == 1
-    exec(code.replace("200", "40"), {})
-    distance, metrics = re.fullmatch(r"(\S+) (\{.*\})\n", capsys.readouterr().out).groups()
-    assert float(distance) > 0 and set(ast.literal_eval(metrics)) >= {"precision", "recall", "density", "coverage"}
+def blocks(page, language):
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
+
+
+def run(code, smaller):
+    """The code's names after it ran, with numbers that make it quick, each of which must occur in it."""
+    for number, small in smaller.items():
+        assert number in code
+        code = code.replace(number, small)
+    names = {}
+    exec(code, names)
+    return names
+
+
+def test_the_readme_shows_two_of_the_examples():
+    assert blocks("README.md", "python") == [
+        (EXAMPLES / name).read_text() for name in ("compare_with_fresh_images.py", "targeted_augmentation.py")
+    ]
+
+
+def test_comparing_with_fresh_images(capsys):
+    code = (EXAMPLES / "compare_with_fresh_images.py").read_text()
+    names = run(code, {"20, 20, 20": "4, 4, 4"})
+    shown = capsys.readouterr().out
+    assert shown.count("fresh real") == shown.count("reconstructions") == 6 and "recall" in shown
+    used = [names[part].source_index for part in ("sources", "reference", "fresh")]
+    assert len(torch.cat(used).unique()) == 120
 
 
 @pytest.mark.filterwarnings("ignore:the training error had not flattened")
-def test_targeted_augmentation_in_ten_lines(tmp_path, monkeypatch):
-    """A torch data set of 8 x 8 digits, a generator of them that was never trained, three real optimiser steps."""
-    monkeypatch.setenv("SYNAUG_CACHE", str(tmp_path / "cache"))
+def test_targeted_augmentation(capsys):
+    names = run((EXAMPLES / "targeted_augmentation.py").read_text(), {"300": "60", "steps=200": "steps=20", "k=3": "k=3, steps=4"})
+    real, slow, pool = (len(names[name]) for name in ("real", "slow", "pool"))
+    assert real == 60 and 0 < slow < 60 and pool == 2 * slow and len(names["items"]) == 60 + pool
+    assert f"60 real images, {slow} of them slow, {pool} generated" in capsys.readouterr().out
+
+
+def test_an_experiment_of_ones_own(capsys, monkeypatch):
+    monkeypatch.setenv("SYNAUG_PROFILE", "smoke")
+    monkeypatch.syspath_prepend(EXAMPLES)
+    runpy.run_path(str(EXAMPLES / "own_experiment.py"), run_name="__main__")
+    header, row = capsys.readouterr().out.splitlines()
+    assert header.split() == ["x", "estimate", "low", "high", "p_value", "adjusted", "n"] and row.split()[-1] == "2"
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """Real images as photographs are found: 340 of three classes of unequal size, in colour and grey, of many sizes,
+    one deeper in its folder, with files that are none."""
     monkeypatch.chdir(tmp_path)
-    digits = stratified_subset(load_dataset("digits"), 100, seed=0)
-    new_denoiser(digits, channels=(32,)).save("my_generator")
-    network = build_classifier("vgg5", digits.image_shape, 10, seed=1)
-    before = network.head.weight.detach().clone()
-    optimizer, seen = torch.optim.SGD(network.parameters(), 0.1), []
+    monkeypatch.setenv("SYNAUG_CACHE", str(tmp_path / "cache"))
+    draw, data = np.random.default_rng(0), load_dataset("fashion_mnist")
+    for name, label, n in (("Ankle boots", 9, 60), ("dresses", 3, 90), ("Hüte & Taschen", 8, 190)):
+        (tmp_path / "photos" / name / "more").mkdir(parents=True)
+        for i, pixels in enumerate(data.images[data.labels == label][:n, 0].numpy()):
+            image = Image.fromarray(pixels).resize(tuple(draw.integers(24, 60, 2)))
+            image = image.convert("RGB") if i % 3 else image
+            image.save(tmp_path / "photos" / name / ("more" if i == 7 else ".") / f"{i}.{'png' if i % 2 else 'jpg'}")
+    (tmp_path / "photos" / "dresses" / "notes.txt").write_text("mine")
 
-    def my_training_step(images, labels):
-        optimizer.zero_grad()
-        F.cross_entropy(network(images), labels).backward()
-        optimizer.step()
-        seen.append(images)
 
-    names = {"my_dataset": TensorDataset(digits.images.float() / 255, digits.labels), "my_steps": 3,
-             "my_transform": v2.ToDtype(torch.float32, scale=True), "my_training_step": my_training_step}
-    code = python("Targeted augmentation in ten lines")
-    assert sum(bool(line) and "import" not in line for line in code.splitlines()) <= 10
-    exec(code, names)
-
-    assert torch.equal(names["real"].images, digits.images)
-    assert 0 < len(names["slow"]) < 100 and len(names["items"]) == 100 + 4 * len(names["slow"])
-    assert [len(images) for images in seen] == [128] * 3 and seen[0].dtype == torch.float32
-    assert (network.head.weight - before).abs().max() > 1e-3
+@pytest.mark.filterwarnings("ignore:.*files were passed over", "ignore:the training error had not flattened")
+def test_your_own_images(photos, capsys):
+    """The page from top to bottom, but for the time that training takes."""
+    page = "book/your-own-images.md"
+    (command,) = [line for block in blocks(page, "bash") for line in block.splitlines() if "train-generator" in line]
+    folder, *rest = blocks(page, "python")
+    names = run(folder, {})
+    assert names["test"].labels.bincount().tolist() == [20, 20, 20] and len(names["train"]) == 280
+    assert names["photos"].image_shape == (3, 32, 32)
+    words = shlex.split(command)
+    assert words[:3] == ["python", "-m", "synaug"]
+    assert main([*words[3:], "--images", "64", "--channels", "32"]) == 0
+    code = "import synaug\n" + "".join(rest)
+    names = run(code, {"num_classes, 400": "num_classes, 12", "range(5)": "range(2)", "k=3, sig": "k=3, steps=3, sig"})
+    out = capsys.readouterr().out
+    assert out.count("fresh real") == 6 and "nearly copies" in out and "gain in accuracy " in out
+    parts = names["real"]
+    assert len(parts.trained) + len(parts.unseen) == 280 and len(parts.unseen) == len(names["made"]) == 56

@@ -1,7 +1,7 @@
 """Chapter 2: targeted augmentation, upsampling against generation (Nguyen et al. 2025)."""
 
-import time
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -11,16 +11,17 @@ from torch.nn import functional as F
 from synaug.augmentation import TrainingSet, of_classes, original, upsampled, with_generated, with_real
 from synaug.augmentation.pool_filters import filter_pool
 from synaug.augmentation.selection import Selection, select, slow_clusters
-from synaug.chapters.tasks import Trained, generated_pool, split, splits, trained, usual_denoiser, weights_of
+from synaug.chapters.tasks import (Trained, clock, generated_pool, seconds_per_image, split, splits, trained,
+                                   usual_denoiser, weights_of)  # fmt: skip
 from synaug.classifiers import accuracy, build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.checkpoint import steps_kept
 from synaug.classifiers.optimizers import OPTIMIZERS
 from synaug.classifiers.training import AUGMENTATIONS, RECIPES
 from synaug.classifiers.warm_up import WarmUp, warm_up
-from synaug.data import ImageDataset, stratified_subset, to_bytes
+from synaug.data import ImageDataset, to_bytes
 from synaug.diffusion.reconstruction import reconstruct
-from synaug.diffusion.schedules import SIGMA_MAX, sigma_of_strength
+from synaug.diffusion.schedules import sigma_of_strength
 from synaug.precision import fast_precision
 from synaug.run import Experiment, Settings, Task, param
 
@@ -35,8 +36,6 @@ FILTERS = {"near-copies dropped": {"near_copy_quantile": 0.05}, "off-class dropp
 EXPECTED_SLOW = 0.4
 #: Seeds of pilots start here: their runs are none of the comparison's.
 PILOT_SEED = 1000
-#: Images on which the speed of a generator is measured.
-TIMED = 64
 #: The least probability of a label in the test loss.
 TINY = 1e-12
 
@@ -51,7 +50,8 @@ class Comparison(Settings):
     large_steps: int = param("optimiser steps of the large regime", at_least=1)
     large_pilot_steps: tuple[int, ...] = param("steps that its pilots try", each=True, at_least=1)
     ks: tuple[int, ...] = param("how often a chosen example occurs, 2 among them", each=True, at_least=2)
-    strength: int | float = param("denoising steps of 100 from which images are generated", 50, at_least=0.1, at_most=99.9)
+    strength: int | float = param("denoising steps of 100 from which images are generated", 50, at_least=0.1,
+                                  at_most=99.9)  # fmt: skip
     strengths: tuple[int | float, ...] = param("those that are compared, strength among them", each=True, at_least=0.1,
                                                at_most=99.9)  # fmt: skip
     seeds: int = param("paired trainings of each arm", at_least=2)
@@ -61,8 +61,8 @@ class Comparison(Settings):
     architectures: tuple[str, ...] = param("further networks, for the study of them", (), each=True,
                                            options=tuple(ARCHITECTURES))  # fmt: skip
     recipe: str = param("learning rates, see synaug.classifiers.train_classifier", options=tuple(RECIPES))
-    augment: str = param("augmentation of classifiers, to which the study classical adds TrivialAugment; warm-ups have "
-                         "flips", "flip", options=tuple(a for a in AUGMENTATIONS if f"{a}_trivial" in AUGMENTATIONS))
+    augment: str = param("augmentation of classifiers, to which classical adds TrivialAugment; warm-ups have flips",
+                         "flip", options=tuple(a for a in AUGMENTATIONS if f"{a}_trivial" in AUGMENTATIONS))
     k_optimizers: tuple[str, ...] = param("optimizers of k, sgd among them", ("sgd",), each=True,
                                           options=tuple(OPTIMIZERS))  # fmt: skip
     fresh: bool = param("whether fresh real images are added, for control", True)
@@ -80,7 +80,8 @@ class Comparison(Settings):
         for name, wanted in (("studies", None), ("pilot_steps", None), ("large_pilot_steps", None), ("ks", 2),
                              ("strengths", self.strength), ("k_optimizers", "sgd")):  # fmt: skip
             if wanted not in (None, *getattr(self, name)) or not getattr(self, name):
-                raise ValueError(f"{name} must hold {'a value' if wanted is None else wanted}, got {getattr(self, name)}")
+                raise ValueError(f"{name} must hold {'a value' if wanted is None else wanted}, got "
+                                 f"{getattr(self, name)}")  # fmt: skip
         if "architectures" in self.studies and not self.architectures:
             raise ValueError("the study of architectures needs some: name them in architectures")
         if {"large", *ABLATIONS} & set(self.studies):
@@ -107,8 +108,8 @@ class Comparison(Settings):
         if (per_class == 1).any():
             raise ValueError(f"{generator} has seen one image of a class: a warm-up's clusters need two per class")
         if any(arm.kind == "fresh" for arm, _ in trainings(self)) and (unseen < (k - 1) * per_class).any():
-            raise ValueError(f"the fresh control at k = {k} may need {k - 1} images for each of the {n} of the {regime} "
-                             f"regime, class by class; there are {len(fresh)} (fresh=False leaves it out)")  # fmt: skip
+            raise ValueError(f"the fresh control at k = {k} may need {k - 1} images for each of the {n} of the "
+                             f"{regime} regime, class by class; there are {len(fresh)} (fresh=False leaves it out)")
         if "pilot" in self.studies and len(fresh) < (added := n_ceiling(self, regime)):
             raise ValueError(f"the pilot adds {added} fresh images at k = {k}, there are {len(fresh)}")
         if self.n_evaluate is not None and not real.num_classes <= self.n_evaluate <= fewest:
@@ -119,8 +120,9 @@ class Comparison(Settings):
 SMALL = {"generator": "fashion_mnist_2000", "architecture": "resnet8", "recipe": "one_cycle"}
 
 PROFILES = {
-    "smoke": dict(**SMALL, studies=("k",), steps=16, pilot_steps=(16,), large_steps=16, large_pilot_steps=(16,), ks=(2,),
-                  strengths=(20, 50), seeds=2, k_seeds=2, pilot_seeds=2, passes=1, sampling_steps=1, n_evaluate=200),
+    "smoke": dict(**SMALL, studies=("k",), steps=16, pilot_steps=(16,), large_steps=16, large_pilot_steps=(16,),
+                  n_evaluate=200, ks=(2,), strengths=(20, 50), seeds=2, k_seeds=2, pilot_seeds=2, passes=1,
+                  sampling_steps=1),
     "quick": dict(**SMALL, studies=("k",), steps=100, pilot_steps=(100,), large_steps=100, large_pilot_steps=(100,),
                   ks=(2,), strengths=(20, 50, 80), seeds=2, k_seeds=2, pilot_seeds=2, passes=3, sampling_steps=5,
                   n_evaluate=2000),
@@ -146,7 +148,7 @@ def of_regime(s: Comparison, regime: str) -> tuple[str, int, tuple[int, ...]]:
 
 
 def n_ceiling(s: Comparison, regime: str) -> int:
-    """How many fresh real images a pilot adds: what the largest k adds if ``EXPECTED_SLOW`` of the examples are slow."""
+    """How many fresh images a pilot adds: what the largest k does if ``EXPECTED_SLOW`` of the examples are slow."""
     return round(EXPECTED_SLOW * (max(s.ks) - 1) * len(splits(of_regime(s, regime)[0])["real"]))
 
 
@@ -282,8 +284,8 @@ def rows(s: Comparison):
             yield (columns(Arm(regime, architecture=architecture, kind="warm-up"), seed, task.params["steps"]),
                    Task(described, {"seeds": [seed, following]}, (*images(s, regime, "real"), task, shown[following])))
     for regime in s.regimes if "pilot" in s.studies else ():
-        for seed, steps, added in ((PILOT_SEED + i, steps, added) for i in range(s.pilot_seeds)
-                                   for steps in of_regime(s, regime)[2] for added in (0, n_ceiling(s, regime))):  # fmt: skip
+        for seed, steps, added in product(range(PILOT_SEED, PILOT_SEED + s.pilot_seeds), of_regime(s, regime)[2],
+                                          (0, n_ceiling(s, regime))):  # fmt: skip
             arm = Arm(regime, architecture=s.architecture, augment=s.augment, kind="pilot")
             params = {"architecture": s.architecture, "steps": steps, "recipe": s.recipe, "augment": s.augment,
                       "seed": seed, "added": added, "device": s.device}  # fmt: skip
@@ -321,16 +323,6 @@ def described(real: ImageDataset, own: dict, following: dict, seeds: list[int]) 
                    for shown, seed in zip((own, following), seeds))  # fmt: skip
     return {"passes": len(own["correct"]), **{name: own[name] for name in ("error", "seconds", "selection_seconds")},
             "slow_share": 100 * slow.mean(), "slow_overlap": (slow * other).sum() / slow.sum() / other.mean()}
-
-
-def seconds_per_image(real: ImageDataset, generator: str, weights: str, precision: str, device: str,
-                      sigmas: list | None, steps: int) -> float:  # fmt: skip
-    """Of generation, measured on a few images."""
-    denoiser, some = usual_denoiser(generator, weights, device), stratified_subset(real, min(TIMED, len(real)), 0)
-    start = clock(device)
-    reconstruct(denoiser, some.floats(), some.labels, sigma=SIGMA_MAX if sigmas is None else sigmas[0], steps=steps,
-                device=device)  # fmt: skip
-    return (clock(device) - start) / len(some)
 
 
 def pilot(real: ImageDataset, fresh: ImageDataset, validation: ImageDataset, added: int,
@@ -387,32 +379,24 @@ def selected_by(shown: dict, real: ImageDataset, selection: str = SLOW, seed: in
     return select(selection, WarmUp(shown["logits"], real.labels, shown["correct"]), seed=seed)
 
 
-def clock(device: str) -> float:
-    """Seconds: of cores on a CPU, where other work may run beside; else by the clock."""
-    return time.process_time() if torch.device(device).type == "cpu" else time.perf_counter()
-
-
 def error(model, dataset: ImageDataset) -> float:
     """In per cent."""
     return 100 * (1 - accuracy(predict(model, dataset.images), dataset.labels))
 
 
-def shown_images(s: Comparison, get) -> dict[str, Tensor]:
-    """Rows of images, uint8 ``[K, C, H, W]``, one class per column: two fast and two slow examples of seed 0, typical
-    ones, whose loss is nearest to the median of cluster and class, and what becomes of the last at each strength, and
-    from noise. get: gives the results of tasks (`synaug.run.Store.get`)."""
-    real, n = get(*images(s, "small", "real")), s.sampling_steps
-    evidence, found = selected_by(get(early(s, "small", s.architecture, 0)), real).evidence, {}
-    for name, cluster in (("fast", 0), ("slow", 1)):
-        for i in (1, 2):
-            places = []
-            for _, own in evidence.groupby("label"):
-                loss = own.loc[own["cluster"] == cluster, "loss"] if (own["cluster"] == cluster).any() else own["loss"]
-                places.append((loss - loss.median()).abs().sort_values(kind="stable").index[:i][-1])
-            found[f"{name} {i}"] = (sources := real.subset(places)).images
+def shown_images(s: Comparison, get) -> tuple[dict[str, Tensor], list[str]]:
+    """Rows of images, uint8 ``[K, C, H, W]``, and the names of their columns, a class each: a fast and a slow example
+    of seed 0, whose loss is nearest to the median of cluster and class, and what becomes of the slow one at each
+    strength, and from noise. get: gives the results of tasks (`synaug.run.Store.get`)."""
+    real, n, keys = get(*images(s, "small", "real")), s.sampling_steps, ["label", "cluster"]
+    found = selected_by(get(early(s, "small", s.architecture, 0)), real).evidence
+    found["off"] = (found["loss"] - found.groupby(keys)["loss"].transform("median")).abs()
+    # A class whose outputs are all the same has no slow cluster.
+    typical = found.groupby(keys)["off"].idxmin().unstack().dropna().astype(int)
+    fast, slow = (real.subset(typical[cluster].tolist()) for cluster in (0, 1))
     denoiser = usual_denoiser(s.generator, weights_of(s.generator), s.device)
     ways = {f"strength {x:g}": {"sigma": sigma_of_strength(x), "steps": n} for x in s.strengths}
-    for name, way in {**ways, "from noise": {"reverse_step": 2 * n, "steps": 2 * n}}.items():
-        found[name] = to_bytes(reconstruct(denoiser, sources.floats(), sources.labels, device=s.device, seed=0,
-                                           source_index=sources.source_index, **way).images)  # fmt: skip
-    return found
+    made = {name: to_bytes(reconstruct(denoiser, slow.floats(), slow.labels, source_index=slow.source_index, seed=0,
+                                       device=s.device, **way).images)
+            for name, way in {**ways, "from noise": {"reverse_step": 2 * n, "steps": 2 * n}}.items()}  # fmt: skip
+    return {"fast": fast.images, "slow": slow.images, **made}, [real.class_names[i] for i in typical.index]

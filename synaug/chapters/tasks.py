@@ -1,5 +1,6 @@
-"""What chapters are made of: library calls as tasks, functions of the results they need and of plain parameters."""
+"""What chapters are made of: library calls as tasks, functions of results that they need and plain parameters."""
 
+import time
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -12,10 +13,14 @@ from synaug.classifiers import accuracy, build_classifier, predict, train_classi
 from synaug.data import ImageDataset, load_dataset, stratified_subset, to_bytes
 from synaug.diffusion.denoisers import EDMDenoiser, generator_hash, load_denoiser, new_unet
 from synaug.diffusion.reconstruction import generate, reconstruct
+from synaug.diffusion.schedules import SIGMA_MAX
 from synaug.diffusion.training import trained_on
 from synaug.files import kept, storable
 from synaug.precision import channels_last, fast_precision
 from synaug.run import Task
+
+#: Images on which the speed of a generator is measured.
+TIMED = 64
 
 #: The share of a training split that is kept for validation.
 VALIDATION = 1 / 6
@@ -77,7 +82,7 @@ def real_images(generator: str, weights: str, part: str, n: int | None = None) -
 @lru_cache(2)
 def splits(generator: str) -> dict[str, ImageDataset]:
     """real: what generator and classifiers are trained on, the first of the training split's stratified order;
-    fresh: those that follow, the control that adds real images; validation: the last sixth, on which decisions are made;
+    fresh: those that follow, the control that adds real images; validation: the last sixth, for decisions;
     test: the test split. ValueError where the generator has seen others, or they leave no fresh ones."""
     whole, subset = trained_on(generator)
     order, n = stratified_subset(whole, len(whole), 0), len(subset)
@@ -103,6 +108,21 @@ def generated_pool(real: ImageDataset, generator: str, weights: str, precision: 
     """k - 1 images of each real one. sigmas: noise levels that they are taken to; None: from noise alone."""
     return generate_pool(usual_denoiser(generator, weights, device), real, range(len(real)), k=k, sigmas=sigmas,
                          from_noise=sigmas is None, steps=steps, device=device)  # fmt: skip
+
+
+def seconds_per_image(real: ImageDataset, generator: str, weights: str, precision: str, device: str,
+                      sigmas: list | None, steps: int) -> float:  # fmt: skip
+    """Of generation, measured on a few images."""
+    denoiser, some = usual_denoiser(generator, weights, device), stratified_subset(real, min(TIMED, len(real)), 0)
+    start = clock(device)
+    reconstruct(denoiser, some.floats(), some.labels, sigma=SIGMA_MAX if sigmas is None else sigmas[0], steps=steps,
+                device=device)  # fmt: skip
+    return (clock(device) - start) / len(some)
+
+
+def clock(device: str) -> float:
+    """Seconds: of cores on a CPU, where other work may run beside; else by the clock."""
+    return time.process_time() if torch.device(device).type == "cpu" else time.perf_counter()
 
 
 def real(s, part: str, n: int | None = None) -> Task:

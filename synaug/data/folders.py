@@ -63,7 +63,8 @@ def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None
                       f"and end in {', '.join(IMG_EXTENSIONS)}", stacklevel=2)
     labels = np.repeat(np.arange(len(classes)), [len(members) for members in files])
     files = [f for members in files for f in members]
-    about = [[str(f.absolute()), (of := f.stat()).st_size, of.st_mtime_ns, of.st_ctime_ns] for f in files if f.is_file()]
+    stats = [(f, f.stat()) for f in files if f.is_file()]
+    about = [[str(f.absolute()), of.st_size, of.st_mtime_ns, of.st_ctime_ns] for f, of in stats]
     decoded = paths.cache_dir() / "folders" / content_key(about, size, mode, crop)
     if (known := find(decoded)) is not None:
         return known
@@ -137,15 +138,15 @@ def find_classes(path: Path) -> dict[str, Path]:
     if len(classes) < len(folders):
         raise ValueError(f"{path} has two folders of one name, in composed and decomposed letters: make them one")
     if splits := find_splits(path):
-        raise ValueError(f"{path} holds {', '.join(splits)}: splits, not classes. Load {path / next(iter(splits))}, or "
-                         f"give {path} to load_dataset")
+        raise ValueError(f"{path} holds {', '.join(splits)}: splits, not classes. Load "
+                         f"{next(iter(splits.values()))}, or give {path} to load_dataset")
     return dict(sorted(classes.items()))
 
 
 def find_splits(path: Path) -> dict[str, Path]:
-    """The subfolders of a folder that are splits, such as train and test, and hold the classes; none if it does so."""
+    """The subfolders that are splits, such as train and Test (here "test"); none where it holds the classes itself."""
     folders = [f for f in _listed(path) if f.is_dir() and not _is_litter(f.name)]
-    splits = {f.name: f for f in folders if f.name.lower() in SPLITS
+    splits = {f.name.lower(): f for f in folders if f.name.lower() in SPLITS
               and not any(member.suffix.lower() in IMG_EXTENSIONS for member in _listed(f))}
     return splits if len(splits) > 1 or len(splits) == len(folders) else {}
 

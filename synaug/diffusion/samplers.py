@@ -1,6 +1,6 @@
 """The reverse process: from noise (or a noised image) down a grid of noise levels to a clean image.
 
-One function with a few settings. What published samplers are in them:
+One function with a few settings. What published samplers are in them::
 
     solver         churn        that is
     "euler"        0            deterministic DDIM in EDM's parametrisation

@@ -81,7 +81,7 @@ def compare(
         )
         # Enough of every class must remain when a group is left out.
         left_out = 1 / jackknife_groups if n_bootstrap else 0
-        split_by_class(reference, candidate, *labels, at_least=math.ceil((components + 1) / (1 - left_out)) + 1)
+        split_by_class(reference, candidate, *labels, at_least=least_per_class(components, left_out))
 
     rows = []
     moment_metrics = _moment_metrics(reference, candidate, labels, components)
@@ -167,6 +167,11 @@ def _groups(n: int, labels: np.ndarray | None, groups: int, seed: int) -> np.nda
     group = np.empty(n, dtype=np.int64)
     group[order] = np.arange(n) % groups
     return group
+
+
+def least_per_class(components: int = 10, left_out: float = 0.1) -> int:
+    """How many rows of each class `compare` needs where it measures volumes, by its defaults."""
+    return math.ceil((components + 1) / (1 - left_out)) + 1
 
 
 def _jackknife(metric: Metric, groups, n_groups: int, name: str) -> tuple[float, float, float]:

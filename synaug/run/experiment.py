@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
 
 import pandas as pd
+import torch
 
 from synaug.diffusion.denoisers import generator_hash, load_denoiser
 from synaug.run.results import provenance
@@ -77,6 +78,11 @@ class Experiment:
         checked = {name: _checked(name, values.get(name, field.default), field)
                    for name, field in self.parameters.items()}  # fmt: skip
         settings = self.Settings(**checked)
+        try:
+            torch.empty(0, device=settings.device)
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(f"device must be cpu, cuda or mps, as far as this machine has it, got {settings.device!r}: "
+                             f"{error}") from error  # fmt: skip
         settings.check()
         return settings
 

@@ -118,7 +118,7 @@ class GaussianMixture:
 
 
 def random_mixture(seed):
-    """The mixture of a seed: a `GaussianMixture` of mean 0, its coordinates of variance `SIGMA_DATA`² on average.
+    """The mixture of a seed: a `GaussianMixture` of mean 0, its coordinates of variance ``SIGMA_DATA**2`` on average.
 
     Dimension, classes, modes, masses, centres and covariances are drawn from this module's ranges, the axes of each
     covariance from all rotations. A mode may overlap others of its own and of other classes. ValueError for a seed

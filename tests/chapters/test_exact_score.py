@@ -146,7 +146,7 @@ class TestRun:
         assert frame.attrs["provenance"]["parameters"]["n_points"] == 150
 
     def test_directions(self, frame):
-        """In every mixture few Euler steps and too strong a score contract, few Heun steps and too weak a one expand."""
+        """In every mixture few Euler steps and too strong scores contract, few Heun steps and too weak ones expand."""
         changes = figures.above_baseline(frame[frame["metric"] == "variance_ratio"]).set_index(["arm", "x"])["value"]
         for arm, x, sign in (("Euler", 5.0, -1), ("Heun", 5.0, 1), ("scaled score", 0.9, 1), ("scaled score", 1.1, -1)):
             assert (sign * changes[[(arm, x)]] > 0.1).all() and len(changes[[(arm, x)]]) == 2

@@ -43,7 +43,7 @@ def value(rows, metric, arm=SAMPLES, **where):
 
 def near(chosen, sets, samples):
     found = chapter.nearest_images(samples, sets["reference"], sets["fresh"], chosen.generator,
-                                   weights_of(chosen.generator), "pixels", chosen.searched("pixels"), "cpu")  # fmt: skip
+                                   weights_of(chosen.generator), "pixels", chosen.searched("pixels"), "cpu")
     return found, chapter.near_copies(found)
 
 

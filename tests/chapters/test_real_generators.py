@@ -84,7 +84,7 @@ class TestRun:
         ({"strengths": {"CADS": 1}}, "strengths must be lists"),
         ({"strengths": {"CADS": (-1,)}}, "strengths: scale must be finite and at least 0, got -1.0"),
         ({"strengths": {"noise inflation": (-1,)}}, "strengths: .*s_noise"),
-        ({"dials": (("rk4", 5, 0, 1),)}, "dials: unknown solver 'rk4'"), ({"dials": [["heun", 5]]}, "each of dials must"),
+        ({"dials": (("rk4", 5, 0, 1),)}, "dials: unknown solver 'rk4'"), ({"dials": [["heun", 5]]}, "each of dials"),
         ({"dials": (("ancestral", 5, 5.0, 1),)}, "dials: ancestral"), ({"middle": 0}, "middle must be .* at least 1"),
         ({"n_images": 149}, "n_images must be at least 15 per class, 150"), ({"k": 150}, "above k = 150"),
         ({"seeds": 400}, "60150 unseen images are needed, fashion_mnist has 50000"),

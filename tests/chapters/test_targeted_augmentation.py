@@ -1,5 +1,5 @@
-"""Chapter 2, on digits and generators that were never trained: what it refuses, which arms it compares, what a run holds,
-and that tables and claims read frames of known gains in both directions."""
+"""Chapter 2, on digits and generators that were never trained: what it refuses, which arms it compares, what a run
+holds, and that tables and claims read frames of known gains in both directions."""
 
 import json
 import math
@@ -214,9 +214,9 @@ def test_a_training_that_was_cut_goes_on(small, monkeypatch, tmp_path):
     assert resumed["training_seconds"] > 0 and {**resumed, "training_seconds": 0} == {**uncut, "training_seconds": 0}
 
 
-SETTINGS = [("small", "sgd", "resnet8", "flip"), ("small", "sam", "resnet8", "flip"), ("large", "sgd", "resnet8", "flip"),
-            ("small", "sgd", "resnet8", "flip_trivial"), ("small", "sgd", "vgg5", "flip"),
-            ("small", "sgd", "vit_tiny", "flip")]  # fmt: skip
+SETTINGS = [("small", "sgd", "resnet8", "flip"), ("small", "sam", "resnet8", "flip"),
+            ("large", "sgd", "resnet8", "flip"), ("small", "sgd", "resnet8", "flip_trivial"),
+            ("small", "sgd", "vgg5", "flip"), ("small", "sgd", "vit_tiny", "flip")]  # fmt: skip
 
 
 def synthetic(errors, spread=0.05, seeds=10, settings=SETTINGS):
@@ -228,7 +228,7 @@ def synthetic(errors, spread=0.05, seeds=10, settings=SETTINGS):
                 found = {"test_error": mean + rng.normal(0, spread) + (0.3 if setting[1] == "sam" else 0.0),
                          "selected_share": 0.0 if arm == "original" else 36.0 + rng.normal(0, 1)}  # fmt: skip
                 rows += [{"arm": arm, "x": float(k), "seed": seed, "metric": metric, "value": value, "budget": 1.0,
-                          **dict(zip(("regime", "optimizer", "architecture", "augment", "budget"), (*setting, *budget)))}
+                          **dict(zip(figures.SETTING, (*setting, *budget)))}
                          for metric, value in found.items()]  # fmt: skip
     frame = pd.DataFrame(rows).assign(experiment=EXPERIMENT.name, dataset="none", profile="standard", swept="k",
                                       kind=lambda f: f["arm"].str.split(",").str[0])  # fmt: skip
@@ -277,15 +277,16 @@ def test_gains_are_paired_and_adjusted():
     frame = synthetic(AS_PUBLISHED)
     table = figures.comparisons(frame)
     row = select(table, arm="generated", x=5, **figures.base(frame)).iloc[0]
-    rows = select(frame, metric="test_error", **figures.base(frame)).pivot(index="seed", columns=["arm", "x"], values="value")
+    rows = select(frame, metric="test_error", **figures.base(frame))
+    rows = rows.pivot(index="seed", columns=["arm", "x"], values="value")
     expected = paired_interval(rows["original", 1] - rows["generated", 5])
     assert (row["estimate"], row["low"], row["n"]) == pytest.approx((expected.estimate, expected.low, 10))
     np.testing.assert_allclose(table["adjusted"], holm(table["p_value"]))
 
 
 def test_each_ablation_is_read_by_its_paired_difference():
-    errors = {("original", 1, 1.0): 14.0, ("generated", 5, 1.0): 13.7, ("fresh", 5, 1.0): 11.7, ("upsampled", 5, 1.0): 14.0,
-              ("original", 1, 0.5): 14.5, ("original", 1, 2.0): 12.0,
+    errors = {("original", 1, 1.0): 14.0, ("generated", 5, 1.0): 13.7, ("fresh", 5, 1.0): 11.7,
+              ("upsampled", 5, 1.0): 14.0, ("original", 1, 0.5): 14.5, ("original", 1, 2.0): 12.0,
               **{(arm, 5, budget): error for (arm, budget), error in zip(
                   figures.ABLATIONS, (12.7, 14.5, 12.2, 13.7, 14.7, 13.7, 14.2, 11.2))}}  # fmt: skip
     frame = synthetic(errors)
@@ -323,17 +324,17 @@ def test_what_the_page_shows(frame, small, tmp_path, monkeypatch):
     assert list(figures.warm_up_table(frame)["architecture"]) == ["resnet8"] and len(figures.pilot_table(frame)) == 2
     costs = figures.cost_table(frame)
     assert sorted(costs["arm"]) == ["generated", "generated", "upsampled", "upsampled"]
-    assert (costs["generation (s)"] >= 0).all() and len(figures.comparison_table(frame)) == 6
-    rows = chapter.shown_images(EXPERIMENT.settings(**small), Store().get)
-    assert list(rows) == ["fast 1", "fast 2", "slow 1", "slow 2", "strength 20", "strength 50", "from noise"]
+    assert (costs["generation (s)"] >= 0).all() and len(figures.comparisons(frame)) == 6
+    rows, names = chapter.shown_images(EXPERIMENT.settings(**small), Store().get)
+    assert list(rows) == ["fast", "slow", "strength 20", "strength 50", "from noise"] and names == list("0123456789")
     assert all(images.shape == (10, 1, 8, 8) for images in rows.values())
     monkeypatch.setenv("SYNAUG_RESULTS", str(tmp_path))
-    assert set(figures.runs_table(frame)["run"]) == {"digits, 150 images (this build)"}
+    assert set(figures.runs_table(frame)["run"]) == {"digits, 150 real images (this build)"}
     record(frame, EXPERIMENT.name, "standard")
     record(frame[frame["kind"] != "fresh"], EXPERIMENT.name, "standard", "alone")
     table = figures.runs_table(frame).groupby("run", sort=False)["arm"].agg(set)
-    assert table.to_dict() == {"digits, 150 images (standard)": {"generated", "upsampled", "fresh"},
-                               "digits, 150 images (standard.alone)": {"generated", "upsampled"}}  # fmt: skip
+    assert table.to_dict() == {"digits, 150 real images (standard)": {"generated", "upsampled", "fresh"},
+                               "digits, 150 real images (standard.alone)": {"generated", "upsampled"}}  # fmt: skip
 
 
 @pytest.mark.parametrize("variant", [None, "cifar10_5000"])

@@ -117,9 +117,9 @@ class TestTheorems:
         interval = mean_interval(found.get_group("variance")["value"], 0.999)
         assert interval.low < formula < interval.high and interval.high - interval.low < 0.6
 
-    @pytest.mark.parametrize("world, first", [({"alpha": 0.9, "beta_d": 0.2}, 1), ({"alpha": 0.2, "beta_d": 1.0}, 0)])
-    def test_fast_first_turns_at_equal_speeds(self, world, first):
-        found = theorems.feature_order(world, n=100, seeds=[0, 1, 2], steps=300, lr=0.1, momentum=0.9, **FILTERS)
+    @pytest.mark.parametrize("problem, first", [({"alpha": 0.9, "beta_d": 0.2}, 1), ({"alpha": 0.2, "beta_d": 1.0}, 0)])
+    def test_fast_first_turns_at_equal_speeds(self, problem, first):
+        found = theorems.feature_order(problem, n=100, seeds=[0, 1, 2], steps=300, lr=0.1, momentum=0.9, **FILTERS)
         assert (found["value"] == first).all() and len(found) == 3
 
 

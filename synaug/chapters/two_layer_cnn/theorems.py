@@ -17,7 +17,7 @@ from synaug.theory.two_layer_cnn.distribution import NOISE, READINGS
 from synaug.theory.two_layer_cnn.network import gradient
 
 #: Where Theorem 4.1 is measured: with both premises of the proofs, with one, and in the toy as published.
-CONTROLLED, TRUE_LOGITS, TOY = SAM_WORLDS = ("orthogonal noise, controlled logits", "orthogonal noise", "toy")
+CONTROLLED, TRUE_LOGITS, TOY = SAM_CASES = ("orthogonal noise, controlled logits", "orthogonal noise", "toy")
 #: When a training is looked at: at an early step, the same for all; at the end; and at each arm's own best recorded
 #: step, chosen by the test error itself: the most that early stopping could give, optimistic for every arm alike.
 STAGES = ("early", "final", "best")
@@ -99,7 +99,7 @@ class Theory(Settings):
                     raise ValueError(f"with {name} = {len(labels)} and alpha = {alpha:g}, {lack} at seed {seed}: raise "
                                      f"{name}, or choose an alpha nearer 1/2")  # fmt: skip
 
-    def world(self, **changes) -> dict:
+    def problem(self, **changes) -> dict:
         """Parameters of `PatchDistribution`: the toy's, with changes."""
         names = ("num_patches", "dim", "alpha", "beta_e", "beta_d", "noise_std", "reading")
         return {name: getattr(self, name) for name in names} | changes
@@ -125,11 +125,11 @@ PROFILES = {
 
 def regimes(s: Theory) -> dict[str, dict]:
     """What `measure_regime` takes, by name: the base; the map around it; the base with one thing changed at a time."""
-    base = {"world": s.world(alpha=s.regime_alpha, beta_d=s.regime_beta_d), "n": s.regime_n, "lr": s.lr,
+    base = {"problem": s.problem(alpha=s.regime_alpha, beta_d=s.regime_beta_d), "n": s.regime_n, "lr": s.lr,
             "momentum": s.momentum, "batch_size": None}  # fmt: skip
 
-    def changed(others: dict, **world):
-        return base | others | {"world": base["world"] | world}
+    def changed(others: dict, **problem):
+        return base | others | {"problem": base["problem"] | problem}
 
     grid = {f"β_d = {beta_d:g}, noise {noise:g}, N = {n}": changed({"n": n}, beta_d=beta_d, noise_std=noise)
             for n in s.map_ns for noise in s.map_noises for beta_d in s.map_beta_ds}  # fmt: skip
@@ -148,42 +148,44 @@ def regimes(s: Theory) -> dict[str, dict]:
 
 def rows(s: Theory):
     filters, training = {"num_filters": s.num_filters, "init_std": s.init_std}, {"lr": s.lr, "momentum": s.momentum}
-    toy = s.world()
+    toy = s.problem()
 
     def task(function, **params):
         return Task(function, params | {"seeds": list(range(s.seeds))})
 
     for rho in (0.0, *s.rhos):
         yield ({"part": "features", "arm": f"SAM, ρ = {rho:g}" if rho else "GD"},
-               task(feature_learning, world=toy, n=s.n, rho=rho, steps=s.steps, **filters, **training))
+               task(feature_learning, problem=toy, n=s.n, rho=rho, steps=s.steps, **filters, **training))
+    shapes = [{"alpha": alpha, "beta_d": ratio * s.beta_e} for alpha in s.alphas for ratio in s.beta_ratios]
     for reading in READINGS:
-        for world in (s.world(alpha=a, beta_d=b * s.beta_e, reading=reading) for a in s.alphas for b in s.beta_ratios):
-            yield ({"part": "order", "arm": "GD", "swept": "speed_ratio", "x": speed_ratio(PatchDistribution(**world))},
-                   task(feature_order, world=world, n=min(s.n, ORDER_N), steps=s.steps, **filters, **training))
-    for where in SAM_WORLDS:
+        for problem in (s.problem(**shape, reading=reading) for shape in shapes):
+            ratio = speed_ratio(PatchDistribution(**problem))
+            yield ({"part": "order", "arm": "GD", "swept": "speed_ratio", "x": ratio},
+                   task(feature_order, problem=problem, n=min(s.n, ORDER_N), steps=s.steps, **filters, **training))
+    for where in SAM_CASES:
         for n in s.sam_ns:
             if n <= 100 or where == TOY:  # orthogonal noise needs a dimension that grows with n
                 yield ({"part": "sam", "arm": where, "swept": "n", "x": float(n)},
-                       task(sam_suppression, world=toy, where=where, n=n, rho=min(s.rhos), **filters))
+                       task(sam_suppression, problem=toy, where=where, n=n, rho=min(s.rhos), **filters))
     for name in ("orthogonal", "toy"):
         yield ({"part": "align", "world": name, "swept": "k"},
-               task(noise_alignment, world=s.world(alpha=s.regime_alpha), orthogonal=name == "orthogonal", n=s.align_n,
-                    ks=list(s.ks), **filters))
+               task(noise_alignment, problem=s.problem(alpha=s.regime_alpha), orthogonal=name == "orthogonal",
+                    n=s.align_n, ks=list(s.ks), **filters))
     batches = sorted({max(1, s.variance_n * share // 10) for share in (1, 2, 5, 10)})
     for kind in ("upsampled", "generated"):
         for swept, x, k, batch in ([("k", k, k, s.variance_batch) for k in (1, *s.ks)]
-                                   + [("batch_size", batch, max(s.ks), batch) for batch in batches]):
+                               + [("batch_size", batch, max(s.ks), batch) for batch in batches]):
             yield ({"part": "variance", "arm": kind, "swept": swept, "x": float(x)},
                    task(batch_variance, kind=kind, n=s.variance_n, alpha=s.regime_alpha, k=k, batch_size=batch,
                         draws=s.draws, num_filters=s.variance_filters, noise_std=s.noise_std))
     for k in s.ks:
         yield ({"part": "practical", "arm": "formula", "swept": "k", "x": float(k), "seed": 0},
                Task(practical, {"k": k, "alpha": s.regime_alpha}))
-    for swept, x, world in ([("alpha", alpha, s.world(alpha=alpha)) for alpha in s.alphas]
-                            + [("beta_ratio", ratio, s.world(beta_d=ratio * s.beta_e)) for ratio in s.beta_ratios]
-                            + [("noise_std", noise, s.world(noise_std=noise)) for noise in s.noises]):
+    for swept, x, problem in (*(("alpha", alpha, s.problem(alpha=alpha)) for alpha in s.alphas),
+                              *(("beta_ratio", ratio, s.problem(beta_d=ratio * s.beta_e)) for ratio in s.beta_ratios),
+                              *(("noise_std", noise, s.problem(noise_std=noise)) for noise in s.noises)):
         yield ({"part": "recovery", "arm": "original", "swept": swept, "x": x},
-               task(recovered, world=world, n=s.n, steps=s.recovery_steps, **filters, **training))
+               task(recovered, problem=problem, n=s.n, steps=s.recovery_steps, **filters, **training))
     for name, regime in regimes(s).items():
         yield ({"part": "regimes", "regime": name, "swept": "k"},
                task(measure_regime, **regime, ks=list(s.ks), num_filters=s.regime_filters, init_std=s.init_std,
@@ -193,13 +195,14 @@ def rows(s: Theory):
 EXPERIMENT = Experiment("two_layer_cnn", Theory, PROFILES, rows, constants={"dataset": "patches"})
 
 
-def feature_learning(world: dict, n: int, seeds: list, num_filters: int, init_std: float, rho: float,
+def feature_learning(problem: dict, n: int, seeds: list, num_filters: int, init_std: float, rho: float,
                      **training) -> pd.DataFrame:  # fmt: skip
     """Trajectories of GD (rho = 0) or SAM on the original data, x the step; and "slow_at_fast", x a level: how much of
     the slow feature is learned when max_j <w_j, v_e> first reaches it (linear between recorded steps)."""
-    world = PatchDistribution(**world)
-    start = initial_filters(seeds, num_filters, world.dim, init_std)
-    frame = train(training_sets(world.sample(n, seeds), [ORIGINAL]), start, rho=rho, record_every=2, **training).frame
+    distribution = PatchDistribution(**problem)
+    start = initial_filters(seeds, num_filters, distribution.dim, init_std)
+    sets = training_sets(distribution.sample(n, seeds), [ORIGINAL])
+    frame = train(sets, start, rho=rho, record_every=2, **training).frame
     table = frame.pivot(index=["seed", "x"], columns="metric", values="value")
     table["feature_gap"] = table["feature_fast"] - table["feature_slow"]
     matched = []
@@ -219,31 +222,31 @@ def first_crossing(progress: np.ndarray, values: np.ndarray, level: float) -> fl
     return float(np.interp(level, progress[around], values[around])) if progress[i] >= level else None
 
 
-def feature_order(world: dict, n: int, seeds: list, num_filters: int, init_std: float, **training) -> pd.DataFrame:
+def feature_order(problem: dict, n: int, seeds: list, num_filters: int, init_std: float, **training) -> pd.DataFrame:
     """"fast_first": 1 where the fast feature is the first to be learned (max_j <w_j, v> of 1/2), 0 where the slow one
     is, no row where neither is within the steps."""
-    world = PatchDistribution(**world)
-    start = initial_filters(seeds, num_filters, world.dim, init_std)
-    frame = train(training_sets(world.sample(n, seeds), [ORIGINAL]), start, record_every=5, **training).frame
+    distribution = PatchDistribution(**problem)
+    start = initial_filters(seeds, num_filters, distribution.dim, init_std)
+    frame = train(training_sets(distribution.sample(n, seeds), [ORIGINAL]), start, record_every=5, **training).frame
     table = frame.pivot(index=["seed", "x"], columns="metric", values="value")[["feature_fast", "feature_slow"]]
     first = table[table.max(axis=1) >= 0.5].groupby("seed").first()
     return pd.DataFrame({"seed": first.index, "metric": "fast_first",
                          "value": (first["feature_fast"] > first["feature_slow"]).to_numpy(float)})  # fmt: skip
 
 
-def sam_suppression(world: dict, where: str, n: int, seeds: list, num_filters: int, init_std: float,
+def sam_suppression(problem: dict, where: str, n: int, seeds: list, num_filters: int, init_std: float,
                     rho: float) -> pd.DataFrame:  # fmt: skip
     """Theorem 4.1, one SAM and one GD gradient from the same initial filters: of the positively aligned noise patches,
     the share whose alignment with SAM's gradient is the smaller ("suppressed_share"), and the median ratio of the two
-    ("sam_ratio"). where: one of `SAM_WORLDS`."""
-    world = PatchDistribution(**world)
+    ("sam_ratio"). where: one of `SAM_CASES`."""
+    distribution = PatchDistribution(**problem)
     if where != TOY:
-        world = replace(world, orthogonal_noise=True, dim=n * (world.num_patches - 1) + 2)
+        distribution = replace(distribution, orthogonal_noise=True, dim=n * (distribution.num_patches - 1) + 2)
     found = []
     for seed in seeds:
-        data = world.sample(n, [seed], dtype=DOUBLE)
+        data = distribution.sample(n, [seed], dtype=DOUBLE)
         patches, labels = data.patches[0], data.labels[0]
-        filters = initial_filters([seed], num_filters, world.dim, init_std, DOUBLE)[0]
+        filters = initial_filters([seed], num_filters, distribution.dim, init_std, DOUBLE)[0]
         if where == CONTROLLED:  # then the inner product with the gradient is that of the filter squared
             gd = gradient(filters, patches, labels)
             moved = filters + theory.perturbation_scale(gd, rho) * gd
@@ -256,19 +259,19 @@ def sam_suppression(world: dict, where: str, n: int, seeds: list, num_filters: i
     return pd.DataFrame(found).melt("seed", var_name="metric")
 
 
-def noise_alignment(world: dict, orthogonal: bool, n: int, ks: list, seeds: list, num_filters: int,
+def noise_alignment(problem: dict, orthogonal: bool, n: int, ks: list, seeds: list, num_filters: int,
                     init_std: float) -> pd.DataFrame:  # fmt: skip
     """Theorem 4.2 at initialisation, with synthetic noise as strong as the real one; x = k: `arm_noise_align` over the
     original set's ("noise_align", "noise_align_sum"), and the tolerance of generation with its formula.
-    orthogonal: as in the proofs (reading B, P = 2), else the world as it is."""
-    world = PatchDistribution(**world)
+    orthogonal: as in the proofs (reading B, P = 2), else the distribution as it is."""
+    distribution = PatchDistribution(**problem)
     if orthogonal:
-        world = replace(world, reading="B", num_patches=2, orthogonal_noise=True, dim=n * max(ks) + 2)
+        distribution = replace(distribution, reading="B", num_patches=2, orthogonal_noise=True, dim=n * max(ks) + 2)
     arms = [ORIGINAL, *(Arm(kind, k) for k in ks for kind in ("upsampled", "generated"))]
     found = []
     for seed in seeds:
-        sets = training_sets(world.sample(n, [seed], dtype=DOUBLE), arms)
-        filters = initial_filters([seed], num_filters, world.dim, init_std, DOUBLE)[0]
+        sets = training_sets(distribution.sample(n, [seed], dtype=DOUBLE), arms)
+        filters = initial_filters([seed], num_filters, distribution.dim, init_std, DOUBLE)[0]
         base = theory.arm_noise_align(sets, 0, filters)
         for number, arm in enumerate(arms):
             mean, total = (a / b for a, b in zip(theory.arm_noise_align(sets, number, filters), base))
@@ -298,19 +301,19 @@ def practical(k: int, alpha: float) -> dict:
     return {formula.__name__: formula(k, alpha, batch_size=128, n=50_000) for formula in formulas}
 
 
-def recovered(world: dict, **options) -> pd.DataFrame:
-    return recovery(PatchDistribution(**world), **options)
+def recovered(problem: dict, **options) -> pd.DataFrame:
+    return recovery(PatchDistribution(**problem), **options)
 
 
-def measure_regime(world: dict, n: int, lr: float, momentum: float, batch_size: int | None, ks: list, seeds: list,
+def measure_regime(problem: dict, n: int, lr: float, momentum: float, batch_size: int | None, ks: list, seeds: list,
                    num_filters: int, init_std: float, steps: int, early: int, n_test: int) -> pd.DataFrame:  # fmt: skip
     """All arms trained from the same filters for the same steps (batch_size None: full batch): test error and loss at
     the `STAGES`; x = k, 1 for the original. The test labels are clean."""
-    world = PatchDistribution(**world)
+    distribution = PatchDistribution(**problem)
     arms = [ORIGINAL, *(Arm(kind, k) for kind in ("upsampled", "generated") for k in ks)]
-    start = initial_filters(seeds, num_filters, world.dim, init_std)
-    frame = train(training_sets(world.sample(n, seeds), arms), start, steps=steps, lr=lr, momentum=momentum,
-                  batch_size=batch_size, test=replace(world, label_noise=0.0).sample(n_test, seeds, stream=1),
+    start = initial_filters(seeds, num_filters, distribution.dim, init_std)
+    frame = train(training_sets(distribution.sample(n, seeds), arms), start, steps=steps, lr=lr, momentum=momentum,
+                  batch_size=batch_size, test=replace(distribution, label_noise=0.0).sample(n_test, seeds, stream=1),
                   record_every=RECORD_EVERY).frame  # fmt: skip
     frame = select(frame, metric=["test_error", "test_loss"]).rename(columns={"x": "step", "k": "x"})
     errors = select(frame, metric="test_error").set_index("step").groupby(["arm", "x", "seed"])["value"]

@@ -1,6 +1,6 @@
 """Figures and tables of chapter 3 on the theory, from frames of `theorems`; ``recorded`` may be None."""
 
-from synaug.chapters.two_layer_cnn.theorems import REFERENCE_K, SAM_WORLDS, STAGES, against_reference
+from synaug.chapters.two_layer_cnn.theorems import REFERENCE_K, STAGES, against_reference
 from synaug.plots import Panel, forest, lines
 from synaug.run.results import describe_runs
 from synaug.statistics.contrasts import select
@@ -31,13 +31,12 @@ def sam_suppression(live, recorded=None):
     panels = [Panel("suppressed_share", "share of positively aligned noise\npatches that SAM suppresses", sam, line=0.5,
                     limits=(-0.05, 1.05)),
               Panel("sam_ratio", "median of SAM's alignment over GD's", sam, line=1.0)]  # fmt: skip
-    return lines(live, recorded, panels, hue="arm", names={where: where for where in SAM_WORLDS},
-                 xlabel="training examples N", xscale="log")  # fmt: skip
+    return lines(live, recorded, panels, hue="arm", xlabel="training examples N", xscale="log")
 
 
-def noise_alignment(live, recorded=None, world="orthogonal"):
+def noise_alignment(live, recorded=None, problem="orthogonal"):
     """Theorem 4.2: NoiseAlign against k as a mean and as a sum, and the tolerance with its formula."""
-    where = {"part": "align", "world": world}
+    where = {"part": "align", "world": problem}
     panels = [Panel("noise_align", "NoiseAlign, mean over patches,\nover that of the original set", where, line=1.0),
               Panel("noise_align_sum", "NoiseAlign, sum over distinct\npatches, over the original's", where, line=1.0),
               Panel("tolerance", "strength of synthetic noise, A_γ / A,\nwhere both arms are equal", where,

@@ -3,7 +3,6 @@ import math
 import pytest
 import torch
 
-from synaug.run.results import check_frame
 from synaug.theory.two_layer_cnn import Arm, PatchDistribution, initial_filters, train, training_sets
 from synaug.theory.two_layer_cnn.clusters import cluster_agreement, recovery, separability, speed_ratio
 
@@ -11,10 +10,10 @@ SEEDS = range(5)
 ARI, AUC = "adjusted_rand_index", "separability"
 
 
-def scores(*args, **options):
-    """`recovery` of a small toy, as one row a value and seed and one column a metric."""
-    options = {"n": 400, "num_filters": 20, "seeds": SEEDS, **options}
-    return recovery(*args, **options).pivot(index=["x", "seed"], columns="metric", values="value")
+def scores(n=400, steps=100, **distribution):
+    """`recovery` of a small toy: a row per seed, a column per metric."""
+    found = recovery(PatchDistribution(**distribution), n=n, num_filters=20, seeds=SEEDS, steps=steps)
+    return found.pivot(index="seed", columns="metric", values="value")
 
 
 def alignments(rho, steps, lr=0.5, **distribution):
@@ -111,57 +110,36 @@ class TestScores:
 class TestRecovery:
     def test_once_the_fast_feature_grows(self):
         """Not at first, and perfectly from 60 steps on, long before the slow feature grows."""
-        found = scores("steps", [5, 60, 200])
-        assert (found.loc[5, ARI] < 0.1).all()
-        assert (found.loc[[60, 200]] == 1).all(axis=None)
+        assert (scores(steps=5)[ARI] < 0.1).all()
+        assert (scores(steps=60) == 1).all(axis=None) and (scores(steps=200) == 1).all(axis=None)
 
     def test_takes_as_much_longer_as_the_fast_feature_is_rarer(self):
-        found = scores("alpha", [0.1, 0.5, 0.9, 0.97], steps=100)
-        assert (found.loc[[0.5, 0.9, 0.97], ARI] == 1).all()
-        assert found.loc[0.1, ARI].mean() < 0.2
-        assert scores("steps", [400], PatchDistribution(alpha=0.1))[ARI].mean() > 0.8
+        assert all((scores(alpha=alpha)[ARI] == 1).all() for alpha in (0.5, 0.9, 0.97))
+        assert scores(alpha=0.1)[ARI].mean() < 0.2 < 0.8 < scores(alpha=0.1, steps=400)[ARI].mean()
 
     def test_until_features_are_equally_strong(self):
-        found = scores("beta_ratio", [0.2, 0.95, 1.0], steps=100)
-        assert (found.loc[[0.2, 0.95], ARI] == 1).all()
-        assert found.loc[1.0, ARI].mean() < 0.8
+        assert (scores(beta_d=0.95)[ARI] == 1).all()
+        assert scores(beta_d=1.0)[ARI].mean() < 0.8
 
     def test_stops_in_reading_a_where_the_slow_feature_is_faster(self):
         """Every example has it. At alpha = 0.3 that is above beta_d / beta_e = 0.3^(1/3) = 0.67."""
-        found = scores("beta_ratio", [0.6, 0.8], PatchDistribution(alpha=0.3), steps=150)
-        assert (found.loc[0.6] == 1).all(axis=None)
-        assert (found.loc[0.8, ARI].abs() < 0.1).all() and (found.loc[0.8, AUC] - 0.5).abs().max() < 0.1
+        assert (scores(alpha=0.3, beta_d=0.6, steps=150) == 1).all(axis=None)
+        found = scores(alpha=0.3, beta_d=0.8, steps=150)
+        assert (found[ARI].abs() < 0.1).all() and (found[AUC] - 0.5).abs().max() < 0.1
 
     def test_is_reversed_in_reading_b_where_the_slow_feature_is_faster(self):
         """The groups are found, but it is the fast examples that have the higher loss."""
-        found = scores("beta_ratio", [0.6, 0.95], PatchDistribution(alpha=0.3, reading="B"), steps=150)
-        assert (found.loc[0.6] == 1).all(axis=None)
-        assert (found.loc[0.95, ARI] > 0.9).all() and (found.loc[0.95, AUC] < 0.01).all()
+        assert (scores(alpha=0.3, beta_d=0.6, reading="B", steps=150) == 1).all(axis=None)
+        found = scores(alpha=0.3, beta_d=0.95, reading="B", steps=150)
+        assert (found[ARI] > 0.9).all() and (found[AUC] < 0.01).all()
 
     def test_fails_under_noise_that_filters_can_fit(self):
-        found = scores("noise_std", [0.125, 0.3, 0.5], steps=100)
-        assert (found.loc[0.125, ARI] == 1).all() and (found.loc[0.3, ARI] > 0.9).all()
-        assert found.loc[0.5, ARI].mean() < 0.2 < 0.8 < found.loc[0.5, AUC].mean()
-        more = scores("noise_std", [0.5], steps=100, n=2000)
-        assert more[ARI].mean() > found.loc[0.5, ARI].mean() + 0.2  # with more examples noise is harder to fit
+        assert (scores(noise_std=0.3)[ARI] > 0.9).all()
+        found = scores(noise_std=0.5)
+        assert found[ARI].mean() < 0.2 < 0.8 < found[AUC].mean()
+        assert scores(noise_std=0.5, n=2000)[ARI].mean() > found[ARI].mean() + 0.2  # more noise is harder to fit
 
-    def test_frame_is_tidy_and_repeatable(self):
-        options = dict(n=60, seeds=[0, 3], num_filters=4, steps=3)
-        frame = recovery("alpha", [0.5, 0.6], **options)
-        check_frame(frame.assign(experiment="theory", dataset="toy", profile="smoke"))
-        assert len(frame) == 2 * 2 * 2 and set(frame.seed) == {0, 3}
-        assert recovery("alpha", [0.5, 0.6], **options).equals(frame)
-
-    @pytest.mark.parametrize("args, message", [
-        (("beta_d", [0.1]), "unknown swept 'beta_d': choose one of alpha, beta_ratio, noise_std, steps"),
-        (("alpha", []), "at least one value"),
-        (("alpha", [0.5, 1.0]), "needs fast and slow examples"),
-        (("beta_ratio", [1.5]), "beta_d <= beta_e"),
-        (("noise_std", [-1.0]), "noise_std must be finite and not negative"),
-        (("steps", [5, 0]), "steps must be whole numbers of at least 1, got 0"),
-        (("steps", [2.5]), "steps must be whole numbers of at least 1, got 2.5"),
-    ])
-    def test_bad_input_is_refused_before_training(self, args, message, monkeypatch):
+    def test_a_class_that_lacks_slow_examples_is_refused_before_training(self, monkeypatch):
         monkeypatch.setattr("synaug.theory.two_layer_cnn.clusters.train", None)
-        with pytest.raises(ValueError, match=message):
-            scores(*args)
+        with pytest.raises(ValueError, match="needs fast and slow examples"):
+            scores(alpha=1.0)

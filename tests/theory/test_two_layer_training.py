@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from synaug.run.results import tidy
 from synaug.theory.two_layer_cnn import METRICS, Arm, PatchDistribution, initial_filters, train, training_sets
 from synaug.theory.two_layer_cnn.distribution import NOISE
 from synaug.theory.two_layer_cnn.network import logits
@@ -155,8 +154,7 @@ class TestFrame:
         assert set(frame.metric) == set(METRICS)
         assert len(frame) == 4 * len(METRICS) * len(SEEDS) * len(ARMS)
         assert not frame.duplicated(["arm", "k", "seed", "x", "metric"]).any()
-        whole = tidy(frame, experiment="toy", dataset="patches", profile="smoke")
-        assert set(whole.arm) == {"original", "upsampled", "generated"} and set(whole.swept) == {"step"}
+        assert set(frame.arm) == {"original", "upsampled", "generated"} and set(frame.swept) == {"step"}
 
     @pytest.mark.parametrize("reading", ["A", "B"])
     def test_values(self, reading):
@@ -242,7 +240,7 @@ class TestRefusals:
 
     def test_test_examples(self):
         sets, _, filters = instance()
-        for bad in (instance(seeds=(0, 1))[1], instance(dtype=torch.float32)[1], instance(axis_aligned=True)[1]):
+        for bad in (instance(seeds=(0, 1))[1], instance(dtype=torch.float32)[1]):
             with pytest.raises(ValueError, match="test examples must have the training examples' seeds"):
                 train(sets, filters, steps=1, test=bad)
 

@@ -1,0 +1,53 @@
+"""Docstrings as this package writes them, on the reference pages: ``name: meaning`` lines become lists.
+
+A line that begins with names of parameters or fields and a colon (or, in a table, two spaces) starts an item, which goes
+on to the next one; a sentence on what is returned or raised is a paragraph of its own.
+"""
+
+import dataclasses
+import inspect
+import re
+
+ITEM = re.compile(r"^(\w+(?:, \w+)*)(?: ?:(?: +|$)| {2,})(.*)")
+OUTCOME = re.compile(r"^(Returns?|Raises?|Warns|\w+(Error|Warning)\b)")
+HEADING = re.compile(r"^-{3,}$")
+#: A bar outside ``code``, which would name a substitution.
+BAR = re.compile(r"(``.*?``)|\|")
+
+
+def names_of(what, documented) -> set[str]:
+    """What the items of a docstring can be about: parameters, fields, errors."""
+    try:
+        names = set(inspect.signature(documented).parameters)
+    except (TypeError, ValueError):
+        names = set()
+    if what == "class":
+        names |= {field.name for field in dataclasses.fields(documented)} if dataclasses.is_dataclass(documented) else set()
+        names |= set(vars(documented))
+    return names
+
+
+def as_lists(lines: list[str], names: set[str]) -> list[str]:
+    done, within = [], False
+    lines = [BAR.sub(lambda found: found[1] or r"\|", line) for line in lines]
+    for line, following in zip(lines, [*lines[1:], ""]):
+        item = ITEM.match(line)
+        if HEADING.match(line) or HEADING.match(following):  # a section of numpydoc's: its items are items
+            continue
+        if item and (set(item[1].split(", ")) <= names or item[1].endswith(("Error", "Warning"))):
+            done += [] if within else [""]
+            done.append(f"- **{item[1]}**: {item[2].strip()}")
+            within = True
+        elif within and line.strip() and not OUTCOME.match(line):
+            done.append(f"  {line.strip()}")
+        else:
+            done += [""] if within else []
+            within = False
+            done.append(line)
+    return done
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", lambda app, what, name, documented, options, lines: lines.__setitem__(
+        slice(None), as_lists(list(lines), names_of(what, documented))))
+    return {"version": "1", "parallel_read_safe": True}
