@@ -52,8 +52,9 @@ class Quality(Settings):
         classes, unseen = images.test.num_classes, len(images.unseen)
         most = min(len(images.test), unseen - 1)
         if not 2 * classes <= self.n_samples <= most:
-            raise ValueError(f"n_samples must lie between {2 * classes} (two per class) and {most} (as many test images, "
-                             f"and fewer than the training images that it has not seen), got {self.n_samples}")  # fmt: skip
+            raise ValueError(f"n_samples must lie between {2 * classes} (two per class) and {most} (as many test "
+                             f"images, and fewer than the training images that the generator has not seen), got "
+                             f"{self.n_samples}")  # fmt: skip
         if self.n_judge is not None and not classes <= self.n_judge <= unseen:
             raise ValueError(f"n_judge must lie between {classes} and {unseen}, the training images that the generator "
                              f"has not seen, got {self.n_judge}")  # fmt: skip
@@ -148,8 +149,9 @@ def distances(reference: ImageDataset, samples: ImageDataset, fresh: ImageDatase
 
     replicates = np.array([found(group != g) for g in np.unique(group)])
     columns = ((SAMPLES, "frechet_distance"), (FRESH_REAL, "frechet_distance"), (SAMPLES, "frechet_multiple"))
+    values = zip(columns, found(slice(None)), replicates.T)
     return pd.DataFrame([{"arm": arm, "metric": metric, **limits(jackknife_interval(value, others), n)}
-                         for (arm, metric), value, others in zip(columns, found(slice(None)), replicates.T)])  # fmt: skip
+                         for (arm, metric), value, others in values])  # fmt: skip
 
 
 def nearest_images(samples: ImageDataset, reference: ImageDataset, fresh: ImageDataset, generator: str, weights: str,
@@ -171,7 +173,7 @@ def near_copies(found: dict) -> pd.DataFrame:
     near_copy_share: nearer to a training image than the first percentile of the reference; beside it the share of other
     fresh real images. trained_nearer_share: nearest to a training image rather than to one of as many unseen.
     """
-    trained, unseen = ({name: distance for name, (distance, _) in found[part].items()} for part in ("trained", "unseen"))
+    trained, unseen = ({name: own for name, (own, _) in found[part].items()} for part in ("trained", "unseen"))
     arms = {SAMPLES: "samples", FRESH_REAL: "fresh"}
     near = {arm: nearer_than(trained[name], trained["reference"], NEAR_COPY_QUANTILE) for arm, name in arms.items()}
     nearer = {arm: trained[name] < unseen[name] for arm, name in arms.items()}
@@ -181,7 +183,7 @@ def near_copies(found: dict) -> pd.DataFrame:
 def shares(metric: str, found: dict[str, torch.Tensor], **columns) -> pd.DataFrame:
     """A proportion of each arm with its Wilson interval, and samples minus fresh real with Newcombe's."""
     counts = {arm: (int(who.sum()), len(who)) for arm, who in found.items()}
-    table = [{"arm": arm, "metric": metric, **limits(wilson_interval(*count), count[1])} for arm, count in counts.items()]
+    table = [{"arm": arm, "metric": metric, **limits(wilson_interval(yes, n), n)} for arm, (yes, n) in counts.items()]
     difference = newcombe_interval(*counts[SAMPLES], *counts[FRESH_REAL])
     table.append({"arm": SAMPLES, "metric": f"{metric}_difference", **limits(difference, difference.n)})
     return pd.DataFrame(table).assign(**columns)

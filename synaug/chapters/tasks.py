@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from synaug.augmentation.synthetic_pool import SyntheticPool, generate_pool
 from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
 from synaug.data import ImageDataset, load_dataset, stratified_subset, to_bytes
-from synaug.diffusion.denoisers import EDMDenoiser, generator_hash, load_denoiser
+from synaug.diffusion.denoisers import EDMDenoiser, generator_hash, load_denoiser, new_unet
 from synaug.diffusion.reconstruction import generate, reconstruct
 from synaug.diffusion.schedules import SIGMA_MAX
 from synaug.diffusion.training import trained_on
@@ -201,3 +201,29 @@ def trained(images: ImageDataset, architecture: str, steps: int, recipe: str, se
 def scored(classifier: Trained, test: ImageDataset) -> dict:
     """Accuracy on real test images."""
     return {"test_accuracy": accuracy(predict(classifier.model(), test.images), test.labels)}
+
+
+def unet_options(recipe: dict) -> dict:
+    """Those fields of a generator's recipe that `new_unet` takes."""
+    return {name: recipe[name] for name in ("channels", "layers", "patch", "attention", "dropout")}
+
+
+@storable
+@dataclass(frozen=True, eq=False)
+class Generator:
+    """A generator as it can be kept."""
+
+    options: dict  # of `new_unet`
+    sigma_data: float
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    weights: dict[str, Tensor]
+
+    def denoiser(self, device="cpu") -> EDMDenoiser:
+        """The generator itself, in the device's fast number format."""
+        unet = new_unet(self.image_shape, len(self.class_names), **self.options)
+        denoiser = EDMDenoiser(unet, sigma_data=self.sigma_data, class_names=self.class_names,
+                               image_shape=self.image_shape, patch=self.options["patch"])  # fmt: skip
+        denoiser.load_state_dict(self.weights)
+        denoiser.precision = fast_precision(device)
+        return denoiser.eval().requires_grad_(False).to(device)

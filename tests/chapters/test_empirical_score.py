@@ -9,9 +9,9 @@ from scipy.stats import norm, ttest_rel
 from synaug.chapters.tasks import real, usual_denoiser, weights_of
 from synaug.chapters.where_concentration_comes_from import empirical_score as chapter
 from synaug.chapters.where_concentration_comes_from import empirical_score_figures as figures
-from synaug.chapters.where_concentration_comes_from.empirical_score import (ARMS, BLIND, CONDITIONAL, EXPERIMENT, NETWORK,
-                                                                            OUTCOMES, compare_denoisers, compared_rows,
-                                                                            half_level, half_own, knowing)  # fmt: skip
+from synaug.chapters.where_concentration_comes_from.empirical_score import (
+    ARMS, BLIND, CONDITIONAL, EXPERIMENT, NETWORK, OUTCOMES, compare_denoisers, compared_rows, half_level, half_own,
+    knowing)  # fmt: skip
 from synaug.diffusion.perturbed import ScaledScore
 from synaug.diffusion.reconstruction import per_image_noise
 from synaug.run import Store
@@ -177,7 +177,7 @@ def test_training_shares_are_those_of_the_log_normal(chosen, frame):
 
 @pytest.mark.parametrize("wrong, message", [
     (dict(n_training=601), "n_training must lie between 10, one per class, and 600"),
-    (dict(n_sources=401), "n_sources must lie between .* and 400"), (dict(n_sources=1), "n_sources must be a whole number"),
+    (dict(n_sources=401), "n_sources must lie between .* and 400"), (dict(n_sources=1), "n_sources must be a whole"),
     (dict(n_compared=2.5), "n_compared"), (dict(seed=-1), "seed"), (dict(reverse_steps=(30, 50)), "from 0"),
     (dict(reverse_steps=(0, 101)), "at most 100"), (dict(reverse_steps=0), "from 0"), (dict(stride=0), "stride"),
 ])  # fmt: skip

@@ -16,6 +16,7 @@ from synaug.diffusion.reconstruction import reconstruct
 from synaug.diffusion.schedules import sigma_of_reverse_step
 from synaug.metrics import FRESH_REAL
 from synaug.statistics import mean_interval
+from synaug.statistics.contrasts import select
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,8 @@ class TestMeasure:
         found = self.of(draws, draws.sources, draws.labels)
         assert found["precision", "source"] == found["recall", "source"] == found["outer_edge_recall", "source"] == 1
         assert found["recall", "fresh"] < 1
-        assert found["mean_log_density", "world"] == pytest.approx(draws.mixture.log_density(draws.sources).mean().item())
+        assert found["mean_log_density", "world"] == pytest.approx(
+            draws.mixture.log_density(draws.sources).mean().item())
 
     def test_class_variances_are_the_mixtures(self, draws):
         points, component = draws.mixture.sample(200_000, torch.Generator().manual_seed(0))
@@ -137,29 +139,30 @@ class TestMeasure:
 
 class TestRun:
     def test_frame_is_complete(self, frame):
-        # 3 levels; 4 solvers at 2 grids; factors 2, noise, width, guidance, class-blind; baseline. 13 measurements each.
+        # 3 levels; 4 solvers at 2 grids; factors 2, noise, width, guidance, class-blind; baseline. each 13 measurements
         assert len(frame) == 2 * 13 * (3 + 4 * 2 + 6 + 1) and not frame["value"].isna().any()
         assert set(frame["arm"]) == {FRESH_REAL, EXACT, *chapter.SOLVERS, *chapter.PERTURBATIONS}
         assert set(frame["sigma"][frame["t_re"] == 100]) == {80.0}
         assert frame.attrs["provenance"]["parameters"]["n_points"] == 150
 
     def test_directions(self, frame):
-        """In every mixture: few Euler steps and too strong a score contract, few Heun steps and too weak a one expand."""
+        """In every mixture few Euler steps and too strong scores contract, few Heun steps and too weak ones expand."""
         changes = figures.above_baseline(frame[frame["metric"] == "variance_ratio"]).set_index(["arm", "x"])["value"]
         for arm, x, sign in (("Euler", 5.0, -1), ("Heun", 5.0, 1), ("scaled score", 0.9, 1), ("scaled score", 1.1, -1)):
             assert (sign * changes[[(arm, x)]] > 0.1).all() and len(changes[[(arm, x)]]) == 2
 
     def test_what_is_drawn_is_above_the_mixtures_own_baseline(self, frame):
-        rows = figures.above_baseline(frame)
-        rows = rows[(rows["metric"] == "recall") & (rows["reference"] == "source") & (rows["x"] == 5) & (rows["arm"] == "Heun")]
-        own = frame[(frame["metric"] == "recall") & (frame["reference"] == "source")].set_index(["arm", "x", "seed"])["value"]
+        of_recall = select(frame, metric="recall", reference="source")
+        rows, own = figures.above_baseline(of_recall), of_recall.set_index(["arm", "x", "seed"])["value"]
+        rows = select(rows, arm="Heun", x=5)
         assert rows.set_index("seed")["value"].to_dict() == pytest.approx(
             {seed: own["Heun", 5.0, seed] - own[FRESH_REAL, 0.0, seed] for seed in (0, 1)})
 
 
 class TestFigures:
     def test_curves(self, frame):
-        mean = figures.above_baseline(frame[frame["reference"] == "fresh"]).groupby(["metric", "arm", "x"])["value"].mean()
+        rows = figures.above_baseline(frame[frame["reference"] == "fresh"])
+        mean = rows.groupby(["metric", "arm", "x"])["value"].mean()
         drawn = [line.get_xydata().tolist() for line in figures.coarse_grids(frame).axes[1].lines]
         assert [[x, mean["recall", "Euler", x]] for x in (5.0, 10.0)] in drawn
         figure = figures.score_errors(frame)

@@ -1,4 +1,4 @@
-"""The parts of a fall: by hand, and that they add up on whatever was recorded; what the chapter's prose says of them."""
+"""The parts of a fall: by hand, and that they add up on whatever was recorded; what the chapter's prose says."""
 
 import itertools
 
@@ -84,9 +84,10 @@ def test_samplers_by_hand():
     recalls = {("floor", FRESH_REAL, 0): 0.93, ("dials", "Heun", 40): 0.83, ("dials", "Heun", 18): 0.82,
                ("dials", "Euler", 18): 0.8, ("dials", "Euler", 80): 0.85}  # fmt: skip
     frame = pd.DataFrame([{"part": part, "arm": arm, "x": float(x), "metric": "recall", "value": value, "seed": 0,
-                           "low": value - 0.02, "high": value + 0.02} for (part, arm, x), value in recalls.items()])  # fmt: skip
+                           "low": value - 0.02, "high": value + 0.02} for (part, arm, x), value in recalls.items()])
     table = of_samplers(frame)
-    assert tuple(of(table, "recall, 18 Heun steps", SCORE)[["value", "low", "high"]]) == pytest.approx((0.1, 0.06, 0.14))
+    lost = of(table, "recall, 18 Heun steps", SCORE)[["value", "low", "high"]]
+    assert tuple(lost) == pytest.approx((0.1, 0.06, 0.14))
     assert of(table, "recall, 18 Euler steps", GRID)["value"] == pytest.approx(0.03)
     assert of(table, "recall, 18 Euler steps", TOTAL)["value"] == pytest.approx(0.13)
     assert not table["what"].str.startswith("test accuracy").any()
@@ -123,7 +124,8 @@ def test_the_prose_says_what_was_recorded():
         f"18 Euler steps cost {taken(mixtures, euler, GRID):.3f}, 18 Heun steps add {-taken(mixtures, heun, GRID):.3f}",
         f"5 % too strong costs {taken(mixtures, 'score × 1.05', SCORE):.3f}, one that is 5 % too weak adds "
         f"{-taken(mixtures, 'score × 0.95', SCORE):.3f}",
-        f"recall falls by {taken(images, 'recall', TOTAL):.3f}, of which the metric takes {share(images, 'recall', METRIC)}",
+        f"recall falls by {taken(images, 'recall', TOTAL):.3f}, of which the metric takes "
+        f"{share(images, 'recall', METRIC)}",
         f"outer-edge recall falls by {taken(images, 'outer-edge recall', TOTAL):.3f}, of which it takes "
         f"{share(images, 'outer-edge recall', METRIC)}",
         f"18 Heun steps recall falls by {taken(samplers, f'recall, {heun}', TOTAL):.3f}, of which "
@@ -145,7 +147,8 @@ def test_shown_with_and_without_images(mixtures, images):
     parts, falls = of_mixtures(mixtures), of_images(images)
     for shown in (falls, of_images(images.iloc[:0]), falls[falls["what"] == "recall"]):
         figure = parts_figure(parts, shown)
-    bars = {round(bar.get_y() + bar.get_height() / 2, 6): bar.get_x() + bar.get_width() for bar in figure.axes[0].patches}
+    bars = {round(bar.get_y() + bar.get_height() / 2, 6): bar.get_x() + bar.get_width()
+            for bar in figure.axes[0].patches}  # fmt: skip
     assert sorted(bars) == pytest.approx([-0.1, 0.9, 1.9])
     assert bars[0.9] == pytest.approx(0.14)  # the last part of 18 Euler steps ends at the whole fall
     table = parts_table(parts)
@@ -154,7 +157,8 @@ def test_shown_with_and_without_images(mixtures, images):
 
 
 def test_every_step_of_the_explanation_has_its_verdicts():
-    verdicts = pd.concat(verdict_table(load_recorded(name)) for name in ("exact_score", "empirical_score", "real_generators"))
+    runs = map(load_recorded, ("exact_score", "empirical_score", "real_generators"))
+    verdicts = pd.concat(map(verdict_table, runs))
     table, known = explanation_table(verdicts), verdicts.set_index("id")["verdict"]
     claims = [claim for claims in EXPLANATION.values() for claim in claims]
     assert table["verdict"].tolist() == [known[claim] for claim in claims]

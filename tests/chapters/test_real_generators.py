@@ -81,16 +81,17 @@ class TestRun:
     @pytest.mark.parametrize("changed, message", [
         ({"parts": ("dial",)}, "parts must be .* ladder, dials, exploration"), ({"parts": ()}, "parts must be some of"),
         ({"strengths": {"cads": (1,)}}, "strengths must be lists by exploration term, of .* got 'cads'"),
-        ({"strengths": {"CADS": 1}}, "strengths must be lists"), ({"strengths": {"CADS": (-1,)}}, "strengths: scale must be finite and at least 0, got -1.0"),
+        ({"strengths": {"CADS": 1}}, "strengths must be lists"),
+        ({"strengths": {"CADS": (-1,)}}, "strengths: scale must be finite and at least 0, got -1.0"),
         ({"strengths": {"noise inflation": (-1,)}}, "strengths: .*s_noise"),
-        ({"dials": (("rk4", 5, 0, 1),)}, "dials: unknown solver 'rk4'"), ({"dials": [["heun", 5]]}, "each of dials must be"),
+        ({"dials": (("rk4", 5, 0, 1),)}, "dials: unknown solver 'rk4'"), ({"dials": [["heun", 5]]}, "each of dials"),
         ({"dials": (("ancestral", 5, 5.0, 1),)}, "dials: ancestral"), ({"middle": 0}, "middle must be .* at least 1"),
         ({"n_images": 149}, "n_images must be at least 15 per class, 150"), ({"k": 150}, "above k = 150"),
         ({"seeds": 400}, "60150 unseen images are needed, fashion_mnist has 50000"),
-        ({"seeds": 0}, "seeds must be a whole number of at least 1, got 0"), ({"n_losses": 9}, "n_losses must be at least 10"),
-        ({"sizes": ()}, "need sizes and snapshots"), ({"sizes": ((15, 32),)}, "sizes: channels must be multiples of 16"),
+        ({"seeds": 0}, "seeds must be a whole number of at least 1"), ({"n_losses": 9}, "n_losses must be at least"),
+        ({"sizes": ()}, "need sizes and snapshots"), ({"sizes": ((15, 32),)}, "sizes: channels must be multiples"),
         ({"sizes": (16, 32)}, "sizes must be"), ({"snapshots": (0,)}, "snapshots must be .* at least 1"),
-        ({"loss_sigmas": (0.0,)}, "loss_sigmas must be positive"), ({"encoder": "vgg"}, "encoder must be one of pixels"),
+        ({"loss_sigmas": (0.0,)}, "loss_sigmas must be positive"), ({"encoder": "vgg"}, "encoder must be one of"),
         ({"classifier": "vgg"}, "classifier must be one of"),
     ])  # fmt: skip
     def test_bad_parameters_are_refused_at_once(self, changed, message):
@@ -108,8 +109,8 @@ class TestRun:
 class TestQualityLevels:
     def test_losses_are_those_of_each_image(self):
         images, weights = first(real_images_of("fashion_mnist").unseen, 20), weights_of("fashion_mnist")
-        losses = chapter.denoising_losses(images, generator="fashion_mnist", weights=weights, precision="", device="cpu",
-                                          images=None, sigmas=[0.3, 3.0])  # fmt: skip
+        losses = chapter.denoising_losses(images, generator="fashion_mnist", weights=weights, precision="",
+                                          device="cpu", images=None, sigmas=[0.3, 3.0])  # fmt: skip
         noise = torch.randn(20, 1, 28, 28, generator=torch.Generator().manual_seed(0))
         denoiser = usual_denoiser("fashion_mnist", weights)
         for row, sigma in zip(losses, (0.3, 3.0)):
@@ -181,13 +182,13 @@ class TestPools:
 class TestTables:
     #: Accuracy by arm and strength: five seeds of plain sampling, of two strengths of a term, and of fresh real images.
     VALUES = {("plain", 0.0): [0.80, 0.82, 0.81, 0.79, 0.83], ("CADS", 0.5): [0.81, 0.84, 0.82, 0.81, 0.84],
-              ("CADS", 1.0): [0.79, 0.83, 0.80, 0.80, 0.82], ("fresh real", 0.0): [0.85, 0.86, 0.87, 0.85, 0.86]}  # fmt: skip
+              ("CADS", 1.0): [0.79, 0.83, 0.80, 0.80, 0.82], ("fresh real", 0.0): [0.85, 0.86, 0.87, 0.85, 0.86]}
 
     @pytest.fixture
     def explored(self):
         return pd.DataFrame([{"part": "floor" if arm == "fresh real" else "exploration", "arm": arm, "x": x,
                               "seed": seed, "metric": "accuracy", "value": value}
-                             for (arm, x), values in self.VALUES.items() for seed, value in enumerate(values)])  # fmt: skip
+                             for (arm, x), values in self.VALUES.items() for seed, value in enumerate(values)])
 
     def test_gains_are_paired_and_corrected(self, explored):
         table = figures.gains(explored, ("accuracy",)).set_index(["arm", "x"])

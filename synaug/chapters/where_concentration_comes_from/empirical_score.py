@@ -35,7 +35,8 @@ OUTCOMES = ("own_share", "other_share", "none_share")
 @dataclass(frozen=True, kw_only=True)
 class Memory(Settings):
     generator: str = param("name or folder of a trained generator", "fashion_mnist")
-    n_training: int = param("its training images that the empirical denoiser knows; None: all", at_least=2, optional=True)
+    n_training: int = param("its training images that the empirical denoiser knows; None: all", at_least=2,
+                            optional=True)  # fmt: skip
     n_sources: int = param("of these, how many are reconstructed", at_least=2)
     n_compared: int = param("training and held-out images on which denoisers are compared", at_least=2)
     reverse_steps: tuple[int, ...] = param("levels t_re, from 0 (the source itself) to 100 (noise alone)", each=True,
@@ -132,8 +133,8 @@ def class_means(training: ImageDataset) -> tuple[Tensor, Tensor]:
 def outcomes(training: ImageDataset, sources: ImageDataset, fresh_distances: Tensor, arm: str, reverse_step: int,
              stride: int, seed: int, generator: str | None = None, weights: str | None = None,
              precision: str | None = None, device: str = "cpu") -> dict:  # fmt: skip
-    """For each source ``[N]``, bool: whether its reconstruction ends as each of `OUTCOMES`; and, where the arm knows the
-    class, centre_distance: from the mean training image of the class, over the mean of the class's training images."""
+    """For each source ``[N]``, bool: whether its reconstruction ends as each of `OUTCOMES`; and, where the arm knows
+    the class, centre_distance: from the mean training image of the class, over the mean of its training images."""
     denoiser = usual_denoiser(generator, weights, device) if arm == NETWORK else knowing(training)
     back = reconstruct(ClassBlind(denoiser) if arm == BLIND else denoiser, sources.floats(), sources.labels,
                        reverse_step=reverse_step, stride=stride, seed=seed, source_index=sources.source_index,

@@ -20,8 +20,9 @@ def describe(live, recorded=None):
     def words(frame, p):
         known = "all the generator's" if p["n_training"] is None else f"{p['n_training']:,} of the generator's"
         return (f"{frame['dataset'].iloc[0]}; the empirical denoiser knows {known} training images; "
-                f"{p['n_sources']:,} sources reconstructed at {len(p['reverse_steps'])} levels (stride {p['stride']} on "
-                f"the grid of {STEPS}), denoisers compared on {p['n_compared']:,} training and as many held-out images")
+                f"{p['n_sources']:,} sources reconstructed at {len(p['reverse_steps'])} levels (stride {p['stride']} "
+                f"on the grid of {STEPS}), denoisers compared on {p['n_compared']:,} training and as many held-out "
+                f"images")  # fmt: skip
 
     return describe_runs(live, recorded, words)
 
@@ -43,8 +44,8 @@ def half_own_table(frame):
 
 def differences(live, recorded=None):
     """Mean squared differences of the denoisers' estimates, per pixel, on training and on held-out images."""
-    shown = [Panel(list(DIFFERENCES), "mean squared difference of a pixel", {"split": split}, title=name, limits=(0, None))
-             for split, name in SPLITS.items()]  # fmt: skip
+    shown = [Panel(list(DIFFERENCES), "mean squared difference of a pixel", {"split": split}, title=name,
+                   limits=(0, None)) for split, name in SPLITS.items()]  # fmt: skip
     return lines(live, recorded, shown, x="sigma", hue="metric", names=DIFFERENCES)
 
 
@@ -70,8 +71,9 @@ def error_table(frame):
 
     tests, shares = at("error_difference", split="held out"), at("training_share")["value"]
     errors = [at(f"{name}_error", split="held out")["value"] for name in ("network", "empirical")]
+    text = [f"{row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}]" for row in tests.itertuples()]
     return pd.DataFrame({"σ": tests.index, "of the training at or above": shares.to_numpy(),
                          "network's error": errors[0].to_numpy(), "empirical denoiser's error": errors[1].to_numpy(),
-                         "difference": [f"{row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}]" for row in tests.itertuples()],
+                         "difference": text,
                          "p (Holm)": [f"{p:.2g}" if p >= SMALLEST_P else f"below {SMALLEST_P:g}"
                                       for p in holm(tests["p_value"])]})  # fmt: skip

@@ -51,8 +51,8 @@ class Mixtures(Settings):
                                            each=True, at_least=0, at_most=STEPS)  # fmt: skip
     stride: int = param("take every stride-th level of the grid of 100, with Heun, by the exact and the wrong scores",
                         at_least=1)  # fmt: skip
-    levels: tuple[int, ...] = param("reverse steps that coarse grids and wrong scores start from", each=True, at_least=1,
-                                    at_most=STEPS)  # fmt: skip
+    levels: tuple[int, ...] = param("reverse steps that coarse grids and wrong scores start from", each=True,
+                                    at_least=1, at_most=STEPS)  # fmt: skip
     grids: tuple[int, ...] = param("steps of coarse grids", each=True, at_least=1)
     churn: float = param("EDM's S_churn, in the arms that have it", 10.0, at_least=0)
     factors: tuple[float, ...] = param("wrong scores: the exact one times a factor", each=True)
@@ -63,7 +63,8 @@ class Mixtures(Settings):
 
     def check(self):
         if not {0, STEPS} <= set(self.reverse_steps):
-            raise ValueError(f"reverse_steps must hold 0, the sources, and {STEPS}, noise alone, got {self.reverse_steps}")
+            raise ValueError(f"reverse_steps must hold 0, the sources, and {STEPS}, noise alone, got "
+                             f"{self.reverse_steps}")  # fmt: skip
         for level in (*self.reverse_steps, *self.levels):
             reverse_sigmas(level, STEPS, stride=self.stride)
         check_sampler("heun", self.churn)
@@ -253,13 +254,3 @@ def shown_points(seed: int, cases: dict, n_points: int = 1000, k: int = 5) -> pd
         sets[panel] = reconstructions(draws, arm, x, STEPS), draws.labels
     return pd.concat([pd.DataFrame({"panel": panel, "x": points[:, 0], "y": points[:, 1], "label": labels})
                       for panel, (points, labels) in sets.items()], ignore_index=True)  # fmt: skip
-
-
-def excess(frame: pd.DataFrame, metric: str, reference: str = "fresh", **where) -> pd.DataFrame:
-    """Rows of a metric with the mixture's own baseline, fresh draws in place of reconstructions, taken from ``value``."""
-    rows = frame[(frame["metric"] == metric) & (frame["reference"] == reference)]
-    baseline = rows[rows["arm"] == FRESH_REAL].set_index("seed")["value"]
-    rows = rows[rows["arm"] != FRESH_REAL]
-    for column, wanted in where.items():
-        rows = rows[rows[column] == wanted]
-    return rows.assign(value=rows["value"] - rows["seed"].map(baseline)).sort_values("x")

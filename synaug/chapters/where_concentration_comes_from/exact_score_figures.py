@@ -1,6 +1,6 @@
-"""The figures of random mixtures, from frames of `exact_score` (``recorded`` may be None). What is drawn is the difference
-from the real-data baseline, fresh draws in place of reconstructions of the same mixture: 0 is what a perfect generator
-scores."""
+"""The figures of random mixtures, from frames of `exact_score` (``recorded`` may be None). What is drawn is the
+difference from the real-data baseline, fresh draws in place of reconstructions of the same mixture: 0 is what a
+perfect generator scores."""
 
 import pandas as pd
 
@@ -13,7 +13,8 @@ from synaug.statistics.contrasts import differences
 
 #: Metrics by what they are measured against, and what an axis says.
 SHARES = {"precision": "precision", "recall": "recall", "outer_edge_recall": "outer-edge recall"}
-OF_MIXTURE = {"mean_log_density": "mean log-density (nats)", "variance_ratio": "variance within classes,\nover the mixture's",
+OF_MIXTURE = {"mean_log_density": "mean log-density (nats)",
+              "variance_ratio": "variance within classes,\nover the mixture's",
               "occupancy_error": "distance between shares of modes"}  # fmt: skip
 MODES = {"rare_mode_ratio": "share in rare modes,\nover the mixture's",
          "class_agreement": "share of points of the class asked for"}  # fmt: skip
@@ -24,9 +25,10 @@ UNITS = {"scaled score": "score × {:g}", "score noise": "score noise, level {:g
          "smoothed score": "score smoothed over ln σ, width {:g}", "guidance": "guidance, scale {:g}",
          "class-blind": "score without the class", "Heun": "{:g} Heun steps", "Euler": "{:g} Euler steps",
          EXACT: "exact score, fine grid"}  # fmt: skip
-#: Known errors of the score: what the axis says, and the x that leaves the score as it is.
+#: Known errors of the score: what the axis says, and the x that leaves it as it is.
 ERRORS = {"scaled score": ("factor of the score", 1), "score noise": ("level of the score noise", 0),
-          "smoothed score": ("width of the smoothing in ln σ", 0), "guidance": ("scale of the guidance", 1)}  # fmt: skip
+          "smoothed score": ("width of the smoothing in ln σ", 0),
+          "guidance": ("scale of the guidance", 1)}  # fmt: skip
 
 
 def describe(live, recorded=None):
@@ -57,21 +59,22 @@ def coarse_grids(live, recorded=None):
     # Few steps put points where the density all but vanishes: beyond 10 nats the axis is logarithmic.
     shown = [*(panel(metric, "fresh") for metric in SHARES),
              panel("mean_log_density", "world", yscale={"value": "symlog", "linthresh": 10})]  # fmt: skip
-    ticks = sorted({x for frame in (live, recorded) if frame is not None for x in frame.loc[frame["swept"] == "steps", "x"]})
+    ticks = sorted({x for frame in (live, recorded) if frame is not None
+                    for x in frame.loc[frame["swept"] == "steps", "x"]})  # fmt: skip
     return lines(above_baseline(live), above_baseline(recorded), shown, hue="arm", names={arm: arm for arm in SOLVERS},
                  xlabel="sampling steps", xscale="log", xticks=ticks)  # fmt: skip
 
 
 def score_errors(live, recorded=None):
     """Scores with a known error, on the fine grid from noise alone: a panel per kind of error, a curve per metric."""
-    shown = [Panel(list(SHARES), "difference from the baseline", {"arm": arm, "reference": "fresh"}, xlabel=label, line=0)
-             for arm, (label, _) in ERRORS.items()]  # fmt: skip
+    shown = [Panel(list(SHARES), "difference from the baseline", {"arm": arm, "reference": "fresh"}, xlabel=label,
+                   line=0) for arm, (label, _) in ERRORS.items()]  # fmt: skip
     return lines(with_neutral(live), with_neutral(recorded), shown, hue="metric", names=SHARES)
 
 
 def with_neutral(frame):
-    """`above_baseline` from noise alone, with rows of the exact score for each error's x that leaves the score as it is;
-    for guidance also those of the class-blind score, which is its scale 0."""
+    """`above_baseline` from noise alone, with rows of the exact score for each error's x that leaves the score as it
+    is; for guidance also those of the class-blind score, which is its scale 0."""
     if frame is None:
         return None
     rows = above_baseline(frame)
@@ -97,5 +100,5 @@ def controls_table(frame, controls):
 
 def point_clouds(points):
     """Draws of a two-dimensional mixture and its reconstructions, a panel each: columns panel, x, y, label."""
-    return scatter(points.assign(label="class " + points["label"].astype(str)), x="x", y="y", hue="label", panel="panel",
-                   limits=0.001)  # fmt: skip
+    points = points.assign(label="class " + points["label"].astype(str))
+    return scatter(points, x="x", y="y", hue="label", panel="panel", limits=0.001)

@@ -97,8 +97,8 @@ def of_images(frame, t_re=STEPS):
 
 
 def of_samplers(frame):
-    """The parts of the falls from fresh real images to samples in a frame of `real_generators`: columns, limits and None
-    as of `of_images`. The only reference is fresh real images, so no part is the metric's."""
+    """The parts of the falls from fresh real images to samples in a frame of `real_generators`: columns, limits and
+    None as of `of_images`. The only reference is fresh real images, so no part is the metric's."""
     if frame is None:
         return of_images(None)
     heun = frame[(frame["part"] == "dials") & (frame["arm"] == "Heun")]
@@ -146,15 +146,16 @@ def parts_figure(mixtures, images):
     for ax, (label, (table, scale)) in zip(axes[:, 0], shown.items()):
         names = list(table["what"].unique())
         for place, name in enumerate(names):
-            own, ends = scale * table[table["what"] == name].set_index("part")[["value", "low", "high"]], {1: 0.0, -1: 0.0}
+            own = scale * table[table["what"] == name].set_index("part")[["value", "low", "high"]]
+            ends = {1: 0.0, -1: 0.0}
             for part in (part for part in PARTS if part in own.index):
                 value = own.at[part, "value"]
                 side = 1 if value >= 0 else -1
                 entries[part] = ax.barh(place - 0.1, value, left=ends[side], height=0.5, color=PART_COLOURS[part])
                 ends[side] += value
             value, low, high = own.loc[TOTAL]
-            entries[TOTAL] = ax.errorbar(value, place + 0.27, xerr=[[value - low], [high - value]], color=INK, marker="D",
-                                         markersize=4, linestyle="none")  # fmt: skip
+            entries[TOTAL] = ax.errorbar(value, place + 0.27, xerr=[[value - low], [high - value]], color=INK,
+                                         marker="D", markersize=4, linestyle="none")  # fmt: skip
             if (fall := published_fall(name)) is not None:
                 entries[f"{TOTAL}, published (CIFAR-10)"], = ax.plot(scale * fall, place + 0.27, "s", color=INK,
                                                                       markersize=5)  # fmt: skip
@@ -183,5 +184,5 @@ def explanation_table(verdicts):
     lacking = [claim for claims in EXPLANATION.values() for claim in claims if claim not in known.index]
     if lacking:
         raise ValueError(f"no verdict on {', '.join(lacking)}")
-    return pd.DataFrame([{"step": step, "statement": known.at[claim, "statement"], "verdict": known.at[claim, "verdict"]}
+    return pd.DataFrame([{"step": step, **known.loc[claim, ["statement", "verdict"]]}
                          for step, claims in EXPLANATION.items() for claim in claims])  # fmt: skip

@@ -1,7 +1,7 @@
 """Real generators: the score's error, the sampler, and terms that explore, over pools of equally many samples.
 
-Three parts: generators of several quality levels, small ones at moments of their training; settings of the sampler of the
-best; exploration terms, judged by classifiers trained on their samples and by outer-edge recall.
+Three parts: generators of several quality levels, small ones at moments of their training; settings of the sampler of
+the best; exploration terms, judged by classifiers trained on their samples and by outer-edge recall.
 """
 
 from dataclasses import asdict, dataclass
@@ -13,22 +13,21 @@ import torch
 from torch import Tensor
 
 from synaug.chapters.generator_quality import training_record
-from synaug.chapters.tasks import network, real, real_images, real_images_of, usual_denoiser, weights_of
+from synaug.chapters.tasks import (Generator, network, real, real_images, real_images_of, unet_options,
+                                   usual_denoiser, weights_of)  # fmt: skip
 from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import check_recipe
 from synaug.data import ImageDataset, to_bytes
-from synaug.diffusion.denoisers import EDMDenoiser, denoising_loss, load_denoiser, new_unet
+from synaug.diffusion.denoisers import denoising_loss, load_denoiser, new_unet
 from synaug.diffusion.exploration import AnnealedClass, Autoguided, GuidedInterval, MinorityGuided, ParticleGuided
 from synaug.diffusion.recipe import Recipe
 from synaug.diffusion.reconstruction import generate, reconstruct
 from synaug.diffusion.samplers import check_sampler
 from synaug.diffusion.schedules import sigma_of_reverse_step, sigmas_from
 from synaug.diffusion.training import snapshot_folder, train
-from synaug.files import storable
 from synaug.metrics import FRESH_REAL, compare
 from synaug.metrics.encoders import BUILDERS, encode
-from synaug.precision import fast_precision
 from synaug.run import Experiment, Settings, Task, param
 
 #: Quality levels, sampler settings and exploration terms, by the names that they have in recorded frames.
@@ -77,12 +76,13 @@ class Generators(Settings):
     steps: int = param("Heun steps of a pool, unless said", at_least=1)
     encoder: str = param("features that samples are compared in", options=("pixels", *BUILDERS))
     sizes: tuple[tuple, ...] = param("channels of the generators of lower quality, each a list", each=True)
-    snapshots: tuple[int, ...] = param("images of training after which each of them is looked at", each=True, at_least=1)
+    snapshots: tuple[int, ...] = param("images of training after which each of them is looked at", each=True,
+                                       at_least=1)  # fmt: skip
     batch_size: int = param("images per step of their training", at_least=1)
     middle: int = param("reverse step, of 100, that reconstructions by each quality level start from", 50, at_least=1,
                         at_most=99)  # fmt: skip
     loss_sigmas: tuple[float, ...] = param("noise levels of denoising losses", (0.1, 0.3, 1.0, 3.0, 10.0), each=True)
-    dials: tuple[tuple, ...] = param("settings of the sampler, each a list of solver, steps, churn and s_noise", each=True)
+    dials: tuple[tuple, ...] = param("settings of the sampler, each a list of solver, steps, churn, s_noise", each=True)
     strengths: dict = param("exploration terms, {term: its strengths}")
     k: int = param("neighbours in precision and recall", 5, at_least=1)
     n_bootstrap: int = param("resamples behind intervals", at_least=1)
@@ -96,12 +96,12 @@ class Generators(Settings):
             raise ValueError(f"loss_sigmas must be positive, at least one, got {self.loss_sigmas}")
         needed = {"trained": n, "test": self.n_evaluate, "unseen": max(self.n_losses, n * (self.seeds + 1))}
         for part, number in needed.items():
-            if len(getattr(images, part)) < number:
-                raise ValueError(f"{number} {part} images are needed, {images.test.name} has "
-                                 f"{len(getattr(images, part))}: lower n_images, n_losses, n_evaluate or seeds")  # fmt: skip
+            if (there := len(getattr(images, part))) < number:
+                raise ValueError(f"{number} {part} images are needed, {images.test.name} has {there}: lower n_images, "
+                                 f"n_losses, n_evaluate or seeds")  # fmt: skip
         if n < 15 * classes or n <= self.k:
-            raise ValueError(f"n_images must be at least 15 per class, {15 * classes}, for covariances in 10 directions, "
-                             f"and above k = {self.k}, got {n}")  # fmt: skip
+            raise ValueError(f"n_images must be at least 15 per class, {15 * classes}, for covariances in 10 "
+                             f"directions, and above k = {self.k}, got {n}")  # fmt: skip
         for name in ("n_losses", "n_evaluate"):
             if getattr(self, name) < classes:
                 raise ValueError(f"{name} must be at least {classes}, one per class, got {getattr(self, name)}")
@@ -161,11 +161,11 @@ def levels(s: Generators, size: tuple) -> Task:
     return Task(trained_levels, {"recipe": recipe, "snapshots": s.snapshots, "device": s.device})
 
 
-def pool(s: Generators, steps: int, solver: str = "heun", churn: float = 0.0, s_noise: float = 1.0, sigma=None, term=None,
-         strength=None, seed: int = 0, size=None, images=None, sources: Task | None = None) -> Task:  # fmt: skip
+def pool(s: Generators, steps: int, solver: str = "heun", churn: float = 0.0, s_noise: float = 1.0, sigma=None,
+         term=None, strength=None, seed: int = 0, size=None, images=None, sources: Task | None = None) -> Task:
     """Samples of the classes of the sources, or, with sigma, the sources taken to that noise level and brought back.
 
-    By the saved generator, or that of a size after so many images of training; with autoguidance these are the weak one.
+    By the saved generator, or that of a size after so many images of training; with autoguidance that is the weak one.
     """
     if term == NOISE_INFLATION:
         churn, s_noise = INFLATED_CHURN * steps, strength
@@ -183,12 +183,12 @@ def fresh(s: Generators, place: int) -> Task:
 
 def rows(s: Generators):
     """Columns beside the usual ones: part ("floor", which is fresh real images in the samples' place and no samples at
-    all, and `PARTS`), level (from "noise" or the "middle" noise level), training_images (of a quality level; missing for
-    the saved generator), sigma (of denoising losses), low and high (95 % limits over images, of pools). seed: of the pool
-    in exploration and floor, else of the classifier alone. Among quality levels x is the rank of the mean denoising loss,
-    1 for the best. Metrics: those of `synaug.metrics.compare` against fresh real images, accuracy (of classifiers
-    trained on the pool alone), accuracy_with_real (on as many of the generator's training images and the pool), and those
-    of `loss_rows`.
+    all, and `PARTS`), level (from "noise" or the "middle" noise level), training_images (of a quality level; missing
+    for the saved generator), sigma (of denoising losses), low and high (95 % limits over images, of pools). seed: of
+    the pool in exploration and floor, else of the classifier alone. Among quality levels x is the rank of the mean
+    denoising loss, 1 for the best. Metrics: those of `synaug.metrics.compare` against fresh real images, accuracy (of
+    classifiers trained on the pool alone), accuracy_with_real (on as many of the generator's training images and the
+    pool), and those of `loss_rows`.
     """
     every, seeds = {"dataset": real_images_of(s.generator).test.name, "level": NOISE}, range(s.seeds)
     learning = {"classifier": s.classifier, "recipe": s.recipe, "batch_size": s.classifier_batch,
@@ -270,31 +270,6 @@ def recipe_of(s: Generators) -> dict:
     return asdict(Recipe(**training_record(s.generator)["recipe"]))
 
 
-def unet_options(recipe: dict) -> dict:
-    return {name: recipe[name] for name in ("channels", "layers", "patch", "attention", "dropout")}
-
-
-@storable
-@dataclass(frozen=True, eq=False)
-class Generator:
-    """A generator as it can be kept."""
-
-    options: dict  # of `new_unet`
-    sigma_data: float
-    class_names: tuple[str, ...]
-    image_shape: tuple[int, int, int]
-    weights: dict[str, Tensor]
-
-    def denoiser(self, device="cpu") -> EDMDenoiser:
-        """The generator itself, in the device's fast number format."""
-        unet = new_unet(self.image_shape, len(self.class_names), **self.options)
-        denoiser = EDMDenoiser(unet, sigma_data=self.sigma_data, class_names=self.class_names,
-                               image_shape=self.image_shape, patch=self.options["patch"])  # fmt: skip
-        denoiser.load_state_dict(self.weights)
-        denoiser.precision = fast_precision(device)
-        return denoiser.eval().requires_grad_(False).to(device)
-
-
 def trained_levels(recipe: dict, snapshots: list, device: str, checkpoint: Path | None = None) -> dict:
     """{number of images: the `Generator` of after so many}, of one training by a recipe; one that was cut goes on."""
     train(Recipe(**recipe), checkpoint, images=max(snapshots), snapshots=snapshots, device=device, progress=False)
@@ -367,7 +342,7 @@ def loss_rows(*losses: np.ndarray, sigmas: list, names: list) -> pd.DataFrame:
     for own, name in zip(stacked, names):
         excess = np.stack([values - stacked[b, i] for i, (values, b) in enumerate(zip(own, best))])
         for metric, found in (("denoising_loss", own), ("loss_excess", excess)):
-            table += [{**name, "metric": metric, "sigma": sigma, **limits(values)} for sigma, values in zip(sigmas, found)]
+            table += [{**name, "metric": metric, "sigma": sigma, **limits(v)} for sigma, v in zip(sigmas, found)]
         table += [{**name, "metric": metric, **limits(found.mean(axis=0))}
                   for metric, found in (("mean_loss", own), ("mean_loss_excess", excess))]  # fmt: skip
     return pd.DataFrame(table)

@@ -24,9 +24,9 @@ def describe(live, recorded=None):
     """What the runs behind a page are, as a Markdown list."""
     def words(frame, p):
         levels = f"generators of {len(p['sizes'])} sizes at {len(p['snapshots'])} moments; " * (LEVELS in p["parts"])
-        return (f"{frame['dataset'].iloc[0]}; {levels}{p['n_images']:,} samples per pool, {p['steps']} Heun steps unless "
-                f"said; {p['seeds']} classifiers per pool ({p['classifier']}, {p['classifier_steps']:,} steps of "
-                f"{p['classifier_batch']}), scored on {p['n_evaluate']:,} test images; features {p['encoder']}, "
+        return (f"{frame['dataset'].iloc[0]}; {levels}{p['n_images']:,} samples per pool, {p['steps']} Heun steps "
+                f"unless said; {p['seeds']} classifiers per pool ({p['classifier']}, {p['classifier_steps']:,} steps "
+                f"of {p['classifier_batch']}), scored on {p['n_evaluate']:,} test images; features {p['encoder']}, "
                 f"k = {p['k']}")
 
     return describe_runs(live, recorded, words)
@@ -62,14 +62,15 @@ def against(part, live, recorded, change, **options):
 
 
 def quality_levels(live, recorded=None):
-    """Metrics of each quality level against its excess of denoising loss over the best, from noise and from the middle."""
+    """Metrics of each quality level against its excess of denoising loss, from noise and from the middle."""
     def change(rows):
         excess = rows[rows["metric"] == "mean_loss_excess"].set_index("x")["value"]
         return rows.assign(excess=rows["x"].map(excess))
 
-    return against(LEVELS, live, recorded, change, x="excess", hue="level", joined=False, xticks=(0, 0.01, 0.03, 0.1, 0.3, 1),
+    return against(LEVELS, live, recorded, change, x="excess", hue="level", joined=False,
                    names={NOISE: "samples from noise", MIDDLE: "reconstructions from the middle"},
-                   xlabel="denoising loss, minus the best's", xscale={"value": "symlog", "linthresh": LINEAR_BELOW})
+                   xlabel="denoising loss, minus the best's", xticks=(0, 0.01, 0.03, 0.1, 0.3, 1),
+                   xscale={"value": "symlog", "linthresh": LINEAR_BELOW})  # fmt: skip
 
 
 def samplers(live, recorded=None):
@@ -86,15 +87,15 @@ def samplers(live, recorded=None):
 
 
 def gains(frame, metrics=tuple(LABELS)):
-    """What each exploration term changes against plain sampling, over paired seeds: a row per metric, arm and strength x.
+    """What each exploration term changes against plain sampling, over paired seeds: a row per metric, arm and x.
 
-    Columns: those of `synaug.statistics.contrasts.paired`, Holm over all terms and strengths of a metric; group, "terms"
-    or "beside": fresh real images in the samples' place and no samples at all, of which nothing is tested.
+    Columns: those of `synaug.statistics.contrasts.paired`, Holm over all terms and strengths of a metric; group,
+    "terms" or "real images": these in the samples' place and no samples at all, of which nothing is tested.
     """
     tables = []
     for metric in metrics:
         rows = select(frame, metric=metric)
-        for group, part, correct in (("terms", EXPLORATION, "holm"), ("beside", "floor", None)):
+        for group, part, correct in (("terms", EXPLORATION, "holm"), ("real images", "floor", None)):
             own = rows[(rows["part"] == part) | (rows["arm"] == PLAIN)]
             table = paired(own, {"arm": PLAIN}, by=("arm", "x"), correct=correct)
             tables.append(table.assign(metric=metric, group=group))
@@ -123,8 +124,9 @@ def gains_table(frame, metrics):
     """`gains` to read."""
     table = gains(frame, metrics)
     text = [f"{row.estimate:+.3f} [{row.low:+.3f}, {row.high:+.3f}]" for row in table.itertuples()]
-    return pd.DataFrame({"": names(table), "change of": table["metric"].map(LABELS).str.replace("\n", " "),
-                         "against plain sampling": text, "p (Holm)": table["adjusted"], "seeds": table["n"]})  # fmt: skip
+    return pd.DataFrame({
+        "": names(table), "change of": table["metric"].map(LABELS).str.replace("\n", " "),
+        "against plain sampling": text, "p (Holm)": table["adjusted"], "seeds": table["n"]})  # fmt: skip
 
 
 def levels_table(frame, level=NOISE):
@@ -137,7 +139,7 @@ def levels_table(frame, level=NOISE):
     columns = {"mean_loss": "denoising loss", **{metric: LABELS[metric].replace("\n", " ") for metric in SHOWN}}
     table = values.reindex(columns=list(columns)).rename(columns=columns)
     table.insert(0, "channels", about["arm"])
-    table.insert(1, "after images", [None if pd.isna(n) else int(n) for n in about["training_images"].reindex(table.index)])
+    table.insert(1, "after images", [None if pd.isna(n) else int(n) for n in about["training_images"]])
     table.insert(3, "minus the best's", excess)
     return table.rename_axis("rank").reset_index().astype({"rank": int})
 
