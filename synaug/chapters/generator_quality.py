@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from synaug.chapters.tasks import Trained, generated, network, real, real_images, real_images_of, trained, weights_of
+from synaug.chapters.tasks import Trained, first, generated, network, real, real_images, real_images_of, trained, weights_of
 from synaug.classifiers import build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import check_recipe
@@ -94,8 +94,9 @@ def rows(s: Quality):
     """What the judge says; Fréchet distances; near-copies. At each, samples beside fresh real images."""
     samples, reference, fresh = sets(s).values()
     # Of real images that neither the generator nor the reference holds.
+    unseen = real(s, "unseen")
     judge = Task(trained, {"architecture": s.classifier, "steps": s.classifier_steps, "recipe": s.recipe, "seed": 0,
-                           "device": s.device}, (real(s, "unseen", s.n_judge),))  # fmt: skip
+                           "device": s.device}, (unseen if s.n_judge is None else Task(first, {"n": s.n_judge}, (unseen,)),))  # fmt: skip
     every = {"dataset": real_images_of(s.generator).test.name, "seed": s.seed}
     at = {**every, "x": training_record(s.generator)["images_seen"]}
     yield every, Task(training_losses, {"generator": s.generator, "weights": weights_of(s.generator)})
