@@ -3,7 +3,9 @@
 The book here is a small one, made of the real configuration and extensions around one notebook.
 """
 
+import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sysconfig
@@ -11,6 +13,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
+
+import synaug
 
 ROOT = Path(__file__).resolve().parents[1]
 TOC = "format: jb-book\nroot: index\nchapters:\n  - file: notebooks/chapter\n"
@@ -99,3 +103,29 @@ def test_a_page_that_does_not_exist_is_an_error(small_book):
 def test_the_committed_link_leads_to_the_chapters():
     assert (ROOT / "book" / "notebooks").is_symlink()
     assert (ROOT / "book" / "notebooks").resolve() == ROOT / "notebooks"
+
+
+def test_the_reference_has_every_module_and_the_first_names():
+    folders = [path.stem for path in (ROOT / "book" / "reference").glob("*.md")]
+    assert {*folders, "chapters"} == set(re.findall(r"`synaug\.([a-z]+)`", synaug.__doc__))
+    for folder in folders:
+        modules = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+                   for path in (ROOT / "synaug" / folder).rglob("*.py")}  # fmt: skip
+        page = (ROOT / "book" / "reference" / f"{folder}.md").read_text()
+        assert set(re.findall(r"automodule:: (\S+)", page)) == modules, folder
+    linked = re.findall(r"~([\w.]+)\.(\w+)`", (ROOT / "book" / "reference.md").read_text())
+    assert {name: module for module, name in linked} == {
+        name: getattr(synaug, name).__module__ for name in synaug.__all__}  # fmt: skip
+
+
+def test_docstrings_become_lists():
+    spec = importlib.util.spec_from_file_location("plain_docstrings", ROOT / "book" / "_ext" / "plain_docstrings.py")
+    extension = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(extension)
+    text = "A sum |x|: ``a | b``.\n\nx, y: both,\non two lines.\nk   the last\nnot: a name\nReturns a sum."
+    assert [line for line in extension.as_lists(text.split("\n"), {"x", "y", "k"}) if line] == [
+        "A sum \\|x\\|: ``a | b``.", "- **x, y**: both,", "  on two lines.", "- **k**: the last", "  not: a name",
+        "Returns a sum."]  # fmt: skip
+    numpydoc = ["Parameters", "----------", "x : int, or", "    more", "", "Raises", "------", "ValueError : where not"]
+    assert [line for line in extension.as_lists(numpydoc, {"x"}) if line] == [
+        "- **x**: int, or", "  more", "- **ValueError**: where not"]  # fmt: skip

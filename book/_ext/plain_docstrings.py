@@ -1,10 +1,9 @@
 """Docstrings as this package writes them, on the reference pages: ``name: meaning`` lines become lists.
 
-A line that begins with names of parameters or fields and a colon (or, in a table, two spaces) starts an item, which goes
-on to the next one; a sentence on what is returned or raised is a paragraph of its own.
+A line that begins with names of parameters or fields and a colon (or, in a table, two spaces) starts an item, which
+goes on to the next one; a sentence on what is returned or raised is a paragraph of its own.
 """
 
-import dataclasses
 import inspect
 import re
 
@@ -21,10 +20,7 @@ def names_of(what, documented) -> set[str]:
         names = set(inspect.signature(documented).parameters)
     except (TypeError, ValueError):
         names = set()
-    if what == "class":
-        names |= {field.name for field in dataclasses.fields(documented)} if dataclasses.is_dataclass(documented) else set()
-        names |= set(vars(documented))
-    return names
+    return names | (set(vars(documented)) if what == "class" else set())
 
 
 def as_lists(lines: list[str], names: set[str]) -> list[str]:
@@ -47,7 +43,13 @@ def as_lists(lines: list[str], names: set[str]) -> list[str]:
     return done
 
 
+def readable(app, what, name, documented, options, signature, returned):
+    """Defaults that are no code, such as <factory>, as dots: Sphinx cannot read a signature with them."""
+    return (re.sub(r"<[^<>]*>", "...", signature) if signature else signature), returned
+
+
 def setup(app):
+    app.connect("autodoc-process-signature", readable)
     app.connect("autodoc-process-docstring", lambda app, what, name, documented, options, lines: lines.__setitem__(
         slice(None), as_lists(list(lines), names_of(what, documented))))
     return {"version": "1", "parallel_read_safe": True}
