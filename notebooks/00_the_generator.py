@@ -21,49 +21,52 @@
 # So its samples are measured first, each time against real images that it has not seen, because what fresh real images score is all that can be asked of a generator.
 
 # %% tags=["parameters"]
-profile = None  # "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick"
-dataset = None  # data set of the generator, checked if given
-generator = "fashion_mnist"  # name or folder of a trained generator
-n_samples = None  # samples, and real images in each set they are compared with; None: the profile's
-steps = 18  # steps of the sampler
-solver = "heun"  # "heun" or "euler"
-seed = 0  # of the samples' noise
-encoders = ["efficientnet_lite0", "pixels"]  # features that distances are taken in
-n_searched = None  # training images among which nearest neighbours are searched in features
-n_judge = None  # real images that the judge is trained on
-classifier = "resnet8"  # the judge: "resnet8" or "resnet18"
-classifier_steps = None  # its optimiser steps
-recipe = "one_cycle"  # "one_cycle" or "paper"
-device = "cpu"  # "cpu", "cuda" or "mps"
+profile = None  # size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick"
+generator = None  # name or folder of a trained generator; None: "fashion_mnist"
+n_samples = None  # number of samples, and of real images in each set that they are compared with; None: the profile's
+steps = None  # number of steps of the sampler; None: 18
+solver = None  # how the reverse process is solved: "heun", "euler" or "ancestral"; None: "heun"
+seed = None  # seed of the samples' noise; None: 0
+encoders = None  # features that distances are taken in: "efficientnet_lite0", "pixels", ...; None: these two
+n_searched = None  # training images among which nearest neighbours are searched in features; None: the profile's number
+n_judge = None  # unseen real images that the judge is trained on; None: the profile's number
+classifier = None  # network of the judge: "resnet8", "resnet18", ...; None: "resnet8"
+classifier_steps = None  # optimiser steps of the judge; None: the profile's
+device = None  # where networks run: "cpu", "cuda" or "mps"; None: "cpu"
+settings = {}  # any further parameters by name, such as {"recipe": "paper"}
 
 # %% tags=["hide-input"]
-from synaug.experiments import generator_quality as experiment
-from synaug.run.parameters import read_parameters
+from synaug.chapters.generator_quality import EXPERIMENT
 
-parameters = read_parameters(globals(), experiment.prepare)
+parameters = EXPERIMENT.read(globals())
 
 # %% tags=["remove-cell"]
 from IPython.display import Markdown
 
+from synaug.chapters import generator_quality as chapter
 from synaug.chapters import generator_quality_figures as figures
+from synaug.chapters.tasks import real_images_of
 from synaug.plots import table_html, theme
+from synaug.run import Store
 from synaug.run.results import recorded_run
 
 theme()
-evaluation, settings = experiment.prepare(**parameters)
-live = experiment.run(**parameters)
+chosen = EXPERIMENT.settings(**parameters)
+get = Store().get
+live = EXPERIMENT.run(**parameters)
 recorded = recorded_run(live)
+sets = {name: get(task) for name, task in chapter.sets(chosen).items()}
 
 # %% tags=["hide-input"]
-Markdown(figures.describe_generator(evaluation.record, evaluation.trained) + "\n" + figures.describe(live, recorded))
+Markdown(figures.describe_generator(chapter.training_record(chosen.generator), real_images_of(chosen.generator).trained) + "\n" + figures.describe(live, recorded))
 
 # %% [markdown]
 # ## Samples
 #
 # The first samples of each class, in the order in which they were drawn.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Left: samples, a row for each class that was asked for. Right: real test images of the same classes. Neither was selected.", "name": "fig-samples"}, "image": {"alt": "Two sheets side by side with one row of images for each class: samples of the generator at the left, real test images at the right."}}
-figures.sample_sheet(evaluation.samples, evaluation.reference);
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Left: samples, a row per class that was asked for. Right: real test images of the same classes. Neither was selected.", "name": "fig-samples"}, "image": {"alt": "Two sheets side by side with one row of images for each class: samples of the generator at the left, real test images at the right."}}
+figures.sample_sheet(sets["samples"], sets["reference"]);
 
 # %% [markdown]
 # ## Does a judge see the class that was asked for?
@@ -81,7 +84,7 @@ table_html(figures.comparison(live, recorded, ["judge_agreement"]))
 # %% [markdown]
 # ## How far are samples from real images?
 #
-# The {term}`Fréchet distance` from samples to real test images is given as a multiple of the {term}`floor`: the same distance from {term}`fresh real` images to the same test images, with as many images in each set.
+# The {term}`Fréchet distance` from samples to real test images is given as a multiple of the {term}`real-data baseline`: the same distance from {term}`fresh real` images to the same test images, with as many images in each set.
 # Both are too large for finite sets, by about the same amount, and the fewer the images the more of the difference this hides: compare multiples only between runs of equal size.
 # In brackets: 95 % limits by a delete-a-group jackknife.
 
@@ -100,15 +103,15 @@ table_html(figures.comparison(live, recorded, ["frechet_distance"]))
 table_html(figures.comparison(live, recorded, ["near_copy_share", "trained_nearer_share"]))
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Distance to the nearest of the generator's training images: the share of samples, and of real test images, that lie nearer than that. The dashed line is the first percentile of the test images. Live run.", "name": "fig-neighbour-distances"}, "image": {"alt": "Cumulative distributions of the distance to the nearest training image, for samples and for real test images, one panel for each encoder."}}
-figures.neighbour_distances(experiment.neighbour_distances(evaluation, settings["encoders"]));
+figures.neighbour_distances(chapter.neighbour_distances(chosen, get));
 
 # %% [markdown]
 # The pairs that lie closest together, for samples and, to show what closeness means among real images, for test images.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The images that lie closest to a training image, above it; the closest at the left. Live run.", "name": "fig-closest"}, "image": {"alt": "Rows of image pairs: the samples, and the real test images, that lie closest to a training image, each above that training image."}}
 kinds = {"samples": "sample", "reference": "test image"}
-pairs = {f"{title}\n({figures.space(encoder)})": experiment.closest_pairs(evaluation, encoder, name)[0]
-         for encoder in settings["encoders"] for name, title in kinds.items()}
+pairs = {f"{title}\n({figures.space(encoder)})": chapter.closest_pairs(chosen, get, encoder, name)[0]
+         for encoder in chosen.encoders for name, title in kinds.items()}
 figures.closest_pairs(pairs);
 
 # %% [markdown]

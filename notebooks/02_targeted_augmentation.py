@@ -31,36 +31,23 @@
 # And the same number of *{term}`fresh real`* images, of the same classes, takes the place of the generated ones: the *ceiling*, what as many new real images gain. It stands beside the smallest and the largest $k$, and beside every optimizer, augmentation, network, regime and number of steps. Where the ceiling shows nothing, nothing can be concluded about generated images.
 
 # %% tags=["parameters"]
-profile = None  # "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick"
-studies = None  # some of "k", "pilot", "optimizers", "strength", "selection", "classical", "large", "architectures", "suspects", "budgets"
-generator = None  # name or folder of a trained generator; its training images are the real images
-steps = None  # optimiser steps of 128 images
-pilot_steps = None  # steps that pilots try
-large_generator = None  # the same for the large regime
-large_steps = None
-large_pilot_steps = None
-ks = None  # times a slow example occurs; 2 among them
-strength = 50  # denoising steps of 100 from which images are generated
-strengths = None  # those that are compared
-seeds = None  # paired trainings of each arm
-k_seeds = None  # of each arm of the studies "k" and "suspects"
-pilot_seeds = None
-architecture = None  # "resnet8", "vgg5", "vit_tiny", "resnet18", ...
-architectures = None  # further ones, for the study of them
-recipe = None  # "one_cycle", "paper" or "two_drops"
-augment = None  # "flip" or "flip_crop"
-k_optimizers = None  # of the study "k": "sgd", or "sgd" and "sam"
-fresh = None  # whether fresh real images are added, for control
-passes = None  # passes of the warm-up; None: the profile's, which may be "until the error curve flattens"
-sampling_steps = None  # Heun steps of generation
-n_evaluate = None  # test images, and validation images
-device = "cpu"  # "cpu", "cuda" or "mps"
+profile = None  # Size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick".
+studies = None  # What is compared, some of: "k", "pilot", "optimizers", "strength", "selection", "classical", "large", "architectures", "ablations", "budgets".
+generator = None  # Name or folder of a trained generator, whose training images are the real images.
+steps = None  # Optimiser steps of 128 images of each training.
+ks = None  # How often a slow example occurs, 2 among them.
+strength = 50  # Denoising steps of 100 from which images are generated.
+seeds = None  # Paired trainings of each arm.
+k_seeds = None  # Paired trainings of each arm of the studies "k" and "ablations".
+architecture = None  # The network: "resnet8", "vgg5", "vit_tiny", "resnet18" or another of synaug.classifiers.
+recipe = None  # Learning rates of the training: "one_cycle", "paper" or "two_drops".
+device = "cpu"  # Where networks run: "cpu", "cuda" or "mps".
+settings = {}  # Further parameters of synaug.chapters.targeted_augmentation.Comparison, by name.
 
 # %% tags=["hide-input"]
-from synaug.experiments import targeted_augmentation as experiment
-from synaug.run.parameters import read_parameters
+from synaug.chapters.targeted_augmentation import EXPERIMENT
 
-parameters = read_parameters(globals(), experiment.prepare)
+parameters = EXPERIMENT.read(globals())
 
 # %% tags=["remove-cell"]
 import itertools
@@ -71,31 +58,35 @@ from myst_nb import glue
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from synaug.statistics.claims import verdict_table
+from synaug.augmentation import with_generated
+from synaug.chapters import targeted_augmentation as chapter
+from synaug.chapters import targeted_augmentation_figures as figures
 from synaug.classifiers import build_classifier
-from synaug.experiments import targeted_suspects as suspects
-from synaug.experiments import targeted_tables as tables
-from synaug.experiments import targeted_views as views
-from synaug.figures import targeted_augmentation as figures
-from synaug.figures.curves import theme
-from synaug.plots import table_html
-from synaug.run.results import recorded_run
 from synaug.data.torch_datasets import TorchImages
+from synaug.plots import image_grid, table_html, theme
+from synaug.run import Store
+from synaug.run.results import recorded_run
+from synaug.statistics.claims import load_published, verdict_table
 
 theme()
-settings, regimes = experiment.prepare(**parameters)
-live = experiment.run(**parameters)
+live = EXPERIMENT.run(**parameters)
 recorded = recorded_run(live)
 largest = live if recorded is None else recorded
-held = tables.studies_held(live, recorded)
+checked, get = EXPERIMENT.settings(**parameters), Store().get
+
+
+def holding(*studies):
+    """The largest run that holds one of these studies; None where none does."""
+    runs = [frame for frame in (recorded, live) if frame is not None]
+    return next((frame for frame in runs if set(studies) & set(frame.attrs["provenance"]["parameters"]["studies"])), None)
+
 
 # %% tags=["hide-input"]
-Markdown(tables.describe(live, recorded))
-
-# %% tags=["hide-input"]
-Markdown(tables.not_held(held))
+Markdown(figures.describe(live, recorded))
 
 # %% [markdown]
+# Figures and tables of one run are of the largest that holds their study, and are left out where none does; the parameter `studies` adds them to a run of one's own.
+#
 # Each regime has a generator of its own, trained on the very images that the classifiers are trained on and on no others.
 # Fresh real images and validation images come from the rest of the training split and never overlap; the test split is used for the final numbers only.
 #
@@ -108,7 +99,7 @@ Markdown(tables.not_held(held))
 # Which steps to try was decided by earlier, unrecorded trials on validation images.
 
 # %% tags=["hide-input"]
-table_html(tables.pilot_table(largest)) if "pilot" in held else None
+table_html(figures.pilot_table(frame)) if (frame := holding("pilot")) is not None else None
 
 # %% [markdown]
 # ## Which examples are slow
@@ -118,19 +109,16 @@ table_html(tables.pilot_table(largest)) if "pilot" in held else None
 # The selection is a seed's own: the warm-up has the seed of the training that follows. It is one of SGD with flips, also before SAM and TrivialAugment, which so augment the same examples.
 
 # %% tags=["hide-input"]
-Markdown(tables.slow_words(largest))
-
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Two typical fast examples and two typical slow ones of each class (of median loss in their cluster), and the images generated from the slow ones at the usual strength; this build.", "name": "fig-slow-fast"}, "image": {"alt": "A grid of images, one class a column: fast examples, slow examples, and the generated images below the slow ones, which keep their shape."}}
-class_names = views.class_names(settings)
-figures.image_rows(views.shown_examples(settings, regimes), class_names);
+table_html(figures.warm_up_table(largest))
 
 # %% [markdown]
 # How far an image is noised before it comes back decides how far the new one is from it.
 # The published recipe counts denoising steps of a schedule of 100; in that of a cosine schedule, $n$ steps are the noise level $\sigma=\tan(\pi n/200)$ in images from -1 to 1 (derived here), so 50 steps are $\sigma=1$.
 # At 28 × 28 pixels the same σ destroys more than at the 64 × 64 of the published generator, so strengths cannot be compared one to one.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "A slow example of each class, and what becomes of it at rising strength, with the same noise scaled; the last row starts from noise alone and shares only the class. This build.", "name": "fig-strength-images"}, "image": {"alt": "A grid of images, one class a column, from real images through generated ones of rising strength to images from noise alone."}}
-figures.image_rows(views.strength_rows(settings, regimes), class_names);
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "A fast and a slow example of each class, of median loss in their cluster, and what becomes of the slow one at rising strength, with the same noise scaled; the last row starts from noise alone and shares only the class. This build.", "name": "fig-slow-fast"}, "image": {"alt": "A grid of images, one class per column: fast examples, slow examples, and images made of the slow ones, which keep their shape at small strength and lose it at large strength and from noise alone."}}
+rows, names = chapter.shown_images(checked, get)
+image_grid(list(rows.values()), list(rows), names);
 
 # %% [markdown]
 # ## Test error against $k$
@@ -140,9 +128,6 @@ figures.image_rows(views.strength_rows(settings, regimes), class_names);
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Small regime. Left: test error against k; k = 1 is the original set, trained for as many steps. Right: gain over the original, paired by seed; above 0 is better. Dashed lines: the k that the paper found best on CIFAR-10 (no numbers are printed there). Bars: 95 % t intervals over seeds, or the range where a run has fewer than five. Seeds differ in initial weights, batches and selected examples; all use one set of real images and one pool of generated ones.", "name": "fig-k"}, "image": {"alt": "Two panels against k: test error, and gain over the original set, for upsampling, generation and fresh real images, with dashed lines at the published best k."}}
 figures.error_against_k(live, recorded);
 
-# %% tags=["hide-input"]
-Markdown(f"The arithmetic, as measured: {tables.arithmetic(largest)} to the real images.")
-
 # %% [markdown]
 # The same on the half of the test images that is slow to learn itself, by the loss at the end of the seed's warm-up:
 
@@ -150,60 +135,62 @@ Markdown(f"The arithmetic, as measured: {tables.arithmetic(largest)} to the real
 figures.error_against_k(live, recorded, metric="test_error_slow");
 
 # %% [markdown]
-# The main comparison in every recorded run of this chapter, of whatever images and network (`cifar10_5000` has a small generator that has seen no more than those 5,000 images). Gains are points over the original set, with 95 % intervals:
+# The main comparison in every recorded run of this chapter, of whatever images (`cifar10_5000` has a small generator that has seen no more than those 5,000 images), as gains over the original set.
+# *Fresh* is what as many new real images of the same classes gain; *generated* minus *upsampled* is what new images add to mere weight; what lies between *generated* and *fresh* is what generated images lack.
 
 # %% tags=["hide-input"]
-in_runs = tables.runs_table(live)
-table_html(in_runs) if len(in_runs) else None
+table_html(figures.runs_table(live))
 
 # %% [markdown]
 # ## From real images or from noise, and how strong
 #
 # Published: images from noise alone are worse than no augmentation, and of the strengths about 50 of 100 steps is best, because fewer make copies and more leave nothing of the source but noise.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain at k = 2 against the denoising strength; at the right end images of the same classes from noise alone. The dashed line is the strength that the paper found best. Bars as above.", "name": "fig-strength"}, "image": {"alt": "Gain over the original set against denoising steps of 100, with upsampling as a line and a point for images from noise."}}
-figures.strengths(live, recorded) if "strength" in held else None;
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain at k = 2 of images of rising denoising strength, of images of the same classes from noise alone, and of copies; in brackets the images added, as a share of the real ones. The paper found 50 steps best. Bars: 95 % t intervals over seeds.", "name": "fig-strength"}, "image": {"alt": "Horizontal intervals of the gain over the original set by denoising steps of 100, from noise alone, and of upsampling."}}
+figures.strengths(frame) if (frame := holding("strength")) is not None else None;
 
 # %% [markdown]
 # ## Which examples to augment
 #
 # Published: images for slow examples are clearly better than for as many random ones, better than for all at about three times the cost, and clusters choose better than high loss or misclassification.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain at k = 2 of generated images for examples chosen in five ways, and of copies and fresh real images; in brackets the images added, as a share of the real ones. Bars as above.", "name": "fig-selection"}, "image": {"alt": "Horizontal intervals of the gain over the original set for slow, random, all, high-loss and misclassified examples, for upsampled slow ones, and for fresh real images."}}
-figures.selections(live, recorded) if "selection" in held else None;
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain at k = 2 of generated images for examples chosen in five ways, and of copies and fresh real images; in brackets the images added, as a share of the real ones. Bars: 95 % t intervals over seeds; hollow points: not told from 0 once p-values are adjusted over all gains of the chapter.", "name": "fig-selection"}, "image": {"alt": "Horizontal intervals of the gain over the original set for slow, random, all, high-loss and misclassified examples, for upsampled slow ones, and for fresh real images."}}
+figures.selections(frame) if (frame := holding("selection")) is not None else None;
 
 # %% [markdown]
-# ## Other optimisers, augmentations, networks and a larger regime
+# ## Other optimisers, augmentations, networks, numbers of steps and a larger regime
 #
-# SAM {cite:p}`foret2021` passes every batch twice, so its steps cost twice as much. TrivialAugment {cite:p}`muller2021` comes before the flips.
+# All arms of a row take the same steps, the original included. SAM {cite:p}`foret2021` passes every batch twice, so its steps cost twice as much. TrivialAugment {cite:p}`muller2021` comes before the flips.
 # The paper's own numbers for such a comparison, as far as known, stand below: two networks of a later version.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error, and gain over the original set of the same row, of upsampling at k = 2, and of generation and fresh real images at the largest k. Circles: ours, bars as above. Squares: published for CIFAR-10, SGD (second hand), with the spread given there; for gains the paper gives none. Other data, other networks: only the order can be compared.", "name": "fig-settings"}, "image": {"alt": "Two panels of horizontal intervals, a row a setting of optimizer, network, augmentation and regime: test error and gain over the original set, with published points of two networks."}}
-figures.settings(live, recorded) if held & {"optimizers", "classical", "large", "architectures"} else None;
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain over the original set of the same row, whose test error stands in brackets, of upsampling at k = 2, and of generation and fresh real images at the largest k. Circles: ours, bars as above. Squares: published for CIFAR-10, SGD (second hand), without intervals. Other data, other networks: only the order can be compared.", "name": "fig-settings"}, "image": {"alt": "Horizontal intervals of the gain over the original set, a row per setting of optimizer, network, augmentation, regime and steps, with published points of two networks."}}
+frame = holding("optimizers", "classical", "large", "architectures", "budgets")
+figures.settings(frame) if frame is not None else None;
 
 # %% [markdown]
-# ## Suspects
+# ## Ablations
 #
 # Where generation falls short of fresh real images, or of copies, the reason may be the generator, what it draws, the strength, or the number of steps. One change at a time, and one pair of changes:
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain at the largest k of generation with one thing changed, or two. The oracle generator was trained on five times as many real images, the classifier's among them: it has seen more real data than any classifier here, so it is no fair arm but tells what a better generator would give. Bars as above.", "name": "fig-suspects"}, "image": {"alt": "Horizontal intervals of the gain over the original set for generation as usual, with several strengths, filtered, by an oracle generator, from noise, and for fresh and upsampled images."}}
-figures.suspects(live, recorded) if "suspects" in held else None;
-
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gains when all arms, the original included, take half, the same, or twice the steps. Bars as above.", "name": "fig-budgets"}, "image": {"alt": "Gain over the original set against optimiser steps for upsampling, generation and fresh real images."}}
-figures.budgets(live, recorded) if "budgets" in held else None;
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain over usual generation at the largest k, paired by seed, with one thing changed, or two; of fresh real images and of copies for comparison. The oracle generator was trained on five times as many real images, the classifier's among them: it has seen more real data than any classifier here, so it is no fair arm but tells what a better generator would give. Bars as above.", "name": "fig-ablations"}, "image": {"alt": "Horizontal intervals of the gain over usual generation for several strengths, filtered images, an oracle generator, images from noise, other numbers of steps, and for fresh and upsampled images."}}
+frame = holding("ablations", "suspects", "budgets")
+figures.ablations(frame) if frame is not None else None;
 
 # %% [markdown]
-# Each against generation as usual, paired by seed, p-values adjusted over this table; "no difference" where the whole interval lies within 0.2 points of 0.
+# p-values are adjusted over this table; "no difference" where the whole interval lies within 0.2 points of 0.
 # Of other numbers of steps, it is the gain over an original trained as long that is compared. What filters drop is not replaced, so their sets are smaller too. Of several strengths, the copies of an example take turns, so that $k-1$ of them occur, from the weakest on.
 # The first run of this study had five seeds and resolved nothing but the harm of half the steps; it was given as many as that of $k$.
 # The two changes with images from noise alone came last, after no other had closed much of the gap: if what is missing is what the classifier's own images do not hold, the oracle generator should bring it where it draws from noise, and the usual one, which has seen no other images, should not.
 
 # %% tags=["hide-input"]
-suspected = suspects.suspect_table(largest)
-table_html(suspected) if len(suspected) else None
+table_html(figures.table(figures.ablated(frame), "gain over usual generation", what_was_changed="change", reading="reading")) if frame is not None else None
+
+# %% [markdown]
+# How much of the ceiling generation reaches at the largest $k$, and how much of what is missing each change brings:
 
 # %% tags=["hide-input"]
-Markdown(suspects.suspect_words(largest))
+shares = figures.shares(largest if frame is None else frame)
+table_html(shares) if len(shares) else None
 
 # %% [markdown]
 # ## What a point costs
@@ -211,10 +198,11 @@ Markdown(suspects.suspect_words(largest))
 # Seconds: of one core on a processor, else by the clock. Steps are equal, so training costs all arms of one optimiser the same; extra are the warm-up that chooses, the generation, and SAM's second pass.
 
 # %% tags=["hide-input"]
-table_html(tables.cost_table(largest))
+table_html(figures.cost_table(largest))
 
 # %% tags=["hide-input"]
-Markdown(tables.published_cost())
+hours = load_published("nguyen2025")["generation_hours"]
+Markdown(f"Published ({hours['setting']}): {hours['targeted']:g} hours of generation for the slow examples, {hours['all']:g} for all.")
 
 # %% [markdown]
 # ## In a training loop of one's own
@@ -222,10 +210,13 @@ Markdown(tables.published_cost())
 # An augmented set is a torch data set like any other. The loop below is PyTorch's plainest; only the number of steps is fixed, so that the larger set does not train longer.
 
 # %%
-augmented, slow = views.augmented(settings, regimes, k=2)
+real = get(*chapter.images(checked, "small", "real"))
+slow = chapter.selected_by(get(chapter.early(checked, "small", checked.architecture, seed=0)), real).indices
+pool = get(chapter.pool(checked, chapter.Arm(kind="generated", k=2, strengths=(checked.strength,))))
+augmented = with_generated(real, pool, sources=slow, k=2)
 items = TorchImages(augmented.data)  # items (float image in [0, 1], label); any transform instead
 loader = DataLoader(items, batch_size=128, shuffle=True, drop_last=True, generator=torch.Generator().manual_seed(0))
-model = build_classifier(settings["architecture"], augmented.data.image_shape, augmented.data.num_classes, seed=0)
+model = build_classifier(checked.architecture, augmented.data.image_shape, augmented.data.num_classes, seed=0)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
 model.train()
 losses = []
@@ -250,14 +241,11 @@ print(f"{len(augmented):,} images, {len(slow):,} of {len(augmented) - len(slow):
 verdicts = verdict_table(largest)
 table_html(verdicts[["statement", "source", "statistic", "published", "verdict", "evidence"]])
 
-# %% tags=["hide-input"]
-Markdown(tables.what_decides(largest))
-
 # %% [markdown]
 # All gains over the original set, with p-values adjusted over this table:
 
 # %% tags=["hide-input"]
-table_html(tables.comparison_table(largest))
+table_html(figures.table(figures.comparisons(largest), setting="setting", arm="arm", k="x"))
 
 # %% [markdown]
 # ## What differs from the paper

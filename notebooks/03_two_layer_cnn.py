@@ -17,100 +17,56 @@
 # # A theory of targeted augmentation, in a network of two layers
 #
 # {cite:t}`nguyen2025` augment only the examples that a classifier is slow to learn, and say why it is better to *generate* new versions of them than to *upsample* them, that is, to show the same ones more often.
-# Their theory lives in a small world that can be run: examples made of patches, two features among noise, and a convolutional network of two layers.
+# Their theory is about a small problem that can be run: examples made of patches, two features among noise, and a convolutional network of two layers.
 # It goes back to their earlier work on upsampling, USEFUL {cite:p}`nguyen2024`.
-# This chapter measures each of its statements in that world, where the premises hold and where they do not.
+# This chapter measures each of its statements there, where the premises hold and where they do not.
 #
 # The full text of neither paper was at hand.
 # Each statement below is marked: *second hand*, read in a summary, a review or a digest; *from memory*; *reconstructed*, a formula derived here so that it gives what was read; or *derived here*.
 # None is a quotation.
 
 # %% tags=["parameters"]
-profile = None  # "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick"
-num_patches = 3  # P
-dim = 50  # d
-alpha = 0.9  # share of examples with the fast feature, in the toy
-beta_e = 1.0  # strength of the fast feature
-beta_d = 0.2  # strength of the slow feature, in the toy
-noise_std = 0.125  # of each coordinate of a noise patch
-reading = "A"  # "A": every example has the slow patch; "B": the fast or the slow one
-n = None  # training examples of the toy; None: the profile's
-num_filters = 40  # J
-init_std = 0.01  # sigma_0
-lr = 0.1
-momentum = 0.9
-rhos = [0.002, 0.02]  # SAM's radius
-steps = None  # of the toy's training
-seeds = None  # of everything
-ks = None  # times a slow example occurs
-sam_ns = None  # N in Theorem 4.1
-align_n = None  # N in Theorem 4.2
-variance_n = 50  # N in Theorem 4.3
-variance_batch = 20  # B in Theorem 4.3
-variance_filters = 40
-draws = None  # data sets of a seed in Theorem 4.3
-alphas = None  # shares of fast examples at which the order of features and the clusters are looked at
-beta_ratios = None  # beta_d / beta_e, likewise
-noises = None  # noise, for the clusters
-recovery_steps = None  # warm-up before clustering
-regime_alpha = 0.7  # of the regimes, and of Theorems 4.2 and 4.3
-regime_beta_d = 0.4  # of the base regime
-regime_n = None  # training examples of the base regime
-regime_filters = 20
-regime_steps = None
-early = None  # the early step, a multiple of 20
-map_beta_ds = None  # the map of regimes: strengths of the slow feature,
-map_noises = None  # noise,
-map_ns = None  # and training examples
-label_noise = 0.1  # of the regime that has it
-batch_size = 20  # of the regime that has mini-batches
-n_test = None  # test examples of a regime
-generator = None  # of the real network's section: a saved generator, whose training images are the training set
-n_images = None  # the first so many of them
-classifier = "resnet8"
-classifier_steps = None
-recipe = "one_cycle"
-augment = "flip"
-sigma = 1.0  # noise level from which slow images are generated for the trainings
-sigmas = None  # levels whose generated images are looked at, sigma among them
-sampler_steps = None
-selection_seed = 100  # of the network that selects the slow images
-n_evaluate = None  # test images
-sampled_batches = None  # mini-batches whose variance is taken
-stages = None  # of "early", "middle", "late"
+profile = None  # size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick"
+seeds = None  # number of seeds of everything, and of networks in the last section; None: the profile's
+ks = None  # times a slow example occurs, 2 among them; None: the profile's
+alpha = None  # share of examples with the fast feature, in the toy; None: 0.9
+beta_d = None  # strength of the slow feature, in the toy; None: 0.2
+noise_std = None  # noise of each coordinate of a noise patch; None: 0.125
+reading = None  # "A": every example has the slow patch; "B": the fast or the slow one; None: "A"
+n = None  # number of training examples of the toy; None: the profile's
+generator = None  # last section: name or folder of a trained generator, whose images are the training set; None: the profile's
+n_images = None  # last section: the first so many of these images; None: the profile's
+classifier = None  # last section: network, "resnet8", "resnet18", ...; None: "resnet8"
+settings = {}  # any further parameters by name, such as {"rhos": [0.01]}; all are listed in synaug.chapters.two_layer_cnn
 
 # %% tags=["hide-input"]
-from synaug.experiments import mechanism, two_layer_cnn as experiment
-from synaug.run.parameters import argument_names, read_parameters
+from synaug.chapters.two_layer_cnn import mechanism, theorems
 
-read_parameters(globals(), sorted({*argument_names(experiment.prepare), *argument_names(mechanism.prepare)}))
-parameters = read_parameters(globals(), experiment.prepare)
-network_parameters = read_parameters(globals(), mechanism.prepare)
+parameters = theorems.EXPERIMENT.read(globals(), mechanism.EXPERIMENT)
+network_parameters = mechanism.EXPERIMENT.read(globals(), theorems.EXPERIMENT)
 
 # %% tags=["remove-cell"]
 import pandas as pd
 from IPython.display import Markdown
 from myst_nb import glue
 
-from synaug.statistics.claims import verdict_table
-from synaug.experiments import mechanism_views as network_views
-from synaug.experiments import two_layer_tables as tables
-from synaug.figures import mechanism as network_figures
-from synaug.figures import two_layer_cnn as figures
-from synaug.figures.curves import theme
-from synaug.plots import table_html
+from synaug.chapters.two_layer_cnn import mechanism_figures as network_figures
+from synaug.chapters.two_layer_cnn import theorems_figures as figures
+from synaug.plots import table_html, theme
 from synaug.run.results import recorded_run
+from synaug.statistics.claims import verdict_table
+from synaug.statistics.contrasts import select
 
 theme()
-live = experiment.run(**parameters)
+live = theorems.EXPERIMENT.run(**parameters)
 recorded = recorded_run(live)
 largest = live if recorded is None else recorded
 
 # %% tags=["hide-input"]
-Markdown(tables.describe(live, recorded))
+Markdown(figures.describe(live, recorded))
 
 # %% [markdown]
-# ## The world
+# ## The data and the network
 #
 # An example is a set of $P$ patches in $\mathbb{R}^d$ in random order, with a label $y=\pm1$ (Definition 3.1, second hand, completed from memory of USEFUL's).
 # A share $\alpha$ of the examples has the patch $\beta_e\,y\,v_e$, the *fast* feature; the patch $\beta_d\,y\,v_d$ is the *slow* one, $\beta_d<\beta_e$; all others are Gaussian noise.
@@ -134,14 +90,14 @@ Markdown(tables.describe(live, recorded))
 # At the remembered radius, 0.02, this is as large as the first alignments of the filters with the features (about twice $\sigma_0$), and no longer small as the theorems ask; at a tenth of it SAM is nearly gradient descent.
 # Both are shown.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The toy: alignment with the fast and the slow feature, and with the noise of slow examples, against steps. Lines: means over seeds; bands: from the smallest to the largest seed. GD and SAM at the smaller radius nearly coincide.", "name": "fig-features"}, "image": {"alt": "Three panels of alignment against training steps under gradient descent and SAM at two radii: fast feature, slow feature, noise of slow examples."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The toy: alignment with the fast and the slow feature, and with the noise of slow examples, against steps. Means over seeds; bars and bands: 95 % t intervals (range below five seeds). GD and SAM at the smaller radius nearly coincide.", "name": "fig-features"}, "image": {"alt": "Three panels of alignment against training steps under gradient descent and SAM at two radii: fast feature, slow feature, noise of slow examples."}}
 figures.feature_learning(live, recorded);
 
 # %% [markdown]
 # Which feature comes first is not a matter of $\beta_e>\beta_d$ alone.
 # By the gradient, a feature grows from small alignments at a rate proportional to its frequency times its strength cubed, so the fast feature is first where $\alpha\beta_e^3>q\beta_d^3$, with $q=1$ in reading A and $1-\alpha$ in reading B (derived here).
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of seeds in which the fast feature is the first whose alignment reaches 1/2, against the ratio of speeds, for both readings and several \u03b1 and \u03b2_d / \u03b2_e; one point a world. Left of the line the slow feature should come first. Near it the random start decides.", "name": "fig-order"}, "image": {"alt": "Share of seeds that learn the fast feature first against the ratio of the features' speeds, rising from 0 to 1 around a ratio of 1."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of seeds in which the fast feature is the first whose alignment reaches 1/2, against the ratio of speeds, for both readings and several \u03b1 and \u03b2_d / \u03b2_e; one point per setting. Left of the line the slow feature should come first. Near it the random start decides.", "name": "fig-order"}, "image": {"alt": "Share of seeds that learn the fast feature first against the ratio of the features' speeds, rising from 0 to 1 around a ratio of 1."}}
 figures.feature_order(live, recorded);
 
 # %% [markdown]
@@ -172,7 +128,7 @@ figures.sam_suppression(live, recorded);
 figures.noise_alignment(live, recorded);
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The same in the toy (at the regimes' \u03b1), with the true gradients: noise that is not orthogonal, three patches.", "name": "fig-noise-align-toy"}, "image": {"alt": "The same three panels for the toy: the arms are closer, and the tolerance lies below the line k + 1."}}
-figures.noise_alignment(live, recorded, world="toy");
+figures.noise_alignment(live, recorded, problem="toy");
 
 # %% [markdown]
 # ## Theorem 4.3 and Corollary 4.4: the variance of a batch
@@ -192,7 +148,8 @@ figures.batch_variance(live, recorded);
 # What this amounts to for CIFAR-10 at batches of 128, by the formulas alone: the share that copies add to the variance, and the excess variance of a synthetic example, over a real one's, below which generation has the lower variance (Corollary 4.4; threshold derived here).
 
 # %% tags=["hide-input"]
-table_html(tables.practical_table(live))
+practical = 100 * select(live, part="practical").pivot(index="x", columns="metric", values="value")
+table_html(practical.reset_index().set_axis(["k", "copies add to the variance (%)", "excess variance tolerated (%)"], axis=1))
 
 # %% [markdown]
 # ## Test error against k
@@ -201,7 +158,7 @@ table_html(tables.practical_table(live))
 # The *base regime* differs from the toy in two values, so that there is something to gain: more slow examples, and a slow feature that can be learned in the time given.
 # Around it lies a map of strengths of the slow feature, of noise and of numbers of examples.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error at the last step against k in the regimes of the map; the first panel is the base regime. k = 1 is the original set, also drawn as a line across. Bars: 95 % t intervals over seeds (range below five): seeds differ in how many slow examples they draw and in their first filters, so compare arms by the paired differences below.", "name": "fig-map"}, "image": {"alt": "Panels of test error against k for upsampling and generation, one panel a regime."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error at the last step against k in the regimes of the map; the first panel is the base regime. The line across is the original set, k = 1, of the recorded run where there is one. Bars: 95 % t intervals over seeds (range below five): seeds differ in how many slow examples they draw and in their first filters, so compare arms by the paired differences below.", "name": "fig-map"}, "image": {"alt": "Panels of test error against k for upsampling and generation, one panel per regime."}}
 figures.regime_map(live, recorded);
 
 # %% [markdown]
@@ -216,34 +173,35 @@ figures.stages(live, recorded);
 # ## Where does upsampling degrade beyond k = 2?
 #
 # On CIFAR-10 the paper has upsampling at its best at $k=2$ and worse beyond (second hand).
-# Nothing in the theorems says so for this world.
+# Nothing in the theorems says so for this problem.
 # The search below asks every regime of the map, and the base with one thing changed at a time (label noise, mini-batches, no momentum at the same effective rate, a smaller rate, fewer examples, the other reading), at all three stages: the test error at $k>2$ minus that at $k=2$, paired over seeds.
 # Holm's correction runs over all regimes, stages and $k$ together.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error of upsampling at the largest k minus at k = 2, in points; right of the line upsampling degrades. Filled points: the difference survives Holm's correction over regimes, stages and all k > 2 (red: worse, green: better); hollow: not resolved. Bars: 95 % t intervals over paired seeds, each by itself. The recorded run where there is one, else this build's.", "name": "fig-degradation"}, "image": {"alt": "Differences in test error between the largest k and k = 2 with intervals, one row a regime, for three stages of training."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error of upsampling at the largest k minus at k = 2, in points; right of the line upsampling degrades. Filled points: the difference survives Holm's correction over regimes, stages and all k > 2; hollow: not resolved. Bars: 95 % t intervals over paired seeds, each by itself. The recorded run where there is one, else this build's.", "name": "fig-degradation"}, "image": {"alt": "Differences in test error between the largest k and k = 2 with intervals, one row per regime, for three stages of training."}}
 figures.degradation(live, recorded);
 
 # %% tags=["hide-input"]
-Markdown(tables.search_summary(largest))
+found = theorems.against_reference(largest)
+table_html(pd.crosstab(found["stage"], found["found"]).reset_index(), "Comparisons with k = 2, by stage")
 
 # %% tags=["hide-input"]
-table_html(tables.search_table(largest))
+table_html(figures.search_table(largest), "Test error at larger k minus that at k = 2, in points")
 
 # %% [markdown]
-# In the table: difference in points, its 95 % interval, and the finding after Holm's correction.
+# In the tables: how many comparisons found what; then each difference in points, its 95 % interval, and the finding after Holm's correction.
 #
 # ## When do clusters recover fast and slow?
 #
 # USEFUL finds the examples to upsample by two clusters of the network's outputs in each class after a short training, and shows in the toy that they are the fast and the slow ones (second hand).
 # Agreement of the clusters with the truth is their {term}`adjusted Rand index`; *separability* is the probability that a fast example has the larger margin, 1 where some threshold tells them apart.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Adjusted Rand index of two clusters of outputs a class against fast and slow examples, and separability, after the warm-up, on training data of the toy with one thing changed. Bars: 95 % t intervals over seeds (range below five).", "name": "fig-recovery"}, "image": {"alt": "Three panels of agreement between clusters and truth: against the share of fast examples, the ratio of strengths, and the noise."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Adjusted Rand index of two clusters of outputs per class against fast and slow examples, and separability, after the warm-up, on training data of the toy with one thing changed. Bars: 95 % t intervals over seeds (range below five).", "name": "fig-recovery"}, "image": {"alt": "Three panels of agreement between clusters and truth: against the share of fast examples, the ratio of strengths, and the noise."}}
 figures.recovery(live, recorded);
 
 # %% [markdown]
 # ## In a real network
 #
-# Everything above happens in a world in which an example is features plus noise, and generation leaves the one and renews the other.
+# Everything above assumes that an example is features plus noise, and that generation leaves the one and renews the other.
 # Is any of it visible in a small residual network on Fashion-MNIST {cite:p}`xiao2017`, with the generator that was trained on the same images?
 #
 # The counterpart of a noise patch is what one example's gradient has beyond the mean of its class, slow and fast apart: its *residual* $r_i=g_i-\bar g$.
@@ -257,18 +215,18 @@ figures.recovery(live, recorded);
 # $\rho=1$ for copies, 0 for new examples: the theorem's two cases.
 
 # %% tags=["remove-cell"]
-network_live = mechanism.run(**network_parameters)
+network_live = mechanism.EXPERIMENT.run(**network_parameters)
 network_recorded = recorded_run(network_live)
 network_largest = network_live if network_recorded is None else network_recorded
 
 # %% tags=["hide-input"]
-Markdown(network_views.describe(network_live, network_recorded))
+Markdown(network_figures.describe(network_live, network_recorded))
 
 # %% [markdown]
 # First the premises: that what is new in a generated image is independent of its source, not too strong, and that the features are the source's.
 # The weights are those that the original training set has led to, at three stages of the training, as in the theorems, which compare training sets at the same weights.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Slow images and one generated from each, at several noise levels (80 is from noise alone, but for one part in 80): correlation of their residuals, strength of the generated ones' residuals over that of the slow ones', and how much of the slow images' mean gradient, class by class, the generated ones supply. Grey: what the theory assumes (0), or would have if generated images were new real ones (1). Bars: 95 % t intervals over networks (range below five).", "name": "fig-network-premises"}, "image": {"alt": "Three panels against the stage of training, a curve a noise level: correlation of residuals, strength of generated residuals, and share of the mean gradient."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Slow images and one generated from each, at several noise levels (80 is from noise alone, but for one part in 80): correlation of their residuals, strength of the generated ones' residuals over that of the slow ones', and how much of the slow images' mean gradient, class by class, the generated ones supply. Grey: what the theory assumes (0), or would have if generated images were new real ones (1). Bars: 95 % t intervals over networks (range below five).", "name": "fig-network-premises"}, "image": {"alt": "Three panels against the stage of training, a curve per noise level: correlation of residuals, strength of generated residuals, and share of the mean gradient."}}
 network_figures.premises(network_live, network_recorded);
 
 # %% [markdown]
@@ -288,7 +246,7 @@ network_verdicts = verdict_table(network_largest)
 # So is the mechanism visible? By the rules, statement by statement:
 
 # %% tags=["hide-input"]
-Markdown(network_views.by_verdict(network_verdicts))
+table_html(network_verdicts[["statement", "verdict"]])
 
 # %% [markdown]
 # ## Verdicts
@@ -305,7 +263,7 @@ table_html(verdicts[["statement", "source", "statistic", "published", "verdict",
 # ## What this leaves open
 #
 # - *The texts.* A theorem whose statement was reconstructed here may say something else in the paper; what "NoiseAlign" averages over changes one of them.
-# - *Generation in this world is perfect*: the features are the source's, the noise is new. A diffusion model's features are not.
+# - *Generation is perfect here*: the features are the source's, the noise is new. A diffusion model's features are not.
 # - *Steps.* All arms take the same number of steps, so an arm with more examples sees each less often.
 # - *One learning rate.* The arms share it; a rate tuned for each could move the optimum in $k$.
 # - *One network, one selection.* The real network is small, and its slow images and generated ones are one selection and one draw: intervals are over networks.

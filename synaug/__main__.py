@@ -12,7 +12,6 @@ import pkgutil
 import sys
 import time
 
-import synaug.chapters
 from synaug.diffusion import training
 from synaug.run.experiment import PROFILES, Experiment
 from synaug.run.results import canonical_json, load_recorded, record
@@ -27,6 +26,8 @@ FAILED, UNFINISHED = 1, 3
 
 def experiments() -> dict[str, Experiment]:
     """Every ``EXPERIMENT`` of the modules of `synaug.chapters`, by name."""
+    import synaug.chapters  # with all that they import: a training of a generator needs none of it
+
     found = {}
     for module in pkgutil.walk_packages(synaug.chapters.__path__, "synaug.chapters."):
         if not module.name.endswith("_figures"):
@@ -45,10 +46,9 @@ def main(arguments=None) -> int:
     trainer = commands.add_parser("train-generator", help="train a diffusion model on images", description=training.__doc__,
                                   formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     training.add_arguments(trainer)
-    found = experiments()
-    status.add_argument("experiment", nargs="?", choices=found, help="only this one")
+    status.add_argument("experiment", nargs="?", help="only this one")
     status.add_argument("--profile", choices=PROFILES, help="only this one")
-    recorder.add_argument("experiment", choices=found)
+    recorder.add_argument("experiment", help="its name, as `status` lists it")
     recorder.add_argument("--profile", choices=PROFILES, default="standard", help="its size (default: standard)")
     recorder.add_argument("--minutes", type=_positive, default=math.inf, help="start no task that would not end within "
                           "so many minutes (default: no limit)")  # fmt: skip
@@ -65,6 +65,9 @@ def main(arguments=None) -> int:
     options = parser.parse_args(arguments)
     if options.command == "train-generator":
         return training.run(options)
+    found = experiments()
+    if options.experiment not in (None, *found):
+        parser.error(f"there is no experiment {options.experiment!r}; there are {', '.join(found)}")
     given = {name: _value_of(text) for name, text in options.parameter} | {"device": options.device}
     if options.variant is not None and not options.variant.isidentifier():
         parser.error(f"--variant must be a plain name (letters, digits, _), got {options.variant!r}")

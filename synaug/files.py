@@ -103,7 +103,7 @@ def find(path: str | Path, missing=None):
     """The value in a file; ``missing`` where there is none, and, with a warning, where it is damaged."""
     try:
         return load(path)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return missing
     except Exception as error:  # a damaged file shows in many ways
         warnings.warn(f"{path} cannot be read ({error}); what it held is made again", stacklevel=2)
@@ -139,7 +139,9 @@ def _put(archive: zipfile.ZipFile, value):
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         member, name = io.BytesIO(), f"{len(archive.namelist())}.npy"
         np.save(member, value)
-        archive.writestr(name, member.getvalue())
+        # Floats hardly shrink, and would take their time.
+        method = zipfile.ZIP_STORED if value.dtype.kind == "f" else zipfile.ZIP_DEFLATED
+        archive.writestr(name, member.getvalue(), method)
         return {"array": name}
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()

@@ -23,7 +23,7 @@ import tempfile
 import torch
 
 from synaug import ImageDataset, draw_splits, load_dataset, load_image_folder
-from synaug.data import save_image_folder, stratified_subset, to_bytes, to_floats
+from synaug.data import same_classes, save_image_folder, stratified_subset, to_bytes, to_floats
 
 train, test = load_dataset("fashion_mnist"), load_dataset("fashion_mnist", "test")
 print(tuple(train.images.shape), tuple(test.images.shape), train.labels.bincount().unique().tolist())
@@ -70,6 +70,18 @@ print(read.class_names, read.labels.tolist(), torch.equal(read.images, made.imag
 # %%
 digits = load_dataset("digits")
 print(tuple(digits.images.shape), digits.num_classes, sorted(digits.images.unique().tolist())[-1])
+
+# %% [markdown]
+# A folder with a subfolder per class in each of its splits is a data set, too. Its classes are in alphabetical order.
+# Labels cross from one data set to another by the names of the classes.
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    for split, part in zip(("train", "test"), draw_splits(train, 5, 2, seed=0)):
+        save_image_folder(part, f"{folder}/{split}")
+    own = load_dataset(folder, "test")
+print(own.labels.bincount().tolist(), ", ".join(own.class_names[:3]))
+print(same_classes(train.class_names[1:3], ["Pullover", "Trouser"]).tolist())
 
 # %%
 try:

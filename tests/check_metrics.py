@@ -21,7 +21,7 @@ import torch
 
 from synaug import compare_with_floor, draw_splits, encode, load_dataset
 from synaug.classifiers import output_entropy
-from synaug.metrics import centroid_distance_ratio, frechet_distance, outer_edge_recall, prdc
+from synaug.metrics import centroid_distance_ratio, frechet_distance, nearer_than, nearest, outer_edge_recall, prdc
 from synaug.statistics import mean_interval
 from synaug.statistics.claims import load_published
 
@@ -39,6 +39,11 @@ print({name: round(value, 1) for name, value in prdc(real, fresh, k=5).items()})
 shrunk = 0.5 * fresh
 print({name: round(value, 1) for name, value in prdc(real, shrunk, k=5).items() if name in ("precision", "recall")})
 print(round(outer_edge_recall(real, shrunk, k=5), 1))
+
+# %%
+copied = torch.cat([fresh[:900], real[:100] + 1e-3])
+near = nearer_than(nearest(copied, real)[0], nearest(fresh, real)[0], quantile=0.01)
+print(near[:900].sum().item() <= 10, near[900:].all().item())
 
 # %%
 labels = torch.zeros(1000, dtype=torch.int64)

@@ -111,11 +111,11 @@ def test_floor_stands_beside_every_candidate():
 def test_sizes_must_match_the_floor():
     with pytest.raises(ValueError, match="sizes must match"):
         compare_with_floor(draw(0), draw(1), {"small": draw(2, n=100)})
-    with pytest.raises(ValueError, match="points of a class"):
+    with pytest.raises(ValueError, match="points per class"):
         compare_with_floor(
             draw(0), draw(1), {"skewed": draw(2)}, LABELS, LABELS, {"skewed": (torch.arange(200) < 30).long()}
         )
-    with pytest.raises(ValueError, match="name of the floor"):
+    with pytest.raises(ValueError, match="name of the real-data baseline"):
         compare_with_floor(draw(0), draw(1), {FRESH_REAL: draw(2)})
 
 

@@ -91,7 +91,7 @@ def test_bad_input_is_refused():
         centroid_distance_ratio(real, real, labels, torch.zeros_like(labels))
     with pytest.raises(ValueError, match="at least 11 points"):
         covariance_logdet_ratio(real[:30], real[:30], labels[:30], labels[:30])
-    with pytest.raises(ValueError, match="one label a feature row"):
+    with pytest.raises(ValueError, match="one label per feature row"):
         centroid_distance_ratio(real, real, labels, labels[:-1])
     with pytest.raises(TypeError, match="integers"):
         centroid_distance_ratio(real, real, labels, labels.float())

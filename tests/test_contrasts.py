@@ -19,8 +19,8 @@ def by_seed(frame, arm, metric="test_error"):
     return frame[(frame["arm"] == arm) & (frame["metric"] == metric)].set_index("seed")["value"]
 
 
-FRAME = pd.DataFrame({"arm": ["a", "b", None, "c"], "x": [1.0, np.nan, 2.0, 1.0], "n": pd.array([1, 2, None, 1], "Int64"),
-                      "yes": [True, False, True, False]})
+FRAME = pd.DataFrame({"arm": ["a", "b", None, "c"], "x": [1.0, np.nan, 2.0, 1.0],
+                      "n": pd.array([1, 2, None, 1], "Int64"), "yes": [True, False, True, False]})
 
 
 @pytest.mark.parametrize("where, rows", [
@@ -62,7 +62,7 @@ def test_contrasts_are_paired_t_tests_with_holm(confidence):
         expected = (*test.confidence_interval(confidence), test.pvalue, 6)
         assert (row["low"], row["high"], row["p_value"], row["n"]) == pytest.approx(expected, rel=1e-9)
     assert found["adjusted"].to_numpy() == pytest.approx(holm(found["p_value"]))
-    turned = paired(frame, {"arm": "original"}, metric="test_error", sign=-1, correct=None).set_index("arm")
+    turned = paired(frame, {"arm": "original"}, "arm", "test_error", "seed", sign=-1, correct=None).set_index("arm")
     assert turned["estimate"].to_numpy() == pytest.approx(-found["estimate"].to_numpy())
     assert turned["adjusted"].isna().all()
 

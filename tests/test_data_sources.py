@@ -102,6 +102,10 @@ class TestFolders:
             save_image_folder(part, tmp_path / "digits" / split)
         return tmp_path / "digits"
 
+    def test_splits_may_be_written_large(self, digits):
+        (digits / "test").rename(digits / "Test")
+        assert len(load_dataset(digits, "test")) == 20 and len(load_dataset(digits)) == 30
+
     @pytest.mark.parametrize("by", [str, lambda path: path, lambda path: path.relative_to(path.parent),
                                     lambda path: "./digits", lambda path: f"{path}/../digits/"])
     def test_splits_are_read_by_path(self, digits, by):

@@ -289,7 +289,7 @@ class TestLoadDDPM:
     @pytest.mark.parametrize("name, damage, message", [
         (WEIGHTS, lambda path: path.rename(path.with_name("diffusion_pytorch_model.fp16.safetensors")),
          "is missing; there is diffusion_pytorch_model.fp16.safetensors"),
-        (WEIGHTS, lambda path: path.unlink(), "is missing; there are no other weights"),
+        (WEIGHTS, lambda path: path.unlink(), "is missing; there is no file of weights"),
         (WEIGHTS, lambda path: path.write_bytes(path.read_bytes()[:9999]), "truncated or damaged"),
         (WEIGHTS, lambda path: path.write_text("version https://git-lfs.github.com/spec/v1"), "pointer of Git LFS"),
         ("unet/config.json", lambda path: path.write_text("{"), "no JSON"),

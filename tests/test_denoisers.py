@@ -15,12 +15,14 @@ from synaug.diffusion import denoisers
 from synaug.data import ImageDataset
 from synaug.diffusion.denoisers import (UNKNOWN, EDMDenoiser, checkpoint_folder, denoising_loss, generator_hash,
                                         load_denoiser, log_normal_sigmas, new_denoiser, new_unet, weights_hash)
-from synaug.experiments.plan import SHAPES
 from synaug.diffusion.exploration import MinorityGuided
 from synaug.diffusion.perturbed import Guided
 from synaug.diffusion.recipe import RECIPES
 from synaug.theory.mixtures import GaussianMixture
 from synaug.diffusion.reconstruction import generate, reconstruct
+
+SHAPES = {"fashion_mnist": ((1, 28, 28), 10), "cifar10": ((3, 32, 32), 10), "cifar100": ((3, 32, 32), 100),
+          "tiny_imagenet": ((3, 64, 64), 200)}
 
 
 def dataset(n=12, channels=1, height=8, width=8, classes=2):
@@ -292,7 +294,7 @@ class TestCheckpoints:
         (WEIGHTS, lambda path: path.rename(path.with_name("diffusion_pytorch_model.fp16.safetensors")),
          "is missing; there is diffusion_pytorch_model.fp16.safetensors"),
         (WEIGHTS, lambda path: path.rename(path.with_suffix(".bin")), "is missing"),
-        (WEIGHTS, lambda path: path.unlink(), "no other weights"),
+        (WEIGHTS, lambda path: path.unlink(), "no file of weights"),
         (WEIGHTS, lambda path: save_file({"conv_in.bias": torch.zeros(32)}, path), "missing keys"),
         (WEIGHTS, lambda path: xor(path, 20_000, 4000), "is damaged, or not what training_record.json is about"),
         ("unet/config.json", lambda path: path.write_text("{"), "no JSON"),

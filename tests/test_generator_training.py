@@ -10,7 +10,6 @@ import warnings
 from collections import namedtuple
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
@@ -31,6 +30,8 @@ from synaug.diffusion.recipe import RECIPES, Recipe, batch_of, command, learning
 from synaug.diffusion.trainer import Trainer
 from synaug.diffusion.training import snapshot_folder, train, trained_on
 from synaug.diffusion.reconstruction import generate
+
+pytestmark = pytest.mark.filterwarnings("ignore:of some classes few images are left")
 
 # All but 137 of the training images, so that the held-out loss is quick.
 TINY = Recipe(dataset="digits", subset_size=1300, channels=(32,), batch_size=20, warmup=5, decay_from=20, seed=3)
@@ -129,7 +130,7 @@ class TestRecipe:
         assert re.search(f"^train-generator: .*{message}", capsys.readouterr().err, re.MULTILINE)
         assert (tmp_path / "file").read_bytes() == b"" and not (tmp_path / "run" / "unet").exists()
 
-    @pytest.mark.parametrize("size, number", [("all", 30), (0.8, 24), ("0.5", 15), ("7", 7), (2e1, 20), (0.01, 1)])
+    @pytest.mark.parametrize("size, number", [("all", 30), (1.0, 30), ("1.0", 30), (0.8, 24), ("0.5", 15), ("7", 7), (2e1, 20), (0.01, 1)])
     def test_subset_sizes(self, size, number):
         data = ImageDataset(torch.zeros(30, 1, 8, 8, dtype=torch.uint8), torch.zeros(30, dtype=torch.int64), ("a",))
         assert Recipe(subset_size=size).of(data).subset_size == len(Recipe(subset_size=size).subset(data)) == number
@@ -341,13 +342,20 @@ class TestFiles:
         expected = stratified_subset(load_dataset("digits"), 1300, 0, proportional=True)
         assert whole.name == "digits" and torch.equal(subset.source_index, expected.source_index)
 
+    @pytest.mark.parametrize("text", ["", "[]", "{}", '{"recipe": 3}', '{"recipe": {"colour": 1}}'])
+    def test_a_damaged_record_is_named(self, text, finished, tmp_path):
+        shutil.copy(finished[1] / "denoiser.json", tmp_path)
+        (tmp_path / "training_record.json").write_text(text)
+        with pytest.raises(ValueError, match=r"training_record\.json is damaged"):
+            trained_on(tmp_path)
+
     def test_held_out_images_were_not_trained_on(self, finished):
         trainer, folder = finished
         assert not set(trainer.held_out.source_index.tolist()) & set(trained_on(folder)[1].source_index.tolist())
 
     def test_with_nothing_held_out_there_is_no_held_out_loss(self, tmp_path):
         everything = replace(TINY, subset_size="all")
-        with pytest.warns(UserWarning, match="none is left to measure"):
+        with pytest.warns(UserWarning, match="few images are left that the generator does not see"):
             assert run(tmp_path, 1, everything).curve[0]["held_out_loss"] is None
 
     def test_a_save_that_is_cut_leaves_the_last_one(self, finished, tmp_path, monkeypatch):
@@ -434,14 +442,14 @@ class TestOwnImages:
         with pytest.raises(ValueError, match="run was trained on other images than .*photos has here"):
             trained_on(tmp_path / "run")
 
-    def test_a_class_with_nothing_left_to_measure_is_told_at_the_start(self, photos, tmp_path):
-        with pytest.warns(UserWarning, match="all images of dog are trained on: none is left to measure"):
-            Trainer(replace(self.RECIPE, dataset=str(photos), subset_size=18, strata="equal"), tmp_path / "run")
-        with pytest.warns(UserWarning, match="all images of cat, dog are trained on"):
-            Trainer(replace(self.RECIPE, dataset=str(photos), subset_size="all"), tmp_path / "run")
+    def test_classes_with_too_little_left_to_measure_are_told_at_the_start(self, photos, tmp_path):
+        equal, everything = {"subset_size": 18, "strata": "equal"}, {"subset_size": "all"}
+        for subset, told in ((equal, "6 of cat, 0 of dog"), (everything, "0 of cat, 0 of dog")):
+            with pytest.warns(UserWarning, match=rf"few images are left .*\({told}.* 14 of each"):
+                Trainer(replace(self.RECIPE, dataset=str(photos), **subset), tmp_path / "run")
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            Trainer(replace(self.RECIPE, dataset=str(photos), subset_size=22), tmp_path / "run")
+            Trainer(replace(TINY, subset_size=0.8), tmp_path / "run")
 
     def test_losses_and_the_time_to_come_are_shown_at_once(self, photos, tmp_path, capsys, monkeypatch):
         clock = iter(range(10**6))

@@ -8,9 +8,8 @@ import papermill
 import pytest
 
 from synaug.classifiers import build_classifier
-from synaug.experiments.targeted_augmentation import CEILING_GAIN
-from synaug.experiments.targeted_suspects import NEGLIGIBLE
-from synaug.figures.real_generators import LINEAR_BELOW
+from synaug.chapters.targeted_augmentation_figures import CEILING_GAIN, NEGLIGIBLE
+from synaug.chapters.where_concentration_comes_from.real_generators_figures import LINEAR_BELOW
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 CHAPTERS = sorted(path.stem for path in NOTEBOOKS.glob("*.py"))

@@ -127,6 +127,10 @@ class TestSelect:
         logits[7, 1] = torch.nan
         with pytest.raises(ValueError, match="logits of example 7 are NaN"):
             slow_clusters(logits, outputs().labels)
+        beyond = outputs().logits.double()
+        beyond[9] = 1e300  # finite, but not as the float32 that a warm-up keeps
+        with pytest.raises(ValueError, match="loss of example 9 is NaN"):
+            select("high_loss", WarmUp(beyond, outputs().labels), size=3)
 
     def test_sizes(self):
         early = outputs()

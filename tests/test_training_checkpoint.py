@@ -5,10 +5,7 @@ import torch
 
 from synaug.classifiers import training as classifier_training
 from synaug.classifiers import checkpoint as training_checkpoint
-from synaug.cells import CellCache
 from synaug.classifiers import build_classifier, train_classifier
-from synaug.data import ImageDataset
-from synaug.experiments.shared import trained_once
 
 IMAGES = torch.randint(0, 256, (40, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 LABELS = torch.arange(40) % 4
@@ -122,16 +119,3 @@ def test_a_full_disk_is_a_warning(often, tmp_path, monkeypatch):
 def test_observers_are_refused(tmp_path):
     with pytest.raises(ValueError, match="give either observe or checkpoint"):
         train(tmp_path / "state", observe=lambda *seen: None)
-
-
-def test_a_cell_goes_on_and_leaves_no_state(often, tmp_path, monkeypatch):
-    data = ImageDataset(IMAGES, LABELS, tuple("abcd"))
-    asked = dict(architecture="resnet8", steps=STEPS, recipe="one_cycle", seed=0, augment="none")
-    whole = weights(trained_once(CellCache("whole", "code", tmp_path), data, **asked))
-    cut_before(4, monkeypatch)
-    with pytest.raises(Cut):
-        trained_once(CellCache("cut", "code", tmp_path), data, **asked)
-    (state,) = (tmp_path / "cut").iterdir()
-    assert torch.load(state, weights_only=True)["step"] == 4
-    assert equal(weights(trained_once(CellCache("cut", "code", tmp_path), data, **asked)), whole)
-    assert [path.suffix for path in (tmp_path / "cut").iterdir()] == [".zip"]

@@ -24,13 +24,14 @@ def filter_pool(pool: SyntheticPool, real: ImageDataset, *, near_copy_quantile: 
     real: the images that the classifier is trained on.
     near_copy_quantile: in (0, 1). A generated image is a near-copy if it lies nearer to some real image than that
     quantile of the real images lie to their nearest other real image, or is a copy of one. Of fresh real images about
-    that share would be called near-copies. encoder: the features that distances are taken in, see `synaug.metrics.encoders.encode`.
+    that share would be called near-copies. encoder: the features that distances are taken in, see
+    `synaug.metrics.encoders.encode`.
     min_probability: in (0, 1]. An image is off-class if the judge gives its label a lower probability.
     judge: a classifier, see `synaug.classifiers`. One that errs on slow examples errs on images made of them.
     device: of the encoder; the judge stays where it is.
-    Report: one row an image: source, copy, near_copy and its distance, off_class and its label_probability (those of
-    the filters that are on), kept. ValueError for a rule without what it needs, values that make no rule, or NaN in what a
-    rule compares.
+    Report: one row per image: source, copy, near_copy and its distance, off_class and its label_probability (those of
+    the filters that are on), kept. ValueError for a rule without what it needs, values that make no rule, or NaN
+    in what a rule compares.
     """
     if near_copy_quantile is not None and not 0 < near_copy_quantile < 1:
         raise ValueError(f"near_copy_quantile must lie strictly between 0 and 1, got {near_copy_quantile}")
@@ -55,9 +56,8 @@ def filter_pool(pool: SyntheticPool, real: ImageDataset, *, near_copy_quantile: 
         dropped |= near
     if judge is not None and len(pool):
         probability = predict(judge, pool.data.images).gather(1, pool.data.labels[:, None])[:, 0]
-        if probability.isnan().any():
-            raise ValueError(f"the judge's probabilities are NaN, first for image {int(probability.isnan().nonzero()[0])}"
-                             " of the pool")
+        if len(unknown := probability.isnan().nonzero()):
+            raise ValueError(f"the judge's probabilities are NaN, first for image {int(unknown[0])} of the pool")
         off_class = probability < min_probability
         report["label_probability"], report["off_class"] = probability.numpy(), off_class.numpy()
         dropped |= off_class

@@ -21,7 +21,7 @@ SELECTIONS = ("slow_learnable", *SIZED, "misclassified", "all")
 class Selection:
     """indices: int64 ``[n]``, the selected examples' places in the data set, ascending.
 
-    evidence: one row an example of the whole set: the columns of `WarmUp.evidence`; cluster (1 slow, 0 fast), where
+    evidence: one row per example of the whole set: the columns of `WarmUp.evidence`; cluster (1 slow, 0 fast), where
     clusters were needed; selected.
     """
 
@@ -56,8 +56,8 @@ def select(name: str, warm_up: WarmUp, *, size: int | float | None = None, seed:
     "high_loss" and "random" select as many as "slow_learnable" does.
     seed: of the clusters' starting points and of the random draw.
 
-    ValueError for an unknown name, a size that does not fit, a selection of nothing; for "forgetting" where the warm-up
-    does not know its passes.
+    ValueError for an unknown name, a size that does not fit, a selection of nothing, a loss that is NaN; for "forgetting"
+    where the warm-up does not know its passes.
     """
     if name not in SELECTIONS:
         raise ValueError(f"unknown selection {name!r}: choose one of {', '.join(SELECTIONS)}")
@@ -66,6 +66,8 @@ def select(name: str, warm_up: WarmUp, *, size: int | float | None = None, seed:
     if name == "forgetting" and (warm_up.correct is None or len(warm_up.correct) < 2):
         raise ValueError("'forgetting' needs a warm-up with the outcomes of two passes or more")
     n, evidence = len(warm_up), warm_up.evidence()
+    if evidence["loss"].isna().any():
+        raise ValueError(f"the loss of example {int(evidence['loss'].isna().argmax())} is NaN")
     count = None if size is None else _count(size, n)
     if name == "slow_learnable" or (count is None and name in ("high_loss", "random")):
         evidence["cluster"] = slow_clusters(warm_up.logits, warm_up.labels, seed=seed).numpy().astype(np.int64)

@@ -100,6 +100,17 @@ def with_real(data: ImageDataset, fresh: ImageDataset) -> TrainingSet:
     return original(_joined(data, fresh))
 
 
+def of_classes(fresh: ImageDataset, labels: Tensor) -> ImageDataset:
+    """Different images of ``fresh`` with exactly these labels, int64 ``[n]``; ValueError where it has too few."""
+    places = torch.empty_like(labels)
+    for label in labels.unique():
+        own, wanted = (fresh.labels == label).nonzero().flatten(), labels == label
+        if wanted.sum() > len(own):
+            raise ValueError(f"{int(wanted.sum())} fresh images of class {int(label)} are needed, there are {len(own)}")
+        places[wanted] = own[: wanted.sum()]
+    return fresh.subset(places)
+
+
 def mixture(data: ImageDataset, generated: ImageDataset, *, synthetic_share: float, size: int | None = None,
             order: str = "shuffled", seed: int = 0) -> TrainingSet:
     """``size`` images (default as many as are real), the share ``synthetic_share`` of them generated, to the nearest.

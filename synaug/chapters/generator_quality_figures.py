@@ -1,9 +1,9 @@
 """The figures, the tables and the sentences of the chapter on the generator, made from frames of
-`synaug.experiments.generator_quality` (``recorded`` may be None)."""
+`synaug.chapters.generator_quality` (``recorded`` may be None)."""
 
 import pandas as pd
 
-from synaug.experiments.generator_quality import NEAR_COPY_QUANTILE, SAMPLES
+from synaug.chapters.generator_quality import NEAR_COPY_QUANTILE, SAMPLES
 from synaug.metrics import FRESH_REAL
 from synaug.metrics.encoders import encoder_label
 from synaug.plots import COLOURS, INK, finish, forest, image_grid, panels, select
@@ -85,12 +85,12 @@ def comparison(live, recorded=None, metrics=tuple(MEASURES)):
                 if frame is None or len(found := select(frame, against, arm=SAMPLES, **where)) == 0:
                     continue
                 compared = found.iloc[0]
-                own, floor = (select(frame, metric, arm=arm, **where)["value"].item() for arm in (SAMPLES, FRESH_REAL))
+                own, fresh = (select(frame, metric, arm=arm, **where)["value"].item() for arm in (SAMPLES, FRESH_REAL))
                 side = "above" if compared["low"] > equal else "below" if compared["high"] < equal else "not told apart"
                 if not pd.isna(encoder):
                     title = MEASURES[metric][0].format(encoder=encoder_label(encoder), space=space(encoder))
                 rows.append({"": title, "run": run, "n": f"{int(compared['n']):,}", "samples": amount(own, metric),
-                             "fresh real": amount(floor, metric), "compared": contrast(compared, against),
+                             "fresh real": amount(fresh, metric), "compared": contrast(compared, against),
                              "samples are": side})
     return pd.DataFrame(rows)
 

@@ -7,9 +7,9 @@ import pandas as pd
 import torch
 from sklearn.decomposition import PCA
 
-from synaug.chapters.tasks import (Trained, network, real, real_images, real_images_of, reconstructed, trained,
+from synaug.chapters.tasks import (Trained, network, real, real_images, real_images_of, reconstructed, scored, trained,
                                    weights_of)  # fmt: skip
-from synaug.classifiers import accuracy, build_classifier, output_entropy, predict
+from synaug.classifiers import build_classifier, output_entropy, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.attention import agreement, explained_block, grad_cam
 from synaug.classifiers.training import check_recipe
@@ -17,6 +17,7 @@ from synaug.data import ImageDataset
 from synaug.diffusion.samplers import check_sampler
 from synaug.diffusion.schedules import reverse_sigmas, sigma_of_reverse_step
 from synaug.metrics import compare
+from synaug.metrics.comparison import least_per_class
 from synaug.metrics.encoders import BUILDERS, encode
 from synaug.run import Experiment, Settings, Task, param
 from synaug.run.results import describe_runs, experiment_of, recordings
@@ -65,13 +66,13 @@ class Sweep(Settings):
         if self.n_maps > (most := self.n_evaluate or len(real.test)):
             raise ValueError(f"n_maps must be at most n_evaluate = {most}, got {self.n_maps}")
         compared, classes = min(self.n_compare, self.n_sources, len(real.unseen)), real.test.num_classes
-        # Statistics per class need two images of each, also among the unseen ones.
-        fewest = 0 if compared < classes else min(
-            real_images(self.generator, weights_of(self.generator), part, compared).labels.bincount(
-                minlength=classes).min() for part in ("trained", "unseen"))
-        if compared <= self.k or fewest < 2:
-            raise ValueError(f"n_compare and n_images must leave more than k = {self.k} images to compare, and two of "
-                             f"each of the {classes} classes, also of the {len(real.unseen)} unseen ones; got {compared}")
+        parts = [real_images(self.generator, weights_of(self.generator), part, compared).labels.bincount(minlength=classes)
+                 for part in ("trained", "unseen")] if compared >= classes else [torch.zeros(1)]
+        fewest, least = int(min(part.min() for part in parts)), least_per_class()
+        if compared <= self.k or fewest < least:
+            raise ValueError(f"n_compare and n_images must leave more than k = {self.k} images to compare, and {least} of "
+                             f"each of the {classes} classes, also among the {len(real.unseen)} unseen ones (some "
+                             f"{least * classes} images where classes are of one size); got {compared}, {fewest} of one")
 
     @property
     def n_sources(self) -> int:
@@ -162,11 +163,6 @@ def judged(judge: Trained, images: ImageDataset, n_bootstrap: int) -> pd.DataFra
     correct = (probabilities.argmax(1) == images.labels).double()
     return pd.DataFrame([{"metric": metric, **limits(values, n_bootstrap)} for metric, values in (
         ("judge_entropy", output_entropy(probabilities)), ("judge_accuracy", correct))])  # fmt: skip
-
-
-def scored(classifier: Trained, test: ImageDataset) -> dict:
-    """Accuracy on real test images."""
-    return {"test_accuracy": accuracy(predict(classifier.model(), test.images), test.labels)}
 
 
 def attention_maps(classifier: Trained, test: ImageDataset, n: int) -> np.ndarray:

@@ -1,30 +1,27 @@
 """Chapter 2: targeted augmentation, upsampling against generation (Nguyen et al. 2025)."""
 
-import math
-import time
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from itertools import product
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from synaug.augmentation import TrainingSet, original, upsampled, with_generated, with_real
+from synaug.augmentation import TrainingSet, of_classes, original, upsampled, with_generated, with_real
 from synaug.augmentation.pool_filters import filter_pool
 from synaug.augmentation.selection import Selection, select, slow_clusters
-from synaug.augmentation.synthetic_pool import SyntheticPool, generate_pool
-from synaug.chapters.tasks import Trained, check_weights, trained, usual_denoiser, weights_of
+from synaug.chapters.tasks import (Trained, clock, generated_pool, seconds_per_image, split, splits, trained,
+                                   usual_denoiser, weights_of)  # fmt: skip
 from synaug.classifiers import accuracy, build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.checkpoint import steps_kept
 from synaug.classifiers.optimizers import OPTIMIZERS
 from synaug.classifiers.training import AUGMENTATIONS, RECIPES
 from synaug.classifiers.warm_up import WarmUp, warm_up
-from synaug.data import ImageDataset, load_dataset, stratified_subset, to_bytes
+from synaug.data import ImageDataset, to_bytes
 from synaug.diffusion.reconstruction import reconstruct
-from synaug.diffusion.schedules import SIGMA_MAX, sigmas_from
-from synaug.diffusion.training import trained_on
+from synaug.diffusion.schedules import sigma_of_strength
 from synaug.precision import fast_precision
 from synaug.run import Experiment, Settings, Task, param
 
@@ -39,10 +36,6 @@ FILTERS = {"near-copies dropped": {"near_copy_quantile": 0.05}, "off-class dropp
 EXPECTED_SLOW = 0.4
 #: Seeds of pilots start here: their runs are none of the comparison's.
 PILOT_SEED = 1000
-#: The share of a training split that is kept for validation.
-VALIDATION = 1 / 6
-#: Images on which the speed of a generator is measured.
-TIMED = 64
 #: The least probability of a label in the test loss.
 TINY = 1e-12
 
@@ -57,8 +50,10 @@ class Comparison(Settings):
     large_steps: int = param("optimiser steps of the large regime", at_least=1)
     large_pilot_steps: tuple[int, ...] = param("steps that its pilots try", each=True, at_least=1)
     ks: tuple[int, ...] = param("how often a chosen example occurs, 2 among them", each=True, at_least=2)
-    strength: int | float = param("denoising steps of 100 from which images are generated", 50)
-    strengths: tuple[int | float, ...] = param("those that are compared, strength among them", each=True)
+    strength: int | float = param("denoising steps of 100 from which images are generated", 50, at_least=0.1,
+                                  at_most=99.9)  # fmt: skip
+    strengths: tuple[int | float, ...] = param("those that are compared, strength among them", each=True, at_least=0.1,
+                                               at_most=99.9)  # fmt: skip
     seeds: int = param("paired trainings of each arm", at_least=2)
     k_seeds: int = param("paired trainings of each arm of k and of ablations, whose effects are small", at_least=2)
     pilot_seeds: int = param("paired trainings of pilots", at_least=2)
@@ -66,8 +61,8 @@ class Comparison(Settings):
     architectures: tuple[str, ...] = param("further networks, for the study of them", (), each=True,
                                            options=tuple(ARCHITECTURES))  # fmt: skip
     recipe: str = param("learning rates, see synaug.classifiers.train_classifier", options=tuple(RECIPES))
-    augment: str = param("augmentation of classifiers, to which the study classical adds TrivialAugment; warm-ups have "
-                         "flips", "flip", options=tuple(a for a in AUGMENTATIONS if f"{a}_trivial" in AUGMENTATIONS))
+    augment: str = param("augmentation of classifiers, to which classical adds TrivialAugment; warm-ups have flips",
+                         "flip", options=tuple(a for a in AUGMENTATIONS if f"{a}_trivial" in AUGMENTATIONS))
     k_optimizers: tuple[str, ...] = param("optimizers of k, sgd among them", ("sgd",), each=True,
                                           options=tuple(OPTIMIZERS))  # fmt: skip
     fresh: bool = param("whether fresh real images are added, for control", True)
@@ -85,13 +80,10 @@ class Comparison(Settings):
         for name, wanted in (("studies", None), ("pilot_steps", None), ("large_pilot_steps", None), ("ks", 2),
                              ("strengths", self.strength), ("k_optimizers", "sgd")):  # fmt: skip
             if wanted not in (None, *getattr(self, name)) or not getattr(self, name):
-                raise ValueError(f"{name} must hold {'a value' if wanted is None else wanted}, got {getattr(self, name)}")
+                raise ValueError(f"{name} must hold {'a value' if wanted is None else wanted}, got "
+                                 f"{getattr(self, name)}")  # fmt: skip
         if "architectures" in self.studies and not self.architectures:
             raise ValueError("the study of architectures needs some: name them in architectures")
-        if "budgets" in self.studies and self.steps < 2:
-            raise ValueError("steps must be at least 2 for the study of budgets, which halves them")
-        for n in self.strengths:
-            sigmas_from(sigma_of_strength(n), self.sampling_steps)
         if {"large", *ABLATIONS} & set(self.studies):
             if self.large_generator is None:
                 raise ValueError("the studies large and ablations need a large_generator, trained on more images")
@@ -100,33 +92,37 @@ class Comparison(Settings):
                 raise ValueError(f"large_generator must have been trained on more images than generator, of one data "
                                  f"set, got {len(large)} of {large.name} and {len(small)} of {small.name}")  # fmt: skip
         for regime in self.regimes:
-            (generator, steps, _), k = of_regime(self, regime), max(self.ks)
-            real, fresh, validation, test = splits(generator).values()
-            n, per_class, unseen = len(real), *(x.labels.bincount(minlength=real.num_classes) for x in (real, fresh))
-            for name in (self.architecture, *self.architectures):
-                build_classifier(name, real.image_shape, real.num_classes, seed=0)
-            if (held := steps * 128 // n) < (needed := self.passes or 3):
-                raise ValueError(f"{steps} steps of 128 are {held} passes over the {n} images of the {regime} regime; "
-                                 f"the warm-up needs {needed}, {-(-needed * n // 128)} steps")  # fmt: skip
-            if (per_class == 1).any():
-                raise ValueError(f"{generator} has seen one image of a class; a warm-up's clusters need two per class")
-            if any(arm.kind == "fresh" for arm, _ in trainings(self)) and (unseen < (k - 1) * per_class).any():
-                raise ValueError(f"the fresh control at k = {k} may need {k - 1} images for each of the {n} of the "
-                                 f"{regime} regime, class by class; there are {len(fresh)} (fresh=False leaves it out)")
-            if "pilot" in self.studies and len(fresh) < n_ceiling(self, regime):
-                raise ValueError(f"the pilot adds {n_ceiling(self, regime)} fresh images at k = {k}, there are "
-                                 f"{len(fresh)}")  # fmt: skip
-            fewest = min(len(test), len(validation))
-            if self.n_evaluate is not None and not real.num_classes <= self.n_evaluate <= fewest:
-                raise ValueError(f"n_evaluate must be in {real.num_classes}..{fewest}, got {self.n_evaluate}")
+            self.check_regime(regime, max(self.ks))
+
+    def check_regime(self, regime: str, k: int) -> None:
+        """Enough steps for the warm-up, enough images of each kind."""
+        generator, steps, _ = of_regime(self, regime)
+        real, fresh, validation, test = splits(generator).values()
+        n, per_class, unseen = len(real), *(part.labels.bincount(minlength=real.num_classes) for part in (real, fresh))
+        fewest, needed = min(len(test), len(validation)), self.passes or 3
+        for name in (self.architecture, *self.architectures):
+            build_classifier(name, real.image_shape, real.num_classes, seed=0)
+        if steps * 128 // n < needed or ("budgets" in self.studies and steps < 2):
+            raise ValueError(f"{steps} steps of 128 are {steps * 128 // n} passes over the {n} images of the {regime} "
+                             f"regime; the warm-up needs {needed}: {max(2, -(-needed * n // 128))} steps")  # fmt: skip
+        if (per_class == 1).any():
+            raise ValueError(f"{generator} has seen one image of a class: a warm-up's clusters need two per class")
+        if any(arm.kind == "fresh" for arm, _ in trainings(self)) and (unseen < (k - 1) * per_class).any():
+            raise ValueError(f"the fresh control at k = {k} may need {k - 1} images for each of the {n} of the "
+                             f"{regime} regime, class by class; there are {len(fresh)} (fresh=False leaves it out)")
+        if "pilot" in self.studies and len(fresh) < (added := n_ceiling(self, regime)):
+            raise ValueError(f"the pilot adds {added} fresh images at k = {k}, there are {len(fresh)}")
+        if self.n_evaluate is not None and not real.num_classes <= self.n_evaluate <= fewest:
+            raise ValueError(f"n_evaluate must be in {real.num_classes}..{fewest}, got {self.n_evaluate}")
 
 
 #: What a CPU trains in minutes.
 SMALL = {"generator": "fashion_mnist_2000", "architecture": "resnet8", "recipe": "one_cycle"}
 
 PROFILES = {
-    "smoke": dict(**SMALL, studies=("k",), steps=16, pilot_steps=(16,), large_steps=16, large_pilot_steps=(16,), ks=(2,),
-                  strengths=(20, 50), seeds=2, k_seeds=2, pilot_seeds=2, passes=1, sampling_steps=1, n_evaluate=200),
+    "smoke": dict(**SMALL, studies=("k",), steps=16, pilot_steps=(16,), large_steps=16, large_pilot_steps=(16,),
+                  n_evaluate=200, ks=(2,), strengths=(20, 50), seeds=2, k_seeds=2, pilot_seeds=2, passes=1,
+                  sampling_steps=1),
     "quick": dict(**SMALL, studies=("k",), steps=100, pilot_steps=(100,), large_steps=100, large_pilot_steps=(100,),
                   ks=(2,), strengths=(20, 50, 80), seeds=2, k_seeds=2, pilot_seeds=2, passes=3, sampling_steps=5,
                   n_evaluate=2000),
@@ -152,20 +148,8 @@ def of_regime(s: Comparison, regime: str) -> tuple[str, int, tuple[int, ...]]:
 
 
 def n_ceiling(s: Comparison, regime: str) -> int:
-    """How many fresh real images a pilot adds: what the largest k adds if ``EXPECTED_SLOW`` of the examples are slow."""
+    """How many fresh images a pilot adds: what the largest k does if ``EXPECTED_SLOW`` of the examples are slow."""
     return round(EXPECTED_SLOW * (max(s.ks) - 1) * len(splits(of_regime(s, regime)[0])["real"]))
-
-
-def sigma_of_strength(n: float) -> float:
-    """The noise level of n of 100 denoising steps: tan(pi n / 200).
-
-    The published recipe noises an image to step n of a cosine schedule of 100 steps (second hand). That schedule has
-    alpha_bar = cos²(pi n / 200) (Nichol & Dhariwal 2021, without their offset of 0.008), and
-    sigma = sqrt((1 - alpha_bar) / alpha_bar) for images in [-1, 1] (derived here). ValueError unless 0 < n < 100.
-    """
-    if not 0 < n < 100:
-        raise ValueError(f"a strength must lie strictly between 0 and 100 steps, got {n}")
-    return round(math.tan(math.pi * n / 200), 6)
 
 
 @dataclass(frozen=True)
@@ -255,7 +239,7 @@ def pool(s: Comparison, arm: Arm, function=None) -> Task:
     how = {"generator": generator, "weights": weights_of(generator), "precision": str(fast_precision(s.device)),
            "device": s.device, "sigmas": sigmas, "steps": s.sampling_steps * (2 if sigmas is None else 1)}  # fmt: skip
     more = {} if function else {"k": min(s.ks) if arm.k == min(s.ks) else max(s.ks)}
-    return Task(function or generated, {**how, **more}, images(s, arm.regime, "real"))
+    return Task(function or generated_pool, {**how, **more}, images(s, arm.regime, "real"))
 
 
 def training(s: Comparison, arm: Arm, seed: int) -> Task:
@@ -300,8 +284,8 @@ def rows(s: Comparison):
             yield (columns(Arm(regime, architecture=architecture, kind="warm-up"), seed, task.params["steps"]),
                    Task(described, {"seeds": [seed, following]}, (*images(s, regime, "real"), task, shown[following])))
     for regime in s.regimes if "pilot" in s.studies else ():
-        for seed, steps, added in ((PILOT_SEED + i, steps, added) for i in range(s.pilot_seeds)
-                                   for steps in of_regime(s, regime)[2] for added in (0, n_ceiling(s, regime))):  # fmt: skip
+        for seed, steps, added in product(range(PILOT_SEED, PILOT_SEED + s.pilot_seeds), of_regime(s, regime)[2],
+                                          (0, n_ceiling(s, regime))):  # fmt: skip
             arm = Arm(regime, architecture=s.architecture, augment=s.augment, kind="pilot")
             params = {"architecture": s.architecture, "steps": steps, "recipe": s.recipe, "augment": s.augment,
                       "seed": seed, "added": added, "device": s.device}  # fmt: skip
@@ -310,30 +294,6 @@ def rows(s: Comparison):
 
 
 EXPERIMENT = Experiment("targeted_augmentation", Comparison, PROFILES, rows, constants={"swept": "k"})
-
-
-@lru_cache(2)
-def splits(generator: str) -> dict[str, ImageDataset]:
-    """real: what generator and classifiers are trained on, the first of the training split's stratified order;
-    fresh: those that follow, the control that adds real images; validation: the last sixth, on which decisions are made;
-    test: the test split. ValueError where the generator has seen others, or they leave no fresh ones."""
-    whole, subset = trained_on(generator)
-    order, n = stratified_subset(whole, len(whole), 0), len(subset)
-    end = len(order) - round(VALIDATION * len(order))
-    if n >= end:
-        raise ValueError(f"{generator} was trained on {n} images of {whole.name}; at most {end - 1} leave fresh ones")
-    real, fresh, validation = (order.subset(range(*ends)) for ends in ((0, n), (n, end), (end, len(order))))
-    if not torch.equal(real.source_index.sort().values, subset.source_index.sort().values):
-        raise ValueError(f"{generator} was trained on another subset of {whole.name} than the first {n} of its "
-                         f"stratified order with seed 0")  # fmt: skip
-    return {"real": real, "fresh": fresh, "validation": validation, "test": load_dataset(whole.name, "test")}
-
-
-def split(generator: str, weights: str, part: str, n: int | None) -> ImageDataset:
-    """A part of `splits`: the first n of its stratified order, or all. weights: stand for the images, too."""
-    check_weights(generator, weights)
-    found = splits(generator)[part]
-    return found if n is None else stratified_subset(found, n, 0)
 
 
 def warmed_up(real: ImageDataset, test: ImageDataset, architecture: str, steps: int, recipe: str, passes: int | None,
@@ -363,23 +323,6 @@ def described(real: ImageDataset, own: dict, following: dict, seeds: list[int]) 
                    for shown, seed in zip((own, following), seeds))  # fmt: skip
     return {"passes": len(own["correct"]), **{name: own[name] for name in ("error", "seconds", "selection_seconds")},
             "slow_share": 100 * slow.mean(), "slow_overlap": (slow * other).sum() / slow.sum() / other.mean()}
-
-
-def generated(real: ImageDataset, generator: str, weights: str, precision: str, device: str, sigmas: list | None,
-              steps: int, k: int) -> SyntheticPool:  # fmt: skip
-    """k - 1 images of each real one. sigmas: noise levels that they are taken to; None: from noise alone."""
-    return generate_pool(usual_denoiser(generator, weights, device), real, range(len(real)), k=k, sigmas=sigmas,
-                         from_noise=sigmas is None, steps=steps, device=device)  # fmt: skip
-
-
-def seconds_per_image(real: ImageDataset, generator: str, weights: str, precision: str, device: str,
-                      sigmas: list | None, steps: int) -> float:  # fmt: skip
-    """Of generation, measured on a few images."""
-    denoiser, some = usual_denoiser(generator, weights, device), stratified_subset(real, min(TIMED, len(real)), 0)
-    start = clock(device)
-    reconstruct(denoiser, some.floats(), some.labels, sigma=SIGMA_MAX if sigmas is None else sigmas[0], steps=steps,
-                device=device)  # fmt: skip
-    return (clock(device) - start) / len(some)
 
 
 def pilot(real: ImageDataset, fresh: ImageDataset, validation: ImageDataset, added: int,
@@ -436,43 +379,24 @@ def selected_by(shown: dict, real: ImageDataset, selection: str = SLOW, seed: in
     return select(selection, WarmUp(shown["logits"], real.labels, shown["correct"]), seed=seed)
 
 
-def of_classes(fresh: ImageDataset, labels: Tensor) -> ImageDataset:
-    """Different images of ``fresh`` with exactly these labels, int64 ``[n]``; ValueError where it has too few."""
-    places = torch.empty_like(labels)
-    for label in labels.unique():
-        own, wanted = (fresh.labels == label).nonzero().flatten(), labels == label
-        if wanted.sum() > len(own):
-            raise ValueError(f"{int(wanted.sum())} fresh images of class {int(label)} are needed, there are {len(own)}")
-        places[wanted] = own[: wanted.sum()]
-    return fresh.subset(places)
-
-
-def clock(device: str) -> float:
-    """Seconds: of cores on a CPU, where other work may run beside; else by the clock."""
-    return time.process_time() if torch.device(device).type == "cpu" else time.perf_counter()
-
-
 def error(model, dataset: ImageDataset) -> float:
     """In per cent."""
     return 100 * (1 - accuracy(predict(model, dataset.images), dataset.labels))
 
 
-def shown_images(s: Comparison, get) -> dict[str, Tensor]:
-    """Rows of images, uint8 ``[K, C, H, W]``, one class per column: two fast and two slow examples of seed 0, typical
-    ones, whose loss is nearest to the median of cluster and class, and what becomes of the last at each strength, and
-    from noise. get: gives the results of tasks (`synaug.run.Store.get`)."""
-    real, n = get(*images(s, "small", "real")), s.sampling_steps
-    evidence, found = selected_by(get(early(s, "small", s.architecture, 0)), real).evidence, {}
-    for name, cluster in (("fast", 0), ("slow", 1)):
-        for i in (1, 2):
-            places = []
-            for _, own in evidence.groupby("label"):
-                loss = own.loc[own["cluster"] == cluster, "loss"] if (own["cluster"] == cluster).any() else own["loss"]
-                places.append((loss - loss.median()).abs().sort_values(kind="stable").index[:i][-1])
-            found[f"{name} {i}"] = (sources := real.subset(places)).images
+def shown_images(s: Comparison, get) -> tuple[dict[str, Tensor], list[str]]:
+    """Rows of images, uint8 ``[K, C, H, W]``, and the names of their columns, a class each: a fast and a slow example
+    of seed 0, whose loss is nearest to the median of cluster and class, and what becomes of the slow one at each
+    strength, and from noise. get: gives the results of tasks (`synaug.run.Store.get`)."""
+    real, n, keys = get(*images(s, "small", "real")), s.sampling_steps, ["label", "cluster"]
+    found = selected_by(get(early(s, "small", s.architecture, 0)), real).evidence
+    found["off"] = (found["loss"] - found.groupby(keys)["loss"].transform("median")).abs()
+    # A class whose outputs are all the same has no slow cluster.
+    typical = found.groupby(keys)["off"].idxmin().unstack().dropna().astype(int)
+    fast, slow = (real.subset(typical[cluster].tolist()) for cluster in (0, 1))
     denoiser = usual_denoiser(s.generator, weights_of(s.generator), s.device)
     ways = {f"strength {x:g}": {"sigma": sigma_of_strength(x), "steps": n} for x in s.strengths}
-    for name, way in {**ways, "from noise": {"reverse_step": 2 * n, "steps": 2 * n}}.items():
-        found[name] = to_bytes(reconstruct(denoiser, sources.floats(), sources.labels, device=s.device, seed=0,
-                                           source_index=sources.source_index, **way).images)  # fmt: skip
-    return found
+    made = {name: to_bytes(reconstruct(denoiser, slow.floats(), slow.labels, source_index=slow.source_index, seed=0,
+                                       device=s.device, **way).images)
+            for name, way in {**ways, "from noise": {"reverse_step": 2 * n, "steps": 2 * n}}.items()}  # fmt: skip
+    return {"fast": fast.images, "slow": slow.images, **made}, [real.class_names[i] for i in typical.index]

@@ -1,5 +1,6 @@
-"""What chapters are made of: library calls as tasks, functions of the results that they need and of plain parameters."""
+"""What chapters are made of: library calls as tasks, functions of results that they need and plain parameters."""
 
+import time
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -7,14 +8,22 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from synaug.classifiers import build_classifier, train_classifier
+from synaug.augmentation.synthetic_pool import SyntheticPool, generate_pool
+from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
 from synaug.data import ImageDataset, load_dataset, stratified_subset, to_bytes
 from synaug.diffusion.denoisers import EDMDenoiser, generator_hash, load_denoiser
 from synaug.diffusion.reconstruction import generate, reconstruct
+from synaug.diffusion.schedules import SIGMA_MAX
 from synaug.diffusion.training import trained_on
 from synaug.files import kept, storable
 from synaug.precision import channels_last, fast_precision
 from synaug.run import Task
+
+#: Images on which the speed of a generator is measured.
+TIMED = 64
+
+#: The share of a training split that is kept for validation.
+VALIDATION = 1 / 6
 
 #: Images that are reconstructed before they are kept: about a minute's work of a CPU, what a cut run loses at most.
 BLOCK = 1024
@@ -68,6 +77,52 @@ def real_images(generator: str, weights: str, part: str, n: int | None = None) -
     check_weights(generator, weights)
     images = getattr(real_images_of(generator), part)
     return stratified_subset(images, len(images) if n is None else min(n, len(images)), 0)
+
+
+@lru_cache(2)
+def splits(generator: str) -> dict[str, ImageDataset]:
+    """real: what generator and classifiers are trained on, the first of the training split's stratified order;
+    fresh: those that follow, the control that adds real images; validation: the last sixth, for decisions;
+    test: the test split. ValueError where the generator has seen others, or they leave no fresh ones."""
+    whole, subset = trained_on(generator)
+    order, n = stratified_subset(whole, len(whole), 0), len(subset)
+    end = len(order) - round(VALIDATION * len(order))
+    if n >= end:
+        raise ValueError(f"{generator} was trained on {n} images of {whole.name}; at most {end - 1} leave fresh ones")
+    real, fresh, validation = (order.subset(range(*ends)) for ends in ((0, n), (n, end), (end, len(order))))
+    if not torch.equal(real.source_index.sort().values, subset.source_index.sort().values):
+        raise ValueError(f"{generator} was trained on another subset of {whole.name} than the first {n} of its "
+                         f"stratified order with seed 0")  # fmt: skip
+    return {"real": real, "fresh": fresh, "validation": validation, "test": load_dataset(whole.name, "test")}
+
+
+def split(generator: str, weights: str, part: str, n: int | None) -> ImageDataset:
+    """A part of `splits`: the first n of its stratified order, or all. weights: stand for the images, too."""
+    check_weights(generator, weights)
+    found = splits(generator)[part]
+    return found if n is None else stratified_subset(found, n, 0)
+
+
+def generated_pool(real: ImageDataset, generator: str, weights: str, precision: str, device: str, sigmas: list | None,
+                   steps: int, k: int) -> SyntheticPool:  # fmt: skip
+    """k - 1 images of each real one. sigmas: noise levels that they are taken to; None: from noise alone."""
+    return generate_pool(usual_denoiser(generator, weights, device), real, range(len(real)), k=k, sigmas=sigmas,
+                         from_noise=sigmas is None, steps=steps, device=device)  # fmt: skip
+
+
+def seconds_per_image(real: ImageDataset, generator: str, weights: str, precision: str, device: str,
+                      sigmas: list | None, steps: int) -> float:  # fmt: skip
+    """Of generation, measured on a few images."""
+    denoiser, some = usual_denoiser(generator, weights, device), stratified_subset(real, min(TIMED, len(real)), 0)
+    start = clock(device)
+    reconstruct(denoiser, some.floats(), some.labels, sigma=SIGMA_MAX if sigmas is None else sigmas[0], steps=steps,
+                device=device)  # fmt: skip
+    return (clock(device) - start) / len(some)
+
+
+def clock(device: str) -> float:
+    """Seconds: of cores on a CPU, where other work may run beside; else by the clock."""
+    return time.process_time() if torch.device(device).type == "cpu" else time.perf_counter()
 
 
 def real(s, part: str, n: int | None = None) -> Task:
@@ -141,3 +196,8 @@ def trained(images: ImageDataset, architecture: str, steps: int, recipe: str, se
                      device=device, checkpoint=checkpoint)  # fmt: skip
     weights = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     return Trained(architecture, images.image_shape, images.num_classes, weights)
+
+
+def scored(classifier: Trained, test: ImageDataset) -> dict:
+    """Accuracy on real test images."""
+    return {"test_accuracy": accuracy(predict(classifier.model(), test.images), test.labels)}

@@ -63,7 +63,8 @@ def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None
                       f"and end in {', '.join(IMG_EXTENSIONS)}", stacklevel=2)
     labels = np.repeat(np.arange(len(classes)), [len(members) for members in files])
     files = [f for members in files for f in members]
-    about = [[str(f.absolute()), (of := f.stat()).st_size, of.st_mtime_ns, of.st_ctime_ns] for f in files if f.is_file()]
+    stats = [(f, f.stat()) for f in files if f.is_file()]
+    about = [[str(f.absolute()), of.st_size, of.st_mtime_ns, of.st_ctime_ns] for f, of in stats]
     decoded = paths.cache_dir() / "folders" / content_key(about, size, mode, crop)
     if (known := find(decoded)) is not None:
         return known
@@ -74,10 +75,9 @@ def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None
     if deep:  # Pillow would clip what is above 255
         raise ValueError(f"images must have 8 bits per channel; {deep[0]} ({len(deep)} such files): scale them first")
     if mode is None:
-        if odd := [f"{f} is {found}" for f, (found, _) in zip(files, headers) if found not in CHANNELS]:
-            raise ValueError(f"images must be grey (mode L) or RGB; {odd[0]} ({len(odd)} such files): pass "
-                             f'mode="RGB" or mode="L" to convert them')
         mode = _the_one(files, [found for found, _ in headers], "mode", 'pass mode="RGB" or mode="L" to convert them')
+        if mode not in CHANNELS:
+            raise ValueError(f'images must be grey (mode L) or RGB, these are {mode}: pass mode="RGB" or mode="L"')
     if size is None:
         size = _the_one(files, [size for _, size in headers], "size (height, width)", "pass image_size to resize them")
 
@@ -86,7 +86,12 @@ def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None
     images = np.empty((len(files), CHANNELS[mode], height, width), np.uint8)
 
     def store(image: Image.Image, i: int) -> None:
-        image = _converted(ImageOps.exif_transpose(image), mode)
+        image = ImageOps.exif_transpose(image)
+        if image.mode != mode and image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        if image.mode != mode:
+            image = image.convert("RGB").convert(mode)
         if image.size != (width, height):
             resize = ImageOps.fit if crop else Image.Image.resize
             image = resize(image, (width, height), Image.Resampling.BICUBIC)
@@ -133,15 +138,15 @@ def find_classes(path: Path) -> dict[str, Path]:
     if len(classes) < len(folders):
         raise ValueError(f"{path} has two folders of one name, in composed and decomposed letters: make them one")
     if splits := find_splits(path):
-        raise ValueError(f"{path} holds {', '.join(splits)}: splits, not classes. Load {path / next(iter(splits))}, or "
-                         f"give {path} to load_dataset")
+        raise ValueError(f"{path} holds {', '.join(splits)}: splits, not classes. Load "
+                         f"{next(iter(splits.values()))}, or give {path} to load_dataset")
     return dict(sorted(classes.items()))
 
 
 def find_splits(path: Path) -> dict[str, Path]:
-    """The subfolders of a folder that are splits, such as train and test, and hold the classes; none if it does so."""
+    """The subfolders that are splits, such as train and Test (here "test"); none where it holds the classes itself."""
     folders = [f for f in _listed(path) if f.is_dir() and not _is_litter(f.name)]
-    splits = {f.name: f for f in folders if f.name.lower() in SPLITS
+    splits = {f.name.lower(): f for f in folders if f.name.lower() in SPLITS
               and not any(member.suffix.lower() in IMG_EXTENSIONS for member in _listed(f))}
     return splits if len(splits) > 1 or len(splits) == len(folders) else {}
 
@@ -209,15 +214,6 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
     """(height, width) once the image is turned as its EXIF orientation says; 5 to 8 lie on their side."""
     width, height = image.size
     return (width, height) if image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8) else (height, width)
-
-
-def _converted(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode == mode:
-        return image
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB").convert(mode)
 
 
 def _read_each(files: list[Path], read, title: str) -> list:

@@ -94,7 +94,8 @@ def _classes(dataset: Dataset) -> tuple | None:
         return first
     names = dataset.class_names if isinstance(dataset, ImageDataset) else getattr(dataset, "classes", None)
     if names is None:
-        labels = np.asarray(dataset.tensors[1] if isinstance(dataset, TensorDataset) else getattr(dataset, "targets", ()))
+        of_tensors = isinstance(dataset, TensorDataset)
+        labels = np.asarray(dataset.tensors[1] if of_tensors else getattr(dataset, "targets", ()))
         known = labels.size and labels.dtype.kind in "iu"
         names = map(str, range(labels.max() + 1 if known else getattr(dataset, "num_classes", 0)))
     return tuple(names) or None

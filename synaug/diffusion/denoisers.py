@@ -136,10 +136,9 @@ class EDMDenoiser(nn.Module):
         return variant
 
 
-def new_denoiser(dataset, *, channels=(64, 128), layers=1, patch=2, attention=(), dropout=0.0, seed=0):
-    """An untrained `EDMDenoiser` for the images and classes of ``dataset``. The other arguments are `new_unet`'s."""
-    unet = new_unet(dataset.image_shape, dataset.num_classes, channels=channels, layers=layers, patch=patch,
-                    attention=attention, dropout=dropout, seed=seed)
+def new_denoiser(dataset, *, patch=2, **options):
+    """An untrained `EDMDenoiser` for the images and classes of ``dataset``. options: of `new_unet`."""
+    unet = new_unet(dataset.image_shape, dataset.num_classes, patch=patch, **options)
     return EDMDenoiser(unet, sigma_data=float(dataset.floats().std()), class_names=dataset.class_names,
                        image_shape=dataset.image_shape, patch=patch)
 

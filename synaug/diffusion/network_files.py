@@ -37,23 +37,21 @@ def load_unet(folder, use_safetensors=True):
 def weight_files(folder, formats=("safetensors",)):
     """The files of a network's weights, in the first of the formats that there is; errors as in `load_unet`."""
     for form in formats:
-        index, alone = folder / f"{WEIGHTS}.{form}.index.json", folder / f"{WEIGHTS}.{form}"
+        index, files = folder / f"{WEIGHTS}.{form}.index.json", [folder / f"{WEIGHTS}.{form}"]
         if index.is_file():
             names = read_json(index).get("weight_map")
             if not isinstance(names, dict) or not names:
                 raise ValueError(f"{index} is damaged: it names no weights")
             files = [folder / name for name in sorted(set(names.values()))]
+        if index.is_file() or files[0].is_file():
             break
+    else:
         files = [folder / f"{WEIGHTS}.{formats[0]}"]
-        if alone.is_file():
-            files = [alone]
-            break
     for path in files:
         if not path.is_file():
             others = ", ".join(sorted(file.name for file in folder.glob(f"{WEIGHTS}*")))
-            raise FileNotFoundError(f"{path} is missing; " + (
-                f"there is {others} (variants, such as fp16, are not read: save the network without)" if others else
-                "there are no other weights beside it"))
+            raise FileNotFoundError(f"{path} is missing; there is {others or 'no file of weights'} beside it (variants, "
+                                    f"such as fp16, are not read: save the network without)")
         refuse_pointer(path)
         if path.suffix == ".safetensors":
             try:

@@ -12,29 +12,21 @@ import torch
 from synaug.diffusion.denoisers import estimate
 
 
+def _inner(name, default=None):
+    """A property that is that of the denoiser within, as far as it has one."""
+    return property(lambda self: getattr(self.denoiser, name, default))
+
+
 class Wrapped:
     """A denoiser around another one, with that one's image shape, classes and number format."""
+
+    image_shape, num_classes, class_names = _inner("image_shape"), _inner("num_classes"), _inner("class_names")
+    precision = _inner("precision", torch.float32)
 
     def __init__(self, denoiser):
         if not callable(denoiser):
             raise TypeError(f"a denoiser must be callable, got {type(denoiser).__name__}")
         self.denoiser = denoiser
-
-    @property
-    def image_shape(self):
-        return getattr(self.denoiser, "image_shape", None)
-
-    @property
-    def num_classes(self):
-        return getattr(self.denoiser, "num_classes", None)
-
-    @property
-    def class_names(self):
-        return getattr(self.denoiser, "class_names", None)
-
-    @property
-    def precision(self):
-        return getattr(self.denoiser, "precision", torch.float32)
 
 
 class ScaledScore(Wrapped):

@@ -4,11 +4,12 @@ import math
 import shlex
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 
 from synaug.checks import whole
-from synaug.data import stratified_subset
+from synaug.data import ImageDataset, stratified_subset
 
 STRATA = ("proportional", "equal")
 
@@ -58,29 +59,30 @@ class Recipe:
             object.__setattr__(self, name, whole(name, getattr(self, name), least))
         if self.strata not in STRATA:
             raise ValueError(f"strata must be {' or '.join(STRATA)}, got {self.strata!r}")
-        if self.subset_size != "all":
-            object.__setattr__(self, "subset_size", _size(self.subset_size))
+        object.__setattr__(self, "subset_size", _size(self.subset_size))
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must be in 0..2^32 - 1, got {self.seed}")
 
     @classmethod
-    def recorded(cls, values):
+    def recorded(cls, values: dict) -> "Recipe":
         """The recipe of a record, which may be from before recipes had all their fields."""
         return cls(**{"strata": "equal", **values})
 
-    def of(self, whole):
+    def of(self, whole: ImageDataset) -> "Recipe":
         """The recipe with the name and the number of images that it means of ``whole``, the training split."""
         share = {"all": 1.0}.get(self.subset_size, self.subset_size)
         size = share if isinstance(share, int) else max(1, round(share * len(whole)))
         return replace(self, dataset=whole.name, subset_size=size)
 
-    def subset(self, whole):
+    def subset(self, whole: ImageDataset) -> ImageDataset:
         """The images of ``whole``, the training split, that are trained on."""
         return stratified_subset(whole, self.of(whole).subset_size, self.subset_seed, self.strata == "proportional")
 
 
-def _size(value):
-    """A number of images as int, a share below 1 as float, either perhaps as text."""
+def _size(value) -> int | float | str:
+    """A number of images as int, a share below 1 as float, either perhaps as text; "all", which is the share 1.0."""
+    if str(value) in ("all", "1.0"):
+        return "all"
     try:
         number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
@@ -108,12 +110,12 @@ RECIPES = {
 }
 
 
-def learning_rate(recipe, step):
+def learning_rate(recipe: Recipe, step: int) -> float:
     """The rate of a step (counted from 0)."""
     return recipe.learning_rate * min(1, (step + 1) / recipe.warmup, math.sqrt(recipe.decay_from / (step + 1)))
 
 
-def command(recipe, folder, steps, compile=False):
+def command(recipe: Recipe, folder: str | Path, steps: int, compile: bool = False) -> str:
     """The command line that trains by a recipe for a number of steps."""
     words = ["python", "-m", "synaug", "train-generator", "--folder", folder, "--images", steps * recipe.batch_size]
     for name, value in asdict(recipe).items():
@@ -123,22 +125,23 @@ def command(recipe, folder, steps, compile=False):
     return shlex.join([*map(str, words), *["--compile"] * compile])
 
 
-def step_seed(seed, step):
+def step_seed(seed: int, step: int) -> int:
     return seed * 1_000_003 + step
 
 
-def step_generator(seed, step, device="cpu"):
+def step_generator(seed: int, step: int, device: torch.device | str = "cpu") -> torch.Generator:
     """The random stream of one training step. On a device of another kind it is another stream."""
     return torch.Generator(device).manual_seed(step_seed(seed, step))
 
 
 @lru_cache(maxsize=2)
-def epoch_order(n, seed, epoch):
+def epoch_order(n: int, seed: int, epoch: int) -> torch.Tensor:
     """The permutation of n images that an epoch takes them in."""
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed * 7919 + 31 + epoch))
 
 
-def batch_of(recipe, images, labels, num_classes, step):
+def batch_of(recipe: Recipe, images: torch.Tensor, labels: torch.Tensor, num_classes: int,
+             step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Generator]:  # fmt: skip
     """Images ``[B, C, H, W]``, indices of class embeddings ``[B]`` and the stream for the noise of one step.
 
     All on the device of ``images`` and ``labels``; the order of images is the same on every device.

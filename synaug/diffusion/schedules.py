@@ -10,6 +10,8 @@ from numbers import Integral
 
 import torch
 
+from synaug.checks import whole
+
 #: EDM's sampling defaults (Karras et al. 2022, Table 1 and appendix D.1).
 SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 80.0, 7.0
 #: DDPM's linear variance schedule (Ho et al. 2020, section 4), for its 1,000 steps.
@@ -18,7 +20,7 @@ BETA_MIN, BETA_MAX, DDPM_STEPS = 1e-4, 0.02, 1000
 
 def edm_sigmas(steps=100, sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX, rho=RHO):
     """EDM's grid ``[steps + 1]``, ending in 0 (Karras et al. 2022, eq. 5)."""
-    _check_steps(steps)
+    whole("steps", steps, 1)
     if not 0 < sigma_min < sigma_max < math.inf or not 0 < rho < math.inf:
         raise ValueError(f"an EDM grid needs 0 < sigma_min < sigma_max and rho > 0, all finite; "
                          f"got {sigma_min}, {sigma_max} and {rho}")
@@ -33,7 +35,7 @@ def vp_sigmas(steps=100):
     sigma = sqrt((1 - abar) / abar) of the 1,000-step schedule's abar at every (1000 / steps)-th step: what is left
     of the noise when the image is scaled back to unit signal. steps: at most 1,000.
     """
-    _check_steps(steps)
+    whole("steps", steps, 1)
     if steps > DDPM_STEPS:
         raise ValueError(f"DDPM's schedule has {DDPM_STEPS} steps, so a grid can have no more; got {steps}")
     abar = torch.cumprod(1 - torch.linspace(BETA_MIN, BETA_MAX, DDPM_STEPS, dtype=torch.float64), 0)
@@ -66,8 +68,7 @@ def reverse_sigmas(reverse_step, steps=100, mapping="edm", stride=1):
     stride > 1 is for small budgets: it keeps the starting level and so the meaning of ``reverse_step``.
     """
     _check_reverse_step(reverse_step, steps)
-    if not _whole(stride) or stride < 1:
-        raise ValueError(f"stride must be a whole number of at least 1, got {stride!r}")
+    whole("stride", stride, 1)
     levels = grid(mapping, steps)[steps - reverse_step :]
     if reverse_step == 0:
         return levels
@@ -82,7 +83,7 @@ def sigmas_from(sigma, steps, sigma_min=SIGMA_MIN, rho=RHO):
 
     ``[steps + 1]``; ``[0.]`` for sigma 0.
     """
-    _check_steps(steps)
+    whole("steps", steps, 1)
     if sigma == 0:
         return torch.zeros(1, dtype=torch.float64)
     if not 0 < sigma < math.inf:
@@ -90,17 +91,19 @@ def sigmas_from(sigma, steps, sigma_min=SIGMA_MIN, rho=RHO):
     return edm_sigmas(steps, min(sigma_min, sigma / 2), sigma, rho)
 
 
-def _whole(value):
-    """Whether a value is an integer, Python's or NumPy's; True and False are not."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
+def sigma_of_strength(n: float) -> float:
+    """The noise level of n of 100 denoising steps: tan(pi n / 200).
 
-
-def _check_steps(steps):
-    if not _whole(steps) or steps < 1:
-        raise ValueError(f"steps must be a whole number of at least 1, got {steps!r}")
+    The published recipe noises an image to step n of a cosine schedule of 100 steps (second hand). That schedule has
+    alpha_bar = cos²(pi n / 200) (Nichol & Dhariwal 2021, without their offset of 0.008), and
+    sigma = sqrt((1 - alpha_bar) / alpha_bar) for images in [-1, 1] (derived here). ValueError unless 0 < n < 100.
+    """
+    if not 0 < n < 100:
+        raise ValueError(f"a strength must lie strictly between 0 and 100 steps, got {n}")
+    return round(math.tan(math.pi * n / 200), 6)
 
 
 def _check_reverse_step(reverse_step, steps):
-    _check_steps(steps)
-    if not _whole(reverse_step) or not 0 <= reverse_step <= steps:
+    whole("steps", steps, 1)
+    if isinstance(reverse_step, bool) or not isinstance(reverse_step, Integral) or not 0 <= reverse_step <= steps:
         raise ValueError(f"the reverse step must be a whole number in 0..{steps}, got {reverse_step!r}")

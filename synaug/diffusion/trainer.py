@@ -23,6 +23,8 @@ from synaug.seeds import seeded
 STATE = "training_state.pt"
 #: Steps between two looks at the loss where looking takes time, and between points of the loss curve.
 LOOK_EVERY, CURVE_EVERY = 20, 500
+#: Unseen images of each class that the chapters' distances take at least, with their defaults.
+MEASURABLE = 14
 
 
 class Trainer:
@@ -32,11 +34,11 @@ class Trainer:
     differ between kinds of devices. compile: whether torch.compile makes the steps faster, for a minute at the start
     and rounding errors of another kind. Of several processes, every one makes one and takes every step.
     ValueError where the processes cannot share a batch equally or the device is not there; MemoryError or OSError where
-    there is too little memory or disk for what is kept, or the folder cannot be one. Warns of classes of which no image
-    is left that the generator has not seen.
+    there is too little memory or disk for what is kept, or the folder cannot be one. Warns of classes of which too few
+    images are left that the generator does not see.
     """
 
-    def __init__(self, recipe, folder, device="cpu", compile=False):
+    def __init__(self, recipe: Recipe, folder: str | Path, device: str = "cpu", compile: bool = False):
         from diffusers.training_utils import EMAModel
 
         self.folder, self.compile = Path(folder), compile
@@ -69,13 +71,13 @@ class Trainer:
         # Held-out images for the loss curve: real images that the generator never sees, with fixed noise.
         unseen = whole.subset(torch.isin(whole.source_index, subset.source_index, invert=True).nonzero().flatten())
         self.held_out = stratified_subset(unseen, min(1000, len(unseen)), 1)
-        left = unseen.labels.bincount(minlength=whole.num_classes)
-        gone = [name for name, n in zip(whole.class_names, left) if not n]
-        if gone and not self.rank:
-            warnings.warn(f"all images of {', '.join(gone)} are trained on: none is left to measure the generator "
-                          f"against, as the chapters do; a smaller subset_size (such as 0.8) leaves some", stacklevel=3)
+        left = zip(whole.class_names, unseen.labels.bincount(minlength=whole.num_classes).tolist())
+        if (few := [f"{n} of {name}" for name, n in left if n < MEASURABLE]) and not self.rank:
+            warnings.warn(f"of some classes few images are left that the generator does not see ({', '.join(few[:5])}"
+                          f"{', ...' if few[5:] else ''}): chapters measure it against {MEASURABLE} of each at least; a "
+                          f"smaller subset_size (such as 0.8) leaves more", stacklevel=3)
 
-    def check_room(self):
+    def check_room(self) -> None:
         """Refuse a run that cannot keep its weights, gradients, two moments of AdamW and average, of 4 bytes each.
 
         Activations are not counted. On disk, all but the gradients and a generator in half precision, twice: a new
@@ -87,7 +89,7 @@ class Trainer:
         if not self.rank:
             check_disk(self.folder, (1 if (self.folder / STATE).exists() else 2) * 18 * parameters, what)
 
-    def train_step(self):
+    def train_step(self) -> torch.Tensor:
         """One optimiser step; the mean loss of its batch, a tensor on the device."""
         x, y, generator = batch_of(self.recipe, self.images, self.labels, self.denoiser.num_classes, self.step)
         sigma = log_normal_sigmas(len(x), self.denoiser.sigma_data, generator)
@@ -110,7 +112,7 @@ class Trainer:
         self.step += 1
         return self.loss
 
-    def refuse_divergence(self):
+    def refuse_divergence(self) -> None:
         """FloatingPointError where the last loss is not finite; waits for the device. A loss that is NaN stays so."""
         if self.loss is not None and not self.loss.isfinite():
             raise FloatingPointError(f"the training loss is {self.loss.item()} at step {self.step}: "
@@ -130,7 +132,7 @@ class Trainer:
             self.ema.restore(self.denoiser.parameters())
 
     @torch.no_grad()
-    def held_out_loss(self):
+    def held_out_loss(self) -> float | None:
         """The averaged weights' denoising loss on held-out images, 4 noise levels per image, fixed noise.
 
         None where the generator is trained on every image that there is.
@@ -148,9 +150,9 @@ class Trainer:
                     total.append(denoising_loss(self.denoiser, *values).mean().item())
         return round(sum(total) / len(total), 5)
 
-    def add_point(self):
-        """Add a point to the loss curve. One that is not at a multiple of CURVE_EVERY stands until the next only, so that
-        a run in pieces has the curve of a run at a stretch."""
+    def add_point(self) -> None:
+        """Add a point to the loss curve. One between multiples of CURVE_EVERY stands until the next only, so that a run
+        in pieces has the curve of a run at a stretch."""
         if self.curve and self.curve[-1]["step"] % CURVE_EVERY:
             self.curve.pop()
         self.curve.append({"step": self.step, "images": self.step * self.recipe.batch_size,
@@ -159,7 +161,7 @@ class Trainer:
         if self.step % CURVE_EVERY == 0:
             self.recent = []
 
-    def over(self, late):
+    def over(self, late: bool) -> bool:
         """Whether any process is out of time: all must stop at the same step."""
         if self.world == 1:
             return late
@@ -167,7 +169,7 @@ class Trainer:
         torch.distributed.all_reduce(late)
         return bool(late)
 
-    def save(self):
+    def save(self) -> None:
         """Write the state to go on from, the averaged generator and its training record, each whole or not at all."""
         self.refuse_divergence()
         if self.rank:
@@ -181,7 +183,7 @@ class Trainer:
             torch.save(state, path)
         self.save_generator(self.folder)
 
-    def save_generator(self, folder):
+    def save_generator(self, folder: Path) -> None:
         """Write the averaged generator and its training record."""
         if self.rank:
             return
@@ -193,7 +195,7 @@ class Trainer:
         with atomic_write(folder / RECORD) as path:
             path.write_text(json.dumps(self.record(weights), indent=1) + "\n")
 
-    def resume(self):
+    def resume(self) -> "Trainer":
         """Go on from the folder's state if it has one.
 
         ValueError if that was another recipe or had other images, if it is damaged, or if a generator without its state
@@ -220,7 +222,7 @@ class Trainer:
         self.recent = list(state.get("recent", ()))
         return self
 
-    def record(self, weights):
+    def record(self, weights: str) -> dict:
         """What was done, as it is kept beside a checkpoint. weights: the hash of what was saved."""
         return {"command": command(self.recipe, self.folder.name, self.step, self.compile),
                 "recipe": asdict(self.recipe), "images_sha256": self.content, "sigma_data": self.denoiser.sigma_data,
@@ -240,7 +242,7 @@ class ShareSigmaData(DistributedDataParallel):
         return self.module.sigma_data
 
 
-def load_state(path, device):
+def load_state(path: Path, device: torch.device) -> dict:
     """What a run goes on from; ValueError where the file is damaged (torch.load would not compare its check sums)."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -253,7 +255,7 @@ def load_state(path, device):
         raise ValueError(f"{path} is damaged ({error}): nothing can go on from it; choose another folder") from error
 
 
-def check_folder(folder):
+def check_folder(folder: Path) -> None:
     """Refuse a folder that cannot be made or written to."""
     place = folder.absolute()
     while not place.exists():
@@ -264,7 +266,7 @@ def check_folder(folder):
         raise PermissionError(f"{folder} cannot be written to")
 
 
-def usable_device(name):
+def usable_device(name: str) -> torch.device:
     """The device of that name; ValueError where there is none."""
     try:
         device = torch.device(name)
@@ -277,7 +279,7 @@ def usable_device(name):
     return device
 
 
-def process_rank(device):
+def process_rank(device: torch.device) -> tuple[int, int]:
     """(rank, number of processes); joins the group that torchrun or accelerate started, if one did, each process on
     its own GPU."""
     if "WORLD_SIZE" not in os.environ:

@@ -20,6 +20,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -27,7 +28,7 @@ import torch
 import torch.distributed
 from tqdm import tqdm
 
-from synaug.data import content_hash, load_dataset
+from synaug.data import ImageDataset, content_hash, load_dataset
 from synaug.diffusion.denoisers import RECORD, checkpoint_folder
 from synaug.diffusion.network_files import read_json
 from synaug.diffusion.recipe import RECIPES, STRATA, Recipe
@@ -35,8 +36,9 @@ from synaug.diffusion.trainer import CURVE_EVERY, LOOK_EVERY, Trainer
 from synaug.precision import device_name
 
 
-def train(recipe, folder, *, images, minutes=math.inf, device="cpu", compile=False, save_every=60, snapshots=(),
-          progress=True):
+def train(recipe: Recipe, folder: str | Path, *, images: float, minutes: float = math.inf, device: str = "cpu",
+          compile: bool = False, save_every: float = 60, snapshots: Sequence[float] = (),
+          progress: bool = True) -> Trainer:  # fmt: skip
     """Train until ``images`` images were seen or ``minutes`` are over, resuming what ``folder`` holds.
 
     minutes: of this call; the step that is under way when they are over is finished. compile: see `Trainer`.
@@ -55,7 +57,8 @@ def train(recipe, folder, *, images, minutes=math.inf, device="cpu", compile=Fal
     snapshots = {math.ceil(n / recipe.batch_size): snapshot_folder(folder, n) for n in snapshots}
     start = saved = last = time.monotonic()
     warm, timed = trainer.step + (3 if compile else 1), None  # the first steps compile, and allocate
-    with tqdm(total=total, initial=trainer.step, unit="step", disable=trainer.rank or not progress, mininterval=5) as bar:
+    hidden = trainer.rank or not progress
+    with tqdm(total=total, initial=trainer.step, unit="step", disable=hidden, mininterval=5) as bar:
         while trainer.step < total and not trainer.over(last - start > 60 * minutes):
             trainer.train_step()
             bar.update()
@@ -83,12 +86,12 @@ def train(recipe, folder, *, images, minutes=math.inf, device="cpu", compile=Fal
     return trainer
 
 
-def snapshot_folder(folder, images):
+def snapshot_folder(folder: str | Path, images: float) -> Path:
     """Where a run in ``folder`` keeps its generator of after ``images`` images."""
     return Path(folder) / "snapshots" / f"{int(images)}"
 
 
-def trained_on(generator):
+def trained_on(generator: str | Path) -> tuple[ImageDataset, ImageDataset]:
     """(the whole training split, the subset that a saved generator was trained on), from its training record.
 
     ValueError where the record is damaged, or the data set is not here or has other images.

@@ -1,7 +1,8 @@
 """What a generated set keeps of the real distribution, measured on features.
 
 ``real`` and ``fake`` (or reference and candidate) are named arguments in this order everywhere:
-floating ``[N, D]`` and ``[M, D]``. Read every value against the floor, fresh real data of the same size.
+floating ``[N, D]`` and ``[M, D]``. Read every value against the real-data baseline, fresh
+real data of the same size.
 """
 
 from synaug.metrics.comparison import FRESH_REAL, compare, compare_with_floor

@@ -1,7 +1,8 @@
-"""Every metric of a candidate set against a reference, with intervals, beside the floor.
+"""Every metric of a candidate set against a reference, with intervals, beside the real-data baseline.
 
-The floor is the same comparison for fresh real data. It is what a perfect generator would score: the
-metrics depend on the sizes of the sets, and none of them is 0 or 1 for two real samples.
+The baseline, called floor in frames, is the same comparison for fresh real data: a floor for distances, a ceiling
+for recall. It is what a perfect generator would score: the metrics depend on the sizes of the sets, and none of them
+is 0 or 1 for two real samples.
 """
 
 import math
@@ -18,7 +19,7 @@ from synaug.metrics.inputs import as_feature_pair, as_labels, check_k
 from synaug.metrics.neighbours import neighbourhoods
 from synaug.statistics import bootstrap_interval, jackknife_interval
 
-FRESH_REAL = "fresh real"  # the arm that is the floor
+FRESH_REAL = "fresh real"  # the arm that is the baseline
 
 
 def compare(
@@ -33,7 +34,7 @@ def compare(
     jackknife_groups: int = 10,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """One row a metric: ``metric, value, low, high, k, n_reference, n_candidate``; 95 % intervals.
+    """One row per metric: ``metric, value, low, high, k, n_reference, n_candidate``; 95 % intervals.
 
     Features ``[N, D]`` and ``[M, D]``; the two indices of mode concentration appear when integer
     labels ``[N]`` and ``[M]`` are given. ``k`` is missing where a metric does not use it. With
@@ -80,7 +81,7 @@ def compare(
         )
         # Enough of every class must remain when a group is left out.
         left_out = 1 / jackknife_groups if n_bootstrap else 0
-        split_by_class(reference, candidate, *labels, at_least=math.ceil((components + 1) / (1 - left_out)) + 1)
+        split_by_class(reference, candidate, *labels, at_least=least_per_class(components, left_out))
 
     rows = []
     moment_metrics = _moment_metrics(reference, candidate, labels, components)
@@ -114,21 +115,22 @@ def compare_with_floor(
     ``settings`` go to ``compare``.
 
     Raises ValueError when a candidate and the fresh real set differ in size (or in the number of
-    points of a class): the metrics would differ for that reason alone. Otherwise as ``compare``.
+    points per class): the metrics would differ for that reason alone. Otherwise as ``compare``.
     """
     if FRESH_REAL in candidates:
-        raise ValueError(f"{FRESH_REAL!r} is the name of the floor, not of a candidate")
+        raise ValueError(f"{FRESH_REAL!r} is the name of the real-data baseline, not of a candidate")
     labels = {FRESH_REAL: fresh_labels} | {name: (candidate_labels or {}).get(name) for name in candidates}
     sets = {FRESH_REAL: fresh_features} | dict(candidates)
     for name, features in sets.items():
         if len(features) != len(fresh_features):
             raise ValueError(
-                f"arm {name!r} has {len(features)} points and the floor {len(fresh_features)}: sizes must match"
+                f"arm {name!r} has {len(features)} points and the real-data baseline {len(fresh_features)}: "
+                "sizes must match"
             )
         if labels[name] is not None and fresh_labels is not None:
             counts = [np.unique(np.asarray(some), return_counts=True) for some in (labels[name], fresh_labels)]
             if not all(np.array_equal(*pair) for pair in zip(*counts, strict=True)):
-                raise ValueError(f"arm {name!r} and the floor differ in the number of points of a class")
+                raise ValueError(f"arm {name!r} and the real-data baseline differ in the number of points per class")
     frames = [
         compare(reference_features, features, reference_labels, labels[name], **settings).assign(arm=name)
         for name, features in sets.items()
@@ -165,6 +167,11 @@ def _groups(n: int, labels: np.ndarray | None, groups: int, seed: int) -> np.nda
     group = np.empty(n, dtype=np.int64)
     group[order] = np.arange(n) % groups
     return group
+
+
+def least_per_class(components: int = 10, left_out: float = 0.1) -> int:
+    """How many rows of each class `compare` needs where it measures volumes, by its defaults."""
+    return math.ceil((components + 1) / (1 - left_out)) + 1
 
 
 def _jackknife(metric: Metric, groups, n_groups: int, name: str) -> tuple[float, float, float]:

@@ -46,7 +46,7 @@ def covariance_logdet_ratio(real, fake, real_labels, fake_labels, components: in
     The log-determinant of a sample covariance is low by about components / (2 n) per direction; this
     cancels only between classes of equal size. The axes are chosen for the variance of *this* real
     sample, so fresh real data come out slightly below 0. Hence the default: few axes (10) keep both
-    small with tens of points a class.
+    small with tens of points per class.
 
     Raises TypeError or ValueError as ``centroid_distance_ratio``, for a class with no more than
     ``components`` points, for ``components`` outside 1..D, and where real features do not vary along

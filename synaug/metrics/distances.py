@@ -114,7 +114,7 @@ def neighbour_radii(points: Points, k: int, progress=iter) -> torch.Tensor:
 
 
 def nearest_of(x: Points, y: Points, progress=iter) -> tuple[torch.Tensor, torch.Tensor]:
-    """Squared distance of every point of x to the nearest of y, float64 ``[N]``, and the index of that, int64 ``[N]``."""
+    """Squared distance of every point of x to the nearest of y, float64 ``[N]``, and its index, int64 ``[N]``."""
     found, space = _Kept(x, y, 1), Workspace(x)
     held = torch.empty_like(space.rows)
     for a in progress(x.blocks()):

@@ -15,8 +15,9 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from synaug.checks import warn_unit_range
-from synaug.features import cached, content_key
+from synaug.files import content_key, kept
 from synaug.metrics.inputs import as_tensor
+from synaug.paths import cache_dir
 
 SOURCE = Path(__file__).read_text(encoding="utf-8")  # part of the cache's key: it says what the named encoders do
 
@@ -72,7 +73,8 @@ def encode(
     if not (cache and isinstance(encoder, str)):
         return compute()
     names = encoder, SOURCE, repr(network), torch.device(device).type
-    return cached(content_key([images, *network.state_dict().values()], *names), compute)
+    key = content_key(images, *network.state_dict().values(), *names)
+    return kept(cache_dir() / "features" / f"{key}.zip", compute)
 
 
 def encoder_label(encoder: Encoder) -> str:

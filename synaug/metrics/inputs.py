@@ -7,9 +7,9 @@ import torch
 
 
 def as_tensor(array: np.ndarray) -> torch.Tensor:
-    """A tensor of an array in any byte order, with any strides; long doubles become float64. TypeError where none can be."""
+    """A tensor of an array of any byte order and layout; long doubles become float64. TypeError where none can be."""
     kind = np.float64 if array.dtype == np.longdouble else array.dtype.newbyteorder("=")
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=kind))
+    return torch.from_numpy(np.require(array, kind, ["C", "W"]))
 
 
 def as_features(features, name: str, at_least: int = 2) -> torch.Tensor:
@@ -46,7 +46,7 @@ def as_labels(labels, name: str, n: int) -> np.ndarray:
     if not np.issubdtype(labels.dtype, np.integer):
         raise TypeError(f"{name} must be integers, got {labels.dtype}")
     if labels.shape != (n,):
-        raise ValueError(f"{name} must have shape [{n}], one label a feature row, got {list(labels.shape)}")
+        raise ValueError(f"{name} must have shape [{n}], one label per feature row, got {list(labels.shape)}")
     return labels.astype(np.int64)
 
 

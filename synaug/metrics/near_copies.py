@@ -4,7 +4,6 @@ A small distance alone proves nothing: smooth and typical images lie near everyt
 trained on tell: fresh real images in place of the samples, and unseen images in place of the training images.
 """
 
-import torch
 
 from synaug.metrics.distances import nearest_of, prepare
 from synaug.metrics.inputs import as_feature_pair

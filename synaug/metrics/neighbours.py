@@ -89,7 +89,7 @@ def prdc(real, fake, k: int = 5) -> dict[str, float]:
     As the prdc package: a point is inside a ball when strictly nearer than the radius (torch-fidelity
     counts equality as inside). Hence sets that consist of copies of one point give 0, and a set
     against itself gives exactly 1 for all four unless it repeats a point more than k times. Against
-    its own sources a set of near-copies also scores 1: the floor is fresh real data, not 1.
+    its own sources a set of near-copies also scores 1: the baseline is fresh real data, not 1.
 
     Raises as ``neighbourhoods``.
     """
@@ -103,7 +103,7 @@ def outer_edge_recall(real, fake, k: int = 5, quantile: float = 0.1) -> float:
     The share, in [0, 1], of the ceil(quantile * N) real points with the largest k-th neighbour
     distance inside the real set that lie in the ball of some fake point. Radius and balls use the
     same ``k``. Sparse points are harder to reach even by fresh real data, so the value is read
-    against that floor.
+    against that baseline.
 
     Raises as ``neighbourhoods``, and ValueError for a quantile outside (0, 1].
     """

@@ -83,7 +83,7 @@ def curve(ax: Axes, table: pd.DataFrame, colour: str, *, live: bool = False, joi
     """A table of `summary` with its bars: a recorded run is a solid line, the live one hollow points, dotted."""
     x, value, low, high = table.to_numpy(float).T
     style = run_style(live, colour)
-    if len(table) >= BAND_FROM:
+    if joined and len(table) >= BAND_FROM:
         ax.plot(x, value, **style | {"marker": None})
         ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
         return

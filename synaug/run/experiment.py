@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
 
 import pandas as pd
+import torch
 
 from synaug.diffusion.denoisers import generator_hash, load_denoiser
 from synaug.run.results import provenance
@@ -77,6 +78,11 @@ class Experiment:
         checked = {name: _checked(name, values.get(name, field.default), field)
                    for name, field in self.parameters.items()}  # fmt: skip
         settings = self.Settings(**checked)
+        try:
+            torch.empty(0, device=settings.device)
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(f"device must be cpu, cuda or mps, as far as this machine has it, got {settings.device!r}: "
+                             f"{error}") from error  # fmt: skip
         settings.check()
         return settings
 
@@ -103,14 +109,17 @@ class Experiment:
                             settings.device, generator and generator_hash(load_denoiser(generator)))  # fmt: skip
         return tidy(frame, origin, experiment=self.name, profile=settings.profile, **self.constants)
 
-    def read(self, namespace: dict) -> dict:
+    def read(self, namespace: dict, *others: "Experiment") -> dict:
         """The parameters of a chapter, from its parameters cell and papermill: ``EXPERIMENT.read(globals())``.
 
-        What the cell does not hold can be given in the mapping ``settings``. ValueError for a name that the experiment
-        does not have (papermill itself only prints a line and runs with the default), before anything is computed. In
-        a kernel where this was done once other variables exist, and names are not looked at again.
+        What the cell does not hold can be given in the mapping ``settings``. others: further experiments of the
+        chapter, whose parameters may stand there, too; each has those that it knows. ValueError for a name that none of
+        them has (papermill itself only prints a line and runs with the default) and for a value that is not allowed,
+        before anything is computed. In a kernel where this was done once other variables exist, and names are not
+        looked at again.
         """
-        names = [*self.parameters, "settings"]
+        known = list(dict.fromkeys(name for experiment in (self, *others) for name in experiment.parameters))
+        names = [*known, "settings"]
         if not namespace.get("_parameters_checked"):
             refuse_unknown(namespace, names)
             namespace["_parameters_checked"] = True
@@ -118,8 +127,10 @@ class Experiment:
         more = namespace.get("settings") or {}
         if not isinstance(more, Mapping):
             raise ValueError(f"settings must be a mapping of further parameters and their values, got {more!r}")
-        refuse_unknown(more, list(self.parameters))
-        return given | dict(more)
+        refuse_unknown(more, known)
+        given |= {name: value for name, value in more.items() if name in self.parameters}
+        self.settings(**given)
+        return given
 
 
 def _checked(name: str, value, field: dataclasses.Field):

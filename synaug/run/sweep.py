@@ -17,7 +17,8 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from synaug.resources import check_disk
-from synaug.run.tasks import MISSING, Store, Task, call, code_of, ordered
+from synaug.dependencies import code_of
+from synaug.run.tasks import MISSING, Store, Task, call, ordered
 
 #: Seconds without any worker after which a run gives up.
 PATIENCE = 60

@@ -42,7 +42,7 @@ def differences(frame, against: dict, *, pair=("seed",), metric: str | None = No
     ValueError where the baseline has several rows for a pair, naming the columns that tell them apart.
     """
     rows = select(frame, **({} if metric is None else {"metric": metric})).reset_index(drop=True)
-    pair, baseline = list(pair), select(rows, **against)
+    pair, baseline = _names(pair), select(rows, **against)
     _check_columns(rows, [*pair, "value"])
     _check_single(baseline, pair, f"the baseline, {against},")
     both = rows.drop(baseline.index).merge(baseline[[*pair, "value"]], on=pair, suffixes=("", "_baseline"))
@@ -52,7 +52,7 @@ def differences(frame, against: dict, *, pair=("seed",), metric: str | None = No
 
 def paired(frame, against: dict, by=("arm",), metric: str | None = None, pair=("seed",), confidence: float = 0.95,
            correct: str | None = "holm", sign: int = 1) -> pd.DataFrame:
-    """What each combination of the columns ``by`` differs by from the baseline, over pairs: a row each.
+    """What each combination of the columns ``by`` differs by from the baseline, over pairs: one row each.
 
     Columns: those of ``by``; estimate (the mean difference), low, high (Student's t), p_value (of "no difference"),
     adjusted (Holm over the rows returned; missing where correct is None), n (pairs). One pair has no limits and no p.
@@ -62,13 +62,14 @@ def paired(frame, against: dict, by=("arm",), metric: str | None = None, pair=("
     """
     if correct not in ("holm", None):
         raise ValueError(f"correct must be 'holm' or None, got {correct!r}")
-    found, by, rows = differences(frame, against, pair=pair, metric=metric, sign=sign), list(by), []
+    by, pair, rows = _names(by), _names(pair), []
+    found = differences(frame, against, pair=pair, metric=metric, sign=sign)
     _check_columns(found, by)
     for key, own in found.groupby(by, sort=False, dropna=False):
         named = dict(zip(by, key))
-        _check_single(own, list(pair), str(named))
+        _check_single(own, pair, str(named))
         if len(bad := own[~np.isfinite(own["value"])]):
-            raise ValueError(f"{named} less {against} is not finite at {bad[[*pair]].iloc[0].to_dict()}")
+            raise ValueError(f"{named} less {against} is not finite at {bad[pair].iloc[0].to_dict()}")
         limits = {"estimate": own["value"].mean(), "low": np.nan, "high": np.nan, "p_value": np.nan}
         if len(own) > 1:
             interval = paired_interval(own["value"], confidence)
@@ -79,6 +80,10 @@ def paired(frame, against: dict, by=("arm",), metric: str | None = None, pair=("
     if correct and tested.any():
         table.loc[tested, "adjusted"] = holm(table.loc[tested, "p_value"])
     return table
+
+
+def _names(columns) -> list:
+    return [columns] if isinstance(columns, str) else list(columns)
 
 
 def _check_columns(frame: pd.DataFrame, names) -> None:

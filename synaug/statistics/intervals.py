@@ -1,7 +1,7 @@
 """Intervals, equivalence and multiplicity for comparisons over paired seeds.
 
 Two arms that share a seed (same initialisation, same batch order) differ by one number per seed;
-the functions here take those differences, ``[n]``, one entry a seed. All are two-sided unless said.
+the functions here take those differences, ``[n]``, one entry per seed. All are two-sided unless said.
 """
 
 from collections.abc import Callable, Sequence
@@ -65,7 +65,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
 
 
 def _mean_and_error(values: Sequence[float]) -> tuple[float, float, int]:
-    """The mean, its standard error (exactly 0 for identical values, whatever their rounding), and the number of values."""
+    """The mean, its standard error (exactly 0 for identical values), and how many there are."""
     values = _values(values, "values", 2)
     spread = values.std(ddof=1) if np.ptp(values) > 0 else 0.0
     return float(values.mean()), float(spread / np.sqrt(len(values))), len(values)

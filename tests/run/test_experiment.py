@@ -49,7 +49,7 @@ def test_parameters_come_from_the_profile_and_the_caller():
     ({"rate": float("nan")}, "got nan"), ({"kind": "c"}, "kind must be one of a, b, got 'c'"),
     ({"names": ["x", "z"]}, "names must be different values, each one of x, y, got 'z'"), ({"flag": 1}, "flag must be True or False, got 1"),
     ({"limit": 5}, "limit must be at most n = 2, got 5"), ({"profile": "paper"}, "toy has the profiles smoke, quick"),
-    ({"kinds": "a"}, "unknown parameter: kinds. Did you mean 'kind'"), ({"device": 3}, "device must be a text"),
+    ({"kinds": "a"}, "unknown parameter: kinds. Did you mean 'kind'"), ({"device": 3}, "device must be a text"), ({"device": "gpu"}, "device must be cpu, cuda or mps"),
 ])  # fmt: skip
 def test_wrong_parameters_are_refused_by_name(wrong, message):
     with pytest.raises(ValueError, match=message):

@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import random
 import time
-from pathlib import Path
 
 import pandas as pd
 import pytest

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import task_functions as functions
 
-from synaug.run import Store, Task, tasks
-from synaug.run.tasks import MISSING, code_of, ordered
+from synaug import dependencies
+from synaug.dependencies import code_of
+from synaug.run import Store, Task
+from synaug.run.tasks import MISSING, ordered
 
 
 @pytest.fixture
@@ -114,7 +116,7 @@ def package(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
 
     def codes():
-        for cached in (tasks.code_of, tasks._is_module, tasks._parsed, tasks._definitions, tasks._imported):
+        for cached in (dependencies.code_of, dependencies._is_module, dependencies._parsed, dependencies._definitions, dependencies._imported):
             cached.cache_clear()
         for name in [name for name in sys.modules if name.partition(".")[0] == "toyp"]:
             del sys.modules[name]
@@ -157,7 +159,7 @@ def test_the_code_of_chapters_reaches_what_they_are_made_of():
     """What hand-kept lists once left out."""
     from synaug.chapters import mode_concentration
 
-    names = tasks._closure([name for node in tasks._definitions("synaug.chapters.mode_concentration")["compare"]
-                            for name in tasks._imported(node, "synaug.chapters.mode_concentration", "synaug")], "synaug")
+    names = dependencies._closure([name for node in dependencies._definitions("synaug.chapters.mode_concentration")["compare"]
+                            for name in dependencies._imported(node, "synaug.chapters.mode_concentration", "synaug")], "synaug")
     assert {"synaug.metrics.comparison", "synaug.metrics.distances", "synaug.metrics.frechet"} <= names
     assert code_of(mode_concentration.compared) != code_of(mode_concentration.scored)

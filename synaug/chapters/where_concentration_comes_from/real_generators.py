@@ -4,8 +4,7 @@ Three parts: generators of several quality levels, small ones at moments of thei
 best; exploration terms, judged by classifiers trained on their samples and by outer-edge recall.
 """
 
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +12,18 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from synaug.chapters.generator_quality import training_record
 from synaug.chapters.tasks import network, real, real_images, real_images_of, usual_denoiser, weights_of
 from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import check_recipe
 from synaug.data import ImageDataset, to_bytes
-from synaug.diffusion.denoisers import EDMDenoiser, checkpoint_folder, denoising_loss, load_denoiser, new_unet
+from synaug.diffusion.denoisers import EDMDenoiser, denoising_loss, load_denoiser, new_unet
 from synaug.diffusion.exploration import AnnealedClass, Autoguided, GuidedInterval, MinorityGuided, ParticleGuided
 from synaug.diffusion.recipe import Recipe
 from synaug.diffusion.reconstruction import generate, reconstruct
 from synaug.diffusion.samplers import check_sampler
 from synaug.diffusion.schedules import sigma_of_reverse_step, sigmas_from
-from synaug.diffusion.trainer import RECORD
 from synaug.diffusion.training import snapshot_folder, train
 from synaug.files import storable
 from synaug.metrics import FRESH_REAL, compare
@@ -113,20 +112,28 @@ class Generators(Settings):
             raise ValueError("quality levels (part ladder) and autoguidance need sizes and snapshots to train")
         recipe = recipe_of(self)
         for size in self.sizes:
-            new_unet(shape, classes, **unet_options({**recipe, "channels": size}))
+            named("sizes", new_unet, shape, classes, **unet_options({**recipe, "channels": size}))
         for setting in self.dials:
             if len(setting) != 4:
                 raise ValueError(f"each of dials must be solver, steps, churn and s_noise, got {setting}")
-            solver, steps, *noise = setting
-            check_sampler(solver, *noise)
-            sigmas_from(1.0, steps)
+            named("dials", check_sampler, setting[0], *setting[2:])
+            named("dials", sigmas_from, 1.0, setting[1])
         denoiser = load_denoiser(self.generator)
         for term, strengths in self.strengths.items():
-            if term not in TERMS:
-                raise ValueError(f"strengths: unknown exploration term {term!r}; there are {', '.join(TERMS)}")
+            if term not in TERMS or not isinstance(strengths, (list, tuple)):
+                raise ValueError(f"strengths must be lists by exploration term, of {', '.join(TERMS)}; got {term!r}: "
+                                 f"{strengths!r}")  # fmt: skip
             for strength in strengths:
-                TERMS[term](denoiser, strength, 0, denoiser)
-                check_sampler("heun", 0.0, strength if term == NOISE_INFLATION else 1.0)
+                named("strengths", TERMS[term], denoiser, strength, 0, denoiser)
+                named("strengths", check_sampler, "heun", 0.0, strength if term == NOISE_INFLATION else 1.0)
+
+
+def named(name: str, check, *arguments, **options):
+    """A check whose error says which parameter it is about."""
+    try:
+        check(*arguments, **options)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 PROFILES = {
@@ -260,8 +267,7 @@ def sampler_name(solver: str, churn: float, s_noise: float) -> str:
 
 def recipe_of(s: Generators) -> dict:
     """The recipe that the saved generator was trained by, as plain data."""
-    record = json.loads((checkpoint_folder(s.generator) / RECORD).read_text(encoding="utf-8"))
-    return asdict(Recipe(**record["recipe"]))
+    return asdict(Recipe(**training_record(s.generator)["recipe"]))
 
 
 def unet_options(recipe: dict) -> dict:
@@ -296,7 +302,7 @@ def trained_levels(recipe: dict, snapshots: list, device: str, checkpoint: Path 
     for images in snapshots:
         denoiser = load_denoiser(snapshot_folder(checkpoint, images))
         found[images] = Generator(unet_options(recipe), denoiser.sigma_data, denoiser.class_names, denoiser.image_shape,
-                                  denoiser.state_dict())  # fmt: skip
+                                  dict(denoiser.state_dict()))  # fmt: skip
     return found
 
 

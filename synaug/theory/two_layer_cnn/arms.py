@@ -106,19 +106,20 @@ def indices_of(mask: torch.Tensor) -> torch.Tensor:
 
 def _fresh_noise(data, index, copies):
     """Noise of unit standard deviation ``[copies, S, m, P, d]`` for each slow example; 0 for filling."""
-    shape, world = data.patches.shape[2:], data.distribution
+    shape, distribution = data.patches.shape[2:], data.distribution
     fresh = torch.zeros(copies, *index.shape, *shape, dtype=data.patches.dtype)
     for s, seed in enumerate(data.seeds if copies else ()):
         mine, generator = index[s] >= 0, seeded_generator(seed, _FRESH_NOISE)
         count = int(mine.sum())
         for copy in range(copies):
             fresh[copy, s, mine] = torch.randn(count, *shape, dtype=torch.float64, generator=generator).to(fresh)
-        if world.orthogonal_noise and count:
+        if distribution.orthogonal_noise and count:
             noise = (data.roles[s, index[s, mine]] == NOISE).expand(copies, -1, -1)
             taken = torch.cat([data.v_e[s, None], data.v_d[s, None], data.patches[s][data.roles[s] == NOISE]])
             needed = len(taken) + int(noise.sum())
-            if world.dim < needed:
-                raise ValueError(f"orthogonal noise of all generated examples needs dim >= {needed}, got {world.dim}")
+            if distribution.dim < needed:
+                raise ValueError(f"orthogonal noise of all generated examples needs dim >= {needed}, "
+                                 f"got {distribution.dim}")  # fmt: skip
             mine_fresh = fresh[:, s, mine]
             mine_fresh[noise] = orthogonalise(mine_fresh[noise], taken)
             fresh[:, s, mine] = mine_fresh

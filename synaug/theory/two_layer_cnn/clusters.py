@@ -4,7 +4,6 @@ USEFUL (arXiv 2404.17768, second hand) picks the examples to upsample so: k-mean
 each class. Here the truth is known.
 """
 
-import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -17,10 +16,6 @@ from synaug.theory.two_layer_cnn.arms import Arm, training_sets
 from synaug.theory.two_layer_cnn.distribution import PatchDistribution
 from synaug.theory.two_layer_cnn.network import initial_filters, logits
 from synaug.theory.two_layer_cnn.training import train
-
-#: What `recovery` can sweep; beta_ratio is beta_d / beta_e, at the distribution's beta_e.
-SWEPT = ("alpha", "beta_ratio", "noise_std", "steps")
-
 
 def speed_ratio(distribution: PatchDistribution) -> float:
     """How much faster the fast feature grows than the slow one from equal alignments (derived here, early training).
@@ -58,58 +53,25 @@ def separability(outputs: torch.Tensor, labels: torch.Tensor, has_fast: torch.Te
     return float(roc_auc_score(has_fast.numpy(), (labels * outputs).numpy()))
 
 
-def recovery(
-    swept: str,
-    values: Sequence[float],
-    distribution: PatchDistribution = PatchDistribution(),
-    *,
-    n: int = 1000,
-    seeds: Sequence[int] = (0, 1, 2),
-    num_filters: int = 40,
-    init_std: float = 0.01,
-    steps: int = 200,
-    momentum: float = 0.9,
-    **options,
-) -> pd.DataFrame:
-    """Tidy frame of both scores (metrics "adjusted_rand_index" and "separability") on the training data.
+def recovery(distribution: PatchDistribution, *, n: int, seeds: Sequence[int], num_filters: int = 40,
+             init_std: float = 0.01, steps: int = 200, momentum: float = 0.9, **options) -> pd.DataFrame:  # fmt: skip
+    """Both scores (metrics "adjusted_rand_index" and "separability") on the training data: seed, metric, value.
 
-    Trains on original data at each of values of swept, one of ``SWEPT``, all else as in distribution. 40 filters of
-    standard deviation 0.01, momentum 0.9: USEFUL's toy, from memory; its figure shows 200 steps (second hand).
-    options: of `training.train`. Columns: arm, seed, swept, x, metric, value.
-    Raises ValueError, before training, for an unknown swept, no values, or a value or sample that does not fit.
+    Trains on n original examples of each seed. 40 filters of standard deviation 0.01, momentum 0.9: USEFUL's toy, from
+    memory; its figure shows 200 steps (second hand). options: of `training.train`.
+    Raises ValueError, before training, for a sample in which a class lacks fast or slow examples.
     """
-    if swept not in SWEPT:
-        raise ValueError(f"unknown swept {swept!r}: choose one of {', '.join(SWEPT)}")
-    if not len(values):
-        raise ValueError("need at least one value")
-    worlds = [_changed(distribution, swept, value) for value in values]
-    for world in worlds:  # all are drawn again below: together they would take much memory
-        data = world.sample(n, seeds)
-        for labels, has_fast in zip(data.labels, data.has_fast):
-            _check_both(labels, has_fast)
+    data = distribution.sample(n, seeds)
+    for labels, has_fast in zip(data.labels, data.has_fast):
+        _check_both(labels, has_fast)
+    start = initial_filters(seeds, num_filters, distribution.dim, init_std)
+    trained = train(training_sets(data, [Arm("original")]), start, steps=steps, record_every=steps, momentum=momentum,
+                    **options)  # fmt: skip
     rows = []
-    for value, world in zip(values, worlds):
-        data, step_count = world.sample(n, seeds), value if swept == "steps" else steps
-        start = initial_filters(seeds, num_filters, world.dim, init_std)
-        trained = train(training_sets(data, [Arm("original")]), start, steps=step_count, record_every=step_count,
-                        momentum=momentum, **options)
-        outputs = logits(trained.filters[:, 0], data.patches)
-        for s, seed in enumerate(seeds):
-            of_seed = outputs[s], data.labels[s], data.has_fast[s]
-            found = {"adjusted_rand_index": cluster_agreement(*of_seed), "separability": separability(*of_seed)}
-            rows += [{"seed": seed, "x": value, "metric": metric, "value": score} for metric, score in found.items()]
-    frame = pd.DataFrame(rows).assign(arm="original", swept=swept)
-    return frame[["arm", "seed", "swept", "x", "metric", "value"]]
-
-
-def _changed(distribution, swept, value):
-    if swept == "steps":
-        if value != int(value) or value < 1:
-            raise ValueError(f"steps must be whole numbers of at least 1, got {value}")
-        return distribution
-    if swept == "beta_ratio":
-        return dataclasses.replace(distribution, beta_d=value * distribution.beta_e)
-    return dataclasses.replace(distribution, **{swept: value})
+    for seed, *of_seed in zip(seeds, logits(trained.filters[:, 0], data.patches), data.labels, data.has_fast):
+        rows += [{"seed": seed, "metric": "adjusted_rand_index", "value": cluster_agreement(*of_seed)},
+                 {"seed": seed, "metric": "separability", "value": separability(*of_seed)}]  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def _check_both(labels, has_fast):

@@ -49,8 +49,8 @@ class PatchDistribution:
     definition has beta_e > beta_d; equality is the limit); noise_std: standard deviation of each coordinate of a
     noise patch (sigma_p / sqrt(d) in USEFUL); reading: one of ``READINGS``; label_noise: probability, at most 0.5,
     that a label is flipped; orthogonal_noise: all noise patches of a sample orthogonal to each other and to the
-    features, as the proofs assume (needs d >= n (P - 1) + 2), with norms as without; axis_aligned: v_e and v_d are
-    the first two axes, else a random orthonormal pair for each seed. Raises ValueError for anything else.
+    features, as the proofs assume (needs d >= n (P - 1) + 2), with norms as without. v_e and v_d are a random
+    orthonormal pair for each seed. Raises ValueError for anything else.
     """
 
     num_patches: int = 3
@@ -62,7 +62,6 @@ class PatchDistribution:
     reading: str = "A"
     label_noise: float = 0.0
     orthogonal_noise: bool = False
-    axis_aligned: bool = False
 
     def __post_init__(self):
         if self.reading not in READINGS:
@@ -108,8 +107,6 @@ class PatchDistribution:
         return PatchData(self, seeds, patches, labels, true_labels, has_fast, roles, v_e.to(dtype), v_d.to(dtype))
 
     def _features(self, seed):
-        if self.axis_aligned:
-            return torch.eye(self.dim, dtype=torch.float64)[:2]
         g = torch.randn(self.dim, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
         return torch.linalg.qr(g).Q.T
 

@@ -8,8 +8,10 @@ import math
 
 import torch
 
-from synaug.theory.two_layer_cnn.network import gradient
+from synaug.theory.two_layer_cnn.network import gradient, initial_filters
 from synaug.theory.two_layer_cnn.theory import augmented_size, check_k
+
+DIM = 12  # of the Monte Carlo check; the formulas do not depend on it
 
 
 def duplicate_term(k, alpha, batch_size, n, exact=False):
@@ -65,6 +67,41 @@ def minibatch_gradients(filters, patches, labels, batch_size, generator):
     picks = torch.rand(labels.shape, generator=generator).argsort(1)[:, :batch_size]
     rows = torch.arange(len(labels))[:, None]
     return gradient(filters, patches[rows, picks], labels[rows, picks])
+
+
+def relative_variance(kind, n, alpha, k, batch_size, draws, seed=0, num_filters=40, noise_std=0.125, scale=1.0):
+    """Variance of a batch's gradient outside the features' plane, relative to one example's over B, and its standard
+    error: Monte Carlo over as many data sets and batches as ``draws``. Arguments as `augmented_draws`.
+
+    Derived here: with filters so small that every logit term is 1/2, one example's variance is
+    (9/4) sum_j E[<w_j, xi>^4 ||xi||^2], alike for fast and slow examples; in m coordinates the mean is
+    std^6 (3 m + 12) |w_j|^4.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    filters = initial_filters([seed], num_filters, DIM, 1e-3, torch.float64)[0]
+    patches, labels = augmented_draws(kind, n, alpha, k, draws, noise_std, generator, scale)
+    gradients = minibatch_gradients(filters, patches, labels, batch_size, generator)[..., 2:]
+    one = 2.25 * noise_std**6 * (3 * (DIM - 2) + 12) * filters[:, 2:].square().sum(1).square().sum().item()
+    return tuple(value * batch_size / one for value in total_variance(gradients))
+
+
+def augmented_draws(kind, n, alpha, k, draws, noise_std, generator, scale=1.0):
+    """Sets of a kind ("upsampled" or "generated") in reading B, P = 2: patches ``[R, N', 2, d]``, labels ``[R, N']``.
+
+    Each set has its own noise, the synthetic one ``scale`` times as strong. Exactly round(alpha n) examples are fast;
+    the noise is orthogonal to the features, the first two axes, of strengths 1 and 0.2, which do not enter the variance
+    outside their plane.
+    """
+    fast = round(alpha * n)
+    source = torch.cat([torch.arange(n), torch.arange(fast, n).repeat(k - 1)])
+    labels = (2 * torch.randint(0, 2, (draws, n), generator=generator) - 1).double()[:, source]
+    distinct = n if kind == "upsampled" else len(source)
+    noise = noise_std * torch.randn(draws, distinct, DIM, dtype=torch.float64, generator=generator)
+    noise[..., :2] = 0
+    noise[:, n:] *= scale
+    features = torch.zeros(len(source), DIM, dtype=torch.float64)
+    features[source < fast, 0], features[source >= fast, 1] = 1.0, 0.2
+    return torch.stack([labels[..., None] * features, noise[:, source] if kind == "upsampled" else noise], 2), labels
 
 
 def total_variance(gradients):

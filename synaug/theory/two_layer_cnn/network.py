@@ -9,7 +9,6 @@ gradient faster; this form is for any patches, and what the fast one is tested a
 from collections.abc import Sequence
 
 import torch
-from torch.nn import functional as F
 
 from synaug.theory.two_layer_cnn.distribution import check_seeds, seeded_generator
 
@@ -36,14 +35,6 @@ def logits(filters: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
     return torch.einsum("...jd,...npd->...jnp", filters, patches).pow(3).sum((-3, -1))
 
 
-def loss(
-    filters: torch.Tensor, patches: torch.Tensor, labels: torch.Tensor, example_weights: torch.Tensor | None = None
-) -> torch.Tensor:
-    """Logistic loss ``[...]``: the weighted mean over examples of log(1 + exp(-y f(x; W))); equal weights when None."""
-    losses = F.softplus(-labels * logits(filters, patches))
-    return (losses * _shares(labels, example_weights)).sum(-1)
-
-
 def logit_terms(filters: torch.Tensor, patches: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """l_i = sigmoid(-y_i f(x_i; W)), ``[..., N]``: how far example i is from learned (second hand)."""
     return torch.sigmoid(-labels * logits(filters, patches))
@@ -52,14 +43,15 @@ def logit_terms(filters: torch.Tensor, patches: torch.Tensor, labels: torch.Tens
 def gradient(
     filters: torch.Tensor, patches: torch.Tensor, labels: torch.Tensor, example_weights: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Gradient of ``loss`` by W, ``[..., J, d]``.
+    """Gradient by W, ``[..., J, d]``, of the logistic loss, the weighted mean over examples of log(1 + exp(-y f)).
 
     grad_{w_j} = -3 sum_i s_i l_i y_i sum_p <w_j, x_ip>^2 x_ip, with s_i = 1/N or i's share of the weights (derived
     here).
     """
     z = torch.einsum("...jd,...npd->...jnp", filters, patches)
     margins = labels * z.pow(3).sum((-3, -1))
-    factors = -3 * _shares(labels, example_weights) * torch.sigmoid(-margins) * labels
+    weights = torch.ones_like(labels) if example_weights is None else example_weights
+    factors = -3 * shares(weights) * torch.sigmoid(-margins) * labels
     return torch.einsum("...jnp,...n,...npd->...jd", z.square(), factors, patches)
 
 
@@ -69,7 +61,3 @@ def shares(example_weights: torch.Tensor) -> torch.Tensor:
     if not ((example_weights >= 0).all() and (totals > 0).all() and totals.isfinite().all()):
         raise ValueError("example weights must be finite and not negative, with a positive sum")
     return example_weights / totals
-
-
-def _shares(labels, example_weights):
-    return shares(torch.ones_like(labels) if example_weights is None else example_weights)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from synaug.theory.two_layer_cnn.arms import Arm, TrainingSets, training_sets
 from synaug.theory.two_layer_cnn.distribution import PatchData, seeded_generator
@@ -39,7 +38,6 @@ def train(
     batch_size: int | None = None,
     test: PatchData | None = None,
     record_every: int = 10,
-    progress: bool = False,
 ) -> Training:
     """Train every arm and seed from the same filters, for the same number of steps, on the CPU.
 
@@ -72,7 +70,7 @@ def train(
     def train_part(part):
         try:
             return _train(_of_seeds(sets, part), filters[part], None if test is None else _examples_of(test, part),
-                          end, progress and part.start == 0, **options)
+                          end, **options)
         except _Diverged as error:
             end.lower(error.step)
             return error
@@ -119,7 +117,7 @@ class _End:
 
 
 @torch.no_grad()
-def _train(sets, filters, test, end, progress, *, steps, lr, momentum, rho, batch_size, record_every):
+def _train(sets, filters, test, end, *, steps, lr, momentum, rho, batch_size, record_every):
     """Filters after the last step, the steps that were recorded, and the records; cut short after ``end.step``."""
     features = torch.stack([sets.pool.v_e, sets.pool.v_d], dim=1)
     strengths = features.new_tensor([sets.pool.distribution.beta_e, sets.pool.distribution.beta_d])
@@ -134,7 +132,7 @@ def _train(sets, filters, test, end, progress, *, steps, lr, momentum, rho, batc
 
     filters = filters[:, None].repeat(1, num_arms, 1, 1)
     velocity, recorded, records = torch.zeros_like(filters), [0], [measure(filters, whole, tested)]
-    for step in tqdm(range(1, steps + 1), desc="training", disable=not progress):
+    for step in range(1, steps + 1):
         if step > end.step:
             break
         network = whole if batch_size is None else FastNetwork([next(batches)], features, strengths, num_filters)

@@ -1,0 +1,214 @@
+"""The figures and tables of chapter 2, from frames of its experiment (``recorded`` may be None).
+
+A gain is the test error of the original set minus an arm's, of the same seed and setting, in points.
+"""
+
+from itertools import product
+
+import pandas as pd
+
+from synaug.plots import Panel, forest, lines
+from synaug.run.results import describe_runs, experiment_of, recordings
+from synaug.statistics import paired_interval, ratio_interval
+from synaug.statistics.claims import load_published
+from synaug.statistics.contrasts import differences, paired, select
+
+#: What arms must share to be compared with their original.
+SETTING = ["regime", "optimizer", "architecture", "augment", "budget"]
+ARMS = {"upsampled": "upsampled", "generated": "generated", "fresh": "fresh real images"}
+#: A pilot takes the fewest of its steps at which fresh real images gain this many points.
+CEILING_GAIN = 1.5
+#: Points: a difference whose whole 95 % interval lies this near to 0 counts as none, as in the claims.
+NEGLIGIBLE = 0.2
+#: (arm, budget) at the largest k: what differs from usual generation. Of other budgets the original is another, too.
+ABLATIONS = {
+    ("generated, oracle generator", 1): "an oracle generator", ("generated, from noise", 1): "images from noise alone",
+    ("generated, from noise, oracle generator", 1): "an oracle generator, from noise alone",
+    ("generated, several strengths", 1): "several strengths in turn",
+    ("generated, near-copies dropped", 1): "near-copies dropped",
+    ("generated, off-class dropped", 1): "off-class images dropped", ("generated", 0.5): "half the steps",
+    ("generated", 2): "twice the steps"}  # fmt: skip
+SELECTIONS = {
+    "generated": "slow clusters", "generated, random": "random, as many", "generated, all": "all",
+    "generated, high loss": "highest loss, as many", "generated, misclassified": "misclassified",
+    "upsampled": "slow clusters, upsampled", "fresh": "fresh real images for the slow",
+    "fresh, all": "fresh real images for all"}  # fmt: skip
+
+
+def base(frame, *free):
+    """Columns and values of the setting of most comparisons, but for those that are free."""
+    p = frame.attrs["provenance"]["parameters"]
+    found = dict(zip(SETTING, ("small", "sgd", p["architecture"], p.get("augment", "flip"), 1.0)))
+    return {name: value for name, value in found.items() if name not in free}
+
+
+def gains(frame, metric="test_error"):
+    """Rows of all arms but the originals; value: their gain."""
+    return differences(frame, {"kind": "original"}, pair=(*SETTING, "seed"), metric=metric, sign=-1)
+
+
+def comparisons(frame, **where):
+    """Every arm against the original of its setting, see `synaug.statistics.contrasts.paired` (Holm over all, before
+    some are selected), with its kind, and its setting in words; estimate: its gain."""
+    found = paired(frame, {"kind": "original"}, (*SETTING, "arm", "x"), "test_error", (*SETTING, "seed"), sign=-1)
+    names = {"none": "not augmented", "flip": "flips", "flip_trivial": "TrivialAugment", "flip_crop": "flips, shifts",
+             "flip_crop_trivial": "shifts, TrivialAugment"}  # fmt: skip
+    words = [f"{row.regime}, {row.optimizer.upper()}, {row.architecture}, {names[row.augment]}"
+             + f", {row.budget:g} times the steps" * (row.budget != 1) for row in found.itertuples()]  # fmt: skip
+    return select(found.assign(setting=words, kind=found["arm"].str.split(",").str[0]), **where)
+
+
+def error_against_k(live, recorded=None, metric="test_error"):
+    """Test error against k, and the gain over the original, for copies, generated and fresh images."""
+    best, arms = load_published("nguyen2025")["optimum"], {"original": "original", **ARMS}
+    shared = {"where": {"arm": list(arms)}, "upright": {
+        f"published best k, {arm}": best[f"{arm}_k"] for arm in ("upsampled", "generated")}}  # fmt: skip
+    shown = [Panel(metric, f"{metric.replace('_', ' ')} (%)", **shared),
+             Panel("gain", "gain (points, paired by seed)", line=0.0, **shared)]  # fmt: skip
+    frames = [frame if frame is None else select(pd.concat([frame, gains(frame, metric).assign(metric="gain")]),
+                                                 **base(frame)) for frame in (live, recorded)]  # fmt: skip
+    return lines(*frames, shown, hue="arm", names=arms, xlabel="k, times a slow example occurs", xticks=range(1, 6))
+
+
+def at_smallest_k(frame, names):
+    """Gains at k = 2, a row per arm; names: {arm: what it is}, to which the images that it adds are added."""
+    added = select(frame, metric="added_share", x=2, **base(frame)).groupby("arm")["value"].mean()
+    names = {arm: f"{name} (+{added[arm]:.0f}\u00a0%)" for arm, name in names.items() if arm in added}
+    return forest(comparisons(frame, x=2, **base(frame)), label="arm", names=names, hue="kind",
+                  xlabel="gain over the original set (points)")  # fmt: skip
+
+
+def strengths(frame):
+    """Gain by the denoising strength, and from noise alone, beside copies."""
+    made = select(frame, kind="generated", x=2).dropna(subset="strength").sort_values("strength")
+    made = made[made["arm"].str.fullmatch("generated(, strength .*)?")].drop_duplicates("arm")
+    names = {row.arm: f"{row.strength:g} of 100 steps, σ = {row.sigma:.2g}" for row in made.itertuples()}
+    return at_smallest_k(frame, {**names, "generated, from noise": "from noise alone", "upsampled": "upsampled"})
+
+
+def selections(frame):
+    """Gain of generated images for examples chosen in five ways, beside copies and fresh real images."""
+    return at_smallest_k(frame, SELECTIONS)
+
+
+def settings(frame):
+    """Gains of upsampling (k = 2), of generation and fresh real images (largest k) in each setting, with the original's
+    error; below, the published ones of two networks."""
+    found = comparisons(frame, arm=list(ARMS))
+    found = found[found["x"] == found["arm"].map({"upsampled": 2}).fillna(frame["x"].max())]
+    errors = select(frame, metric="test_error", kind="original").groupby(SETTING)["value"].mean().rename("error")
+    rows = [found.join(errors, on=SETTING).assign(run="measured")]
+    published = load_published("nguyen2025")["modern_networks"]
+    for arm, (i, name) in product(("upsampled", "generated"), enumerate(published["columns"])):
+        error = published["original"][i][0]
+        rows.append(pd.DataFrame({"setting": f"published, CIFAR-10, {name}", "error": error, "arm": arm,
+                                  "run": "published", "estimate": [error - published[arm][i][0]]}))  # fmt: skip
+    rows = pd.concat(rows)
+    label = [f"{row.setting} ({row.error:.1f}\u00a0%)" for row in rows.itertuples()]
+    return forest(rows.assign(label=label), hue="arm", run="run", xlabel="gain over the row's original set (points)")
+
+
+def ablated(frame):
+    """A row per ablation that the run holds, against usual generation at the largest k, over paired seeds: the columns
+    of `paired` (Holm over these rows), change, and reading: "helps", "hurts", "no difference" or "not resolved"."""
+    rows = select(gains(frame), x=frame["x"].max(), **base(frame, "budget"))
+    wanted = [key in ABLATIONS or key == ("generated", 1) for key in zip(rows["arm"], rows["budget"])]
+    found = paired(rows[wanted], {"arm": "generated", "budget": 1}, ("arm", "budget"))
+
+    def reading(row):
+        if max(-row.low, row.high) < NEGLIGIBLE:
+            return "no difference"
+        return "not resolved" if not row.adjusted < 0.05 else "helps" if row.estimate > 0 else "hurts"
+
+    found = found.assign(change=[ABLATIONS[row.arm, row.budget] for row in found.itertuples()],
+                         reading=[reading(row) for row in found.itertuples()])  # fmt: skip
+    return found.sort_values("change", key=lambda names: names.map(list(ABLATIONS.values()).index))
+
+
+def ablations(frame):
+    """What each ablation gains over usual generation, and for comparison what fresh real images and copies do."""
+    rows = select(gains(frame), x=frame["x"].max(), arm=list(ARMS), **base(frame))
+    others = paired(rows, {"arm": "generated"}).assign(change=lambda found: found["arm"].map(ARMS))
+    return forest(pd.concat([ablated(frame).assign(arm="generated"), others]), label="change", hue="arm",
+                  xlabel="gain over usual generation (points, largest k)")  # fmt: skip
+
+
+def shares(frame):
+    """Ratios at the largest k, where what is below is told from 0: by regime, what generation gains of what fresh real
+    images do; and what ablations gain more of what lies between those two."""
+    rows, found = select(gains(frame), x=frame["x"].max(), **base(frame, "regime")), []
+    ratios = {"generation, of the gain of fresh real images": ("generated", None), **{
+        f"{change}, of the gap to fresh real images": (arm, "generated")
+        for (arm, budget), change in ABLATIONS.items() if budget == 1}}  # fmt: skip
+    for (regime, own), (name, (arm, start)) in product(rows.groupby("regime", sort=False), ratios.items()):
+        own = own.pivot(index="seed", columns="arm", values="value")
+        if {arm, "fresh", start or arm} <= set(own):
+            pairs = own[[arm, "fresh"]].sub(own[start] if start else 0.0, axis=0).dropna()
+            if len(pairs) > 1 and paired_interval(pairs["fresh"]).low > 0:
+                ratio = ratio_interval(pairs[arm], pairs["fresh"])
+                found.append({"regime": regime, "share of the ceiling": name, "seeds": ratio.n, "%, 95 % interval":
+                              f"{100 * ratio.estimate:.0f} [{100 * ratio.low:.0f}, {100 * ratio.high:.0f}]"})
+    return pd.DataFrame(found)
+
+
+def table(found, unit="gain in points", **columns):
+    """Rows of `paired` to read. columns: those that say what they are, by title."""
+    adjusted = {"adjusted p": "adjusted"} if found["adjusted"].notna().any() else {}
+    said = [f"{row.estimate:+.2f} [{row.low:+.2f}, {row.high:+.2f}]" for row in found.itertuples()]
+    shown = {**columns, "seeds": "n", f"{unit}, 95 % interval": "said", **adjusted}
+    return pd.DataFrame({title.replace("_", " "): found.assign(said=said)[name] for title, name in shown.items()})
+
+
+def runs_table(live):
+    """The main comparison in every recorded run of the live frame's experiment, else in itself."""
+    runs = recordings(experiment_of(live)) or {"this build": live}
+    return table(pd.concat(comparisons(frame, arm=list(ARMS), **base(frame)).assign(run=f"{images_of(frame)} ({name})")
+                           for name, frame in runs.items()), run="run", arm="arm", k="x")  # fmt: skip
+
+
+def pilot_table(frame):
+    """What fresh real images gain on validation images, by number of steps, and which the rule takes."""
+    rows, by = select(frame, kind="pilot"), ["regime", "steps"]
+    found = paired(rows, {"arm": "pilot, original"}, by, pair=(*by, "seed"), sign=-1, correct=None).sort_values(by)
+    rule = found[found["estimate"] >= CEILING_GAIN].groupby("regime")["steps"].min()
+    takes = (found["steps"] == found["regime"].map(rule)).map({True: "yes", False: ""})
+    return table(found.assign(takes=takes), regime="regime", steps="steps", the_rule_takes="takes")
+
+
+def warm_up_table(frame):
+    """What warm-ups took and found, mean over seeds."""
+    names = {"passes": "passes", "error": "training error (%)", "slow_share": "slow (%)", "seconds": "seconds",
+             "slow_overlap": "slow for the next seed, too, over chance"}  # fmt: skip
+    rows = select(frame, kind="warm-up", metric=list(names))
+    found = rows.pivot_table(index=["regime", "architecture"], columns="metric", values="value")[list(names)]
+    return found.rename(columns=names).reset_index()
+
+
+def cost_table(frame):
+    """Arms of the base setting and SAM: images added, seconds, gain over the original set under SGD, and extra seconds
+    for each point: of the warm-up where examples are chosen, of generation, of training beyond the original's."""
+    setting, by = base(frame, "optimizer"), ["optimizer", "arm", "x"]
+    rows = select(frame, metric=["added_share", "generation_seconds", "training_seconds"], **setting)
+    means = rows.pivot_table(index=by, columns="metric", values="value", sort=False)
+    found = paired(select(frame, **setting), {"arm": "original", "optimizer": "sgd"}, by, "test_error", sign=-1,
+                   correct=None).join(means, on=by)  # fmt: skip
+    found = found[~found["arm"].str.contains("oracle|dropped|several|fresh")]  # what nobody would make
+    warm_up = select(frame, kind="warm-up", metric=["seconds", "selection_seconds"], **base(frame, "augment"))
+    chosen = warm_up.groupby("metric")["value"].mean().sum() * (found["arm"] != "original")
+    longer = found["training_seconds"] - means.loc[("sgd", "original", 1), "training_seconds"]
+    extra = (chosen + found["generation_seconds"] + longer) / found["estimate"]
+    return table(found.assign(extra=extra.where(found["low"] > 0)), optimizer="optimizer", arm="arm", k="x", **{
+        "images added (%)": "added_share", "generation (s)": "generation_seconds", "training (s)": "training_seconds",
+        "extra seconds per point": "extra"})  # fmt: skip
+
+
+def images_of(frame):
+    return f"{frame['dataset'].iloc[0]}, {select(frame, regime='small')['n_real'].iloc[0]:,} real images"
+
+
+def describe(live, recorded=None):
+    """What the runs behind a page are, as a Markdown list."""
+    return describe_runs(live, recorded, lambda frame, p: (
+        f"{images_of(frame)}, {p['architecture']}; k = {', '.join(map(str, p['ks']))}; studies: "
+        f"{', '.join(p['studies'])}; {p['k_seeds']} paired seeds in those of k and of ablations, {p['seeds']} in "
+        f"others; {(frame['metric'] == 'test_error').sum()} classifiers"))  # fmt: skip

@@ -1,0 +1,1 @@
+"""Chapter 3: the theory of targeted augmentation in a network of two layers, and its mechanism in a real one."""

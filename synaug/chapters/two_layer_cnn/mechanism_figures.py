@@ -1,0 +1,63 @@
+"""Figures of chapter 3's last section, from frames of `mechanism`; ``recorded`` may be None."""
+
+from synaug.chapters.two_layer_cnn.mechanism import ARMS, STAGES
+from synaug.plots import Panel, lines
+from synaug.run.results import describe_runs
+from synaug.statistics.contrasts import select
+
+STAGE_AXIS = {"xlabel": "stage of the training", "xticks": {
+    place: f"{name}\n({share:.0%})" for place, (name, share) in enumerate(STAGES.items())}}  # fmt: skip
+
+
+def staged(frame):
+    """The rows of gradients, x the stage's place along the axis; of training sets, those at the largest k and at the
+    noise level of the trainings."""
+    if frame is None:
+        return None
+    p, rows = frame.attrs["provenance"]["parameters"], select(frame, part=["premises", "consequences"])
+    trained = (rows["x"] == max(p["ks"])) & rows["sigma"].isin([0.0, p["sigma"]])
+    rows = rows[(rows["part"] == "premises") | trained]
+    return rows.assign(x=rows["stage"].map(list(STAGES).index).astype(float))
+
+
+def premises(live, recorded=None):
+    """What the theory takes for granted of generated images, by noise level: correlation with their sources' residuals,
+    strength of their residuals, share of the features; and what it assumes as a line."""
+    where = {"part": "premises", "arm": "generated"}
+    panels = [Panel("same_source_correlation", "correlation with the source's residual", where, line=0.0),
+              Panel("synthetic_strength", "strength of generated residuals,\nA_γ / A", where, line=1.0, yscale="log"),
+              Panel("feature_ratio", "share of the slow images' mean\ngradient that generated ones supply", where,
+                    line=1.0, yscale="log")]  # fmt: skip
+    live, recorded = staged(live), staged(recorded)
+    levels = sorted({sigma for frame in (live, recorded) if frame is not None for sigma in frame["sigma"] if sigma})
+    return lines(live, recorded, panels, hue="sigma", names={sigma: f"σ = {sigma:g}" for sigma in levels}, **STAGE_AXIS)
+
+
+def consequences(live, recorded=None):
+    """What the theory says of training sets at the largest k: variance over training sets and alignment with single
+    examples at the original's weights, and variance of mini-batches in each network's own training."""
+    at = {"part": "consequences", "arm": ["upsampled", "generated"], "weights": "original"}
+    panels = [Panel("set_variance", "variance of the gradient over training\nsets, over the original set's", at,
+                    formula="set_variance_formula", line=1.0, yscale="log"),
+              Panel("noise_align_own", "alignment with an example by itself and\nits copies, over the original set's",
+                    at, line=1.0, yscale="log"),
+              Panel("sampled_variance", "variance of mini-batch gradients in\nits own training, over the original's",
+                    at | {"weights": "own"}, line=1.0, yscale="log")]  # fmt: skip
+    return lines(staged(live), staged(recorded), panels, hue="arm", **STAGE_AXIS)
+
+
+def learning(live, recorded=None):
+    """Losses of slow and fast training images and of test images over a training on each set."""
+    panels = [Panel("train_loss_slow", "loss of slow training images", {"part": "learning"}, yscale="log"),
+              Panel("train_loss_fast", "loss of fast training images", {"part": "learning"}, yscale="log"),
+              Panel("test_loss", "test loss", {"part": "learning"})]  # fmt: skip
+    return lines(live, recorded, panels, hue="arm", names=dict(zip(ARMS, ARMS)), xlabel="share of the training's steps")
+
+
+def describe(live, recorded=None):
+    """What the runs behind the section are, as a Markdown list."""
+    return describe_runs(live, recorded, lambda frame, p: (
+        f"{p['seeds']} networks ({p['classifier']}) of {p['classifier_steps']:,} steps on "
+        f"{'all' if p['n_images'] is None else 'the first {:,}'.format(p['n_images'])} images that the generator "
+        f"`{p['generator']}` was trained on, {select(frame, metric='slow_fraction')['value'].iat[0]:.0%} of them slow; "
+        f"k = {', '.join(map(str, p['ks']))}; copies generated at σ = {', '.join(f'{s:g}' for s in p['sigmas'])}"))

@@ -1,0 +1,161 @@
+"""The figures and tables of quality levels, sampler settings and exploration terms, from frames of `real_generators`
+(``recorded`` may be None). Only one run is drawn, the recorded one where there is one: metrics of pools of different
+sizes have no common axis. Beside all stands what fresh real images score in the samples' place: the best that can be
+asked of samples."""
+
+import pandas as pd
+
+from synaug.chapters.where_concentration_comes_from.real_generators import (EXPLORATION, LEVELS, MIDDLE, NOISE, PLAIN,
+                                                                            SAMPLERS)  # fmt: skip
+from synaug.metrics import FRESH_REAL
+from synaug.plots import Panel, forest, image_grid, lines
+from synaug.run.results import describe_runs, recorded_run
+from synaug.statistics.contrasts import paired, select
+
+LABELS = {"outer_edge_recall": "outer-edge recall", "recall": "recall", "precision": "precision",
+          "centroid_distance_ratio": "distance to class centre,\nover fresh real images'",
+          "accuracy": "accuracy, trained on samples",
+          "accuracy_with_real": "accuracy, trained on\nreal images and samples"}  # fmt: skip
+SHOWN = ("outer_edge_recall", "recall", "precision", "centroid_distance_ratio", "accuracy")
+LINEAR_BELOW = 0.005  # of the axis of excess losses, logarithmic above
+
+
+def describe(live, recorded=None):
+    """What the runs behind a page are, as a Markdown list."""
+    def words(frame, p):
+        levels = f"generators of {len(p['sizes'])} sizes at {len(p['snapshots'])} moments; " * (LEVELS in p["parts"])
+        return (f"{frame['dataset'].iloc[0]}; {levels}{p['n_images']:,} samples per pool, {p['steps']} Heun steps unless "
+                f"said; {p['seeds']} classifiers per pool ({p['classifier']}, {p['classifier_steps']:,} steps of "
+                f"{p['classifier_batch']}), scored on {p['n_evaluate']:,} test images; features {p['encoder']}, "
+                f"k = {p['k']}")
+
+    return describe_runs(live, recorded, words)
+
+
+def added_run(live):
+    """The recorded run of what was added to profile "standard" once its results were known: the ancestral sampler, and
+    autoguidance by a better weak generator. None without one of the live frame's generator."""
+    return recorded_run(live, "standard", variant="added")
+
+
+def run_with(part, live, recorded):
+    """{run: frame}, as arguments of `lines`: the recorded run where it has the part, else the live one. ValueError for
+    neither."""
+    for name, frame in (("recorded", recorded), ("live", live)):
+        if frame is not None and (frame["part"] == part).any():
+            return {"live": None, "recorded": None, name: frame}
+    raise ValueError(f"neither run has the part {part!r}")
+
+
+def baseline(frame, metric):
+    """What fresh real images score in the samples' place, mean over their sets."""
+    return select(frame, part="floor", arm=FRESH_REAL, metric=metric)["value"].mean()
+
+
+def against(part, live, recorded, change, **options):
+    """A panel per metric of one part of a run, whose rows ``change`` prepares, with the baseline."""
+    runs = run_with(part, live, recorded)
+    (frame,) = (frame for frame in runs.values() if frame is not None)
+    shown = [Panel(metric, LABELS[metric], line={"fresh real images": baseline(frame, metric)}) for metric in SHOWN]
+    return lines(**{name: None if run is None else change(select(run, part=part)) for name, run in runs.items()},
+                 shown=shown, **options)  # fmt: skip
+
+
+def quality_levels(live, recorded=None):
+    """Metrics of each quality level against its excess of denoising loss over the best, from noise and from the middle."""
+    def change(rows):
+        excess = rows[rows["metric"] == "mean_loss_excess"].set_index("x")["value"]
+        return rows.assign(excess=rows["x"].map(excess))
+
+    return against(LEVELS, live, recorded, change, x="excess", hue="level", joined=False, xticks=(0, 0.01, 0.03, 0.1, 0.3, 1),
+                   names={NOISE: "samples from noise", MIDDLE: "reconstructions from the middle"},
+                   xlabel="denoising loss, minus the best's", xscale={"value": "symlog", "linthresh": LINEAR_BELOW})
+
+
+def samplers(live, recorded=None):
+    """Metrics of the best generator's samples against the number of steps, a curve per sampler."""
+    def change(rows):
+        # Samplers with churn share a number of steps: side by side they can be told apart.
+        churned = [arm for arm in rows["arm"].unique() if "churn" in arm]
+        aside = {arm: 1.05 ** (2 * place + 1 - len(churned)) for place, arm in enumerate(churned)}
+        return rows.assign(x=rows["x"] * rows["arm"].map(aside).fillna(1.0))
+
+    frame = recorded if recorded is not None and (recorded["part"] == SAMPLERS).any() else live
+    ticks = sorted(select(frame, part=SAMPLERS)["x"].unique())
+    return against(SAMPLERS, live, recorded, change, hue="arm", xlabel="sampling steps", xscale="log", xticks=ticks)
+
+
+def gains(frame, metrics=tuple(LABELS)):
+    """What each exploration term changes against plain sampling, over paired seeds: a row per metric, arm and strength x.
+
+    Columns: those of `synaug.statistics.contrasts.paired`, Holm over all terms and strengths of a metric; group, "terms"
+    or "beside": fresh real images in the samples' place and no samples at all, of which nothing is tested.
+    """
+    tables = []
+    for metric in metrics:
+        rows = select(frame, metric=metric)
+        for group, part, correct in (("terms", EXPLORATION, "holm"), ("beside", "floor", None)):
+            own = rows[(rows["part"] == part) | (rows["arm"] == PLAIN)]
+            table = paired(own, {"arm": PLAIN}, by=("arm", "x"), correct=correct)
+            tables.append(table.assign(metric=metric, group=group))
+    return pd.concat(tables, ignore_index=True)
+
+
+def exploration(live, recorded=None, metrics=("outer_edge_recall", "precision", "accuracy", "accuracy_with_real")):
+    """What each exploration term changes against plain sampling, paired over seeds; filled: significant after Holm."""
+    frame = next(run for run in run_with(EXPLORATION, live, recorded).values() if run is not None)
+    table = gains(frame, metrics)
+    return forest(table.assign(label=names(table)), panel="metric", hue="group",
+                  xlabel={metric: f"change of {LABELS[metric]}" for metric in metrics},
+                  zero=dict.fromkeys(metrics, 0.0))  # fmt: skip
+
+
+def names(table):
+    return table["arm"] + [f", {x:g}" * (group == "terms") for x, group in zip(table["x"], table["group"])]
+
+
+def samples(shown):
+    """Images of `real_generators.shown_samples`, a row each; down a column the same class and the same noise."""
+    return image_grid(list(shown.values()), list(shown))
+
+
+def gains_table(frame, metrics):
+    """`gains` to read."""
+    table = gains(frame, metrics)
+    text = [f"{row.estimate:+.3f} [{row.low:+.3f}, {row.high:+.3f}]" for row in table.itertuples()]
+    return pd.DataFrame({"": names(table), "change of": table["metric"].map(LABELS).str.replace("\n", " "),
+                         "against plain sampling": text, "p (Holm)": table["adjusted"], "seeds": table["n"]})  # fmt: skip
+
+
+def levels_table(frame, level=NOISE):
+    """One row per quality level, the best first: rank, channels, images seen, mean over seeds of each metric."""
+    rows = select(frame, part=LEVELS)
+    excess = rows[rows["metric"] == "mean_loss_excess"].set_index("x")["value"]
+    rows = rows[(rows["level"] == level) & rows["sigma"].isna()]
+    values = rows.pivot_table(index="x", columns="metric", values="value")
+    about = rows.drop_duplicates("x").set_index("x")
+    columns = {"mean_loss": "denoising loss", **{metric: LABELS[metric].replace("\n", " ") for metric in SHOWN}}
+    table = values.reindex(columns=list(columns)).rename(columns=columns)
+    table.insert(0, "channels", about["arm"])
+    table.insert(1, "after images", [None if pd.isna(n) else int(n) for n in about["training_images"].reindex(table.index)])
+    table.insert(3, "minus the best's", excess)
+    return table.rename_axis("rank").reset_index().astype({"rank": int})
+
+
+def levels_summary(frame):
+    """A row per metric: at the best and at the lowest quality level, fresh real images in the samples' place, and
+    Spearman's correlation with the denoising loss over all levels."""
+    table = levels_table(frame)
+    metrics = {metric: LABELS[metric].replace("\n", " ") for metric in SHOWN}
+    return pd.DataFrame([{"": name, "best": table[name].iloc[0], "lowest": table[name].iloc[-1],
+                          "fresh real images": baseline(frame, metric),
+                          "rank correlation with the loss": table["minus the best's"].rank().corr(table[name].rank())}
+                         for metric, name in metrics.items()])  # fmt: skip
+
+
+def samplers_table(frame):
+    """A row per setting of the sampler, and fresh real images in the samples' place: mean over seeds of each metric."""
+    values = select(frame, part=SAMPLERS).pivot_table(index=["arm", "x"], columns="metric", values="value")[list(SHOWN)]
+    values.index = [f"{arm}, {steps:g} steps" for arm, steps in values.index]
+    values.loc["fresh real images"] = [baseline(frame, metric) for metric in SHOWN]
+    return values.rename(columns=lambda metric: LABELS[metric].replace("\n", " ")).rename_axis("").reset_index()

@@ -1,0 +1,111 @@
+"""What a function's result depends on in its package, found by reading the imports.
+
+Comments and docstrings do not count, nor what the function does not reach.
+"""
+
+import ast
+import hashlib
+import importlib.util
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+
+
+@cache
+def code_of(function: Callable) -> str:
+    """sha256 over what a function's answer can depend on in its package: its definition, those of its own module that
+    it names, directly or not, and whole every module of the package that these import, with what those import."""
+    package, own = function.__module__.partition(".")[0], function.__module__
+    names, todo, modules, parts = {function.__name__}, [function.__name__], [], []
+    defined = _definitions(own)
+    while todo:
+        for node in defined.get(todo.pop(), ()):
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                modules += _imported(node, own, package)
+                continue
+            parts.append(ast.dump(node))
+            modules += [name for inner in ast.walk(node) for name in _imported(inner, own, package)]
+            for inner in ast.walk(node):
+                if isinstance(inner, ast.Name) and inner.id in defined and inner.id not in names:
+                    names.add(inner.id)
+                    todo.append(inner.id)
+    digest = hashlib.sha256("\n".join(sorted(parts)).encode())
+    for name in sorted(_closure(modules, package)):
+        digest.update(f"{name}\0{ast.dump(_parsed(name))}\0".encode())
+    return digest.hexdigest()
+
+
+def _closure(modules: Iterable[str], package: str) -> set[str]:
+    found, todo = set(), list(modules)
+    while todo:
+        if (name := todo.pop()) not in found:
+            found.add(name)
+            todo += [other for node in ast.walk(_parsed(name)) for other in _imported(node, name, package)]
+    return found
+
+
+@cache
+def _is_module(name: str) -> bool:
+    try:
+        spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError:
+        return False
+    return spec is not None and spec.origin is not None
+
+
+@cache
+def _parsed(module: str) -> ast.Module:
+    """The syntax tree of a module without its docstrings."""
+    tree = ast.parse(Path(importlib.util.find_spec(module).origin).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and ast.get_docstring(
+            node, clean=False) is not None:  # fmt: skip
+            node.body = node.body[1:]
+    return tree
+
+
+@cache
+def _definitions(module: str) -> dict[str, list[ast.stmt]]:
+    """The statements of a module that give a name its meaning, by name."""
+    found: dict[str, list[ast.stmt]] = {}
+    for node in _parsed(module).body:
+        if isinstance(node, ast.Import):
+            named = [(a.asname or a.name.partition(".")[0], ast.Import([a])) for a in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            named = [(a.asname or a.name, ast.ImportFrom(node.module, [a], node.level)) for a in node.names]
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            named = [(node.name, node)]
+        else:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
+            plain = isinstance(node, (ast.Assign, ast.AnnAssign)) and all(isinstance(t, ast.Name) for t in targets)
+            # What is no plain assignment may change whatever it names.
+            inner = targets if plain else [n for n in ast.walk(node) if isinstance(n, ast.Name)]
+            named = [(name, node) for name in {n.id for n in inner}]
+        for name, meaning in named:
+            found.setdefault(name, []).append(meaning)
+    return found
+
+
+@cache
+def _imported(node: ast.AST, module: str, package: str) -> list[str]:
+    """The modules of the package that an import brings; a name that a package's ``__init__`` only passes on counts as
+    the module that it comes from."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names if alias.name.partition(".")[0] == package]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    origin = node.module or ""
+    if node.level:
+        here = module if importlib.util.find_spec(module).submodule_search_locations else module.rpartition(".")[0]
+        origin = importlib.util.resolve_name("." * node.level + origin, here)
+    if origin.partition(".")[0] != package:
+        return []
+    found = []
+    for alias in node.names:
+        if _is_module(f"{origin}.{alias.name}"):
+            found.append(f"{origin}.{alias.name}")
+            continue
+        passed_on = [other for other in _definitions(origin).get(alias.name, ()) if isinstance(other, ast.ImportFrom)]
+        deeper = [name for other in passed_on for name in _imported(other, origin, package)]
+        found += deeper or [origin]
+    return found

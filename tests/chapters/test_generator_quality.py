@@ -1,0 +1,157 @@
+"""The measurements of a generator's quality, on a small generator of digits that was never trained."""
+
+import numpy as np
+import pytest
+import torch
+
+from synaug.chapters import generator_quality as chapter
+from synaug.chapters import generator_quality_figures as figures
+from synaug.chapters.generator_quality import EXPERIMENT, SAMPLES
+from synaug.chapters.tasks import real_images, real_images_of, trained, weights_of
+from synaug.metrics import FRESH_REAL
+from synaug.plots import select
+from synaug.run import Store
+from synaug.run.results import load_recorded, record
+
+SMALL = dict(n_samples=40, steps=3, n_searched=100, n_judge=400, classifier_steps=30)
+
+
+@pytest.fixture(scope="module")
+def chosen(untrained_generator):
+    return EXPERIMENT.settings("smoke", generator=untrained_generator, **SMALL)
+
+
+@pytest.fixture(scope="module")
+def frame(chosen):
+    return EXPERIMENT.run("smoke", generator=chosen.generator, **SMALL)
+
+
+@pytest.fixture(scope="module")
+def get(frame):
+    return Store().get
+
+
+@pytest.fixture(scope="module")
+def sets(chosen, get):
+    return {name: get(task) for name, task in chapter.sets(chosen).items()}
+
+
+def value(rows, metric, arm=SAMPLES, **where):
+    (found,) = select(rows, metric, arm=arm, **where).to_dict("records")
+    return found
+
+
+def near(chosen, sets, samples):
+    found = chapter.nearest_images(samples, sets["reference"], sets["fresh"], chosen.generator, weights_of(chosen.generator),
+                                   "pixels", chosen.searched("pixels"), "cpu")  # fmt: skip
+    return found, chapter.near_copies(found)
+
+
+def test_sets_do_not_overlap(chosen, sets):
+    images = real_images_of(chosen.generator)
+    trained, fresh = (set(own.source_index.tolist()) for own in (images.trained, sets["fresh"]))
+    assert len(trained | set(images.unseen.source_index.tolist())) == 1437 and not trained & fresh
+    for own in sets.values():
+        assert own.labels.bincount().tolist() == [4] * 10
+    assert torch.equal(sets["samples"].labels, sets["reference"].labels)
+
+
+def test_frame(frame):
+    assert set(frame["x"][frame["metric"] == "judge_agreement"]) == {128}
+    shares = frame[frame["metric"].isin(["judge_agreement", "near_copy_share", "trained_nearer_share"])]
+    assert len(shares) == 2 * 11 + 2 * 2 * 2 and shares["value"].between(0, 1).all()
+    measured = frame[frame["arm"] != "training"]
+    assert (measured["low"] <= measured["value"]).all() and (measured["value"] <= measured["high"]).all()
+    distances = frame[frame["encoder"] == "pixels"].set_index(["metric", "arm"])["value"]
+    assert distances["frechet_multiple", SAMPLES] == pytest.approx(
+        distances["frechet_distance", SAMPLES] / distances["frechet_distance", FRESH_REAL])
+    by_class = select(frame, "judge_agreement", arm=SAMPLES).set_index("class_name")["value"]
+    assert by_class["all"] == pytest.approx(by_class.drop("all").mean())
+    losses = frame[frame["arm"] == "training"].set_index(["metric", "x"])["value"]
+    assert losses["held_out_loss", 64] == 3 / 64 and losses["training_loss", 128] == 2 / 128 and len(losses) == 4
+
+
+def test_noise_is_far_from_real_images(frame):
+    """The generator was never trained: every measure must notice."""
+    assert value(frame, "judge_agreement_difference", class_name="all")["high"] < 0
+    assert value(frame, "frechet_multiple", encoder="pixels")["low"] > 1.5
+    assert value(frame, "near_copy_share", encoder="pixels")["value"] == 0
+
+
+def test_training_images_are_found_to_be_copies(chosen, sets):
+    """A generator that returns its training images."""
+    copies = real_images(chosen.generator, weights_of(chosen.generator), "trained", 40)
+    found, rows = near(chosen, sets, copies)
+    assert value(rows, "near_copy_share")["value"] == 1 and value(rows, "near_copy_share", FRESH_REAL)["value"] < 0.2
+    assert value(rows, "trained_nearer_share")["value"] == 1
+    assert value(rows, "trained_nearer_share_difference")["low"] > 0
+    distances, index = found["trained"]["samples"]
+    assert torch.equal(index, torch.arange(40)) and not distances.any()
+
+
+def test_real_images_reach_the_baseline(chosen, get, sets):
+    """A perfect generator: other real images of the same classes."""
+    others = real_images_of(chosen.generator).unseen
+    fresh = set(sets["fresh"].source_index.tolist())
+    free = [[i for i in (others.labels == c).nonzero().flatten().tolist() if int(others.source_index[i]) not in fresh]
+            for c in range(10)]  # fmt: skip
+    own = others.subset([free[int(c)].pop() for c in sets["reference"].labels])
+    distance = value(chapter.distances(sets["reference"], own, sets["fresh"], "pixels", "cpu"), "frechet_multiple")
+    assert 0.6 < distance["value"] < 1.6
+    judge = get(next(task for task in EXPERIMENT.tasks(chosen) if task.function is trained))
+    agreed = value(chapter.agreements(judge, own, sets["reference"]), "judge_agreement_difference", class_name="all")
+    assert agreed["low"] < 0 < agreed["high"]
+
+
+def test_closest_pairs_are_sorted_and_belong_together(chosen, get, sets):
+    pairs, distances = chapter.closest_pairs(chosen, get, "pixels", "reference", 6)
+    assert pairs.shape == (6, 2, 1, 8, 8) and (distances.diff() >= 0).all()
+    difference = (pairs[:, 0].double() - pairs[:, 1].double()).flatten(1).norm(dim=1) / 127.5
+    torch.testing.assert_close(difference, distances, rtol=1e-5, atol=1e-5)
+    every = torch.cdist(*(images.floats().flatten(1) for images in (sets["reference"],
+                                                                    real_images_of(chosen.generator).trained)))
+    assert distances[0] == pytest.approx(every.min().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("wrong, message", [
+    (dict(n_samples=5), "two per class"), (dict(n_samples=361), r"between 20 \(two per class\) and 360"),
+    (dict(n_samples=40.5), "n_samples must be a whole number"), (dict(encoders=["pixel"]), "encoders must be .* pixels"),
+    (dict(encoders=[]), "encoders"), (dict(solver="heune"), "solver must be one of heun"),
+    (dict(classifier="resnet9"), "classifier must be one of"), (dict(n_judge=2000), "n_judge must lie between 10 and 837"),
+    (dict(seed=-1), "seed"), (dict(recipe="one_cycel"), "unknown recipe"), (dict(n_searched=0), "n_searched"),
+])  # fmt: skip
+def test_bad_parameters_are_refused_at_once(untrained_generator, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        EXPERIMENT.settings(**{"profile": "smoke", "generator": untrained_generator, **SMALL, **wrong})
+
+
+def test_recorded_results_read_as_they_were(frame, tmp_path, monkeypatch):
+    monkeypatch.setenv("SYNAUG_RESULTS", str(tmp_path))
+    record(frame, "generator_quality", "smoke")
+    table = figures.comparison(frame, load_recorded("generator_quality", "smoke"))
+    live, stored = (table[table["run"] == run].drop(columns="run").reset_index(drop=True)
+                    for run in ("this build", "recorded"))  # fmt: skip
+    assert len(live) == 7 and live.equals(stored)
+
+
+def test_words_follow_the_numbers(frame):
+    changed = frame.copy()
+    chosen = (changed["metric"] == "judge_agreement_difference") & (changed["class_name"] == "all")
+    for low, high, words in ((0.01, 0.05, "above"), (-0.05, -0.01, "below"), (-0.01, 0.02, "not told apart")):
+        changed.loc[chosen, ["low", "high"]] = low, high
+        row = figures.comparison(changed, metrics=["judge_agreement"]).iloc[0]
+        assert row["samples are"] == words and f"[{100 * low:+.1f}, {100 * high:+.1f}]" in row["compared"]
+    multiple = figures.comparison(frame, metrics=["frechet_distance"]).iloc[1]
+    assert multiple["samples are"] == "above" and multiple.iloc[0] == "FD-Pixels to test images"
+
+
+def test_figures_show_what_was_measured(chosen, get, sets, frame):
+    sheet = figures.sample_sheet(sets["samples"], sets["reference"], per_class=2)
+    picture = sheet.axes[0].images[0].get_array()
+    second_of_class_3 = sets["samples"].images[sets["samples"].labels == 3][1, 0].numpy()
+    assert np.array_equal(picture[30:38, 10:18, 0], second_of_class_3)  # 8 pixels and a gap of 2
+    assert [label.get_text() for label in sheet.axes[0].get_yticklabels()] == list("0123456789")
+    figures.agreement(frame, frame)
+    figures.neighbour_distances(chapter.neighbour_distances(chosen, get))
+    figures.training_curve(frame)
+    figures.closest_pairs({"sample": chapter.closest_pairs(chosen, get, "pixels")[0]})

@@ -1,0 +1,349 @@
+"""Chapter 2, on digits and generators that were never trained: what it refuses, which arms it compares, what a run
+holds, and that tables and claims read frames of known gains in both directions."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from synaug.augmentation import of_classes, upsampled, with_generated, with_real
+from synaug.chapters import targeted_augmentation as chapter
+from synaug.chapters import targeted_augmentation_figures as figures
+from synaug.chapters.tasks import splits
+from synaug.chapters.targeted_augmentation import EXPERIMENT, PROFILES, STUDIES, Arm, arms
+from synaug.classifiers import checkpoint as training_checkpoint
+from synaug.classifiers import training as classifier_training
+from synaug.data import load_dataset, stratified_subset
+from synaug.diffusion.denoisers import new_denoiser
+from synaug.diffusion.schedules import sigma_of_strength
+from synaug.plots import theme
+from synaug.run import Store
+from synaug.run.results import load_recorded, record
+from synaug.statistics import holm, paired_interval, ratio_interval
+from synaug.statistics.claims import load_claims, verdict_table
+from synaug.statistics.contrasts import select
+
+pytestmark = pytest.mark.filterwarnings("ignore:the training error had not flattened")
+
+
+def generator_of(folder, size, seed=0, dataset="digits"):
+    """A folder of a generator whose record says that it has seen so many images."""
+    new_denoiser(load_dataset("digits"), channels=(32,)).save(folder)
+    recipe = {"dataset": dataset, "subset_size": size, "subset_seed": seed}
+    (folder / "training_record.json").write_text(json.dumps({"recipe": recipe}))
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Parameters of a run of seconds."""
+    generators = {name: generator_of(tmp_path_factory.mktemp(name), n) for name, n in (("small", 150), ("large", 300))}
+    return dict(profile="smoke", studies=("k", "pilot"), generator=generators["small"], n_evaluate=50, steps=4,
+                pilot_steps=(2, 4), large_generator=generators["large"], large_steps=4, ks=(2, 3))  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def frame(small):
+    return EXPERIMENT.run(**small)
+
+
+@pytest.mark.parametrize("wrong, message", [
+    ({"studies": ("k", "speed")}, "studies must be .* one of k, pilot, .* got 'speed'"),
+    ({"studies": ()}, "studies must hold a value"),
+    ({"studies": ("architectures",)}, "name them in architectures"),
+    ({"architectures": ("resnet9",)}, "architectures must be .*'resnet9'"),
+    ({"recipe": "adam"}, "recipe must be one of .*'adam'"),
+    ({"ks": (3, 5)}, r"ks must hold 2, got \(3, 5\)"),
+    ({"ks": 5}, r"ks must hold 2, got \(5,\)"),
+    ({"ks": (1, 2)}, "ks must be .* at least 2, got 1"),
+    ({"ks": (2, 9)}, "the fresh control at k = 9 may need 8 images .*fresh=False leaves it out"),
+    ({"ks": (2, 30), "fresh": False}, "the pilot adds 1740 fresh images at k = 30, there are 1047"),
+    ({"strength": 100}, "strength must be .* at most 99.9, got 100"),
+    ({"strengths": (20, 80)}, "strengths must hold 50"),
+    ({"seeds": 1}, "seeds must be .* at least 2, got 1"),
+    ({"steps": 2.5}, "steps must be a whole number"),
+    ({"steps": 1}, "1 steps of 128 are 0 passes over the 150 images of the small regime; the warm-up needs 1: 2 steps"),
+    ({"n_evaluate": 5}, "n_evaluate must be in 10..240, got 5"),
+    ({"n_evaluate": 241}, "n_evaluate must be in 10..240, got 241"),
+    ({"studies": ("suspects",), "large_generator": None}, "need a large_generator"),
+    ({"studies": ("ablations",), "large_generator": None}, "need a large_generator"),
+    ({"augment": "none"}, "augment must be one of flip, flip_crop, got 'none'"),
+    ({"k_optimizers": ("sam",)}, r"k_optimizers must hold sgd, got \('sam',\)"),
+    ({"fresh": 1}, "fresh must be True or False, got 1"),
+    ({"generator": "absent"}, "no generator 'absent'"),
+])  # fmt: skip
+def test_bad_parameters_are_refused_before_any_work(small, wrong, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        EXPERIMENT.settings(**{**small, **wrong})
+
+
+def test_generators_that_do_not_fit_are_refused(small, tmp_path):
+    swapped = {"generator": small["large_generator"], "large_generator": small["generator"], "studies": ("large",)}
+    with pytest.raises(ValueError, match="large_generator must have been trained on more images .* got 150 .* and 300"):
+        EXPERIMENT.settings(**{**small, **swapped})
+    with pytest.raises(ValueError, match="trained on another subset of digits than the first 150"):
+        EXPERIMENT.settings(**{**small, "generator": generator_of(tmp_path, 150, seed=1)})
+    with pytest.raises(ValueError, match="trained on 1300 images of digits; at most 1196 leave fresh ones"):
+        EXPERIMENT.settings(**{**small, "generator": generator_of(tmp_path, 1300)})
+    with pytest.raises(FileNotFoundError, match="TinyImageNet is not there"):
+        EXPERIMENT.settings(**{**small, "generator": generator_of(tmp_path, 80_000, dataset="tiny_imagenet")})
+    with pytest.raises(RuntimeError, match="another one here than where the run started"):
+        chapter.split(small["generator"], "0" * 16, "real", None)
+
+
+def test_strengths_are_levels_of_a_cosine_schedule():
+    assert sigma_of_strength(50) == 1
+    for n in (20, 80):
+        alpha_bar = math.cos(math.pi * n / 200) ** 2
+        assert sigma_of_strength(n) == pytest.approx(math.sqrt((1 - alpha_bar) / alpha_bar), abs=1e-6)
+    with pytest.raises(ValueError, match="strictly between 0 and 100"):
+        sigma_of_strength(0)
+
+
+def test_splits_do_not_overlap(small):
+    data = splits(small["generator"])
+    parts = [set(data[name].source_index.tolist()) for name in ("real", "fresh", "validation")]
+    assert [len(part) for part in parts] == [150, 1437 - 150 - 240, 240] and len(set.union(*parts)) == 1437
+    assert parts[0] == set(stratified_subset(load_dataset("digits"), 150, 0).source_index.tolist())
+
+
+def test_counterparts_have_the_same_labels_in_the_same_batches(frame, small):
+    s, get = EXPERIMENT.settings(**small), Store().get
+    real, fresh = (get(task) for task in chapter.images(s, "small", "real", "fresh"))
+    slow = chapter.selected_by(get(chapter.early(s, "small", s.architecture, 0)), real).indices
+    pool = get(chapter.pool(s, Arm(kind="generated", k=3, strengths=(50,))))
+    sets = [upsampled(real, slow, 3), with_generated(real, pool, sources=slow, k=3),
+            with_real(real, of_classes(fresh, real.labels[slow].repeat(2)))]  # fmt: skip
+    for one in sets[1:]:
+        assert torch.equal(one.data.labels, sets[0].data.labels)
+        assert torch.equal(one.batches(5, seed=1), sets[0].batches(5, seed=1))
+
+
+def test_fresh_counterparts_are_different_images_and_nested(small):
+    fresh, labels = splits(small["generator"])["fresh"], torch.tensor([3, 3, 0, 3])
+    two, four = of_classes(fresh, labels[:2]), of_classes(fresh, labels)
+    assert torch.equal(four.labels, labels) and len(set(four.source_index.tolist())) == 4
+    assert torch.equal(four.source_index[:2], two.source_index)
+    with pytest.raises(ValueError, match="200 fresh images of class 1 are needed"):
+        of_classes(fresh, torch.ones(200, dtype=torch.int64))
+
+
+def test_frame_is_complete(frame):
+    errors = select(frame, metric="test_error")
+    assert len(errors) == 2 * (1 + 2 + 2 + 2) and not errors.duplicated(["arm", "x", "seed"]).any()
+    assert set(zip(errors["arm"], errors["x"])) == {
+        ("original", 1), *((arm, k) for arm in ("upsampled", "generated", "fresh") for k in (2, 3))}  # fmt: skip
+    added = select(frame, metric="added").pivot(index="seed", columns=["arm", "x"], values="value")
+    for arm in ("upsampled", "generated", "fresh"):
+        assert (added[arm, 3] == 2 * added[arm, 2]).all() and (added[arm, 2] == added["upsampled", 2]).all()
+    share = select(frame, metric="added_share", arm="generated", x=3).set_index("seed")["value"]
+    np.testing.assert_allclose(share, 100 * added["generated", 3][share.index] / 150)
+    assert frame["value"].notna().all() and set(frame["kind"]) == {"original", "upsampled", "generated", "fresh",
+                                                                  "pilot", "warm-up"}  # fmt: skip
+    generation = select(frame, metric="generation_seconds")
+    assert ((generation["value"] > 0) == (generation["arm"] == "generated")).all()
+    pilots = select(frame, kind="pilot")
+    assert set(pilots["metric"]) == {"validation_error"} and set(pilots["steps"]) == {2, 4}
+    assert not set(pilots["seed"]) & set(errors["seed"])
+
+
+def test_a_longer_run_keeps_the_tasks_of_a_shorter_one(small):
+    def keys(**more):
+        tasks = EXPERIMENT.tasks(EXPERIMENT.settings(**{**small, **more}))
+        return {task.key for task in tasks if task.function is not chapter.described}  # whose next seed is another
+
+    everything = keys(studies=STUDIES, k_seeds=3, seeds=3, architectures=("vgg5",), strengths=(50, 80))
+    assert keys(studies=("k",)) < everything
+
+
+def test_arms_of_the_studies(small):
+    s = EXPERIMENT.settings(**{**small, "strengths": (20, 50, 80), "architectures": ("vgg5",)})
+    named = {study: [arm.named(50) for arm in arms(study, s)] for study in STUDIES}
+    assert named["strength"] == ["original", "generated, strength 20", "generated", "generated, strength 80",
+                                 "generated, from noise"]  # fmt: skip
+    assert set(named["selection"]) == {"original", "generated", "generated, random", "generated, all", "fresh, all",
+                                       "generated, high loss", "generated, misclassified"}  # fmt: skip
+    assert named["ablations"] == named["suspects"] and set(named["ablations"]) | {"generated"} == {
+        arm for arm, _ in figures.ABLATIONS}  # fmt: skip
+    for study in ("optimizers", "classical", "architectures", "budgets"):  # each beside its ceiling
+        ways = {kind: {(a.regime, a.optimizer, a.architecture, a.augment, a.budget, a.k) for a in arms(study, s)
+                       if a.kind == kind} for kind in ("generated", "fresh")}  # fmt: skip
+        assert ways["generated"] and ways["generated"] <= ways["fresh"], study
+    assert {arm.augment for arm in arms("classical", s)} == {"none", "flip", "flip_trivial"}
+    assert {arm.regime for arm in arms("large", s)} == {"large"}
+    without = EXPERIMENT.settings(**{**small, "fresh": False, "ks": (2, 9), "studies": ("k",)})
+    assert {arm.kind for arm in arms("k", without)} == {"original", "upsampled", "generated"}
+    assert PROFILES["paper"]["fresh"] is False and PROFILES["paper"]["k_optimizers"] == ("sgd", "sam")
+
+
+def test_ablations_and_selections_run(small):
+    """Each kind of arm that "k" has not, once."""
+    s, store = EXPERIMENT.settings(**{**small, "studies": ("ablations", "selection", "strength"), "ks": (2,)}), Store()
+    wanted = {arm: None for arm, seed in chapter.trainings(s) if seed == 0 and arm.kind == "generated"}
+    for arm in wanted:
+        result = store.get(chapter.training(s, arm, 0))
+        assert 0 <= result["test_error"] <= 100 and 0 <= result["added"] <= 150
+        assert result["added"] == 150 or arm.selection != "all"
+    assert len(wanted) == 12
+
+
+def test_a_training_that_was_cut_goes_on(small, monkeypatch, tmp_path):
+    s, taken, cut_at = EXPERIMENT.settings(**small), [], [3]
+    task, take = chapter.training(s, Arm(kind="upsampled", k=2), 0), classifier_training.take_step
+    uncut = Store().get(task)
+
+    def cut(*args):
+        taken.append(args)
+        if len(taken) == cut_at[0]:
+            raise KeyboardInterrupt
+        return take(*args)
+
+    store = Store(tmp_path)
+    for need in task.needs:
+        store.save(need, Store().get(need), 0.0)
+    monkeypatch.setattr(classifier_training, "take_step", cut)
+    monkeypatch.setattr(training_checkpoint, "EVERY", 0)
+    with pytest.raises(KeyboardInterrupt):
+        store.get(task)
+    taken.clear(), cut_at.clear(), cut_at.append(None)
+    resumed = store.get(task)
+    assert len(taken) == s.steps - 2  # two were kept
+    assert resumed["training_seconds"] > 0 and {**resumed, "training_seconds": 0} == {**uncut, "training_seconds": 0}
+
+
+SETTINGS = [("small", "sgd", "resnet8", "flip"), ("small", "sam", "resnet8", "flip"),
+            ("large", "sgd", "resnet8", "flip"), ("small", "sgd", "resnet8", "flip_trivial"),
+            ("small", "sgd", "vgg5", "flip"), ("small", "sgd", "vit_tiny", "flip")]  # fmt: skip
+
+
+def synthetic(errors, spread=0.05, seeds=10, settings=SETTINGS):
+    """A frame with these mean errors by (arm, k), or (arm, k, budget), in every setting that claims ask for."""
+    rng, rows = np.random.default_rng(0), []
+    for setting in settings:
+        for (arm, k, *budget), mean in errors.items():
+            for seed in range(seeds):
+                found = {"test_error": mean + rng.normal(0, spread) + (0.3 if setting[1] == "sam" else 0.0),
+                         "selected_share": 0.0 if arm == "original" else 36.0 + rng.normal(0, 1)}  # fmt: skip
+                rows += [{"arm": arm, "x": float(k), "seed": seed, "metric": metric, "value": value, "budget": 1.0,
+                          **dict(zip(figures.SETTING, (*setting, *budget)))}
+                         for metric, value in found.items()]  # fmt: skip
+    frame = pd.DataFrame(rows).assign(experiment=EXPERIMENT.name, dataset="none", profile="standard", swept="k",
+                                      kind=lambda f: f["arm"].str.split(",").str[0])  # fmt: skip
+    frame.attrs["provenance"] = {"parameters": {"architecture": "resnet8"}}
+    return frame
+
+
+#: What the paper says, and the contrary.
+AS_PUBLISHED = {
+    ("original", 1): 14, ("upsampled", 2): 13.4, ("upsampled", 3): 13.8, ("upsampled", 5): 14.4, ("generated", 2): 13.1,
+    ("generated", 3): 12.9, ("generated", 5): 12.4, ("fresh", 2): 13, ("fresh", 5): 11.5,
+    ("generated, from noise", 2): 14.5, ("generated, strength 20", 2): 13.6, ("generated, strength 80", 2): 13.7,
+    ("generated, random", 2): 13.7, ("generated, all", 2): 13.5, ("generated, high loss", 2): 13.6,
+    ("generated, misclassified", 2): 13.6}  # fmt: skip
+CONTRARY = {
+    ("original", 1): 14, ("upsampled", 2): 14.5, ("upsampled", 3): 13.8, ("upsampled", 5): 13.4, ("generated", 2): 14.8,
+    ("generated", 3): 15, ("generated", 5): 15.5, ("fresh", 2): 13, ("fresh", 5): 11.5,
+    ("generated, from noise", 2): 13.5, ("generated, strength 20", 2): 14.2, ("generated, strength 80", 2): 14.3,
+    ("generated, random", 2): 14.2, ("generated, all", 2): 14, ("generated, high loss", 2): 14.2,
+    ("generated, misclassified", 2): 14.3}  # fmt: skip
+
+
+def verdicts(errors, **options):
+    """By claim; that on the share of slow examples is apart."""
+    found = verdict_table(synthetic(errors, **options)).set_index("id")["verdict"]
+    return found.drop("targeted-slow-share"), found["targeted-slow-share"]
+
+
+def test_claims_are_decided_in_both_directions():
+    published, contrary = verdicts(AS_PUBLISHED), verdicts(CONTRARY)
+    assert len(published[0]) == len(load_claims("targeted_augmentation")) - 1
+    assert published[1] == contrary[1] == "shape only"
+    assert published[0].eq("reproduced").all(), published
+    assert contrary[0].eq("contradicted").all(), contrary
+
+
+def test_claims_are_open_with_noise_with_few_seeds_and_without_a_ceiling():
+    assert verdicts(AS_PUBLISHED, spread=3.0)[0].eq("not resolved at this scale").all()
+    assert verdicts(AS_PUBLISHED, seeds=4)[0].eq("not resolved at this scale").all()
+    assert verdicts({**AS_PUBLISHED, ("fresh", 5): 14.2})[0].eq("not resolved at this scale").all()
+    same = verdicts({arm: 14.0 for arm in AS_PUBLISHED} | {("fresh", 5): 12.0})[0]
+    assert same["targeted-generation-helps"] == same["targeted-beats-random"] == "contradicted"
+
+
+def test_gains_are_paired_and_adjusted():
+    frame = synthetic(AS_PUBLISHED)
+    table = figures.comparisons(frame)
+    row = select(table, arm="generated", x=5, **figures.base(frame)).iloc[0]
+    rows = select(frame, metric="test_error", **figures.base(frame))
+    rows = rows.pivot(index="seed", columns=["arm", "x"], values="value")
+    expected = paired_interval(rows["original", 1] - rows["generated", 5])
+    assert (row["estimate"], row["low"], row["n"]) == pytest.approx((expected.estimate, expected.low, 10))
+    np.testing.assert_allclose(table["adjusted"], holm(table["p_value"]))
+
+
+def test_each_ablation_is_read_by_its_paired_difference():
+    errors = {("original", 1, 1.0): 14.0, ("generated", 5, 1.0): 13.7, ("fresh", 5, 1.0): 11.7,
+              ("upsampled", 5, 1.0): 14.0, ("original", 1, 0.5): 14.5, ("original", 1, 2.0): 12.0,
+              **{(arm, 5, budget): error for (arm, budget), error in zip(
+                  figures.ABLATIONS, (12.7, 14.5, 12.2, 13.7, 14.7, 13.7, 14.2, 11.2))}}  # fmt: skip
+    frame = synthetic(errors)
+    found = figures.ablated(frame).set_index("change")
+    assert found["reading"].to_dict() == {
+        "an oracle generator": "helps", "images from noise alone": "hurts",
+        "an oracle generator, from noise alone": "helps", "several strengths in turn": "no difference",
+        "near-copies dropped": "hurts", "off-class images dropped": "no difference",
+        "half the steps": "no difference", "twice the steps": "helps"}  # fmt: skip
+    assert found.loc["an oracle generator", "estimate"] == pytest.approx(1.0, abs=0.1)
+    assert found.loc["twice the steps", "estimate"] == pytest.approx(0.5, abs=0.1)  # 0.8 over its own original
+    wide = select(frame, metric="test_error", budget=1.0, **figures.base(frame, "budget")).pivot(
+        index="seed", columns="arm", values="value")  # fmt: skip
+    usual, oracle = wide["generated"], wide["generated, oracle generator"]
+    closed = ratio_interval(usual - oracle, usual - wide["fresh"])
+    said = figures.shares(frame).set_index(["regime", "share of the ceiling"])["%, 95 % interval"]
+    assert said["small", "an oracle generator, of the gap to fresh real images"] == (
+        f"{100 * closed.estimate:.0f} [{100 * closed.low:.0f}, {100 * closed.high:.0f}]")  # fmt: skip
+    assert set(figures.ablated(synthetic(errors, spread=4.0))["reading"]) == {"not resolved"}
+    assert len(figures.ablated(synthetic(AS_PUBLISHED))) == 0
+    assert figures.shares(synthetic({**errors, ("fresh", 5, 1.0): 15.0})).empty  # no ceiling
+
+
+def test_the_pilot_takes_the_fewest_steps_that_show_the_ceiling():
+    rows = [{"kind": "pilot", "metric": "validation_error", "regime": "small", "steps": steps, "seed": seed,
+             "arm": f"pilot, {arm}", "value": value - seed}
+            for seed in range(3) for steps, gain in ((400, 1.0), (800, 1.6), (1600, 2.0))
+            for arm, value in (("original", 15.0), ("fresh", 15.0 - gain + 0.01 * seed))]  # fmt: skip
+    table = figures.pilot_table(pd.DataFrame(rows)).set_index("steps")
+    assert table["the rule takes"].to_dict() == {400: "", 800: "yes", 1600: ""}
+
+
+def test_what_the_page_shows(frame, small, tmp_path, monkeypatch):
+    assert "150 real images" in figures.describe(frame) and "14 classifiers" in figures.describe(frame)
+    assert list(figures.warm_up_table(frame)["architecture"]) == ["resnet8"] and len(figures.pilot_table(frame)) == 2
+    costs = figures.cost_table(frame)
+    assert sorted(costs["arm"]) == ["generated", "generated", "upsampled", "upsampled"]
+    assert (costs["generation (s)"] >= 0).all() and len(figures.comparisons(frame)) == 6
+    rows, names = chapter.shown_images(EXPERIMENT.settings(**small), Store().get)
+    assert list(rows) == ["fast", "slow", "strength 20", "strength 50", "from noise"] and names == list("0123456789")
+    assert all(images.shape == (10, 1, 8, 8) for images in rows.values())
+    monkeypatch.setenv("SYNAUG_RESULTS", str(tmp_path))
+    assert set(figures.runs_table(frame)["run"]) == {"digits, 150 real images (this build)"}
+    record(frame, EXPERIMENT.name, "standard")
+    record(frame[frame["kind"] != "fresh"], EXPERIMENT.name, "standard", "alone")
+    table = figures.runs_table(frame).groupby("run", sort=False)["arm"].agg(set)
+    assert table.to_dict() == {"digits, 150 real images (standard)": {"generated", "upsampled", "fresh"},
+                               "digits, 150 real images (standard.alone)": {"generated", "upsampled"}}  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", [None, "cifar10_5000"])
+def test_figures_of_recorded_runs_are_labelled(frame, variant):
+    theme()
+    recorded = load_recorded(EXPERIMENT.name, "standard", variant)
+    figure = figures.error_against_k(frame, recorded)
+    names = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert {"recorded", "this build", "generated", "published best k, generated"} <= set(names)
+    for draw in (figures.strengths, figures.selections, figures.settings, figures.ablations):
+        figure = draw(recorded)
+        assert all(ax.get_xlabel() and ax.has_data() for ax in figure.axes)
