@@ -54,7 +54,12 @@ def build(root):
     command = Path(sysconfig.get_path("scripts")) / "jupyter-book"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SYNAUG_")}
     return subprocess.run(
-        [command, "build", "book"], cwd=root, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [command, "build", "book"],
+        cwd=root,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
 
 
@@ -105,27 +110,29 @@ def test_the_committed_link_leads_to_the_chapters():
     assert (ROOT / "book" / "notebooks").resolve() == ROOT / "notebooks"
 
 
-def test_the_reference_has_every_module_and_the_first_names():
-    folders = [path.stem for path in (ROOT / "book" / "reference").glob("*.md")]
-    assert {*folders, "chapters"} == set(re.findall(r"`synaug\.([a-z]+)`", synaug.__doc__))
-    for folder in folders:
-        modules = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-                   for path in (ROOT / "synaug" / folder).rglob("*.py")}  # fmt: skip
-        page = (ROOT / "book" / "reference" / f"{folder}.md").read_text()
-        assert set(re.findall(r"automodule:: (\S+)", page)) == modules, folder
+@pytest.fixture(scope="module")
+def reference_pages():
+    spec = importlib.util.spec_from_file_location("reference_pages", ROOT / "book" / "_ext" / "reference_pages.py")
+    extension = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(extension)
+    return extension
+
+
+def test_the_reference_has_every_folder_and_the_first_names(reference_pages):
+    folders = {path.stem for path in (ROOT / "book" / "reference").glob("*.md")}
+    assert folders | {"chapters"} == set(re.findall(r"`synaug\.([a-z]+)`", synaug.__doc__))
+    modules = reference_pages.modules_of("run")
+    assert modules[0] == "synaug.run" and "synaug.run.tasks" in modules
     linked = re.findall(r"~([\w.]+)\.(\w+)`", (ROOT / "book" / "reference.md").read_text())
     assert {name: module for module, name in linked} == {
         name: getattr(synaug, name).__module__ for name in synaug.__all__}  # fmt: skip
 
 
-def test_docstrings_become_lists():
-    spec = importlib.util.spec_from_file_location("plain_docstrings", ROOT / "book" / "_ext" / "plain_docstrings.py")
-    extension = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(extension)
+def test_docstrings_become_lists(reference_pages):
     text = "A sum |x|: ``a | b``.\n\nx, y: both,\non two lines.\nk   the last\nnot: a name\nReturns a sum."
-    assert [line for line in extension.as_lists(text.split("\n"), {"x", "y", "k"}) if line] == [
+    assert [line for line in reference_pages.as_lists(text.split("\n"), {"x", "y", "k"}) if line] == [
         "A sum \\|x\\|: ``a | b``.", "- **x, y**: both,", "  on two lines.", "- **k**: the last", "  not: a name",
         "Returns a sum."]  # fmt: skip
     numpydoc = ["Parameters", "----------", "x : int, or", "    more", "", "Raises", "------", "ValueError : where not"]
-    assert [line for line in extension.as_lists(numpydoc, {"x"}) if line] == [
+    assert [line for line in reference_pages.as_lists(numpydoc, {"x"}) if line] == [
         "- **x**: int, or", "  more", "- **ValueError**: where not"]  # fmt: skip

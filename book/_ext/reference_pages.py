@@ -1,17 +1,36 @@
-"""Docstrings as this package writes them, on the reference pages: ``name: meaning`` lines become lists.
+"""The reference: each page under ``reference/`` gets the modules of the folder that it is named for, by autodoc.
 
-A line that begins with names of parameters or fields and a colon (or, in a table, two spaces) starts an item, which
-goes on to the next one; a sentence on what is returned or raised is a paragraph of its own.
+Docstrings are read as this package writes them. A line that begins with names of parameters or fields and a colon (or,
+in a table, two spaces) starts an item of a list, which goes on to the next one; a sentence on what is returned or
+raised is a paragraph of its own.
 """
 
 import inspect
 import re
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[2] / "synaug"
+MODULE = ".. automodule:: {}\n   :members:\n   :ignore-module-all:\n   :no-value:\n"
 
 ITEM = re.compile(r"^(\w+(?:, \w+)*)(?: ?:(?: +|$)| {2,})(.*)")
 OUTCOME = re.compile(r"^(Returns?|Raises?|Warns|\w+(Error|Warning)\b)")
 HEADING = re.compile(r"^-{3,}$")
 #: A bar outside ``code``, which would name a substitution.
 BAR = re.compile(r"(``.*?``)|\|")
+
+
+def modules_of(folder: str) -> list[str]:
+    """The names of all modules of a folder of the package, its own first."""
+    paths = sorted((PACKAGE / folder).rglob("*.py"), key=lambda path: (path.name != "__init__.py", path))
+    return [".".join(("synaug", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+            for path in paths]  # fmt: skip
+
+
+def add_modules(app, page, source) -> None:
+    if page.startswith("reference/"):
+        first, *others = modules_of(page.removeprefix("reference/"))
+        sections = [MODULE.format(first), *(f"{name}\n{'-' * len(name)}\n\n{MODULE.format(name)}" for name in others)]
+        source[0] += "\n```{eval-rst}\n" + "\n".join(sections) + "```\n"
 
 
 def names_of(what, documented) -> set[str]:
@@ -49,7 +68,12 @@ def readable(app, what, name, documented, options, signature, returned):
 
 
 def setup(app):
+    app.connect("source-read", add_modules)
     app.connect("autodoc-process-signature", readable)
-    app.connect("autodoc-process-docstring", lambda app, what, name, documented, options, lines: lines.__setitem__(
-        slice(None), as_lists(list(lines), names_of(what, documented))))
+    app.connect(
+        "autodoc-process-docstring",
+        lambda app, what, name, documented, options, lines: lines.__setitem__(
+            slice(None), as_lists(list(lines), names_of(what, documented))
+        ),
+    )
     return {"version": "1", "parallel_read_safe": True}
