@@ -21,9 +21,9 @@
 # NBVAL_IGNORE_OUTPUT
 import torch
 
+from synaug.classifiers import accuracy, build_classifier, output_entropy, predict, train_classifier
 from synaug.classifiers.attention import agreement, grad_cam
 from synaug.classifiers.training import batch_order, learning_rate_factor
-from synaug.classifiers import accuracy, build_classifier, output_entropy, predict, train_classifier
 from synaug.data import load_dataset
 
 train, test = load_dataset("digits"), load_dataset("digits", "test")

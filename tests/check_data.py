@@ -22,15 +22,8 @@ import tempfile
 
 import torch
 
-from synaug.data import (
-    draw_splits,
-    load_dataset,
-    same_classes,
-    save_image_folder,
-    stratified_subset,
-    to_bytes,
-    to_floats,
-)
+from synaug import ImageDataset, draw_splits, load_dataset, load_image_folder
+from synaug.data import same_classes, save_image_folder, stratified_subset, to_bytes, to_floats
 
 train, test = load_dataset("fashion_mnist"), load_dataset("fashion_mnist", "test")
 print(tuple(train.images.shape), tuple(test.images.shape), train.labels.bincount().unique().tolist())
@@ -55,6 +48,24 @@ small, large = (stratified_subset(train, n, seed=0) for n in (1000, 2000))
 print(small.labels.bincount().tolist())
 print(torch.equal(small.source_index, large.source_index[:1000]))
 print(torch.isin(small.source_index, stratified_subset(train, 1000, seed=1).source_index).sum().item())
+
+# %% [markdown]
+# Splits share no image and have as many of each class as they are asked for.
+
+# %%
+parts = draw_splits(test, 5, 20, seed=0)
+places = torch.cat([part.source_index for part in parts])
+print([part.labels.bincount().unique().tolist() for part in parts], len(places.unique()))
+
+# %% [markdown]
+# What is written as a folder per class reads back equal, in the order of the classes.
+
+# %%
+made = ImageDataset(test.images[:6], torch.tensor([0, 1, 0, 1, 1, 0]), ("plain", "striped"))
+with tempfile.TemporaryDirectory() as folder:
+    read = load_image_folder(save_image_folder(made, f"{folder}/mine"))
+order = made.labels.argsort(stable=True)
+print(read.class_names, read.labels.tolist(), torch.equal(read.images, made.images[order]))
 
 # %%
 digits = load_dataset("digits")

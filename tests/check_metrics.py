@@ -19,10 +19,11 @@
 # %%
 import torch
 
+from synaug import compare_with_floor, draw_splits, encode, load_dataset
 from synaug.classifiers import output_entropy
-from synaug.statistics.claims import load_published
 from synaug.metrics import centroid_distance_ratio, frechet_distance, nearer_than, nearest, outer_edge_recall, prdc
 from synaug.statistics import mean_interval
+from synaug.statistics.claims import load_published
 
 draw = torch.Generator().manual_seed(0)
 real = torch.randn(1000, 8, generator=draw)
@@ -53,9 +54,21 @@ far = torch.randn(100_000, 8, generator=draw)
 print(round(frechet_distance(far, far + torch.tensor([2.0] + [0.0] * 7)), 3))
 
 # %%
-print([round(value, 3) + 0.0 for value in output_entropy(torch.stack([torch.full((10,), 0.1), torch.eye(10)[0]])).tolist()])
+probabilities = torch.stack([torch.full((10,), 0.1), torch.eye(10)[0]])
+print([round(value, 3) + 0.0 for value in output_entropy(probabilities).tolist()])
 print(max(load_published()["fig8_entropy_as_plotted"]["test"]))
 
 # %%
 interval = mean_interval([1.0, 2.0, 3.0, 4.0, 5.0])
 print(round(interval.estimate, 3), round(interval.low, 3), round(interval.high, 3))
+
+# %% [markdown]
+# Pale images against fresh real ones: which metrics are lower.
+
+# %%
+images, others, third = (part.floats() for part in draw_splits(load_dataset("digits"), 10, 10, 10, seed=0))
+features, fresh_features, pale = (encode(x, "pixels") for x in (images, others, 0.5 * third - 0.5))
+print(tuple(encode(images[:2]).shape), tuple(features.shape))
+table = compare_with_floor(features, fresh_features, {"pale": pale}, n_bootstrap=0)
+table = table.pivot(index="metric", columns="arm", values="value")
+print((table["pale"] < table["fresh real"]).to_string())

@@ -23,10 +23,10 @@ import math
 
 import torch
 
-from synaug.theory.mixtures import GaussianMixture
 from synaug.diffusion.reconstruction import generate, per_image_noise, reconstruct
 from synaug.diffusion.samplers import network_evaluations, sample
 from synaug.diffusion.schedules import edm_sigmas, reverse_sigmas, sigma_of_reverse_step
+from synaug.theory.mixtures import GaussianMixture
 
 # %% [markdown]
 # The noise level of each of the paper's 100 reverse steps, on EDM's grid.

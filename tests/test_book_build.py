@@ -3,7 +3,9 @@
 The book here is a small one, made of the real configuration and extensions around one notebook.
 """
 
+import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sysconfig
@@ -11,6 +13,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
+
+import synaug
 
 ROOT = Path(__file__).resolve().parents[1]
 TOC = "format: jb-book\nroot: index\nchapters:\n  - file: notebooks/chapter\n"
@@ -50,7 +54,12 @@ def build(root):
     command = Path(sysconfig.get_path("scripts")) / "jupyter-book"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SYNAUG_")}
     return subprocess.run(
-        [command, "build", "book"], cwd=root, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [command, "build", "book"],
+        cwd=root,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
 
 
@@ -99,3 +108,31 @@ def test_a_page_that_does_not_exist_is_an_error(small_book):
 def test_the_committed_link_leads_to_the_chapters():
     assert (ROOT / "book" / "notebooks").is_symlink()
     assert (ROOT / "book" / "notebooks").resolve() == ROOT / "notebooks"
+
+
+@pytest.fixture(scope="module")
+def reference_pages():
+    spec = importlib.util.spec_from_file_location("reference_pages", ROOT / "book" / "_ext" / "reference_pages.py")
+    extension = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(extension)
+    return extension
+
+
+def test_the_reference_has_every_folder_and_the_first_names(reference_pages):
+    folders = {path.stem for path in (ROOT / "book" / "reference").glob("*.md")}
+    assert folders | {"chapters"} == set(re.findall(r"`synaug\.([a-z]+)`", synaug.__doc__))
+    modules = reference_pages.modules_of("run")
+    assert modules[0] == "synaug.run" and "synaug.run.tasks" in modules
+    linked = re.findall(r"~([\w.]+)\.(\w+)`", (ROOT / "book" / "reference.md").read_text())
+    assert {name: module for module, name in linked} == {
+        name: getattr(synaug, name).__module__ for name in synaug.__all__}  # fmt: skip
+
+
+def test_docstrings_become_lists(reference_pages):
+    text = "A sum |x|: ``a | b``.\n\nx, y: both,\non two lines.\nk   the last\nnot: a name\nReturns a sum."
+    assert [line for line in reference_pages.as_lists(text.split("\n"), {"x", "y", "k"}) if line] == [
+        "A sum \\|x\\|: ``a | b``.", "- **x, y**: both,", "  on two lines.", "- **k**: the last", "  not: a name",
+        "Returns a sum."]  # fmt: skip
+    numpydoc = ["Parameters", "----------", "x : int, or", "    more", "", "Raises", "------", "ValueError : where not"]
+    assert [line for line in reference_pages.as_lists(numpydoc, {"x"}) if line] == [
+        "- **x**: int, or", "  more", "- **ValueError**: where not"]  # fmt: skip

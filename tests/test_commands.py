@@ -87,7 +87,8 @@ def test_chapters_have_their_parameters(words):
     notebook = next(word for word in words if word.startswith("notebooks/"))
     known = papermill.inspect_notebook(str(ROOT / notebook))
     more = [yaml.safe_load(words[i + 1]) for i, word in enumerate(words) if word == "-y"]
-    assert {words[i + 1] for i, word in enumerate(words) if word == "-p"} | {n for one in more for n in one} <= set(known)
+    given = {words[i + 1] for i, word in enumerate(words) if word == "-p"}.union(*more)
+    assert given <= set(known)
     experiment = experiments().get(notebook[len("notebooks/00_") : -len(".ipynb")])
     for settings in [one["settings"] for one in more if "settings" in one]:
         assert set(settings) <= set(experiment.parameters)

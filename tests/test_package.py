@@ -79,3 +79,9 @@ def test_the_pinned_versions_lie_in_the_ranges():
     pins = {canonicalize_name(name): version for name, version in pins.items()}
     assert set(RANGES) <= set(pins)
     assert {name for name in RANGES if pins[name] not in RANGES[name]} == set()
+
+
+def test_the_notebooks_show_each_of_its_names():
+    notebooks = [ast.parse(path.read_text("utf-8")) for path in (ROOT / "tests").glob("check_*.py")]
+    shown = {node.id for tree in notebooks for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert set(synaug.__all__) <= shown

@@ -1,4 +1,4 @@
-"""The programs that a reader would copy run: the examples, the README that shows two of them, the page on own images."""
+"""The programs that a reader would copy run: the examples, two of which the README shows; the page on own images."""
 
 import re
 import runpy
@@ -47,7 +47,8 @@ def test_comparing_with_fresh_images(capsys):
 
 @pytest.mark.filterwarnings("ignore:the training error had not flattened")
 def test_targeted_augmentation(capsys):
-    names = run((EXAMPLES / "targeted_augmentation.py").read_text(), {"300": "60", "steps=200": "steps=20", "k=3": "k=3, steps=4"})
+    code = (EXAMPLES / "targeted_augmentation.py").read_text()
+    names = run(code, {"300": "60", "steps=200": "steps=20", "k=3": "k=3, steps=4"})
     real, slow, pool = (len(names[name]) for name in ("real", "slow", "pool"))
     assert real == 60 and 0 < slow < 60 and pool == 2 * slow and len(names["items"]) == 60 + pool
     assert f"60 real images, {slow} of them slow, {pool} generated" in capsys.readouterr().out
