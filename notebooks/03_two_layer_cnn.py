@@ -337,6 +337,7 @@ table_html(verdicts[["statement", "source", "statistic", "published", "verdict",
 # %% [markdown]
 # ## What this leaves open
 #
+# - *Reading B.* A digest says that it is this paper's, but most runs here were recorded with A. Where both were recorded, the order of the features and the test error of one regime, the findings are the same; all else would need a new recording.
 # - *The texts.* A theorem whose statement was reconstructed here may say something else in the paper; what "NoiseAlign" averages over changes one of them.
 # - *Generation is perfect here*: the features are the source's, the noise is new. A diffusion model's features are not.
 # - *Steps.* All arms take the same number of steps, so an arm with more examples sees each less often.

@@ -67,7 +67,8 @@ def picture():
     colours = dict(zip(range(3), (PALETTE[2], PALETTE[5], PALETTE[8])))  # of the roles FAST, SLOW and NOISE
     figure, (ax,) = panels(1, 3.6)
     for row, index in enumerate(shown.values()):
-        for patch, (values, role) in enumerate(zip(pool.patches[0, index].numpy() @ basis, pool.roles[0, index].tolist())):
+        patches = pool.patches[0, index].numpy() @ basis
+        for patch, (values, role) in enumerate(zip(patches, pool.roles[0, index].tolist())):
             at = 15 * patch + np.arange(12)
             ax.bar(at, values, bottom=-1.7 * row, color=colours[role], width=0.8)
             ax.plot(at[[0, -1]], [-1.7 * row] * 2, color=INK, linewidth=0.8)
@@ -158,7 +159,8 @@ def degradation(live, recorded=None):
     of the recorded run if there is one."""
     table = against_reference(live if recorded is None else recorded)
     k, regimes = table["x"].max(), sorted(table["regime"].unique())
-    rows = select(table, x=k, stage=["early", "final"]).sort_values("stage", key=lambda stages: stages.map(STAGES.index))
+    rows = select(table, x=k, stage=["early", "final"])
+    rows = rows.sort_values("stage", key=lambda stages: stages.map(STAGES.index))
     return forest(rows.assign(stage=rows["stage"].map(STAGE_NAMES)), label="regime", names=dict(zip(regimes, regimes)),
                   panel="stage", scale=100,
                   xlabel=f"error at k = {k:g} minus k = 2 (points;\nright: upsampling degrades)")  # fmt: skip
