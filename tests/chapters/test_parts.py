@@ -10,8 +10,9 @@ from scipy import stats
 from synaug.chapters.where_concentration_comes_from.exact_score import EXACT
 from synaug.chapters.where_concentration_comes_from.parts_figures import (EXPLANATION, GRID, METRIC, PROCESS, SCORE,
                                                                           TOGETHER, TOTAL, explanation_table, numbers,
-                                                                          of_mixtures, of_samplers, parts_figure,
-                                                                          parts_table, published_fall, takeaways)  # fmt: skip
+                                                                          of_images, of_mixtures, of_samplers,
+                                                                          parts_figure, parts_table, published_fall,
+                                                                          takeaways)  # fmt: skip
 from synaug.metrics import FRESH_REAL
 from synaug.paths import ROOT
 from synaug.run.results import load_recorded
@@ -142,8 +143,8 @@ def test_takeaways_are_those_of_the_recorded_runs():
     said = takeaways(numbers(mixtures, images, generators))
 
     def recall(arm, x, t_re=100):
-        rows = mixtures[(mixtures["metric"] == "recall") & (mixtures["reference"] == "fresh") & (mixtures["t_re"] == t_re)]
-        return rows[(rows["arm"] == arm) & (rows["x"] == x)].set_index("seed")["value"]
+        rows = mixtures[(mixtures["metric"] == "recall") & (mixtures["reference"] == "fresh")]
+        return rows[(rows["t_re"] == t_re) & (rows["arm"] == arm) & (rows["x"] == x)].set_index("seed")["value"]
 
     exact = recall(EXACT, 100)
     for lost in (recall(FRESH_REAL, 0, 0) - exact, exact - recall("scaled score", 1.02)):

@@ -16,10 +16,11 @@ def numbers(frame):
     """What the real network says in numbers, {name: text}: correlation with the source at the first stage, losses of
     slow images early and at the end, their paired differences from the original set's, and test error at the end."""
     p = frame.attrs["provenance"]["parameters"]
-    rows = select(frame, part="premises", metric="same_source_correlation", sigma=p["sigma"], stage=list(STAGES)[0])
+    rows = select(frame, part="premises", metric="same_source_correlation", sigma=p["sigma"], stage=p["stages"][0])
     own = mean_interval(rows["value"])
     found = {"correlation": within(own.estimate, own.low, own.high, sign=False)}
-    for when, share in (("early", EARLY), ("end", 1.0)):
+    shares = select(frame, part="learning")["x"].unique()
+    for when, share in (("early", min(shares, key=lambda x: abs(x - EARLY))), ("end", 1.0)):
         rows = select(frame, part="learning", metric="train_loss_slow", x=share)
         found |= {f"slow, {when}, {arm}": f"{value:.3f}" for arm, value in rows.groupby("arm")["value"].mean().items()}
         found |= {f"slow, {when}, {row.arm} minus original": within(row.estimate, row.low, row.high, 3)

@@ -142,9 +142,9 @@ def numbers(mixtures=None, images=None, generators=None):
         strong = select(images, "score_factor", split="held out")["value"].max() - 1
         found[TOO_LONG] = f"{100 * strong:.2f}"
     if generators is not None:
+        own = of_samplers(generators)
         for what, part in (("recall, 18 Heun steps", SCORE), ("test accuracy, 18 Heun steps", TOTAL),
                            ("test accuracy, 18 Euler steps", GRID)):
-            own = of_samplers(generators)
             for row in own[(own["what"] == what) & (own["part"] == part)].itertuples():
                 scale, digits, unit = (100, 1, " (points)") if what.startswith("test") else (1, 3, "")
                 found[f"{what}: {part}{unit}"] = within(*(scale * x for x in (row.value, row.low, row.high)), digits)
@@ -160,20 +160,21 @@ def takeaways(found):
     """The chapter in three lines of Markdown; found: `numbers` of the three recorded runs."""
     levels = {name: found[f"{name}, best to lowest quality level"] for name in ("precision", "recall", CENTRES)}
     return "\n".join((
-        f"1. **What coverage a trained network loses is mostly an error of its score, but not the one of the picture.** The "
-        f"picture has a score that climbs too steeply. Along its own direction, the network's score is at most "
-        f"{found[TOO_LONG]} % too long. And from the best to the "
-        f"lowest quality level recall goes from {levels['recall']} and precision from {levels['precision']}, while the "
-        f"distance to the class centre goes from {levels[CENTRES]} of what fresh real images have. Bad scores lead samples "
-        f"out of the distribution, not to its modes.",
+        f"1. **What coverage a trained network loses is mostly an error of its score, but not the one of the "
+        f"picture.** The picture has a score that climbs too steeply. Along its own direction, the network's score is "
+        f"at most {found[TOO_LONG]} % too long. And from the best to the lowest quality level recall goes from "
+        f"{levels['recall']} and precision from {levels['precision']}, while the distance to the class centre goes "
+        f"from {levels[CENTRES]} of what fresh real images have. Bad scores lead samples out of the distribution, not "
+        f"to its modes.",
         f"2. **The reverse process itself is not to blame.** With an exact score it takes "
-        f"{found['recall lost in mixtures to: reverse process']} of recall. Comparing images with themselves, the metric, "
-        f"takes {found['recall lost in mixtures to: metric']}. A score 2 % too strong does what the picture says and takes "
-        f"{found['recall lost in mixtures to: score 2 % too strong']}.",
+        f"{found['recall lost in mixtures to: reverse process']} of recall. Comparing images with themselves, the "
+        f"metric, takes {found['recall lost in mixtures to: metric']}. A score 2 % too strong does what the picture "
+        f"says and takes {found['recall lost in mixtures to: score 2 % too strong']}.",
         f"3. **On real images the score costs coverage, and coarse first-order steps cost accuracy.** From fresh real "
-        f"images to samples in 18 Heun steps, score error takes {found['recall, 18 Heun steps: score error']} of recall. "
-        f"Test accuracy falls by {found['test accuracy, 18 Heun steps: whole fall (points)']} points there; with 18 Euler "
-        f"steps, discretisation takes {found['test accuracy, 18 Euler steps: discretisation (points)']} points."))
+        f"images to samples in 18 Heun steps, score error takes {found['recall, 18 Heun steps: score error']} of "
+        f"recall. Test accuracy falls by {found['test accuracy, 18 Heun steps: whole fall (points)']} points there; "
+        f"with 18 Euler steps, discretisation takes {found['test accuracy, 18 Euler steps: discretisation (points)']} "
+        f"points."))
 
 
 def parts_table(table):
