@@ -105,7 +105,9 @@ def load_recorded(experiment: str, profile: str = "standard", variant: str | Non
     if hashlib.sha256(packed).hexdigest() != sha256:
         raise ValueError(f"{path} is not the table that was recorded (its sha256 differs from the one in "
                          f"{_provenance_path(path).name}): record the run again, or restore the file")  # fmt: skip
-    frame = check_frame(pd.read_csv(io.BytesIO(packed), compression="gzip", low_memory=False))  # else mixed types warn
+    # In one piece, else mixed types warn; only what is empty is missing: a class may be called "NA" or "None".
+    frame = check_frame(pd.read_csv(io.BytesIO(packed), compression="gzip", low_memory=False, keep_default_na=False,
+                                    na_values=[""]))  # fmt: skip
     frame.attrs["provenance"] = origin
     return frame
 

@@ -50,7 +50,8 @@ VALUES = {
     "numbers": lambda: {0: 0.5, 1.5: None, True: float("inf"), "nan": float("nan")},
     "nested": lambda: [(), ("a", [1, {"x": (True,)}]), "text"],
     "arrays": lambda: [np.arange(3, dtype=">i4"), np.zeros((0, 4)), np.array(3.5), np.ones((3, 2))[::-1, ::-1], np.array(["ä"])],
-    "tensors": lambda: [torch.randn(2, 3).bfloat16(), torch.tensor(True), torch.tensor(1.5).half(), torch.zeros(0, 2)],
+    "tensors": lambda: [torch.randn(2, 3).bfloat16(), torch.tensor(True), torch.tensor(1.5).half(), torch.zeros(0, 2),
+                        torch.tensor([1j]).conj()],
 }  # fmt: skip
 
 
@@ -75,6 +76,8 @@ def test_dataclasses_of_the_package_read_back(tmp_path):
     pd.DataFrame([[1, 2]], columns=["a", "a"]), pd.DataFrame({1: [2]}), pd.DataFrame({"a": [1]}, index=["row"]),
     pd.DataFrame({"a": pd.to_datetime(["2020-01-01"])}), pd.DataFrame({"a": pd.Categorical(["x"])}),
     pd.DataFrame({"class": ["a", "b"], "x": [1, 2]}).groupby("class").mean(), pd.Series([1]), torch.nn.Linear(1, 1),
+    pd.DataFrame({"a": [1]}).rename_axis(columns="metric"), pd.DataFrame({"a": [1, 2]}, index=[0.0, 1.0]),
+    pd.DataFrame({"a": [pd.NA, "x"]}, dtype=object), np.ma.array([1, 2], mask=[False, True]), np.matrix([[1]]),
 ])  # fmt: skip
 def test_what_would_not_read_back_is_refused(value, tmp_path):
     with pytest.raises(TypeError):
