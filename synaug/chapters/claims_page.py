@@ -1,6 +1,7 @@
 """The page of all claims: how many came out how, and a row per claim with its verdicts, effects and rule."""
 
 import json
+import re
 from html import escape
 
 import pandas as pd
@@ -9,10 +10,10 @@ from IPython.display import HTML
 from synaug.diffusion.trainer import RECORD
 from synaug.paths import checkpoints_dir
 from synaug.run.results import recordings
-from synaug.statistics.claims import judge, load_claims
+from synaug.statistics.claims import OWN, judge, load_claims
 from synaug.statistics.contrasts import select
 from synaug.statistics.frames import bare
-from synaug.statistics.rules import NOT_RESOLVED, REPRODUCED, VERDICTS
+from synaug.statistics.rules import REPRODUCED, VERDICTS
 
 #: The chapters, by experiments that decide claims.
 CHAPTERS = {"mode_concentration": "01_mode_concentration", "targeted_augmentation": "02_targeted_augmentation",
@@ -22,15 +23,17 @@ CHAPTERS = {"mode_concentration": "01_mode_concentration", "targeted_augmentatio
 DATA = {"fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "patches": "patches", "random mixtures": "mixtures"}
 #: Recordings beside a profile's own that decide claims.
 VARIANTS = ("cifar10_5000",)
-FIXED = {"before the run": "fixed before the run", "after a first look": "exploratory: fixed after a first look at data",
-         "after the run": "exploratory: fixed after the recorded run"}  # fmt: skip
+FIXED = {"before the run": "fixed before the run", "after a first look": "exploratory: after a first look",
+         "after the run": "exploratory: after the run"}  # fmt: skip
 NOT_RECORDED = "not recorded"
 STYLE = """<style>
-.synaug-claims td:first-of-type { min-width: 14rem; }
-.synaug-claims .effect { font-size: .85em; overflow-wrap: anywhere; }
+.synaug-claims { width: 100%; }
+.synaug-claims th:first-child { width: 50%; }
+.bd-article .synaug-claims :is(th, td) { vertical-align: top; overflow-wrap: anywhere; }
 .synaug-claims tr:target { outline: 2px solid var(--pst-color-primary); }
 @media (max-width: 720px) {
   .synaug-claims thead { display: none; }
+  .synaug-claims tbody th:first-child { width: auto; }
   .synaug-claims tbody tr { display: block; border-top: 1px solid var(--pst-color-border); padding: .5rem 0; }
   .bd-article .synaug-claims :is(th, td) { display: block; padding: .1rem 0; }
   .synaug-claims td::before { content: attr(data-label) ": "; color: var(--pst-color-text-muted); }
@@ -58,38 +61,47 @@ def whose(claim) -> str:
     return "this book" if claim.own else "paper"
 
 
+def effect(verdict) -> str:
+    """The first part's metric and effect, without what it is made of, from the evidence; "" where none was measured."""
+    part = verdict.claim.parts[0]
+    metric = part["metric"] if "metric" in part else part["terms"][0]["metric"]
+    found = re.search(r"(?:= |((?:rises|falls) by) )([^=;\]]*\])", verdict.evidence)
+    return f"{metric.replace('_', ' ')}: {found[1] + ' ' if found[1] else ''}{found[2]}" if found else ""
+
+
 def claims_table(experiment: str) -> HTML:
-    """A row per claim, with the anchor ``claim-<id>``: claim, whose it is, verdicts per data set, effects, rule."""
-    by_data = verdicts(experiment)
+    """A row per claim, with the anchor ``claim-<id>``: the claim and how it was decided, verdict and effect per data set,
+    when its rule was fixed."""
+    by_data, rows = verdicts(experiment), []
     page = f"notebooks/{CHAPTERS[experiment]}.html"
-    heads = ["claim", "whose", *by_data, "effect", "rule"]
-    rows = []
     for claim in load_claims(experiment).values():
-        said = {data: shown(found[claim.id]) for data, found in by_data.items()}
-        effects = [(f"{data}: " if len(by_data) > 1 else "") + found[claim.id].evidence
-                   for data, found in by_data.items() if said[data] != NOT_RECORDED]  # fmt: skip
-        cells = [whose(claim), *map(escape, said.values()),
-                 f'<span class="effect">{"<br>".join(map(escape, effects))}</span>',
-                 f"<details><summary>{FIXED[claim.fixed]}</summary>{escape(claim.statistic)}</details>"]  # fmt: skip
-        rows.append(f'<tr id="claim-{claim.id}"><th scope="row"><a href="#claim-{claim.id}">{escape(claim.statement)}</a>'
-                    f'<br><small>{escape(claim.source)}; <a href="{page}">chapter</a></small></th>'
-                    + "".join(f'<td data-label="{head}">{cell}</td>' for head, cell in zip(heads[1:], cells))
-                    + "</tr>")  # fmt: skip
-    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+        cells, evidence = {}, [claim.statistic]
+        for data, found in by_data.items():
+            cells[data] = word = shown(verdict := found[claim.id])
+            if word != NOT_RECORDED:
+                cells[data] = f"{word}<br><small>{escape(effect(verdict))}</small>"
+                evidence.append(f"{data}: {verdict.evidence}")
+        cells["rule"] = FIXED[claim.fixed]
+        rows.append(
+            f'<tr id="claim-{claim.id}"><th scope="row"><a href="#claim-{claim.id}">{escape(claim.statement)}</a><br><small>'
+            f"{whose(claim).capitalize()}: {escape(claim.source.removeprefix('this book, '))} (<a href=\"{page}\">chapter</a>)"
+            f"</small><details><summary><small>how it was decided</small></summary><small>{'<br>'.join(map(escape, evidence))}"
+            "</small></details></th>" + "".join(f'<td data-label="{head}">{cell}</td>' for head, cell in cells.items()) + "</tr>"
+        )
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("claim", *by_data, "rule"))
+    rows = [re.sub(r"(?<=[ \[])-(?=\d)", "−", row).replace("t_re", "t<sub>re</sub>") for row in rows]
     return HTML(f'{STYLE}<table class="dataframe synaug-claims"><thead><tr>{head}</tr></thead>'
                 f"<tbody>{''.join(rows)}</tbody></table>")  # fmt: skip
 
 
 def counts() -> pd.DataFrame:
-    """How many claims came out how: a row per chapter and data set, of papers and of this book."""
-    names = {REPRODUCED: "reproduced or supported", NOT_RESOLVED: "not resolved"}
-    rows = pd.DataFrame([
-        {"chapter": int(chapter[:2]), "data": data, "whose": whose(verdict.claim),
-         "verdict": NOT_RECORDED if shown(verdict) == NOT_RECORDED else names.get(verdict.verdict, verdict.verdict)}
-        for experiment, chapter in CHAPTERS.items() for data, found in verdicts(experiment).items()
-        for verdict in found.values()])  # fmt: skip
-    table = pd.crosstab([rows["chapter"], rows["data"], rows["whose"]], rows["verdict"])
-    order = [names.get(verdict, verdict) for verdict in reversed(VERDICTS)] + [NOT_RECORDED]
+    """How many claims came out how: a row per chapter and data set."""
+    rows = pd.DataFrame([{"chapter": f"{int(chapter[:2])}, {data}", "verdict": shown(verdict).partition(": ")[-1] or shown(verdict)}
+                         for experiment, chapter in CHAPTERS.items() for data, found in verdicts(experiment).items()
+                         for verdict in found.values()])  # fmt: skip
+    table = pd.crosstab(rows["chapter"], rows["verdict"])
+    order = [*reversed(VERDICTS), NOT_RECORDED]
+    order.insert(1, OWN[REPRODUCED])
     return table.reindex(columns=order, fill_value=0).reset_index().rename_axis(columns=None)
 
 

@@ -144,14 +144,14 @@ def advice() -> pd.DataFrame:
         return points(facts[name if len(name) > 1 else name[0]]).replace("\\", "")
 
     rows = [
-        ("Only flips so far", gain("TrivialAugment", fashion), "Switch TrivialAugment on, then measure again."),
+        ("Only flips so far", gain("TrivialAugment", fashion), "Switch TrivialAugment on."),
         ("Real images can still be had", f"{gain('fresh', fashion)} to {gain('fresh', cifar)}", "Collect and label them."),
-        ("Little data, a good generator trained on the same", f"{gain('generated, from noise', fashion)} from noise",
-         "Add images from noise; compare with copies at equal steps."),
+        ("Little data, a good generator of it", gain("generated, from noise", fashion),
+         "Add images from noise; test at equal steps."),
         ("Five times the data", gain("large"), "Do not expect a gain."),
         ("Little data, images look poor", gain("generated", cifar), "Do not add them."),
         ("A generator that saw more data", gain("generated, from noise, oracle generator", fashion), "Draw from noise."),
-        ("Strong augmentation already on", gain("stacked"), "Do not add generated images untested."),
+        ("TrivialAugment already on", gain("stacked"), "Do not add any untested."),
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=["your case", "expect (points)", "do first"])
 
