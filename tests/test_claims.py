@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synaug.statistics.rules import (CONTRADICTED, NO_EFFECT, NOT_RESOLVED, OPPOSITE, REPRODUCED, SHAPE_ONLY, NotMeasured,
-                                     contrast)  # fmt: skip
+from synaug.statistics.rules import (CONTRADICTED, NO_EFFECT, NOT_RESOLVED, OPPOSITE, REPRODUCED, SHAPE_ONLY,
+                                     NotMeasured, contrast)  # fmt: skip
 from synaug.statistics.claims import (FIXED, OWN, Claim, family_p_values, judge, load_claims, load_published,
                                       published_series, verdict_table)  # fmt: skip
 from synaug.run.results import load_recorded
@@ -193,7 +193,8 @@ def test_evidence_names_what_is_compared_and_its_unit():
     assert evidence("test_error", both, "targeted_augmentation").startswith("0.1 − test error")
     equal = {"kind": "equal", "terms": [term(1, 100, "test_accuracy")], "margin": 0.02}
     assert "margin 2 points" in judge(claim_of(equal), measured("test_accuracy", {100: 0.6})).evidence
-    assert evidence("judge_entropy", {**FALL, "metric": "judge_entropy"}) == "judge entropy rises by 0.1 nats [0.1, 0.1]"
+    entropy = evidence("judge_entropy", {**FALL, "metric": "judge_entropy"})
+    assert entropy == "judge entropy rises by 0.1 nats [0.1, 0.1]"
     assert evidence("m", {**FALL, "direction": "rises"}) == "m rises by 0.1 [0.1, 0.1]"
     arms = pd.concat([measured("m", {5: 0.5}).assign(arm="generated"), measured("m", {5: 0.75}).assign(arm="copies")])
     part = {"kind": "contrast", "terms": [term(1, 5, arm="generated"), term(-1, 5, arm="copies")]}
@@ -224,8 +225,9 @@ def test_frames_that_mix_runs_are_refused():
 
 def test_what_is_ones_own_is_supported_or_not():
     up, down = ({**FALL, "direction": direction} for direction in ("rises", "falls"))
-    frame, claims = measured("m", {0: 0.0, 100: 1.0}, 0.01), {name: claim_of(p, own=True) for name, p in (("a", up), ("b", down))}
-    assert verdict_table(frame, claims)["verdict"].tolist() == ["supported", "not supported: opposite"]
+    frame = measured("m", {0: 0.0, 100: 1.0}, 0.01)
+    own = {"a": claim_of(up, own=True), "b": claim_of(down, own=True)}
+    assert verdict_table(frame, own)["verdict"].tolist() == ["supported", "not supported: opposite"]
     assert verdict_table(frame, {"a": claim_of(up)})["verdict"].tolist() == [REPRODUCED]
     with pytest.raises(ValueError, match="fixed must be one of before the run, .* got 'later'"):
         claim_of(FALL, fixed="later")

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 from html import escape
 
 import pandas as pd
@@ -41,6 +42,7 @@ STYLE = """<style>
 </style>"""
 
 
+@cache
 def verdicts(experiment: str) -> dict[str, dict]:
     """The verdicts of an experiment's claims, by the data set of the recording and the claim's id."""
     found = {}
@@ -57,10 +59,6 @@ def shown(verdict) -> str:
     return verdict.words if all(verdict.numbers.values()) else NOT_RECORDED
 
 
-def whose(claim) -> str:
-    return "this book" if claim.own else "paper"
-
-
 def effect(verdict) -> str:
     """The first part's metric and effect, without what it is made of, from the evidence; "" where none was measured."""
     part = verdict.claim.parts[0]
@@ -70,8 +68,8 @@ def effect(verdict) -> str:
 
 
 def claims_table(experiment: str) -> HTML:
-    """A row per claim, with the anchor ``claim-<id>``: the claim and how it was decided, verdict and effect per data set,
-    when its rule was fixed."""
+    """A row per claim, with the anchor ``claim-<id>``: the claim and how it was decided, verdict and effect per data
+    set, when its rule was fixed."""
     by_data, rows = verdicts(experiment), []
     page = f"notebooks/{CHAPTERS[experiment]}.html"
     for claim in load_claims(experiment).values():
@@ -83,10 +81,11 @@ def claims_table(experiment: str) -> HTML:
                 evidence.append(f"{data}: {verdict.evidence}")
         cells["rule"] = FIXED[claim.fixed]
         rows.append(
-            f'<tr id="claim-{claim.id}"><th scope="row"><a href="#claim-{claim.id}">{escape(claim.statement)}</a><br><small>'
-            f"{whose(claim).capitalize()}: {escape(claim.source.removeprefix('this book, '))} (<a href=\"{page}\">chapter</a>)"
-            f"</small><details><summary><small>how it was decided</small></summary><small>{'<br>'.join(map(escape, evidence))}"
-            "</small></details></th>" + "".join(f'<td data-label="{head}">{cell}</td>' for head, cell in cells.items()) + "</tr>"
+            f'<tr id="claim-{claim.id}"><th scope="row"><a href="#claim-{claim.id}">{escape(claim.statement)}</a><br>'
+            f"<small>{'This book' if claim.own else 'Paper'}: {escape(claim.source.removeprefix('this book, '))} "
+            f'(<a href="{page}">chapter</a>)</small><details><summary><small>how it was decided</small></summary>'
+            f"<small>{'<br>'.join(map(escape, evidence))}</small></details></th>"
+            + "".join(f'<td data-label="{head}">{cell}</td>' for head, cell in cells.items()) + "</tr>"
         )
     head = "".join(f'<th scope="col">{name}</th>' for name in ("claim", *by_data, "rule"))
     rows = [re.sub(r"(?<=[ \[])-(?=\d)", "−", row).replace("t_re", "t<sub>re</sub>") for row in rows]
@@ -96,13 +95,15 @@ def claims_table(experiment: str) -> HTML:
 
 def counts() -> pd.DataFrame:
     """How many claims came out how: a row per chapter and data set."""
-    rows = pd.DataFrame([{"chapter": f"{int(chapter[:2])}, {data}", "verdict": shown(verdict).partition(": ")[-1] or shown(verdict)}
-                         for experiment, chapter in CHAPTERS.items() for data, found in verdicts(experiment).items()
-                         for verdict in found.values()])  # fmt: skip
-    table = pd.crosstab(rows["chapter"], rows["verdict"])
-    order = [*reversed(VERDICTS), NOT_RECORDED]
-    order.insert(1, OWN[REPRODUCED])
-    return table.reindex(columns=order, fill_value=0).reset_index().rename_axis(columns=None)
+    rows = []
+    for experiment, chapter in CHAPTERS.items():
+        for data, found in verdicts(experiment).items():
+            words = [shown(verdict).split(": ")[-1] for verdict in found.values()]
+            rows += [{"chapter": f"{int(chapter[:2])}, {data}", "verdict": word} for word in words]
+    order = [REPRODUCED, OWN[REPRODUCED], *reversed(VERDICTS[:-1]), NOT_RECORDED]
+    table = pd.crosstab(*pd.DataFrame(rows).to_numpy().T).reindex(columns=order, fill_value=0)
+    said = [", ".join(f"{n} {word}" for word, n in row.items() if n) for _, row in table.iterrows()]
+    return pd.DataFrame({"chapter": table.index, "claims": table.sum(axis=1).to_numpy(), "verdicts": said})
 
 
 def generators() -> pd.DataFrame:
@@ -112,12 +113,11 @@ def generators() -> pd.DataFrame:
             for frame in recordings("mode_concentration", ("standard",)).values()}  # fmt: skip
     for folder in sorted(checkpoints_dir().iterdir()):
         recipe = json.loads((folder / RECORD).read_text(encoding="utf-8"))["recipe"]
-        trained = f"{recipe['subset_size']:,} images of {DATA[recipe['dataset']]}"
-        row = {"generator": folder.name, "trained on": trained, "distance of its samples": "not recorded", "of fresh real images": ""}
+        row = {"trained on": f"{DATA[recipe['dataset']]}, {recipe['subset_size']:,}", "distance": NOT_RECORDED}
         if folder.name in runs:
-            found = select(runs[folder.name], metric="frechet_distance", encoder="efficientnet_lite0", reference="fresh",
-                           sources="train").set_index("x")  # fmt: skip
-            for x, name in ((100, "distance of its samples"), (0, "of fresh real images")):
-                row[name] = "{value:,.0f} [{low:,.0f}, {high:,.0f}]".format(**found.loc[x])
+            found = select(runs[folder.name], metric="frechet_distance", encoder="efficientnet_lite0",
+                           reference="fresh", sources="train").set_index("x")  # fmt: skip
+            samples, real = ("{value:,.0f} [{low:,.0f}, {high:,.0f}]".format(**found.loc[x]) for x in (100, 0))
+            row["distance"] = f"{samples} against {real}"
         rows.append(row)
     return pd.DataFrame(rows)

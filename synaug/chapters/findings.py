@@ -20,15 +20,16 @@ from synaug.statistics.contrasts import paired, select
 #: Of a data set, its recording, and its name in figures and sentences.
 RUNS = {"standard": "Fashion-MNIST", "standard.cifar10_5000": "CIFAR-10"}
 #: Arms of chapter 2 at k = 5, where as many images are added to each, but for TrivialAugment, which adds none.
-ARMS = {"upsampled": "copies", "generated": "generated from real images", "generated, from noise": "generated from noise",
+ARMS = {"upsampled": "copies", "generated": "generated from real images",
+        "generated, from noise": "generated from noise",
         "generated, from noise, oracle generator": "from noise, oracle generator", "TrivialAugment": "TrivialAugment",
         "fresh": "more real images"}  # fmt: skip
 FIGURE = ROOT / "book" / "assets" / "findings.png"
 CAPTION = ("Gain in test accuracy over the original training set, with 95 % intervals over paired trainings. All added "
            "sets are equally large (k = 5). The oracle has seen five times the images. A blank row: not recorded.")  # fmt: skip
-ALTERNATIVE = ("Two panels of intervals. On Fashion-MNIST copies gain nothing, generated images a little, more from noise, "
-               "TrivialAugment and an oracle generator more, and more real images most. On CIFAR-10 copies and generated "
-               "images lose, more real images gain most.")  # fmt: skip
+ALTERNATIVE = ("Two panels of intervals. On Fashion-MNIST copies gain nothing, generated images a little, more from "
+               "noise, TrivialAugment and an oracle generator more, and more real images most. On CIFAR-10 copies and "
+               "generated images lose, more real images gain most.")  # fmt: skip
 NOTE = "\\* not told from 0 once adjusted for all comparisons of the chapter."
 
 
@@ -45,7 +46,7 @@ class Finding:
 
 
 def points(row) -> str:
-    """Estimate and interval in points of a row of `synaug.statistics.contrasts.paired`; a star where Holm leaves it open."""
+    """Estimate and interval of a row of `synaug.statistics.contrasts.paired`, starred where Holm leaves it open."""
     value, low, high = (re.sub(r"[+-](0\.0)$", r"\1", f"{number:+.1f}").replace("-", "−")
                         for number in (row.estimate, row.low, row.high))  # fmt: skip
     return f"{value} [{low}, {high}]" + "\\*" * bool(row.adjusted >= ALPHA)
@@ -67,7 +68,8 @@ def gains_by_data_set() -> pd.DataFrame:
 
 def plot() -> Figure:
     """Gains of all arms, Fashion-MNIST and CIFAR-10 side by side."""
-    figure = forest(gains_by_data_set(), label="arm", panel="dataset", names=ARMS, xlabel="gain in test accuracy (points)")
+    figure = forest(gains_by_data_set(), label="arm", panel="dataset", names=ARMS,
+                    xlabel="gain in test accuracy (points)")  # fmt: skip
     plt.close(figure)  # a notebook would show it a second time
     return figure
 
@@ -86,8 +88,8 @@ def _facts() -> dict:
         (facts[name],) = comparisons(frame, arm="generated", x=5, optimizer="sgd", architecture="resnet8", budget=1,
                                      **where).itertuples()  # fmt: skip
     frame = select(recordings("exact_score")["standard"], metric="recall", reference="fresh")
-    for name, against, arm in (("exact", {"arm": "fresh real"}, {"arm": "exact score", "t_re": 100}),
-                               ("strong", {"arm": "exact score", "t_re": 100}, {"arm": "scaled score", "x": 1.02, "t_re": 100})):
+    exact, strong = {"arm": "exact score", "t_re": 100}, {"arm": "scaled score", "x": 1.02, "t_re": 100}
+    for name, against, arm in (("exact", {"arm": "fresh real"}, exact), ("strong", exact, strong)):
         both = pd.concat([select(frame, **against), select(frame, **arm)])
         (row,) = paired(both, against, correct=None).itertuples()
         facts[name] = row._replace(estimate=100 * row.estimate, low=100 * row.low, high=100 * row.high)
@@ -104,16 +106,16 @@ def findings() -> list[Finding]:
 
     first, second, fourth = "01_mode_concentration", "02_targeted_augmentation", "04_where_concentration_comes_from"
     return [
-        Finding("Replacing real images costs accuracy.", f"Trained on generated images alone: {both('replaced')}.", first,
-                "fig-accuracy", all(facts["replaced", name].high < 0 for name in (fashion, cifar))),
+        Finding("Replacing real images costs accuracy.", f"Trained on generated images alone: {both('replaced')}.",
+                first, "fig-accuracy", all(facts["replaced", name].high < 0 for name in (fashion, cifar))),
         Finding("More copies of hard images do not help.", f"{both('upsampled')}.", second, "fig-k",
                 not any(facts["upsampled", name].low > 0 for name in (fashion, cifar))),
         Finding("New images of them help little, or harm.", f"{both('generated')}.", second, "fig-k",
                 facts["generated", fashion].high < facts["fresh", fashion].low and facts["generated", cifar].high < 0),
         Finding("Images from noise help too, against what is published.",
-                f"{fashion} {points(facts[noise, fashion])}, or {points(facts['noise'])} more than images from real ones; "
-                f"{points(facts[noise + ', oracle generator', fashion])} by an oracle that saw five times the images. "
-                "Exploratory.", second, "fig-ablations",
+                f"{fashion} {points(facts[noise, fashion])}, or {points(facts['noise'])} more than images from real "
+                f"ones; {points(facts[noise + ', oracle generator', fashion])} by an oracle that saw five times the "
+                "images. Exploratory.", second, "fig-ablations",
                 facts[noise, fashion].low > 0 and facts[noise, fashion].adjusted < ALPHA),
         Finding("As many new real images help most.", f"{both('fresh')}.", second, "fig-k", all(
                 facts["fresh", name].low > max(facts[arm, name].high for arm in ("upsampled", "generated"))
@@ -122,8 +124,8 @@ def findings() -> list[Finding]:
                 f"({fashion}); generated images on top of it change that by {points(facts['stacked'])}.", second,
                 "fig-settings", facts["TrivialAugment", fashion].low > 0 > facts["stacked"].high),
         Finding("Samples concentrate because the model errs, not because it samples.", "On mixtures, recall changes by "
-                f"{points(facts['exact'])} with the exact score, and by {points(facts['strong'])} more with one 2 % too "
-                "strong. Exploratory.", fourth, "fig-score-errors",
+                f"{points(facts['exact'])} with the exact score, and by {points(facts['strong'])} more with one 2 % "
+                "too strong. Exploratory.", fourth, "fig-score-errors",
                 facts["strong"].high < 0 and max(abs(facts["exact"].low), abs(facts["exact"].high)) < 1),
     ]  # fmt: skip
 
@@ -144,14 +146,13 @@ def advice() -> pd.DataFrame:
         return points(facts[name if len(name) > 1 else name[0]]).replace("\\", "")
 
     rows = [
-        ("Only flips so far", gain("TrivialAugment", fashion), "Switch TrivialAugment on."),
-        ("Real images can still be had", f"{gain('fresh', fashion)} to {gain('fresh', cifar)}", "Collect and label them."),
-        ("Little data, a good generator of it", gain("generated, from noise", fashion),
-         "Add images from noise; test at equal steps."),
-        ("Five times the data", gain("large"), "Do not expect a gain."),
-        ("Little data, images look poor", gain("generated", cifar), "Do not add them."),
-        ("A generator that saw more data", gain("generated, from noise, oracle generator", fashion), "Draw from noise."),
-        ("TrivialAugment already on", gain("stacked"), "Do not add any untested."),
+        ("Weak augmentation", gain("TrivialAugment", fashion), "Augment more."),
+        ("Real images can still be had", f"{gain('fresh', fashion)} to {gain('fresh', cifar)}", "Collect them."),
+        ("Little data, good images", gain("generated, from noise", fashion), "Add some from noise; test."),
+        ("Five times the data", gain("large"), "Expect no gain."),
+        ("Harder images, weak generator", gain("generated", cifar), "Add none."),
+        ("A generator that saw more", gain("generated, from noise, oracle generator", fashion), "Draw from noise."),
+        ("Strong augmentation", gain("stacked"), "Add none untested."),
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=["your case", "expect (points)", "do first"])
 

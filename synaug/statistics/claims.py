@@ -163,7 +163,8 @@ def judge(claim: Claim, frame: pd.DataFrame, families: dict | None = None) -> Ve
                 ground = contrast(frame, provided["terms"], claim.where, provided["constant"], claim.seeds_only)
                 found["provided"] = ground
                 if ground.low <= 0:
-                    verdict, text = NOT_RESOLVED, f"{text}; but {provided['because']}: {ground.text(*unit_of(frame, provided['terms']))}"
+                    verdict, amount = NOT_RESOLVED, ground.text(*unit_of(frame, provided["terms"]))
+                    text = f"{text}; but {provided['because']}: {amount}"
         except NotMeasured as missing:
             verdict, text, found = NOT_RESOLVED, str(missing), {}
         verdicts.append(verdict)

@@ -27,7 +27,8 @@ MIN_SEEDS = 5
 
 #: How evidence writes a metric's differences: factor and unit, of an experiment's own where it has one.
 UNITS = {
-    **dict.fromkeys(("test_accuracy", "accuracy", "accuracy_with_real", "judge_accuracy", "test_error"), (100, " points")),
+    **{name: (100, " points") for name in ("test_accuracy", "accuracy", "accuracy_with_real", "judge_accuracy",
+                                           "test_error")},  # fmt: skip
     ("targeted_augmentation", "test_error"): (1, " points"),
     ("targeted_augmentation", "selected_share"): (1, " points"),
     "judge_entropy": (1, " nats"),
