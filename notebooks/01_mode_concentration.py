@@ -46,12 +46,11 @@ parameters = EXPERIMENT.read(globals())
 
 # %% tags=["remove-cell"]
 from IPython.display import Markdown
-from myst_nb import glue
 
 from synaug.chapters import mode_concentration as chapter
 from synaug.chapters import mode_concentration_figures as figures
 from synaug.diffusion.schedules import sigma_of_reverse_step
-from synaug.plots import T_RE, figure_html, slider, table_html, theme
+from synaug.plots import T_RE, slider, table_html, theme
 from synaug.run import Store
 from synaug.run.results import recorded_run
 from synaug.statistics.claims import verdict_table
@@ -204,15 +203,3 @@ table_html(verdicts[["statement", "statistic", "published", "verdict", "evidence
 # - *Mechanism.* The paper explains concentration by reverse steps that climb the log-density. An exact reverse process preserves the distribution at every noise level, so this cannot be the whole reason; what the model's error and the discretisation contribute is a question for a chapter of its own.
 # - *Accuracy on CIFAR-100.* The paper's 86.7 % for real images is far above what a ResNet-18 trained from scratch at 32 × 32 usually reaches, so something unstated, perhaps pre-training or larger inputs, is in it; only falls should be compared.
 # - *Augmentation.* The paper's tables 3 and 4 give the same experiment (Aircraft, three synthetic images for each real one) as 64.68 and as 64.78 %, and its text says both that more than three times and that at least five times as many synthetic images suffice.
-
-# %% tags=["remove-cell"]
-summary = verdicts[["statement", "source", "verdict"]]
-glue("claims_table", table_html(summary), display=False)
-drawn = figures.teaser(chapter.shown_images(chosen, get, levels, per_class=1), live if recorded is None else recorded, levels)
-glue("teaser", figure_html(
-    drawn,
-    "Left: images of ten classes, real in the first row and reconstructed from ever more reverse steps below. "
-    "Right: accuracy on real test images of classifiers trained on such images, against the noise level.",
-    caption="Left: real images (top row) and their reconstructions by a diffusion model from more and more reverse steps. "
-    "Right: what a classifier trained on such images alone scores on real test images "
-    f"({live['dataset'].iloc[0]}, {'this build' if recorded is None else 'recorded run'}; bars over seeds)."), display=False)

@@ -54,7 +54,6 @@ import itertools
 
 import torch
 from IPython.display import Markdown
-from myst_nb import glue
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
@@ -256,6 +255,3 @@ table_html(figures.table(figures.comparisons(largest), setting="setting", arm="a
 # - *Evidence of the warm-up.* Outputs are those of its last pass, of augmented images and weights that still move, not those of a network that is held after it.
 # - *Retraining.* From scratch, from the initial weights of the warm-up; the texts do not agree on this.
 # - *One pool and one set of real images* serve all seeds, so intervals do not cover another draw of either.
-
-# %% tags=["remove-cell"]
-glue("claims_table_targeted", table_html(verdicts[["statement", "source", "verdict"]]), display=False)

@@ -48,7 +48,6 @@ network_parameters = mechanism.EXPERIMENT.read(globals(), theorems.EXPERIMENT)
 # %% tags=["remove-cell"]
 import pandas as pd
 from IPython.display import Markdown
-from myst_nb import glue
 
 from synaug.chapters.two_layer_cnn import mechanism_figures as network_figures
 from synaug.chapters.two_layer_cnn import theorems_figures as figures
@@ -268,6 +267,3 @@ table_html(verdicts[["statement", "source", "statistic", "published", "verdict",
 # - *One learning rate.* The arms share it; a rate tuned for each could move the optimum in $k$.
 # - *One network, one selection.* The real network is small, and its slow images and generated ones are one selection and one draw: intervals are over networks.
 # - *A fixed generator.* It has seen the training images; over new training sets it would be another one, and its images would vary with it.
-
-# %% tags=["remove-cell"]
-glue("claims_table_two_layer_cnn", table_html(verdicts[["statement", "source", "verdict"]]), display=False)

@@ -51,7 +51,6 @@ of_generators = real_generators.EXPERIMENT.read(globals(), exact_score.EXPERIMEN
 # %% tags=["remove-cell"]
 import pandas as pd
 from IPython.display import Markdown, display
-from myst_nb import glue
 
 from synaug.chapters.where_concentration_comes_from import empirical_score_figures as images
 from synaug.chapters.where_concentration_comes_from import exact_score_figures as mixtures
@@ -338,6 +337,3 @@ table_html(generators.gains_table(largest_generators, ("outer_edge_recall", "acc
 # - *Other strengths of exploration.* One or two of each term were tried, in few steps, and none was tuned. How autoguidance depends on its weak generator was seen at two points only.
 # - *Quality levels* differ in size and in training at once. That they fall together with the loss does not say that the loss is the cause.
 # - *The reverse process of a trained network* cannot be run without its error. That it takes nothing is shown in the mixtures and on the training images known by heart.
-
-# %% tags=["remove-cell"]
-glue("claims_table_where_from", table_html(verdicts[["statement", "source", "verdict"]]), display=False)

@@ -261,8 +261,8 @@ def test_claims_are_decided_in_both_directions():
     published, contrary = verdicts(AS_PUBLISHED), verdicts(CONTRARY)
     assert len(published[0]) == len(load_claims("targeted_augmentation")) - 1
     assert published[1] == contrary[1] == "shape only"
-    assert published[0].eq("reproduced").all(), published
-    assert contrary[0].eq("contradicted").all(), contrary
+    assert published[0].isin(["reproduced", "supported"]).all(), published
+    assert contrary[0].str.contains("opposite").all(), contrary
 
 
 def test_claims_are_open_with_noise_with_few_seeds_and_without_a_ceiling():
@@ -270,7 +270,7 @@ def test_claims_are_open_with_noise_with_few_seeds_and_without_a_ceiling():
     assert verdicts(AS_PUBLISHED, seeds=4)[0].eq("not resolved at this scale").all()
     assert verdicts({**AS_PUBLISHED, ("fresh", 5): 14.2})[0].eq("not resolved at this scale").all()
     same = verdicts({arm: 14.0 for arm in AS_PUBLISHED} | {("fresh", 5): 12.0})[0]
-    assert same["targeted-generation-helps"] == same["targeted-beats-random"] == "contradicted"
+    assert same["targeted-generation-helps"] == same["targeted-beats-random"] == "no effect"
 
 
 def test_gains_are_paired_and_adjusted():
