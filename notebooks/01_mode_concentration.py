@@ -194,7 +194,7 @@ Markdown("The run was first recorded with a generator that had seen 0.5 million 
 # The same change follows for every recorded run of this chapter.
 # The run `cifar10_5000` is scaled down: its generator is small and has seen no more than 5,000 images, so that it stands for a poor one.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Change of test accuracy from real training images, in all recorded runs and in the paper. Bars: 95 % t intervals over seeds, the range below five; the paper's as printed.", "name": "fig-falls"}, "image": {"alt": "Change of test accuracy against noise level. The run with the small CIFAR-10 generator falls by far the most, the published run less, the Fashion-MNIST run least."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Change of test accuracy from real training images, in all recorded runs and in the paper. Bars: 95 % t intervals over seeds, or the range; the paper's as printed.", "name": "fig-falls"}, "image": {"alt": "Change of test accuracy against noise level. The run with the small CIFAR-10 generator falls by far the most, the published run less, the Fashion-MNIST run least."}}
 runs = chapter.recorded_runs(live)
 figures.falls(runs) if runs else None;
 
@@ -232,7 +232,7 @@ figures.pca_plane(chapter.plane_points(chosen, get, picked));
 # %% [markdown]
 # By eye the clouds hardly shrink, so the next figure measures them.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Within-class variance in that plane, over that of fresh real images; below 1, clouds are tighter. At \u03c3 = 0: the judge's own training images. Bars: 95 % intervals over images.", "name": "fig-pca-variance"}, "image": {"alt": "Relative within-class variance in the plane against noise level: below 1 already for untouched real images, and a little lower for reconstructions."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Within-class variance in that plane, over that of fresh real images. At \u03c3 = 0: the judge's own training images. Bars: 95 % intervals over images.", "name": "fig-pca-variance"}, "image": {"alt": "Relative within-class variance in the plane against noise level: below 1 already for untouched real images, and a little lower for reconstructions."}}
 figures.plane_variance(*shown);
 
 # %% tags=["hide-input"]

@@ -132,7 +132,7 @@ def numbers(frame):
     for encoder in select(frame, "frechet_multiple")["encoder"].unique():
         at = f"in {space(encoder)}"
         multiple = select(frame, "frechet_multiple", encoder=encoder)[["value", "low", "high"]].iloc[0]
-        found[f"Fréchet multiple {at}"] = within(*multiple, 2, sign=False)
+        found[f"Fréchet multiple {at}"] = within(*multiple, 2, sign="-")
         for metric, name in (("near_copy_share", "near-copies"), ("trained_nearer_share", "nearest to a training image")):
             own = select(frame, metric, encoder=encoder).set_index("arm")["value"]
             found |= {f"{name} {at}, samples": amount(own[SAMPLES], metric),
@@ -177,7 +177,7 @@ def contrast(row, metric):
     """A comparison with its limits, in its unit."""
     limits = row["value"], row["low"], row["high"]
     if metric == "frechet_multiple":
-        return f"{within(*limits, sign=False)} times"
+        return f"{within(*limits, sign="-")} times"
     return f"{within(*(100 * limit for limit in limits), 1)} points"
 
 
