@@ -16,9 +16,10 @@
 # %% [markdown]
 # # The generator and how good it is
 #
-# Every synthetic image in this book comes from one diffusion model: a class-conditional {term}`denoiser` under the preconditioning of {cite:t}`karras2022`, trained from scratch on a part of the training images.
-# What a chapter finds about synthetic images can be blamed on this model if its images are bad.
-# So its samples are measured first, each time against real images that it has not seen, because what fresh real images score is all that can be asked of a generator.
+# The synthetic images of this book come from class-conditional diffusion models that were trained from scratch on a part of the training images.
+# Each is a {term}`denoiser` under the preconditioning of {cite:t}`karras2022`.
+# If its images are bad, whatever a chapter finds about synthetic images may be the fault of this one model.
+# So its samples are measured first, against real images that it has not seen. What fresh real images score is all that can be asked of a generator.
 
 # %% tags=["parameters"]
 profile = None  # size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick"
@@ -45,83 +46,144 @@ from IPython.display import Markdown
 
 from synaug.chapters import generator_quality as chapter
 from synaug.chapters import generator_quality_figures as figures
+from synaug.chapters.reading import drawn, side_by_side
 from synaug.chapters.tasks import real_images_of
 from synaug.plots import table_html, theme
 from synaug.run import Store
-from synaug.run.results import recorded_run
+from synaug.run.results import load_recorded, recorded_run
 
 theme()
 chosen = EXPERIMENT.settings(**parameters)
 get = Store().get
 live = EXPERIMENT.run(**parameters)
 recorded = recorded_run(live)
+shown = drawn(live, recorded)
+largest = live if recorded is None else recorded
+found, book = figures.numbers(largest), figures.numbers(load_recorded(EXPERIMENT.name))
 sets = {name: get(task) for name, task in chapter.sets(chosen).items()}
 
 # %% tags=["hide-input"]
+Markdown(figures.takeaways(book))
+
+# %% [markdown]
+# These numbers are of the recorded run of the generator `fashion_mnist`; so are the figures, unless you choose a generator of your own.
+#
+# ## The generators of this book
+#
+# Three generators are kept in `data/checkpoints`.
+# Chapters 0, 1 and 4 use `fashion_mnist`. Chapter 2 trains its classifiers on fewer images, so its generator, `fashion_mnist_2000`, has seen only those.
+# `cifar10_5000` is small and stands for a poor generator. Chapter 4 adds quality levels: generators that are weak on purpose.
+
+# %% tags=["hide-input"]
+table_html(
+    figures.generators_table(["fashion_mnist", "fashion_mnist_2000", "cifar10_5000"]),
+    "The generators. Held-out loss: at the end of training, comparable within a data set only. Fréchet multiple: of fully "
+    "synthetic images over their sources, both against fresh real images (chapter 1).",
+)
+
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the runs behind this page", "code_prompt_hide": "Hide the runs behind this page"}
 Markdown(figures.describe_generator(chapter.training_record(chosen.generator), real_images_of(chosen.generator).trained) + "\n" + figures.describe(live, recorded))
 
 # %% [markdown]
 # ## Samples
 #
-# The first samples of each class, in the order in which they were drawn.
+# The first samples of each class, in the order in which they were drawn. Nobody selected them.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Left: samples, a row per class that was asked for. Right: real test images of the same classes. Neither was selected.", "name": "fig-samples"}, "image": {"alt": "Two sheets side by side with one row of images for each class: samples of the generator at the left, real test images at the right."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Left: samples, one row per class that was asked for. Right: real test images of the same classes. Neither was selected.", "name": "fig-samples"}, "image": {"alt": "Two sheets of images, one row per class. The samples at the left show garments of the class that was asked for and look like the real test images at the right."}}
 figures.sample_sheet(sets["samples"], sets["reference"]);
 
 # %% [markdown]
+# By eye, samples and real images are hard to tell apart at this size. The measurements below find what the eye does not.
+#
 # ## Does a judge see the class that was asked for?
 #
 # The {term}`judge` is a classifier trained on real training images that the generator has not seen.
-# It errs on real images too, so its agreement with the class asked for is read against its agreement with the labels of test images.
-# Agreement below that on real images means samples of the wrong class, or hard to tell; agreement above it means samples that are more typical of their class than real images are.
+# It errs on real images too, so two numbers are compared: its agreement with the class asked for, and its agreement with the labels of test images.
+# Lower agreement on samples means that they show the wrong class, or are hard to tell.
+# Higher agreement means that they are more typical of their class than real images are.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Left: how often the judge sees the class that was asked for, and the label of real test images. Right: the difference. Bars: 95 % score intervals (Wilson; of differences Newcombe), for this one judge.", "name": "fig-agreement"}, "image": {"alt": "For each class and all together: the judge's agreement on samples and on real test images with intervals, and the difference between the two."}}
-figures.agreement(live, recorded);
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "How often the judge sees the class asked for, or the label of real test images (left), and the difference (right). Bars: 95 % intervals (Wilson, Newcombe), for one judge.", "name": "fig-agreement"}, "image": {"alt": "Intervals per class. Over all classes the judge agrees with samples about as often as with real test images; the classes differ in both directions."}}
+figures.agreement(*shown);
 
 # %% tags=["hide-input"]
-table_html(figures.comparison(live, recorded, ["judge_agreement"]))
+Markdown(f"The judge agrees with {found[figures.AGREES]} of the samples and {found[figures.AGREES_REAL]} of the real test images: a difference of "
+         f"{found[figures.AGREES_MORE]} points. It differs most for the class {found[figures.EXTREME]}: {found[figures.EXTREME_MORE]} points.")
 
 # %% [markdown]
 # ## How far are samples from real images?
 #
-# The {term}`Fréchet distance` from samples to real test images is given as a multiple of the {term}`real-data baseline`: the same distance from {term}`fresh real` images to the same test images, with as many images in each set.
-# Both are too large for finite sets, by about the same amount, and the fewer the images the more of the difference this hides: compare multiples only between runs of equal size.
-# In brackets: 95 % limits by a delete-a-group jackknife.
+# The {term}`Fréchet distance` from samples to real test images is given as a multiple of the {term}`real-data baseline`.
+# That baseline is the distance from {term}`fresh real` images to the same test images, with as many images in each set.
+# Both distances are too large for finite sets, by about the same amount, and small sets hide more of the difference.
+# So compare multiples only between runs of equal size.
 
 # %% tags=["hide-input"]
-table_html(figures.comparison(live, recorded, ["frechet_distance"]))
+table_html(figures.comparison(*shown, metrics=["frechet_distance"]), "Fréchet distance to real test images. In brackets: 95 % limits, delete-a-group jackknife.")
+
+# %% tags=["hide-input"]
+Markdown("The distance of samples, as a multiple of that of fresh real images: " + "; ".join(
+    f"{text} {name.removeprefix('Fréchet multiple ')}" for name, text in found.items() if name.startswith("Fréchet multiple")) + ".")
 
 # %% [markdown]
+# Pixels see little of this difference. What separates samples from real images lies in the features of a network.
+#
 # ## Does it copy its training images?
 #
-# A *near-copy* is an image that lies nearer to one of the generator's training images than 99 of 100 real test images do; among other fresh real images about 1 % are such.
+# A *near-copy* is an image that lies nearer to one of the generator's training images than 99 of 100 real test images do.
+# Among other fresh real images, about 1 % are near-copies.
 # But smooth and typical images lie near everything, so a larger share alone does not show copying.
 # The second measure is free of this: is the nearest image one of the generator's training images, or one of equally many that it never saw?
-# A generator that copies nothing has no reason to prefer the former, and fresh real images have it nearest in about half of the cases.
+# A generator that copies nothing has no reason to prefer the former: fresh real images have it nearest in about half of the cases.
 
 # %% tags=["hide-input"]
-table_html(figures.comparison(live, recorded, ["near_copy_share", "trained_nearer_share"]))
+table_html(figures.comparison(*shown, metrics=["near_copy_share", "trained_nearer_share"]), "Two measures of copying. In brackets: 95 % limits (Newcombe), in points.")
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Distance to the nearest of the generator's training images: the share of samples, and of real test images, that lie nearer than that. The dashed line is the first percentile of the test images. Live run.", "name": "fig-neighbour-distances"}, "image": {"alt": "Cumulative distributions of the distance to the nearest training image, for samples and for real test images, one panel for each encoder."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Distance to the nearest training image of the generator: share of samples, and of real test images, that lie nearer. Drawn from this build.", "name": "fig-neighbour-distances"}, "image": {"alt": "Cumulative distributions of the distance to the nearest training image, one panel per encoder. The curves of samples and of real test images run close together, and few images of either lie left of the dashed limit."}}
 figures.neighbour_distances(chapter.neighbour_distances(chosen, get));
 
-# %% [markdown]
-# The pairs that lie closest together, for samples and, to show what closeness means among real images, for test images.
+# %% tags=["hide-input"]
+Markdown("\n".join(
+    f"- {text} of the samples are {name.removesuffix(', samples')}, of fresh real images {found[name.replace('samples', 'fresh real')]}."
+    for name, text in found.items() if name.startswith("near-copies") and name.endswith("samples")))
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The images that lie closest to a training image, above it; the closest at the left. Live run.", "name": "fig-closest"}, "image": {"alt": "Rows of image pairs: the samples, and the real test images, that lie closest to a training image, each above that training image."}}
+# %% [markdown]
+# The pairs that lie closest together show what closeness means, for samples and for real test images.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The images that lie closest to a training image, above it; the closest at the left. From this build.", "name": "fig-closest"}, "image": {"alt": "Rows of image pairs. The samples closest to a training image resemble it about as much as the closest real test images resemble theirs: simple shapes, not copies."}}
 kinds = {"samples": "sample", "reference": "test image"}
 pairs = {f"{title}\n({figures.space(encoder)})": chapter.closest_pairs(chosen, get, encoder, name)[0]
          for encoder in chosen.encoders for name, title in kinds.items()}
 figures.closest_pairs(pairs);
 
 # %% [markdown]
+# The closest samples are plain shapes, such as trousers, and so are the closest real images.
+#
 # ## How it was trained
 #
-# The denoising loss on real images that the generator never sees, at four noise levels each, as training went on.
-# Where the held-out curve still falls at its right end, more training would have lowered it further; where it rises, the generator has begun to fit its training images too closely.
+# The denoising loss on real images that the generator never sees, at four noise levels each.
+# Where the held-out curve still falls at its right end, more training would have lowered it further.
+# Where it rises, the generator has begun to fit its training images too closely.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Denoising loss as noted during training: of the averaged weights, which are the generator, on held-out images; and of the current weights on training images, a part of them mirrored or without a class.", "name": "fig-training"}, "image": {"alt": "Denoising loss on held-out and on training images against the number of images seen in training."}}
-figures.training_curve(live);
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Denoising loss during training: averaged weights (the generator) on held-out images, and current weights on training images, some mirrored or without a class.", "name": "fig-training"}, "image": {"alt": "Denoising loss against the number of images seen in training: both curves fall steeply at first and hardly move at the end."}}
+figures.training_curve(largest);
+
+# %% tags=["hide-input"]
+Markdown(f"The held-out loss ends at {found[figures.LOSS]}; the lowest value noted is {found[figures.LOWEST]}.")
 
 # %% [markdown]
-# The training record beside the checkpoint in `data/checkpoints` has the command that trains it again, the subset, the time and the device.
+# The training record beside the checkpoint has the command that trains it again, the subset, the time and the device.
+#
+# ## Does it still run?
+#
+# When the book is built, the chapter is computed again at a small profile. Small runs are noisy, so look for the same order of magnitude.
+
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show this build beside the recorded run", "code_prompt_hide": "Hide this build"}
+table_html(side_by_side(figures.numbers, live, recorded), "Headline numbers of the recorded run and of this build; in brackets 95 % limits.")
+
+# %% [markdown]
+# ## What to do
+#
+# - Measure your generator against fresh real images before you train on its samples. A Fréchet distance without that baseline says little.
+# - Ask two questions, not one: do samples show the class asked for, and do they lie where real images lie? The answers can differ, as they do here.
+# - Check for copies with images that the generator never saw. Closeness to training images alone proves nothing.
+# - Keep the training record: which images a generator has seen decides what its samples may be compared with.

@@ -3,11 +3,12 @@
 
 import pandas as pd
 
-from synaug.chapters.generator_quality import NEAR_COPY_QUANTILE, SAMPLES
+from synaug.chapters.generator_quality import NEAR_COPY_QUANTILE, SAMPLES, training_record
+from synaug.chapters.reading import within
 from synaug.metrics import FRESH_REAL
 from synaug.metrics.encoders import encoder_label
 from synaug.plots import COLOURS, INK, finish, forest, image_grid, panels, select
-from synaug.run.results import describe_runs
+from synaug.run.results import describe_runs, recordings
 
 
 def sample_sheet(samples, real, per_class=10):
@@ -19,8 +20,9 @@ def sample_sheet(samples, real, per_class=10):
 
 def agreement(live, recorded=None):
     """The judge's agreement with the asked class, a row per class, and samples minus fresh real images."""
-    names = {name: name for name in live["class_name"].unique() if name != "all"} | {"all": "all classes"}
     runs = {"recorded": recorded, "this build": live}
+    names = {name: name for frame in runs.values() for name in select(frame, "judge_agreement").get("class_name", ())
+             if name != "all"} | {"all": "all classes"}
     rows = pd.concat([select(frame, ["judge_agreement", "judge_agreement_difference"]).assign(run=run)
                       for run, frame in runs.items() if frame is not None])
     rows.loc[rows["metric"] == "judge_agreement_difference", "arm"] = f"{SAMPLES} minus {FRESH_REAL}"
@@ -51,12 +53,12 @@ def closest_pairs(pairs):
                       [text for name in pairs for text in (name, "nearest\ntraining image")])
 
 
-def training_curve(live):
-    """Denoising loss against images seen in training."""
+def training_curve(frame):
+    """Denoising loss against images seen in training, of a run's generator."""
     (figure, (ax,)), entries = panels(1), {}
     for metric, label, colour in (("training_loss", "training images, current weights", COLOURS["train"]),
                                   ("held_out_loss", "held-out images, averaged weights", COLOURS["held out"])):
-        rows = select(live, metric, arm="training").sort_values("x")
+        rows = select(frame, metric, arm="training").sort_values("x")
         entries[label], = ax.plot(rows["x"] / 1e6, rows["value"], color=colour, marker="o" if len(rows) < 20 else None)
     ax.set(xlabel="images seen in training (millions)", ylabel="denoising loss", xlim=(0, None))
     return finish(figure, entries)
@@ -72,14 +74,15 @@ MEASURES = {
 
 
 def comparison(live, recorded=None, metrics=tuple(MEASURES)):
-    """Samples against fresh real images over all classes, a row a measure, encoder and run: a frame of text.
+    """Samples against fresh real images over all classes, a row per measure, encoder and run: a frame of text.
+    Either run may be None.
 
     The last column says on which side the whole 95 % interval of the comparison lies.
     """
     rows = []
     for metric in metrics:
         title, against, equal = MEASURES[metric]
-        for encoder in live.loc[live["metric"] == metric, "encoder"].unique():
+        for encoder in select(live if recorded is None else recorded, metric)["encoder"].unique():
             where = {"class_name": "all"} | ({} if pd.isna(encoder) else {"encoder": encoder})
             for run, frame in (("this build", live), ("recorded", recorded)):
                 if frame is None or len(found := select(frame, against, arm=SAMPLES, **where)) == 0:
@@ -95,6 +98,72 @@ def comparison(live, recorded=None, metrics=tuple(MEASURES)):
     return pd.DataFrame(rows)
 
 
+#: Names of `numbers`.
+AGREES, AGREES_REAL = "judge's agreement, samples", "judge's agreement, real test images"
+AGREES_MORE, EXTREME = "difference in agreement (points)", "class of the largest difference"
+EXTREME_MORE, LOSS, LOWEST = "its difference (points)", "held-out loss, last noted", "held-out loss, lowest"
+
+
+def takeaways(found):
+    """The chapter in three lines of Markdown; found: the recorded run's `numbers`."""
+    features, pixels = (f"in {space(encoder)}" for encoder in ("efficientnet_lite0", "pixels"))
+    nearest = "nearest to a training image"
+    return "\n".join((
+        f"1. **Samples show the class that was asked for.** A judge agrees with {found[AGREES]} of them and with "
+        f"{found[AGREES_REAL]} of real test images (difference: {found[AGREES_MORE]} points).",
+        f"2. **They still differ from real images.** Their Fréchet distance to real images is "
+        f"{found[f'Fréchet multiple {features}']} times that of fresh real images {features}, and "
+        f"{found[f'Fréchet multiple {pixels}']} times {pixels}.",
+        f"3. **No copying was found.** The nearest image is one of the generator's training images in "
+        f"{found[f'{nearest} {features}, samples']} of samples and {found[f'{nearest} {features}, fresh real']} of fresh "
+        f"real images (difference: {found[f'{nearest} {features}, difference (points)']} points)."))
+
+
+def numbers(frame):
+    """What the chapter says in numbers, {name: text}."""
+    both = select(frame, "judge_agreement", class_name="all").set_index("arm")["value"]
+    differences = select(frame, "judge_agreement_difference").set_index("class_name")[["value", "low", "high"]] * 100
+    largest = differences.drop("all")["value"].abs().idxmax()
+    held_out = select(frame, "held_out_loss").sort_values("x")["value"]
+    found = {AGREES: amount(both[SAMPLES], "judge_agreement"), AGREES_REAL: amount(both[FRESH_REAL], "judge_agreement"),
+             AGREES_MORE: within(*differences.loc["all"], 1), EXTREME: largest,
+             EXTREME_MORE: within(*differences.loc[largest], 1), LOSS: f"{held_out.iloc[-1]:.4f}",
+             LOWEST: f"{held_out.min():.4f}"}
+    for encoder in select(frame, "frechet_multiple")["encoder"].unique():
+        at = f"in {space(encoder)}"
+        multiple = select(frame, "frechet_multiple", encoder=encoder)[["value", "low", "high"]].iloc[0]
+        found[f"Fréchet multiple {at}"] = within(*multiple, 2, sign="-")
+        for metric, name in (("near_copy_share", "near-copies"), ("trained_nearer_share", "nearest to a training image")):
+            own = select(frame, metric, encoder=encoder).set_index("arm")["value"]
+            found |= {f"{name} {at}, samples": amount(own[SAMPLES], metric),
+                      f"{name} {at}, fresh real": amount(own[FRESH_REAL], metric)}
+        row = select(frame, "trained_nearer_share_difference", encoder=encoder)[["value", "low", "high"]].iloc[0] * 100
+        found[f"nearest to a training image {at}, difference (points)"] = within(*row, 1)
+    return found
+
+
+def generators_table(names):
+    """A row per trained generator: what it has seen, its size, and how good it is, as far as recorded.
+
+    The last column is of chapter 1's recorded runs: the Fréchet distance of fully synthetic images to fresh real
+    images, over that of the untouched sources.
+    """
+    multiples = {}
+    for frame in recordings("mode_concentration").values():
+        far = select(frame, "frechet_distance", reference="fresh", encoder="efficientnet_lite0").set_index("x")["value"]
+        multiples.setdefault(frame.attrs["provenance"]["parameters"]["generator"], far[far.index.max()] / far[0])
+    rows = []
+    for name in names:
+        record = training_record(name)  # the images themselves may have to be downloaded
+        rows.append({"generator": name,
+                     "training images": f"{record['recipe']['subset_size']:,} of {record['recipe']['dataset']}",
+                     "parameters (millions)": f"{record['parameters'] / 1e6:.2f}",
+                     "images seen (millions)": f"{record['images_seen'] / 1e6:.2f}",
+                     "held-out loss": f"{record['curve'][-1]['held_out_loss']:.3f}",
+                     "Fréchet multiple": f"{multiples[name]:.2f}" if name in multiples else "not recorded"})
+    return pd.DataFrame(rows)
+
+
 def space(encoder):
     """The space that an encoder's distances are taken in, in words."""
     return "pixels" if encoder == "pixels" else f"{encoder_label(encoder)} features"
@@ -106,10 +175,10 @@ def amount(value, metric):
 
 def contrast(row, metric):
     """A comparison with its limits, in its unit."""
-    value, low, high = row["value"], row["low"], row["high"]
+    limits = row["value"], row["low"], row["high"]
     if metric == "frechet_multiple":
-        return f"{value:.2f} times [{low:.2f}, {high:.2f}]"
-    return f"{100 * value:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]"
+        return f"{within(*limits, sign="-")} times"
+    return f"{within(*(100 * limit for limit in limits), 1)} points"
 
 
 def describe_generator(record, trained):

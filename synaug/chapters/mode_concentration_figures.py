@@ -10,16 +10,74 @@ from PIL import Image
 
 from synaug import paths
 from synaug.chapters.mode_concentration import EXPERIMENT, shown_images
+from synaug.chapters.reading import signed, within
 from synaug.plots import (BLUE, T_RE, WIDTH, Panel, curve, draw_images, finish, image_grid, lines, montage, noise_axis,
                           scatter, select, summary, theme)
 from synaug.run import Store
 from synaug.run.results import load_recorded
+from synaug.statistics import paired_interval
 from synaug.statistics.claims import load_claims, published_series
 from synaug.statistics.frames import bare
 
 PAPER = "published (CIFAR-10, EDM, ResNet-18)"
+#: What `numbers` follows from real images to the last level: metric, what it is called, its format, and its factor.
+FOLLOWED = {"frechet_distance": ("Fréchet distance", ".3g", 1), "precision": ("precision", ".2f", 1), "recall": ("recall", ".2f", 1),
+            "density": ("density", ".2f", 1), "coverage": ("coverage", ".2f", 1), "outer_edge_recall": ("outer-edge recall", ".2f", 1),
+            "centroid_distance_ratio": ("centroid distance ratio", ".2f", 1),
+            "covariance_logdet_ratio": ("covariance log-determinant", ".2f", 1),
+            "judge_entropy": ("judge's entropy (nats)", ".3f", 1), "judge_accuracy": ("judge's accuracy (%)", ".1f", 100),
+            "pca_variance_ratio": ("variance in the plane", ".2f", 1), "cam_agreement": ("agreement of maps", ".2f", 1)}
 NAMES = {"source": "sources as reference", "fresh": "fresh real images as reference"}
 ENCODERS = {"efficientnet_lite0": "EfficientNet-Lite0 features", "judge": "the judge's features"}
+
+
+ENTROPY, ACCURACY = ({split: f"judge's {what}, {split} images" for split in ("train", "test")}
+                     for what in ("entropy (nats)", "accuracy (%)"))
+
+
+def named(what, encoder="efficientnet_lite0"):
+    """The name in `numbers` of what is measured in an encoder's features."""
+    return f"{what}, {ENCODERS.get(encoder, encoder)}"
+
+
+def numbers(frame):
+    """What the chapter says in numbers, {name: text}: from real images to the last level, against fresh real images."""
+    last = frame["x"].max()
+    accuracy = select(frame, "test_accuracy").pivot(index="seed", columns="x", values="value")[[0, last]] * 100
+    change = accuracy[last] - accuracy[0]
+    if len(change) > 1:  # one seed has no interval
+        interval = paired_interval(change)
+        said = within(interval.estimate, interval.low, interval.high)
+    else:
+        said = signed(change.mean())
+    found = {"change of test accuracy (points)": said,
+             "test accuracy (%)": f"{accuracy[0].mean():.1f} to {accuracy[last].mean():.1f}"}
+    rows = select(frame, list(FOLLOWED), x=[0, last])
+    rows = rows[rows["reference"] != "source"]
+    by = ["metric", "encoder", "sources"]
+    means = rows.groupby([*by, "x"], dropna=False, sort=False)["value"].mean().unstack("x")
+    for (metric, encoder, sources), (first, far) in zip(means.index, means[[0, last]].to_numpy()):
+        name, form, factor = FOLLOWED[metric]
+        name = named(name, encoder) if isinstance(encoder, str) else name
+        found[name + f", {sources} images" * metric.startswith("judge_")] = " to ".join(f"{factor * value:{form}}".replace("-", "\u2212")
+                                                 for value in (first, far))
+    return found
+
+
+def takeaways(found, poor):
+    """The chapter in three lines of Markdown; found, poor: `numbers` of the recorded runs of the two generators."""
+    paper = load_claims()["accuracy-falls"]
+    fall = 100 * (published_series(paper)["value"].iloc[-1] - published_series(paper)["value"].iloc[0])
+    return "\n".join((
+        f"1. **Training on synthetic images alone costs little with a good generator, and much with a poor one.** Test "
+        f"accuracy changes by {found['change of test accuracy (points)']} points on Fashion-MNIST. With a small generator "
+        f"on CIFAR-10 it changes by {poor['change of test accuracy (points)']} points; the paper has {signed(fall)}.",
+        f"2. **Samples cover less than real images do, above all at the outer edge.** Against fresh real images, recall "
+        f"goes from {found[named('recall')]} and outer-edge recall from {found[named('outer-edge recall')]} "
+        f"(Fashion-MNIST).",
+        f"3. **A judge is not surer of synthetic images.** Its output entropy should fall, as published, but goes from "
+        f"{found[ENTROPY['train']]} nats for training images and from {found[ENTROPY['test']]} nats for "
+        f"test images (Fashion-MNIST)."))
 
 
 def published(claim, name=PAPER, change=lambda points: points):
@@ -54,7 +112,7 @@ def distances(live, recorded=None, encoder="efficientnet_lite0"):
 
 
 def precision_recall(live, recorded=None, encoder="efficientnet_lite0"):
-    """Precision and recall with both references; at σ = 0 the fresh reference shows the floor."""
+    """Precision and recall with both references; at σ = 0 the fresh reference shows the real-data baseline."""
     return against_references(live, recorded, encoder, {"precision": published("precision-falls"),
                                                         "recall": published("recall-falls-more")}, limits=(0, 1.05))
 

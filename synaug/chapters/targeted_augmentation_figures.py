@@ -7,6 +7,7 @@ from itertools import product
 
 import pandas as pd
 
+from synaug.chapters.reading import within
 from synaug.plots import Panel, forest, lines
 from synaug.run.results import describe_runs, experiment_of, recordings
 from synaug.statistics import paired_interval, ratio_interval
@@ -56,6 +57,82 @@ def comparisons(frame, **where):
     words = [f"{row.regime}, {row.optimizer.upper()}, {row.architecture}, {names[row.augment]}"
              + f", {row.budget:g} times the steps" * (row.budget != 1) for row in found.itertuples()]  # fmt: skip
     return select(found.assign(setting=words, kind=found["arm"].str.split(",").str[0]), **where)
+
+
+def said(row):
+    return within(row.estimate, row.low, row.high)
+
+
+#: Names of `numbers`.
+TRIVIAL, ON_TRIVIAL = "TrivialAugment, no new images", "generated on top of TrivialAugment"
+BEST, MARGIN, SHARE = "best generated arm", "TrivialAugment over it", "share of the gain of fresh real images (%)"
+
+
+def trivial_augment(frame):
+    """What TrivialAugment gains without any new image, over the original, and over each arm of a generator that has
+    seen no other images: rows of `paired`, of the arms "original" and those; their best is the one that gains most."""
+    usual = base(frame)
+    rows = select(frame, metric="test_error", **base(frame, "augment"))
+    own = select(rows, kind="original", augment=trivial_name(frame))
+    others = select(rows, augment=usual["augment"], kind=["original", "generated"])
+    others = others[~others["arm"].str.contains("oracle")]
+    if own.empty:
+        return own
+    return paired(pd.concat([own.assign(arm=TRIVIAL, x=0.0), others]), {"arm": TRIVIAL}, ("arm", "x"), correct=None)
+
+
+def numbers(frame):
+    """What the chapter says in numbers, {name: text}: gains over the original set in points, as far as measured."""
+    found, largest = comparisons(frame, **base(frame)), frame["x"].max()
+    errors = select(frame, metric="test_error", kind="original", **base(frame))["value"]
+    texts = {"test error of the original set (%)": f"{errors.mean():.2f}"}
+    texts |= {f"{row.arm}, k = {row.x:g}": said(row) for row in found.itertuples()}
+    slow = paired(frame, {"kind": "original"}, (*SETTING, "arm", "x"), "test_error_slow", (*SETTING, "seed"), sign=-1)
+    texts |= {f"{row.arm}, k = {row.x:g}, slow test images": said(row)
+              for row in select(slow, arm=list(ARMS), x=largest, **base(frame)).itertuples()}
+    ceiling = shares(frame)
+    if len(ceiling) and (ceiling["regime"] == "small").any():
+        own = ceiling[(ceiling["regime"] == "small") & ceiling["share of the ceiling"].str.startswith("generation")]
+        texts |= {SHARE: text for text in own["%, 95 % interval"]}
+    trivial = trivial_augment(frame)
+    if len(trivial):
+        best = found[(found["kind"] == "generated") & ~found["arm"].str.contains("oracle")]
+        best = best.loc[best["estimate"].idxmax()]
+        texts |= {TRIVIAL: said(select(trivial, arm="original").iloc[0]),
+                  BEST: f"{best['arm']}, k = {best['x']:g}", MARGIN: said(select(trivial, arm=best["arm"], x=best["x"]).iloc[0])}
+        on = comparisons(frame, arm="generated", augment=trivial_name(frame), **base(frame, "augment"))
+        texts |= {ON_TRIVIAL: said(row) for row in on.itertuples()}
+    return texts
+
+
+def trivial_name(frame):
+    return f"{base(frame)['augment']}_trivial"
+
+
+def takeaways(found, poor):
+    """The chapter in three lines of Markdown; found, poor: `numbers` of the recorded runs of the two data sets."""
+    return "\n".join((
+        f"1. **Classical augmentation beats every generator that was trained on the same images.** TrivialAugment gains "
+        f"{found[TRIVIAL]} points of test accuracy without any new image. The best such generated images "
+        f"({found[BEST].removeprefix('generated, ')}) gain {found[found[BEST]]}.",
+        f"2. **Generated images bring a fraction of what real ones would.** Made from the slow examples at k = 5, they gain "
+        f"{found['generated, k = 5']} points; as many fresh real images gain {found['fresh, k = 5']}, copies "
+        f"{found['upsampled, k = 5']}. On CIFAR-10, with a small generator, they cost accuracy: {poor['generated, k = 5']}.",
+        f"3. **What helps is what the generator has seen beyond your images.** Samples from noise of an oracle generator, "
+        f"trained on five times as many real images, gain {found['generated, from noise, oracle generator, k = 5']} points; "
+        f"those of the usual one gain {found['generated, from noise, k = 5']}."))
+
+
+def settings_won(frame):
+    """In how many settings an arm's whole interval of the gain lies above 0, at the largest k: {arm: "n of m"}."""
+    found = comparisons(frame, arm=["generated", "fresh"], x=frame["x"].max())
+    return {arm: f"{(own['low'] > 0).sum()} of {len(own)}" for arm, own in found.groupby("arm")}
+
+
+def readings(frame):
+    """The ablations by what they do, in words."""
+    found = ablated(frame)
+    return "; ".join(f"{reading}: {', '.join(own['change'])}" for reading, own in found.groupby("reading", sort=False))
 
 
 def error_against_k(live, recorded=None, metric="test_error"):
@@ -146,17 +223,18 @@ def shares(frame):
             pairs = own[[arm, "fresh"]].sub(own[start] if start else 0.0, axis=0).dropna()
             if len(pairs) > 1 and paired_interval(pairs["fresh"]).low > 0:
                 ratio = ratio_interval(pairs[arm], pairs["fresh"])
-                found.append({"regime": regime, "share of the ceiling": name, "seeds": ratio.n, "%, 95 % interval":
-                              f"{100 * ratio.estimate:.0f} [{100 * ratio.low:.0f}, {100 * ratio.high:.0f}]"})
+                limits = (100 * limit for limit in (ratio.estimate, ratio.low, ratio.high))
+                found.append({"regime": regime, "share of the ceiling": name, "seeds": ratio.n,
+                              "%, 95 % interval": within(*limits, 0, sign="-")})
     return pd.DataFrame(found)
 
 
 def table(found, unit="gain in points", **columns):
     """Rows of `paired` to read. columns: those that say what they are, by title."""
     adjusted = {"adjusted p": "adjusted"} if found["adjusted"].notna().any() else {}
-    said = [f"{row.estimate:+.2f} [{row.low:+.2f}, {row.high:+.2f}]" for row in found.itertuples()]
     shown = {**columns, "seeds": "n", f"{unit}, 95 % interval": "said", **adjusted}
-    return pd.DataFrame({title.replace("_", " "): found.assign(said=said)[name] for title, name in shown.items()})
+    found = found.assign(said=[said(row) for row in found.itertuples()])
+    return pd.DataFrame({title.replace("_", " "): found[name] for title, name in shown.items()})
 
 
 def runs_table(live):

@@ -7,6 +7,7 @@ import torch
 from synaug.chapters import generator_quality as chapter
 from synaug.chapters import generator_quality_figures as figures
 from synaug.chapters.generator_quality import EXPERIMENT, SAMPLES
+from synaug.chapters.reading import side_by_side, signed
 from synaug.chapters.tasks import real_images, real_images_of, trained, weights_of
 from synaug.metrics import FRESH_REAL
 from synaug.plots import select
@@ -140,9 +141,42 @@ def test_words_follow_the_numbers(frame):
     for low, high, words in ((0.01, 0.05, "above"), (-0.05, -0.01, "below"), (-0.01, 0.02, "not told apart")):
         changed.loc[chosen, ["low", "high"]] = low, high
         row = figures.comparison(changed, metrics=["judge_agreement"]).iloc[0]
-        assert row["samples are"] == words and f"[{100 * low:+.1f}, {100 * high:+.1f}]" in row["compared"]
+        assert row["samples are"] == words and f"[{signed(100 * low, 1)}, {signed(100 * high, 1)}]" in row["compared"]
     multiple = figures.comparison(frame, metrics=["frechet_distance"]).iloc[1]
     assert multiple["samples are"] == "above" and multiple.iloc[0] == "FD-Pixels to test images"
+
+
+def test_takeaways_are_those_of_the_recorded_run(frame):
+    recorded = load_recorded("generator_quality")
+    found = figures.numbers(recorded)
+    said = figures.takeaways(found)
+
+    def at(metric, **where):
+        return value(recorded, metric, **where)
+
+    agreed, real = (at("judge_agreement", class_name="all", arm=arm)["value"] for arm in (SAMPLES, FRESH_REAL))
+    assert f"{100 * agreed:.1f}" in said and f"{100 * real:.1f}" in said
+    difference = at("judge_agreement_difference", class_name="all")
+    assert difference["low"] < 0 < difference["high"]  # "samples show the class"
+    features, pixels = (at("frechet_multiple", encoder=encoder) for encoder in ("efficientnet_lite0", "pixels"))
+    assert features["low"] > 1 and features["low"] > pixels["high"]  # "still differ", and pixels see little of it
+    assert f"{features['value']:.2f} [{features['low']:.2f}, {features['high']:.2f}] times" in said
+    for encoder in ("efficientnet_lite0", "pixels"):  # "no copying was found"
+        assert at("trained_nearer_share_difference", encoder=encoder)["low"] < 0
+        assert at("near_copy_share_difference", encoder=encoder)["high"] < 0
+    assert found[figures.EXTREME] == "Shirt" and found[figures.EXTREME_MORE].startswith("+12.0")
+    table = side_by_side(figures.numbers, frame, recorded).set_index("")
+    assert table.loc[figures.AGREES, "recorded"] == found[figures.AGREES] and (table["this build"] != "").all()
+    assert (side_by_side(figures.numbers, frame)["recorded"] == "").all()
+
+
+def test_each_generator_has_its_row():
+    table = figures.generators_table(["fashion_mnist", "cifar10_5000", "fashion_mnist_2000"]).set_index("generator")
+    frame = select(load_recorded("mode_concentration"), "frechet_distance", reference="fresh",
+                   encoder="efficientnet_lite0").set_index("x")["value"]  # fmt: skip
+    assert table.loc["fashion_mnist", "Fréchet multiple"] == f"{frame[100] / frame[0]:.2f}"
+    assert table.loc["fashion_mnist_2000", "Fréchet multiple"] == "not recorded"
+    assert table.loc["cifar10_5000", "training images"] == "5,000 of cifar10"
 
 
 def test_figures_show_what_was_measured(chosen, get, sets, frame):
@@ -152,6 +186,7 @@ def test_figures_show_what_was_measured(chosen, get, sets, frame):
     assert np.array_equal(picture[30:38, 10:18, 0], second_of_class_3)  # 8 pixels and a gap of 2
     assert [label.get_text() for label in sheet.axes[0].get_yticklabels()] == list("0123456789")
     figures.agreement(frame, frame)
+    assert figures.agreement(None, frame).axes[0].get_yticklabels()
     figures.neighbour_distances(chapter.neighbour_distances(chosen, get))
     figures.training_curve(frame)
     figures.closest_pairs({"sample": chapter.closest_pairs(chosen, get, "pixels")[0]})

@@ -13,6 +13,7 @@ from synaug.chapters.tasks import usual_denoiser, weights_of
 from synaug.diffusion.reconstruction import reconstruct
 from synaug.plots import BLUE, summary
 from synaug.run import Store
+from synaug.run.results import load_recorded
 from synaug.statistics import paired_interval
 
 
@@ -82,10 +83,10 @@ def test_pools_are_reconstructions_in_the_order_of_the_sources(chosen, get):
 
 
 def test_fresh_images_are_neither_perfect_nor_nothing(frame):
-    floor = of_real(frame, "fresh")
-    assert 0.5 < floor["precision"] <= 1 and 0.5 < floor["recall"] <= 1
-    assert floor["frechet_distance"] > 0
-    assert floor["centroid_distance_ratio"] == pytest.approx(1, abs=0.2)
+    baseline = of_real(frame, "fresh")
+    assert 0.5 < baseline["precision"] <= 1 and 0.5 < baseline["recall"] <= 1
+    assert baseline["frechet_distance"] > 0
+    assert baseline["centroid_distance_ratio"] == pytest.approx(1, abs=0.2)
 
 
 def test_frame_is_complete(frame, chosen):
@@ -190,3 +191,36 @@ def test_falls_are_paired_by_seed(frame):
 def test_describe_says_which_run_is_which(frame):
     text = chapter.describe(frame)
     assert "this build" in text and "`smoke`" in text and "no larger run" in text
+
+
+def test_takeaways_are_those_of_the_recorded_runs(frame):
+    runs = [load_recorded(EXPERIMENT.name, "standard", variant) for variant in (None, "cifar10_5000")]
+    found, poor = map(figures.numbers, runs)
+    said = figures.takeaways(found, poor)
+    changes = []
+    for run in runs:
+        by_level = 100 * run[run["metric"] == "test_accuracy"].pivot(index="seed", columns="x", values="value")
+        changes.append(paired_interval(by_level[100] - by_level[0]))
+        assert f"{changes[-1].estimate:+.2f}".replace("-", "\u2212") in said
+    assert changes[1].high < -10 < -5.73 < changes[0].low < changes[0].high < 0 and "\u22125.73" in said
+    real = runs[0].set_index(["metric", "x"])
+
+    def at(metric, level, column="value", **where):
+        rows = real.loc[[(metric, level)]]
+        for name, wanted in where.items():
+            rows = rows[rows[name] == wanted]
+        return rows[column].item()
+
+    fresh = {"reference": "fresh", "encoder": "efficientnet_lite0"}
+    for metric, name in (("recall", "recall"), ("outer_edge_recall", "outer-edge recall")):
+        first, far = (at(metric, level, **fresh) for level in (0, 100))
+        assert f"{first:.2f} to {far:.2f}" in said and found[figures.named(name)] == f"{first:.2f} to {far:.2f}"
+    falls = [1 - at(metric, 100, **fresh) / at(metric, 0, **fresh) for metric in ("recall", "outer_edge_recall")]
+    assert 0.05 < falls[0] < falls[1]  # "above all at the outer edge"
+    for split in ("train", "test"):  # "not surer"
+        assert at("judge_entropy", 100, "high", sources=split) > at("judge_entropy", 0, sources=split)
+        assert f"{at('judge_entropy', 0, sources=split):.3f} to {at('judge_entropy', 100, sources=split):.3f}" in said
+    centroid = at("centroid_distance_ratio", 100, "low", **fresh), at("centroid_distance_ratio", 100, "high", **fresh)
+    assert centroid[0] < 1 < centroid[1]  # "samples do not move towards the centre of their class"
+    assert at("covariance_logdet_ratio", 100, "high", **fresh) < 0  # "they fill less volume"
+    assert figures.numbers(frame).keys() >= {"test accuracy (%)", figures.named("recall", "judge")}

@@ -347,3 +347,37 @@ def test_figures_of_recorded_runs_are_labelled(frame, variant):
     for draw in (figures.strengths, figures.selections, figures.settings, figures.ablations):
         figure = draw(recorded)
         assert all(ax.get_xlabel() and ax.has_data() for ax in figure.axes)
+
+
+def test_takeaways_are_those_of_the_recorded_runs(frame):
+    runs = [load_recorded(EXPERIMENT.name, "standard", variant) for variant in (None, "cifar10_5000")]
+    found, poor = map(figures.numbers, runs)
+    said = figures.takeaways(found, poor)
+    small = dict(regime="small", optimizer="sgd", architecture="resnet8", budget=1.0)
+    wide = select(runs[0], metric="test_error", **small).pivot_table(
+        index="seed", columns=["augment", "arm", "x"], values="value")  # fmt: skip
+    flips, trivial = wide["flip"], wide["flip_trivial", "original", 1]
+
+    def gain(of, over):
+        own = paired_interval((over - of).dropna())
+        return own, "{:+.2f} [{:+.2f}, {:+.2f}]".format(own.estimate, own.low, own.high).replace("-", "\u2212")
+
+    original = flips["original", 1]
+    assert gain(trivial, original)[1] in said and gain(trivial, original)[1] == found[figures.TRIVIAL]
+    others = [arm for arm in flips if arm[0].startswith("generated") and "oracle" not in arm[0]]
+    assert len(others) == 17 and all(gain(trivial, flips[arm])[0].low > 0 for arm in others)  # "beats every generator"
+    best = max(others, key=lambda arm: gain(flips[arm], original)[0].estimate)
+    assert found[figures.BEST] == f"{best[0]}, k = {best[1]:g}" and gain(flips[best], original)[1] in said
+    assert found[figures.MARGIN] == gain(trivial, flips[best])[1]
+    for arm in ("generated", "fresh", "upsampled", "generated, from noise", "generated, from noise, oracle generator"):
+        assert gain(flips[arm, 5], original)[1] in said
+    oracle = gain(flips["generated, from noise, oracle generator", 5], flips["generated, from noise", 5])[0]
+    assert oracle.low > 0  # "what helps is what the generator has seen"
+    assert gain(wide["flip_trivial", "generated", 5], trivial)[0].high < 0  # "they lowered accuracy here"
+    on_cifar = figures.comparisons(runs[1], arm="generated", x=5).iloc[0]
+    assert on_cifar["high"] < 0 and poor["generated, k = 5"] in said
+    above = {name for name in ("20", "35", "65", "80") if gain(flips[f"generated, strength {name}", 2], original)[0].low > 0}
+    assert not above and gain(flips["generated", 2], original)[0].low > 0  # alternative text of strengths
+    assert figures.settings_won(runs[0]) == {"fresh": "8 of 8", "generated": "1 of 8"}
+    assert "helps: an oracle generator, from noise alone; hurts: half the steps" in figures.readings(runs[0])
+    assert figures.TRIVIAL not in figures.numbers(frame) and "generated, k = 3" in figures.numbers(frame)
