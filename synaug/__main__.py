@@ -55,7 +55,7 @@ def main(arguments=None) -> int:
                           "so many minutes (default: no limit)")  # fmt: skip
     plan = recorder.add_argument_group("without the name of an experiment")
     plan.add_argument("--dataset", choices=("cifar10", "cifar100", "tiny_imagenet"), help="(default: cifar10)")
-    plan.add_argument("--share", type=_share, help="of the minutes, for the generator at most (default: 0.4)")
+    plan.add_argument("--share", type=_share, help="of the minutes, for the generator at most (default: 0.5)")
     plan.add_argument("--dry-run", action="store_true", help="tell its steps, and run each for two tiny iterations")
     recorder.add_argument("--workers", type=int, help="processes of this machine (default: one per core or GPU; 0: none, "
                           "all runs in this one)")  # fmt: skip
@@ -101,7 +101,7 @@ def _record_plan(options) -> int:
     def tell(text):
         print(text, flush=True)
 
-    what = options.dataset or "cifar10", options.minutes, options.share or 0.4, options.device, tell
+    what = options.dataset or "cifar10", options.minutes, options.share or 0.5, options.device, tell
     try:
         if options.dry_run:
             well, done = papers_scale.rehearse(*what)

@@ -144,7 +144,7 @@ def steps_table(dataset: str, minutes: float, share: float) -> list[str]:
     heun, batch = 2 * s.sampling_steps, CLASSIFIER_RECIPES[FAST]["batch_size"]
     arms = targeted_augmentation.arms("primaries", s)
     rows = [("generator", f"{n:,} images, {size.images:,.0f} seen at most", 60 * share * minutes)]
-    passes = {f"pools of chapter 2, k = {s.ks[0]}, {s.ks[-1]}, from noise": heun * (s.ks[0] - 1 + s.ks[-1] - 1 + 2),
+    passes = {f"pools of chapter 2, k = {s.ks[0]}, {s.ks[-1]}, from noise": heun * (s.ks[-1] - 1 + 2),
               f"pools of chapter 1, {len(t.reverse_steps) - 1} levels": sum(2 * r // t.stride for r in t.reverse_steps)}
     rows += [(what, f"{n * each:,} passes", n * each / ASSUMED["passes"]) for what, each in passes.items()]
     trainings = {f"chapter 2, each seed of {len(arms)} arms": len(arms) + 1, "chapter 1, each seed": len(t.reverse_steps)}
