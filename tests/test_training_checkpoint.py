@@ -63,6 +63,7 @@ def test_dropout_is_decided_by_the_seed():
 @pytest.mark.parametrize("options", [
     {}, {"dropout": 0.5}, {"dropout": 0.5, "optimizer": "sam"},
     {"optimizer": "sam", "augment": "flip_crop_trivial", "recipe": "two_drops"},
+    {"augment": "flip_crop", "recipe": "fast"},
 ])
 def test_goes_on_as_if_it_had_not_been_cut(options, often, tmp_path, monkeypatch):
     uncut, path = weights(train(**options)), tmp_path / "folder" / "state"

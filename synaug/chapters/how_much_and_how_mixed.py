@@ -48,7 +48,7 @@ def rows(s: Mixing):
             for seed in range(s.seeds):
                 mixed = Task(mixed_images, {"share": share, "seed": seed}, (own, others))
                 model = Task(trained, {**training, "seed": seed}, (mixed,))
-                yield {"arm": arm, "x": share, "seed": seed}, Task(scored, {}, (model, test))
+                yield {"arm": arm, "x": share, "seed": seed}, Task(scored, {"device": s.device}, (model, test))
 
 
 EXPERIMENT = Experiment("mixing_ratio", Mixing, PROFILES, rows, constants={"swept": "synthetic_share"},

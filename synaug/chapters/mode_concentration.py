@@ -1,6 +1,7 @@
 """Chapter 1: what happens to images as more of their reverse process is the model's (Yamaguchi 2024)."""
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -116,30 +117,35 @@ def classifier(s: Sweep, level: int, seed: int) -> Task:
 
 
 def maps(s: Sweep, level: int, seed: int) -> Task:
-    return Task(attention_maps, {"n": s.n_maps}, (classifier(s, level, seed), real(s, "test", s.n_evaluate)))
+    return Task(attention_maps, {"n": s.n_maps, "device": s.device},
+                (classifier(s, level, seed), real(s, "test", s.n_evaluate)))  # fmt: skip
 
 
 def rows(s: Sweep):
-    """Distances, precision and recall against both references; what the judge says; what classifiers learn."""
+    """What classifiers learn, seed by seed, so that a run that was cut has whole pairs; then distances, precision and
+    recall against both references, and what the judge says."""
     judge, sources, fresh = classifier(s, 0, 0), pool(s, 0), real(s, "unseen", s.n_sources)
-    dataset, n = real_images_of(s.generator).test.name, s.n_compare
+    where, n = {"device": s.device}, s.n_compare
+    drawn = {"n_bootstrap": s.n_bootstrap, **where}
+
+    def columns(level, seed=0, **more):
+        sigma = sigma_of_reverse_step(level, s.steps, s.mapping)
+        return {"dataset": real_images_of(s.generator).test.name, "x": level, "sigma": sigma, "seed": seed, **more}
+
+    for seed, level in product(range(s.seeds), s.reverse_steps):
+        at = columns(level, seed, sources="train")
+        yield at, Task(scored, where, (classifier(s, level, seed), real(s, "test", s.n_evaluate)))
+        if s.seeds > 1:  # at level 0, what two seeds share
+            yield at, Task(alike, {}, (maps(s, level, seed), maps(s, 0, (seed + 1) % s.seeds)))
     for level in s.reverse_steps:
-        at = {"dataset": dataset, "x": level, "sigma": sigma_of_reverse_step(level, s.steps, s.mapping), "seed": 0}
-        for encoder in s.encoders:
-            options = {"encoder": encoder, "n": n, "k": s.k, "n_bootstrap": s.n_bootstrap}
-            for reference, images in (("source", sources), ("fresh", fresh)):
-                # As many of each: there may be fewer unseen images than sources.
-                yield ({**at, "reference": reference, "encoder": encoder, "sources": "train"},
-                       Task(compared, options, (images, pool(s, level), fresh, judge)[: 4 if encoder == "judge" else 3]))
+        for encoder, (reference, images) in product(s.encoders, (("source", sources), ("fresh", fresh))):
+            # As many of each: there may be fewer unseen images than sources.
+            yield (columns(level, reference=reference, encoder=encoder, sources="train"),
+                   Task(compared, {"encoder": encoder, "n": n, "k": s.k, **drawn},
+                        (images, pool(s, level), fresh, judge)[: 4 if encoder == "judge" else 3]))  # fmt: skip
         for split in ("train", "test"):
-            yield {**at, "sources": split}, Task(judged, {"n_bootstrap": s.n_bootstrap}, (judge, pool(s, level, split)))
-        yield ({**at, "sources": "train"},
-               Task(plane_spread, {"n_bootstrap": s.n_bootstrap}, (judge, sources, pool(s, level), fresh)))
-        for seed in range(s.seeds):
-            trained_at = {**at, "seed": seed, "sources": "train"}
-            yield trained_at, Task(scored, {}, (classifier(s, level, seed), real(s, "test", s.n_evaluate)))
-            if s.seeds > 1:  # at level 0, what two seeds share
-                yield trained_at, Task(alike, {}, (maps(s, level, seed), maps(s, 0, (seed + 1) % s.seeds)))
+            yield columns(level, sources=split), Task(judged, drawn, (judge, pool(s, level, split)))
+        yield columns(level, sources="train"), Task(plane_spread, drawn, (judge, sources, pool(s, level), fresh))
 
 
 EXPERIMENT = Experiment("mode_concentration", Sweep, PROFILES, rows,
@@ -147,27 +153,27 @@ EXPERIMENT = Experiment("mode_concentration", Sweep, PROFILES, rows,
 
 
 def compared(real: ImageDataset, candidate: ImageDataset, fresh: ImageDataset, judge: Trained | None = None, *,
-             encoder: str, n: int, k: int, n_bootstrap: int) -> pd.DataFrame:  # fmt: skip
+             encoder: str, n: int, k: int, n_bootstrap: int, device: str = "cpu") -> pd.DataFrame:  # fmt: skip
     """`synaug.metrics.compare` of the first n images of both, of as many as there are of fresh ones, too."""
     n = min(n, len(fresh), len(candidate))
-    by = judge.model() if encoder == "judge" else encoder
+    by = judge.model(device) if encoder == "judge" else encoder
     real, candidate = real.subset(range(n)), candidate.subset(range(n))
-    frame = compare(*(encode(images.floats(), by) for images in (real, candidate)), real.labels, candidate.labels, k=k,
-                    n_bootstrap=n_bootstrap, seed=0)  # fmt: skip
+    features = (encode(images.floats(), by, device=device) for images in (real, candidate))
+    frame = compare(*features, real.labels, candidate.labels, k=k, n_bootstrap=n_bootstrap, seed=0)  # fmt: skip
     return frame.astype({"k": "Float64"}).astype({"k": float})  # NaN where there are no neighbours
 
 
-def judged(judge: Trained, images: ImageDataset, n_bootstrap: int) -> pd.DataFrame:
+def judged(judge: Trained, images: ImageDataset, n_bootstrap: int, device: str = "cpu") -> pd.DataFrame:
     """Output entropy (nats) and accuracy of the judge on reconstructions."""
-    probabilities = predict(judge.model(), images.images)
+    probabilities = predict(judge.model(device), images.images)
     correct = (probabilities.argmax(1) == images.labels).double()
     return pd.DataFrame([{"metric": metric, **limits(values, n_bootstrap)} for metric, values in (
         ("judge_entropy", output_entropy(probabilities)), ("judge_accuracy", correct))])  # fmt: skip
 
 
-def attention_maps(classifier: Trained, test: ImageDataset, n: int) -> np.ndarray:
+def attention_maps(classifier: Trained, test: ImageDataset, n: int, device: str = "cpu") -> np.ndarray:
     """Grad-CAM maps of the first n test images for their true class, float16 ``[n, H, W]``."""
-    return grad_cam(classifier.model(), test.images[:n], test.labels[:n]).numpy().astype(np.float16)
+    return grad_cam(classifier.model(device), test.images[:n], test.labels[:n]).numpy().astype(np.float16)
 
 
 def alike(own: np.ndarray, other: np.ndarray) -> dict:
@@ -181,10 +187,10 @@ def limits(values, n_bootstrap: int) -> dict:
     return {"value": interval.estimate, "low": interval.low, "high": interval.high}
 
 
-def judge_plane(judge: Trained, sources: ImageDataset, *sets: ImageDataset) -> list[np.ndarray]:
+def judge_plane(judge: Trained, sources: ImageDataset, *sets: ImageDataset, device: str = "cpu") -> list[np.ndarray]:
     """Points float64 ``[N, 2]`` of sets of images in the plane of the first two principal components (scikit-learn's
     `PCA`) of the judge's features of the real sources."""
-    model = judge.model()
+    model = judge.model(device)
 
     def features(images):
         return encode(images.floats(), model).double().numpy()
@@ -194,14 +200,15 @@ def judge_plane(judge: Trained, sources: ImageDataset, *sets: ImageDataset) -> l
 
 
 def plane_spread(judge: Trained, sources: ImageDataset, pool: ImageDataset, fresh: ImageDataset,
-                 n_bootstrap: int) -> pd.DataFrame:  # fmt: skip
+                 n_bootstrap: int, device: str = "cpu") -> pd.DataFrame:  # fmt: skip
     """Each reconstruction's squared distance to the mean of its class in the plane, over the mean of the same for
     fresh real images; its mean is the ratio of within-class variances.
 
     Fresh images, because the judge has been fitted to the sources and separates those better than any others.
     """
     squared = []
-    for points, labels in zip(judge_plane(judge, sources, pool, fresh), (pool.labels.numpy(), fresh.labels.numpy())):
+    planes = judge_plane(judge, sources, pool, fresh, device=device)
+    for points, labels in zip(planes, (pool.labels.numpy(), fresh.labels.numpy())):
         distances = np.empty(len(points))
         for c in np.unique(labels):
             own = points[labels == c]

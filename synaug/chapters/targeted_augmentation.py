@@ -27,7 +27,7 @@ from synaug.run import Experiment, Settings, Task, param
 
 #: Recorded runs have the study of ablations under its second name.
 ABLATIONS = ("ablations", "suspects")
-STUDIES = ("k", "pilot", "optimizers", "strength", "selection", "classical", "large", "architectures", *ABLATIONS,
+STUDIES = ("k", "pilot", "primaries", "optimizers", "strength", "selection", "classical", "large", "architectures", *ABLATIONS,
            "budgets")  # fmt: skip
 SLOW = "slow_learnable"
 #: Filters that are tried; see `synaug.augmentation.pool_filters.filter_pool`.
@@ -44,7 +44,7 @@ TINY = 1e-12
 class Comparison(Settings):
     studies: tuple[str, ...] = param("what is compared", each=True, options=STUDIES)
     generator: str = param("name or folder of a trained generator; its training images are the real images")
-    steps: int = param("optimiser steps of 128 images", at_least=1)
+    steps: int = param("optimiser steps, of as many images as the recipe has in a batch (128 but for fast)", at_least=1)
     pilot_steps: tuple[int, ...] = param("steps that pilots try", each=True, at_least=1)
     large_generator: str | None = param("generator of the large regime, and the oracle of ablations", optional=True)
     large_steps: int = param("optimiser steps of the large regime", at_least=1)
@@ -100,14 +100,16 @@ class Comparison(Settings):
         real, fresh, validation, test = splits(generator).values()
         n, per_class, unseen = len(real), *(part.labels.bincount(minlength=real.num_classes) for part in (real, fresh))
         fewest, needed = min(len(test), len(validation)), self.passes or 3
+        batch = RECIPES[self.recipe]["batch_size"]
         for name in (self.architecture, *self.architectures):
             build_classifier(name, real.image_shape, real.num_classes, seed=0)
-        if steps * 128 // n < needed or ("budgets" in self.studies and steps < 2):
-            raise ValueError(f"{steps} steps of 128 are {steps * 128 // n} passes over the {n} images of the {regime} "
-                             f"regime; the warm-up needs {needed}: {max(2, -(-needed * n // 128))} steps")  # fmt: skip
+        if steps * batch // n < needed or ("budgets" in self.studies and steps < 2):
+            raise ValueError(f"{steps} steps of {batch} are {steps * batch // n} passes over the {n} images of the "
+                             f"{regime} regime; the warm-up needs {needed}: {max(2, -(-needed * n // batch))} steps")  # fmt: skip
         if (per_class == 1).any():
             raise ValueError(f"{generator} has seen one image of a class: a warm-up's clusters need two per class")
-        if any(arm.kind == "fresh" for arm, _ in trainings(self)) and (unseen < (k - 1) * per_class).any():
+        whole = any(arm.kind == "fresh" and not arm.few for arm, _ in trainings(self))
+        if whole and (unseen < (k - 1) * per_class).any():
             raise ValueError(f"the fresh control at k = {k} may need {k - 1} images for each of the {n} of the "
                              f"{regime} regime, class by class; there are {len(fresh)} (fresh=False leaves it out)")
         if "pilot" in self.studies and len(fresh) < (added := n_ceiling(self, regime)):
@@ -171,6 +173,7 @@ class Arm:
     strengths: tuple[float, ...] | None = ()
     filtered: str = ""
     oracle: bool = False
+    few: bool = False
 
     def named(self, usual: float) -> str:
         """What sets it apart beside regime, optimizer, architecture, augment, budget and k; usual: strength."""
@@ -179,7 +182,8 @@ class Arm:
             apart.append("from noise")
         elif self.strengths not in ((), (usual,)):
             apart.append("several strengths" if len(self.strengths) > 1 else f"strength {self.strengths[0]:g}")
-        return ", ".join(apart + [self.filtered] * bool(self.filtered) + ["oracle generator"] * self.oracle)
+        apart += [self.filtered] * bool(self.filtered) + ["oracle generator"] * self.oracle + ["few"] * self.few
+        return ", ".join(apart)
 
 
 def arms(study: str, s: Comparison) -> list[Arm]:
@@ -197,6 +201,10 @@ def arms(study: str, s: Comparison) -> list[Arm]:
     found = {
         "k": [arm for name in s.k_optimizers for arm in (*four(optimizer=name), made("fresh", low, optimizer=name), *(
             made(kind, k, optimizer=name) for kind in ("upsampled", "generated") for k in s.ks))],
+        # What can be had in minutes, where the generator has left too few images for a fresh control of all.
+        "primaries": [base, *(made(kind, k) for k in (low, high) for kind in ("upsampled", "generated")),
+                      made("generated", low, strengths=None), made("generated", low, selection="random"),
+                      *(made(kind, low, few=True) for kind in ("upsampled", "generated", "fresh"))],
         "optimizers": [arm for name in ("sgd", "sam") for arm in four(optimizer=name)],
         "strength": [base, *(made("generated", low, strengths=n and (n,)) for n in (*s.strengths, None))],
         # The others' ceiling is that of "k".
@@ -210,13 +218,14 @@ def arms(study: str, s: Comparison) -> list[Arm]:
             *({"filtered": name} for name in FILTERS))],
         "budgets": [arm for budget in (0.5, 2.0) for arm in four(budget=budget)],
     }.get("ablations" if study in ABLATIONS else study, [])  # fmt: skip
-    return [arm for arm in dict.fromkeys(found) if s.fresh or arm.kind != "fresh"]
+    return [arm for arm in dict.fromkeys(found) if s.fresh or arm.few or arm.kind != "fresh"]
 
 
 def trainings(s: Comparison) -> list[tuple[Arm, int]]:
-    """Each arm and seed, once."""
-    return list(dict.fromkeys((arm, seed) for study in s.studies for arm in arms(study, s)
-                              for seed in range(s.k_seeds if study in ("k", *ABLATIONS) else s.seeds)))  # fmt: skip
+    """Each arm and seed, once, seed by seed, so that a run that was cut has whole pairs."""
+    found = dict.fromkeys((arm, seed) for study in s.studies for arm in arms(study, s)
+                          for seed in range(s.k_seeds if study in ("k", *ABLATIONS) else s.seeds))  # fmt: skip
+    return sorted(found, key=lambda one: one[1])
 
 
 def images(s: Comparison, regime: str, *parts: str) -> tuple[Task, ...]:
@@ -247,7 +256,10 @@ def training(s: Comparison, arm: Arm, seed: int) -> Task:
     recipe = {"architecture": arm.architecture, "recipe": s.recipe, "seed": seed, "device": s.device,
               "steps": round(arm.budget * of_regime(s, arm.regime)[1])}  # fmt: skip
     needs = (*images(s, arm.regime, "real", "test", "validation"), early(s, arm.regime, arm.architecture, seed))
-    filters = FILTERS.get(arm.filtered, {})
+    filters, most = FILTERS.get(arm.filtered, {}), None
+    if arm.few:
+        fresh = splits(of_regime(s, arm.regime)[0])["fresh"]
+        most = int(fresh.labels.bincount(minlength=fresh.num_classes).min()) // (arm.k - 1)
     if arm.kind == "fresh":
         needs += images(s, arm.regime, "fresh")
     elif arm.kind == "generated":
@@ -255,7 +267,7 @@ def training(s: Comparison, arm: Arm, seed: int) -> Task:
         if "min_probability" in filters:  # their judge has seen the real images only
             needs += (Task(trained, recipe, needs[:1]),)
     return Task(train_arm, {**recipe, "augment": arm.augment, "optimizer": arm.optimizer, "kind": arm.kind, "k": arm.k,
-                            "selection": arm.selection, "filters": filters}, needs)  # fmt: skip
+                            "selection": arm.selection, "most": most, "filters": filters}, needs)  # fmt: skip
 
 
 def rows(s: Comparison):
@@ -335,16 +347,21 @@ def pilot(real: ImageDataset, fresh: ImageDataset, validation: ImageDataset, add
 
 def train_arm(real: ImageDataset, test: ImageDataset, validation: ImageDataset, shown: dict, added=None,
               per_image: float = 0.0, judge: Trained | None = None, *, kind: str, selection: str, k: int, filters: dict,
-              seed: int, checkpoint: Path | None = None, **options) -> dict:  # fmt: skip
+              seed: int, most: int | None = None, checkpoint: Path | None = None, **options) -> dict:  # fmt: skip
     """One classifier, trained and tested.
 
     shown: of `warmed_up`, by which examples are selected. added: fresh images, or a pool whose generation took
-    ``per_image`` seconds per image. filters: of `filter_pool`, with the judge. options: of `train`.
+    ``per_image`` seconds per image. most: examples of each class that are selected at most; None: no limit. filters: of
+    `filter_pool`, with the judge. options: of `train`.
     Returns errors in % (test_error_slow: on the half of the test images that is slow), test_loss (cross-entropy, nats),
     added (images) and added_share (% of the real ones), selected_share, seconds of training and of generation.
     """
     training_set, generation = original(real), 0.0
-    chosen = [] if kind == "original" else selected_by(shown, real, selection, seed).indices
+    chosen = torch.tensor([], dtype=torch.int64)
+    if kind != "original":
+        chosen = selected_by(shown, real, selection, seed).indices
+    if most is not None:
+        chosen = torch.cat([chosen[real.labels[chosen] == c][:most] for c in range(real.num_classes)]).sort().values
     if kind == "upsampled":
         training_set = upsampled(real, chosen, k)
     elif kind == "fresh":

@@ -33,7 +33,8 @@ SELECTIONS = {
     "generated": "slow clusters", "generated, random": "random, as many", "generated, all": "all",
     "generated, high loss": "highest loss, as many", "generated, misclassified": "misclassified",
     "upsampled": "slow clusters, upsampled", "fresh": "fresh real images for the slow",
-    "fresh, all": "fresh real images for all"}  # fmt: skip
+    "fresh, all": "fresh real images for all", "upsampled, few": "few of the slow, upsampled",
+    "generated, few": "few of the slow", "fresh, few": "fresh real images for as few"}  # fmt: skip
 
 
 def base(frame, *free):

@@ -22,8 +22,8 @@ from synaug.run import Task
 #: Images on which the speed of a generator is measured.
 TIMED = 64
 
-#: The share of a training split that is kept for validation.
-VALIDATION = 1 / 6
+#: The share of a training split that is kept for validation, and of what its generator has not seen, at most.
+VALIDATION, OF_UNSEEN = 1 / 6, 1 / 3
 
 #: Images that are reconstructed before they are kept: about a minute's work of a CPU, what a cut run loses at most.
 BLOCK = 1024
@@ -82,13 +82,14 @@ def real_images(generator: str, weights: str, part: str, n: int | None = None) -
 @lru_cache(2)
 def splits(generator: str) -> dict[str, ImageDataset]:
     """real: what generator and classifiers are trained on, the first of the training split's stratified order;
-    fresh: those that follow, the control that adds real images; validation: the last sixth, for decisions;
-    test: the test split. ValueError where the generator has seen others, or they leave no fresh ones."""
+    fresh: those that follow, the control that adds real images; validation: the last sixth, but at most a third of
+    what the generator has not seen, for decisions; test: the test split. ValueError where the generator has seen
+    others, or has left fewer than three images per class."""
     whole, subset = trained_on(generator)
     order, n = stratified_subset(whole, len(whole), 0), len(subset)
-    end = len(order) - round(VALIDATION * len(order))
-    if n >= end:
-        raise ValueError(f"{generator} was trained on {n} images of {whole.name}; at most {end - 1} leave fresh ones")
+    if n > (most := len(order) - 3 * whole.num_classes):
+        raise ValueError(f"{generator} was trained on {n} images of {whole.name}; at most {most} leave fresh ones")
+    end = len(order) - round(min(VALIDATION * len(order), OF_UNSEEN * (len(order) - n)))
     real, fresh, validation = (order.subset(range(*ends)) for ends in ((0, n), (n, end), (end, len(order))))
     if not torch.equal(real.source_index.sort().values, subset.source_index.sort().values):
         raise ValueError(f"{generator} was trained on another subset of {whole.name} than the first {n} of its "
@@ -107,7 +108,7 @@ def generated_pool(real: ImageDataset, generator: str, weights: str, precision: 
                    steps: int, k: int) -> SyntheticPool:  # fmt: skip
     """k - 1 images of each real one. sigmas: noise levels that they are taken to; None: from noise alone."""
     return generate_pool(usual_denoiser(generator, weights, device), real, range(len(real)), k=k, sigmas=sigmas,
-                         from_noise=sigmas is None, steps=steps, device=device)  # fmt: skip
+                         from_noise=sigmas is None, steps=steps, batch_size=at_once(device), device=device)  # fmt: skip
 
 
 def seconds_per_image(real: ImageDataset, generator: str, weights: str, precision: str, device: str,
@@ -118,6 +119,11 @@ def seconds_per_image(real: ImageDataset, generator: str, weights: str, precisio
     reconstruct(denoiser, some.floats(), some.labels, sigma=SIGMA_MAX if sigmas is None else sigmas[0], steps=steps,
                 device=device)  # fmt: skip
     return (clock(device) - start) / len(some)
+
+
+def at_once(device: str) -> int:
+    """How many images are sampled together."""
+    return 256 if torch.device(device).type == "cpu" else BLOCK
 
 
 def clock(device: str) -> float:
@@ -158,11 +164,10 @@ def reconstructed(sources: ImageDataset, generator: str, weights: str, precision
                   checkpoint: Path | None = None, **sampling) -> ImageDataset:  # fmt: skip
     """Reconstructions of images in their order. sampling: options of `synaug.diffusion.reconstruction.reconstruct`."""
     denoiser = usual_denoiser(generator, weights, device)
-    batch_size = 256 if torch.device(device).type == "cpu" else BLOCK
 
     def make(block: ImageDataset) -> Tensor:
         return to_bytes(reconstruct(denoiser, block.floats(), block.labels, source_index=block.source_index,
-                                    batch_size=batch_size, device=device, **sampling).images)  # fmt: skip
+                                    batch_size=at_once(device), device=device, **sampling).images)  # fmt: skip
 
     blocks = [sources.subset(places) for places in torch.arange(len(sources)).split(BLOCK)]
     images = [make(block) if checkpoint is None else kept(checkpoint / f"{i}.zip", lambda block=block: make(block))
@@ -198,9 +203,9 @@ def trained(images: ImageDataset, architecture: str, steps: int, recipe: str, se
     return Trained(architecture, images.image_shape, images.num_classes, weights)
 
 
-def scored(classifier: Trained, test: ImageDataset) -> dict:
+def scored(classifier: Trained, test: ImageDataset, device: str = "cpu") -> dict:
     """Accuracy on real test images."""
-    return {"test_accuracy": accuracy(predict(classifier.model(), test.images), test.labels)}
+    return {"test_accuracy": accuracy(predict(classifier.model(device), test.images), test.labels)}
 
 
 def unet_options(recipe: dict) -> dict:
