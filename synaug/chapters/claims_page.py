@@ -29,8 +29,8 @@ FIXED = {"before the run": "fixed before the run", "after a first look": "explor
 NOT_RECORDED = "not recorded"
 STYLE = """<style>
 .synaug-claims { width: 100%; }
-.synaug-claims th:first-child { width: 50%; }
-.bd-article .synaug-claims :is(th, td) { vertical-align: top; overflow-wrap: anywhere; }
+.synaug-claims th:first-child { width: 45%; }
+.bd-article .synaug-claims :is(th, td) { vertical-align: top; overflow-wrap: break-word; }
 .synaug-claims tr:target { outline: 2px solid var(--pst-color-primary); }
 @media (max-width: 720px) {
   .synaug-claims thead { display: none; }

@@ -49,7 +49,7 @@ def points(row) -> str:
     """Estimate and interval of a row of `synaug.statistics.contrasts.paired`, starred where Holm leaves it open."""
     value, low, high = (re.sub(r"[+-](0\.0)$", r"\1", f"{number:+.1f}").replace("-", "−")
                         for number in (row.estimate, row.low, row.high))  # fmt: skip
-    return f"{value} [{low}, {high}]" + "\\*" * bool(row.adjusted >= ALPHA)
+    return f"{value} [{low},\u00a0{high}]" + "\\*" * bool(row.adjusted >= ALPHA)
 
 
 def gains_by_data_set() -> pd.DataFrame:
@@ -146,13 +146,13 @@ def advice() -> pd.DataFrame:
         return points(facts[name if len(name) > 1 else name[0]]).replace("\\", "")
 
     rows = [
-        ("Weak augmentation", gain("TrivialAugment", fashion), "Augment more."),
-        ("Real images can still be had", f"{gain('fresh', fashion)} to {gain('fresh', cifar)}", "Collect them."),
+        ("Only flips so far", gain("TrivialAugment", fashion), "Augment more."),
+        ("Real images can still be had", gain("fresh", fashion), "Collect them."),
         ("Little data, good images", gain("generated, from noise", fashion), "Add some from noise; test."),
         ("Five times the data", gain("large"), "Expect no gain."),
         ("Harder images, weak generator", gain("generated", cifar), "Add none."),
         ("A generator that saw more", gain("generated, from noise, oracle generator", fashion), "Draw from noise."),
-        ("Strong augmentation", gain("stacked"), "Add none untested."),
+        ("Strong transforms on", gain("stacked"), "Add none untested."),
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=["your case", "expect (points)", "do first"])
 
