@@ -126,6 +126,7 @@ def agreements(judge: Trained, samples: ImageDataset, reference: ImageDataset) -
     right = {arm: predict(model, images.images).argmax(1) == labels
              for arm, images in ((SAMPLES, samples), (FRESH_REAL, reference))}  # fmt: skip
     for label, name in ((None, "all"), *enumerate(reference.class_names)):
+        name = "class all" if label is not None and name == "all" else name
         own = slice(None) if label is None else labels == label
         tables.append(shares("judge_agreement", {arm: found[own] for arm, found in right.items()}, class_name=name))
     return pd.concat(tables, ignore_index=True)

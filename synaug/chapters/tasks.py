@@ -85,7 +85,7 @@ def splits(generator: str) -> dict[str, ImageDataset]:
     fresh: those that follow, the control that adds real images; validation: the last sixth, for decisions;
     test: the test split. ValueError where the generator has seen others, or they leave no fresh ones."""
     whole, subset = trained_on(generator)
-    order, n = stratified_subset(whole, len(whole), 0), len(subset)
+    order, n = stratified_subset(whole, len(whole), 0, proportional=True), len(subset)
     end = len(order) - round(VALIDATION * len(order))
     if n >= end:
         raise ValueError(f"{generator} was trained on {n} images of {whole.name}; at most {end - 1} leave fresh ones")
