@@ -57,6 +57,9 @@ class Quality(Settings):
         if self.n_judge is not None and not classes <= self.n_judge <= unseen:
             raise ValueError(f"n_judge must lie between {classes} and {unseen}, the training images that the generator "
                              f"has not seen, got {self.n_judge}")  # fmt: skip
+        if (fewest := min(map(self.searched, self.encoders))) < classes:
+            raise ValueError(f"n_searched and n_samples must leave {classes} training images, one per class, to search "
+                             f"among, also of the {unseen} unseen ones; got {fewest}")
         check_recipe(self.recipe, "flip")
         build_classifier(self.classifier, images.test.image_shape, classes, seed=0)
 

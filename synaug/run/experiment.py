@@ -6,6 +6,7 @@ columns and a task whose result is a frame, or a dict of metric and value. All e
 
 import dataclasses
 import difflib
+import math
 import os
 import types
 import typing
@@ -157,7 +158,8 @@ def _one(name: str, value, kind, limits: Mapping):
     elif int in kinds and isinstance(value, Integral) and not is_bool:
         value, right = int(value), True
     elif float in kinds and isinstance(value, Real) and not is_bool:
-        value, right = float(value), True
+        value = float(value)
+        right = math.isfinite(value)
     else:
         right = any(k is not bool and isinstance(value, k) for k in kinds if isinstance(k, type)) and not is_bool
     low, high, options = limits["at_least"], limits["at_most"], limits["options"]
@@ -165,7 +167,7 @@ def _one(name: str, value, kind, limits: Mapping):
         return value
     if right and options is not None and value in options:
         return value
-    words = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}
+    words = {int: "a whole number", float: "a finite number", str: "a text", bool: "True or False"}
     wanted = (f"one of {', '.join(map(str, options))}" if options is not None
               else " or ".join(words.get(k, getattr(k, "__name__", str(k))) for k in kinds))  # fmt: skip
     bounds = [f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None)

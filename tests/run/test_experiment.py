@@ -45,10 +45,10 @@ def test_parameters_come_from_the_profile_and_the_caller():
     ({"n": 0}, "n must be a whole number of at least 1 and at most 9, got 0"), ({"n": 10}, "at most 9, got 10"),
     ({"n": 2.0}, "n must be a whole number.* got 2.0"), ({"n": True}, "got True"), ({"n": "2"}, "got '2'"),
     ({"levels": [1, 1]}, r"levels must be different values, got \(1, 1\)"), ({"levels": -1}, "levels must be .* got -1"),
-    ({"levels": "1"}, "got '1'"), ({"rate": "x"}, "rate must be a number of at least 0, got 'x'"),
+    ({"levels": "1"}, "got '1'"), ({"rate": "x"}, "rate must be a finite number of at least 0, got 'x'"),
     ({"rate": float("nan")}, "got nan"), ({"kind": "c"}, "kind must be one of a, b, got 'c'"),
     ({"names": ["x", "z"]}, "names must be different values, each one of x, y, got 'z'"), ({"flag": 1}, "flag must be True or False, got 1"),
-    ({"limit": 5}, "limit must be at most n = 2, got 5"), ({"profile": "paper"}, "toy has the profiles smoke, quick"),
+    ({"rate": float("inf")}, "rate must be a finite number"), ({"limit": 5}, "limit must be at most n = 2, got 5"), ({"profile": "paper"}, "toy has the profiles smoke, quick"),
     ({"kinds": "a"}, "unknown parameter: kinds. Did you mean 'kind'"), ({"device": 3}, "device must be a text"), ({"device": "gpu"}, "no device gpu here"), ({"device": "meta"}, "no device meta here"),
 ])  # fmt: skip
 def test_wrong_parameters_are_refused_by_name(wrong, message):
