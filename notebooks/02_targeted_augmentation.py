@@ -31,12 +31,12 @@ studies = None  # What is compared, some of: "k", "pilot", "optimizers", "streng
 generator = None  # Name or folder of a trained generator, whose training images are the real images.
 steps = None  # Optimiser steps of 128 images of each training.
 ks = None  # How often a slow example occurs, 2 among them.
-strength = 50  # Denoising steps of 100 from which images are generated.
+strength = None  # Denoising steps of 100 from which images are generated; 50 if None.
 seeds = None  # Paired trainings of each arm.
 k_seeds = None  # Paired trainings of each arm of the studies "k" and "ablations".
 architecture = None  # The network: "resnet8", "vgg5", "vit_tiny", "resnet18" or another of synaug.classifiers.
 recipe = None  # Learning rates of the training: "one_cycle", "paper" or "two_drops".
-device = "cpu"  # Where networks run: "cpu", "cuda" or "mps".
+device = None  # Where networks run: "cpu", "cuda" or "mps"; "cpu" if None.
 settings = {}  # Further parameters of synaug.chapters.targeted_augmentation.Comparison, by name.
 
 # %% tags=["hide-input"]

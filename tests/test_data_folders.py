@@ -111,6 +111,13 @@ def test_a_folder_one_level_too_high_is_told(tmp_path, layout):
         load_image_folder(tmp_path)
 
 
+def test_splits_within_a_class_are_no_images_of_it(tmp_path):
+    for name in ("photos/train/a/0.png", "photos/Testing/a/0.png"):
+        save(tmp_path / name)
+    with pytest.raises(ValueError, match="photos holds (train, testing|testing, train): splits"):
+        load_image_folder(tmp_path)
+
+
 def test_a_class_may_be_called_train(tmp_path):
     for name in ("train/0.png", "plane/0.png"):
         save(tmp_path / name)

@@ -58,6 +58,9 @@ class Quality(Settings):
         if self.n_judge is not None and not classes <= self.n_judge <= unseen:
             raise ValueError(f"n_judge must lie between {classes} and {unseen}, the training images that the generator "
                              f"has not seen, got {self.n_judge}")  # fmt: skip
+        if (fewest := min(map(self.searched, self.encoders))) < classes:
+            raise ValueError(f"n_searched and n_samples must leave {classes} training images, one per class, to search "
+                             f"among, also of the {unseen} unseen ones; got {fewest}")
         check_recipe(self.recipe, "flip")
         build_classifier(self.classifier, images.test.image_shape, classes, seed=0)
 
@@ -128,6 +131,7 @@ def agreements(judge: Trained, samples: ImageDataset, reference: ImageDataset) -
     right = {arm: predict(model, images.images).argmax(1) == labels
              for arm, images in ((SAMPLES, samples), (FRESH_REAL, reference))}  # fmt: skip
     for label, name in ((None, "all"), *enumerate(reference.class_names)):
+        name = "class all" if label is not None and name == "all" else name
         own = slice(None) if label is None else labels == label
         tables.append(shares("judge_agreement", {arm: found[own] for arm, found in right.items()}, class_name=name))
     return pd.concat(tables, ignore_index=True)

@@ -25,10 +25,15 @@ class Mixing(Settings):
 
     def check(self):
         images = real_images_of(self.generator)
-        if self.n_images > (most := min(len(images.trained), len(images.unseen))):
-            raise ValueError(f"n_images must be at most {most}, as many real and as many fresh images, got {self.n_images}")
+        classes, both = images.test.num_classes, min(len(images.trained), len(images.unseen))
+        for name, most in (("n_images", both), ("n_evaluate", len(images.test))):
+            if not classes <= (getattr(self, name) or most) <= most:
+                raise ValueError(f"{name} must lie between {classes}, one per class, and {most} (n_images: as many real and "
+                                 f"as many fresh images), got {getattr(self, name)}")
+        if not self.shares:
+            raise ValueError("shares must hold at least one")
         check_recipe(self.recipe, "flip")
-        build_classifier(self.classifier, images.test.image_shape, images.test.num_classes, seed=0)
+        build_classifier(self.classifier, images.test.image_shape, classes, seed=0)
 
 
 PROFILES = {

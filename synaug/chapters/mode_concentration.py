@@ -57,6 +57,8 @@ class Sweep(Settings):
         for level in levels:
             reverse_sigmas(level, self.steps, self.mapping, self.stride)
         check_sampler(self.solver, self.churn)
+        if not self.encoders:
+            raise ValueError("encoders must hold at least one")
         check_recipe(self.recipe, self.augment)
         real = real_images_of(self.generator)
         explained_block(build_classifier(self.classifier, real.test.image_shape, real.test.num_classes, seed=0))

@@ -1,20 +1,12 @@
 """The figures of chapter 1. Functions take frames of `synaug.chapters.mode_concentration` (``recorded`` may be None)
-and return a matplotlib figure. ``python -m synaug.chapters.mode_concentration_figures`` draws the README's again."""
+and return a matplotlib figure."""
 
-import io
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from synaug import paths
-from synaug.chapters.mode_concentration import EXPERIMENT, shown_images
 from synaug.chapters.reading import signed, within
-from synaug.plots import (BLUE, T_RE, WIDTH, Panel, curve, draw_images, finish, image_grid, lines, montage, noise_axis,
-                          scatter, select, summary, theme)
-from synaug.run import Store
-from synaug.run.results import load_recorded
+from synaug.plots import (T_RE, Panel, image_grid, lines, scatter, select)
 from synaug.statistics import paired_interval
 from synaug.statistics.claims import load_claims, published_series
 from synaug.statistics.frames import bare
@@ -199,35 +191,3 @@ def attention_agreement(live, recorded=None):
     """How alike the maps are to those of another seed's classifier trained on real images."""
     return against_noise(live, recorded, Panel(
         "cam_agreement", "correlation of Grad-CAM maps with\nanother seed's, trained on real images"))
-
-
-def teaser(images, frame, levels):
-    """The same images at every level, and what classifiers trained on such images score.
-
-    images: uint8 ``[L, n, C, H, W]``, n images (one per class, say) from real to fully synthetic.
-    frame: results of `synaug.chapters.mode_concentration`. levels: the L levels t_re of the images.
-    """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.0), width_ratios=(1.4, 1), layout="constrained")
-    draw_images(left, montage(images), images.shape[-2:], [level_name(level) for level in levels])
-    rows = select(frame, "test_accuracy")
-    table = summary(rows, "sigma")
-    table[["value", "low", "high"]] *= 100
-    curve(right, table, BLUE)
-    noise_axis(right, rows[["x", "sigma"]])
-    right.set(xlabel="noise level σ", ylabel="test accuracy of a classifier\ntrained on such images (%)")
-    return finish(figure)
-
-
-def main():
-    theme()
-    chosen = EXPERIMENT.settings("quick")
-    path = paths.ROOT / "book" / "assets" / "teaser.png"
-    images, drawn = shown_images(chosen, Store().get, chosen.reverse_steps, per_class=1), io.BytesIO()
-    teaser(images, load_recorded(EXPERIMENT.name), chosen.reverse_steps).savefig(drawn, dpi=200, facecolor="white")
-    # 64 colours are enough, and half of the bytes, which every clone carries.
-    Image.open(drawn).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
-    print(f"drawn: {path}")
-
-
-if __name__ == "__main__":
-    main()

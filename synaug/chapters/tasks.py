@@ -86,7 +86,7 @@ def splits(generator: str) -> dict[str, ImageDataset]:
     what the generator has not seen, for decisions; test: the test split. ValueError where the generator has seen
     others, or has left fewer than three images per class."""
     whole, subset = trained_on(generator)
-    order, n = stratified_subset(whole, len(whole), 0), len(subset)
+    order, n = stratified_subset(whole, len(whole), 0, proportional=True), len(subset)
     if n > (most := len(order) - 3 * whole.num_classes):
         raise ValueError(f"{generator} was trained on {n} images of {whole.name}; at most {most} leave fresh ones")
     end = len(order) - round(min(VALIDATION * len(order), OF_UNSEEN * (len(order) - n)))

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
 
 import pandas as pd
-import torch
 
 from synaug.diffusion.denoisers import generator_hash, load_denoiser
+from synaug.diffusion.trainer import usable_device
 from synaug.run.results import provenance
 from synaug.run.tasks import Store, Task, ordered
 from synaug.statistics.frames import tidy
@@ -79,11 +79,7 @@ class Experiment:
         checked = {name: _checked(name, values.get(name, field.default), field)
                    for name, field in self.parameters.items()}  # fmt: skip
         settings = self.Settings(**checked)
-        try:
-            torch.empty(0, device=settings.device)
-        except (RuntimeError, AssertionError) as error:
-            raise ValueError(f"device must be cpu, cuda or mps, as far as this machine has it, got {settings.device!r}: "
-                             f"{error}") from error  # fmt: skip
+        usable_device(settings.device)
         settings.check()
         return settings
 
@@ -129,6 +125,8 @@ class Experiment:
         if not isinstance(more, Mapping):
             raise ValueError(f"settings must be a mapping of further parameters and their values, got {more!r}")
         refuse_unknown(more, known)
+        if twice := [name for name in more if namespace.get(name) is not None]:
+            raise ValueError(f"{', '.join(twice)} must be given once, not in settings, too")
         given |= {name: value for name, value in more.items() if name in self.parameters}
         self.settings(**given)
         return given

@@ -91,8 +91,9 @@ class Network(Settings):
         check_recipe(self.recipe, self.augment)
         parts = real_images_of(self.generator)
         for name, part in (("n_images", parts.trained), ("n_evaluate", parts.test)):
-            if (getattr(self, name) or 0) > len(part):
-                raise ValueError(f"{name} must be at most {len(part)}, got {getattr(self, name)}")
+            if not part.num_classes <= (getattr(self, name) or len(part)) <= len(part):
+                raise ValueError(f"{name} must lie between {part.num_classes}, one per class, and {len(part)}, got "
+                                 f"{getattr(self, name)}")
         data = tasks.first(parts.trained, self.n_images or len(parts.trained))
         if (fewest := int(data.labels.bincount(minlength=data.num_classes).min())) < 2:
             raise ValueError(f"n_images must leave at least 2 images of each of the {data.num_classes} classes, which "

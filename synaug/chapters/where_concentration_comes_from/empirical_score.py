@@ -50,6 +50,9 @@ class Memory(Settings):
             raise ValueError(f"reverse_steps must be increasing whole numbers from 0, the source itself, got {levels}")
         for level in levels:
             reverse_sigmas(level, STEPS, stride=self.stride)
+        if len(images.unseen) < images.test.num_classes:
+            raise ValueError(f"generator must have left unseen training images, one per class; {self.generator} has left "
+                             f"{len(images.unseen)}")
         known = len(images.trained) if self.n_training is None else self.n_training
         for name, value, most in (("n_training", known, len(images.trained)), ("n_sources", self.n_sources, known),
                                   ("n_compared", self.n_compared, min(known, len(images.test)))):  # fmt: skip
