@@ -177,7 +177,7 @@ def contrast(row, metric):
     """A comparison with its limits, in its unit."""
     limits = row["value"], row["low"], row["high"]
     if metric == "frechet_multiple":
-        return f"{within(*limits, sign="-")} times"
+        return f"{within(*limits, sign='-')} times"
     return f"{within(*(100 * limit for limit in limits), 1)} points"
 
 
