@@ -73,7 +73,8 @@ def takeaways(found, poor):
     return "\n".join((
         f"1. **Training on synthetic images alone costs little with a good generator, and much with a poor one.** Test "
         f"accuracy changes by {found['change of test accuracy (points)']} points on Fashion-MNIST. With a small "
-        f"generator on CIFAR-10 it changes by {poor['change of test accuracy (points)']} points; the paper has {signed(fall)}.",
+        f"generator on CIFAR-10 it changes by {poor['change of test accuracy (points)']} points; "
+        f"the paper has {signed(fall)}.",
         f"2. **Samples cover less than real images do, above all at the outer edge.** Against fresh real images, "
         f"recall goes from {found[named('recall')]} and outer-edge recall from {found[named('outer-edge recall')]} "
         f"(Fashion-MNIST).",

@@ -121,7 +121,8 @@ def takeaways(found, poor):
         f"{found['upsampled, k = 5']}. On CIFAR-10, with a small generator, they cost accuracy: "
         f"{poor['generated, k = 5']}.",
         f"3. **What helps is what the generator has seen beyond your images.** Samples from noise of an oracle "
-        f"generator, trained on five times as many real images, gain {found['generated, from noise, oracle generator, k = 5']} "
+        f"generator, trained on five times as many real images, gain "
+        f"{found['generated, from noise, oracle generator, k = 5']} "
         f"points; those of the usual one gain {found['generated, from noise, k = 5']}."))
 
 
