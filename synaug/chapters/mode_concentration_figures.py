@@ -13,11 +13,13 @@ from synaug.statistics.frames import bare
 
 PAPER = "published (CIFAR-10, EDM, ResNet-18)"
 #: What `numbers` follows from real images to the last level: metric, what it is called, its format, and its factor.
-FOLLOWED = {"frechet_distance": ("Fréchet distance", ".3g", 1), "precision": ("precision", ".2f", 1), "recall": ("recall", ".2f", 1),
-            "density": ("density", ".2f", 1), "coverage": ("coverage", ".2f", 1), "outer_edge_recall": ("outer-edge recall", ".2f", 1),
+FOLLOWED = {"frechet_distance": ("Fréchet distance", ".3g", 1),
+            **{name: (name, ".2f", 1) for name in ("precision", "recall", "density", "coverage")},
+            "outer_edge_recall": ("outer-edge recall", ".2f", 1),
             "centroid_distance_ratio": ("centroid distance ratio", ".2f", 1),
             "covariance_logdet_ratio": ("covariance log-determinant", ".2f", 1),
-            "judge_entropy": ("judge's entropy (nats)", ".3f", 1), "judge_accuracy": ("judge's accuracy (%)", ".1f", 100),
+            "judge_entropy": ("judge's entropy (nats)", ".3f", 1),
+            "judge_accuracy": ("judge's accuracy (%)", ".1f", 100),
             "pca_variance_ratio": ("variance in the plane", ".2f", 1), "cam_agreement": ("agreement of maps", ".2f", 1)}
 NAMES = {"source": "sources as reference", "fresh": "fresh real images as reference"}
 ENCODERS = {"efficientnet_lite0": "EfficientNet-Lite0 features", "judge": "the judge's features"}
@@ -51,8 +53,8 @@ def numbers(frame):
     for (metric, encoder, sources), (first, far) in zip(means.index, means[[0, last]].to_numpy()):
         name, form, factor = FOLLOWED[metric]
         name = named(name, encoder) if isinstance(encoder, str) else name
-        found[name + f", {sources} images" * metric.startswith("judge_")] = " to ".join(f"{factor * value:{form}}".replace("-", "\u2212")
-                                                 for value in (first, far))
+        ends = (f"{factor * value:{form}}".replace("-", "\u2212") for value in (first, far))
+        found[name + f", {sources} images" * metric.startswith("judge_")] = " to ".join(ends)
     return found
 
 
@@ -62,10 +64,11 @@ def takeaways(found, poor):
     fall = 100 * (published_series(paper)["value"].iloc[-1] - published_series(paper)["value"].iloc[0])
     return "\n".join((
         f"1. **Training on synthetic images alone costs little with a good generator, and much with a poor one.** Test "
-        f"accuracy changes by {found['change of test accuracy (points)']} points on Fashion-MNIST. With a small generator "
-        f"on CIFAR-10 it changes by {poor['change of test accuracy (points)']} points; the paper has {signed(fall)}.",
-        f"2. **Samples cover less than real images do, above all at the outer edge.** Against fresh real images, recall "
-        f"goes from {found[named('recall')]} and outer-edge recall from {found[named('outer-edge recall')]} "
+        f"accuracy changes by {found['change of test accuracy (points)']} points on Fashion-MNIST. With a small "
+        f"generator on CIFAR-10 it changes by {poor['change of test accuracy (points)']} points; "
+        f"the paper has {signed(fall)}.",
+        f"2. **Samples cover less than real images do, above all at the outer edge.** Against fresh real images, "
+        f"recall goes from {found[named('recall')]} and outer-edge recall from {found[named('outer-edge recall')]} "
         f"(Fashion-MNIST).",
         f"3. **A judge is not surer of synthetic images.** Its output entropy should fall, as published, but goes from "
         f"{found[ENTROPY['train']]} nats for training images and from {found[ENTROPY['test']]} nats for "

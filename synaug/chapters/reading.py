@@ -19,7 +19,7 @@ def within(estimate, low, high, digits=2, sign="+"):
 
 
 def side_by_side(numbers, live, recorded=None):
-    """The headline numbers of this build beside the recorded ones, a row each. numbers: gives {name: text} of a frame."""
+    """The numbers of this build beside the recorded ones, a row each. numbers: gives {name: text} of a frame."""
     own = numbers(live)
     stored = {} if recorded is None else numbers(recorded)
     return pd.DataFrame([{"": name, "recorded": stored.get(name, ""), "this build": own.get(name, "")}

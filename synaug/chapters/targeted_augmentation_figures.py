@@ -100,7 +100,8 @@ def numbers(frame):
         best = found[(found["kind"] == "generated") & ~found["arm"].str.contains("oracle")]
         best = best.loc[best["estimate"].idxmax()]
         texts |= {TRIVIAL: said(select(trivial, arm="original").iloc[0]),
-                  BEST: f"{best['arm']}, k = {best['x']:g}", MARGIN: said(select(trivial, arm=best["arm"], x=best["x"]).iloc[0])}
+                  BEST: f"{best['arm']}, k = {best['x']:g}",
+                  MARGIN: said(select(trivial, arm=best["arm"], x=best["x"]).iloc[0])}
         on = comparisons(frame, arm="generated", augment=trivial_name(frame), **base(frame, "augment"))
         texts |= {ON_TRIVIAL: said(row) for row in on.itertuples()}
     return texts
@@ -113,15 +114,17 @@ def trivial_name(frame):
 def takeaways(found, poor):
     """The chapter in three lines of Markdown; found, poor: `numbers` of the recorded runs of the two data sets."""
     return "\n".join((
-        f"1. **Classical augmentation beats every generator that was trained on the same images.** TrivialAugment gains "
-        f"{found[TRIVIAL]} points of test accuracy without any new image. The best such generated images "
+        f"1. **Classical augmentation beats every generator that was trained on the same images.** TrivialAugment "
+        f"gains {found[TRIVIAL]} points of test accuracy without any new image. The best such generated images "
         f"({found[BEST].removeprefix('generated, ')}) gain {found[found[BEST]]}.",
-        f"2. **Generated images bring a fraction of what real ones would.** Made from the slow examples at k = 5, they gain "
-        f"{found['generated, k = 5']} points; as many fresh real images gain {found['fresh, k = 5']}, copies "
-        f"{found['upsampled, k = 5']}. On CIFAR-10, with a small generator, they cost accuracy: {poor['generated, k = 5']}.",
-        f"3. **What helps is what the generator has seen beyond your images.** Samples from noise of an oracle generator, "
-        f"trained on five times as many real images, gain {found['generated, from noise, oracle generator, k = 5']} points; "
-        f"those of the usual one gain {found['generated, from noise, k = 5']}."))
+        f"2. **Generated images bring a fraction of what real ones would.** Made from the slow examples at k = 5, "
+        f"they gain {found['generated, k = 5']} points; as many fresh real images gain {found['fresh, k = 5']}, copies "
+        f"{found['upsampled, k = 5']}. On CIFAR-10, with a small generator, they cost accuracy: "
+        f"{poor['generated, k = 5']}.",
+        f"3. **What helps is what the generator has seen beyond your images.** Samples from noise of an oracle "
+        f"generator, trained on five times as many real images, gain "
+        f"{found['generated, from noise, oracle generator, k = 5']} "
+        f"points; those of the usual one gain {found['generated, from noise, k = 5']}."))
 
 
 def settings_won(frame):
