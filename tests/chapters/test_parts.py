@@ -9,9 +9,9 @@ from scipy import stats
 
 from synaug.chapters.where_concentration_comes_from.exact_score import EXACT
 from synaug.chapters.where_concentration_comes_from.parts_figures import (EXPLANATION, GRID, METRIC, PROCESS, SCORE,
-                                                                          TOGETHER, TOTAL, explanation_table, of_images,
+                                                                          TOGETHER, TOTAL, explanation_table, numbers,
                                                                           of_mixtures, of_samplers, parts_figure,
-                                                                          parts_table, published_fall)  # fmt: skip
+                                                                          parts_table, published_fall, takeaways)  # fmt: skip
 from synaug.metrics import FRESH_REAL
 from synaug.paths import ROOT
 from synaug.run.results import load_recorded
@@ -135,6 +135,32 @@ def test_the_prose_says_what_was_recorded():
         f"{share(samplers, f'test accuracy, {euler}', GRID)}",
     ):  # fmt: skip
         assert sentence in text
+
+
+def test_takeaways_are_those_of_the_recorded_runs():
+    mixtures, images, generators = map(load_recorded, ("exact_score", "empirical_score", "real_generators"))
+    said = takeaways(numbers(mixtures, images, generators))
+
+    def recall(arm, x, t_re=100):
+        rows = mixtures[(mixtures["metric"] == "recall") & (mixtures["reference"] == "fresh") & (mixtures["t_re"] == t_re)]
+        return rows[(rows["arm"] == arm) & (rows["x"] == x)].set_index("seed")["value"]
+
+    exact = recall(EXACT, 100)
+    for lost in (recall(FRESH_REAL, 0, 0) - exact, exact - recall("scaled score", 1.02)):
+        low, high = stats.t.interval(0.95, len(lost) - 1, lost.mean(), stats.sem(lost))
+        assert f"{lost.mean():+.3f} [{low:+.3f}, {high:+.3f}]".replace("-", "\u2212") in said
+    assert low > 0.01  # a score 2 % too strong costs recall; the network's is far nearer to 1:
+    factors = images[(images["metric"] == "score_factor") & (images["split"] == "held out")]["value"]
+    assert 0 < factors.max() - 1 < 0.005 and f"at most {100 * (factors.max() - 1):.2f} % too long" in said
+    levels = generators[(generators["part"] == "ladder") & (generators["level"] == "noise")].sort_values("x")
+    for metric, sign in (("recall", -1), ("precision", -1), ("centroid_distance_ratio", 1)):
+        values = levels[levels["metric"] == metric]["value"].to_numpy()
+        assert sign * (values[-1] - values[0]) > 0.3 and f"{values[0]:.2f} to {values[-1]:.2f}" in said
+    whole, score = (of(of_samplers(generators), "recall, 18 Heun steps", part) for part in (TOTAL, SCORE))
+    assert score["value"] > 0.5 * whole["value"] and f"score error takes {score['value']:+.3f} [" in said  # "mostly"
+    accuracy, steps = (of(of_samplers(generators), f"test accuracy, 18 {name} steps", part)["value"]
+                       for name, part in (("Heun", TOTAL), ("Euler", GRID)))
+    assert f"falls by {100 * accuracy:+.1f} [" in said and f"discretisation takes {100 * steps:+.1f} [" in said
 
 
 def test_published_falls_are_the_papers():

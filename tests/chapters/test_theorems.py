@@ -8,12 +8,15 @@ import pandas as pd
 import pytest
 
 from synaug.chapters.two_layer_cnn import mechanism, theorems
+from synaug.chapters.two_layer_cnn import mechanism_figures as network_figures
 from synaug.chapters.two_layer_cnn import theorems_figures as figures
 from synaug.chapters.two_layer_cnn.theorems import CONTROLLED, EXPERIMENT, STAGES, against_reference
+from synaug.run.results import load_recorded
 from synaug.statistics import mean_interval
 from synaug.statistics.claims import load_claims, verdict_table
 from synaug.statistics.contrasts import select
 
+NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "03_two_layer_cnn.py"
 FILTERS = {"num_filters": 20, "init_std": 0.01}
 
 
@@ -47,7 +50,7 @@ def test_settings_that_could_not_be_measured_are_refused_at_once(parameters, mes
     ({"settings": {"sigmass": 1}}, "unknown parameter: sigmass. Did you mean 'sigmas'"), ({"n_images": 3}, "n_images must be"),
 ])  # fmt: skip
 def test_the_chapter_checks_both_experiments_before_either_runs(given, message):
-    notebook = jupytext.read(Path(__file__).resolve().parents[2] / "notebooks" / "03_two_layer_cnn.py")
+    notebook = jupytext.read(NOTEBOOK)
     code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     first = next(place for place, source in enumerate(code) if ".run(" in source)
     namespace = {}
@@ -152,7 +155,37 @@ def test_search_finds_what_is_there_in_both_directions(shift, found):
 def test_figures_are_labelled(frame, draw):
     figure = draw(frame, frame)
     assert figure.axes and all(ax.get_xlabel() and ax.has_data() for ax in figure.axes) and draw(frame).axes
-    if draw is not figures.degradation:
+    if draw not in (figures.degradation, figures.regime_map):  # forests of the recorded run alone
         assert all(ax.get_ylabel() for ax in figure.axes)
         names = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
         assert {"recorded", "this build"} <= set(names)
+
+
+def test_takeaways_are_those_of_the_recorded_runs(frame):
+    recorded, network = load_recorded("two_layer_cnn"), load_recorded("mechanism")
+    said = figures.takeaways(figures.numbers(recorded), network_figures.numbers(network))
+    rows = recorded[(recorded["regime"] == "base") & (recorded["stage"] == "final") & (recorded["metric"] == "test_error")]
+    errors = 100 * rows[rows["x"].isin([1, 8])].pivot(index="seed", columns="arm", values="value")
+    gain = mean_interval(errors["generated"] - errors["upsampled"])
+    assert gain.high < 0 and all(f"{errors[arm].mean():.1f} %" in said for arm in errors)
+    assert f"{gain.estimate:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}] points".replace("-", "\u2212") in said
+    learning = network[network["metric"] == "train_loss_slow"].pivot(index="seed", columns=["x", "arm"], values="value")
+    for share, arm, sign in ((0.1, "generated", -1), (0.1, "upsampled", -1), (1, "generated", 1), (1, "upsampled", -1)):
+        interval = mean_interval(learning[share, arm] - learning[share, "original"])
+        assert sign * interval.low > 0 and sign * interval.high > 0  # early and late differ in sign for generated ones
+    assert f"{learning[0.1, 'generated'].mean():.3f} with generated versions against {learning[0.1, 'original'].mean():.3f}" in said
+    assert f"it is {learning[1, 'generated'].mean():.3f} against {learning[1, 'original'].mean():.3f}, and with copies {learning[1, 'upsampled'].mean():.3f}" in said
+    first = network[(network["metric"] == "same_source_correlation") & (network["sigma"] == 1) & (network["stage"] == "early")]
+    assert f"correlates at {first['value'].mean():.2f} [" in said
+    assert "significantly worse in one regime only" in NOTEBOOK.read_text(encoding="utf-8")
+    search = against_reference(recorded)
+    assert set(search.loc[search["found"] == "worse", "regime"]) == {"β_d = 0.3, noise 0.25, N = 50"}
+    assert figures.numbers(frame).keys() == figures.numbers(recorded).keys()
+
+
+def test_the_picture_repeats_the_noise_of_a_copy_and_not_of_a_new_version():
+    heights = [patch.get_height() for patch in figures.picture().axes[0].patches]
+    fast, slow, copy, new = np.reshape(heights, (4, 3, 12))
+    np.testing.assert_allclose(slow, copy, atol=1e-9)
+    kept = np.isclose(slow, new, atol=1e-6).all(axis=1)
+    assert kept.sum() == 1 and np.abs(slow[kept]).argmax() == 1 and np.abs(fast).max(axis=(0, 1)).argmax() == 0

@@ -1,12 +1,31 @@
 """Figures of chapter 3's last section, from frames of `mechanism`; ``recorded`` may be None."""
 
+from synaug.chapters.reading import within
 from synaug.chapters.two_layer_cnn.mechanism import ARMS, STAGES
 from synaug.plots import Panel, lines
 from synaug.run.results import describe_runs
-from synaug.statistics.contrasts import select
+from synaug.statistics import mean_interval
+from synaug.statistics.contrasts import paired, select
 
 STAGE_AXIS = {"xlabel": "stage of the training", "xticks": {
     place: f"{name}\n({share:.0%})" for place, (name, share) in enumerate(STAGES.items())}}  # fmt: skip
+EARLY = 0.1  # share of the training's steps at which losses are compared early
+
+
+def numbers(frame):
+    """What the real network says in numbers, {name: text}: correlation with the source at the first stage, losses of
+    slow images early and at the end, their paired differences from the original set's, and test error at the end."""
+    p = frame.attrs["provenance"]["parameters"]
+    rows = select(frame, part="premises", metric="same_source_correlation", sigma=p["sigma"], stage=list(STAGES)[0])
+    own = mean_interval(rows["value"])
+    found = {"correlation": within(own.estimate, own.low, own.high, sign=False)}
+    for when, share in (("early", EARLY), ("end", 1.0)):
+        rows = select(frame, part="learning", metric="train_loss_slow", x=share)
+        found |= {f"slow, {when}, {arm}": f"{value:.3f}" for arm, value in rows.groupby("arm")["value"].mean().items()}
+        found |= {f"slow, {when}, {row.arm} minus original": within(row.estimate, row.low, row.high, 3)
+                  for row in paired(rows, {"arm": "original"}).itertuples()}  # fmt: skip
+    errors = select(frame, part="learning", metric="test_error", x=1.0).groupby("arm")["value"].mean()
+    return found | {f"test error, {arm}": f"{100 * errors[arm]:.1f}" for arm in ARMS}
 
 
 def staged(frame):

@@ -1,13 +1,84 @@
 """Figures and tables of chapter 3 on the theory, from frames of `theorems`; ``recorded`` may be None."""
 
+import numpy as np
+from matplotlib.patches import Patch
+
+from synaug.chapters.reading import within
 from synaug.chapters.two_layer_cnn.theorems import REFERENCE_K, STAGES, against_reference
-from synaug.plots import Panel, forest, lines
+from synaug.plots import INK, PALETTE, Panel, finish, forest, lines, panels
 from synaug.run.results import describe_runs
-from synaug.statistics.contrasts import select
+from synaug.statistics.contrasts import paired, select
+from synaug.theory.two_layer_cnn import Arm, PatchDistribution, training_sets
 
 ARMS = {"upsampled": "upsampled", "generated": "generated"}
 STAGE_NAMES = dict(zip(STAGES, ("early", "at the end", "at each arm's best step")))
 K_LABEL = "k, times a slow example occurs"
+ERROR, ALIGNMENT = "test error in the base regime, at the end (%)", "alignment with noise, over the original set's"
+NEW_AGAINST_COPIES = "test error of new versions minus that of copies (points)"
+
+
+def numbers(frame):
+    """What the theory's problem says in numbers, {name: text}, at the largest k; of the recorded run or this build."""
+    k = max(frame.attrs["provenance"]["parameters"]["ks"])
+    rows = select(frame, part="regimes", regime="base", stage="final", metric="test_error", x=[1, k])
+    errors = 100 * rows.groupby("arm")["value"].mean()
+    (gain,) = paired(rows, {"arm": "upsampled"}).query("arm == 'generated'").itertuples()
+    aligned = select(frame, part="align", world="orthogonal", metric="noise_align", x=k).groupby("arm")["value"].mean()
+    order = select(frame, part="order")
+    return {"k": f"{k:g}", **{f"{ERROR}, {arm}": f"{errors[arm]:.1f}" for arm in ("original", *ARMS)},
+            NEW_AGAINST_COPIES: within(100 * gain.estimate, 100 * gain.low, 100 * gain.high, 1),
+            **{f"{ALIGNMENT}, {arm}": f"{aligned[arm]:.2f}" for arm in ARMS},
+            "fast feature first, where its speed is over twice the slow one's (% of seeds)":
+                f"{100 * order.loc[order['x'] > 2, 'value'].mean():.0f}"}  # fmt: skip
+
+
+def takeaways(found, network):
+    """The chapter in three lines of Markdown. found: `numbers` of the recorded run; network: those of the real
+    network's, `mechanism_figures.numbers`."""
+    return "\n".join((
+        f"1. **In the theory's own problem, new versions beat copies.** Slow examples are shown {found['k']} times. Test "
+        f"error ends at {found[f'{ERROR}, original']} % without that, at {found[f'{ERROR}, upsampled']} % with copies and "
+        f"at {found[f'{ERROR}, generated']} % with new versions. New versions minus copies: "
+        f"{found[NEW_AGAINST_COPIES]} points.",
+        f"2. **The theory's reason is new noise, and a real generator repeats the old.** As a mean over patches, copies "
+        f"align the first gradient {found[f'{ALIGNMENT}, upsampled']} times as much with noise as the original set does, "
+        f"new versions {found[f'{ALIGNMENT}, generated']} times. The theory asks for new noise. On Fashion-MNIST, what an "
+        f"image and its generated version have beyond their class correlates at {network['correlation']}; new noise "
+        f"would have 0.",
+        f"3. **\"Slow examples are learned faster\" holds early, and with generated versions it reverses by the end.** "
+        f"After 10 % of the training, the loss of slow images is {network['slow, early, generated']} with generated "
+        f"versions against {network['slow, early, original']} without. At the end it is "
+        f"{network['slow, end, generated']} against {network['slow, end, original']}, and with copies "
+        f"{network['slow, end, upsampled']}. Test error ends at {network['test error, generated']}, "
+        f"{network['test error, original']} and {network['test error, upsampled']} %."))
+
+
+def picture():
+    """Examples of the problem, drawn from it: a row each, a box per patch, bars along v_e, v_d and other directions."""
+    data = PatchDistribution(dim=12, alpha=0.5, beta_d=0.6, noise_std=0.2).sample(20, [3])
+    pool, source = (sets := training_sets(data, [Arm("generated", 2)])).pool, sets.source[0].numpy()
+    positive, fast = (data.labels[0] > 0).numpy(), data.has_fast[0].numpy()
+    slow = int(np.flatnonzero(positive & ~fast)[0])
+    new = int(np.flatnonzero((sets.part.numpy() > 0) & (source == slow))[0])
+    shown = {"fast example": int(np.flatnonzero(positive & fast)[0]), "slow example": slow,
+             "its copy\n(upsampled)": slow, "its new version\n(generated)": new}  # fmt: skip
+    basis = np.linalg.qr(np.c_[data.v_e[0], data.v_d[0], np.eye(12)[:, :10]])[0]
+    basis *= np.sign(basis.T @ (data.v_e[0] + data.v_d[0]).numpy()) * (np.arange(12) < 2) + (np.arange(12) >= 2)
+    colours = dict(zip(range(3), (PALETTE[2], PALETTE[5], PALETTE[8])))  # of the roles FAST, SLOW and NOISE
+    figure, (ax,) = panels(1, 3.6)
+    for row, index in enumerate(shown.values()):
+        patches = pool.patches[0, index].numpy() @ basis
+        for patch, (values, role) in enumerate(zip(patches, pool.roles[0, index].tolist())):
+            at = 15 * patch + np.arange(12)
+            ax.bar(at, values, bottom=-1.7 * row, color=colours[role], width=0.8)
+            ax.plot(at[[0, -1]], [-1.7 * row] * 2, color=INK, linewidth=0.8)
+    ax.set_yticks([-1.7 * row for row in range(len(shown))], list(shown))
+    ax.set_xticks([15 * patch + 5.5 for patch in range(3)], [f"patch {patch + 1}" for patch in range(3)])
+    ax.grid(False)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    names = ("fast feature", "slow feature", "noise")
+    return finish(figure, {name: Patch(color=colours[role]) for role, name in enumerate(names)})
 
 
 def feature_learning(live, recorded=None):
@@ -67,10 +138,15 @@ def error_curves(live, recorded, shown):
 
 
 def regime_map(live, recorded=None):
-    """Test error against k at the last step in every regime of the map: the recorded ones if there are, else live."""
-    names = (live if recorded is None else recorded)["regime"].dropna().unique()
-    names = ["base", *sorted(name for name in names if name.startswith("β_d"))]
-    return error_curves(live, recorded, {name: (name, "final") for name in names})
+    """What either arm changes against the original set at the largest k, at the last step, in the base regime, with
+    the other reading and over the map; of the recorded run if there is one."""
+    frame = live if recorded is None else recorded
+    k = max(frame.attrs["provenance"]["parameters"]["ks"])
+    names = ["base", *sorted(name for name in frame["regime"].dropna().unique() if name.startswith(("reading", "β_d")))]
+    rows = select(frame, part="regimes", stage="final", regime=names, x=[1, k])
+    table = paired(rows, {"arm": "original"}, ("regime", "arm"), "test_error", ("regime", "seed"))
+    return forest(table, label="regime", names=dict(zip(names, names)), hue="arm", scale=100,
+                  xlabel=f"test error at k = {k:g} minus the original set's (points; left: better)")  # fmt: skip
 
 
 def stages(live, recorded=None):
@@ -79,11 +155,12 @@ def stages(live, recorded=None):
 
 
 def degradation(live, recorded=None):
-    """Test error of upsampling at the largest k minus at k = 2, in every regime and at every stage, with intervals; of
-    the recorded run if there is one."""
+    """Test error of upsampling at the largest k minus at k = 2, in every regime, early and at the end, with intervals;
+    of the recorded run if there is one."""
     table = against_reference(live if recorded is None else recorded)
     k, regimes = table["x"].max(), sorted(table["regime"].unique())
-    rows = select(table, x=k).sort_values("stage", key=lambda stages: stages.map(STAGES.index))
+    rows = select(table, x=k, stage=["early", "final"])
+    rows = rows.sort_values("stage", key=lambda stages: stages.map(STAGES.index))
     return forest(rows.assign(stage=rows["stage"].map(STAGE_NAMES)), label="regime", names=dict(zip(regimes, regimes)),
                   panel="stage", scale=100,
                   xlabel=f"error at k = {k:g} minus k = 2 (points;\nright: upsampling degrades)")  # fmt: skip
