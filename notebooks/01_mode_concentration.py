@@ -264,7 +264,7 @@ Markdown(f"The correlation goes from {found['agreement of maps']}. Pairs share c
 #
 # - *Reproduced*: the direction holds with its whole interval, and the size where the paper's can be compared.
 # - *Shape only*: the direction holds, the size differs or cannot be compared.
-# - *Contradicted*: the interval lies on the other side, or shows no difference worth the name.
+# - *No effect*: the whole interval shows no difference worth the name. *Opposite*: it lies on the other side.
 # - *Not resolved at this scale*: none of these.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the verdicts", "code_prompt_hide": "Hide the verdicts"}

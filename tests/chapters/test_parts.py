@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from synaug.chapters.where_concentration_comes_from.exact_score import EXACT
-from synaug.chapters.where_concentration_comes_from.parts_figures import (EXPLANATION, GRID, METRIC, PROCESS, SCORE,
+from synaug.chapters.where_concentration_comes_from.parts_figures import (EXPLANATION, of_images, GRID, METRIC, PROCESS, SCORE,
                                                                           TOGETHER, TOTAL, explanation_table, numbers,
                                                                           of_mixtures, of_samplers, parts_figure,
                                                                           parts_table, published_fall, takeaways)  # fmt: skip
