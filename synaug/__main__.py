@@ -170,7 +170,9 @@ def _recorded(experiment: Experiment, settings, variant: str | None) -> str:
         origin = load_recorded(experiment.name, settings.profile, variant).attrs["provenance"]
     except FileNotFoundError:
         return "no"
-    except ValueError:
+    except (ValueError, OSError):
+        return "damaged"
+    if not {"parameters", "generator"} <= set(origin):
         return "damaged"
     now = {name: value for name, value in dataclasses.asdict(settings).items() if name in origin["parameters"]}
     if any(canonical_json(origin["parameters"][name]) != canonical_json(now[name]) for name in now if name != "device"):

@@ -99,7 +99,7 @@ def load_recorded(experiment: str, profile: str = "standard", variant: str | Non
     try:
         origin = json.loads(_provenance_path(path).read_text(encoding="utf-8"))
         sha256 = origin.pop("sha256")
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{_provenance_path(path)} is missing or damaged ({error}): record the run again, or restore "
                          f"the file") from error  # fmt: skip
     if hashlib.sha256(packed).hexdigest() != sha256:

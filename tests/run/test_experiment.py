@@ -173,7 +173,7 @@ def test_what_was_recorded_otherwise_or_damaged_is_told(toy, tmp_path, capsys):
     origin = json.loads(path.read_text())
     path.write_text(json.dumps({**origin, "parameters": {**origin["parameters"], "n": 7}}))
     assert "other parameters" in told()
-    for content in ("{", json.dumps({**origin, "sha256": "0" * 64})):
+    for content in ("{", "[]", json.dumps({"sha256": origin["sha256"]}), json.dumps({**origin, "sha256": "0" * 64})):
         path.write_text(content)
         assert "damaged" in told()
     path.unlink()
