@@ -56,12 +56,11 @@ def full_size(dataset: str, n: int) -> Size:
 
 
 #: Two steps of everything, on digits, by a smaller network.
-TINY = Size({"dataset": "digits", "subset_size": 200, "channels": (32, 64), "attention": (4,), "batch_size": 8}, 16, 2, 2,
-            {"targeted_augmentation": {"architecture": "resnet8", "ks": (2, 3), "sampling_steps": 1, "passes": 2,
-                                       "n_evaluate": 50},
-             "mode_concentration": {"classifier": "resnet8", "reverse_steps": (0, 50, 100), "stride": 50, "n_test": 20,
-                                    "n_compare": 200, "n_evaluate": 50, "n_maps": 10, "encoders": ("judge",),
-                                    "n_bootstrap": 10}})  # fmt: skip
+TINY = Size({"dataset": "digits", "subset_size": 200, "channels": (32, 64), "attention": (4,), "batch_size": 8}, 16, 2, 2, {
+    "targeted_augmentation": {"architecture": "resnet8", "ks": (2, 3), "sampling_steps": 1, "passes": 2, "n_evaluate": 50},
+    "mode_concentration": {"classifier": "resnet8", "reverse_steps": (0, 50, 100), "stride": 50, "n_compare": 200,
+                           "n_test": 20, "n_evaluate": 50, "n_maps": 10, "encoders": ("judge",), "n_bootstrap": 10},
+})  # fmt: skip
 
 
 def experiments(size: Size, generator: str, seeds: int, device: str = "cpu") -> list[tuple]:
@@ -149,7 +148,8 @@ def steps_table(dataset: str, minutes: float, share: float) -> list[str]:
     passes = {f"pools of chapter 2, k = {s.ks[0]}, {s.ks[-1]}, from noise": heun * (s.ks[-1] - 1 + 2),
               f"pools of chapter 1, {len(t.reverse_steps) - 1} levels": sum(2 * r // t.stride for r in t.reverse_steps)}
     rows += [(what, f"{n * each:,} passes", n * each / ASSUMED["passes"]) for what, each in passes.items()]
-    trainings = {f"chapter 2, each seed of {len(arms)} arms": len(arms) + 1, "chapter 1, each seed": len(t.reverse_steps)}
+    trainings = {f"chapter 2, each seed of {len(arms)} arms": len(arms) + 1,
+                 "chapter 1, each seed": len(t.reverse_steps)}  # fmt: skip
     each = size.steps * batch
     rows += [(what, f"{count} trainings of {size.steps} x {batch} images", count * each / ASSUMED["classifier"])
              for what, count in trainings.items()]  # fmt: skip
