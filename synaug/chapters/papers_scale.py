@@ -59,23 +59,24 @@ def full_size(dataset: str, n: int) -> Size:
 TINY = Size({"dataset": "digits", "subset_size": 200, "channels": (32, 64), "attention": (4,), "batch_size": 8}, 16, 2, 2, {
     "targeted_augmentation": {"architecture": "resnet8", "ks": (2, 3), "sampling_steps": 1, "passes": 2, "n_evaluate": 50},
     "mode_concentration": {"classifier": "resnet8", "reverse_steps": (0, 50, 100), "stride": 50, "n_compare": 200,
-                           "n_test": 20, "n_evaluate": 50, "n_maps": 10, "encoders": ("judge",), "n_bootstrap": 10}})  # fmt: skip
+                           "n_test": 20, "n_evaluate": 50, "n_maps": 10, "encoders": ("judge",), "n_bootstrap": 10},
+})  # fmt: skip
 
 
 def experiments(size: Size, generator: str, seeds: int, device: str = "cpu") -> list[tuple]:
     """In order of worth, each with its parameters for so many seeds."""
     usual = {"generator": generator, "device": device, "recipe": FAST, "augment": "flip_crop", "seeds": seeds}
-    own = [(targeted_augmentation.EXPERIMENT, {"studies": ("primaries",), "fresh": False, "strengths": (50,), "architectures": (),
-                                               "steps": size.steps, "k_seeds": seeds}),
+    own = [(targeted_augmentation.EXPERIMENT, {"studies": ("primaries",), "fresh": False, "strengths": (50,),
+                                               "architectures": (), "steps": size.steps, "k_seeds": seeds}),
            (mode_concentration.EXPERIMENT, {"classifier_steps": size.steps})]  # fmt: skip
     return [(experiment, usual | given | size.more[experiment.name]) for experiment, given in own]
 
 
 def run(dataset: str, minutes: float, share: float, device: str, tell: Callable[[str], None], *,
-        size: Size | None = None, **processes) -> tuple[bool, bool]:  # fmt: skip
+        size: Size | None = None, workers: int = 0, threads: int | None = None) -> tuple[bool, bool]:  # fmt: skip
     """Go on with the plan for so many minutes; returns whether nothing failed, and whether all is recorded.
 
-    share: of the minutes, for which the generator is trained at most. tell: takes lines of text. processes: options of
+    share: of the minutes, for which the generator is trained at most. tell: takes lines of text. workers, threads: see
     `synaug.run.sweep.run_missing`. After each number of seeds what there is is recorded as the variant "fast_<dataset>"
     of the profile "paper". A subset of a data set has its size in the names of generator and variant.
     ValueError, OSError or ImportError where something is not as it must be.
@@ -94,7 +95,7 @@ def run(dataset: str, minutes: float, share: float, device: str, tell: Callable[
             if left <= 0:
                 return True, False
             tasks = experiment.tasks(experiment.settings(PROFILE, **given))
-            report = run_missing(tasks, store, minutes=left, **processes)
+            report = run_missing(tasks, store, minutes=left, workers=workers, threads=threads)
             tell(f"{experiment.name}, {seeds} seeds: {report}")
             tell(speeds(report.finished, store))
             if report.errors or report.missing:
@@ -140,15 +141,17 @@ def speeds(finished: list, store: Store) -> str:
 def steps_table(dataset: str, minutes: float, share: float) -> list[str]:
     """The plan's steps, their sizes, and the seconds that an H100 is assumed to take."""
     size, n = full_size(dataset, WHOLE[dataset]), round(0.8 * WHOLE[dataset])
-    s, t = (experiment.Settings(**experiment.profiles[PROFILE] | given) for experiment, given in experiments(size, "", 2))
+    s, t = (one.Settings(**one.profiles[PROFILE] | given) for one, given in experiments(size, "", 2))
     heun, batch = 2 * s.sampling_steps, CLASSIFIER_RECIPES[FAST]["batch_size"]
     arms = targeted_augmentation.arms("primaries", s)
     rows = [("generator", f"{n:,} images, {size.images:,.0f} seen at most", 60 * share * minutes)]
     passes = {f"pools of chapter 2, k = {s.ks[0]}, {s.ks[-1]}, from noise": heun * (s.ks[-1] - 1 + 2),
               f"pools of chapter 1, {len(t.reverse_steps) - 1} levels": sum(2 * r // t.stride for r in t.reverse_steps)}
     rows += [(what, f"{n * each:,} passes", n * each / ASSUMED["passes"]) for what, each in passes.items()]
-    trainings = {f"chapter 2, each seed of {len(arms)} arms": len(arms) + 1, "chapter 1, each seed": len(t.reverse_steps)}
-    rows += [(what, f"{count} trainings of {size.steps} x {batch} images", count * size.steps * batch / ASSUMED["classifier"])
+    trainings = {f"chapter 2, each seed of {len(arms)} arms": len(arms) + 1,
+                 "chapter 1, each seed": len(t.reverse_steps)}  # fmt: skip
+    each = size.steps * batch
+    rows += [(what, f"{count} trainings of {size.steps} x {batch} images", count * each / ASSUMED["classifier"])
              for what, count in trainings.items()]  # fmt: skip
     return [f"{what:<45} {how_much:<40} {seconds:>6,.0f} s (assumed)" for what, how_much, seconds in rows]
 
@@ -165,7 +168,7 @@ def rehearse(dataset: str, minutes: float, share: float, device: str, tell: Call
     with tempfile.TemporaryDirectory() as folder:
         os.environ.update({name: str(Path(folder) / name) for name in names})
         try:
-            return run("digits", math.inf, 1, device, tell, size=TINY, workers=0)
+            return run("digits", math.inf, 1, device, tell, size=TINY)
         finally:
             for name, value in before.items():
                 os.environ.pop(name) if value is None else os.environ.update({name: value})

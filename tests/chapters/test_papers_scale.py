@@ -80,29 +80,20 @@ def test_a_run_that_was_cut_again_and_again_is_one_that_was_not(tmp_path, monkey
     monkeypatch.setattr(sweep, "call", None)
     assert go()[1] == ""  # nothing is left to do, and the generator stays as it is
 
+    # A further seed is asked for, and fails: what is recorded is that of two.
+    monkeypatch.setattr(sweep, "call", lambda *given: 1 / 0)
+    told = []
+    assert run("digits", 60, 1, "cpu", told.append, size=replace(TINY, seeds=3)) == (False, False)
+    assert "division by zero" in "\n".join(told)
+    for one, other in zip(uncut, frames("fast_digits"), strict=True):
+        pd.testing.assert_frame_equal(one, other)
+
     added = select(uncut[0], metric="added").pivot(index="seed", columns=["arm", "x"], values="value")
     assert set(added) == {("original", 1), *((arm, k) for arm in ("upsampled", "generated") for k in (2, 3)), *((arm, 2)
                           for arm in ("generated, from noise", "generated, random", "upsampled, few", "generated, few",
                                       "fresh, few"))}  # fmt: skip
     few = added[["upsampled, few", "generated, few", "fresh, few"]]
     assert (few.nunique(axis=1) == 1).all() and (few.iloc[:, 0] <= added["upsampled", 2]).all()
-
-
-def test_a_cut_records_what_is_complete(tmp_path, monkeypatch):
-    """Three seeds are asked for; a failure among those of the third leaves the record of two."""
-    placed(monkeypatch, tmp_path)
-    size = replace(TINY, seeds=3)
-
-    def failing(key, function, params, needs, whole=sweep.call):
-        if params.get("seed") == 2:
-            raise MemoryError("of the third seed")
-        return whole(key, function, params, needs)
-
-    monkeypatch.setattr(sweep, "call", failing)
-    told = []
-    assert run("digits", 60, 1, "cpu", told.append, size=size) == (False, False)
-    assert "of the third seed" in "\n".join(told)
-    assert [set(frame["seed"]) for frame in frames("fast_digits")] == [{0, 1}] * 2
 
 
 def test_a_subset_says_so(tmp_path, monkeypatch):
