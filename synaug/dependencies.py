@@ -60,7 +60,7 @@ def _parsed(module: str) -> ast.Module:
     tree = ast.parse(Path(importlib.util.find_spec(module).origin).read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and ast.get_docstring(
-            node, clean=False) is not None:  # fmt: skip
+            node, clean=False) is not None:
             node.body = node.body[1:]
     return tree
 

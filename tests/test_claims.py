@@ -4,12 +4,29 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synaug.statistics.rules import (CONTRADICTED, NO_EFFECT, NOT_RESOLVED, OPPOSITE, REPRODUCED, SHAPE_ONLY,
-                                     NotMeasured, contrast)  # fmt: skip
-from synaug.statistics.claims import (FIXED, OWN, Claim, family_p_values, judge, load_claims, load_published,
-                                      published_series, verdict_table)  # fmt: skip
 from synaug.run.results import load_recorded
 from synaug.statistics import holm, paired_interval
+from synaug.statistics.claims import (
+    FIXED,
+    OWN,
+    Claim,
+    family_p_values,
+    judge,
+    load_claims,
+    load_published,
+    published_series,
+    verdict_table,
+)
+from synaug.statistics.rules import (
+    CONTRADICTED,
+    NO_EFFECT,
+    NOT_RESOLVED,
+    OPPOSITE,
+    REPRODUCED,
+    SHAPE_ONLY,
+    NotMeasured,
+    contrast,
+)
 
 CONSTANTS = {"experiment": "mode_concentration", "dataset": "cifar10", "profile": "paper", "arm": "edm", "swept": "t_re"}
 CLAIMS = load_claims("mode_concentration")
@@ -395,7 +412,7 @@ def test_published_points_come_in_our_units():
     points = published_series(CLAIMS["accuracy-falls"])
     assert points.iloc[0].to_dict() == {
         "metric": "test_accuracy", "x": 0, "value": pytest.approx(0.9558), "spread": pytest.approx(0.0016)
-    }  # fmt: skip
+    }
     assert published_series(CLAIMS["samples-concentrate"]).empty
     assert list(published_series(CLAIMS["samples-concentrate"])) == ["metric", "x", "value", "spread"]
 

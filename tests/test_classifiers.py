@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from synaug.classifiers import accuracy, build_classifier, output_entropy, predict, train_classifier
 from synaug.classifiers.training import augment_batch, batch_order, learning_rate_factor
 from synaug.precision import channels_last, fast_precision
-from synaug.classifiers import accuracy, build_classifier, output_entropy, predict, train_classifier
 
 
 def squares(n, seed=0):

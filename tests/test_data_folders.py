@@ -103,7 +103,7 @@ class TestLinks:
 
 @pytest.mark.parametrize("layout", [
     ("train/cat", "test/cat"), ("Train/cat", "val/cat"), ("train/cat", "test/cat", "more"), ("train/cat",),
-])  # fmt: skip
+])
 def test_a_folder_one_level_too_high_is_told(tmp_path, layout):
     for name in layout:
         save(tmp_path / name / "0.png")

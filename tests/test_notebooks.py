@@ -7,9 +7,9 @@ import nbformat
 import papermill
 import pytest
 
-from synaug.classifiers import build_classifier
 from synaug.chapters.targeted_augmentation_figures import CEILING_GAIN, NEGLIGIBLE
 from synaug.chapters.where_concentration_comes_from.real_generators_figures import LINEAR_BELOW
+from synaug.classifiers import build_classifier
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 CHAPTERS = sorted(path.stem for path in NOTEBOOKS.glob("*.py"))

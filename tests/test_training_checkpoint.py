@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from synaug.classifiers import training as classifier_training
-from synaug.classifiers import checkpoint as training_checkpoint
 from synaug.classifiers import build_classifier, train_classifier
+from synaug.classifiers import checkpoint as training_checkpoint
+from synaug.classifiers import training as classifier_training
 
 IMAGES = torch.randint(0, 256, (40, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 LABELS = torch.arange(40) % 4

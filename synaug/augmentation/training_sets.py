@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from synaug.classifiers.training import RECIPES, batch_order, check_recipe, train_classifier
-from synaug.checks import whole
-from synaug.data import ImageDataset, same_classes
 from synaug.augmentation.synthetic_pool import SyntheticPool, as_places
+from synaug.checks import whole
+from synaug.classifiers.training import RECIPES, batch_order, check_recipe, train_classifier
+from synaug.data import ImageDataset, same_classes
 
 ORDERS = ("shuffled", "real_first", "synthetic_first")
 
@@ -60,7 +60,7 @@ class TrainingSet:
                           for part, n in zip(parts, (first, steps - first))])
 
     def train(self, model: nn.Module, *, steps: int, seed: int, batch_size: int | None = None, recipe="one_cycle",
-              **options) -> nn.Module:  # fmt: skip
+              **options) -> nn.Module:
         """`synaug.classifiers.train_classifier` on these images in this order; the same steps for every set."""
         check_recipe(recipe)
         batch_size = RECIPES[recipe]["batch_size"] if batch_size is None else batch_size

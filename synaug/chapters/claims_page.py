@@ -20,12 +20,12 @@ from synaug.statistics.rules import REPRODUCED, VERDICTS
 CHAPTERS = {"mode_concentration": "01_mode_concentration", "targeted_augmentation": "02_targeted_augmentation",
             "two_layer_cnn": "03_two_layer_cnn", "mechanism": "03_two_layer_cnn",
             "exact_score": "04_where_concentration_comes_from", "empirical_score": "04_where_concentration_comes_from",
-            "real_generators": "04_where_concentration_comes_from"}  # fmt: skip
+            "real_generators": "04_where_concentration_comes_from"}
 DATA = {"fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "patches": "patches", "random mixtures": "mixtures"}
 #: Recordings beside a profile's own that decide claims.
 VARIANTS = ("cifar10_5000",)
 FIXED = {"before the run": "fixed before the run", "after a first look": "exploratory: after a first look",
-         "after the run": "exploratory: after the run"}  # fmt: skip
+         "after the run": "exploratory: after the run"}
 NOT_RECORDED = "not recorded"
 STYLE = """<style>
 .synaug-claims { width: 100%; }
@@ -50,7 +50,7 @@ def verdicts(experiment: str) -> dict[str, dict]:
         if name == "standard" or name.partition(".")[2] in VARIANTS:
             families, rows = {}, bare(frame)
             found[DATA[frame["dataset"].iloc[0]]] = {
-                claim.id: judge(claim, rows, families) for claim in load_claims(experiment).values()}  # fmt: skip
+                claim.id: judge(claim, rows, families) for claim in load_claims(experiment).values()}
     return found
 
 
@@ -90,7 +90,7 @@ def claims_table(experiment: str) -> HTML:
     head = "".join(f'<th scope="col">{name}</th>' for name in ("claim", *by_data, "rule"))
     rows = [re.sub(r"(?<=[ \[])-(?=\d)", "−", row).replace("t_re", "t<sub>re</sub>") for row in rows]
     return HTML(f'{STYLE}<table class="dataframe synaug-claims"><thead><tr>{head}</tr></thead>'
-                f"<tbody>{''.join(rows)}</tbody></table>")  # fmt: skip
+                f"<tbody>{''.join(rows)}</tbody></table>")
 
 
 def counts() -> pd.DataFrame:
@@ -110,13 +110,13 @@ def generators() -> pd.DataFrame:
     """The generators of the book: what each was trained on, and how far its samples are from fresh real images."""
     rows = []
     runs = {frame.attrs["provenance"]["parameters"]["generator"]: frame
-            for frame in recordings("mode_concentration", ("standard",)).values()}  # fmt: skip
+            for frame in recordings("mode_concentration", ("standard",)).values()}
     for folder in sorted(checkpoints_dir().iterdir()):
         recipe = json.loads((folder / RECORD).read_text(encoding="utf-8"))["recipe"]
         row = {"trained on": f"{DATA[recipe['dataset']]}, {recipe['subset_size']:,}", "distance": NOT_RECORDED}
         if folder.name in runs:
             found = select(runs[folder.name], metric="frechet_distance", encoder="efficientnet_lite0",
-                           reference="fresh", sources="train").set_index("x")  # fmt: skip
+                           reference="fresh", sources="train").set_index("x")
             samples, real = ("{value:,.0f} [{low:,.0f}, {high:,.0f}]".format(**found.loc[x]) for x in (100, 0))
             row["distance"] = f"{samples} against {real}"
         rows.append(row)

@@ -23,13 +23,13 @@ RUNS = {"standard": "Fashion-MNIST", "standard.cifar10_5000": "CIFAR-10"}
 ARMS = {"upsampled": "copies", "generated": "generated from real images",
         "generated, from noise": "generated from noise",
         "generated, from noise, oracle generator": "from noise, oracle generator", "TrivialAugment": "TrivialAugment",
-        "fresh": "more real images"}  # fmt: skip
+        "fresh": "more real images"}
 FIGURE = ROOT / "book" / "assets" / "findings.png"
 CAPTION = ("Gain in test accuracy over the original training set, with 95 % intervals over paired trainings. All added "
-           "sets are equally large (k = 5). The oracle has seen five times the images. A blank row: not recorded.")  # fmt: skip
+           "sets are equally large (k = 5). The oracle has seen five times the images. A blank row: not recorded.")
 ALTERNATIVE = ("Two panels of intervals. On Fashion-MNIST copies gain nothing, generated images a little, more from "
                "noise, TrivialAugment and an oracle generator more, and more real images most. On CIFAR-10 copies and "
-               "generated images lose, more real images gain most.")  # fmt: skip
+               "generated images lose, more real images gain most.")
 NOTE = "\\* not told from 0 once adjusted for all comparisons of the chapter."
 
 
@@ -48,7 +48,7 @@ class Finding:
 def points(row) -> str:
     """Estimate and interval of a row of `synaug.statistics.contrasts.paired`, starred where Holm leaves it open."""
     value, low, high = (re.sub(r"[+-](0\.0)$", r"\1", f"{number:+.1f}").replace("-", "−")
-                        for number in (row.estimate, row.low, row.high))  # fmt: skip
+                        for number in (row.estimate, row.low, row.high))
     return f"{value} [{low},\u00a0{high}]" + "\\*" * bool(row.adjusted >= ALPHA)
 
 
@@ -69,7 +69,7 @@ def gains_by_data_set() -> pd.DataFrame:
 def plot() -> Figure:
     """Gains of all arms, Fashion-MNIST and CIFAR-10 side by side."""
     figure = forest(gains_by_data_set(), label="arm", panel="dataset", names=ARMS,
-                    xlabel="gain in test accuracy (points)")  # fmt: skip
+                    xlabel="gain in test accuracy (points)")
     plt.close(figure)  # a notebook would show it a second time
     return figure
 
@@ -84,9 +84,9 @@ def _facts() -> dict:
     frame = recordings("targeted_augmentation")["standard"]
     (facts["noise"],) = select(ablated(frame), arm="generated, from noise").itertuples()
     for name, where in {"stacked": {"regime": "small", "augment": "flip_trivial"},
-                        "large": {"regime": "large", "augment": "flip"}}.items():  # fmt: skip
+                        "large": {"regime": "large", "augment": "flip"}}.items():
         (facts[name],) = comparisons(frame, arm="generated", x=5, optimizer="sgd", architecture="resnet8", budget=1,
-                                     **where).itertuples()  # fmt: skip
+                                     **where).itertuples()
     frame = select(recordings("exact_score")["standard"], metric="recall", reference="fresh")
     exact, strong = {"arm": "exact score", "t_re": 100}, {"arm": "scaled score", "x": 1.02, "t_re": 100}
     for name, against, arm in (("exact", {"arm": "fresh real"}, exact), ("strong", exact, strong)):
@@ -127,13 +127,13 @@ def findings() -> list[Finding]:
                 f"{points(facts['exact'])} with the exact score, and by {points(facts['strong'])} more with one 2 % "
                 "too strong. Exploratory.", fourth, "fig-score-errors",
                 facts["strong"].high < 0 and max(abs(facts["exact"].low), abs(facts["exact"].high)) < 1),
-    ]  # fmt: skip
+    ]
 
 
 def markdown(target: str = "notebooks/{chapter}.ipynb") -> str:
     """The findings as a list in Markdown, in points; target: the address of a figure, of its chapter and name."""
     lines = [f"- **{f.claim}** {f.numbers} <a href=\"{target.format(chapter=f.chapter, figure=f.figure)}\">Chapter "
-             f"{int(f.chapter[:2])}</a>" for f in findings()]  # fmt: skip
+             f"{int(f.chapter[:2])}</a>" for f in findings()]
     return "\n".join([*lines, "", NOTE])
 
 
@@ -153,7 +153,7 @@ def advice() -> pd.DataFrame:
         ("Harder images, weak generator", gain("generated", cifar), "Add none."),
         ("A generator that saw more", gain("generated, from noise, oracle generator", fashion), "Draw from noise."),
         ("Strong transforms on", gain("stacked"), "Add none untested."),
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows, columns=["your case", "expect (points)", "do first"])
 
 

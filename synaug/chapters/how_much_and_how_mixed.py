@@ -40,7 +40,7 @@ PROFILES = {
     "smoke": dict(n_images=60, shares=(0.0, 0.5, 1.0), sampling_steps=2, n_evaluate=100, steps=5, seeds=2),
     "quick": dict(n_images=1000, shares=(0.0, 0.5, 1.0), sampling_steps=9, n_evaluate=2000, steps=100, seeds=2),
     "standard": dict(n_images=2000, shares=(0.0, 0.25, 0.5, 0.75, 0.9, 1.0), n_evaluate=None, steps=800, seeds=10),
-}  # fmt: skip
+}
 
 
 def rows(s: Mixing):
@@ -57,7 +57,7 @@ def rows(s: Mixing):
 
 
 EXPERIMENT = Experiment("mixing_ratio", Mixing, PROFILES, rows, constants={"swept": "synthetic_share"},
-                        finish=lambda frame, s: frame.assign(dataset=real_images_of(s.generator).test.name))  # fmt: skip
+                        finish=lambda frame, s: frame.assign(dataset=real_images_of(s.generator).test.name))
 
 
 def mixed_images(real: ImageDataset, others: ImageDataset, share: float, seed: int) -> ImageDataset:

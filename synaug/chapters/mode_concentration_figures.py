@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from synaug.chapters.reading import signed, within
-from synaug.plots import (T_RE, Panel, image_grid, lines, scatter, select)
+from synaug.plots import T_RE, Panel, image_grid, lines, scatter, select
 from synaug.statistics import paired_interval
 from synaug.statistics.claims import load_claims, published_series
 from synaug.statistics.frames import bare

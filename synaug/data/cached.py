@@ -21,7 +21,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def load_cached(name: str, split: str, obtain: Callable[[Path], Arrays], digests: dict[str, str],
-                class_names: tuple[str, ...] = (), size: int = 0) -> ImageDataset:  # fmt: skip
+                class_names: tuple[str, ...] = (), size: int = 0) -> ImageDataset:
     """One split out of ``<name>.npz`` in the cache folder, which ``obtain(cache folder)`` makes unless it is there.
 
     digests: the recorded sha256 of some of the arrays, checked when made and at every reading. class_names: of a file

@@ -25,11 +25,11 @@ CHANNELS = {"L": 1, "RGB": 3}  # Pillow's modes that are stored as they are
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 #: What systems and programs leave in folders; so is what begins with a point.
 LITTER = {"__macosx", "__pycache__", "@eadir", "lost+found", "$recycle.bin", "system volume information", "thumbs.db",
-          "desktop.ini"}  # fmt: skip
+          "desktop.ini"}
 
 
 def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None = None, *, mode: str | None = None,
-                      crop: bool = False) -> ImageDataset:  # fmt: skip
+                      crop: bool = False) -> ImageDataset:
     """The images of ``path/class/**/*``, classes and files in alphabetical order.
 
     path: its subfolders are the classes; what is hidden or a system's own is passed over, and so, with a warning that

@@ -143,7 +143,7 @@ def epoch_order(n: int, seed: int, epoch: int) -> torch.Tensor:
 
 
 def batch_of(recipe: Recipe, images: torch.Tensor, labels: torch.Tensor, num_classes: int,
-             step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Generator]:  # fmt: skip
+             step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Generator]:
     """Images ``[B, C, H, W]``, indices of class embeddings ``[B]`` and the stream for the noise of one step.
 
     All on the device of ``images`` and ``labels``; the order of images is the same on every device.

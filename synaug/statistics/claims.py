@@ -10,16 +10,25 @@ from functools import partial
 
 import pandas as pd
 
-from synaug.statistics import rules
-from synaug.statistics.rules import (NO_EFFECT, NOT_RESOLVED, OPPOSITE, REPRODUCED, RULES, SHAPE_ONLY, VERDICTS,
-                                     NotMeasured, contrast, unit_of)  # fmt: skip
 from synaug.paths import data_dir
+from synaug.statistics import rules
 from synaug.statistics.frames import bare, check_frame, experiment_of
-
+from synaug.statistics.rules import (
+    NO_EFFECT,
+    NOT_RESOLVED,
+    OPPOSITE,
+    REPRODUCED,
+    RULES,
+    SHAPE_ONLY,
+    VERDICTS,
+    NotMeasured,
+    contrast,
+    unit_of,
+)
 
 #: What each verdict is called where the claim is this book's own.
 OWN = {OPPOSITE: "not supported: opposite", NO_EFFECT: "not supported: no effect", NOT_RESOLVED: NOT_RESOLVED,
-       SHAPE_ONLY: "supported: shape only", REPRODUCED: "supported"}  # fmt: skip
+       SHAPE_ONLY: "supported: shape only", REPRODUCED: "supported"}
 #: When a rule was written down, as the history of ``data/claims.json`` and of ``data/results`` has it.
 FIXED = ("before the run", "after a first look", "after the run")
 

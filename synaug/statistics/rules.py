@@ -28,7 +28,7 @@ MIN_SEEDS = 5
 #: How evidence writes a metric's differences: factor and unit, of an experiment's own where it has one.
 UNITS = {
     **{name: (100, " points") for name in ("test_accuracy", "accuracy", "accuracy_with_real", "judge_accuracy",
-                                           "test_error")},  # fmt: skip
+                                           "test_error")},
     ("targeted_augmentation", "test_error"): (1, " points"),
     ("targeted_augmentation", "selected_share"): (1, " points"),
     "judge_entropy": (1, " nats"),
@@ -47,7 +47,7 @@ class Interval:
     def text(self, factor: float = 1, unit: str = "", sign: str = "+") -> str:
         """In a unit that is ``factor`` times the metric's own; sign: "+" to write it before what is above 0 as well."""
         value, low, high = (f"{number:{sign},.0f}" if abs(number) >= 1000 else f"{number:{sign}.3g}"
-                            for number in (factor * self.value, factor * self.low, factor * self.high))  # fmt: skip
+                            for number in (factor * self.value, factor * self.low, factor * self.high))
         return f"{value}{unit} [{low}, {high}] ({self.basis})"
 
 
@@ -131,7 +131,7 @@ def family_p_values(frame: pd.DataFrame, family: list[tuple[list[dict], dict, fl
 def unit_of(frame: pd.DataFrame, terms: list[dict]) -> tuple[float, str]:
     """Factor and unit of a contrast; as measured, without a unit, where its metrics differ in these."""
     own = {metric: UNITS.get((frame["experiment"].iloc[0], metric), UNITS.get(metric, (1, "")))
-           for metric in (term["metric"] for term in terms)}  # fmt: skip
+           for metric in (term["metric"] for term in terms)}
     return own.popitem()[1] if len(set(own.values())) == 1 else (1, "")
 
 
@@ -144,7 +144,7 @@ def formula(frame: pd.DataFrame, terms: list[dict], where: dict, constant: float
         columns = {key: value for key, value in term.items() if key not in ("weight", "metric", "x")}
         swept = _select(frame, term["metric"], {**where, **columns})["swept"].unique()
         named = [value if isinstance(value, str) else f"{key} = {value:g}" for key, value in columns.items()
-                 if key not in shared and key not in swept]  # fmt: skip
+                 if key not in shared and key not in swept]
         at = ", ".join([*named, f"{swept[0] if len(swept) == 1 else 'x'} = {term['x']:g}"])
         times = "" if abs(term["weight"]) == 1 else f"{abs(term['weight']):.3g} × "
         sign = "" if i == 0 and term["weight"] > 0 else "−" if term["weight"] < 0 else "+"

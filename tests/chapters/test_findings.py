@@ -38,7 +38,7 @@ def test_the_first_page_is_short_and_takes_its_numbers_from_the_frames():
     prose = re.sub(r"^---.*?---|```.*?```|\{\w+:?\w*\}`[^`]*`", "", INDEX, flags=re.DOTALL)
     assert not re.search(r"[−+]\d|\d\.\d", prose)
     shown = " ".join([prose, re.sub("<[^>]*>", "", findings.markdown()), findings.CAPTION,
-                      *findings.advice().to_numpy().ravel(), *findings.ARMS.values()])  # fmt: skip
+                      *findings.advice().to_numpy().ravel(), *findings.ARMS.values()])
     assert len(shown.split()) <= 500
 
 

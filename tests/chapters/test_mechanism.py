@@ -46,7 +46,7 @@ def made(chosen, frame):
     ({"sigmas": [1.0, float("inf")]}, "sigmas must be"), ({"recipe": "slow"}, "recipe 'slow'"),
     ({"augment": "flip_trivial"}, "augment must be one of none, flip, flip_crop, got 'flip_trivial'"),
     ({"classifier": "resnet0"}, "classifier must be one of"), ({"device": "cuda"}, "device must be one of cpu"),
-])  # fmt: skip
+])
 def test_settings_that_could_not_be_measured_are_refused_at_once(parameters, message):
     with pytest.raises(ValueError, match=message):
         EXPERIMENT.settings("smoke", **parameters)

@@ -35,7 +35,7 @@ def test_rehearsal(capsys):
     assert main(["record", "--profile", "paper", "--minutes", "7", "--dry-run"]) == 0
     told = capsys.readouterr().out
     for part in ("generator   ", "4,320,000 passes", "11 trainings of 781 x 512 images", "210 s (assumed)", "all is recorded",
-                 *(f"{name}, 2 seeds: " for name in NAMES)):  # fmt: skip
+                 *(f"{name}, 2 seeds: " for name in NAMES)):
         assert part in told
     assert dict(os.environ) == before
 
@@ -91,7 +91,7 @@ def test_a_run_that_was_cut_again_and_again_is_one_that_was_not(tmp_path, monkey
     added = select(uncut[0], metric="added").pivot(index="seed", columns=["arm", "x"], values="value")
     assert set(added) == {("original", 1), *((arm, k) for arm in ("upsampled", "generated") for k in (2, 3)), *((arm, 2)
                           for arm in ("generated, from noise", "generated, random", "upsampled, few", "generated, few",
-                                      "fresh, few"))}  # fmt: skip
+                                      "fresh, few"))}
     few = added[["upsampled, few", "generated, few", "fresh, few"]]
     assert (few.nunique(axis=1) == 1).all() and (few.iloc[:, 0] <= added["upsampled", 2]).all()
 
@@ -117,7 +117,7 @@ def test_a_subset_says_so(tmp_path, monkeypatch):
     ([], "name an experiment, or --profile paper"), (["--profile", "paper", "--share", "2"], "above 0 and at most 1, got 2"),
     (["--profile", "paper", "-p", "seeds", "2"], "without -p"), (["--profile", "paper", "--dataset", "digits"], "invalid choice"),
     (["mode_concentration", "--dry-run"], "are for --profile paper without an experiment"),
-])  # fmt: skip
+])
 def test_bad_options_are_refused(words, message, capsys):
     with pytest.raises(SystemExit):
         main(["record", *words])

@@ -103,7 +103,7 @@ FILES = {
     "deep.py": "from toyp.deeper import BASE\ndef helper(x):\n    return x + BASE\n",
     "deeper.py": "BASE = 1\nTABLE = {}\nTABLE['a'] = BASE\n",
     "other.py": "X = 1\n", "lazy.py": "def f(x):\n    return x\n",
-}  # fmt: skip
+}
 
 
 @pytest.fixture
