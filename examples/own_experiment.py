@@ -37,7 +37,7 @@ PROFILES = {
     "quick": {"widths": (2, 4, 8), "seeds": 5, "steps": 60},
 }
 EXPERIMENT = Experiment("widths", Widths, PROFILES, rows,
-                        constants={"dataset": "digits", "arm": "resnet8", "swept": "width"})  # fmt: skip
+                        constants={"dataset": "digits", "arm": "resnet8", "swept": "width"})
 
 if __name__ == "__main__":
     from own_experiment import EXPERIMENT  # by the name under which other processes find its tasks

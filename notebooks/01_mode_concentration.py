@@ -49,13 +49,12 @@ parameters = EXPERIMENT.read(globals())
 from collections import defaultdict
 
 from IPython.display import Markdown
-from myst_nb import glue
 
 from synaug.chapters import mode_concentration as chapter
 from synaug.chapters import mode_concentration_figures as figures
 from synaug.chapters.reading import drawn, side_by_side
 from synaug.diffusion.schedules import sigma_of_reverse_step
-from synaug.plots import T_RE, figure_html, slider, table_html, theme
+from synaug.plots import T_RE, slider, table_html, theme
 from synaug.run import Store
 from synaug.run.results import load_recorded, recorded_run
 from synaug.statistics.claims import verdict_table
@@ -194,7 +193,7 @@ Markdown("The run was first recorded with a generator that had seen 0.5 million 
 # The same change follows for every recorded run of this chapter.
 # The run `cifar10_5000` is scaled down: its generator is small and has seen no more than 5,000 images, so that it stands for a poor one.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Change of test accuracy from real training images, in all recorded runs and in the paper. Bars: 95 % t intervals over seeds, the range below five; the paper's as printed.", "name": "fig-falls"}, "image": {"alt": "Change of test accuracy against noise level. The run with the small CIFAR-10 generator falls by far the most, the published run less, the Fashion-MNIST run least."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Change of test accuracy from real training images, in all recorded runs and in the paper. Bars: 95 % t intervals over seeds, or the range; the paper's as printed.", "name": "fig-falls"}, "image": {"alt": "Change of test accuracy against noise level. The run with the small CIFAR-10 generator falls by far the most, the published run less, the Fashion-MNIST run least."}}
 runs = chapter.recorded_runs(live)
 figures.falls(runs) if runs else None;
 
@@ -232,7 +231,7 @@ figures.pca_plane(chapter.plane_points(chosen, get, picked));
 # %% [markdown]
 # By eye the clouds hardly shrink, so the next figure measures them.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Within-class variance in that plane, over that of fresh real images; below 1, clouds are tighter. At \u03c3 = 0: the judge's own training images. Bars: 95 % intervals over images.", "name": "fig-pca-variance"}, "image": {"alt": "Relative within-class variance in the plane against noise level: below 1 already for untouched real images, and a little lower for reconstructions."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Within-class variance in that plane, over that of fresh real images. At \u03c3 = 0: the judge's own training images. Bars: 95 % intervals over images.", "name": "fig-pca-variance"}, "image": {"alt": "Relative within-class variance in the plane against noise level: below 1 already for untouched real images, and a little lower for reconstructions."}}
 figures.plane_variance(*shown);
 
 # %% tags=["hide-input"]
@@ -265,7 +264,7 @@ Markdown(f"The correlation goes from {found['agreement of maps']}. Pairs share c
 #
 # - *Reproduced*: the direction holds with its whole interval, and the size where the paper's can be compared.
 # - *Shape only*: the direction holds, the size differs or cannot be compared.
-# - *Contradicted*: the interval lies on the other side, or shows no difference worth the name.
+# - *No effect*: the whole interval shows no difference worth the name. *Opposite*: it lies on the other side.
 # - *Not resolved at this scale*: none of these.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the verdicts", "code_prompt_hide": "Hide the verdicts"}
@@ -300,15 +299,3 @@ table_html(side_by_side(figures.numbers, live, recorded), "Headline numbers, fro
 # - Measure coverage against fresh real images, never against the training images of the generator. Outer-edge recall shows a loss that means hide.
 # - Check a conclusion in a second set of features before you believe it.
 # - If you need variants of real images, start from them at moderate noise: what is kept of the source keeps the coverage, too. Whether such variants help is the question of chapter 2.
-
-# %% tags=["remove-cell"]
-summary = verdicts[["statement", "source", "verdict"]]
-glue("claims_table", table_html(summary), display=False)
-drawn = figures.teaser(chapter.shown_images(chosen, get, levels, per_class=1), largest, levels)
-glue("teaser", figure_html(
-    drawn,
-    "Left: images of ten classes, real in the first row and reconstructed from ever more reverse steps below. "
-    "Right: accuracy on real test images of classifiers trained on such images, against the noise level.",
-    caption="Left: real images (top row) and their reconstructions by a diffusion model from more and more reverse steps. "
-    "Right: what a classifier trained on such images alone scores on real test images "
-    f"({live['dataset'].iloc[0]}, {'this build' if recorded is None else 'recorded run'}; bars over seeds)."), display=False)

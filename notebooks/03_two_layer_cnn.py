@@ -47,7 +47,6 @@ network_parameters = mechanism.EXPERIMENT.read(globals(), theorems.EXPERIMENT)
 # %% tags=["remove-cell"]
 import pandas as pd
 from IPython.display import Markdown
-from myst_nb import glue
 
 from synaug.chapters.reading import drawn, side_by_side
 from synaug.chapters.two_layer_cnn import mechanism_figures as network_figures
@@ -320,19 +319,19 @@ network_verdicts = verdict_table(network_largest)
 # So is the mechanism visible? By the rules, statement by statement:
 
 # %% tags=["hide-input"]
-table_html(network_verdicts[["statement", "verdict"]], "Statements about the real network.")
+table_html(figures.worded(network_verdicts)[["statement", "verdict"]], "Statements about the real network.")
 
 # %% [markdown]
 # ## Verdicts
 #
 # The rules stand in `data/claims.json` and were written before any recorded run, after first looks at a few seeds; verdicts are taken on the recorded run, without one on this build.
-# Their meaning is that of the chapter on mode concentration. Of a reconstructed theorem, "reproduced" means no more than consistent with the summary.
+# Their meaning is that of the chapter on mode concentration. What holds of a reconstructed theorem is called *consistent with the summary* instead of *reproduced*.
 # Statements outside a theorem's own premises are marked so and are tests of how far it reaches, not of the theorem.
 # Most rules ask for a sign with its whole interval; how large an effect is stands in the evidence, and some are tiny.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the verdicts", "code_prompt_hide": "Hide the verdicts"}
 verdicts = pd.concat([verdict_table(largest), network_verdicts], ignore_index=True)
-table_html(verdicts[["statement", "source", "statistic", "published", "verdict", "evidence"]], "The statements, what decides each, and the verdict.")
+table_html(figures.worded(verdicts)[["statement", "source", "statistic", "published", "verdict", "evidence"]], "The statements, what decides each, and the verdict.")
 
 # %% [markdown]
 # ## What this leaves open
@@ -361,6 +360,3 @@ table_html(both, "Headline numbers: the theory's problem, then the real network 
 # - Choose $k$ on validation images. Nothing in the theory puts the optimum at 2, and both arms can do harm where features are weak and noise is strong.
 # - Judge an arm at the end of the training. Early losses of slow examples favour augmentation, also where the end does not.
 # - Do not augment for the sake of gradient variance: at the size of CIFAR-10 copies add less than one per cent to it.
-
-# %% tags=["remove-cell"]
-glue("claims_table_two_layer_cnn", table_html(verdicts[["statement", "source", "verdict"]]), display=False)

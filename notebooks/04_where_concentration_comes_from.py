@@ -54,7 +54,6 @@ of_generators = real_generators.EXPERIMENT.read(globals(), exact_score.EXPERIMEN
 # %% tags=["remove-cell"]
 import pandas as pd
 from IPython.display import Markdown, display
-from myst_nb import glue
 
 from synaug.chapters.reading import drawn, side_by_side
 from synaug.chapters.where_concentration_comes_from import empirical_score_figures as images
@@ -406,6 +405,3 @@ table_html(pd.concat(both), "Headline numbers; shares unless said, with 95 % lim
 # - Do not expect coverage from the exploration terms as they were tried here. Autoguidance by a weak generator that is like the one it guides is the one worth a run of its own.
 # - Do not sharpen samples by guidance or a stronger score if they are to train a classifier: that is what bares the outer edge.
 # - Measure recall against fresh real images. Against the sources, a third or more of the fall is the metric's.
-
-# %% tags=["remove-cell"]
-glue("claims_table_where_from", table_html(verdicts[["statement", "source", "verdict"]]), display=False)

@@ -44,27 +44,39 @@ def main(arguments=None) -> int:
     status = commands.add_parser("status", help="what is recorded, and what is missing for it")
     recorder = commands.add_parser("record", help="run what is missing of an experiment, and record it when complete")
     trainer = commands.add_parser("train-generator", help="train a diffusion model on images", description=training.__doc__,
-                                  formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+                                  formatter_class=argparse.RawDescriptionHelpFormatter)
     training.add_arguments(trainer)
     status.add_argument("experiment", nargs="?", help="only this one")
     status.add_argument("--profile", choices=PROFILES, help="only this one")
-    recorder.add_argument("experiment", help="its name, as `status` lists it")
+    recorder.add_argument("experiment", nargs="?", help="its name, as `status` lists it; none, with --profile paper: "
+                          "chapters 2 and 1 at the papers' scale with a generator for them, by a fast recipe")
     recorder.add_argument("--profile", choices=PROFILES, default="standard", help="its size (default: standard)")
     recorder.add_argument("--minutes", type=_positive, default=math.inf, help="start no task that would not end within "
-                          "so many minutes (default: no limit)")  # fmt: skip
+                          "so many minutes (default: no limit)")
+    plan = recorder.add_argument_group("without the name of an experiment")
+    plan.add_argument("--dataset", choices=("cifar10", "cifar100", "tiny_imagenet"), help="(default: cifar10)")
+    plan.add_argument("--share", type=_share, help="of the minutes, for the generator at most (default: 0.5)")
+    plan.add_argument("--dry-run", action="store_true", help="tell its steps, and run each for two tiny iterations")
     recorder.add_argument("--workers", type=int, help="processes of this machine (default: one per core or GPU; 0: none, "
-                          "all runs in this one)")  # fmt: skip
+                          "all runs in this one)")
     recorder.add_argument("--threads", type=int, help="threads of each (default: 1; on a GPU, the cores shared out)")
     recorder.add_argument("--dask", metavar="ADDRESS", help="run on the workers of a Dask cluster, by its scheduler's "
-                          "address")  # fmt: skip
+                          "address")
     for command in (status, recorder):
         command.add_argument("--device", default="cpu", help="of networks: cpu (default), cuda or mps")
         command.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
-                             help="another value of a parameter than the profile's: a text, or JSON")  # fmt: skip
+                             help="another value of a parameter than the profile's: a text, or JSON")
         command.add_argument("--variant", metavar="NAME", help="with -p: the name under which that is recorded")
     options = parser.parse_args(arguments)
     if options.command == "train-generator":
         return training.run(options)
+    if options.command == "record":
+        if options.experiment is None:
+            if options.profile != "paper" or options.parameter or options.variant or options.dask:
+                parser.error("name an experiment, or --profile paper without -p, --variant and --dask")
+            return _record_plan(options)
+        if options.dataset or options.share or options.dry_run:
+            parser.error("--dataset, --share and --dry-run are for --profile paper without an experiment")
     found = experiments()
     if options.experiment not in (None, *found):
         parser.error(f"there is no experiment {options.experiment!r}; there are {', '.join(found)}")
@@ -74,13 +86,32 @@ def main(arguments=None) -> int:
     if options.command == "record":
         if bool(options.parameter) != bool(options.variant):
             parser.error("a run with other parameters than the profile's is recorded under a name of its own: give -p "
-                         "and --variant together")  # fmt: skip
+                         "and --variant together")
         return _record(found[options.experiment], options, given)
     print(ROW.format(*HEADINGS))
     for name in [options.experiment] if options.experiment else found:
         for profile in [options.profile] if options.profile else found[name].profiles:
             print(ROW.format(*_status(found[name], profile, options.variant, given)).rstrip(), flush=True)
     return 0
+
+
+def _record_plan(options) -> int:
+    from synaug.chapters import papers_scale  # starts slowly
+
+    def tell(text):
+        print(text, flush=True)
+
+    what = options.dataset or "cifar10", options.minutes, options.share or 0.5, options.device, tell
+    try:
+        if options.dry_run:
+            well, done = papers_scale.rehearse(*what)
+        else:
+            well, done = papers_scale.run(*what, workers=options.workers or 0, threads=options.threads)
+    except (ValueError, OSError, ImportError) as error:
+        tell(error)
+        return FAILED
+    tell("all is recorded" if done else "to go on, give the same command again" if well else "something failed")
+    return 0 if done else UNFINISHED if well else FAILED
 
 
 def _record(experiment: Experiment, options, given: dict) -> int:
@@ -101,7 +132,7 @@ def _record(experiment: Experiment, options, given: dict) -> int:
             tell("recorded")
             return 0
         report = run_missing(experiment.tasks(settings), store, cluster=options.dask, workers=workers, threads=threads,
-                             minutes=options.minutes)  # fmt: skip
+                             minutes=options.minutes)
     except (ValueError, OSError, ImportError) as error:
         tell(error)
         return FAILED
@@ -139,7 +170,9 @@ def _recorded(experiment: Experiment, settings, variant: str | None) -> str:
         origin = load_recorded(experiment.name, settings.profile, variant).attrs["provenance"]
     except FileNotFoundError:
         return "no"
-    except ValueError:
+    except (ValueError, OSError):
+        return "damaged"
+    if not {"parameters", "generator"} <= set(origin):
         return "damaged"
     now = {name: value for name, value in dataclasses.asdict(settings).items() if name in origin["parameters"]}
     if any(canonical_json(origin["parameters"][name]) != canonical_json(now[name]) for name in now if name != "device"):
@@ -160,6 +193,12 @@ def _positive(text: str) -> float:
     number = float(text)
     if not number > 0:
         raise argparse.ArgumentTypeError(f"must be positive, got {text}")
+    return number
+
+
+def _share(text: str) -> float:
+    if not 0 < (number := float(text)) <= 1:
+        raise argparse.ArgumentTypeError(f"must be a share of the minutes, above 0 and at most 1, got {text}")
     return number
 
 

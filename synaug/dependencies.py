@@ -1,4 +1,4 @@
-"""What a function's result depends on in its package, found by reading the imports.
+"""What a function's result depends on in its package and in this one, found by reading the imports.
 
 Comments and docstrings do not count, nor what the function does not reach.
 """
@@ -13,34 +13,35 @@ from pathlib import Path
 
 @cache
 def code_of(function: Callable) -> str:
-    """sha256 over what a function's answer can depend on in its package: its definition, those of its own module that
-    it names, directly or not, and whole every module of the package that these import, with what those import."""
-    package, own = function.__module__.partition(".")[0], function.__module__
+    """sha256 over what a function's answer can depend on in its package and in `synaug`: its definition, those of its own module that
+    it names, directly or not, and whole every module of the two that these import, with what those import."""
+    own = function.__module__
+    packages = frozenset({own.partition(".")[0], "synaug"})
     names, todo, modules, parts = {function.__name__}, [function.__name__], [], []
     defined = _definitions(own)
     while todo:
         for node in defined.get(todo.pop(), ()):
             if isinstance(node, (ast.Import, ast.ImportFrom)):
-                modules += _imported(node, own, package)
+                modules += _imported(node, own, packages)
                 continue
             parts.append(ast.dump(node))
-            modules += [name for inner in ast.walk(node) for name in _imported(inner, own, package)]
+            modules += [name for inner in ast.walk(node) for name in _imported(inner, own, packages)]
             for inner in ast.walk(node):
                 if isinstance(inner, ast.Name) and inner.id in defined and inner.id not in names:
                     names.add(inner.id)
                     todo.append(inner.id)
     digest = hashlib.sha256("\n".join(sorted(parts)).encode())
-    for name in sorted(_closure(modules, package)):
+    for name in sorted(_closure(modules, packages)):
         digest.update(f"{name}\0{ast.dump(_parsed(name))}\0".encode())
     return digest.hexdigest()
 
 
-def _closure(modules: Iterable[str], package: str) -> set[str]:
+def _closure(modules: Iterable[str], packages: frozenset[str]) -> set[str]:
     found, todo = set(), list(modules)
     while todo:
         if (name := todo.pop()) not in found:
             found.add(name)
-            todo += [other for node in ast.walk(_parsed(name)) for other in _imported(node, name, package)]
+            todo += [other for node in ast.walk(_parsed(name)) for other in _imported(node, name, packages)]
     return found
 
 
@@ -59,7 +60,7 @@ def _parsed(module: str) -> ast.Module:
     tree = ast.parse(Path(importlib.util.find_spec(module).origin).read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and ast.get_docstring(
-            node, clean=False) is not None:  # fmt: skip
+            node, clean=False) is not None:
             node.body = node.body[1:]
     return tree
 
@@ -87,18 +88,18 @@ def _definitions(module: str) -> dict[str, list[ast.stmt]]:
 
 
 @cache
-def _imported(node: ast.AST, module: str, package: str) -> list[str]:
-    """The modules of the package that an import brings; a name that a package's ``__init__`` only passes on counts as
+def _imported(node: ast.AST, module: str, packages: frozenset[str]) -> list[str]:
+    """The modules of the packages that an import brings; a name that a package's ``__init__`` only passes on counts as
     the module that it comes from."""
     if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names if alias.name.partition(".")[0] == package]
+        return [alias.name for alias in node.names if alias.name.partition(".")[0] in packages]
     if not isinstance(node, ast.ImportFrom):
         return []
     origin = node.module or ""
     if node.level:
         here = module if importlib.util.find_spec(module).submodule_search_locations else module.rpartition(".")[0]
         origin = importlib.util.resolve_name("." * node.level + origin, here)
-    if origin.partition(".")[0] != package:
+    if origin.partition(".")[0] not in packages:
         return []
     found = []
     for alias in node.names:
@@ -106,6 +107,6 @@ def _imported(node: ast.AST, module: str, package: str) -> list[str]:
             found.append(f"{origin}.{alias.name}")
             continue
         passed_on = [other for other in _definitions(origin).get(alias.name, ()) if isinstance(other, ast.ImportFrom)]
-        deeper = [name for other in passed_on for name in _imported(other, origin, package)]
+        deeper = [name for other in passed_on for name in _imported(other, origin, packages)]
         found += deeper or [origin]
     return found

@@ -136,7 +136,7 @@ def _put(archive: zipfile.ZipFile, value):
         value = value.item()
     if value is None or type(value) in (bool, int, float, str):
         return {"plain": value}
-    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+    if type(value) is np.ndarray and not value.dtype.hasobject:  # a masked one would lose its mask
         member, name = io.BytesIO(), f"{len(archive.namelist())}.npy"
         np.save(member, value)
         # Floats hardly shrink, and would take their time.
@@ -144,7 +144,7 @@ def _put(archive: zipfile.ZipFile, value):
         archive.writestr(name, member.getvalue(), method)
         return {"array": name}
     if isinstance(value, torch.Tensor):
-        value = value.detach().cpu()
+        value = value.detach().cpu().resolve_conj()
         bits = value.view(torch.int16) if value.dtype == torch.bfloat16 else value  # NumPy has no bfloat16
         return {"tensor": _put(archive, bits.numpy()), "dtype": str(value.dtype).removeprefix("torch.")}
     if type(value) in (list, tuple):
@@ -153,29 +153,32 @@ def _put(archive: zipfile.ZipFile, value):
         if not all(type(key) in (bool, int, float, str) for key in value):
             raise TypeError(f"keys must be numbers or text, got {next(iter(value))!r}")
         return {"dict": [[key, _put(archive, item)] for key, item in value.items()]}
-    if isinstance(value, pd.DataFrame):
+    if type(value) is pd.DataFrame:
         return {"frame": _put_frame(archive, value), "rows": len(value), "attrs": _put(archive, dict(value.attrs))}
     if (name := f"{type(value).__module__}.{type(value).__qualname__}") in _storable:
         fields = [field.name for field in dataclasses.fields(value)]
         return {"object": name, "fields": [[field, _put(archive, getattr(value, field))] for field in fields]}
     raise TypeError(f"numbers, text, arrays, tensors, frames and tuples, lists and dicts of these can be stored; got "
-                    f"{type(value).__name__}")  # fmt: skip
+                    f"{type(value).__name__}")
 
 
 def _put_frame(archive: zipfile.ZipFile, frame: pd.DataFrame):
     names = list(frame.columns)
     if len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
         raise TypeError(f"a frame's columns must have different names, got {names}")
-    if list(frame.index) != list(range(len(frame))) or frame.index.name is not None:
+    if frame.columns.name is not None:
+        raise TypeError(f"a frame's row of columns must have no name, got {frame.columns.name!r}: rename_axis(columns=None)")
+    whole = pd.api.types.is_integer_dtype(frame.index.dtype) or frame.empty
+    if not whole or list(frame.index) != list(range(len(frame))) or frame.index.name is not None:
         raise TypeError("a frame's index must be 0, 1, ...: make what it holds a column by reset_index()")
     columns = []
     for name, series in frame.items():
         if isinstance(series.dtype, np.dtype) and series.dtype.kind in "biuf":
             columns.append([name, _put(archive, series.to_numpy())])
             continue
-        items = [None if item is pd.NA else item for item in series]
         if series.dtype.name not in ("object", "str", "string") and not _is_nullable(series.dtype):
             raise TypeError(f"column {name!r} must hold numbers or text, got {series.dtype}")
+        items = [None if item is pd.NA and series.dtype != object else item for item in series]
         items = [item.item() if isinstance(item, np.generic) else item for item in items]
         if not all(item is None or type(item) in (bool, int, float, str) for item in items):
             raise TypeError(f"column {name!r} must hold numbers or text, got {series.dtype}")

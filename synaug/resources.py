@@ -57,7 +57,7 @@ def left_in_container(group: str | Path = "/sys/fs/cgroup") -> float:
 
 def said(size: float) -> str:
     """A number of bytes for people: "3.2 GB"."""
-    for unit in ("bytes", "kB", "MB", "GB"):
+    for unit in ("bytes", "kB", "MB", "GB"):  # noqa: B007
         if size < 1000:
             break
         size /= 1000

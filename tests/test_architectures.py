@@ -5,11 +5,11 @@ import torch
 from torch import nn
 from torchvision import models
 
+from synaug.classifiers import build_classifier, predict, train_classifier
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.attention import grad_cam
-from synaug.classifiers import build_classifier, predict, train_classifier
-from synaug.metrics.encoders import encode
 from synaug.classifiers.warm_up import warm_up
+from synaug.metrics.encoders import encode
 
 SMALL = ("resnet8", "vgg5", "vit_tiny")
 VITS = ("vit_tiny", "vit_small")

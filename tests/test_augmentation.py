@@ -3,10 +3,10 @@ import pytest
 import torch
 
 from synaug.augmentation import TrainingSet, mixture, original, upsampled, with_generated, with_real
-from synaug.classifiers.training import batch_order
-from synaug.classifiers import build_classifier, train_classifier
-from synaug.data import ImageDataset
 from synaug.augmentation.synthetic_pool import SyntheticPool
+from synaug.classifiers import build_classifier, train_classifier
+from synaug.classifiers.training import batch_order
+from synaug.data import ImageDataset
 
 CLASSES = ("a", "b", "c")
 

@@ -125,14 +125,14 @@ def test_the_reference_has_every_folder_and_the_first_names(reference_pages):
     assert modules[0] == "synaug.run" and "synaug.run.tasks" in modules
     linked = re.findall(r"~([\w.]+)\.(\w+)`", (ROOT / "book" / "reference.md").read_text())
     assert {name: module for module, name in linked} == {
-        name: getattr(synaug, name).__module__ for name in synaug.__all__}  # fmt: skip
+        name: getattr(synaug, name).__module__ for name in synaug.__all__}
 
 
 def test_docstrings_become_lists(reference_pages):
     text = "A sum |x|: ``a | b``.\n\nx, y: both,\non two lines.\nk   the last\nnot: a name\nReturns a sum."
     assert [line for line in reference_pages.as_lists(text.split("\n"), {"x", "y", "k"}) if line] == [
         "A sum \\|x\\|: ``a | b``.", "- **x, y**: both,", "  on two lines.", "- **k**: the last", "  not: a name",
-        "Returns a sum."]  # fmt: skip
+        "Returns a sum."]
     numpydoc = ["Parameters", "----------", "x : int, or", "    more", "", "Raises", "------", "ValueError : where not"]
     assert [line for line in reference_pages.as_lists(numpydoc, {"x"}) if line] == [
-        "- **x**: int, or", "  more", "- **ValueError**: where not"]  # fmt: skip
+        "- **x**: int, or", "  more", "- **ValueError**: where not"]

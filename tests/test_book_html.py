@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from synaug.statistics.claims import load_claims
+
 ROOT = Path(__file__).resolve().parents[1]
 #: Contrast of text against its ground that WCAG 2.1 (1.4.3, level AA) asks for.
 MINIMUM_CONTRAST = 4.5
@@ -135,10 +137,14 @@ def test_no_number_is_missing(pages):
     for name, page in pages.items():
         text = page.locator("body").inner_text()
         assert not re.search(r"\{glue|\bnan\b|\bNaN\b|Pending glue|Traceback", text), name
+        assert not re.search(r"<[\w.]+ object at 0x|(?<![\d.,])1 (comparisons|classifiers|seeds|images)\b", text), name
+        assert page.locator("article table:not(:has(tbody tr))").count() == 0, f"{name} has an empty table"
         assert all(number.strip() for number in page.locator(".pasted-text").all_inner_texts()), name
     front = pages["index.html"]
-    assert front.locator("figure.synaug-figure img").count() == 1, "the teaser figure"
-    assert front.locator("table.dataframe tbody tr").count() > 0, "the table of claims"
+    assert front.locator("figure.synaug-figure img").count() == 1, "the figure of gains"
+    assert front.locator("table.dataframe tbody tr").count() > 0, "whether to generate"
+    assert len(front.locator("article").inner_text().split()) <= 500
+    assert pages["claims.html"].locator("tr[id^=claim-]").count() == len(load_claims())
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

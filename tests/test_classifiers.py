@@ -6,8 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from synaug.classifiers.training import augment_batch, batch_order, learning_rate_factor
 from synaug.classifiers import accuracy, build_classifier, output_entropy, predict, train_classifier
+from synaug.classifiers.training import augment_batch, batch_order, learning_rate_factor
+from synaug.precision import channels_last, fast_precision
 
 
 def squares(n, seed=0):
@@ -112,6 +113,24 @@ def test_learning_rates():
     assert learning_rate_factor("one_cycle", 0.125) == 0.5
     assert learning_rate_factor("one_cycle", 1.0) == 0
     assert [round(learning_rate_factor("paper", p), 6) for p in (0, 0.29, 0.3, 0.6, 0.95)] == [1, 1, 0.1, 0.01, 0.001]
+
+
+def test_the_fast_recipe_is_sgd_on_smoothed_labels_in_batches_of_its_size():
+    images, labels = squares(16)
+    ours, theirs = small(), channels_last(small())
+    train_classifier(ours, images, labels, steps=2, seed=0, recipe="fast", augment="none")
+    optimizer = torch.optim.SGD(theirs.parameters(), 0.4, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    for step, index in enumerate(batch_order(16, 512, 2, seed=0)):
+        optimizer.param_groups[0]["lr"] = 0.4 * learning_rate_factor("fast", (step + 0.5) / 2)
+        with torch.autocast("cpu", fast_precision(), enabled=fast_precision() != torch.float32):
+            logits = theirs(images[index].float() / 127.5 - 1)
+        smoothed = 0.8 * F.one_hot(labels[index], 2) + 0.2 / 2
+        optimizer.zero_grad()
+        (-(smoothed * logits.float().log_softmax(1)).sum(1).mean()).backward()
+        optimizer.step()
+    assert learning_rate_factor("fast", 0.25) == 1
+    for value, expected in zip(ours.state_dict().values(), theirs.state_dict().values()):
+        torch.testing.assert_close(value, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_divergence_is_an_error():

@@ -196,6 +196,20 @@ class TestCache:
             assert (data.labels.numpy() == arrays[f"{split}_labels"]).all()
             assert data.class_names == cifar.CIFAR10_CLASSES
 
+    @pytest.mark.parametrize("index", [{}, {"train_index": np.arange(10) * 5, "test_index": np.arange(10) * 5 + 1}])
+    def test_a_subset(self, arrays, cache, index):
+        """As a join of some parts writes it, with the places of its images or without."""
+        cache.mkdir()
+        np.savez(cache / "cifar10.npz", **arrays, **index)
+        for name, split in (("cifar10", "train"), ("cifar10 (10 of 50,000)", "train"), ("cifar10 (10 of 50,000)", "test")):
+            with pytest.warns(UserWarning, match=r"a subset, whose content is not checked: cifar10 \(10 of 50,000\)"):
+                data = load_dataset(name, split)
+            assert data.name == "cifar10 (10 of 50,000)" and (data.images.numpy() == arrays[f"{split}_images"]).all()
+            assert data.source_index.tolist() == index.get(f"{split}_index", np.arange(10)).tolist()
+        with pytest.raises(ValueError, match=r"cifar10 \(20 of 50,000\) is not here, but cifar10 \(10 of 50,000\)"):
+            with pytest.warns(UserWarning):
+                load_dataset("cifar10 (20 of 50,000)")
+
     def test_a_full_disk(self, arrays, cache):
         with file_size_limit(20_000), pytest.raises(OSError, match="File too large"):
             load_cached("tiny", "train", lambda folder: arrays, {})

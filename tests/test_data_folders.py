@@ -103,11 +103,18 @@ class TestLinks:
 
 @pytest.mark.parametrize("layout", [
     ("train/cat", "test/cat"), ("Train/cat", "val/cat"), ("train/cat", "test/cat", "more"), ("train/cat",),
-])  # fmt: skip
+])
 def test_a_folder_one_level_too_high_is_told(tmp_path, layout):
     for name in layout:
         save(tmp_path / name / "0.png")
     with pytest.raises(ValueError, match="splits, not classes. Load .*/([tT]rain|test), or give .* to load_dataset"):
+        load_image_folder(tmp_path)
+
+
+def test_splits_within_a_class_are_no_images_of_it(tmp_path):
+    for name in ("photos/train/a/0.png", "photos/Testing/a/0.png"):
+        save(tmp_path / name)
+    with pytest.raises(ValueError, match="photos holds (train, testing|testing, train): splits"):
         load_image_folder(tmp_path)
 
 

@@ -80,7 +80,7 @@ class TestImageDataset:
     @pytest.mark.parametrize("indices", [
         [3, 1], [], np.array([3, 1], ">i8"), np.arange(6)[::-2], np.array([1, 2], np.uint16), range(2, 5), slice(2, -3),
         slice(None, None, -5), [torch.tensor(4)], torch.tensor([7, 7], dtype=torch.int32),
-    ])  # fmt: skip
+    ])
     def test_every_form_of_indices(self, indices):
         data = dataset()
         expected = range(len(data))[indices] if isinstance(indices, slice) else [int(i) for i in indices]

@@ -16,13 +16,13 @@ import torch
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 from safetensors.torch import load_file
 
+from synaug.augmentation.synthetic_pool import generate_pool
 from synaug.data import ImageDataset
 from synaug.diffusion.adapters import DDPMDenoiser, load_ddpm, load_edm
 from synaug.diffusion.denoisers import generator_hash, load_denoiser, weights_hash
 from synaug.diffusion.perturbed import Guided
 from synaug.diffusion.reconstruction import generate, reconstruct
 from synaug.diffusion.samplers import sample
-from synaug.augmentation.synthetic_pool import generate_pool
 
 LABELS, WEIGHTS = torch.tensor([0, 2, 1]), "unet/diffusion_pytorch_model.safetensors"
 

@@ -11,15 +11,25 @@ from diffusers import UNet2DModel
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from synaug.diffusion import denoisers
 from synaug.data import ImageDataset
-from synaug.diffusion.denoisers import (UNKNOWN, EDMDenoiser, checkpoint_folder, denoising_loss, generator_hash,
-                                        load_denoiser, log_normal_sigmas, new_denoiser, new_unet, weights_hash)
+from synaug.diffusion import denoisers
+from synaug.diffusion.denoisers import (
+    UNKNOWN,
+    EDMDenoiser,
+    checkpoint_folder,
+    denoising_loss,
+    generator_hash,
+    load_denoiser,
+    log_normal_sigmas,
+    new_denoiser,
+    new_unet,
+    weights_hash,
+)
 from synaug.diffusion.exploration import MinorityGuided
 from synaug.diffusion.perturbed import Guided
 from synaug.diffusion.recipe import RECIPES
-from synaug.theory.mixtures import GaussianMixture
 from synaug.diffusion.reconstruction import generate, reconstruct
+from synaug.theory.mixtures import GaussianMixture
 
 SHAPES = {"fashion_mnist": ((1, 28, 28), 10), "cifar10": ((3, 32, 32), 10), "cifar100": ((3, 32, 32), 100),
           "tiny_imagenet": ((3, 64, 64), 200)}

@@ -8,10 +8,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from synaug.diffusion import empirical as empirical_denoiser
 from synaug.diffusion.empirical import EmpiricalDenoiser
-from synaug.theory.mixtures import GaussianMixture
 from synaug.diffusion.reconstruction import reconstruct
 from synaug.diffusion.samplers import sample
 from synaug.diffusion.schedules import sigmas_from
+from synaug.theory.mixtures import GaussianMixture
 
 SHAPE = (1, 2, 3)
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from synaug.metrics import encoders
 from synaug import files
+from synaug.metrics import encoders
 from synaug.metrics.encoders import encode, encoder_label
 
 

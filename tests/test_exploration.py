@@ -7,14 +7,20 @@ import torch
 
 from synaug.data import load_dataset, stratified_subset
 from synaug.diffusion.denoisers import new_denoiser
-from synaug.diffusion.exploration import (AnnealedClass, Autoguided, GuidedInterval, MinorityGuided, ParticleGuided, bandwidth,
-                                repulsion)
-from synaug.theory.mixtures import GaussianMixture
+from synaug.diffusion.exploration import (
+    AnnealedClass,
+    Autoguided,
+    GuidedInterval,
+    MinorityGuided,
+    ParticleGuided,
+    bandwidth,
+    repulsion,
+)
 from synaug.diffusion.perturbed import ClassBlind, Guided, ScaledScore
-from synaug.theory.mixtures import random_mixture
 from synaug.diffusion.reconstruction import generate
 from synaug.diffusion.samplers import sample
 from synaug.diffusion.schedules import edm_sigmas
+from synaug.theory.mixtures import GaussianMixture, random_mixture
 
 WORLD = random_mixture(3)
 GAUSSIAN = GaussianMixture([1.0], [[0.0]], [[[1.0]]])

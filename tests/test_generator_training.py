@@ -13,23 +13,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from synaug.diffusion import trainer as generator_trainer
-from synaug.diffusion import training as generator_training
 from synaug import resources
 from synaug.__main__ import main
-from synaug.data import (
-    ImageDataset,
-    content_hash,
-    load_dataset,
-    save_image_folder,
-    stratified_subset,
-    to_floats,
-)
+from synaug.data import ImageDataset, content_hash, load_dataset, save_image_folder, stratified_subset, to_floats
+from synaug.diffusion import trainer as generator_trainer
+from synaug.diffusion import training as generator_training
 from synaug.diffusion.denoisers import generator_hash, load_denoiser, weights_hash
 from synaug.diffusion.recipe import RECIPES, Recipe, batch_of, command, learning_rate
+from synaug.diffusion.reconstruction import generate
 from synaug.diffusion.trainer import Trainer
 from synaug.diffusion.training import snapshot_folder, train, trained_on
-from synaug.diffusion.reconstruction import generate
 
 pytestmark = pytest.mark.filterwarnings("ignore:of some classes few images are left")
 
@@ -484,7 +477,7 @@ class TestLimits:
     @pytest.mark.parametrize("damage", [
         lambda b: b[:-1000], lambda b: b"", lambda b: b"x" * 99,
         lambda b: b[:300_000] + bytes(x ^ 255 for x in b[300_000:304_000]) + b[304_000:],
-    ])  # fmt: skip
+    ])
     def test_a_damaged_state_is_named(self, finished, damage, tmp_path):
         shutil.copytree(finished[1], tmp_path / "run")
         path = tmp_path / "run" / "training_state.pt"

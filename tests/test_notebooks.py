@@ -7,9 +7,9 @@ import nbformat
 import papermill
 import pytest
 
-from synaug.classifiers import build_classifier
 from synaug.chapters.targeted_augmentation_figures import CEILING_GAIN, NEGLIGIBLE
 from synaug.chapters.where_concentration_comes_from.real_generators_figures import LINEAR_BELOW
+from synaug.classifiers import build_classifier
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 CHAPTERS = sorted(path.stem for path in NOTEBOOKS.glob("*.py"))
@@ -41,6 +41,19 @@ def test_pair_in_step(chapter):
 def content(cell):
     """What the pair must agree on: the kind of cell, its text, and the metadata that the source carries."""
     return cell.cell_type, cell.source, cell.metadata.get("tags", []), cell.metadata.get("mystnb", {})
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS[:3])
+def test_figures_have_short_captions_and_say_what_was_found(chapter):
+    cells = jupytext.read(NOTEBOOKS / f"{chapter}.py").cells
+    for cell, after in zip(cells, cells[1:]):
+        shown = cell.metadata.get("mystnb", {})
+        if "figure" in shown:
+            assert len(shown["figure"]["caption"].split()) <= 30, shown["figure"]["name"]
+            assert len(shown["image"]["alt"].split()) >= 10, shown["figure"]["name"]
+            assert after.cell_type == "markdown" or "Markdown(" in after.source, f"no result below {shown['figure']['name']}"
+    assert "takeaways(" in "".join(cell.source for cell in cells[:6] if cell.cell_type == "code")
+    assert next(cell for cell in cells[::-1] if cell.cell_type == "markdown").source.startswith("## What to do")
 
 
 @pytest.mark.parametrize("chapter, words", [

@@ -6,11 +6,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from synaug.classifiers import training as classifier_training
-from synaug.classifiers.training import augment_batch, batch_order, learning_rate_factor
 from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
-from synaug.data import load_dataset, stratified_subset, to_floats
+from synaug.classifiers import training as classifier_training
 from synaug.classifiers.optimizers import RHO, new_optimizer, take_step
+from synaug.classifiers.training import augment_batch, batch_order, learning_rate_factor
+from synaug.data import load_dataset, stratified_subset, to_floats
 from synaug.precision import channels_last
 
 

@@ -6,14 +6,12 @@ from itertools import pairwise
 import pytest
 import torch
 
-from synaug.diffusion.denoisers import denoising_loss
-from synaug.diffusion.denoisers import generator_hash
-from synaug.theory.mixtures import GaussianMixture
+from synaug.diffusion.denoisers import denoising_loss, generator_hash
 from synaug.diffusion.perturbed import ClassBlind, Guided, ScaledScore, ScoreNoise, SmoothedOverSigma
-from synaug.theory.mixtures import SIGMA_DATA, random_mixture
 from synaug.diffusion.reconstruction import reconstruct
 from synaug.diffusion.samplers import sample
 from synaug.diffusion.schedules import sigmas_from
+from synaug.theory.mixtures import SIGMA_DATA, GaussianMixture, random_mixture
 
 WORLD = random_mixture(3)
 LABELS = torch.arange(50) % WORLD.num_classes

@@ -13,8 +13,22 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from synaug.plots import (COLOURS, INK, WIDTH, Panel, colours, figure_html, forest, image_grid, lines, montage, plain,
-                          scatter, table_html, theme)
+from synaug.plots import (
+    COLOURS,
+    INK,
+    WIDTH,
+    Panel,
+    colours,
+    figure_html,
+    forest,
+    image_grid,
+    lines,
+    montage,
+    plain,
+    scatter,
+    table_html,
+    theme,
+)
 
 NAMES = ["from $5_to_$10", r"a\$b $", "snow_{man} ^", "x" * 40]
 

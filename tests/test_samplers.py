@@ -5,9 +5,9 @@ import torch
 from diffusers import DDIMScheduler, EDMEulerScheduler, EulerAncestralDiscreteScheduler, HeunDiscreteScheduler
 from scipy.stats import kstest, norm
 
-from synaug.theory.mixtures import GaussianMixture
 from synaug.diffusion.samplers import network_evaluations, sample
 from synaug.diffusion.schedules import edm_sigmas, vp_sigmas
+from synaug.theory.mixtures import GaussianMixture
 
 MEAN, SPREAD = 0.3, 0.5
 
@@ -267,7 +267,7 @@ class TestBehaviour:
 class TestRefusals:
     """Before the denoiser is called."""
 
-    def refuse(self, message, x=None, sigmas=edm_sigmas(4), labels=None, error=ValueError, denoiser=gaussian, **settings):
+    def refuse(self, message, x=None, sigmas=edm_sigmas(4), labels=None, error=ValueError, denoiser=gaussian, **settings):  # noqa: B008
         counted = Counted(denoiser)
         for name in ("image_shape", "num_classes"):
             if hasattr(denoiser, name):

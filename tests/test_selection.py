@@ -6,11 +6,11 @@ import torch
 from sklearn.cluster import KMeans
 from torch.nn import functional as F
 
-from synaug.classifiers.training import batch_order
-from synaug.classifiers import build_classifier, predict, train_classifier
-from synaug.data import load_dataset, stratified_subset
 from synaug.augmentation.selection import SELECTIONS, select, slow_clusters
+from synaug.classifiers import build_classifier, predict, train_classifier
+from synaug.classifiers.training import batch_order
 from synaug.classifiers.warm_up import WarmUp, is_flat, warm_up
+from synaug.data import load_dataset, stratified_subset
 
 
 def outputs(n=60, classes=3, seed=0, passes=4):

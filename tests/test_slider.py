@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from synaug.plots.images import GAP
 from synaug.plots import slider as reconstruction_slider
+from synaug.plots.images import GAP
 
 LABELS = ["t_re = 0, σ = 0", "t_re = 50, σ = 2.40", "t_re = 100, σ = 80"]
 

@@ -2,8 +2,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from synaug.statistics import (bootstrap_interval, holm, jackknife_interval, mean_interval, paired_interval,
-                               ratio_interval, tost)
+from synaug.statistics import (
+    bootstrap_interval,
+    holm,
+    jackknife_interval,
+    mean_interval,
+    paired_interval,
+    ratio_interval,
+    tost,
+)
 
 DIFFERENCES = np.array([0.4, -0.1, 0.7, 0.9, 0.3, 0.5])
 

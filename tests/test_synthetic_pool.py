@@ -6,15 +6,15 @@ from torch import nn
 
 from synaug import resources
 from synaug.augmentation import synthetic_pool, with_generated
+from synaug.augmentation.pool_filters import filter_pool, near_copies
+from synaug.augmentation.synthetic_pool import MOST_COPIES, SyntheticPool, generate_pool
 from synaug.classifiers import build_classifier, predict
 from synaug.data import ImageDataset, load_dataset, stratified_subset, to_bytes
 from synaug.diffusion.denoisers import generator_hash, load_denoiser
 from synaug.diffusion.empirical import EmpiricalDenoiser
-from synaug.metrics.near_copies import nearest
 from synaug.diffusion.perturbed import ScaledScore
-from synaug.augmentation.pool_filters import filter_pool, near_copies
 from synaug.diffusion.reconstruction import generate, reconstruct
-from synaug.augmentation.synthetic_pool import MOST_COPIES, SyntheticPool, generate_pool
+from synaug.metrics.near_copies import nearest
 
 
 class Shrink:

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from synaug.classifiers import training as classifier_training
-from synaug.classifiers import checkpoint as training_checkpoint
 from synaug.classifiers import build_classifier, train_classifier
+from synaug.classifiers import checkpoint as training_checkpoint
+from synaug.classifiers import training as classifier_training
 
 IMAGES = torch.randint(0, 256, (40, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 LABELS = torch.arange(40) % 4
@@ -63,6 +63,7 @@ def test_dropout_is_decided_by_the_seed():
 @pytest.mark.parametrize("options", [
     {}, {"dropout": 0.5}, {"dropout": 0.5, "optimizer": "sam"},
     {"optimizer": "sam", "augment": "flip_crop_trivial", "recipe": "two_drops"},
+    {"augment": "flip_crop", "recipe": "fast"},
 ])
 def test_goes_on_as_if_it_had_not_been_cut(options, often, tmp_path, monkeypatch):
     uncut, path = weights(train(**options)), tmp_path / "folder" / "state"

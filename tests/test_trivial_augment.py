@@ -8,8 +8,8 @@ from torchvision.transforms import InterpolationMode, TrivialAugmentWide
 from torchvision.transforms.autoaugment import _apply_op
 
 from synaug.classifiers import build_classifier, train_classifier
-from synaug.data import load_dataset, stratified_subset
 from synaug.classifiers.trivial_augment import BINS, OPERATIONS, apply_operations, trivial_augment
+from synaug.data import load_dataset, stratified_subset
 
 TORCHVISION = TrivialAugmentWide()._augmentation_space(31)
 

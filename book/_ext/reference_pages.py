@@ -23,7 +23,7 @@ def modules_of(folder: str) -> list[str]:
     """The names of all modules of a folder of the package, its own first."""
     paths = sorted((PACKAGE / folder).rglob("*.py"), key=lambda path: (path.name != "__init__.py", path))
     return [".".join(("synaug", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
-            for path in paths]  # fmt: skip
+            for path in paths]
 
 
 def add_modules(app, page, source) -> None:

@@ -7,13 +7,13 @@ import pandas as pd
 import torch
 from torch import nn
 
+from synaug.augmentation.synthetic_pool import SyntheticPool
 from synaug.classifiers import predict
 from synaug.data import ImageDataset
-from synaug.metrics.encoders import encode
 from synaug.metrics.distances import neighbour_radii, prepare
+from synaug.metrics.encoders import encode
 from synaug.metrics.inputs import as_features
 from synaug.metrics.near_copies import nearer_than, nearest
-from synaug.augmentation.synthetic_pool import SyntheticPool
 
 
 def filter_pool(pool: SyntheticPool, real: ImageDataset, *, near_copy_quantile: float | None = None, encoder="pixels",

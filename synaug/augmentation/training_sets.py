@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from synaug.classifiers.training import batch_order, train_classifier
-from synaug.checks import whole
-from synaug.data import ImageDataset, same_classes
 from synaug.augmentation.synthetic_pool import SyntheticPool, as_places
+from synaug.checks import whole
+from synaug.classifiers.training import RECIPES, batch_order, check_recipe, train_classifier
+from synaug.data import ImageDataset, same_classes
 
 ORDERS = ("shuffled", "real_first", "synthetic_first")
 
@@ -59,12 +59,15 @@ class TrainingSet:
         return torch.cat([part[batch_order(len(part), batch_size, n, seed)]
                           for part, n in zip(parts, (first, steps - first))])
 
-    def train(self, model: nn.Module, *, steps: int, seed: int, batch_size: int = 128, **options) -> nn.Module:
+    def train(self, model: nn.Module, *, steps: int, seed: int, batch_size: int | None = None, recipe="one_cycle",
+              **options) -> nn.Module:
         """`synaug.classifiers.train_classifier` on these images in this order; the same steps for every set."""
+        check_recipe(recipe)
+        batch_size = RECIPES[recipe]["batch_size"] if batch_size is None else batch_size
         if steps < 1 or batch_size < 2:
             raise ValueError(f"need steps >= 1 and batch_size >= 2, got {steps} and {batch_size}")
         return train_classifier(model, self.data.images, self.data.labels, steps=steps, seed=seed,
-                                batch_size=batch_size, order=self.batches(steps, seed, batch_size), **options)
+                                batch_size=batch_size, recipe=recipe, order=self.batches(steps, seed, batch_size), **options)
 
 
 def original(data: ImageDataset) -> TrainingSet:

@@ -7,7 +7,17 @@ import numpy as np
 import pandas as pd
 import torch
 
-from synaug.chapters.tasks import Trained, first, generated, network, real, real_images, real_images_of, trained, weights_of
+from synaug.chapters.tasks import (
+    Trained,
+    first,
+    generated,
+    network,
+    real,
+    real_images,
+    real_images_of,
+    trained,
+    weights_of,
+)
 from synaug.classifiers import build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import check_recipe
@@ -36,9 +46,9 @@ class Quality(Settings):
     solver: str = param("how the reverse process is solved", "heun", options=tuple(SOLVERS))
     seed: int = param("of the samples' noise", 0, at_least=0)
     encoders: tuple[str, ...] = param("features that distances are taken in", ("efficientnet_lite0", "pixels"),
-                                      each=True, options=("pixels", *BUILDERS))  # fmt: skip
+                                      each=True, options=("pixels", *BUILDERS))
     n_searched: int = param("training images among which nearest neighbours are searched in features (in pixels: all); "
-                            "None: all", at_least=1, optional=True)  # fmt: skip
+                            "None: all", at_least=1, optional=True)
     n_judge: int = param("unseen real images that the judge is trained on; None: all", at_least=1, optional=True)
     classifier: str = param("the judge's network", "resnet8", options=tuple(ARCHITECTURES))
     classifier_steps: int = param("its optimiser steps", at_least=1)
@@ -54,10 +64,13 @@ class Quality(Settings):
         if not 2 * classes <= self.n_samples <= most:
             raise ValueError(f"n_samples must lie between {2 * classes} (two per class) and {most} (as many test "
                              f"images, and fewer than the training images that the generator has not seen), got "
-                             f"{self.n_samples}")  # fmt: skip
+                             f"{self.n_samples}")
         if self.n_judge is not None and not classes <= self.n_judge <= unseen:
             raise ValueError(f"n_judge must lie between {classes} and {unseen}, the training images that the generator "
-                             f"has not seen, got {self.n_judge}")  # fmt: skip
+                             f"has not seen, got {self.n_judge}")
+        if (fewest := min(map(self.searched, self.encoders))) < classes:
+            raise ValueError(f"n_searched and n_samples must leave {classes} training images, one per class, to search "
+                             f"among, also of the {unseen} unseen ones; got {fewest}")
         check_recipe(self.recipe, "flip")
         build_classifier(self.classifier, images.test.image_shape, classes, seed=0)
 
@@ -86,7 +99,7 @@ def sets(s: Quality) -> dict[str, Task]:
 
 def neighbours(s: Quality, encoder: str) -> Task:
     parameters = {"generator": s.generator, "weights": weights_of(s.generator), "encoder": encoder,
-                  "n": s.searched(encoder), "device": s.device}  # fmt: skip
+                  "n": s.searched(encoder), "device": s.device}
     return Task(nearest_images, parameters, tuple(sets(s).values()))
 
 
@@ -96,7 +109,7 @@ def rows(s: Quality):
     # Of real images that neither the generator nor the reference holds.
     unseen = real(s, "unseen")
     judge = Task(trained, {"architecture": s.classifier, "steps": s.classifier_steps, "recipe": s.recipe, "seed": 0,
-                           "device": s.device}, (unseen if s.n_judge is None else Task(first, {"n": s.n_judge}, (unseen,)),))  # fmt: skip
+                           "device": s.device}, (unseen if s.n_judge is None else Task(first, {"n": s.n_judge}, (unseen,)),))
     every = {"dataset": real_images_of(s.generator).test.name, "seed": s.seed}
     at = {**every, "x": training_record(s.generator)["images_seen"]}
     yield every, Task(training_losses, {"generator": s.generator, "weights": weights_of(s.generator)})
@@ -119,22 +132,23 @@ def training_losses(generator: str, weights: str) -> pd.DataFrame:
     """The losses that were noted while the generator was trained, by the number of images seen."""
     return pd.DataFrame([{"arm": "training", "class_name": "all", "x": point["images"], "metric": metric,
                           "value": point[metric]} for point in training_record(generator)["curve"]
-                         for metric in ("training_loss", "held_out_loss")])  # fmt: skip
+                         for metric in ("training_loss", "held_out_loss")])
 
 
 def agreements(judge: Trained, samples: ImageDataset, reference: ImageDataset) -> pd.DataFrame:
     """How often the judge sees the class that was asked for, or the label of a real test image: all, and by class."""
     model, labels, tables = judge.model(), reference.labels, []
     right = {arm: predict(model, images.images).argmax(1) == labels
-             for arm, images in ((SAMPLES, samples), (FRESH_REAL, reference))}  # fmt: skip
+             for arm, images in ((SAMPLES, samples), (FRESH_REAL, reference))}
     for label, name in ((None, "all"), *enumerate(reference.class_names)):
+        name = "class all" if label is not None and name == "all" else name
         own = slice(None) if label is None else labels == label
         tables.append(shares("judge_agreement", {arm: found[own] for arm, found in right.items()}, class_name=name))
     return pd.concat(tables, ignore_index=True)
 
 
 def distances(reference: ImageDataset, samples: ImageDataset, fresh: ImageDataset, encoder: str,
-              device: str) -> pd.DataFrame:  # fmt: skip
+              device: str) -> pd.DataFrame:
     """Fréchet distance to the reference of samples and of fresh real images, equally many, and their quotient.
 
     Limits: delete-a-group jackknife, each group holding as many images of each class and leaving all three sets.
@@ -152,20 +166,20 @@ def distances(reference: ImageDataset, samples: ImageDataset, fresh: ImageDatase
     columns = ((SAMPLES, "frechet_distance"), (FRESH_REAL, "frechet_distance"), (SAMPLES, "frechet_multiple"))
     values = zip(columns, found(slice(None)), replicates.T)
     return pd.DataFrame([{"arm": arm, "metric": metric, **limits(jackknife_interval(value, others), n)}
-                         for (arm, metric), value, others in values])  # fmt: skip
+                         for (arm, metric), value, others in values])
 
 
 def nearest_images(samples: ImageDataset, reference: ImageDataset, fresh: ImageDataset, generator: str, weights: str,
-                   encoder: str, n: int, device: str) -> dict:  # fmt: skip
+                   encoder: str, n: int, device: str) -> dict:
     """{"trained", "unseen": {set: `nearest` of n of the generator's training images, or of as many unseen ones}}."""
     def encoded(images):
         return encode(images.floats(), encoder, device=device)
 
     parts = {"trained": real_images(generator, weights, "trained", n),
-             "unseen": real_images(generator, weights, "unseen").subset(range(len(fresh), len(fresh) + n))}  # fmt: skip
+             "unseen": real_images(generator, weights, "unseen").subset(range(len(fresh), len(fresh) + n))}
     own = {"samples": encoded(samples), "reference": encoded(reference), "fresh": encoded(fresh)}
     return {part: {name: nearest(features, among) for name, features in own.items()}
-            for part, among in ((part, encoded(images)) for part, images in parts.items())}  # fmt: skip
+            for part, among in ((part, encoded(images)) for part, images in parts.items())}
 
 
 def near_copies(found: dict) -> pd.DataFrame:
@@ -202,7 +216,7 @@ def neighbour_distances(s: Quality, get) -> pd.DataFrame:
     return pd.concat([pd.DataFrame({"encoder": encoder, "arm": arm,
                                     "distance": get(neighbours(s, encoder))["trained"][name][0]})
                       for encoder in s.encoders for arm, name in ((FRESH_REAL, "reference"), (SAMPLES, "samples"))],
-                     ignore_index=True)  # fmt: skip
+                     ignore_index=True)
 
 
 def closest_pairs(s: Quality, get, encoder: str, name: str = "samples", count: int = 8) -> tuple:

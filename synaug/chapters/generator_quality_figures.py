@@ -115,8 +115,8 @@ def takeaways(found):
         f"{found[f'Fréchet multiple {features}']} times that of fresh real images {features}, and "
         f"{found[f'Fréchet multiple {pixels}']} times {pixels}.",
         f"3. **No copying was found.** The nearest image is one of the generator's training images in "
-        f"{found[f'{nearest} {features}, samples']} of samples and {found[f'{nearest} {features}, fresh real']} of fresh "
-        f"real images (difference: {found[f'{nearest} {features}, difference (points)']} points)."))
+        f"{found[f'{nearest} {features}, samples']} of samples and {found[f'{nearest} {features}, fresh real']} of "
+        f"fresh real images (difference: {found[f'{nearest} {features}, difference (points)']} points)."))
 
 
 def numbers(frame):
@@ -132,8 +132,9 @@ def numbers(frame):
     for encoder in select(frame, "frechet_multiple")["encoder"].unique():
         at = f"in {space(encoder)}"
         multiple = select(frame, "frechet_multiple", encoder=encoder)[["value", "low", "high"]].iloc[0]
-        found[f"Fréchet multiple {at}"] = within(*multiple, 2, sign=False)
-        for metric, name in (("near_copy_share", "near-copies"), ("trained_nearer_share", "nearest to a training image")):
+        found[f"Fréchet multiple {at}"] = within(*multiple, 2, sign="-")
+        for metric, name in (("near_copy_share", "near-copies"),
+                             ("trained_nearer_share", "nearest to a training image")):
             own = select(frame, metric, encoder=encoder).set_index("arm")["value"]
             found |= {f"{name} {at}, samples": amount(own[SAMPLES], metric),
                       f"{name} {at}, fresh real": amount(own[FRESH_REAL], metric)}
@@ -177,7 +178,7 @@ def contrast(row, metric):
     """A comparison with its limits, in its unit."""
     limits = row["value"], row["low"], row["high"]
     if metric == "frechet_multiple":
-        return f"{within(*limits, sign=False)} times"
+        return f"{within(*limits, sign='-')} times"
     return f"{within(*(100 * limit for limit in limits), 1)} points"
 
 

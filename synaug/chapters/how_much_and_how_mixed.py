@@ -25,17 +25,22 @@ class Mixing(Settings):
 
     def check(self):
         images = real_images_of(self.generator)
-        if self.n_images > (most := min(len(images.trained), len(images.unseen))):
-            raise ValueError(f"n_images must be at most {most}, as many real and as many fresh images, got {self.n_images}")
+        classes, both = images.test.num_classes, min(len(images.trained), len(images.unseen))
+        for name, most in (("n_images", both), ("n_evaluate", len(images.test))):
+            if not classes <= (getattr(self, name) or most) <= most:
+                raise ValueError(f"{name} must lie between {classes}, one per class, and {most} (n_images: as many real and "
+                                 f"as many fresh images), got {getattr(self, name)}")
+        if not self.shares:
+            raise ValueError("shares must hold at least one")
         check_recipe(self.recipe, "flip")
-        build_classifier(self.classifier, images.test.image_shape, images.test.num_classes, seed=0)
+        build_classifier(self.classifier, images.test.image_shape, classes, seed=0)
 
 
 PROFILES = {
     "smoke": dict(n_images=60, shares=(0.0, 0.5, 1.0), sampling_steps=2, n_evaluate=100, steps=5, seeds=2),
     "quick": dict(n_images=1000, shares=(0.0, 0.5, 1.0), sampling_steps=9, n_evaluate=2000, steps=100, seeds=2),
     "standard": dict(n_images=2000, shares=(0.0, 0.25, 0.5, 0.75, 0.9, 1.0), n_evaluate=None, steps=800, seeds=10),
-}  # fmt: skip
+}
 
 
 def rows(s: Mixing):
@@ -48,11 +53,11 @@ def rows(s: Mixing):
             for seed in range(s.seeds):
                 mixed = Task(mixed_images, {"share": share, "seed": seed}, (own, others))
                 model = Task(trained, {**training, "seed": seed}, (mixed,))
-                yield {"arm": arm, "x": share, "seed": seed}, Task(scored, {}, (model, test))
+                yield {"arm": arm, "x": share, "seed": seed}, Task(scored, {"device": s.device}, (model, test))
 
 
 EXPERIMENT = Experiment("mixing_ratio", Mixing, PROFILES, rows, constants={"swept": "synthetic_share"},
-                        finish=lambda frame, s: frame.assign(dataset=real_images_of(s.generator).test.name))  # fmt: skip
+                        finish=lambda frame, s: frame.assign(dataset=real_images_of(s.generator).test.name))
 
 
 def mixed_images(real: ImageDataset, others: ImageDataset, share: float, seed: int) -> ImageDataset:

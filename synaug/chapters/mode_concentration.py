@@ -1,14 +1,24 @@
 """Chapter 1: what happens to images as more of their reverse process is the model's (Yamaguchi 2024)."""
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
 import torch
 from sklearn.decomposition import PCA
 
-from synaug.chapters.tasks import (Trained, network, real, real_images, real_images_of, reconstructed, scored, trained,
-                                   weights_of)  # fmt: skip
+from synaug.chapters.tasks import (
+    Trained,
+    network,
+    real,
+    real_images,
+    real_images_of,
+    reconstructed,
+    scored,
+    trained,
+    weights_of,
+)
 from synaug.classifiers import build_classifier, output_entropy, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.attention import agreement, explained_block, grad_cam
@@ -45,7 +55,7 @@ class Sweep(Settings):
     recipe: str = param("learning rates of the training, see synaug.classifiers.train_classifier")
     augment: str = param("augmentation of the training, see synaug.classifiers.train_classifier", "flip")
     encoders: tuple[str, ...] = param("features that distances are taken in", ("efficientnet_lite0", "judge"),
-                                      each=True, options=("judge", "pixels", *BUILDERS))  # fmt: skip
+                                      each=True, options=("judge", "pixels", *BUILDERS))
     k: int = param("neighbours in precision, recall, density, coverage", 5, at_least=1)
     n_bootstrap: int = param("resamples behind an interval", at_least=1)
 
@@ -56,6 +66,8 @@ class Sweep(Settings):
         for level in levels:
             reverse_sigmas(level, self.steps, self.mapping, self.stride)
         check_sampler(self.solver, self.churn)
+        if not self.encoders:
+            raise ValueError("encoders must hold at least one")
         check_recipe(self.recipe, self.augment)
         real = real_images_of(self.generator)
         explained_block(build_classifier(self.classifier, real.test.image_shape, real.test.num_classes, seed=0))
@@ -96,7 +108,7 @@ PROFILES = {
     "paper": dict(generator="cifar10", classifier="resnet18", recipe="one_cycle", augment="flip_crop",
                   reverse_steps=(0, 30, 50, 70, 100), stride=1, n_images=None, n_compare=5000, n_test=1000,
                   n_evaluate=None, n_maps=1000, seeds=3, classifier_steps=7000, n_bootstrap=1000),
-}  # fmt: skip
+}
 
 
 def pool(s: Sweep, level: int, split: str = "train") -> Task:
@@ -105,69 +117,74 @@ def pool(s: Sweep, level: int, split: str = "train") -> Task:
     if level == 0:
         return sources
     return Task(reconstructed, {**network(s), "reverse_step": level, "steps": s.steps, "mapping": s.mapping,
-                                "stride": s.stride, "solver": s.solver, "churn": s.churn, "seed": 0}, (sources,))  # fmt: skip
+                                "stride": s.stride, "solver": s.solver, "churn": s.churn, "seed": 0}, (sources,))
 
 
 def classifier(s: Sweep, level: int, seed: int) -> Task:
     """A classifier trained on the pool of a level, at the same number of steps for each; at level 0, seed 0, the
     judge of reconstructions."""
     return Task(trained, {"architecture": s.classifier, "steps": s.classifier_steps, "recipe": s.recipe,
-                          "augment": s.augment, "seed": seed, "device": s.device}, (pool(s, level),))  # fmt: skip
+                          "augment": s.augment, "seed": seed, "device": s.device}, (pool(s, level),))
 
 
 def maps(s: Sweep, level: int, seed: int) -> Task:
-    return Task(attention_maps, {"n": s.n_maps}, (classifier(s, level, seed), real(s, "test", s.n_evaluate)))
+    return Task(attention_maps, {"n": s.n_maps, "device": s.device},
+                (classifier(s, level, seed), real(s, "test", s.n_evaluate)))
 
 
 def rows(s: Sweep):
-    """Distances, precision and recall against both references; what the judge says; what classifiers learn."""
+    """What classifiers learn, seed by seed, so that a run that was cut has whole pairs; then distances, precision and
+    recall against both references, and what the judge says."""
     judge, sources, fresh = classifier(s, 0, 0), pool(s, 0), real(s, "unseen", s.n_sources)
-    dataset, n = real_images_of(s.generator).test.name, s.n_compare
+    where, n = {"device": s.device}, s.n_compare
+    drawn = {"n_bootstrap": s.n_bootstrap, **where}
+
+    def columns(level, seed=0, **more):
+        sigma = sigma_of_reverse_step(level, s.steps, s.mapping)
+        return {"dataset": real_images_of(s.generator).test.name, "x": level, "sigma": sigma, "seed": seed, **more}
+
+    for seed, level in product(range(s.seeds), s.reverse_steps):
+        at = columns(level, seed, sources="train")
+        yield at, Task(scored, where, (classifier(s, level, seed), real(s, "test", s.n_evaluate)))
+        if s.seeds > 1:  # at level 0, what two seeds share
+            yield at, Task(alike, {}, (maps(s, level, seed), maps(s, 0, (seed + 1) % s.seeds)))
     for level in s.reverse_steps:
-        at = {"dataset": dataset, "x": level, "sigma": sigma_of_reverse_step(level, s.steps, s.mapping), "seed": 0}
-        for encoder in s.encoders:
-            options = {"encoder": encoder, "n": n, "k": s.k, "n_bootstrap": s.n_bootstrap}
-            for reference, images in (("source", sources), ("fresh", fresh)):
-                # As many of each: there may be fewer unseen images than sources.
-                yield ({**at, "reference": reference, "encoder": encoder, "sources": "train"},
-                       Task(compared, options, (images, pool(s, level), fresh, judge)[: 4 if encoder == "judge" else 3]))
+        for encoder, (reference, images) in product(s.encoders, (("source", sources), ("fresh", fresh))):
+            # As many of each: there may be fewer unseen images than sources.
+            yield (columns(level, reference=reference, encoder=encoder, sources="train"),
+                   Task(compared, {"encoder": encoder, "n": n, "k": s.k, **drawn},
+                        (images, pool(s, level), fresh, judge)[: 4 if encoder == "judge" else 3]))
         for split in ("train", "test"):
-            yield {**at, "sources": split}, Task(judged, {"n_bootstrap": s.n_bootstrap}, (judge, pool(s, level, split)))
-        yield ({**at, "sources": "train"},
-               Task(plane_spread, {"n_bootstrap": s.n_bootstrap}, (judge, sources, pool(s, level), fresh)))
-        for seed in range(s.seeds):
-            trained_at = {**at, "seed": seed, "sources": "train"}
-            yield trained_at, Task(scored, {}, (classifier(s, level, seed), real(s, "test", s.n_evaluate)))
-            if s.seeds > 1:  # at level 0, what two seeds share
-                yield trained_at, Task(alike, {}, (maps(s, level, seed), maps(s, 0, (seed + 1) % s.seeds)))
+            yield columns(level, sources=split), Task(judged, drawn, (judge, pool(s, level, split)))
+        yield columns(level, sources="train"), Task(plane_spread, drawn, (judge, sources, pool(s, level), fresh))
 
 
 EXPERIMENT = Experiment("mode_concentration", Sweep, PROFILES, rows,
-                        constants={"arm": "reconstruction", "swept": "t_re"})  # fmt: skip
+                        constants={"arm": "reconstruction", "swept": "t_re"})
 
 
 def compared(real: ImageDataset, candidate: ImageDataset, fresh: ImageDataset, judge: Trained | None = None, *,
-             encoder: str, n: int, k: int, n_bootstrap: int) -> pd.DataFrame:  # fmt: skip
+             encoder: str, n: int, k: int, n_bootstrap: int, device: str = "cpu") -> pd.DataFrame:
     """`synaug.metrics.compare` of the first n images of both, of as many as there are of fresh ones, too."""
     n = min(n, len(fresh), len(candidate))
-    by = judge.model() if encoder == "judge" else encoder
+    by = judge.model(device) if encoder == "judge" else encoder
     real, candidate = real.subset(range(n)), candidate.subset(range(n))
-    frame = compare(*(encode(images.floats(), by) for images in (real, candidate)), real.labels, candidate.labels, k=k,
-                    n_bootstrap=n_bootstrap, seed=0)  # fmt: skip
+    features = (encode(images.floats(), by, device=device) for images in (real, candidate))
+    frame = compare(*features, real.labels, candidate.labels, k=k, n_bootstrap=n_bootstrap, seed=0)
     return frame.astype({"k": "Float64"}).astype({"k": float})  # NaN where there are no neighbours
 
 
-def judged(judge: Trained, images: ImageDataset, n_bootstrap: int) -> pd.DataFrame:
+def judged(judge: Trained, images: ImageDataset, n_bootstrap: int, device: str = "cpu") -> pd.DataFrame:
     """Output entropy (nats) and accuracy of the judge on reconstructions."""
-    probabilities = predict(judge.model(), images.images)
+    probabilities = predict(judge.model(device), images.images)
     correct = (probabilities.argmax(1) == images.labels).double()
     return pd.DataFrame([{"metric": metric, **limits(values, n_bootstrap)} for metric, values in (
-        ("judge_entropy", output_entropy(probabilities)), ("judge_accuracy", correct))])  # fmt: skip
+        ("judge_entropy", output_entropy(probabilities)), ("judge_accuracy", correct))])
 
 
-def attention_maps(classifier: Trained, test: ImageDataset, n: int) -> np.ndarray:
+def attention_maps(classifier: Trained, test: ImageDataset, n: int, device: str = "cpu") -> np.ndarray:
     """Grad-CAM maps of the first n test images for their true class, float16 ``[n, H, W]``."""
-    return grad_cam(classifier.model(), test.images[:n], test.labels[:n]).numpy().astype(np.float16)
+    return grad_cam(classifier.model(device), test.images[:n], test.labels[:n]).numpy().astype(np.float16)
 
 
 def alike(own: np.ndarray, other: np.ndarray) -> dict:
@@ -181,10 +198,10 @@ def limits(values, n_bootstrap: int) -> dict:
     return {"value": interval.estimate, "low": interval.low, "high": interval.high}
 
 
-def judge_plane(judge: Trained, sources: ImageDataset, *sets: ImageDataset) -> list[np.ndarray]:
+def judge_plane(judge: Trained, sources: ImageDataset, *sets: ImageDataset, device: str = "cpu") -> list[np.ndarray]:
     """Points float64 ``[N, 2]`` of sets of images in the plane of the first two principal components (scikit-learn's
     `PCA`) of the judge's features of the real sources."""
-    model = judge.model()
+    model = judge.model(device)
 
     def features(images):
         return encode(images.floats(), model).double().numpy()
@@ -194,14 +211,15 @@ def judge_plane(judge: Trained, sources: ImageDataset, *sets: ImageDataset) -> l
 
 
 def plane_spread(judge: Trained, sources: ImageDataset, pool: ImageDataset, fresh: ImageDataset,
-                 n_bootstrap: int) -> pd.DataFrame:  # fmt: skip
+                 n_bootstrap: int, device: str = "cpu") -> pd.DataFrame:
     """Each reconstruction's squared distance to the mean of its class in the plane, over the mean of the same for
     fresh real images; its mean is the ratio of within-class variances.
 
     Fresh images, because the judge has been fitted to the sources and separates those better than any others.
     """
     squared = []
-    for points, labels in zip(judge_plane(judge, sources, pool, fresh), (pool.labels.numpy(), fresh.labels.numpy())):
+    planes = judge_plane(judge, sources, pool, fresh, device=device)
+    for points, labels in zip(planes, (pool.labels.numpy(), fresh.labels.numpy())):
         distances = np.empty(len(points))
         for c in np.unique(labels):
             own = points[labels == c]
@@ -228,7 +246,7 @@ def plane_points(s: Sweep, get, levels, per_class: int = 50) -> pd.DataFrame:
     return pd.concat([pd.DataFrame({
         "level": level, "label": images.labels.numpy(), "pc1": own[:, 0], "pc2": own[:, 1],
         "class_name": [images.class_names[i] for i in images.labels]})
-        for level, images, own in zip(levels, shown, points)], ignore_index=True)  # fmt: skip
+        for level, images, own in zip(levels, shown, points)], ignore_index=True)
 
 
 def shown_images(s: Sweep, get, levels, per_class: int = 3) -> torch.Tensor:
@@ -236,7 +254,7 @@ def shown_images(s: Sweep, get, levels, per_class: int = 3) -> torch.Tensor:
     `SHOWN_CLASSES` at each level, in columns of classes."""
     sources = get(pool(s, 0))
     by_class = [(sources.labels == c).nonzero().flatten()[:per_class]
-                for c in range(min(sources.num_classes, SHOWN_CLASSES))]  # fmt: skip
+                for c in range(min(sources.num_classes, SHOWN_CLASSES))]
     order = torch.stack(by_class, dim=1).flatten()
     return torch.stack([get(pool(s, level)).images[order] for level in levels])
 

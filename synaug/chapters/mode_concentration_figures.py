@@ -1,31 +1,25 @@
 """The figures of chapter 1. Functions take frames of `synaug.chapters.mode_concentration` (``recorded`` may be None)
-and return a matplotlib figure. ``python -m synaug.chapters.mode_concentration_figures`` draws the README's again."""
+and return a matplotlib figure."""
 
-import io
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from synaug import paths
-from synaug.chapters.mode_concentration import EXPERIMENT, shown_images
 from synaug.chapters.reading import signed, within
-from synaug.plots import (BLUE, T_RE, WIDTH, Panel, curve, draw_images, finish, image_grid, lines, montage, noise_axis,
-                          scatter, select, summary, theme)
-from synaug.run import Store
-from synaug.run.results import load_recorded
+from synaug.plots import T_RE, Panel, image_grid, lines, scatter, select
 from synaug.statistics import paired_interval
 from synaug.statistics.claims import load_claims, published_series
 from synaug.statistics.frames import bare
 
 PAPER = "published (CIFAR-10, EDM, ResNet-18)"
 #: What `numbers` follows from real images to the last level: metric, what it is called, its format, and its factor.
-FOLLOWED = {"frechet_distance": ("Fréchet distance", ".3g", 1), "precision": ("precision", ".2f", 1), "recall": ("recall", ".2f", 1),
-            "density": ("density", ".2f", 1), "coverage": ("coverage", ".2f", 1), "outer_edge_recall": ("outer-edge recall", ".2f", 1),
+FOLLOWED = {"frechet_distance": ("Fréchet distance", ".3g", 1),
+            **{name: (name, ".2f", 1) for name in ("precision", "recall", "density", "coverage")},
+            "outer_edge_recall": ("outer-edge recall", ".2f", 1),
             "centroid_distance_ratio": ("centroid distance ratio", ".2f", 1),
             "covariance_logdet_ratio": ("covariance log-determinant", ".2f", 1),
-            "judge_entropy": ("judge's entropy (nats)", ".3f", 1), "judge_accuracy": ("judge's accuracy (%)", ".1f", 100),
+            "judge_entropy": ("judge's entropy (nats)", ".3f", 1),
+            "judge_accuracy": ("judge's accuracy (%)", ".1f", 100),
             "pca_variance_ratio": ("variance in the plane", ".2f", 1), "cam_agreement": ("agreement of maps", ".2f", 1)}
 NAMES = {"source": "sources as reference", "fresh": "fresh real images as reference"}
 ENCODERS = {"efficientnet_lite0": "EfficientNet-Lite0 features", "judge": "the judge's features"}
@@ -59,8 +53,8 @@ def numbers(frame):
     for (metric, encoder, sources), (first, far) in zip(means.index, means[[0, last]].to_numpy()):
         name, form, factor = FOLLOWED[metric]
         name = named(name, encoder) if isinstance(encoder, str) else name
-        found[name + f", {sources} images" * metric.startswith("judge_")] = " to ".join(f"{factor * value:{form}}".replace("-", "\u2212")
-                                                 for value in (first, far))
+        ends = (f"{factor * value:{form}}".replace("-", "\u2212") for value in (first, far))
+        found[name + f", {sources} images" * metric.startswith("judge_")] = " to ".join(ends)
     return found
 
 
@@ -70,10 +64,11 @@ def takeaways(found, poor):
     fall = 100 * (published_series(paper)["value"].iloc[-1] - published_series(paper)["value"].iloc[0])
     return "\n".join((
         f"1. **Training on synthetic images alone costs little with a good generator, and much with a poor one.** Test "
-        f"accuracy changes by {found['change of test accuracy (points)']} points on Fashion-MNIST. With a small generator "
-        f"on CIFAR-10 it changes by {poor['change of test accuracy (points)']} points; the paper has {signed(fall)}.",
-        f"2. **Samples cover less than real images do, above all at the outer edge.** Against fresh real images, recall "
-        f"goes from {found[named('recall')]} and outer-edge recall from {found[named('outer-edge recall')]} "
+        f"accuracy changes by {found['change of test accuracy (points)']} points on Fashion-MNIST. With a small "
+        f"generator on CIFAR-10 it changes by {poor['change of test accuracy (points)']} points; "
+        f"the paper has {signed(fall)}.",
+        f"2. **Samples cover less than real images do, above all at the outer edge.** Against fresh real images, "
+        f"recall goes from {found[named('recall')]} and outer-edge recall from {found[named('outer-edge recall')]} "
         f"(Fashion-MNIST).",
         f"3. **A judge is not surer of synthetic images.** Its output entropy should fall, as published, but goes from "
         f"{found[ENTROPY['train']]} nats for training images and from {found[ENTROPY['test']]} nats for "
@@ -199,35 +194,3 @@ def attention_agreement(live, recorded=None):
     """How alike the maps are to those of another seed's classifier trained on real images."""
     return against_noise(live, recorded, Panel(
         "cam_agreement", "correlation of Grad-CAM maps with\nanother seed's, trained on real images"))
-
-
-def teaser(images, frame, levels):
-    """The same images at every level, and what classifiers trained on such images score.
-
-    images: uint8 ``[L, n, C, H, W]``, n images (one per class, say) from real to fully synthetic.
-    frame: results of `synaug.chapters.mode_concentration`. levels: the L levels t_re of the images.
-    """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.0), width_ratios=(1.4, 1), layout="constrained")
-    draw_images(left, montage(images), images.shape[-2:], [level_name(level) for level in levels])
-    rows = select(frame, "test_accuracy")
-    table = summary(rows, "sigma")
-    table[["value", "low", "high"]] *= 100
-    curve(right, table, BLUE)
-    noise_axis(right, rows[["x", "sigma"]])
-    right.set(xlabel="noise level σ", ylabel="test accuracy of a classifier\ntrained on such images (%)")
-    return finish(figure)
-
-
-def main():
-    theme()
-    chosen = EXPERIMENT.settings("quick")
-    path = paths.ROOT / "book" / "assets" / "teaser.png"
-    images, drawn = shown_images(chosen, Store().get, chosen.reverse_steps, per_class=1), io.BytesIO()
-    teaser(images, load_recorded(EXPERIMENT.name), chosen.reverse_steps).savefig(drawn, dpi=200, facecolor="white")
-    # 64 colours are enough, and half of the bytes, which every clone carries.
-    Image.open(drawn).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
-    print(f"drawn: {path}")
-
-
-if __name__ == "__main__":
-    main()

@@ -8,18 +8,18 @@ def drawn(live, recorded=None):
     return (live, None) if recorded is None else (None, recorded)
 
 
-def signed(value, digits=2):
-    return f"{value:+.{digits}f}".replace("-", "\u2212")
+def signed(value, digits=2, sign="+"):
+    return f"{value:{sign}.{digits}f}".replace("-", "\u2212")
 
 
-def within(estimate, low, high, digits=2, sign=True):
-    """An estimate with its 95 % limits, as a text: "+1.78 [+1.45, +2.11]"."""
-    estimate, low, high = (signed(x, digits) if sign else f"{x:.{digits}f}" for x in (estimate, low, high))
+def within(estimate, low, high, digits=2, sign="+"):
+    """An estimate with its 95 % limits, as a text: "+1.78 [+1.45, +2.11]"; sign: "-" leaves the plus signs out."""
+    estimate, low, high = (signed(x, digits, sign) for x in (estimate, low, high))
     return f"{estimate} [{low}, {high}]"
 
 
 def side_by_side(numbers, live, recorded=None):
-    """The headline numbers of this build beside the recorded ones, a row each. numbers: gives {name: text} of a frame."""
+    """The numbers of this build beside the recorded ones, a row each. numbers: gives {name: text} of a frame."""
     own = numbers(live)
     stored = {} if recorded is None else numbers(recorded)
     return pd.DataFrame([{"": name, "recorded": stored.get(name, ""), "this build": own.get(name, "")}

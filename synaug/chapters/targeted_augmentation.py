@@ -11,8 +11,17 @@ from torch.nn import functional as F
 from synaug.augmentation import TrainingSet, of_classes, original, upsampled, with_generated, with_real
 from synaug.augmentation.pool_filters import filter_pool
 from synaug.augmentation.selection import Selection, select, slow_clusters
-from synaug.chapters.tasks import (Trained, clock, generated_pool, seconds_per_image, split, splits, trained,
-                                   usual_denoiser, weights_of)  # fmt: skip
+from synaug.chapters.tasks import (
+    Trained,
+    clock,
+    generated_pool,
+    seconds_per_image,
+    split,
+    splits,
+    trained,
+    usual_denoiser,
+    weights_of,
+)
 from synaug.classifiers import accuracy, build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.checkpoint import steps_kept
@@ -27,8 +36,8 @@ from synaug.run import Experiment, Settings, Task, param
 
 #: Recorded runs have the study of ablations under its second name.
 ABLATIONS = ("ablations", "suspects")
-STUDIES = ("k", "pilot", "optimizers", "strength", "selection", "classical", "large", "architectures", *ABLATIONS,
-           "budgets")  # fmt: skip
+STUDIES = ("k", "pilot", "primaries", "optimizers", "strength", "selection", "classical", "large", "architectures", *ABLATIONS,
+           "budgets")
 SLOW = "slow_learnable"
 #: Filters that are tried; see `synaug.augmentation.pool_filters.filter_pool`.
 FILTERS = {"near-copies dropped": {"near_copy_quantile": 0.05}, "off-class dropped": {"min_probability": 0.5}}
@@ -44,31 +53,31 @@ TINY = 1e-12
 class Comparison(Settings):
     studies: tuple[str, ...] = param("what is compared", each=True, options=STUDIES)
     generator: str = param("name or folder of a trained generator; its training images are the real images")
-    steps: int = param("optimiser steps of 128 images", at_least=1)
+    steps: int = param("optimiser steps, of as many images as the recipe has in a batch (128 but for fast)", at_least=1)
     pilot_steps: tuple[int, ...] = param("steps that pilots try", each=True, at_least=1)
     large_generator: str | None = param("generator of the large regime, and the oracle of ablations", optional=True)
     large_steps: int = param("optimiser steps of the large regime", at_least=1)
     large_pilot_steps: tuple[int, ...] = param("steps that its pilots try", each=True, at_least=1)
     ks: tuple[int, ...] = param("how often a chosen example occurs, 2 among them", each=True, at_least=2)
     strength: int | float = param("denoising steps of 100 from which images are generated", 50, at_least=0.1,
-                                  at_most=99.9)  # fmt: skip
+                                  at_most=99.9)
     strengths: tuple[int | float, ...] = param("those that are compared, strength among them", each=True, at_least=0.1,
-                                               at_most=99.9)  # fmt: skip
+                                               at_most=99.9)
     seeds: int = param("paired trainings of each arm", at_least=2)
     k_seeds: int = param("paired trainings of each arm of k and of ablations, whose effects are small", at_least=2)
     pilot_seeds: int = param("paired trainings of pilots", at_least=2)
     architecture: str = param("the network", options=tuple(ARCHITECTURES))
     architectures: tuple[str, ...] = param("further networks, for the study of them", (), each=True,
-                                           options=tuple(ARCHITECTURES))  # fmt: skip
+                                           options=tuple(ARCHITECTURES))
     recipe: str = param("learning rates, see synaug.classifiers.train_classifier", options=tuple(RECIPES))
     augment: str = param("augmentation of classifiers, to which classical adds TrivialAugment; warm-ups have flips",
                          "flip", options=tuple(a for a in AUGMENTATIONS if f"{a}_trivial" in AUGMENTATIONS))
     k_optimizers: tuple[str, ...] = param("optimizers of k, sgd among them", ("sgd",), each=True,
-                                          options=tuple(OPTIMIZERS))  # fmt: skip
+                                          options=tuple(OPTIMIZERS))
     fresh: bool = param("whether fresh real images are added, for control", True)
     passes: int | None = param("passes of the warm-up; None: until the error curve flattens", at_least=1, optional=True)
     sampling_steps: int = param("Heun steps from the noise level of strength, twice as many from noise alone; 9 are as "
-                                "fine as EDM's 18 from 80 are below sigma = 1", at_least=1)  # fmt: skip
+                                "fine as EDM's 18 from 80 are below sigma = 1", at_least=1)
     n_evaluate: int | None = param("test and validation images, each; None: all", at_least=1, optional=True)
 
     @property
@@ -78,10 +87,10 @@ class Comparison(Settings):
 
     def check(self):
         for name, wanted in (("studies", None), ("pilot_steps", None), ("large_pilot_steps", None), ("ks", 2),
-                             ("strengths", self.strength), ("k_optimizers", "sgd")):  # fmt: skip
+                             ("strengths", self.strength), ("k_optimizers", "sgd")):
             if wanted not in (None, *getattr(self, name)) or not getattr(self, name):
                 raise ValueError(f"{name} must hold {'a value' if wanted is None else wanted}, got "
-                                 f"{getattr(self, name)}")  # fmt: skip
+                                 f"{getattr(self, name)}")
         if "architectures" in self.studies and not self.architectures:
             raise ValueError("the study of architectures needs some: name them in architectures")
         if {"large", *ABLATIONS} & set(self.studies):
@@ -90,7 +99,7 @@ class Comparison(Settings):
             small, large = (splits(name)["real"] for name in (self.generator, self.large_generator))
             if large.name != small.name or len(large) <= len(small):
                 raise ValueError(f"large_generator must have been trained on more images than generator, of one data "
-                                 f"set, got {len(large)} of {large.name} and {len(small)} of {small.name}")  # fmt: skip
+                                 f"set, got {len(large)} of {large.name} and {len(small)} of {small.name}")
         for regime in self.regimes:
             self.check_regime(regime, max(self.ks))
 
@@ -100,14 +109,16 @@ class Comparison(Settings):
         real, fresh, validation, test = splits(generator).values()
         n, per_class, unseen = len(real), *(part.labels.bincount(minlength=real.num_classes) for part in (real, fresh))
         fewest, needed = min(len(test), len(validation)), self.passes or 3
+        batch = RECIPES[self.recipe]["batch_size"]
         for name in (self.architecture, *self.architectures):
             build_classifier(name, real.image_shape, real.num_classes, seed=0)
-        if steps * 128 // n < needed or ("budgets" in self.studies and steps < 2):
-            raise ValueError(f"{steps} steps of 128 are {steps * 128 // n} passes over the {n} images of the {regime} "
-                             f"regime; the warm-up needs {needed}: {max(2, -(-needed * n // 128))} steps")  # fmt: skip
+        if steps * batch // n < needed or ("budgets" in self.studies and steps < 2):
+            raise ValueError(f"{steps} steps of {batch} are {steps * batch // n} passes over the {n} images of the "
+                             f"{regime} regime; the warm-up needs {needed}: {max(2, -(-needed * n // batch))} steps")
         if (per_class == 1).any():
             raise ValueError(f"{generator} has seen one image of a class: a warm-up's clusters need two per class")
-        if any(arm.kind == "fresh" for arm, _ in trainings(self)) and (unseen < (k - 1) * per_class).any():
+        whole = any(arm.kind == "fresh" and not arm.few for arm, _ in trainings(self))
+        if whole and (unseen < (k - 1) * per_class).any():
             raise ValueError(f"the fresh control at k = {k} may need {k - 1} images for each of the {n} of the "
                              f"{regime} regime, class by class; there are {len(fresh)} (fresh=False leaves it out)")
         if "pilot" in self.studies and len(fresh) < (added := n_ceiling(self, regime)):
@@ -138,7 +149,7 @@ PROFILES = {
                   ks=(2, 3, 4, 5), strengths=(20, 35, 50, 65, 80), seeds=5, k_seeds=5, pilot_seeds=3,
                   architecture="resnet18", recipe="two_drops", augment="flip_crop", sampling_steps=9,
                   architectures=("vgg19", "densenet121", "vit_small", "convnext_tiny", "swin_tiny")),
-}  # fmt: skip
+}
 
 
 def of_regime(s: Comparison, regime: str) -> tuple[str, int, tuple[int, ...]]:
@@ -171,6 +182,7 @@ class Arm:
     strengths: tuple[float, ...] | None = ()
     filtered: str = ""
     oracle: bool = False
+    few: bool = False
 
     def named(self, usual: float) -> str:
         """What sets it apart beside regime, optimizer, architecture, augment, budget and k; usual: strength."""
@@ -179,7 +191,8 @@ class Arm:
             apart.append("from noise")
         elif self.strengths not in ((), (usual,)):
             apart.append("several strengths" if len(self.strengths) > 1 else f"strength {self.strengths[0]:g}")
-        return ", ".join(apart + [self.filtered] * bool(self.filtered) + ["oracle generator"] * self.oracle)
+        apart += [self.filtered] * bool(self.filtered) + ["oracle generator"] * self.oracle + ["few"] * self.few
+        return ", ".join(apart)
 
 
 def arms(study: str, s: Comparison) -> list[Arm]:
@@ -197,6 +210,10 @@ def arms(study: str, s: Comparison) -> list[Arm]:
     found = {
         "k": [arm for name in s.k_optimizers for arm in (*four(optimizer=name), made("fresh", low, optimizer=name), *(
             made(kind, k, optimizer=name) for kind in ("upsampled", "generated") for k in s.ks))],
+        # What can be had in minutes, where the generator has left too few images for a fresh control of all.
+        "primaries": [base, *(made(kind, k) for k in (low, high) for kind in ("upsampled", "generated")),
+                      made("generated", low, strengths=None), made("generated", low, selection="random"),
+                      *(made(kind, low, few=True) for kind in ("upsampled", "generated", "fresh"))],
         "optimizers": [arm for name in ("sgd", "sam") for arm in four(optimizer=name)],
         "strength": [base, *(made("generated", low, strengths=n and (n,)) for n in (*s.strengths, None))],
         # The others' ceiling is that of "k".
@@ -209,14 +226,15 @@ def arms(study: str, s: Comparison) -> list[Arm]:
             {"oracle": True}, {"strengths": None}, {"oracle": True, "strengths": None}, {"strengths": s.strengths},
             *({"filtered": name} for name in FILTERS))],
         "budgets": [arm for budget in (0.5, 2.0) for arm in four(budget=budget)],
-    }.get("ablations" if study in ABLATIONS else study, [])  # fmt: skip
-    return [arm for arm in dict.fromkeys(found) if s.fresh or arm.kind != "fresh"]
+    }.get("ablations" if study in ABLATIONS else study, [])
+    return [arm for arm in dict.fromkeys(found) if s.fresh or arm.few or arm.kind != "fresh"]
 
 
 def trainings(s: Comparison) -> list[tuple[Arm, int]]:
-    """Each arm and seed, once."""
-    return list(dict.fromkeys((arm, seed) for study in s.studies for arm in arms(study, s)
-                              for seed in range(s.k_seeds if study in ("k", *ABLATIONS) else s.seeds)))  # fmt: skip
+    """Each arm and seed, once, seed by seed, so that a run that was cut has whole pairs."""
+    found = dict.fromkeys((arm, seed) for study in s.studies for arm in arms(study, s)
+                          for seed in range(s.k_seeds if study in ("k", *ABLATIONS) else s.seeds))
+    return sorted(found, key=lambda one: one[1])
 
 
 def images(s: Comparison, regime: str, *parts: str) -> tuple[Task, ...]:
@@ -237,7 +255,7 @@ def pool(s: Comparison, arm: Arm, function=None) -> Task:
     generator = of_regime(s, "large" if arm.oracle else arm.regime)[0]
     sigmas = None if arm.strengths is None else [sigma_of_strength(n) for n in arm.strengths]
     how = {"generator": generator, "weights": weights_of(generator), "precision": str(fast_precision(s.device)),
-           "device": s.device, "sigmas": sigmas, "steps": s.sampling_steps * (2 if sigmas is None else 1)}  # fmt: skip
+           "device": s.device, "sigmas": sigmas, "steps": s.sampling_steps * (2 if sigmas is None else 1)}
     more = {} if function else {"k": min(s.ks) if arm.k == min(s.ks) else max(s.ks)}
     return Task(function or generated_pool, {**how, **more}, images(s, arm.regime, "real"))
 
@@ -245,9 +263,12 @@ def pool(s: Comparison, arm: Arm, function=None) -> Task:
 def training(s: Comparison, arm: Arm, seed: int) -> Task:
     """A classifier of an arm, trained and tested."""
     recipe = {"architecture": arm.architecture, "recipe": s.recipe, "seed": seed, "device": s.device,
-              "steps": round(arm.budget * of_regime(s, arm.regime)[1])}  # fmt: skip
+              "steps": round(arm.budget * of_regime(s, arm.regime)[1])}
     needs = (*images(s, arm.regime, "real", "test", "validation"), early(s, arm.regime, arm.architecture, seed))
-    filters = FILTERS.get(arm.filtered, {})
+    filters, most = FILTERS.get(arm.filtered, {}), None
+    if arm.few:
+        fresh = splits(of_regime(s, arm.regime)[0])["fresh"]
+        most = int(fresh.labels.bincount(minlength=fresh.num_classes).min()) // (arm.k - 1)
     if arm.kind == "fresh":
         needs += images(s, arm.regime, "fresh")
     elif arm.kind == "generated":
@@ -255,7 +276,7 @@ def training(s: Comparison, arm: Arm, seed: int) -> Task:
         if "min_probability" in filters:  # their judge has seen the real images only
             needs += (Task(trained, recipe, needs[:1]),)
     return Task(train_arm, {**recipe, "augment": arm.augment, "optimizer": arm.optimizer, "kind": arm.kind, "k": arm.k,
-                            "selection": arm.selection, "filters": filters}, needs)  # fmt: skip
+                            "selection": arm.selection, "most": most, "filters": filters}, needs)
 
 
 def rows(s: Comparison):
@@ -271,7 +292,7 @@ def rows(s: Comparison):
                 "regime": arm.regime, "n_real": len(real), "steps": steps, "budget": arm.budget,
                 "optimizer": arm.optimizer, "architecture": arm.architecture, "augment": arm.augment,
                 "selection": "" if arm.kind in ("original", "pilot") else arm.selection, "kind": arm.kind,
-                "strength": strength, "sigma": sigma_of_strength(strength) if strength > 0 else nan}  # fmt: skip
+                "strength": strength, "sigma": sigma_of_strength(strength) if strength > 0 else nan}
 
     seeds = {}
     for arm, seed in trainings(s):
@@ -285,10 +306,10 @@ def rows(s: Comparison):
                    Task(described, {"seeds": [seed, following]}, (*images(s, regime, "real"), task, shown[following])))
     for regime in s.regimes if "pilot" in s.studies else ():
         for seed, steps, added in product(range(PILOT_SEED, PILOT_SEED + s.pilot_seeds), of_regime(s, regime)[2],
-                                          (0, n_ceiling(s, regime))):  # fmt: skip
+                                          (0, n_ceiling(s, regime))):
             arm = Arm(regime, architecture=s.architecture, augment=s.augment, kind="pilot")
             params = {"architecture": s.architecture, "steps": steps, "recipe": s.recipe, "augment": s.augment,
-                      "seed": seed, "added": added, "device": s.device}  # fmt: skip
+                      "seed": seed, "added": added, "device": s.device}
             yield (columns(arm, seed, steps, "pilot, fresh" if added else "pilot, original"),
                    Task(pilot, params, images(s, regime, "real", "fresh", "validation")))
 
@@ -297,7 +318,7 @@ EXPERIMENT = Experiment("targeted_augmentation", Comparison, PROFILES, rows, con
 
 
 def warmed_up(real: ImageDataset, test: ImageDataset, architecture: str, steps: int, recipe: str, passes: int | None,
-              seed: int, device: str) -> dict:  # fmt: skip
+              seed: int, device: str) -> dict:
     """The warm-up of a run of ``steps`` steps.
 
     Returns logits ``[N, K]``, correct ``[passes, N]``, slow_test bool ``[M]`` (the half of the test images on which the
@@ -313,20 +334,20 @@ def warmed_up(real: ImageDataset, test: ImageDataset, architecture: str, steps: 
     slow_test = torch.zeros(len(test), dtype=torch.bool)
     slow_test[sure.argsort(stable=True)[: len(test) // 2]] = True
     return {"logits": seen.logits, "correct": seen.correct, "slow_test": slow_test, "error": 100 * seen.errors[-1],
-            "seconds": times[1] - times[0], "selection_seconds": times[2] - times[1]}  # fmt: skip
+            "seconds": times[1] - times[0], "selection_seconds": times[2] - times[1]}
 
 
 def described(real: ImageDataset, own: dict, following: dict, seeds: list[int]) -> dict:
     """What a warm-up took and found. slow_overlap: the share of a seed's slow examples that the next seed finds slow
     too, over the share of all examples that it finds slow: 1 where the seeds have nothing in common."""
     slow, other = (slow_clusters(shown["logits"], real.labels, seed=seed).double()
-                   for shown, seed in zip((own, following), seeds))  # fmt: skip
+                   for shown, seed in zip((own, following), seeds))
     return {"passes": len(own["correct"]), **{name: own[name] for name in ("error", "seconds", "selection_seconds")},
             "slow_share": 100 * slow.mean(), "slow_overlap": (slow * other).sum() / slow.sum() / other.mean()}
 
 
 def pilot(real: ImageDataset, fresh: ImageDataset, validation: ImageDataset, added: int,
-          checkpoint: Path | None = None, **options) -> dict:  # fmt: skip
+          checkpoint: Path | None = None, **options) -> dict:
     """validation_error (%) after training on the real images and ``added`` fresh ones. options: of `train`."""
     training_set = with_real(real, fresh.subset(range(added))) if added else original(real)
     model, _ = train(training_set, checkpoint=checkpoint, **options)
@@ -335,16 +356,21 @@ def pilot(real: ImageDataset, fresh: ImageDataset, validation: ImageDataset, add
 
 def train_arm(real: ImageDataset, test: ImageDataset, validation: ImageDataset, shown: dict, added=None,
               per_image: float = 0.0, judge: Trained | None = None, *, kind: str, selection: str, k: int, filters: dict,
-              seed: int, checkpoint: Path | None = None, **options) -> dict:  # fmt: skip
+              seed: int, most: int | None = None, checkpoint: Path | None = None, **options) -> dict:
     """One classifier, trained and tested.
 
     shown: of `warmed_up`, by which examples are selected. added: fresh images, or a pool whose generation took
-    ``per_image`` seconds per image. filters: of `filter_pool`, with the judge. options: of `train`.
+    ``per_image`` seconds per image. most: examples of each class that are selected at most; None: no limit. filters: of
+    `filter_pool`, with the judge. options: of `train`.
     Returns errors in % (test_error_slow: on the half of the test images that is slow), test_loss (cross-entropy, nats),
     added (images) and added_share (% of the real ones), selected_share, seconds of training and of generation.
     """
     training_set, generation = original(real), 0.0
-    chosen = [] if kind == "original" else selected_by(shown, real, selection, seed).indices
+    chosen = torch.tensor([], dtype=torch.int64)
+    if kind != "original":
+        chosen = selected_by(shown, real, selection, seed).indices
+    if most is not None:
+        chosen = torch.cat([chosen[real.labels[chosen] == c][:most] for c in range(real.num_classes)]).sort().values
     if kind == "upsampled":
         training_set = upsampled(real, chosen, k)
     elif kind == "fresh":
@@ -362,11 +388,11 @@ def train_arm(real: ImageDataset, test: ImageDataset, validation: ImageDataset, 
             "test_loss": F.nll_loss(says.double().clamp_min(TINY).log(), test.labels),
             "validation_error": error(model, validation), "real_error": error(model, real), "added": n,
             "added_share": 100 * n / len(real), "selected_share": 100 * len(chosen) / len(real),
-            "training_seconds": seconds, "generation_seconds": generation}  # fmt: skip
+            "training_seconds": seconds, "generation_seconds": generation}
 
 
 def train(training_set: TrainingSet, architecture: str, *, steps: int, seed: int, device: str,
-          checkpoint: Path | None = None, **options):  # fmt: skip
+          checkpoint: Path | None = None, **options):
     """(the trained classifier, its seconds from the start: those before a cut count by their steps)."""
     model = build_classifier(architecture, training_set.data.image_shape, training_set.data.num_classes, seed)
     before, start = steps_kept(checkpoint), clock(device)
@@ -398,5 +424,5 @@ def shown_images(s: Comparison, get) -> tuple[dict[str, Tensor], list[str]]:
     ways = {f"strength {x:g}": {"sigma": sigma_of_strength(x), "steps": n} for x in s.strengths}
     made = {name: to_bytes(reconstruct(denoiser, slow.floats(), slow.labels, source_index=slow.source_index, seed=0,
                                        device=s.device, **way).images)
-            for name, way in {**ways, "from noise": {"reverse_step": 2 * n, "steps": 2 * n}}.items()}  # fmt: skip
+            for name, way in {**ways, "from noise": {"reverse_step": 2 * n, "steps": 2 * n}}.items()}
     return {"fast": fast.images, "slow": slow.images, **made}, [real.class_names[i] for i in typical.index]

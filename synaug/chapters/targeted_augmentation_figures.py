@@ -7,6 +7,7 @@ from itertools import product
 
 import pandas as pd
 
+from synaug.chapters.reading import within
 from synaug.plots import Panel, forest, lines
 from synaug.run.results import describe_runs, experiment_of, recordings
 from synaug.statistics import paired_interval, ratio_interval
@@ -27,12 +28,13 @@ ABLATIONS = {
     ("generated, several strengths", 1): "several strengths in turn",
     ("generated, near-copies dropped", 1): "near-copies dropped",
     ("generated, off-class dropped", 1): "off-class images dropped", ("generated", 0.5): "half the steps",
-    ("generated", 2): "twice the steps"}  # fmt: skip
+    ("generated", 2): "twice the steps"}
 SELECTIONS = {
     "generated": "slow clusters", "generated, random": "random, as many", "generated, all": "all",
     "generated, high loss": "highest loss, as many", "generated, misclassified": "misclassified",
     "upsampled": "slow clusters, upsampled", "fresh": "fresh real images for the slow",
-    "fresh, all": "fresh real images for all"}  # fmt: skip
+    "fresh, all": "fresh real images for all", "upsampled, few": "few of the slow, upsampled",
+    "generated, few": "few of the slow", "fresh, few": "fresh real images for as few"}
 
 
 def base(frame, *free):
@@ -52,21 +54,100 @@ def comparisons(frame, **where):
     some are selected), with its kind, and its setting in words; estimate: its gain."""
     found = paired(frame, {"kind": "original"}, (*SETTING, "arm", "x"), "test_error", (*SETTING, "seed"), sign=-1)
     names = {"none": "not augmented", "flip": "flips", "flip_trivial": "TrivialAugment", "flip_crop": "flips, shifts",
-             "flip_crop_trivial": "shifts, TrivialAugment"}  # fmt: skip
+             "flip_crop_trivial": "shifts, TrivialAugment"}
     words = [f"{row.regime}, {row.optimizer.upper()}, {row.architecture}, {names[row.augment]}"
-             + f", {row.budget:g} times the steps" * (row.budget != 1) for row in found.itertuples()]  # fmt: skip
+             + f", {row.budget:g} times the steps" * (row.budget != 1) for row in found.itertuples()]
     return select(found.assign(setting=words, kind=found["arm"].str.split(",").str[0]), **where)
+
+
+def said(row):
+    return within(row.estimate, row.low, row.high)
+
+
+#: Names of `numbers`.
+TRIVIAL, ON_TRIVIAL = "TrivialAugment, no new images", "generated on top of TrivialAugment"
+BEST, MARGIN, SHARE = "best generated arm", "TrivialAugment over it", "share of the gain of fresh real images (%)"
+
+
+def trivial_augment(frame):
+    """What TrivialAugment gains without any new image, over the original, and over each arm of a generator that has
+    seen no other images: rows of `paired`, of the arms "original" and those; their best is the one that gains most."""
+    usual = base(frame)
+    rows = select(frame, metric="test_error", **base(frame, "augment"))
+    own = select(rows, kind="original", augment=trivial_name(frame))
+    others = select(rows, augment=usual["augment"], kind=["original", "generated"])
+    others = others[~others["arm"].str.contains("oracle")]
+    if own.empty:
+        return own
+    return paired(pd.concat([own.assign(arm=TRIVIAL, x=0.0), others]), {"arm": TRIVIAL}, ("arm", "x"), correct=None)
+
+
+def numbers(frame):
+    """What the chapter says in numbers, {name: text}: gains over the original set in points, as far as measured."""
+    found, largest = comparisons(frame, **base(frame)), frame["x"].max()
+    errors = select(frame, metric="test_error", kind="original", **base(frame))["value"]
+    texts = {"test error of the original set (%)": f"{errors.mean():.2f}"}
+    texts |= {f"{row.arm}, k = {row.x:g}": said(row) for row in found.itertuples()}
+    slow = paired(frame, {"kind": "original"}, (*SETTING, "arm", "x"), "test_error_slow", (*SETTING, "seed"), sign=-1)
+    texts |= {f"{row.arm}, k = {row.x:g}, slow test images": said(row)
+              for row in select(slow, arm=list(ARMS), x=largest, **base(frame)).itertuples()}
+    ceiling = shares(frame)
+    if len(ceiling) and (ceiling["regime"] == "small").any():
+        own = ceiling[(ceiling["regime"] == "small") & ceiling["share of the ceiling"].str.startswith("generation")]
+        texts |= {SHARE: own["%, 95 % interval"].iloc[-1]} if len(own) else {}
+    trivial = trivial_augment(frame)
+    if len(trivial):
+        best = found[(found["kind"] == "generated") & ~found["arm"].str.contains("oracle")]
+        best = best.loc[best["estimate"].idxmax()]
+        texts |= {TRIVIAL: said(select(trivial, arm="original").iloc[0]),
+                  BEST: f"{best['arm']}, k = {best['x']:g}",
+                  MARGIN: said(select(trivial, arm=best["arm"], x=best["x"]).iloc[0])}
+        on = comparisons(frame, arm="generated", augment=trivial_name(frame), **base(frame, "augment"))
+        texts |= {ON_TRIVIAL: said(list(on.itertuples())[-1])} if len(on) else {}
+    return texts
+
+
+def trivial_name(frame):
+    return f"{base(frame)['augment']}_trivial"
+
+
+def takeaways(found, poor):
+    """The chapter in three lines of Markdown; found, poor: `numbers` of the recorded runs of the two data sets."""
+    return "\n".join((
+        f"1. **Classical augmentation beats every generator that was trained on the same images.** TrivialAugment "
+        f"gains {found[TRIVIAL]} points of test accuracy without any new image. The best such generated images "
+        f"({found[BEST].removeprefix('generated, ')}) gain {found[found[BEST]]}.",
+        f"2. **Generated images bring a fraction of what real ones would.** Made from the slow examples at k = 5, "
+        f"they gain {found['generated, k = 5']} points; as many fresh real images gain {found['fresh, k = 5']}, copies "
+        f"{found['upsampled, k = 5']}. On CIFAR-10, with a small generator, they cost accuracy: "
+        f"{poor['generated, k = 5']}.",
+        f"3. **What helps is what the generator has seen beyond your images.** Samples from noise of an oracle "
+        f"generator, trained on five times as many real images, gain "
+        f"{found['generated, from noise, oracle generator, k = 5']} "
+        f"points; those of the usual one gain {found['generated, from noise, k = 5']}."))
+
+
+def settings_won(frame):
+    """In how many settings an arm's whole interval of the gain lies above 0, at the largest k: {arm: "n of m"}."""
+    found = comparisons(frame, arm=["generated", "fresh"], x=frame["x"].max())
+    return {arm: f"{(own['low'] > 0).sum()} of {len(own)}" for arm, own in found.groupby("arm")}
+
+
+def readings(frame):
+    """The ablations by what they do, in words."""
+    found = ablated(frame)
+    return "; ".join(f"{reading}: {', '.join(own['change'])}" for reading, own in found.groupby("reading", sort=False))
 
 
 def error_against_k(live, recorded=None, metric="test_error"):
     """Test error against k, and the gain over the original, for copies, generated and fresh images."""
     best, arms = load_published("nguyen2025")["optimum"], {"original": "original", **ARMS}
     shared = {"where": {"arm": list(arms)}, "upright": {
-        f"published best k, {arm}": best[f"{arm}_k"] for arm in ("upsampled", "generated")}}  # fmt: skip
+        f"published best k, {arm}": best[f"{arm}_k"] for arm in ("upsampled", "generated")}}
     shown = [Panel(metric, f"{metric.replace('_', ' ')} (%)", **shared),
-             Panel("gain", "gain (points, paired by seed)", line=0.0, **shared)]  # fmt: skip
+             Panel("gain", "gain (points, paired by seed)", line=0.0, **shared)]
     frames = [frame if frame is None else select(pd.concat([frame, gains(frame, metric).assign(metric="gain")]),
-                                                 **base(frame)) for frame in (live, recorded)]  # fmt: skip
+                                                 **base(frame)) for frame in (live, recorded)]
     return lines(*frames, shown, hue="arm", names=arms, xlabel="k, times a slow example occurs", xticks=range(1, 6))
 
 
@@ -75,7 +156,7 @@ def at_smallest_k(frame, names):
     added = select(frame, metric="added_share", x=2, **base(frame)).groupby("arm")["value"].mean()
     names = {arm: f"{name} (+{added[arm]:.0f}\u00a0%)" for arm, name in names.items() if arm in added}
     return forest(comparisons(frame, x=2, **base(frame)), label="arm", names=names, hue="kind",
-                  xlabel="gain over the original set (points)")  # fmt: skip
+                  xlabel="gain over the original set (points)")
 
 
 def strengths(frame):
@@ -102,7 +183,7 @@ def settings(frame):
     for arm, (i, name) in product(("upsampled", "generated"), enumerate(published["columns"])):
         error = published["original"][i][0]
         rows.append(pd.DataFrame({"setting": f"published, CIFAR-10, {name}", "error": error, "arm": arm,
-                                  "run": "published", "estimate": [error - published[arm][i][0]]}))  # fmt: skip
+                                  "run": "published", "estimate": [error - published[arm][i][0]]}))
     rows = pd.concat(rows)
     label = [f"{row.setting} ({row.error:.1f}\u00a0%)" for row in rows.itertuples()]
     return forest(rows.assign(label=label), hue="arm", run="run", xlabel="gain over the row's original set (points)")
@@ -121,7 +202,7 @@ def ablated(frame):
         return "not resolved" if not row.adjusted < 0.05 else "helps" if row.estimate > 0 else "hurts"
 
     found = found.assign(change=[ABLATIONS[row.arm, row.budget] for row in found.itertuples()],
-                         reading=[reading(row) for row in found.itertuples()])  # fmt: skip
+                         reading=[reading(row) for row in found.itertuples()])
     return found.sort_values("change", key=lambda names: names.map(list(ABLATIONS.values()).index))
 
 
@@ -130,7 +211,7 @@ def ablations(frame):
     rows = select(gains(frame), x=frame["x"].max(), arm=list(ARMS), **base(frame))
     others = paired(rows, {"arm": "generated"}).assign(change=lambda found: found["arm"].map(ARMS))
     return forest(pd.concat([ablated(frame).assign(arm="generated"), others]), label="change", hue="arm",
-                  xlabel="gain over usual generation (points, largest k)")  # fmt: skip
+                  xlabel="gain over usual generation (points, largest k)")
 
 
 def shares(frame):
@@ -139,31 +220,32 @@ def shares(frame):
     rows, found = select(gains(frame), x=frame["x"].max(), **base(frame, "regime")), []
     ratios = {"generation, of the gain of fresh real images": ("generated", None), **{
         f"{change}, of the gap to fresh real images": (arm, "generated")
-        for (arm, budget), change in ABLATIONS.items() if budget == 1}}  # fmt: skip
+        for (arm, budget), change in ABLATIONS.items() if budget == 1}}
     for (regime, own), (name, (arm, start)) in product(rows.groupby("regime", sort=False), ratios.items()):
         own = own.pivot(index="seed", columns="arm", values="value")
         if {arm, "fresh", start or arm} <= set(own):
             pairs = own[[arm, "fresh"]].sub(own[start] if start else 0.0, axis=0).dropna()
             if len(pairs) > 1 and paired_interval(pairs["fresh"]).low > 0:
                 ratio = ratio_interval(pairs[arm], pairs["fresh"])
-                found.append({"regime": regime, "share of the ceiling": name, "seeds": ratio.n, "%, 95 % interval":
-                              f"{100 * ratio.estimate:.0f} [{100 * ratio.low:.0f}, {100 * ratio.high:.0f}]"})
+                limits = (100 * limit for limit in (ratio.estimate, ratio.low, ratio.high))
+                found.append({"regime": regime, "share of the ceiling": name, "seeds": ratio.n,
+                              "%, 95 % interval": within(*limits, 0, sign="-")})
     return pd.DataFrame(found)
 
 
 def table(found, unit="gain in points", **columns):
     """Rows of `paired` to read. columns: those that say what they are, by title."""
     adjusted = {"adjusted p": "adjusted"} if found["adjusted"].notna().any() else {}
-    said = [f"{row.estimate:+.2f} [{row.low:+.2f}, {row.high:+.2f}]" for row in found.itertuples()]
     shown = {**columns, "seeds": "n", f"{unit}, 95 % interval": "said", **adjusted}
-    return pd.DataFrame({title.replace("_", " "): found.assign(said=said)[name] for title, name in shown.items()})
+    found = found.assign(said=[said(row) for row in found.itertuples()])
+    return pd.DataFrame({title.replace("_", " "): found[name] for title, name in shown.items()})
 
 
 def runs_table(live):
     """The main comparison in every recorded run of the live frame's experiment, else in itself."""
     runs = recordings(experiment_of(live)) or {"this build": live}
     return table(pd.concat(comparisons(frame, arm=list(ARMS), **base(frame)).assign(run=f"{images_of(frame)} ({name})")
-                           for name, frame in runs.items()), run="run", arm="arm", k="x")  # fmt: skip
+                           for name, frame in runs.items()), run="run", arm="arm", k="x")
 
 
 def pilot_table(frame):
@@ -178,7 +260,7 @@ def pilot_table(frame):
 def warm_up_table(frame):
     """What warm-ups took and found, mean over seeds."""
     names = {"passes": "passes", "error": "training error (%)", "slow_share": "slow (%)", "seconds": "seconds",
-             "slow_overlap": "slow for the next seed, too, over chance"}  # fmt: skip
+             "slow_overlap": "slow for the next seed, too, over chance"}
     rows = select(frame, kind="warm-up", metric=list(names))
     found = rows.pivot_table(index=["regime", "architecture"], columns="metric", values="value")[list(names)]
     return found.rename(columns=names).reset_index()
@@ -191,7 +273,7 @@ def cost_table(frame):
     rows = select(frame, metric=["added_share", "generation_seconds", "training_seconds"], **setting)
     means = rows.pivot_table(index=by, columns="metric", values="value", sort=False)
     found = paired(select(frame, **setting), {"arm": "original", "optimizer": "sgd"}, by, "test_error", sign=-1,
-                   correct=None).join(means, on=by)  # fmt: skip
+                   correct=None).join(means, on=by)
     found = found[~found["arm"].str.contains("oracle|dropped|several|fresh")]  # what nobody would make
     warm_up = select(frame, kind="warm-up", metric=["seconds", "selection_seconds"], **base(frame, "augment"))
     chosen = warm_up.groupby("metric")["value"].mean().sum() * (found["arm"] != "original")
@@ -199,7 +281,7 @@ def cost_table(frame):
     extra = (chosen + found["generation_seconds"] + longer) / found["estimate"]
     return table(found.assign(extra=extra.where(found["low"] > 0)), optimizer="optimizer", arm="arm", k="x", **{
         "images added (%)": "added_share", "generation (s)": "generation_seconds", "training (s)": "training_seconds",
-        "extra seconds per point": "extra"})  # fmt: skip
+        "extra seconds per point": "extra"})
 
 
 def images_of(frame):
@@ -211,4 +293,4 @@ def describe(live, recorded=None):
     return describe_runs(live, recorded, lambda frame, p: (
         f"{images_of(frame)}, {p['architecture']}; k = {', '.join(map(str, p['ks']))}; studies: "
         f"{', '.join(p['studies'])}; {p['k_seeds']} paired seeds in those of k and of ablations, {p['seeds']} in "
-        f"others; {(frame['metric'] == 'test_error').sum()} classifiers"))  # fmt: skip
+        f"others; {(frame['metric'] == 'test_error').sum()} classifiers"))

@@ -22,8 +22,8 @@ from synaug.run import Task
 #: Images on which the speed of a generator is measured.
 TIMED = 64
 
-#: The share of a training split that is kept for validation.
-VALIDATION = 1 / 6
+#: The share of a training split that is kept for validation, and of what its generator has not seen, at most.
+VALIDATION, OF_UNSEEN = 1 / 6, 1 / 3
 
 #: Images that are reconstructed before they are kept: about a minute's work of a CPU, what a cut run loses at most.
 BLOCK = 1024
@@ -60,7 +60,7 @@ def check_weights(generator: str, weights: str) -> None:
     """RuntimeError where a saved generator has other weights than those."""
     if (here := generator_hash(load_denoiser(generator))) != weights:
         raise RuntimeError(f"the generator {generator} is another one here than where the run started: {here}, not "
-                           f"{weights}")  # fmt: skip
+                           f"{weights}")
 
 
 def usual_denoiser(generator: str, weights: str, device="cpu") -> EDMDenoiser:
@@ -82,17 +82,18 @@ def real_images(generator: str, weights: str, part: str, n: int | None = None) -
 @lru_cache(2)
 def splits(generator: str) -> dict[str, ImageDataset]:
     """real: what generator and classifiers are trained on, the first of the training split's stratified order;
-    fresh: those that follow, the control that adds real images; validation: the last sixth, for decisions;
-    test: the test split. ValueError where the generator has seen others, or they leave no fresh ones."""
+    fresh: those that follow, the control that adds real images; validation: the last sixth, but at most a third of
+    what the generator has not seen, for decisions; test: the test split. ValueError where the generator has seen
+    others, or has left fewer than three images per class."""
     whole, subset = trained_on(generator)
-    order, n = stratified_subset(whole, len(whole), 0), len(subset)
-    end = len(order) - round(VALIDATION * len(order))
-    if n >= end:
-        raise ValueError(f"{generator} was trained on {n} images of {whole.name}; at most {end - 1} leave fresh ones")
+    order, n = stratified_subset(whole, len(whole), 0, proportional=True), len(subset)
+    if n > (most := len(order) - 3 * whole.num_classes):
+        raise ValueError(f"{generator} was trained on {n} images of {whole.name}; at most {most} leave fresh ones")
+    end = len(order) - round(min(VALIDATION * len(order), OF_UNSEEN * (len(order) - n)))
     real, fresh, validation = (order.subset(range(*ends)) for ends in ((0, n), (n, end), (end, len(order))))
     if not torch.equal(real.source_index.sort().values, subset.source_index.sort().values):
         raise ValueError(f"{generator} was trained on another subset of {whole.name} than the first {n} of its "
-                         f"stratified order with seed 0")  # fmt: skip
+                         f"stratified order with seed 0")
     return {"real": real, "fresh": fresh, "validation": validation, "test": load_dataset(whole.name, "test")}
 
 
@@ -104,20 +105,25 @@ def split(generator: str, weights: str, part: str, n: int | None) -> ImageDatase
 
 
 def generated_pool(real: ImageDataset, generator: str, weights: str, precision: str, device: str, sigmas: list | None,
-                   steps: int, k: int) -> SyntheticPool:  # fmt: skip
+                   steps: int, k: int) -> SyntheticPool:
     """k - 1 images of each real one. sigmas: noise levels that they are taken to; None: from noise alone."""
     return generate_pool(usual_denoiser(generator, weights, device), real, range(len(real)), k=k, sigmas=sigmas,
-                         from_noise=sigmas is None, steps=steps, device=device)  # fmt: skip
+                         from_noise=sigmas is None, steps=steps, batch_size=at_once(device), device=device)
 
 
 def seconds_per_image(real: ImageDataset, generator: str, weights: str, precision: str, device: str,
-                      sigmas: list | None, steps: int) -> float:  # fmt: skip
+                      sigmas: list | None, steps: int) -> float:
     """Of generation, measured on a few images."""
     denoiser, some = usual_denoiser(generator, weights, device), stratified_subset(real, min(TIMED, len(real)), 0)
     start = clock(device)
     reconstruct(denoiser, some.floats(), some.labels, sigma=SIGMA_MAX if sigmas is None else sigmas[0], steps=steps,
-                device=device)  # fmt: skip
+                device=device)
     return (clock(device) - start) / len(some)
+
+
+def at_once(device: str) -> int:
+    """How many images are sampled together."""
+    return 256 if torch.device(device).type == "cpu" else BLOCK
 
 
 def clock(device: str) -> float:
@@ -141,11 +147,11 @@ def network(s) -> dict:
     precision: of the network, told for the key's sake: results of two precisions differ.
     """
     return {"generator": s.generator, "weights": weights_of(s.generator), "precision": str(fast_precision(s.device)),
-            "device": s.device}  # fmt: skip
+            "device": s.device}
 
 
 def generated(asked: ImageDataset, generator: str, weights: str, precision: str, device: str = "cpu",
-              **sampling) -> ImageDataset:  # fmt: skip
+              **sampling) -> ImageDataset:
     """Samples from noise alone, rounded to bytes as real images are, of the labels of a data set image by image.
 
     sampling: options of `synaug.diffusion.reconstruction.generate`.
@@ -155,18 +161,17 @@ def generated(asked: ImageDataset, generator: str, weights: str, precision: str,
 
 
 def reconstructed(sources: ImageDataset, generator: str, weights: str, precision: str, device: str = "cpu",
-                  checkpoint: Path | None = None, **sampling) -> ImageDataset:  # fmt: skip
+                  checkpoint: Path | None = None, **sampling) -> ImageDataset:
     """Reconstructions of images in their order. sampling: options of `synaug.diffusion.reconstruction.reconstruct`."""
     denoiser = usual_denoiser(generator, weights, device)
-    batch_size = 256 if torch.device(device).type == "cpu" else BLOCK
 
     def make(block: ImageDataset) -> Tensor:
         return to_bytes(reconstruct(denoiser, block.floats(), block.labels, source_index=block.source_index,
-                                    batch_size=batch_size, device=device, **sampling).images)  # fmt: skip
+                                    batch_size=at_once(device), device=device, **sampling).images)
 
     blocks = [sources.subset(places) for places in torch.arange(len(sources)).split(BLOCK)]
     images = [make(block) if checkpoint is None else kept(checkpoint / f"{i}.zip", lambda block=block: make(block))
-              for i, block in enumerate(blocks)]  # fmt: skip
+              for i, block in enumerate(blocks)]
     return ImageDataset(torch.cat(images), sources.labels, sources.class_names, sources.source_index, sources.name)
 
 
@@ -189,18 +194,18 @@ class Trained:
 
 
 def trained(images: ImageDataset, architecture: str, steps: int, recipe: str, seed: int, augment: str = "flip",
-            device: str = "cpu", checkpoint: Path | None = None) -> Trained:  # fmt: skip
+            device: str = "cpu", checkpoint: Path | None = None) -> Trained:
     """A classifier trained on a data set; a training that was cut goes on."""
     model = build_classifier(architecture, images.image_shape, images.num_classes, seed)
     train_classifier(model, images.images, images.labels, steps=steps, seed=seed, recipe=recipe, augment=augment,
-                     device=device, checkpoint=checkpoint)  # fmt: skip
+                     device=device, checkpoint=checkpoint)
     weights = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     return Trained(architecture, images.image_shape, images.num_classes, weights)
 
 
-def scored(classifier: Trained, test: ImageDataset) -> dict:
+def scored(classifier: Trained, test: ImageDataset, device: str = "cpu") -> dict:
     """Accuracy on real test images."""
-    return {"test_accuracy": accuracy(predict(classifier.model(), test.images), test.labels)}
+    return {"test_accuracy": accuracy(predict(classifier.model(device), test.images), test.labels)}
 
 
 def unet_options(recipe: dict) -> dict:
@@ -223,7 +228,7 @@ class Generator:
         """The generator itself, in the device's fast number format."""
         unet = new_unet(self.image_shape, len(self.class_names), **self.options)
         denoiser = EDMDenoiser(unet, sigma_data=self.sigma_data, class_names=self.class_names,
-                               image_shape=self.image_shape, patch=self.options["patch"])  # fmt: skip
+                               image_shape=self.image_shape, patch=self.options["patch"])
         denoiser.load_state_dict(self.weights)
         denoiser.precision = fast_precision(device)
         return denoiser.eval().requires_grad_(False).to(device)

@@ -30,10 +30,11 @@ def build_classifier(
     Parameters
     ----------
     name : with millions of parameters for ten classes; for a CPU "resnet8" (0.08), "vgg5" (0.06, 0.4 times the time)
-        and "vit_tiny" (0.1, 1.3 times the time); "resnet18" (11), "vgg19" (20), "densenet121" (7.0), "vit_small"
+        and "vit_tiny" (0.1, 1.3 times the time); for a GPU's minutes "resnet9" (6.6); "resnet18" (11), "vgg19" (20), "densenet121" (7.0), "vit_small"
         (21), "convnext_tiny" (28), "swin_tiny" (28).
     image_shape : ``(C, H, W)`` of the images to come.
-    width : channels of the first stage of "resnet8" and "vgg5"; default 16. The others are of one width.
+    width : channels of the first stage of "resnet8" and "vgg5" (default 16) and of the first layer of "resnet9" (64).
+        The others are of one width.
 
     Raises
     ------

@@ -97,6 +97,28 @@ def _resnet8(shape, num_classes: int, width: int) -> Classifier:
     return Classifier(stem, blocks, nn.Linear(4 * width, num_classes))
 
 
+class AddedBlock(nn.Module):
+    """Two convolutions whose output is added to what they were given."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.layers = nn.Sequential(_conv_bn_relu(channels, channels), _conv_bn_relu(channels, channels))
+
+    def forward(self, x):
+        return x + self.layers(x)
+
+
+def _resnet9(shape, num_classes: int, width: int) -> Classifier:
+    """A network for fast training, as David Page's ResNet-9 ("How to train your ResNet", 2018): three stages that
+    double the channels and halve the sides, the first and the last with a block that is added; average pooling here."""
+
+    def stage(channels, *more):
+        return nn.Sequential(_conv_bn_relu(channels // 2, channels), nn.MaxPool2d(2), *more)
+
+    blocks = nn.Sequential(stage(2 * width, AddedBlock(2 * width)), stage(4 * width), stage(8 * width, AddedBlock(8 * width)))
+    return Classifier(_conv_bn_relu(shape[0], width), blocks, nn.Linear(8 * width, num_classes))
+
+
 def _vgg5(shape, num_classes: int, width: int) -> Classifier:
     """The first three stages of configuration A of Simonyan & Zisserman 2015 (table 1) at a quarter of its width, with
     batch norm; average pooling and one linear layer in place of the rest."""
@@ -210,6 +232,7 @@ class Architecture:
 ARCHITECTURES = {
     "resnet8": Architecture(_resnet8, 8, width=16),
     "vgg5": Architecture(_vgg5, 8, width=16),
+    "resnet9": Architecture(_resnet9, 16, width=64),
     "vit_tiny": Architecture(_vit_tiny, 8),
     "resnet18": Architecture(_resnet18, 16),
     "vgg19": Architecture(_vgg19, 32),

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from synaug.checks import whole
 from synaug.classifiers.predictions import check_images, check_tensors
-from synaug.classifiers.training import train_classifier
+from synaug.classifiers.training import RECIPES, check_recipe, train_classifier
 
 #: The error curve is flat once a pass lowers the error by less than this share of all that it has fallen so far, ...
 FLAT = 0.05
@@ -95,7 +95,7 @@ def is_flat(errors: list[float], share: float = FLAT) -> bool:
 
 
 def warm_up(model: nn.Module, images: Tensor, labels: Tensor, *, steps: int, seed: int, passes: int | None = None,
-            batch_size: int = 128, **options) -> WarmUp:
+            batch_size: int | None = None, recipe: str = "one_cycle", **options) -> WarmUp:
     """Train ``model`` in place as `synaug.classifiers.train_classifier` would, but only its first passes.
 
     The batches and learning rates are those of the whole run of ``steps`` steps with this ``seed``.
@@ -111,12 +111,15 @@ def warm_up(model: nn.Module, images: Tensor, labels: Tensor, *, steps: int, see
     if options.get("checkpoint") is not None:
         raise ValueError("a warm-up keeps no checkpoint: it would miss what the network said before a cut")
     check_images(images, labels)
+    check_recipe(recipe)
+    batch_size = RECIPES[recipe]["batch_size"] if batch_size is None else batch_size
     n, held = len(images), whole("steps", steps, 1) * whole("batch_size", batch_size, 2) // len(images)
     if held < (3 if passes is None else whole("passes", passes, 1)):
         raise ValueError(f"{steps} steps of {batch_size} are {held} whole passes over {n} images; "
                          f"the warm-up needs {'three to see a curve' if passes is None else passes}")
     watch = _Watch(labels, passes)
-    train_classifier(model, images, labels, steps=steps, seed=seed, batch_size=batch_size, observe=watch, **options)
+    train_classifier(model, images, labels, steps=steps, seed=seed, batch_size=batch_size, recipe=recipe, observe=watch,
+                     **options)
     if passes is None and not is_flat(watch.errors):
         warnings.warn(f"the training error had not flattened after {steps} steps, at pass {len(watch.errors)}",
                       stacklevel=2)

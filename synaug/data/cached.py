@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -20,11 +21,13 @@ Arrays = dict[str, np.ndarray]
 
 
 def load_cached(name: str, split: str, obtain: Callable[[Path], Arrays], digests: dict[str, str],
-                class_names: tuple[str, ...] = ()) -> ImageDataset:  # fmt: skip
+                class_names: tuple[str, ...] = (), size: int = 0) -> ImageDataset:
     """One split out of ``<name>.npz`` in the cache folder, which ``obtain(cache folder)`` makes unless it is there.
 
     digests: the recorded sha256 of some of the arrays, checked when made and at every reading. class_names: of a file
     that holds none, as one with Keras's names does (x_train ``[N, H, W, C]``, y_train, x_test, y_test).
+    size: training images of the whole. A file with fewer is a subset, which no sha256 can vouch for: a warning, and
+    the name says so. Its arrays {train,test}_index, if it has them, say where its images stand in the whole.
     ValueError where the file is truncated or altered.
     """
     path = paths.cache_dir() / f"{name}.npz"
@@ -46,11 +49,18 @@ def load_cached(name: str, split: str, obtain: Callable[[Path], Arrays], digests
                 arrays = {images: colour_first, labels: stored[f"y_{split}"].reshape(-1), "class_names": class_names}
             else:
                 arrays = {key: stored[key] for key in (images, labels, "class_names")}
+            n, index = len(stored["y_train" if "y_train" in stored else "train_labels"]), None
+            if n < size and f"{split}_index" in stored:
+                index = torch.from_numpy(stored[f"{split}_index"].astype(np.int64))
         except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is truncated or altered ({error}): delete it to obtain it again") from error
-    check_arrays(arrays, digests, f"{path} (delete it to obtain it again)")
+    if n < size:
+        name = f"{name} ({n:,} of {size:,})"
+        warnings.warn(f"{path} holds a subset, whose content is not checked: {name}", stacklevel=3)
+    else:
+        check_arrays(arrays, digests, f"{path} (delete it to obtain it again)")
     numbers = torch.from_numpy(arrays[labels].astype(np.int64))
-    return ImageDataset(torch.from_numpy(arrays[images]), numbers, tuple(map(str, arrays["class_names"])), name=name)
+    return ImageDataset(torch.from_numpy(arrays[images]), numbers, tuple(map(str, arrays["class_names"])), index, name)
 
 
 def check_arrays(arrays: Arrays, digests: dict[str, str], what: str) -> None:

@@ -16,7 +16,7 @@ from synaug.resources import check_disk, said
 
 CIFAR10_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
-)  # fmt: skip
+)
 
 # Of the arrays' bytes, in the original order: the same whichever way they came.
 CIFAR10_SHA256 = {
@@ -30,19 +30,21 @@ ARCHIVES = {
     CIFAR10: ("6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce", 170_498_071),
     CIFAR100: ("85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7", 169_001_437),
 }
+#: Training images of each.
+SIZE = 50_000
 #: Seconds without an answer or a byte after which a host counts as unreachable.
 TIMEOUT = 10.0
 
 
 def load_cifar10(split: str) -> ImageDataset:
-    """CIFAR-10; what is in the cache folder as ``cifar10.npz`` is checked against the recorded sha256."""
+    """CIFAR-10; what is in the cache folder as ``cifar10.npz`` is checked against the recorded sha256, or a subset."""
     return load_cached("cifar10", split, partial(from_archive, CIFAR10, *ARCHIVES[CIFAR10]), CIFAR10_SHA256,
-                       CIFAR10_CLASSES)  # fmt: skip
+                       CIFAR10_CLASSES, SIZE)
 
 
 def load_cifar100(split: str) -> ImageDataset:
     """CIFAR-100 with its 100 fine labels."""
-    return load_cached("cifar100", split, partial(from_archive, CIFAR100, *ARCHIVES[CIFAR100]), {})
+    return load_cached("cifar100", split, partial(from_archive, CIFAR100, *ARCHIVES[CIFAR100]), {}, size=SIZE)
 
 
 def from_archive(kind: type[CIFAR10], sha256: str, size: int, folder: Path) -> Arrays:

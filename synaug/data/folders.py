@@ -22,14 +22,14 @@ from synaug.resources import check_disk, check_memory
 #: Seconds of decoding from which on its result is kept in the cache folder, until a file changes.
 SLOW = 5.0
 CHANNELS = {"L": 1, "RGB": 3}  # Pillow's modes that are stored as they are
-SPLITS = {"train", "test", "val", "valid", "validation"}
+SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 #: What systems and programs leave in folders; so is what begins with a point.
 LITTER = {"__macosx", "__pycache__", "@eadir", "lost+found", "$recycle.bin", "system volume information", "thumbs.db",
-          "desktop.ini"}  # fmt: skip
+          "desktop.ini"}
 
 
 def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None = None, *, mode: str | None = None,
-                      crop: bool = False) -> ImageDataset:  # fmt: skip
+                      crop: bool = False) -> ImageDataset:
     """The images of ``path/class/**/*``, classes and files in alphabetical order.
 
     path: its subfolders are the classes; what is hidden or a system's own is passed over, and so, with a warning that
@@ -140,6 +140,8 @@ def find_classes(path: Path) -> dict[str, Path]:
     if splits := find_splits(path):
         raise ValueError(f"{path} holds {', '.join(splits)}: splits, not classes. Load "
                          f"{next(iter(splits.values()))}, or give {path} to load_dataset")
+    if deeper := [f for f in folders if find_splits(f)]:
+        raise ValueError(f"{deeper[0]} holds {', '.join(find_splits(deeper[0]))}: splits, not images of one class")
     return dict(sorted(classes.items()))
 
 

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import os
+import re
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from synaug.data.tiny_imagenet import load_tiny_imagenet
 
 FASHION_MNIST_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-)  # fmt: skip
+)
 FASHION_MNIST_SHA256 = {
     "train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
     "train-labels-idx1-ubyte.gz": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
@@ -35,7 +36,8 @@ def load_dataset(name: str | Path, split: str = "train", **options) -> ImageData
     """A data set, whole: one of `LOADERS`, or a folder of one's own images, and its "train" or "test" split.
 
     "fashion_mnist" comes with the repository and "digits" with scikit-learn; "cifar10" and "cifar100" are downloaded
-    at first use and kept in the cache folder; "tiny_imagenet" you bring (`synaug.data.tiny_imagenet`). A folder is
+    at first use and kept in the cache folder, or there is a subset of them, which has a name of its own, "cifar10
+    (25,000 of 50,000)"; "tiny_imagenet" you bring (`synaug.data.tiny_imagenet`). A folder is
     named by its path ("./digits" where a name is taken) and holds ``train/<class>/`` and ``test/<class>/``, or
     ``<class>/`` alone, which is a train split; the data set's name is then its absolute path. Its images must be of
     one size and kind, or ``options`` of `load_image_folder` make them so at each reading; `save_image_folder` keeps
@@ -48,12 +50,17 @@ def load_dataset(name: str | Path, split: str = "train", **options) -> ImageData
     if split not in ("train", "test"):
         raise ValueError(f'split must be "train" or "test", got {split!r}')
     folder = Path(os.path.abspath(Path(name).expanduser()))
-    if name in LOADERS:
+    subset = re.fullmatch(r"(\w+) \([\d,]+ of [\d,]+\)", str(name))
+    known = subset[1] if subset else name
+    if known in LOADERS:
         if options:
             raise ValueError(f"{', '.join(options)}: for a folder of images; {name} has its own size and kind")
         if any(f.suffix.lower() in IMG_EXTENSIONS for depth in ("*/*", "*/*/*") for f in folder.glob(depth)):
             warnings.warn(f"{name} is the data set of that name, not the folder here: ./{name} would be", stacklevel=2)
-        return LOADERS[name](split)
+        dataset = LOADERS[known](split)
+        if name not in (known, dataset.name):
+            raise ValueError(f"{name} is not here, but {dataset.name}")
+        return dataset
     if not folder.is_dir() or not str(name):
         raise ValueError(f"unknown data set {str(name)!r}: there are {', '.join(LOADERS)}, and folders of images, by "
                          f"their path")

@@ -23,7 +23,7 @@ def load_unet(folder, use_safetensors=True):
     try:
         with silent_diffusers():
             unet, differences = UNet2DModel.from_pretrained(
-                folder, torch_dtype=torch.float32, local_files_only=True, use_safetensors=use_safetensors,
+                folder, torch_dtype=torch.float32, local_files_only=True, use_safetensors=files[0].suffix == ".safetensors",
                 output_loading_info=True, low_cpu_mem_usage=False)  # else it asks for accelerate
     except Exception as error:  # of any kind, as the weights or the configuration may hold anything
         raise ValueError(f"{folder}: config.json or {files[0].name} is damaged ({error})") from error

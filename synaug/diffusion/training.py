@@ -38,7 +38,7 @@ from synaug.precision import device_name
 
 def train(recipe: Recipe, folder: str | Path, *, images: float, minutes: float = math.inf, device: str = "cpu",
           compile: bool = False, save_every: float = 60, snapshots: Sequence[float] = (),
-          progress: bool = True) -> Trainer:  # fmt: skip
+          progress: bool = True) -> Trainer:
     """Train until ``images`` images were seen or ``minutes`` are over, resuming what ``folder`` holds.
 
     minutes: of this call; the step that is under way when they are over is finished. compile: see `Trainer`.

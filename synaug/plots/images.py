@@ -1,6 +1,7 @@
 """Images in rows and columns, with names."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -38,15 +39,17 @@ def image_grid(images: Sequence | Mapping[str, Sequence], row_names: Sequence = 
 
     images: rows as `montage` takes them, or {title: rows} for blocks side by side; overlay: likewise, of one block.
     """
+    row_names, column_names = (["\n".join(fill(line, 30) for line in str(name).split("\n")) for name in names]
+                               for names in (row_names, column_names))  # as long as folders can be named
     blocks = images if isinstance(images, Mapping) else {"": images}
     pictures = [montage(rows, overlay) for rows in blocks.values()]
     sample = next(np.asarray(row) for rows in blocks.values() for row in rows if row is not None)
     height, width = sample.shape[-2:]
     across, down = sum(p.shape[1] for p in pictures) / (width + GAP), pictures[0].shape[0] / (height + GAP)
-    names = max((len(line) for name in row_names for line in str(name).split("\n")), default=0) * 0.075
+    names = max((len(line) for name in row_names for line in name.split("\n")), default=0) * 0.075
     names += 0.15 * len(pictures)
     size = min(LARGEST, (WIDTH - names) / across)  # inches of an image's width
-    slanted = max(map(len, map(str, column_names)), default=0) * 0.075 > size
+    slanted = max((len(line) for name in column_names for line in name.split("\n")), default=0) * 0.075 > size
     above = 0.25 * any(blocks) + (0.7 if slanted else 0.2) * bool(len(column_names))
     figure, axes = plt.subplots(1, len(pictures), squeeze=False, layout="constrained",
                                 width_ratios=[p.shape[1] for p in pictures],

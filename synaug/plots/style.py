@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from textwrap import fill
 
 import matplotlib.pyplot as plt
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
@@ -14,9 +15,9 @@ WIDTH = 7.2  # inches of a figure, which a page shows at 700 px: a point is a po
 INK = "#707070"  # of text and axes: contrast 5.0 with white, 3.6 with the theme's dark ground
 GAP = 6  # pixels between tick labels, at least
 T_RE = "t\u1d63\u2091"
-#: Okabe and Ito's colours as seaborn has them ("colorblind"), in the order in which names without their own take them.
-PALETTE = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#56b4e9", "#fbafe4", "#949494", "#ece133")
-BLUE, ORANGE, GREEN, RED, PINK, BROWN, SKY, _, GREY, _ = PALETTE
+#: Okabe and Ito's colours, those that names without their own take first in front.
+BLUE, ORANGE, GREEN, RED, PINK, BROWN, ROSE, GREY, YELLOW, SKY = sns.color_palette("colorblind").as_hex()
+PALETTE = (BLUE, ORANGE, GREEN, RED, PINK, BROWN, SKY, ROSE, GREY, YELLOW)
 #: What an arm, a reference or a kind of image looks like, in every figure of the book.
 COLOURS = {
     "generated": BLUE, "samples": BLUE, "reconstruction": BLUE, "network": BLUE, "sample": BLUE,
@@ -36,14 +37,14 @@ _without_glyphs = {}
 def theme() -> None:
     """Set matplotlib to the book's look, for this process."""
     installed = {font.name for font in fontManager.ttflist}
-    plt.rcParams.update({
+    sns.set_theme(style="ticks", palette=PALETTE, rc={
         "font.family": [name for name in FONTS if name in installed], "font.size": 9.5, "axes.labelsize": 9.5,
         "axes.titlesize": 10, "xtick.labelsize": 9, "ytick.labelsize": 9, "legend.fontsize": 9, "legend.frameon": False,
         "figure.titlesize": 10, "figure.dpi": 144, "savefig.dpi": 144, "figure.facecolor": "none",
         "axes.facecolor": "none", "savefig.facecolor": "none", "legend.facecolor": "none", "text.color": INK,
         "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
         "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": INK, "grid.alpha": 0.25,
-        "grid.linewidth": 0.6, "axes.prop_cycle": plt.cycler(color=PALETTE), "errorbar.capsize": 2.5,
+        "grid.linewidth": 0.6, "errorbar.capsize": 2.5,
     })
 
 

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
 
 import pandas as pd
-import torch
 
 from synaug.diffusion.denoisers import generator_hash, load_denoiser
+from synaug.diffusion.trainer import usable_device
 from synaug.run.results import provenance
 from synaug.run.tasks import Store, Task, ordered
 from synaug.statistics.frames import tidy
@@ -35,7 +35,7 @@ def param(doc: str, default=None, *, at_least=None, at_most=None, options=None, 
     optional: None is a value of its own.
     """
     limits = {"doc": doc, "at_least": at_least, "at_most": at_most, "options": options, "each": each,
-              "optional": optional}  # fmt: skip
+              "optional": optional}
     return dataclasses.field(default=default, metadata=limits)
 
 
@@ -77,13 +77,9 @@ class Experiment:
             raise ValueError(f"{self.name} has the profiles {', '.join(self.profiles)}, got {profile!r}")
         values = {**self.profiles[profile], **{k: v for k, v in given.items() if v is not None}, "profile": profile}
         checked = {name: _checked(name, values.get(name, field.default), field)
-                   for name, field in self.parameters.items()}  # fmt: skip
+                   for name, field in self.parameters.items()}
         settings = self.Settings(**checked)
-        try:
-            torch.empty(0, device=settings.device)
-        except (RuntimeError, AssertionError) as error:
-            raise ValueError(f"device must be cpu, cuda or mps, as far as this machine has it, got {settings.device!r}: "
-                             f"{error}") from error  # fmt: skip
+        usable_device(settings.device)
         settings.check()
         return settings
 
@@ -107,7 +103,7 @@ class Experiment:
             frame = self.finish(frame, settings)
         generator = getattr(settings, "generator", None)
         origin = provenance(dataclasses.asdict(settings), sum(store.seconds(task) for task in ordered(tasks)),
-                            settings.device, generator and generator_hash(load_denoiser(generator)))  # fmt: skip
+                            settings.device, generator and generator_hash(load_denoiser(generator)))
         return tidy(frame, origin, experiment=self.name, profile=settings.profile, **self.constants)
 
     def read(self, namespace: dict, *others: "Experiment") -> dict:
@@ -129,6 +125,8 @@ class Experiment:
         if not isinstance(more, Mapping):
             raise ValueError(f"settings must be a mapping of further parameters and their values, got {more!r}")
         refuse_unknown(more, known)
+        if twice := [name for name in more if namespace.get(name) is not None]:
+            raise ValueError(f"{', '.join(twice)} must be given once, not in settings, too")
         given |= {name: value for name, value in more.items() if name in self.parameters}
         self.settings(**given)
         return given
@@ -170,21 +168,21 @@ def _one(name: str, value, kind, limits: Mapping):
         return value
     words = {int: "a whole number", float: "a finite number", str: "a text", bool: "True or False"}
     wanted = (f"one of {', '.join(map(str, options))}" if options is not None
-              else " or ".join(words.get(k, getattr(k, "__name__", str(k))) for k in kinds))  # fmt: skip
+              else " or ".join(words.get(k, getattr(k, "__name__", str(k))) for k in kinds))
     bounds = [f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None)
     raise ValueError(f"{name} must be {'different values, each ' if limits['each'] else ''}{wanted}"
-                     f"{' of ' * bool(bounds)}{' and '.join(bounds)}, got {value!r}")  # fmt: skip
+                     f"{' of ' * bool(bounds)}{' and '.join(bounds)}, got {value!r}")
 
 
 def refuse_unknown(namespace: Mapping, names: list[str]) -> None:
     """Raise ValueError if the namespace holds a public value under a name that is not allowed."""
     unknown = [name for name, value in namespace.items() if isinstance(value, VALUE_TYPES)
-               and not str(name).startswith("_") and name not in (*names, "In", "Out")]  # fmt: skip
+               and not str(name).startswith("_") and name not in (*names, "In", "Out")]
     if unknown:
         close = difflib.get_close_matches(str(unknown[0]), names, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"unknown parameter: {', '.join(map(str, unknown))}.{hint} "
-                         f"The parameters are: {', '.join(names)}")  # fmt: skip
+                         f"The parameters are: {', '.join(names)}")
 
 
 def resolve_profile(profile: str | None = None) -> str:

@@ -39,7 +39,7 @@ def _commit() -> str | None:
 
 
 def provenance(parameters: dict, wall_seconds: float, device: str | torch.device = "cpu",
-               generator: str | None = None) -> dict:  # fmt: skip
+               generator: str | None = None) -> dict:
     """Where a frame came from: version, commit, device, libraries, time, parameters, generator.
 
     ``generator``: the fingerprint of the diffusion model's checkpoint, None where none is used.
@@ -94,18 +94,20 @@ def load_recorded(experiment: str, profile: str = "standard", variant: str | Non
     path = _path(experiment, profile, variant)
     if not path.exists():
         raise FileNotFoundError(f"no recorded results at {path}; record them with: python -m synaug record {experiment} "
-                                f"--profile {profile} --minutes inf")  # fmt: skip
+                                f"--profile {profile} --minutes inf")
     packed = path.read_bytes()
     try:
         origin = json.loads(_provenance_path(path).read_text(encoding="utf-8"))
         sha256 = origin.pop("sha256")
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{_provenance_path(path)} is missing or damaged ({error}): record the run again, or restore "
-                         f"the file") from error  # fmt: skip
+                         f"the file") from error
     if hashlib.sha256(packed).hexdigest() != sha256:
         raise ValueError(f"{path} is not the table that was recorded (its sha256 differs from the one in "
-                         f"{_provenance_path(path).name}): record the run again, or restore the file")  # fmt: skip
-    frame = check_frame(pd.read_csv(io.BytesIO(packed), compression="gzip", low_memory=False))  # else mixed types warn
+                         f"{_provenance_path(path).name}): record the run again, or restore the file")
+    # In one piece, else mixed types warn; only what is empty is missing: a class may be called "NA" or "None".
+    frame = check_frame(pd.read_csv(io.BytesIO(packed), compression="gzip", low_memory=False, keep_default_na=False,
+                                    na_values=[""]))
     frame.attrs["provenance"] = origin
     return frame
 
@@ -122,7 +124,7 @@ def recordings(experiment: str, profiles=("paper", "standard")) -> dict[str, pd.
 
 
 def recorded_run(live: pd.DataFrame, profile: str | None = None, experiment: str | None = None,
-                 variant: str | None = None) -> pd.DataFrame | None:  # fmt: skip
+                 variant: str | None = None) -> pd.DataFrame | None:
     """The recorded frame of an experiment, None without one that is of the live frame's generator.
 
     profile: None for the larger of "paper" and "standard" that there is; of a profile, its own run comes before its
@@ -132,7 +134,7 @@ def recorded_run(live: pd.DataFrame, profile: str | None = None, experiment: str
     runs = recordings(experiment or experiment_of(live), ("paper", "standard") if profile is None else (profile,))
     generator = live.attrs["provenance"]["generator"]
     return next((run for name, run in runs.items() if run.attrs["provenance"]["generator"] == generator
-                 and variant in (None, name.partition(".")[2])), None)  # fmt: skip
+                 and variant in (None, name.partition(".")[2])), None)
 
 
 def describe_runs(live: pd.DataFrame, recorded: pd.DataFrame | None, words: Callable) -> str:
@@ -145,5 +147,5 @@ def describe_runs(live: pd.DataFrame, recorded: pd.DataFrame | None, words: Call
             continue
         origin = frame.attrs["provenance"]
         lines.append(f"- *{name}*: profile `{frame['profile'].iloc[0]}`, {words(frame, origin['parameters'])}; "
-                     f"{origin['wall_seconds'] / 60:.1f} minutes on {origin['device']}.")  # fmt: skip
+                     f"{origin['wall_seconds'] / 60:.1f} minutes on {origin['device']}.")
     return "\n".join(lines)

@@ -16,8 +16,8 @@ from distributed import CancelledError, Client, LocalCluster, WorkerPlugin, wait
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from synaug.resources import check_disk
 from synaug.dependencies import code_of
+from synaug.resources import check_disk
 from synaug.run.tasks import MISSING, Store, Task, call, ordered
 
 #: Seconds without any worker after which a run gives up.
@@ -40,7 +40,7 @@ class Report:
 
 
 def run_missing(tasks: Iterable[Task], store: Store, *, cluster: str | None = None, workers: int | None = None,
-                threads: int | None = None, minutes: float = math.inf, progress: bool = True) -> Report:  # fmt: skip
+                threads: int | None = None, minutes: float = math.inf, progress: bool = True) -> Report:
     """Run those tasks, and those that they need, whose results are not stored; each is stored as soon as it arrives.
 
     cluster: the address of a Dask scheduler; None for processes of this machine. workers: how many of these, None for
@@ -116,7 +116,7 @@ def _run_on(client, store, next_task, todo, settle) -> str:
                 if need.key not in sent:
                     sent[need.key] = client.scatter(store.get(need), hash=False)
             future = client.submit(_work, task.key, code_of(task.function), task.function, task.params,
-                                   [sent[need.key] for need in task.needs], key=task.key, pure=False)  # fmt: skip
+                                   [sent[need.key] for need in task.needs], key=task.key, pure=False)
             running[future] = task
         wanted = {need.key for task in [*todo, *running.values()] for need in task.needs}
         sent = {key: future for key, future in sent.items() if key in wanted}
@@ -165,7 +165,7 @@ def _client(address: str | None, workers: int, threads: int | None):
         LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None,
                      silence_logs=logging.CRITICAL) as local,
         Client(local, set_as_default=False) as client,
-    ):  # fmt: skip
+    ):
         client.register_plugin(_Settings(threads or 1, count_gpus()))
         yield client
 
@@ -177,7 +177,7 @@ def connected(address: str):
         return Client(address, timeout=5, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ConnectionError(f"no Dask scheduler answers at {address!r}; start one with `dask scheduler`, or name its "
-                              f"address, for example tcp://127.0.0.1:8786") from error  # fmt: skip
+                              f"address, for example tcp://127.0.0.1:8786") from error
 
 
 class _Settings(WorkerPlugin):
@@ -228,7 +228,7 @@ def format_duration(seconds: float, at_least: bool = False) -> str:
     if at_least and seconds < 0.5:
         return "an unknown time"
     number, unit = next((seconds / size, unit) for unit, size in (("h", 3600), ("min", 60), ("s", 1))
-                        if seconds >= 2 * size or size == 1)  # fmt: skip
+                        if seconds >= 2 * size or size == 1)
     digits = 1 if number < 10 and unit != "s" else 0
     return f"{'at least' if at_least else 'about'} {number:.{digits}f} {unit}"
 

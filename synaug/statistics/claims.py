@@ -10,15 +10,32 @@ from functools import partial
 
 import pandas as pd
 
-from synaug.statistics import rules
-from synaug.statistics.rules import NOT_RESOLVED, REPRODUCED, RULES, VERDICTS, NotMeasured, contrast
 from synaug.paths import data_dir
+from synaug.statistics import rules
 from synaug.statistics.frames import bare, check_frame, experiment_of
+from synaug.statistics.rules import (
+    NO_EFFECT,
+    NOT_RESOLVED,
+    OPPOSITE,
+    REPRODUCED,
+    RULES,
+    SHAPE_ONLY,
+    VERDICTS,
+    NotMeasured,
+    contrast,
+    unit_of,
+)
+
+#: What each verdict is called where the claim is this book's own.
+OWN = {OPPOSITE: "not supported: opposite", NO_EFFECT: "not supported: no effect", NOT_RESOLVED: NOT_RESOLVED,
+       SHAPE_ONLY: "supported: shape only", REPRODUCED: "supported"}
+#: When a rule was written down, as the history of ``data/claims.json`` and of ``data/results`` has it.
+FIXED = ("before the run", "after a first look", "after the run")
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One published claim and how it is decided.
+    """One claim, of a paper or this book's own, and how it is decided.
 
     id          short name, unique in the ledger
     experiment  the experiment whose frame decides it
@@ -33,6 +50,8 @@ class Claim:
     published   what the paper gives: ``text``, and ``series`` where there are points to draw
     best        the best verdict that the published numbers allow
     seeds_only  training is part of the measurement, so that intervals over images will not do
+    own         no paper states it: it is this book's, of something that a paper leaves open or outside its premises
+    fixed       when the rule was written down, one of ``FIXED``: with all but the first the claim is exploratory
     """
 
     id: str
@@ -45,8 +64,12 @@ class Claim:
     published: dict = field(default_factory=dict)
     best: str = REPRODUCED
     seeds_only: bool = False
+    own: bool = False
+    fixed: str = FIXED[0]
 
     def __post_init__(self):
+        if self.fixed not in FIXED:
+            raise ValueError(f"claim {self.id}: fixed must be one of {', '.join(FIXED)}, got {self.fixed!r}")
         if self.best not in VERDICTS:
             raise ValueError(f"claim {self.id}: best must be one of {', '.join(VERDICTS)}, got {self.best!r}")
         for part in self.parts:
@@ -67,6 +90,11 @@ class Verdict:
     verdict: str
     evidence: str
     numbers: dict
+
+    @property
+    def words(self) -> str:
+        """The verdict as it is shown: what a paper claims is reproduced, what this book claims is supported."""
+        return OWN[self.verdict] if self.claim.own else self.verdict
 
 
 def load_claims(experiment: str | None = None) -> dict[str, Claim]:
@@ -144,7 +172,8 @@ def judge(claim: Claim, frame: pd.DataFrame, families: dict | None = None) -> Ve
                 ground = contrast(frame, provided["terms"], claim.where, provided["constant"], claim.seeds_only)
                 found["provided"] = ground
                 if ground.low <= 0:
-                    verdict, text = NOT_RESOLVED, f"{text}; but {provided['because']}: {ground}"
+                    verdict, amount = NOT_RESOLVED, ground.text(*unit_of(frame, provided["terms"]))
+                    text = f"{text}; but {provided['because']}: {amount}"
         except NotMeasured as missing:
             verdict, text, found = NOT_RESOLVED, str(missing), {}
         verdicts.append(verdict)
@@ -155,7 +184,7 @@ def judge(claim: Claim, frame: pd.DataFrame, families: dict | None = None) -> Ve
 
 
 def verdict_table(frame: pd.DataFrame, claims: dict[str, Claim] | None = None) -> pd.DataFrame:
-    """A row a claim: id, source, statement, statistic, published, verdict, evidence.
+    """A row per claim: id, source, statement, statistic, published, verdict, evidence.
 
     claims: None for all those about the frame's experiment. ValueError where there are none, or the frame has several.
     """
@@ -171,7 +200,7 @@ def verdict_table(frame: pd.DataFrame, claims: dict[str, Claim] | None = None) -
                 "statement": claim.statement,
                 "statistic": claim.statistic,
                 "published": claim.published.get("text", ""),
-                "verdict": verdict.verdict,
+                "verdict": verdict.words,
                 "evidence": verdict.evidence,
             }
         )

@@ -19,10 +19,20 @@ import pandas as pd
 from synaug.statistics.intervals import holm, mean_interval, paired_interval
 
 #: From the weakest to the strongest; a claim of several parts is as good as its weakest part.
-VERDICTS = ("contradicted", "not resolved at this scale", "shape only", "reproduced")
-CONTRADICTED, NOT_RESOLVED, SHAPE_ONLY, REPRODUCED = VERDICTS
+VERDICTS = ("opposite", "no effect", "not resolved at this scale", "shape only", "reproduced")
+OPPOSITE, NO_EFFECT, NOT_RESOLVED, SHAPE_ONLY, REPRODUCED = VERDICTS
+CONTRADICTED = (OPPOSITE, NO_EFFECT)
 
 MIN_SEEDS = 5
+
+#: How evidence writes a metric's differences: factor and unit, of an experiment's own where it has one.
+UNITS = {
+    **{name: (100, " points") for name in ("test_accuracy", "accuracy", "accuracy_with_real", "judge_accuracy",
+                                           "test_error")},
+    ("targeted_augmentation", "test_error"): (1, " points"),
+    ("targeted_augmentation", "selected_share"): (1, " points"),
+    "judge_entropy": (1, " nats"),
+}
 
 
 @dataclass(frozen=True)
@@ -34,8 +44,11 @@ class Interval:
     high: float
     basis: str
 
-    def __str__(self) -> str:
-        return f"{self.value:+.4g} [{self.low:+.4g}, {self.high:+.4g}] ({self.basis})"
+    def text(self, factor: float = 1, unit: str = "", sign: str = "+") -> str:
+        """In a unit that is ``factor`` times the metric's own; sign: "+" to write it before what is above 0 as well."""
+        value, low, high = (f"{number:{sign},.0f}" if abs(number) >= 1000 else f"{number:{sign}.3g}"
+                            for number in (factor * self.value, factor * self.low, factor * self.high))
+        return f"{value}{unit} [{low}, {high}] ({self.basis})"
 
 
 class NotMeasured(Exception):
@@ -115,6 +128,34 @@ def family_p_values(frame: pd.DataFrame, family: list[tuple[list[dict], dict, fl
     return holm(p_values).tolist()
 
 
+def unit_of(frame: pd.DataFrame, terms: list[dict]) -> tuple[float, str]:
+    """Factor and unit of a contrast; as measured, without a unit, where its metrics differ in these."""
+    own = {metric: UNITS.get((frame["experiment"].iloc[0], metric), UNITS.get(metric, (1, "")))
+           for metric in (term["metric"] for term in terms)}
+    return own.popitem()[1] if len(set(own.values())) == 1 else (1, "")
+
+
+def formula(frame: pd.DataFrame, terms: list[dict], where: dict, constant: float = 0.0) -> str:
+    """What a contrast is of, in words: its metrics, each with the values that tell it from the other terms."""
+    factor, _ = unit_of(frame, terms)
+    shared = {key for key in terms[0] if all(term.get(key) == terms[0][key] for term in terms)} - {"x"}
+    text = []
+    for i, term in enumerate(terms):
+        columns = {key: value for key, value in term.items() if key not in ("weight", "metric", "x")}
+        swept = _select(frame, term["metric"], {**where, **columns})["swept"].unique()
+        named = [value if isinstance(value, str) else f"{key} = {value:g}" for key, value in columns.items()
+                 if key not in shared and key not in swept]
+        at = ", ".join([*named, f"{swept[0] if len(swept) == 1 else 'x'} = {term['x']:g}"])
+        times = "" if abs(term["weight"]) == 1 else f"{abs(term['weight']):.3g} × "
+        sign = "" if i == 0 and term["weight"] > 0 else "−" if term["weight"] < 0 else "+"
+        text += [sign, f"{times}{term['metric'].replace('_', ' ')} ({at})"]
+    if constant > 0 and terms[0]["weight"] < 0:
+        text = [f"{factor * constant:.3g}", *text]
+    elif constant:
+        text += ["−" if constant < 0 else "+", f"{factor * abs(constant):.3g}"]
+    return " ".join(filter(None, text))
+
+
 def within(interval: Interval, negligible: float) -> bool:
     """Whether the whole interval is nearer to 0 than that."""
     return max(abs(interval.low), abs(interval.high)) < negligible
@@ -123,10 +164,12 @@ def within(interval: Interval, negligible: float) -> bool:
 def _sign_verdict(interval: Interval, negligible: float, size: list[float] | None) -> str:
     """Is the contrast positive? With ``size``, also: does the whole interval lie within it?
 
-    Contradicted when the interval lies below 0 or wholly within ``negligible`` of 0.
+    No effect when the interval lies wholly within ``negligible`` of 0; opposite when it lies below 0 otherwise.
     """
-    if interval.high < 0 or within(interval, negligible):
-        return CONTRADICTED
+    if within(interval, negligible):
+        return NO_EFFECT
+    if interval.high < 0:
+        return OPPOSITE
     if interval.low <= 0:
         return NOT_RESOLVED
     if size is not None and not (size[0] <= interval.low and interval.high <= size[1]):
@@ -140,7 +183,8 @@ def judge_contrast(frame, where, seeds_only, *, terms, constant=0.0, negligible=
     adjusted: its p-value among those of its family, see `family_p_values`: a sign counts only where it is below 0.05.
     """
     interval = contrast(frame, terms, where, constant, seeds_only)
-    verdict, text = _sign_verdict(interval, negligible, size), f"contrast {interval}"
+    verdict = _sign_verdict(interval, negligible, size)
+    text = f"{formula(frame, terms, where, constant)} = {interval.text(*unit_of(frame, terms))}"
     if adjusted is not None:
         text += f", adjusted p = {adjusted:.2g}"
         if adjusted >= 0.05 and not within(interval, negligible):
@@ -149,19 +193,31 @@ def judge_contrast(frame, where, seeds_only, *, terms, constant=0.0, negligible=
 
 
 def judge_equal(frame, where, seeds_only, *, terms, constant=0.0, margin):
-    """The contrast is 0 within ``margin``: reproduced if all of its interval is, contradicted if none is."""
+    """The contrast is 0 within ``margin``: reproduced if all of its interval is, opposite if none is."""
     interval = contrast(frame, terms, where, constant, seeds_only)
     if -margin <= interval.low and interval.high <= margin:
         verdict = REPRODUCED
     elif interval.low > margin or interval.high < -margin:
-        verdict = CONTRADICTED
+        verdict = OPPOSITE
     else:
         verdict = NOT_RESOLVED
-    return verdict, f"difference {interval}, margin {margin:g}", {"difference": interval}
+    factor, unit = unit_of(frame, terms)
+    text = f"{formula(frame, terms, where, constant)} = {interval.text(factor, unit)}, margin {factor * margin:g}{unit}"
+    return verdict, text, {"difference": interval}
 
 
 def _change(metric: str, start: float, end: float, sign: int) -> list[dict]:
     return [{"weight": sign, "metric": metric, "x": end}, {"weight": -sign, "metric": metric, "x": start}]
+
+
+def _change_text(frame, terms, direction, total) -> str:
+    """The change of a metric between two levels, by the direction that it takes."""
+    if total.value < 0:
+        direction = {"rises": "falls", "falls": "rises"}[direction]
+        total = Interval(-total.value, -total.high, -total.low, total.basis)
+    end, start = (f"{term['x']:g}" for term in terms)
+    metric, amount = terms[0]["metric"].replace("_", " "), total.text(*unit_of(frame, terms), sign="")
+    return f"{metric} {direction} by {amount} from {start} to {end}"
 
 
 def _less(terms: list[dict], share: float, total: list[dict]) -> list[dict]:
@@ -178,23 +234,23 @@ def judge_trend(
 ):
     """The metric rises or falls from ``start`` to ``end``, and no step goes back.
 
-    Contradicted also when the step between two neighbouring levels goes back by more than
+    Opposite also when the step between two neighbouring levels goes back by more than
     ``tolerance`` of the whole change, its interval (Bonferroni over the steps) being above that.
     ``size``: limits of the whole change, as a positive number.
     """
     sign = {"rises": 1, "falls": -1}[direction]
     whole = _change(metric, start, end, sign)
     total = contrast(frame, whole, where, seeds_only=seeds_only)
-    text, numbers = f"{metric} {direction} by {total} from {start:g} to {end:g}", {"change": total}
+    text, numbers = _change_text(frame, whole, direction, total), {"change": total}
     verdict = _sign_verdict(total, negligible, size)
-    if verdict in (CONTRADICTED, NOT_RESOLVED):
+    if verdict in (*CONTRADICTED, NOT_RESOLVED):
         return verdict, text, numbers
     levels = sorted(x for x in _select(frame, metric, where)["x"].unique() if start <= x <= end)
     for a, b in zip(levels, levels[1:]):
         back = _less(_change(metric, a, b, -sign), tolerance, whole)
         beyond = contrast(frame, back, where, seeds_only=seeds_only, tests=len(levels) - 1)
         if beyond.low > 0:
-            return CONTRADICTED, f"{text}, but goes back from {a:g} to {b:g}", numbers | {"beyond": beyond}
+            return OPPOSITE, f"{text}, but goes back from {a:g} to {b:g}", numbers | {"beyond": beyond}
     looked_at = ", ".join(f"{level:g}" for level in levels)
     return verdict, f"{text}, no step clearly back by more than {tolerance:.0%} of that (levels {looked_at})", numbers
 
@@ -204,15 +260,15 @@ def judge_plateau(
 ):
     """The metric rises or falls, then stays: at ``flat_from`` within ``margin`` of the whole change of its end.
 
-    Contradicted when it is confidently further from its end there. "shape only" when it is flat from
+    Opposite when it is confidently further from its end there. "shape only" when it is flat from
     there but not confidently short of it at ``not_flat_at``: it saturates elsewhere.
     """
     sign = {"rises": 1, "falls": -1}[direction]
     whole = _change(metric, start, end, sign)
     total = contrast(frame, whole, where, seeds_only=seeds_only)
-    text, numbers = f"{metric} {direction} by {total} from {start:g} to {end:g}", {"change": total}
+    text, numbers = _change_text(frame, whole, direction, total), {"change": total}
     verdict = _sign_verdict(total, 0.0, None)
-    if verdict in (CONTRADICTED, NOT_RESOLVED):
+    if verdict in (*CONTRADICTED, NOT_RESOLVED):
         return verdict, text, numbers
     # Positive: further from the end than the margin, on the near side or beyond it.
     short = contrast(frame, _less(_change(metric, flat_from, end, sign), margin, whole), where, seeds_only=seeds_only)
@@ -222,7 +278,7 @@ def judge_plateau(
     )
     numbers |= {"short of plateau": short, "past plateau": past, "short before": early}
     if short.low > 0 or past.low > 0:
-        return CONTRADICTED, f"{text}, but still changes by more than {margin:.0%} of that after {flat_from:g}", numbers
+        return OPPOSITE, f"{text}, but still changes by more than {margin:.0%} of that after {flat_from:g}", numbers
     if short.high > 0 or past.high > 0:
         return NOT_RESOLVED, f"{text}; whether it is flat from {flat_from:g} is open", numbers
     if early.low <= 0:

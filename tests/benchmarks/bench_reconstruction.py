@@ -18,14 +18,14 @@ import tempfile
 import torch
 from measuring import CLOCKS, in_turns, median_ratio, verdict
 
+from synaug.augmentation.synthetic_pool import generate_pool
 from synaug.data import stratified_subset
 from synaug.diffusion.denoisers import load_denoiser
-from synaug.diffusion.training import trained_on
-from synaug.precision import fast_precision
 from synaug.diffusion.reconstruction import reconstruct
 from synaug.diffusion.samplers import network_evaluations
 from synaug.diffusion.schedules import reverse_sigmas, sigmas_from
-from synaug.augmentation.synthetic_pool import generate_pool
+from synaug.diffusion.training import trained_on
+from synaug.precision import fast_precision
 
 BOUND = 1.05
 REVERSE_STEP, STRIDE = 60, 10

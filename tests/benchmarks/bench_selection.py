@@ -17,10 +17,10 @@ import sys
 import torch
 from measuring import CLOCKS, in_turns, median_ratio, verdict
 
-from synaug.classifiers import warm_up as warming_up
-from synaug.classifiers import build_classifier, train_classifier
-from synaug.data import load_dataset, stratified_subset
 from synaug.augmentation.selection import select
+from synaug.classifiers import build_classifier, train_classifier
+from synaug.classifiers import warm_up as warming_up
+from synaug.data import load_dataset, stratified_subset
 
 BOUND = 0.02
 PASSES, BATCH_SIZE = 3, 128

@@ -26,9 +26,9 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
+from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
 from synaug.classifiers import training as classifier_training
 from synaug.classifiers.training import RECIPES, as_floats, augment_batch, batch_order, learning_rate_factor
-from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
 from synaug.data import load_dataset, stratified_subset
 from synaug.precision import fast_precision
 

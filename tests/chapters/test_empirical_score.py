@@ -10,8 +10,18 @@ from synaug.chapters.tasks import real, usual_denoiser, weights_of
 from synaug.chapters.where_concentration_comes_from import empirical_score as chapter
 from synaug.chapters.where_concentration_comes_from import empirical_score_figures as figures
 from synaug.chapters.where_concentration_comes_from.empirical_score import (
-    ARMS, BLIND, CONDITIONAL, EXPERIMENT, NETWORK, OUTCOMES, compare_denoisers, compared_rows, half_level, half_own,
-    knowing)  # fmt: skip
+    ARMS,
+    BLIND,
+    CONDITIONAL,
+    EXPERIMENT,
+    NETWORK,
+    OUTCOMES,
+    compare_denoisers,
+    compared_rows,
+    half_level,
+    half_own,
+    knowing,
+)
 from synaug.diffusion.perturbed import ScaledScore
 from synaug.diffusion.reconstruction import per_image_noise
 from synaug.run import Store
@@ -135,7 +145,7 @@ class TestCalibration:
     @pytest.fixture
     def rows(self, training, compared):
         return lambda denoiser: compared_rows(compare_denoisers(denoiser, training, compared["train"], 1.3, 0, True)
-                                              ).set_index("metric")  # fmt: skip
+                                              ).set_index("metric")
 
     def test_the_optimal_denoiser_is_calibrated_on_its_own_images(self, training, rows):
         """On all its training images, of which 60 are looked at: the intervals hold 1."""
@@ -180,7 +190,7 @@ def test_training_shares_are_those_of_the_log_normal(chosen, frame):
     (dict(n_sources=401), "n_sources must lie between .* and 400"), (dict(n_sources=1), "n_sources must be a whole"),
     (dict(n_compared=2.5), "n_compared"), (dict(seed=-1), "seed"), (dict(reverse_steps=(30, 50)), "from 0"),
     (dict(reverse_steps=(0, 101)), "at most 100"), (dict(reverse_steps=0), "from 0"), (dict(stride=0), "stride"),
-])  # fmt: skip
+])
 def test_bad_parameters_are_refused_at_once(untrained_generator, wrong, message):
     with pytest.raises(ValueError, match=message):
         EXPERIMENT.settings(**{"profile": "smoke", "generator": untrained_generator, **SMALL, **wrong})

@@ -9,9 +9,15 @@ from scipy.stats import ks_2samp, kstest, norm
 
 from synaug.chapters.where_concentration_comes_from import exact_score as chapter
 from synaug.chapters.where_concentration_comes_from import exact_score_figures as figures
-from synaug.chapters.where_concentration_comes_from.exact_score import (EXACT, EXPERIMENT, draws_of, measure,
-                                                                        measured_baseline, reconstructions,
-                                                                        within_class_variance)  # fmt: skip
+from synaug.chapters.where_concentration_comes_from.exact_score import (
+    EXACT,
+    EXPERIMENT,
+    draws_of,
+    measure,
+    measured_baseline,
+    reconstructions,
+    within_class_variance,
+)
 from synaug.diffusion.reconstruction import reconstruct
 from synaug.diffusion.schedules import sigma_of_reverse_step
 from synaug.metrics import FRESH_REAL
@@ -40,7 +46,7 @@ class TestMarginal:
             centres, spreads = (mixture.means @ u).numpy(), (u @ mixture.covariances @ u).sqrt().numpy()
             weights = mixture.weights.numpy()
             found.append(kstest((points @ u).numpy(), lambda t, m=centres, s=spreads: (
-                weights * norm.cdf((t[:, None] - m) / s)).sum(1)).pvalue)  # fmt: skip
+                weights * norm.cdf((t[:, None] - m) / s)).sum(1)).pvalue)
         others = mixture.sample(20_000, generator)[0]
         found.append(ks_2samp(mixture.log_density(points), mixture.log_density(others)).pvalue)
         return min(1, 11 * min(found))
@@ -74,7 +80,7 @@ class Flat:
 @pytest.mark.parametrize("arm, x, level, churn, options", [
     (EXACT, 40, 40, 0.0, dict(reverse_step=40)), (EXACT, 100, 100, 0.0, dict(reverse_step=100)),
     ("Heun", 20, 50, 0.0, dict(steps=20)), ("Euler, churn", 20, 50, 5.0, dict(steps=20, solver="euler", churn=5.0)),
-])  # fmt: skip
+])
 def test_reconstructions_are_those_of_images(arm, x, level, churn, options):
     """Of sources that `reconstruct` takes; results outside [-1, 1] are clamped there, and here for the comparison."""
     draws = draws_of(3, 100, 5)
@@ -115,7 +121,7 @@ class TestMeasure:
         apart = after["covariance_logdet_ratio", "fresh"] - before["covariance_logdet_ratio", "fresh"]
         assert apart == pytest.approx(np.log(1 / 4))
         numpy = sum(len(own) * np.cov(own.T.numpy()).trace() for own in
-                    (draws.sources[draws.labels == c] for c in range(draws.mixture.num_classes)))  # fmt: skip
+                    (draws.sources[draws.labels == c] for c in range(draws.mixture.num_classes)))
         assert within_class_variance(draws.sources, draws.labels).item() == pytest.approx(numpy / 400)
 
     def test_one_mode_only(self, draws):
@@ -132,7 +138,7 @@ class TestMeasure:
         assert len({points[0, 0].item() for points in sets}) == len(sets) == 2 + chapter.BASELINE_DRAWS
         found = measured_baseline(2, 400, 5).set_index(["metric", "reference"])["value"]
         assert found["recall", "fresh"] == pytest.approx(np.mean([self.of(draws, *own)["recall", "fresh"] for own in
-                                                                  draws.others]))  # fmt: skip
+                                                                  draws.others]))
         assert found["variance_ratio", "world"] == pytest.approx(1, abs=0.05)
         assert found["rare_mode_ratio", "world"] == pytest.approx(1, abs=0.2)
 
@@ -168,7 +174,7 @@ class TestFigures:
         figure = figures.score_errors(frame)
         drawn = [line.get_xydata().tolist() for line in figure.axes[0].lines]
         assert [[0.9, mean["recall", "scaled score", 0.9]], [1.0, mean["recall", EXACT, 100.0]],
-                [1.1, mean["recall", "scaled score", 1.1]]] in drawn  # fmt: skip
+                [1.1, mean["recall", "scaled score", 1.1]]] in drawn
         assert [0, 1, 2] in [list(line.get_xdata()) for line in figure.axes[3].lines]
         figures.fine_grid(frame, frame)
 
@@ -198,7 +204,7 @@ class TestFigures:
     (dict(churn=-1.0), "churn"), (dict(churn=float("inf")), "churn"), (dict(factors=(0.0,)), "factors: factor must be"),
     (dict(noises=(-0.1,)), "noises must be"), (dict(widths=(float("nan"),)), "widths must be"),
     (dict(guidances=(-1.0,)), "guidances must be"), (dict(guidances=(float("inf"),)), "guidances: scale must be"),
-])  # fmt: skip
+])
 def test_bad_parameters_are_refused_at_once(wrong, message):
     with pytest.raises(ValueError, match=message):
         EXPERIMENT.settings(**{"profile": "smoke", **wrong})

@@ -95,7 +95,7 @@ def test_real_images_reach_the_baseline(chosen, get, sets):
     others = real_images_of(chosen.generator).unseen
     fresh = set(sets["fresh"].source_index.tolist())
     free = [[i for i in (others.labels == c).nonzero().flatten().tolist() if int(others.source_index[i]) not in fresh]
-            for c in range(10)]  # fmt: skip
+            for c in range(10)]
     own = others.subset([free[int(c)].pop() for c in sets["reference"].labels])
     distance = value(chapter.distances(sets["reference"], own, sets["fresh"], "pixels", "cpu"), "frechet_multiple")
     assert 0.6 < distance["value"] < 1.6
@@ -118,9 +118,10 @@ def test_closest_pairs_are_sorted_and_belong_together(chosen, get, sets):
     (dict(n_samples=5), "two per class"), (dict(n_samples=361), r"between 20 \(two per class\) and 360"),
     (dict(n_samples=40.5), "n_samples must be a whole number"), (dict(encoders=["pixel"]), "encoders must be"),
     (dict(encoders=[]), "encoders"), (dict(solver="heune"), "solver must be one of heun"),
-    (dict(classifier="resnet9"), "classifier must be one of"), (dict(n_judge=2000), "between 10 and 837"),
+    (dict(classifier="resnet7"), "classifier must be one of"), (dict(n_judge=2000), "between 10 and 837"),
+    (dict(n_searched=9), "n_searched and n_samples must leave 10"),
     (dict(seed=-1), "seed"), (dict(recipe="one_cycel"), "unknown recipe"), (dict(n_searched=0), "n_searched"),
-])  # fmt: skip
+])
 def test_bad_parameters_are_refused_at_once(untrained_generator, wrong, message):
     with pytest.raises(ValueError, match=message):
         EXPERIMENT.settings(**{"profile": "smoke", "generator": untrained_generator, **SMALL, **wrong})
@@ -131,7 +132,7 @@ def test_recorded_results_read_as_they_were(frame, tmp_path, monkeypatch):
     record(frame, "generator_quality", "smoke")
     table = figures.comparison(frame, load_recorded("generator_quality", "smoke"))
     live, stored = (table[table["run"] == run].drop(columns="run").reset_index(drop=True)
-                    for run in ("this build", "recorded"))  # fmt: skip
+                    for run in ("this build", "recorded"))
     assert len(live) == 7 and live.equals(stored)
 
 
@@ -173,7 +174,7 @@ def test_takeaways_are_those_of_the_recorded_run(frame):
 def test_each_generator_has_its_row():
     table = figures.generators_table(["fashion_mnist", "cifar10_5000", "fashion_mnist_2000"]).set_index("generator")
     frame = select(load_recorded("mode_concentration"), "frechet_distance", reference="fresh",
-                   encoder="efficientnet_lite0").set_index("x")["value"]  # fmt: skip
+                   encoder="efficientnet_lite0").set_index("x")["value"]
     assert table.loc["fashion_mnist", "Fréchet multiple"] == f"{frame[100] / frame[0]:.2f}"
     assert table.loc["fashion_mnist_2000", "Fréchet multiple"] == "not recorded"
     assert table.loc["cifar10_5000", "training images"] == "5,000 of cifar10"

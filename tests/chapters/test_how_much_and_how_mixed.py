@@ -26,8 +26,9 @@ def test_mixtures_hold_the_share_that_was_asked_for():
         assert len(images) == PROFILES["smoke"]["n_images"] and len(kept) >= round((1 - share) * len(images))
 
 
-@pytest.mark.parametrize("wrong, message", [({"shares": [0, 1.5]}, "shares .*at most 1, got 1.5"), ({"n_images": 10**6}, "at most 10000"),
-                                            ({"recipe": "adam"}, "recipe")])  # fmt: skip
+@pytest.mark.parametrize("wrong, message", [({"shares": [0, 1.5]}, "shares .*at most 1, got 1.5"), ({"n_images": 10**6}, "and 10000"),
+                                            ({"n_evaluate": 9}, "n_evaluate must lie"), ({"shares": []}, "shares must hold"),
+                                            ({"recipe": "adam"}, "recipe")])
 def test_what_cannot_be_mixed_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         EXPERIMENT.settings(**{"profile": "smoke", **wrong})

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from synaug.statistics.claims import load_claims, verdict_table
-from synaug.data import to_bytes
 from synaug.chapters import mode_concentration as chapter
 from synaug.chapters import mode_concentration_figures as figures
 from synaug.chapters.mode_concentration import EXPERIMENT
 from synaug.chapters.tasks import usual_denoiser, weights_of
+from synaug.data import to_bytes
 from synaug.diffusion.reconstruction import reconstruct
 from synaug.plots import BLUE, summary
 from synaug.run import Store
 from synaug.run.results import load_recorded
 from synaug.statistics import paired_interval
+from synaug.statistics.claims import load_claims, verdict_table
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +43,13 @@ def of_real(frame, reference):
     ({"reverse_steps": [30, 50]}, "from 0"), ({"reverse_steps": [0, 50, 50]}, "reverse_steps must be different"),
     ({"reverse_steps": 50}, "from 0"), ({"reverse_steps": [0, 101]}, "0..100"), ({"reverse_steps": [0, 2.5]}, "whole number"),
     ({"mapping": "flow"}, "edm, vp"), ({"solver": "rk4"}, "heun, euler"), ({"stride": 0}, "stride"), ({"churn": -1.0}, "churn"),
-    ({"solver": "ancestral", "churn": 5}, "churn"), ({"seeds": 0}, "seeds"), ({"classifier": "resnet9"}, "resnet8"),
+    ({"solver": "ancestral", "churn": 5}, "churn"), ({"seeds": 0}, "seeds"), ({"classifier": "resnet7"}, "resnet8"),
     ({"classifier": "vit_tiny"}, "Grad-CAM"), ({"recipe": "adam"}, "paper"), ({"augment": "rotate"}, "flip_crop"),
     ({"encoders": ["inceptio"]}, "efficientnet_lite0"), ({"k": 0}, "k must be"), ({"k": True}, "k must be"),
     ({"k": 300}, "more than k = 300 images"), ({"n_compare": 3}, "n_compare and n_images must leave more"),
     ({"n_images": 100}, "14 of each of the 10 classes"), ({"n_compare": 139}, "some 140 images"), ({"n_images": 10**6}, "n_images must be in 10..10000"),
-    ({"n_maps": 201}, "n_maps must be at most"),
-])  # fmt: skip
+    ({"n_maps": 201}, "n_maps must be at most"), ({"encoders": []}, "encoders must hold at least one"),
+])
 def test_settings_that_could_not_be_measured_are_refused_at_once(wrong, message):
     with pytest.raises(ValueError, match=message):
         EXPERIMENT.settings(**{"profile": "smoke", **wrong})
@@ -77,7 +77,7 @@ def test_pools_are_reconstructions_in_the_order_of_the_sources(chosen, get):
     sources, pool = get(chapter.pool(chosen, 0)), get(chapter.pool(chosen, 100))
     denoiser = usual_denoiser(chosen.generator, weights_of(chosen.generator))
     made = reconstruct(denoiser, sources.floats(), sources.labels, reverse_step=100, stride=50,
-                       source_index=sources.source_index)  # fmt: skip
+                       source_index=sources.source_index)
     assert torch.equal(pool.images, to_bytes(made.images))
     assert torch.equal(pool.labels, sources.labels) and torch.equal(pool.source_index, sources.source_index)
 

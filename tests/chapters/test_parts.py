@@ -8,11 +8,24 @@ import pytest
 from scipy import stats
 
 from synaug.chapters.where_concentration_comes_from.exact_score import EXACT
-from synaug.chapters.where_concentration_comes_from.parts_figures import (EXPLANATION, GRID, METRIC, PROCESS, SCORE,
-                                                                          TOGETHER, TOTAL, explanation_table, numbers,
-                                                                          of_images, of_mixtures, of_samplers,
-                                                                          parts_figure, parts_table, published_fall,
-                                                                          takeaways)  # fmt: skip
+from synaug.chapters.where_concentration_comes_from.parts_figures import (
+    EXPLANATION,
+    GRID,
+    METRIC,
+    PROCESS,
+    SCORE,
+    TOGETHER,
+    TOTAL,
+    explanation_table,
+    numbers,
+    of_images,
+    of_mixtures,
+    of_samplers,
+    parts_figure,
+    parts_table,
+    published_fall,
+    takeaways,
+)
 from synaug.metrics import FRESH_REAL
 from synaug.paths import ROOT
 from synaug.run.results import load_recorded
@@ -24,7 +37,7 @@ RECALLS = {(EXACT, 0, 0.0): ([1, 1, 1], [0.95, 0.94, 0.96]),
            (EXACT, 100, 100.0): ([0.96, 0.95, 0.94], [0.95, 0.95, 0.95]),
            ("Euler", 100, 18.0): ([0.88, 0.86, 0.84], [0.87, 0.85, 0.83]),
            ("Euler", 50, 18.0): ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5]),
-           ("scaled score", 100, 1.05): ([0.7, 0.8, 0.6], [0.69, 0.79, 0.62])}  # fmt: skip
+           ("scaled score", 100, 1.05): ([0.7, 0.8, 0.6], [0.69, 0.79, 0.62])}
 
 
 @pytest.fixture
@@ -32,7 +45,7 @@ def mixtures():
     rows = [{"arm": arm, "t_re": t, "x": x, "reference": reference, "seed": seed, "metric": metric,
              "value": value if metric == "recall" else 0.5}
             for (arm, t, x), both in RECALLS.items() for reference, values in zip(("source", "fresh"), both)
-            for (seed, value), metric in itertools.product(enumerate(values), ("recall", "precision"))]  # fmt: skip
+            for (seed, value), metric in itertools.product(enumerate(values), ("recall", "precision"))]
     return pd.DataFrame(rows)
 
 
@@ -42,9 +55,9 @@ def images():
     recall = {("source", 0): 1.0, ("source", 100): 0.8, ("fresh", 0): 0.9, ("fresh", 100): 0.78}
     rows = [{"metric": "recall", "reference": reference, "x": float(x), "value": value, "low": value - 0.01,
              "high": value + 0.01, "encoder": "efficientnet_lite0", "seed": 0}
-            for (reference, x), value in recall.items()]  # fmt: skip
+            for (reference, x), value in recall.items()]
     rows += [{"metric": "test_accuracy", "x": float(x), "seed": seed, "value": 0.9 - x / 5000 - seed / 100 * (x > 0)}
-             for x in (0, 100) for seed in range(5)]  # fmt: skip
+             for x in (0, 100) for seed in range(5)]
     return pd.DataFrame(rows).assign(sources="train")
 
 
@@ -83,7 +96,7 @@ def test_without_limits_or_seeds_or_a_run_a_fall_is_left_out(images):
 
 def test_samplers_by_hand():
     recalls = {("floor", FRESH_REAL, 0): 0.93, ("dials", "Heun", 40): 0.83, ("dials", "Heun", 18): 0.82,
-               ("dials", "Euler", 18): 0.8, ("dials", "Euler", 80): 0.85}  # fmt: skip
+               ("dials", "Euler", 18): 0.8, ("dials", "Euler", 80): 0.85}
     frame = pd.DataFrame([{"part": part, "arm": arm, "x": float(x), "metric": "recall", "value": value, "seed": 0,
                            "low": value - 0.02, "high": value + 0.02} for (part, arm, x), value in recalls.items()])
     table = of_samplers(frame)
@@ -98,7 +111,7 @@ def test_samplers_by_hand():
 @pytest.mark.parametrize("metric", ["recall", "precision", "outer_edge_recall"])
 def test_recorded_parts_add_up(metric):
     tables = [of_mixtures(load_recorded("exact_score"), metric), of_images(load_recorded("mode_concentration")),
-              of_samplers(load_recorded("real_generators"))]  # fmt: skip
+              of_samplers(load_recorded("real_generators"))]
     for table in tables:
         wide = table.pivot(index="what", columns="part", values="value")
         assert len(wide) > 3
@@ -134,7 +147,7 @@ def test_the_prose_says_what_was_recorded():
         f"Test accuracy falls by {taken(samplers, f'test accuracy, {heun}', TOTAL):.3f} there, and by "
         f"{taken(samplers, f'test accuracy, {euler}', TOTAL):.3f} with 18 Euler steps, of which discretisation takes "
         f"{share(samplers, f'test accuracy, {euler}', GRID)}",
-    ):  # fmt: skip
+    ):
         assert sentence in text
 
 
@@ -143,8 +156,8 @@ def test_takeaways_are_those_of_the_recorded_runs():
     said = takeaways(numbers(mixtures, images, generators))
 
     def recall(arm, x, t_re=100):
-        rows = mixtures[(mixtures["metric"] == "recall") & (mixtures["reference"] == "fresh")]
-        return rows[(rows["t_re"] == t_re) & (rows["arm"] == arm) & (rows["x"] == x)].set_index("seed")["value"]
+        rows = mixtures[(mixtures["metric"] == "recall") & (mixtures["reference"] == "fresh") & (mixtures["t_re"] == t_re)]
+        return rows[(rows["arm"] == arm) & (rows["x"] == x)].set_index("seed")["value"]
 
     exact = recall(EXACT, 100)
     for lost in (recall(FRESH_REAL, 0, 0) - exact, exact - recall("scaled score", 1.02)):
@@ -175,7 +188,7 @@ def test_shown_with_and_without_images(mixtures, images):
     for shown in (falls, of_images(images.iloc[:0]), falls[falls["what"] == "recall"]):
         figure = parts_figure(parts, shown)
     bars = {round(bar.get_y() + bar.get_height() / 2, 6): bar.get_x() + bar.get_width()
-            for bar in figure.axes[0].patches}  # fmt: skip
+            for bar in figure.axes[0].patches}
     assert sorted(bars) == pytest.approx([-0.1, 0.9, 1.9])
     assert bars[0.9] == pytest.approx(0.14)  # the last part of 18 Euler steps ends at the whole fall
     table = parts_table(parts)

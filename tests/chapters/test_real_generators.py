@@ -8,8 +8,15 @@ import torch
 from synaug.chapters.tasks import first, real_images_of, usual_denoiser, weights_of
 from synaug.chapters.where_concentration_comes_from import real_generators as chapter
 from synaug.chapters.where_concentration_comes_from import real_generators_figures as figures
-from synaug.chapters.where_concentration_comes_from.real_generators import (EXPERIMENT, drawn, fresh, levels, loss_rows,
-                                                                            pool, trained_levels)  # fmt: skip
+from synaug.chapters.where_concentration_comes_from.real_generators import (
+    EXPERIMENT,
+    drawn,
+    fresh,
+    levels,
+    loss_rows,
+    pool,
+    trained_levels,
+)
 from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
 from synaug.data import to_bytes
 from synaug.diffusion.denoisers import denoising_loss, load_denoiser, weights_hash
@@ -24,7 +31,7 @@ from synaug.statistics import holm, paired_interval
 
 #: A smoke run of all parts, with a generator that is trained.
 WHOLE = dict(profile="smoke", parts=("ladder", "dials", "exploration"), sizes=[[16, 32]], snapshots=32,
-             strengths={"CADS": (1.0,), "autoguidance": (2.0,)})  # fmt: skip
+             strengths={"CADS": (1.0,), "autoguidance": (2.0,)})
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +48,7 @@ class TestRun:
     def test_every_part_is_measured(self, frame):
         found = frame.groupby(["part", "arm", "level"])["metric"].agg(set)
         geometry = {"frechet_distance", "centroid_distance_ratio", "covariance_logdet_ratio", "precision", "recall",
-                    "density", "coverage", "outer_edge_recall"}  # fmt: skip
+                    "density", "coverage", "outer_edge_recall"}
         losses = {"denoising_loss", "loss_excess", "mean_loss", "mean_loss_excess"}
         assert found["floor", "real alone", "noise"] == {"accuracy_with_real"}
         for arm in ("plain", "CADS", "autoguidance"):
@@ -69,7 +76,7 @@ class TestRun:
         sources, test = first(real.trained, 150), first(real.test, 100)
         model = build_classifier("resnet8", (1, 28, 28), 10, 0)
         train_classifier(model, torch.cat([sources.images, own.images]), torch.cat([sources.labels, own.labels]),
-                         steps=3, seed=0, batch_size=64)  # fmt: skip
+                         steps=3, seed=0, batch_size=64)
         row = frame[(frame["arm"] == "fresh real") & (frame["metric"] == "accuracy_with_real")]
         assert row["value"].item() == accuracy(predict(model, test.images), test.labels)
 
@@ -93,7 +100,7 @@ class TestRun:
         ({"sizes": (16, 32)}, "sizes must be"), ({"snapshots": (0,)}, "snapshots must be .* at least 1"),
         ({"loss_sigmas": (0.0,)}, "loss_sigmas must be positive"), ({"encoder": "vgg"}, "encoder must be one of"),
         ({"classifier": "vgg"}, "classifier must be one of"),
-    ])  # fmt: skip
+    ])
     def test_bad_parameters_are_refused_at_once(self, changed, message):
         with pytest.raises(ValueError, match=message):
             EXPERIMENT.settings(**{**WHOLE, **changed})
@@ -110,7 +117,7 @@ class TestQualityLevels:
     def test_losses_are_those_of_each_image(self):
         images, weights = first(real_images_of("fashion_mnist").unseen, 20), weights_of("fashion_mnist")
         losses = chapter.denoising_losses(images, generator="fashion_mnist", weights=weights, precision="",
-                                          device="cpu", images=None, sigmas=[0.3, 3.0])  # fmt: skip
+                                          device="cpu", images=None, sigmas=[0.3, 3.0])
         noise = torch.randn(20, 1, 28, 28, generator=torch.Generator().manual_seed(0))
         denoiser = usual_denoiser("fashion_mnist", weights)
         for row, sigma in zip(losses, (0.3, 3.0)):
@@ -126,7 +133,7 @@ class TestQualityLevels:
 
     def test_are_the_generators_of_a_training_by_the_recipe(self, chosen, tmp_path):
         recipe = {**chapter.recipe_of(chosen), "dataset": "digits", "subset_size": 100, "channels": (16, 32),
-                  "batch_size": 8}  # fmt: skip
+                  "batch_size": 8}
         assert recipe["seed"] == 0 and chapter.recipe_of(chosen)["subset_size"] == 10_000
         found = trained_levels(recipe, [8, 16], "cpu", tmp_path / "own")
         train(Recipe(**recipe), tmp_path / "other", images=16, snapshots=[8, 16], progress=False)
@@ -151,7 +158,7 @@ class TestPools:
         made = drawn(sources, **task.params)
         denoiser = usual_denoiser("fashion_mnist", weights_of("fashion_mnist"))
         by_hand = generate(AnnealedClass(denoiser, 0.5, seed=4), sources.labels, steps=3, seed=4,
-                           source_index=sources.source_index)  # fmt: skip
+                           source_index=sources.source_index)
         assert torch.equal(made.images, to_bytes(by_hand.images)) and torch.equal(made.labels, sources.labels)
         with pytest.raises(RuntimeError, match="another one here"):
             drawn(sources, **{**task.params, "weights": "0123"})
@@ -173,7 +180,7 @@ class TestPools:
         settings = EXPERIMENT.settings("smoke", steps=4)  # fewer miss the guidance interval
         shown = chapter.shown_samples(settings, Store().get)
         assert list(shown) == ["real", "plain", "noise inflation, 1.05", "CADS, 1", "guidance interval, 2",
-                               "particle guidance, 0.01", "minority guidance, 0.1"]  # fmt: skip
+                               "particle guidance, 0.01", "minority guidance, 0.1"]
         assert all(images.shape == (20, 1, 28, 28) and images.dtype == torch.uint8 for images in shown.values())
         assert len({images.numpy().tobytes() for images in shown.values()}) == len(shown)
         figures.samples(shown)

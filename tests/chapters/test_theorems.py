@@ -39,7 +39,7 @@ def frame():
     ({"beta_d": 2.0}, "beta_d must not exceed beta_e = 1"), ({"map_beta_ds": [2.0]}, "map_beta_ds must not exceed"),
     ({"noises": [-1.0]}, "noises must be"), ({"noises": [float("nan")]}, "noises must be"), ({"device": "cuda"}, "device"),
     ({"label_noise": 0.7}, "label_noise must be"), ({"variance_batch": 60}, "variance_batch must be <= variance_n = 50, got 60"),
-])  # fmt: skip
+])
 def test_settings_that_could_not_be_measured_are_refused_at_once(parameters, message):
     with pytest.raises(ValueError, match=message):
         EXPERIMENT.settings("smoke", **parameters)
@@ -48,7 +48,7 @@ def test_settings_that_could_not_be_measured_are_refused_at_once(parameters, mes
 @pytest.mark.parametrize("given, message", [
     ({"settings": {"sigma": 2.0}}, "sigmas must be positive"), ({"settings": {"rhos": -1}}, "rhos must be positive"),
     ({"settings": {"sigmass": 1}}, "unknown parameter: sigmass. Did you mean 'sigmas'"), ({"n_images": 3}, "n_images must be"),
-])  # fmt: skip
+])
 def test_the_chapter_checks_both_experiments_before_either_runs(given, message):
     notebook = jupytext.read(NOTEBOOK)
     code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
@@ -140,7 +140,7 @@ def test_search_finds_what_is_there_in_both_directions(shift, found):
         for seed in range(12):
             own = rng.normal(0.1, 0.05)  # shared by the levels: pairing removes it
             rows += [{"regime": regime, "seed": seed, "x": k, "value": own + (k > 2) * change + rng.normal(0, 0.003)}
-                     for k in (2.0, 5.0)]  # fmt: skip
+                     for k in (2.0, 5.0)]
     frame = pd.DataFrame(rows).assign(part="regimes", stage="final", metric="test_error", arm="upsampled")
     table = against_reference(frame).set_index("regime")
     assert table.loc["moves", "found"] == found and table.loc["still", "found"] == "not resolved"
@@ -151,7 +151,7 @@ def test_search_finds_what_is_there_in_both_directions(shift, found):
 
 @pytest.mark.parametrize("draw", [figures.feature_learning, figures.feature_order, figures.sam_suppression,
                                   figures.noise_alignment, figures.batch_variance, figures.regime_map, figures.stages,
-                                  figures.degradation, figures.recovery])  # fmt: skip
+                                  figures.degradation, figures.recovery])
 def test_figures_are_labelled(frame, draw):
     figure = draw(frame, frame)
     assert figure.axes and all(ax.get_xlabel() and ax.has_data() for ax in figure.axes) and draw(frame).axes
@@ -181,6 +181,14 @@ def test_takeaways_are_those_of_the_recorded_runs(frame):
     search = against_reference(recorded)
     assert set(search.loc[search["found"] == "worse", "regime"]) == {"β_d = 0.3, noise 0.25, N = 50"}
     assert figures.numbers(frame).keys() == figures.numbers(recorded).keys()
+
+
+def test_a_reconstructed_theorem_is_never_called_reproduced():
+    found = pd.concat([verdict_table(load_recorded(name)) for name in ("two_layer_cnn", "mechanism")])
+    said = figures.worded(found).set_index("id")["verdict"]
+    assert said["tolerance-k-plus-1"] == "consistent with the summary" and said["fast-feature-first"] == "reproduced"
+    theorems_of = found["source"].str.contains("Theorem|Corollary").to_numpy()
+    assert not (said[theorems_of] == "reproduced").any() and (said.to_numpy() == found["verdict"])[~theorems_of].all()
 
 
 def test_the_picture_repeats_the_noise_of_a_copy_and_not_of_a_new_version():

@@ -71,7 +71,7 @@ def pool_of(folder, monkeypatch):
 def classifier():
     images = Task(functions.digits, {"n": 500})
     return Task(trained, {"architecture": "vgg5", "steps": STEPS_OF_CLASSIFIER, "recipe": "one_cycle", "seed": 0,
-                          "augment": "flip_crop"}, (images,))  # fmt: skip
+                          "augment": "flip_crop"}, (images,))
 
 
 def classify(folder):

@@ -45,7 +45,7 @@ def squares(notes, n=6, **parameters):
 def means(notes, seeds=2, powers=3, **parameters):
     pools = [Task(functions.pool, {"seed": seed, "notes": notes}) for seed in range(seeds)]
     return [Task(functions.mean, {"power": power, "notes": notes, **parameters}, (pool,))
-            for pool in pools for power in range(1, powers + 1)]  # fmt: skip
+            for pool in pools for power in range(1, powers + 1)]
 
 
 def test_processes_survive_failures_exits_and_deaths(notes, store):
@@ -60,7 +60,7 @@ def test_processes_survive_failures_exits_and_deaths(notes, store):
     assert set(report.errors) == {*bad, deadly} and report.missing == [after] and len(report.finished) == 7
     said = str(report)
     for words in ("ZeroDivisionError: no 2 here", "failing(x=2", "SystemExit inside", "KeyboardInterrupt inside", "KilledWorker",
-                  "can be stored; got set", "1 not run (what they need failed"):  # fmt: skip
+                  "can be stored; got set", "1 not run (what they need failed"):
         assert words in said
     assert ran(notes, "square") == 6 and store.get(threads) == {"torch": 1, "most": 1}
     for note in notes.glob("killed*"):
@@ -94,7 +94,7 @@ def start_dask_worker(address, cache):
     """A worker process with a cache of its own."""
     environment = {**os.environ, "SYNAUG_CACHE": str(cache), "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny",
-               "--no-dashboard", "--local-directory", str(cache)]  # fmt: skip
+               "--no-dashboard", "--local-directory", str(cache)]
     return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
 
 

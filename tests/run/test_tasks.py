@@ -103,7 +103,7 @@ FILES = {
     "deep.py": "from toyp.deeper import BASE\ndef helper(x):\n    return x + BASE\n",
     "deeper.py": "BASE = 1\nTABLE = {}\nTABLE['a'] = BASE\n",
     "other.py": "X = 1\n", "lazy.py": "def f(x):\n    return x\n",
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -159,7 +159,23 @@ def test_the_code_of_chapters_reaches_what_they_are_made_of():
     """What hand-kept lists once left out."""
     from synaug.chapters import mode_concentration
 
+    synaug = frozenset({"synaug"})
     names = dependencies._closure([name for node in dependencies._definitions("synaug.chapters.mode_concentration")["compare"]
-                            for name in dependencies._imported(node, "synaug.chapters.mode_concentration", "synaug")], "synaug")
+                            for name in dependencies._imported(node, "synaug.chapters.mode_concentration", synaug)], synaug)
     assert {"synaug.metrics.comparison", "synaug.metrics.distances", "synaug.metrics.frechet"} <= names
     assert code_of(mode_concentration.compared) != code_of(mode_concentration.scored)
+
+
+def test_a_users_own_function_depends_on_the_parts_of_synaug_that_it_calls(tmp_path, monkeypatch):
+    """Tasks of one's own module, which `synaug` knows nothing of."""
+    (tmp_path / "mine.py").write_text("from synaug.metrics import prdc\ndef task(x):\n    return prdc(x, x, k=1)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import mine
+
+    packages, own = frozenset({"mine", "synaug"}), dependencies._definitions("mine")["prdc"][0]
+    assert "synaug.metrics.neighbours" in dependencies._closure(dependencies._imported(own, "mine", packages), packages)
+    before, parsed = code_of(mine.task), dependencies._parsed
+    monkeypatch.setattr(dependencies, "_parsed", lambda name: parsed("ast" if name == "synaug.metrics.distances" else name))
+    dependencies.code_of.cache_clear()
+    assert code_of(mine.task) != before
+    dependencies.code_of.cache_clear()

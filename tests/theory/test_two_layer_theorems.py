@@ -122,7 +122,7 @@ class TestTheorem41:
         """Without features, by about sqrt(n / d), since n inner products of random sign add up (within 15 %)."""
         n, d = 2000, 50
         data, filters = world(n=n, seeds=[0], filters=20, dim=d, beta_e=0.0, beta_d=0.0, num_patches=2, reading="B",
-                              orthogonal_noise=False)  # fmt: skip
+                              orthogonal_noise=False)
         noise = (data.roles == NOISE)[:, None].expand(-1, 20, -1, -1)
         own = 3 / n * noise_strength(filters, data.patches, data.labels)[noise]
         rest = inner_products(gradient(filters, data.patches, data.labels), data.patches)[noise]
@@ -229,7 +229,7 @@ class TestTheorem42:
         """The definition matters: A + (k - 1) A_gamma against k A, so equal strengths give equal sums."""
         a = isotropic(k=4)
         sums = [a.align(arm, where).mean().item() * where.sum().item()
-                for arm, where in ((0, a.real), (1, a.real | a.synthetic))]  # fmt: skip
+                for arm, where in ((0, a.real), (1, a.real | a.synthetic))]
         assert math.isclose(*sums, rel_tol=1e-5)
 
     def test_features_are_learned_alike(self):
@@ -328,7 +328,7 @@ class TestTheorem43:
         (lambda: excess_tolerance(1, 0.6, 10, 50), "k must be finite and more than 1, got 1"),
         (lambda: measured("upsampled", 20, 41, 3, 0.5), r"batch_size must lie in 1..40"),
         (lambda: total_variance(torch.zeros(1, 3)), "at least two draws, got 1"),
-    ])  # fmt: skip
+    ])
     def test_bad_input(self, call, message):
         with pytest.raises(ValueError, match=message):
             call()

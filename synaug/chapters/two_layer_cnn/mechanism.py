@@ -41,7 +41,7 @@ METRICS = {
     "train_loss_fast": "the same of fast ones",
     "test_loss": "mean cross-entropy of test images",
     "test_error": "share of test images that are misclassified",
-}  # fmt: skip
+}
 #: Those that are given over the original set's, at the same stage of its own training.
 RELATIVE = {
     "batch_variance": "variance of a mini-batch's gradient given the training set",
@@ -71,7 +71,7 @@ class Network(Settings):
     classifier_steps: int = param(f"optimiser steps of a training, of batches of {BATCH_SIZE}", at_least=10)
     recipe: str = param("learning rates of the training, see synaug.classifiers.train_classifier", "one_cycle")
     augment: str = param("augmentation of the training, see synaug.classifiers.train_classifier", "flip",
-                         options=tuple(name for name in AUGMENTATIONS if not name.endswith("trivial")))  # fmt: skip
+                         options=tuple(name for name in AUGMENTATIONS if not name.endswith("trivial")))
     ks: tuple[int, ...] = param("times a slow image occurs; trainings take the largest", each=True, at_least=2)
     sigma: float = param("noise level of the trainings' generated images; 1 is the published 50 of 100 steps", 1.0)
     sigmas: tuple[float, ...] = param("levels whose generated images are looked at, sigma among them", each=True)
@@ -91,12 +91,13 @@ class Network(Settings):
         check_recipe(self.recipe, self.augment)
         parts = real_images_of(self.generator)
         for name, part in (("n_images", parts.trained), ("n_evaluate", parts.test)):
-            if (getattr(self, name) or 0) > len(part):
-                raise ValueError(f"{name} must be at most {len(part)}, got {getattr(self, name)}")
+            if not part.num_classes <= (getattr(self, name) or len(part)) <= len(part):
+                raise ValueError(f"{name} must lie between {part.num_classes}, one per class, and {len(part)}, got "
+                                 f"{getattr(self, name)}")
         data = tasks.first(parts.trained, self.n_images or len(parts.trained))
         if (fewest := int(data.labels.bincount(minlength=data.num_classes).min())) < 2:
             raise ValueError(f"n_images must leave at least 2 images of each of the {data.num_classes} classes, which "
-                             f"are clustered one by one; of {len(data)} one has {fewest}")  # fmt: skip
+                             f"are clustered one by one; of {len(data)} one has {fewest}")
         if self.classifier_steps * BATCH_SIZE < 3 * len(data):
             raise ValueError(f"classifier_steps must be at least {math.ceil(3 * len(data) / BATCH_SIZE)}, the three "
                              f"passes over {len(data)} images of a warm-up, got {self.classifier_steps}")
@@ -121,7 +122,7 @@ PROFILES = {
     "paper": dict(generator="fashion_mnist", n_images=None, classifier_steps=4000, ks=(2, 5),
                   sigmas=(0.3, 1.0, 3.0, 80.0), sampler_steps=18, seeds=10, n_evaluate=None, sampled_batches=100,
                   stages=tuple(STAGES)),
-}  # fmt: skip
+}
 
 
 def training(s: Network) -> dict:
@@ -136,7 +137,7 @@ def pool(s: Network, sigma: float) -> Task:
     """Copies of the slow images; where nothing is trained on them, those of the smallest k do."""
     k = max(s.ks) if sigma == s.sigma else min(s.ks)
     return Task(generated_from, {**tasks.network(s), "sigma": sigma, "steps": s.sampler_steps, "k": k},
-                (real(s, "trained", s.n_images), selection(s)))  # fmt: skip
+                (real(s, "trained", s.n_images), selection(s)))
 
 
 def pools(s: Network, arm: str) -> tuple[Task, ...]:
@@ -149,7 +150,7 @@ def network(s: Network, arm: str, seed: int) -> Task:
     return Task(train_network, {
         **training(s), "seed": seed, "arm": arm, "k": max(s.ks), "recorded": s.steps_at(RECORDED),
         "kept": list(s.stage_steps(s.stages)),
-    }, (real(s, "trained", s.n_images), real(s, "test", s.n_evaluate), selection(s), *pools(s, arm)))  # fmt: skip
+    }, (real(s, "trained", s.n_images), real(s, "test", s.n_evaluate), selection(s), *pools(s, arm)))
 
 
 def rows(s: Network):
@@ -157,17 +158,17 @@ def rows(s: Network):
     most, everywhere = max(s.ks), s.stage_steps(STAGES)
     levels = {sigma: most if sigma == s.sigma else min(s.ks) for sigma in s.sigmas}
     sets = [["original", 1, 0.0], *(["upsampled", k, 0.0] for k in s.ks),
-            *(["generated", k, sigma] for sigma, largest in levels.items() for k in s.ks if k <= largest)]  # fmt: skip
+            *(["generated", k, sigma] for sigma, largest in levels.items() for k in s.ks if k <= largest)]
     none = {"sigma": 0.0, "step": 0, "stage": "", "weights": "own"}
     yield ({**none, "part": "selection", "arm": "original", "swept": "k", "x": 1.0, "seed": s.selection_seed},
-           Task(selected, {}, (selection(s),)))  # fmt: skip
+           Task(selected, {}, (selection(s),)))
     for seed in range(s.seeds):
         for arm in ARMS:
             sigma, trained = s.sigma if arm == "generated" else 0.0, network(s, arm, seed)
             for step in s.steps_at(RECORDED):
                 yield ({**none, "part": "learning", "arm": arm, "swept": "progress", "x": step / s.classifier_steps,
                         "step": step, "stage": everywhere.get(step, ""), "seed": seed, "sigma": sigma},
-                       Task(losses_at, {"step": step}, (trained,)))  # fmt: skip
+                       Task(losses_at, {"step": step}, (trained,)))
             own = [arm, 1 if arm == "original" else most, sigma]
             made = tuple(pool(s, level) for level in s.sigmas) if arm == "original" else pools(s, arm)
             for step, stage in s.stage_steps(s.stages).items():
@@ -175,7 +176,7 @@ def rows(s: Network):
                        Task(measure_gradients, {
                            "step": step, "seed": seed, "own": own, "sets": sets if arm == "original" else [own],
                            "augment": s.augment, "sampled_batches": s.sampled_batches,
-                       }, (trained, real(s, "trained", s.n_images), selection(s), *made)))  # fmt: skip
+                       }, (trained, real(s, "trained", s.n_images), selection(s), *made)))
 
 
 def relative(frame: pd.DataFrame, s: Network) -> pd.DataFrame:
@@ -206,7 +207,7 @@ def selected(selection: dict) -> dict:
 
 
 def generated_from(data: ImageDataset, selection: dict, generator: str, weights: str, precision: str, device: str,
-                   sigma: float, steps: int, k: int) -> SyntheticPool:  # fmt: skip
+                   sigma: float, steps: int, k: int) -> SyntheticPool:
     """k - 1 images of each slow one, from itself at a noise level. precision: told for the key's sake."""
     denoiser = tasks.usual_denoiser(generator, weights, device)
     return generate_pool(denoiser, data, selection["sources"], k=k, sigmas=sigma, steps=steps, device=device)
@@ -220,7 +221,7 @@ def training_set(arm: str, k: int, data: ImageDataset, selection: dict, pool: Sy
 
 
 def train_network(data: ImageDataset, test: ImageDataset, selection: dict, *pool: SyntheticPool, architecture: str,
-                  seed: int, arm: str, k: int, recorded: list, kept: list, **options) -> dict:  # fmt: skip
+                  seed: int, arm: str, k: int, recorded: list, kept: list, **options) -> dict:
     """A training on the training set of an arm: {"losses": {step: {metric: value}}, "networks": {step: `Trained`}}.
 
     recorded: steps after which losses are measured: on the slow and the fast real images, each once, and on the test
@@ -236,7 +237,7 @@ def train_network(data: ImageDataset, test: ImageDataset, selection: dict, *pool
             now = settled(model, chosen)
             own, (of_test, wrong) = losses_of(now, data)[0], losses_of(now, test)
             found = {"train_loss_slow": own[slow], "train_loss_fast": own[fast], "test_loss": of_test,
-                     "test_error": wrong}  # fmt: skip
+                     "test_error": wrong}
             losses[step + 1] = {metric: values.mean().item() for metric, values in found.items()}
         if step + 1 in kept:
             weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
@@ -270,7 +271,7 @@ def settled(model, chosen: TrainingSet):
 
 
 def measure_gradients(network: dict, data: ImageDataset, selection: dict, *made: SyntheticPool, step: int, seed: int,
-                      own: list, sets: list, augment: str, sampled_batches: int) -> pd.DataFrame:  # fmt: skip
+                      own: list, sets: list, augment: str, sampled_batches: int) -> pd.DataFrame:
     """Gradient statistics of training sets at the weights that one of them has led to after a step.
 
     made: pools of generated copies, one per noise level. own, sets: [arm, k, sigma] of the network's own training set
@@ -286,7 +287,7 @@ def measure_gradients(network: dict, data: ImageDataset, selection: dict, *made:
     products = gradient_products(fixed, members.images, members.labels, members.source, members.group)
     weights = "original" if arm == "original" else "own"
     variance = {"arm": arm, "sigma": sigma, "x": float(k), "metric": "sampled_variance", "weights": "own",
-                "value": sampled_variance(model, chosen, augment, seed, sampled_batches)}  # fmt: skip
+                "value": sampled_variance(model, chosen, augment, seed, sampled_batches)}
     found = [row | {"weights": weights} for row in consequences(products, members, sets)]
     found = [pd.DataFrame([*found, variance]).assign(part="consequences", swept="k")]
     if arm == "original":
@@ -348,12 +349,12 @@ def premises(products, members: Members, model) -> list[dict]:
     first, squares = members.of(SLOW), products.squares()
     losses = losses_of(model, members)[0]
     rows = [{"arm": name, "sigma": 0.0, "metric": "loss", "value": losses[members.of(kind)].mean().item()}
-            for name, kind in (("fast", FAST), ("slow", SLOW))]  # fmt: skip
+            for name, kind in (("fast", FAST), ("slow", SLOW))]
     for sigma, kind in members.first_copy.items():
         second = members.of(kind)
         found = {"same_source_correlation": products.same_source_correlation(first, second),
                  "synthetic_strength": (squares[second].sum() / squares[first].sum()).item(),
-                 "feature_ratio": products.mean_ratio(first, second), "loss": losses[second].mean().item()}  # fmt: skip
+                 "feature_ratio": products.mean_ratio(first, second), "loss": losses[second].mean().item()}
         rows += [{"arm": "generated", "sigma": sigma, "metric": name, "value": value} for name, value in found.items()]
     return rows
 
@@ -374,7 +375,7 @@ def consequences(products, members: Members, sets: list) -> list[dict]:
                  "noise_align": ((subset * products.alignment(weights).abs()).sum() / subset.sum()).item(),
                  "noise_align_own": ((subset * own).sum() / subset.sum()).item(),
                  "own_share": (own[slow].mean() / speed[slow].mean()).item(),
-                 "speed_slow": speed[slow].mean().item(), "speed_fast": speed[fast].mean().item()}  # fmt: skip
+                 "speed_slow": speed[slow].mean().item(), "speed_fast": speed[fast].mean().item()}
         row = {"arm": arm, "sigma": sigma, "x": float(k)}
         rows += [row | {"metric": name, "value": value} for name, value in found.items()]
     return rows

@@ -8,7 +8,7 @@ from synaug.statistics import mean_interval
 from synaug.statistics.contrasts import paired, select
 
 STAGE_AXIS = {"xlabel": "stage of the training", "xticks": {
-    place: f"{name}\n({share:.0%})" for place, (name, share) in enumerate(STAGES.items())}}  # fmt: skip
+    place: f"{name}\n({share:.0%})" for place, (name, share) in enumerate(STAGES.items())}}
 EARLY = 0.1  # share of the training's steps at which losses are compared early
 
 
@@ -24,7 +24,7 @@ def numbers(frame):
         rows = select(frame, part="learning", metric="train_loss_slow", x=share)
         found |= {f"slow, {when}, {arm}": f"{value:.3f}" for arm, value in rows.groupby("arm")["value"].mean().items()}
         found |= {f"slow, {when}, {row.arm} minus original": within(row.estimate, row.low, row.high, 3)
-                  for row in paired(rows, {"arm": "original"}).itertuples()}  # fmt: skip
+                  for row in paired(rows, {"arm": "original"}).itertuples()}
     errors = select(frame, part="learning", metric="test_error", x=1.0).groupby("arm")["value"].mean()
     return found | {f"test error, {arm}": f"{100 * errors[arm]:.1f}" for arm in ARMS}
 
@@ -47,7 +47,7 @@ def premises(live, recorded=None):
     panels = [Panel("same_source_correlation", "correlation with the source's residual", where, line=0.0),
               Panel("synthetic_strength", "strength of generated residuals,\nA_γ / A", where, line=1.0, yscale="log"),
               Panel("feature_ratio", "share of the slow images' mean\ngradient that generated ones supply", where,
-                    line=1.0, yscale="log")]  # fmt: skip
+                    line=1.0, yscale="log")]
     live, recorded = staged(live), staged(recorded)
     levels = sorted({sigma for frame in (live, recorded) if frame is not None for sigma in frame["sigma"] if sigma})
     return lines(live, recorded, panels, hue="sigma", names={sigma: f"σ = {sigma:g}" for sigma in levels}, **STAGE_AXIS)
@@ -62,7 +62,7 @@ def consequences(live, recorded=None):
               Panel("noise_align_own", "alignment with an example by itself and\nits copies, over the original set's",
                     at, line=1.0, yscale="log"),
               Panel("sampled_variance", "variance of mini-batch gradients in\nits own training, over the original's",
-                    at | {"weights": "own"}, line=1.0, yscale="log")]  # fmt: skip
+                    at | {"weights": "own"}, line=1.0, yscale="log")]
     return lines(staged(live), staged(recorded), panels, hue="arm", **STAGE_AXIS)
 
 
@@ -70,7 +70,7 @@ def learning(live, recorded=None):
     """Losses of slow and fast training images and of test images over a training on each set."""
     panels = [Panel("train_loss_slow", "loss of slow training images", {"part": "learning"}, yscale="log"),
               Panel("train_loss_fast", "loss of fast training images", {"part": "learning"}, yscale="log"),
-              Panel("test_loss", "test loss", {"part": "learning"})]  # fmt: skip
+              Panel("test_loss", "test loss", {"part": "learning"})]
     return lines(live, recorded, panels, hue="arm", names=dict(zip(ARMS, ARMS)), xlabel="share of the training's steps")
 
 

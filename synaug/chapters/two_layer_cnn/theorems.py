@@ -9,8 +9,15 @@ import torch
 
 from synaug.run import Experiment, Settings, Task, param
 from synaug.statistics.contrasts import paired, select
-from synaug.theory.two_layer_cnn import (Arm, PatchDistribution, gradient_variance, initial_filters, theory, train,
-                                         training_sets)  # fmt: skip
+from synaug.theory.two_layer_cnn import (
+    Arm,
+    PatchDistribution,
+    gradient_variance,
+    initial_filters,
+    theory,
+    train,
+    training_sets,
+)
 from synaug.theory.two_layer_cnn.clusters import recovery, speed_ratio
 from synaug.theory.two_layer_cnn.distribution import NOISE, READINGS
 from synaug.theory.two_layer_cnn.network import gradient
@@ -85,10 +92,10 @@ class Theory(Settings):
             raise ValueError(f"variance_batch must be <= variance_n = {self.variance_n}, got {self.variance_batch}")
         if REFERENCE_K not in self.ks or max(self.ks) == REFERENCE_K:
             raise ValueError(f"ks must hold {REFERENCE_K}, what larger k are compared with, and a larger one, "
-                             f"got {self.ks}")  # fmt: skip
+                             f"got {self.ks}")
         if self.early not in (*range(RECORD_EVERY, self.regime_steps, RECORD_EVERY), self.regime_steps):
             raise ValueError(f"early must be a multiple of {RECORD_EVERY} below regime_steps = {self.regime_steps}, or "
-                             f"that itself, got {self.early}")  # fmt: skip
+                             f"that itself, got {self.early}")
         for name, alpha in (*(("n", alpha) for alpha in {*self.alphas, self.alpha}), ("align_n", self.regime_alpha)):
             # Labels and kinds are drawn before the patches, so those of two coordinates are the same.
             data = PatchDistribution(dim=2, alpha=alpha).sample(getattr(self, name), range(self.seeds))
@@ -96,7 +103,7 @@ class Theory(Settings):
                 if all(has_fast) or name == "n" and len(set(zip(labels, has_fast))) < 4:
                     lack = "a class lacks fast or slow examples" if name == "n" else "there are no slow examples"
                     raise ValueError(f"with {name} = {len(labels)} and alpha = {alpha:g}, {lack} at seed {seed}: raise "
-                                     f"{name}, or choose an alpha nearer 1/2")  # fmt: skip
+                                     f"{name}, or choose an alpha nearer 1/2")
 
     def problem(self, **changes) -> dict:
         """Parameters of `PatchDistribution`: the toy's, with changes."""
@@ -105,7 +112,7 @@ class Theory(Settings):
 
 
 LARGE = dict(steps=600, sam_ns=(10, 30, 100, 300, 1000, 3000, 10_000), alphas=(0.1, 0.3, 0.5, 0.7, 0.9, 0.98),
-             beta_ratios=(0.2, 0.4, 0.6, 0.8, 0.9, 1.0), noises=(0.0625, 0.125, 0.25, 0.5))  # fmt: skip
+             beta_ratios=(0.2, 0.4, 0.6, 0.8, 0.9, 1.0), noises=(0.0625, 0.125, 0.25, 0.5))
 PROFILES = {
     "smoke": dict(seeds=2, n=60, steps=150, sam_ns=(10, 100), align_n=20, ks=(2, 5), draws=50, alphas=(0.9,),
                   beta_ratios=(0.2,), noises=(0.125,), recovery_steps=50, map_beta_ds=(0.4,), map_noises=(0.125,),
@@ -119,19 +126,19 @@ PROFILES = {
     "paper": dict(LARGE, seeds=100, n=10_000, align_n=200, ks=(2, 3, 4, 5, 6, 7, 8), draws=4000,
                   map_beta_ds=(0.2, 0.3, 0.4, 0.5, 0.6, 0.8), map_noises=(0.0625, 0.125, 0.25), map_ns=(50, 200, 1000),
                   regime_n=200, regime_steps=2000, n_test=5000),
-}  # fmt: skip
+}
 
 
 def regimes(s: Theory) -> dict[str, dict]:
     """What `measure_regime` takes, by name: the base; the map around it; the base with one thing changed at a time."""
     base = {"problem": s.problem(alpha=s.regime_alpha, beta_d=s.regime_beta_d), "n": s.regime_n, "lr": s.lr,
-            "momentum": s.momentum, "batch_size": None}  # fmt: skip
+            "momentum": s.momentum, "batch_size": None}
 
     def changed(others: dict, **problem):
         return base | others | {"problem": base["problem"] | problem}
 
     grid = {f"β_d = {beta_d:g}, noise {noise:g}, N = {n}": changed({"n": n}, beta_d=beta_d, noise_std=noise)
-            for n in s.map_ns for noise in s.map_noises for beta_d in s.map_beta_ds}  # fmt: skip
+            for n in s.map_ns for noise in s.map_noises for beta_d in s.map_beta_ds}
     other = "B" if s.reading == "A" else "A"
     return {
         "base": base,
@@ -195,7 +202,7 @@ EXPERIMENT = Experiment("two_layer_cnn", Theory, PROFILES, rows, constants={"dat
 
 
 def feature_learning(problem: dict, n: int, seeds: list, num_filters: int, init_std: float, rho: float,
-                     **training) -> pd.DataFrame:  # fmt: skip
+                     **training) -> pd.DataFrame:
     """Trajectories of GD (rho = 0) or SAM on the original data, x the step; and "slow_at_fast", x a level: how much of
     the slow feature is learned when max_j <w_j, v_e> first reaches it (linear between recorded steps)."""
     distribution = PatchDistribution(**problem)
@@ -230,11 +237,11 @@ def feature_order(problem: dict, n: int, seeds: list, num_filters: int, init_std
     table = frame.pivot(index=["seed", "x"], columns="metric", values="value")[["feature_fast", "feature_slow"]]
     first = table[table.max(axis=1) >= 0.5].groupby("seed").first()
     return pd.DataFrame({"seed": first.index, "metric": "fast_first",
-                         "value": (first["feature_fast"] > first["feature_slow"]).to_numpy(float)})  # fmt: skip
+                         "value": (first["feature_fast"] > first["feature_slow"]).to_numpy(float)})
 
 
 def sam_suppression(problem: dict, where: str, n: int, seeds: list, num_filters: int, init_std: float,
-                    rho: float) -> pd.DataFrame:  # fmt: skip
+                    rho: float) -> pd.DataFrame:
     """Theorem 4.1, one SAM and one GD gradient from the same initial filters: of the positively aligned noise patches,
     the share whose alignment with SAM's gradient is the smaller ("suppressed_share"), and the median ratio of the two
     ("sam_ratio"). where: one of `SAM_CASES`."""
@@ -254,12 +261,12 @@ def sam_suppression(problem: dict, where: str, n: int, seeds: list, num_filters:
             ratios = theory.measured_sam_ratio(filters, patches, labels, rho)
         ratios = ratios[theory.positively_aligned(filters, patches, labels) & (data.roles[0] == NOISE)]
         found.append({"seed": seed, "suppressed_share": (ratios < 1).double().mean().item(),
-                      "sam_ratio": ratios.median().item()})  # fmt: skip
+                      "sam_ratio": ratios.median().item()})
     return pd.DataFrame(found).melt("seed", var_name="metric")
 
 
 def noise_alignment(problem: dict, orthogonal: bool, n: int, ks: list, seeds: list, num_filters: int,
-                    init_std: float) -> pd.DataFrame:  # fmt: skip
+                    init_std: float) -> pd.DataFrame:
     """Theorem 4.2 at initialisation, with synthetic noise as strong as the real one; x = k: `arm_noise_align` over the
     original set's ("noise_align", "noise_align_sum"), and the tolerance of generation with its formula.
     orthogonal: as in the proofs (reading B, P = 2), else the distribution as it is."""
@@ -277,7 +284,7 @@ def noise_alignment(problem: dict, orthogonal: bool, n: int, ks: list, seeds: li
             own = {"noise_align": mean, "noise_align_sum": total}
             if arm.kind == "generated":
                 own |= {"tolerance": theory.measured_tolerance(sets, number - 1, number, filters),
-                        "tolerance_formula": theory.noise_tolerance(arm.k)}  # fmt: skip
+                        "tolerance_formula": theory.noise_tolerance(arm.k)}
             found += [{"seed": seed, "arm": arm.kind, "x": arm.k, "metric": m, "value": v} for m, v in own.items()]
     return pd.DataFrame(found)
 
@@ -288,9 +295,9 @@ def batch_variance(kind: str, n: int, alpha: float, k: int, batch_size: int, see
     formulas = {"upsampled": gradient_variance.upsampled_variance, "generated": gradient_variance.generated_variance}
     formula = batch_size * formulas[kind](k, alpha, batch_size, n)
     values = np.array([gradient_variance.relative_variance(kind, n, alpha, k, batch_size, seed=seed, **options)[0]
-                       for seed in seeds])  # fmt: skip
+                       for seed in seeds])
     found = {"variance": values, "variance_formula": formula, "variance_extra": (values - 1) / batch_size,
-             "variance_extra_formula": (formula - 1) / batch_size}  # fmt: skip
+             "variance_extra_formula": (formula - 1) / batch_size}
     return pd.DataFrame({"seed": seeds, **found}).melt("seed", var_name="metric")
 
 
@@ -305,7 +312,7 @@ def recovered(problem: dict, **options) -> pd.DataFrame:
 
 
 def measure_regime(problem: dict, n: int, lr: float, momentum: float, batch_size: int | None, ks: list, seeds: list,
-                   num_filters: int, init_std: float, steps: int, early: int, n_test: int) -> pd.DataFrame:  # fmt: skip
+                   num_filters: int, init_std: float, steps: int, early: int, n_test: int) -> pd.DataFrame:
     """All arms trained from the same filters for the same steps (batch_size None: full batch): test error and loss at
     the `STAGES`; x = k, 1 for the original. The test labels are clean."""
     distribution = PatchDistribution(**problem)
@@ -313,7 +320,7 @@ def measure_regime(problem: dict, n: int, lr: float, momentum: float, batch_size
     start = initial_filters(seeds, num_filters, distribution.dim, init_std)
     frame = train(training_sets(distribution.sample(n, seeds), arms), start, steps=steps, lr=lr, momentum=momentum,
                   batch_size=batch_size, test=replace(distribution, label_noise=0.0).sample(n_test, seeds, stream=1),
-                  record_every=RECORD_EVERY).frame  # fmt: skip
+                  record_every=RECORD_EVERY).frame
     frame = select(frame, metric=["test_error", "test_loss"]).rename(columns={"x": "step", "k": "x"})
     errors = select(frame, metric="test_error").set_index("step").groupby(["arm", "x", "seed"])["value"]
     frame = frame.merge(errors.idxmin().rename("best").reset_index(), on=["arm", "x", "seed"])

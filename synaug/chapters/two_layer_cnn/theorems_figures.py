@@ -50,6 +50,12 @@ def takeaways(found, network):
         f"{network['test error, original']} and {network['test error, upsampled']} %, in this order."))
 
 
+def worded(verdicts):
+    """Verdicts to read: a theorem was reconstructed here, so what holds of it is consistent with what was read of it."""
+    holds = verdicts["source"].str.contains("Theorem|Corollary") & (verdicts["verdict"] == "reproduced")
+    return verdicts.assign(verdict=verdicts["verdict"].mask(holds, "consistent with the summary"))
+
+
 def picture():
     """Examples of the problem, drawn from it: a row each, a box per patch, bars along v_e, v_d and other directions."""
     data = PatchDistribution(dim=12, alpha=0.5, beta_d=0.6, noise_std=0.2).sample(20, [3])
@@ -58,7 +64,7 @@ def picture():
     slow = int(np.flatnonzero(positive & ~fast)[0])
     new = int(np.flatnonzero((sets.part.numpy() > 0) & (source == slow))[0])
     shown = {"fast example": int(np.flatnonzero(positive & fast)[0]), "slow example": slow,
-             "its copy\n(upsampled)": slow, "its new version\n(generated)": new}  # fmt: skip
+             "its copy\n(upsampled)": slow, "its new version\n(generated)": new}
     basis = np.linalg.qr(np.c_[data.v_e[0], data.v_d[0], np.eye(12)[:, :10]])[0]
     basis *= np.sign(basis.T @ (data.v_e[0] + data.v_d[0]).numpy()) * (np.arange(12) < 2) + (np.arange(12) >= 2)
     colours = dict(zip(range(3), (PALETTE[2], PALETTE[5], PALETTE[8])))  # of the roles FAST, SLOW and NOISE
@@ -81,9 +87,9 @@ def picture():
 def feature_learning(live, recorded=None):
     """Alignment with both features and with the noise of slow examples against steps, under GD and SAM."""
     shown = {"feature_fast": "fast feature, max ⟨w, v_e⟩", "feature_slow": "slow feature, max ⟨w, v_d⟩",
-             "noise_slow": "noise of slow examples,\nmean max y⟨w, ξ⟩"}  # fmt: skip
+             "noise_slow": "noise of slow examples,\nmean max y⟨w, ξ⟩"}
     return lines(live, recorded, [Panel(metric, label, {"part": "features"}, yscale="log")
-                                  for metric, label in shown.items()], hue="arm", xlabel="step")  # fmt: skip
+                                  for metric, label in shown.items()], hue="arm", xlabel="step")
 
 
 def feature_order(live, recorded=None):
@@ -98,7 +104,7 @@ def sam_suppression(live, recorded=None):
     sam = {"part": "sam"}
     panels = [Panel("suppressed_share", "share of positively aligned noise\npatches that SAM suppresses", sam, line=0.5,
                     limits=(-0.05, 1.05)),
-              Panel("sam_ratio", "median of SAM's alignment over GD's", sam, line=1.0)]  # fmt: skip
+              Panel("sam_ratio", "median of SAM's alignment over GD's", sam, line=1.0)]
     return lines(live, recorded, panels, hue="arm", xlabel="training examples N", xscale="log")
 
 
@@ -108,7 +114,7 @@ def noise_alignment(live, recorded=None, problem="orthogonal"):
     panels = [Panel("noise_align", "NoiseAlign, mean over patches,\nover that of the original set", where, line=1.0),
               Panel("noise_align_sum", "NoiseAlign, sum over distinct\npatches, over the original's", where, line=1.0),
               Panel("tolerance", "strength of synthetic noise, A_γ / A,\nwhere both arms are equal", where,
-                    formula="tolerance_formula")]  # fmt: skip
+                    formula="tolerance_formula")]
     return lines(live, recorded, panels, hue="arm", names=ARMS, xlabel=K_LABEL)
 
 
@@ -118,7 +124,7 @@ def batch_variance(live, recorded=None):
                     {"part": "variance", "swept": "k"}, formula="variance_formula", xlabel=K_LABEL),
               Panel("variance_extra", "variance beyond one example's / B,\nover one example's",
                     {"part": "variance", "swept": "batch_size"}, formula="variance_extra_formula",
-                    xlabel="batch size B")]  # fmt: skip
+                    xlabel="batch size B")]
     return lines(live, recorded, panels, hue="arm", names=ARMS)
 
 
@@ -130,7 +136,7 @@ def error_curves(live, recorded, shown):
     originals = originals.groupby(["regime", "stage"])["value"].mean()
     panels = [Panel("test_error", "test error (%)", {"part": "regimes", "regime": regime, "stage": stage}, title, 100,
                     line={"original": 100 * originals[regime, stage]})
-              for title, (regime, stage) in shown.items()]  # fmt: skip
+              for title, (regime, stage) in shown.items()]
     return lines(live, recorded, panels, hue="arm", names=ARMS, xlabel=K_LABEL)
 
 
@@ -143,7 +149,7 @@ def regime_map(live, recorded=None):
     rows = select(frame, part="regimes", stage="final", regime=names, x=[1, k])
     table = paired(rows, {"arm": "original"}, ("regime", "arm"), "test_error", ("regime", "seed"))
     return forest(table, label="regime", names=dict(zip(names, names)), hue="arm", scale=100,
-                  xlabel=f"test error at k = {k:g} minus the original set's (points; left: better)")  # fmt: skip
+                  xlabel=f"test error at k = {k:g} minus the original set's (points; left: better)")
 
 
 def stages(live, recorded=None):
@@ -160,18 +166,18 @@ def degradation(live, recorded=None):
     rows = rows.sort_values("stage", key=lambda stages: stages.map(STAGES.index))
     return forest(rows.assign(stage=rows["stage"].map(STAGE_NAMES)), label="regime", names=dict(zip(regimes, regimes)),
                   panel="stage", scale=100,
-                  xlabel=f"error at k = {k:g} minus k = 2 (points;\nright: upsampling degrades)")  # fmt: skip
+                  xlabel=f"error at k = {k:g} minus k = 2 (points;\nright: upsampling degrades)")
 
 
 def recovery(live, recorded=None):
     """Adjusted Rand index and separability of clusters of outputs against alpha, beta ratio and noise."""
     shown = {"alpha": "share of fast examples α", "beta_ratio": "strength ratio β_d / β_e",
-             "noise_std": "noise per coordinate"}  # fmt: skip
+             "noise_std": "noise per coordinate"}
     names = {"adjusted_rand_index": "adjusted Rand index", "separability": "separability"}
     noises = select(live if recorded is None else recorded, part="recovery", swept="noise_std")["x"].unique()
     panels = [Panel(list(names), "agreement with the truth", {"part": "recovery", "swept": swept}, limits=(-0.1, 1.05),
                     xlabel=label, **({"xscale": "log", "xticks": noises} if swept == "noise_std" else {}))
-              for swept, label in shown.items()]  # fmt: skip
+              for swept, label in shown.items()]
     return lines(live, recorded, panels, hue="metric", names=names)
 
 
@@ -180,13 +186,13 @@ def describe(live, recorded=None):
     return describe_runs(live, recorded, lambda frame, p: (
         f"{p['seeds']} seeds everywhere; the toy with {p['n']:,} examples and {p['steps']} steps; "
         f"{frame['regime'].nunique()} regimes at k = {', '.join(map(str, p['ks']))}, {p['regime_steps']:,} steps each, "
-        f"early is step {p['early']}"))  # fmt: skip
+        f"early is step {p['early']}"))
 
 
 def search_table(frame):
     """`against_reference` to read, a row per regime and stage, a column per k: points, interval, finding."""
     found = against_reference(frame)
     found["text"] = [f"{100 * row.estimate:+.2f} [{100 * row.low:+.2f}, {100 * row.high:+.2f}] {row.found}"
-                     for row in found.itertuples()]  # fmt: skip
+                     for row in found.itertuples()]
     wide = found.pivot_table(index=["regime", "stage"], columns="x", values="text", aggfunc="first", sort=False)
     return wide.rename(columns=lambda k: f"k = {k:g} minus k = {REFERENCE_K}").reset_index()

@@ -36,11 +36,11 @@ OUTCOMES = ("own_share", "other_share", "none_share")
 class Memory(Settings):
     generator: str = param("name or folder of a trained generator", "fashion_mnist")
     n_training: int = param("its training images that the empirical denoiser knows; None: all", at_least=2,
-                            optional=True)  # fmt: skip
+                            optional=True)
     n_sources: int = param("of these, how many are reconstructed", at_least=2)
     n_compared: int = param("training and held-out images on which denoisers are compared", at_least=2)
     reverse_steps: tuple[int, ...] = param("levels t_re, from 0 (the source itself) to 100 (noise alone)", each=True,
-                                           at_least=0, at_most=STEPS)  # fmt: skip
+                                           at_least=0, at_most=STEPS)
     stride: int = param("take every stride-th level of the grid of 100", at_least=1)
     seed: int = param("of the images' noise", 0, at_least=0)
 
@@ -50,12 +50,15 @@ class Memory(Settings):
             raise ValueError(f"reverse_steps must be increasing whole numbers from 0, the source itself, got {levels}")
         for level in levels:
             reverse_sigmas(level, STEPS, stride=self.stride)
+        if len(images.unseen) < images.test.num_classes:
+            raise ValueError(f"generator must have left unseen training images, one per class; {self.generator} has left "
+                             f"{len(images.unseen)}")
         known = len(images.trained) if self.n_training is None else self.n_training
         for name, value, most in (("n_training", known, len(images.trained)), ("n_sources", self.n_sources, known),
-                                  ("n_compared", self.n_compared, min(known, len(images.test)))):  # fmt: skip
+                                  ("n_compared", self.n_compared, min(known, len(images.test)))):
             if not images.test.num_classes <= value <= most:
                 raise ValueError(f"{name} must lie between {images.test.num_classes}, one per class, and {most}, got "
-                                 f"{value}")  # fmt: skip
+                                 f"{value}")
 
 
 PROFILES = {
@@ -65,7 +68,7 @@ PROFILES = {
     "standard": dict(n_training=None, n_sources=500, n_compared=2000, stride=5,
                      reverse_steps=(0, 20, 30, 35, 40, 45, 50, 55, 60, 70, 80, 100)),
     "paper": dict(n_training=None, n_sources=1000, n_compared=2000, reverse_steps=tuple(range(0, 101, 5)), stride=1),
-}  # fmt: skip
+}
 
 
 def training(s: Memory) -> Task:
@@ -84,7 +87,7 @@ def outcome(s: Memory, arm: str, level: int) -> Task:
     n = len(images.trained) if s.n_training is None else s.n_training
     fresh = Task(distances_to, {}, (real(s, "unseen", min(n, len(images.unseen))), known))
     return Task(outcomes, parameters | (network(s) if arm == NETWORK else {}),
-                (known, Task(first, {"n": s.n_sources}, (known,)), fresh))  # fmt: skip
+                (known, Task(first, {"n": s.n_sources}, (known,)), fresh))
 
 
 def rows(s: Memory):
@@ -98,16 +101,16 @@ def rows(s: Memory):
         ends = {level: outcome(s, arm, level) for level in sigmas}
         for level, end in ends.items():
             yield ({**every, "arm": arm, "x": level, "sigma": sigmas[level], "split": "train"},
-                   Task(outcome_rows, {}, (end,)))  # fmt: skip
+                   Task(outcome_rows, {}, (end,)))
         yield ({**every, "arm": arm, "x": 0, "split": "train", "metric": "half_own"},
-               Task(half_own, {"sigmas": list(sigmas.values())}, tuple(ends.values())))  # fmt: skip
+               Task(half_own, {"sigmas": list(sigmas.values())}, tuple(ends.values())))
     for level in s.reverse_steps[1:]:
         at = {**every, "x": level, "sigma": sigmas[level]}
         yield ({**at, "arm": NETWORK}, Task(training_share, {"generator": s.generator, "sigma": sigmas[level],
-                                                             "weights": weights_of(s.generator)}))  # fmt: skip
+                                                             "weights": weights_of(s.generator)}))
         for split, images in compared(s).items():
             found = Task(differences, {**network(s), "sigma": sigmas[level], "seed": s.seed, "known": split == "train"},
-                         (training(s), images))  # fmt: skip
+                         (training(s), images))
             yield {**at, "arm": CONDITIONAL, "split": split}, Task(compared_rows, {}, (found,))
 
 
@@ -132,13 +135,13 @@ def class_means(training: ImageDataset) -> tuple[Tensor, Tensor]:
 
 def outcomes(training: ImageDataset, sources: ImageDataset, fresh_distances: Tensor, arm: str, reverse_step: int,
              stride: int, seed: int, generator: str | None = None, weights: str | None = None,
-             precision: str | None = None, device: str = "cpu") -> dict:  # fmt: skip
+             precision: str | None = None, device: str = "cpu") -> dict:
     """For each source ``[N]``, bool: whether its reconstruction ends as each of `OUTCOMES`; and, where the arm knows
     the class, centre_distance: from the mean training image of the class, over the mean of its training images."""
     denoiser = usual_denoiser(generator, weights, device) if arm == NETWORK else knowing(training)
     back = reconstruct(ClassBlind(denoiser) if arm == BLIND else denoiser, sources.floats(), sources.labels,
                        reverse_step=reverse_step, stride=stride, seed=seed, source_index=sources.source_index,
-                       device=device).images  # fmt: skip
+                       device=device).images
     distances, index = nearest(back.flatten(1), training.floats().flatten(1))
     near = nearer_than(distances, fresh_distances, NEAR_COPY_QUANTILE)
     own = training.source_index[index] == sources.source_index
@@ -151,24 +154,24 @@ def outcomes(training: ImageDataset, sources: ImageDataset, fresh_distances: Ten
 
 @torch.inference_mode()
 def differences(training: ImageDataset, images: ImageDataset, generator: str, weights: str, precision: str, device: str,
-                sigma: float, seed: int, known: bool) -> dict:  # fmt: skip
+                sigma: float, seed: int, known: bool) -> dict:
     """`compare_denoisers` of a saved generator."""
     return compare_denoisers(usual_denoiser(generator, weights, device), training, images, sigma, seed, known, device)
 
 
 @torch.inference_mode()
 def compare_denoisers(network, training: ImageDataset, images: ImageDataset, sigma: float, seed: int, known: bool,
-                      device="cpu") -> dict:  # fmt: skip
+                      device="cpu") -> dict:
     """Per image noised to sigma, mean over pixels: squared differences network - empirical, network - clean and
     empirical - clean; the squares and products behind score_factor and detail_slope (see `compared_rows`); and, where
     the images are ``known``, training images, the weight of the own one."""
     clean, labels, empirical = images.floats(), images.labels, knowing(training)
     noisy = clean + sigma * per_image_noise(clean.shape, seed, images.source_index)
     estimates = torch.cat([network(x.to(device), sigma, c.to(device)).cpu()
-                           for x, c in zip(noisy.split(256), labels.split(256))])  # fmt: skip
+                           for x, c in zip(noisy.split(256), labels.split(256))])
     exact = empirical(noisy, sigma, labels)
     pairs = {"network_to_empirical": (estimates, exact), "network_error": (estimates, clean),
-             "empirical_error": (exact, clean)}  # fmt: skip
+             "empirical_error": (exact, clean)}
     found = {name: (a - b).double().square().flatten(1).mean(1) for name, (a, b) in pairs.items()}
     for name, start in (("step", noisy), ("detail", class_means(training)[0][labels])):
         predicted, true = ((end - start).double().flatten(1) for end in (estimates, clean))
@@ -211,7 +214,7 @@ def half_own(*ends: dict, sigmas: list, n_bootstrap: int = 1000) -> pd.DataFrame
     own, rng = np.array([end["own_share"].numpy() for end in ends]), np.random.default_rng(0)
     n = own.shape[1]
     found = [half_level(own[:, some].mean(1), sigmas) for some in
-             (np.arange(n), *(rng.integers(n, size=n) for _ in range(n_bootstrap)))]  # fmt: skip
+             (np.arange(n), *(rng.integers(n, size=n) for _ in range(n_bootstrap)))]
     table = [] if None in found else [(found[0], found[0], *np.quantile(found[1:], (0.025, 0.975)), n)]
     return pd.DataFrame(table, columns=["sigma", "value", "low", "high", "n"], dtype=float).astype({"n": int})
 

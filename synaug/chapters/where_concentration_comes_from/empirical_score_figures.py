@@ -10,7 +10,7 @@ from synaug.statistics import holm
 
 NAMES = dict(zip(OUTCOMES, ("near-copy of its own source", "near-copy of another training image", "near-copy of none")))
 DIFFERENCES = {"network_to_empirical": "network to empirical denoiser", "network_error": "network to the clean image",
-               "empirical_error": "empirical denoiser to the clean image"}  # fmt: skip
+               "empirical_error": "empirical denoiser to the clean image"}
 SMALLEST_P = 1e-9  # that a table tells apart
 SPLITS = {"train": "training images", "held out": "held-out images"}
 
@@ -22,7 +22,7 @@ def describe(live, recorded=None):
         return (f"{frame['dataset'].iloc[0]}; the empirical denoiser knows {known} training images; "
                 f"{p['n_sources']:,} sources reconstructed at {len(p['reverse_steps'])} levels (stride {p['stride']} "
                 f"on the grid of {STEPS}), denoisers compared on {p['n_compared']:,} training and as many held-out "
-                f"images")  # fmt: skip
+                f"images")
 
     return describe_runs(live, recorded, words)
 
@@ -31,7 +31,7 @@ def outcomes(live, recorded=None):
     """What reconstructions of training images end as, against the noise level: a panel per denoiser."""
     half = half_own_table(live if recorded is None else recorded).set_index("denoiser")["σ"]
     shown = [Panel(OUTCOMES, "share of reconstructions", {"arm": arm}, title=arm, limits=(-0.03, 1.03),
-                   upright={} if pd.isna(half[arm]) else {"half come back": half[arm]}) for arm in ARMS]  # fmt: skip
+                   upright={} if pd.isna(half[arm]) else {"half come back": half[arm]}) for arm in ARMS]
     return lines(live, recorded, shown, x="sigma", hue="metric", names=NAMES)
 
 
@@ -45,7 +45,7 @@ def half_own_table(frame):
 def differences(live, recorded=None):
     """Mean squared differences of the denoisers' estimates, per pixel, on training and on held-out images."""
     shown = [Panel(list(DIFFERENCES), "mean squared difference of a pixel", {"split": split}, title=name,
-                   limits=(0, None)) for split, name in SPLITS.items()]  # fmt: skip
+                   limits=(0, None)) for split, name in SPLITS.items()]
     return lines(live, recorded, shown, x="sigma", hue="metric", names=DIFFERENCES)
 
 
@@ -54,7 +54,7 @@ def calibration(live, recorded=None):
     strong as they should be, on training and on held-out images."""
     shown = [Panel("error_difference", "network's error minus\nthe empirical denoiser's", line=0),
              Panel("detail_slope", "share of the network's\ndetail that is there", line=1),
-             Panel("score_factor", "length of the network's score,\nover the right one", line=1)]  # fmt: skip
+             Panel("score_factor", "length of the network's score,\nover the right one", line=1)]
     return lines(live, recorded, shown, x="sigma", hue="split", names=SPLITS)
 
 
@@ -76,4 +76,4 @@ def error_table(frame):
                          "network's error": errors[0].to_numpy(), "empirical denoiser's error": errors[1].to_numpy(),
                          "difference": text,
                          "p (Holm)": [f"{p:.2g}" if p >= SMALLEST_P else f"below {SMALLEST_P:g}"
-                                      for p in holm(tests["p_value"])]})  # fmt: skip
+                                      for p in holm(tests["p_value"])]})

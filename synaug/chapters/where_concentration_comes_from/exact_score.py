@@ -33,9 +33,9 @@ PERTURBATIONS = {
 }
 #: Coarse grids: the solver, and whether there is churn.
 SOLVERS = {"Heun": ("heun", False), "Euler": ("euler", False), "Heun, churn": ("heun", True),
-           "Euler, churn": ("euler", True)}  # fmt: skip
+           "Euler, churn": ("euler", True)}
 SWEPT = {FRESH_REAL: "t_re", EXACT: "t_re"} | dict.fromkeys(SOLVERS, "steps") | {
-    arm: swept for arm, (swept, _, _) in PERTURBATIONS.items()}  # fmt: skip
+    arm: swept for arm, (swept, _, _) in PERTURBATIONS.items()}
 
 #: Principal axes of the covariance ratio: every mixture has as many.
 COMPONENTS = 2
@@ -48,11 +48,11 @@ class Mixtures(Settings):
     worlds: int = param("random mixtures, of seeds 0, 1, ...", at_least=1)
     n_points: int = param("sources of each mixture, and as many fresh draws", at_least=1)
     reverse_steps: tuple[int, ...] = param("levels t_re of the exact score, from 0 (the sources) to 100 (noise alone)",
-                                           each=True, at_least=0, at_most=STEPS)  # fmt: skip
+                                           each=True, at_least=0, at_most=STEPS)
     stride: int = param("take every stride-th level of the grid of 100, with Heun, by the exact and the wrong scores",
-                        at_least=1)  # fmt: skip
+                        at_least=1)
     levels: tuple[int, ...] = param("reverse steps that coarse grids and wrong scores start from", each=True,
-                                    at_least=1, at_most=STEPS)  # fmt: skip
+                                    at_least=1, at_most=STEPS)
     grids: tuple[int, ...] = param("steps of coarse grids", each=True, at_least=1)
     churn: float = param("EDM's S_churn, in the arms that have it", 10.0, at_least=0)
     factors: tuple[float, ...] = param("wrong scores: the exact one times a factor", each=True)
@@ -64,13 +64,13 @@ class Mixtures(Settings):
     def check(self):
         if not {0, STEPS} <= set(self.reverse_steps):
             raise ValueError(f"reverse_steps must hold 0, the sources, and {STEPS}, noise alone, got "
-                             f"{self.reverse_steps}")  # fmt: skip
+                             f"{self.reverse_steps}")
         for level in (*self.reverse_steps, *self.levels):
             reverse_sigmas(level, STEPS, stride=self.stride)
         check_sampler("heun", self.churn)
         for seed in range(self.worlds):
             exact = draws_of(seed, self.n_points, self.k).mixture
-        for arm, (_, values, make) in PERTURBATIONS.items():
+        for _, values, make in PERTURBATIONS.values():
             for x in getattr(self, values) if values else ():
                 try:
                     make(exact, x, 0)
@@ -89,7 +89,7 @@ PROFILES = {
     "paper": dict(worlds=20, n_points=5000, reverse_steps=tuple(range(101)), stride=1, levels=(30, 50, 70, 100),
                   grids=(5, 10, 18, 35, 100), factors=(0.9, 0.95, 0.98, 0.99, 1.01, 1.02, 1.05, 1.1),
                   noises=(0.05, 0.1, 0.2, 0.4), widths=(0.25, 0.5, 1.0), guidances=(1.5, 2.0, 4.0)),
-}  # fmt: skip
+}
 
 
 def rows(s: Mixtures):
@@ -101,13 +101,13 @@ def rows(s: Mixtures):
         for t in s.levels:
             cases += [(arm, steps, t, 1) for arm in SOLVERS for steps in s.grids]
             cases += [(arm, x, t, s.stride) for arm, (_, values, _) in PERTURBATIONS.items()
-                      for x in (getattr(s, values) if values else (0,))]  # fmt: skip
+                      for x in (getattr(s, values) if values else (0,))]
         for arm, x, t, stride in cases:
             churn = s.churn if SOLVERS.get(arm, (None, False))[1] else 0.0
             task = Task(measured_baseline, size) if arm == FRESH_REAL else Task(measured_arm, {
-                **size, "arm": arm, "x": float(x), "t_re": t, "stride": stride, "churn": churn})  # fmt: skip
+                **size, "arm": arm, "x": float(x), "t_re": t, "stride": stride, "churn": churn})
             yield {"arm": arm, "x": float(x), "t_re": t, "swept": SWEPT[arm], "seed": seed,
-                   "sigma": sigma_of_reverse_step(t, STEPS)}, task  # fmt: skip
+                   "sigma": sigma_of_reverse_step(t, STEPS)}, task
 
 
 EXPERIMENT = Experiment("exact_score", Mixtures, PROFILES, rows, constants={"dataset": "random mixtures"})
@@ -147,7 +147,7 @@ class Draws:
     def noise(self):
         """``noise(stream)``, float64 like the sources: keyed by seed, source and stream as in `reconstruct`."""
         return cache(lambda stream: per_image_noise(self.sources.shape, self.seed, torch.arange(len(self.sources)),
-                                                    stream).double())  # fmt: skip
+                                                    stream).double())
 
     @cached_property
     def class_variances(self) -> Tensor:
@@ -174,7 +174,7 @@ def draws_of(seed: int, n_points: int, k: int) -> Draws:
     fewest = min(int(labels.bincount(minlength=mixture.num_classes).min()) for _, labels in sets)
     if fewest < COMPONENTS + 1 or n_points <= k:
         raise ValueError(f"n_points = {n_points} are too few: more than k = {k} are needed, and {COMPONENTS + 1} of "
-                         f"each class; mixture {seed} has a class with {fewest}")  # fmt: skip
+                         f"each class; mixture {seed} has a class with {fewest}")
     (sources, labels), (fresh, fresh_labels), *others = sets
     expected = shares(modes(mixture, draw(OCCUPANCY_DRAWS)[0]), mixture)
     return Draws(seed, k, mixture, sources, labels, fresh, fresh_labels, others, expected)
@@ -191,7 +191,7 @@ def reconstructions(draws: Draws, arm: str, x: float, t_re: int, stride: int = 1
         denoiser = PERTURBATIONS[arm][2](draws.mixture, x, draws.seed)
     start = float(sigmas[0]) * draws.noise(0) + (0 if t_re == STEPS else draws.sources)
     return sample(denoiser, start, sigmas, draws.labels, solver=solver, churn=churn,
-                  noise=lambda i: draws.noise(len(sigmas) - 1 - i))  # fmt: skip
+                  noise=lambda i: draws.noise(len(sigmas) - 1 - i))
 
 
 def modes(mixture: GaussianMixture, points: Tensor) -> Tensor:
@@ -217,10 +217,10 @@ def measure(draws: Draws, points: Tensor, labels: Tensor) -> pd.DataFrame:
     for reference, real in (("source", draws.sources), ("fresh", draws.fresh)):
         indicators = neighbourhoods(real, points, draws.k).indicators()
         found += [(metric, reference, indicators[metric].mean().item())
-                  for metric in ("precision", "recall", "outer_edge_recall")]  # fmt: skip
+                  for metric in ("precision", "recall", "outer_edge_recall")]
     pair = draws.fresh, points, draws.fresh_labels, labels
     found += [("centroid_distance_ratio", "fresh", centroid_distance_ratio(*pair)),
-              ("covariance_logdet_ratio", "fresh", covariance_logdet_ratio(*pair, COMPONENTS))]  # fmt: skip
+              ("covariance_logdet_ratio", "fresh", covariance_logdet_ratio(*pair, COMPONENTS))]
     occupied = shares(modes(mixture, points), mixture)
     rare = draws.expected.argsort()[: len(draws.expected) // 2]
     of_class = torch.zeros(len(points), mixture.num_classes, dtype=torch.float64)
@@ -229,7 +229,7 @@ def measure(draws: Draws, points: Tensor, labels: Tensor) -> pd.DataFrame:
               "variance_ratio": within_class_variance(points, labels) / draws.class_variances[labels].mean(),
               "occupancy_error": (occupied - draws.expected).abs().sum() / 2,
               "rare_mode_ratio": occupied[rare].sum() / draws.expected[rare].sum(),
-              "class_agreement": (of_class.argmax(1) == labels).double().mean()}  # fmt: skip
+              "class_agreement": (of_class.argmax(1) == labels).double().mean()}
     found += [(metric, "world", value.item()) for metric, value in values.items()]
     return pd.DataFrame(found, columns=["metric", "reference", "value"])
 
@@ -253,4 +253,4 @@ def shown_points(seed: int, cases: dict, n_points: int = 1000, k: int = 5) -> pd
     for panel, (arm, x) in cases.items():
         sets[panel] = reconstructions(draws, arm, x, STEPS), draws.labels
     return pd.concat([pd.DataFrame({"panel": panel, "x": points[:, 0], "y": points[:, 1], "label": labels})
-                      for panel, (points, labels) in sets.items()], ignore_index=True)  # fmt: skip
+                      for panel, (points, labels) in sets.items()], ignore_index=True)

@@ -23,19 +23,19 @@ from synaug.statistics.rules import NotMeasured, contrast
 
 TOTAL = "whole fall"
 METRIC, PROCESS, GRID, SCORE, TOGETHER = PARTS = (
-    "metric", "reverse process", "discretisation", "score error", "not separated")  # fmt: skip
+    "metric", "reverse process", "discretisation", "score error", "not separated")
 COLUMNS = ["what", "part", "value", "low", "high"]
 PART_COLOURS = dict(zip(PARTS, (*PALETTE[:4], PALETTE[8])))
 
 #: Arms and their x that stand in for a trained generator in the mixtures: those that a run has.
 STAND_INS = ((EXACT, STEPS), ("Heun", 18), ("Euler", 18), ("scaled score", 0.95), ("scaled score", 0.98),
              ("scaled score", 1.02), ("scaled score", 1.05), ("score noise", 0.2), ("smoothed score", 1),
-             ("guidance", 2))  # fmt: skip
+             ("guidance", 2))
 #: What falls on real images: metric, encoder, and the claim that has the paper's points.
 FALLS = {"recall": ("recall", "efficientnet_lite0", "recall-falls-more"),
          "recall, in the judge's features": ("recall", "judge", None),
          "outer-edge recall": ("outer_edge_recall", "efficientnet_lite0", None),
-         "test accuracy": ("test_accuracy", None, "accuracy-falls")}  # fmt: skip
+         "test accuracy": ("test_accuracy", None, "accuracy-falls")}
 #: Samplers of a trained network that are compared with its finest grid, of Heun steps; and in what.
 SAMPLERS = (("Heun", 18), ("Euler", 18))
 TOO_LONG = "most that the network's score is too long, held-out images (%)"
@@ -53,7 +53,7 @@ EXPLANATION = {
     "Samples of the trained network leave the edges bare and teach less": ("best-below-floor", "samples-train-worse"),
     "The worse the score, the more so": (
         "worse-score-less-recall", "worse-score-less-outer-edge", "worse-score-less-accuracy"),
-}  # fmt: skip
+}
 
 
 def of_mixtures(frame, metric="recall", t_re=STEPS, stand_ins=STAND_INS):
@@ -190,11 +190,11 @@ def parts_figure(mixtures, images):
     the published falls, where there are any; of accuracy in points."""
     accuracy = images["what"].str.startswith("test accuracy")
     shown = {"fall in recall, random mixtures": (mixtures, 1), "fall on real images": (images[~accuracy], 1),
-             "fall on real images (points)": (images[accuracy], 100)}  # fmt: skip
+             "fall on real images (points)": (images[accuracy], 100)}
     shown = {label: panel for label, panel in shown.items() if len(panel[0])}
     rows = [table["what"].nunique() for table, _ in shown.values()]
     figure, axes = plt.subplots(len(shown), 1, figsize=(WIDTH, 0.36 * sum(rows) + 0.6 * len(rows)), squeeze=False,
-                                layout="constrained", height_ratios=rows)  # fmt: skip
+                                layout="constrained", height_ratios=rows)
     entries = {}
     for ax, (label, (table, scale)) in zip(axes[:, 0], shown.items()):
         names = list(table["what"].unique())
@@ -208,10 +208,10 @@ def parts_figure(mixtures, images):
                 ends[side] += value
             value, low, high = own.loc[TOTAL]
             entries[TOTAL] = ax.errorbar(value, place + 0.27, xerr=[[value - low], [high - value]], color=INK,
-                                         marker="D", markersize=4, linestyle="none")  # fmt: skip
+                                         marker="D", markersize=4, linestyle="none")
             if (fall := published_fall(name)) is not None:
                 entries[f"{TOTAL}, published (CIFAR-10)"], = ax.plot(scale * fall, place + 0.27, "s", color=INK,
-                                                                      markersize=5)  # fmt: skip
+                                                                      markersize=5)
         ax.axvline(0, color=INK, linewidth=1)
         ax.set_yticks(range(len(names)), names)
         ax.set(ylim=(len(names) - 0.4, -0.5), xlabel=label)
@@ -238,4 +238,4 @@ def explanation_table(verdicts):
     if lacking:
         raise ValueError(f"no verdict on {', '.join(lacking)}")
     return pd.DataFrame([{"step": step, **known.loc[claim, ["statement", "verdict"]]}
-                         for step, claims in EXPLANATION.items() for claim in claims])  # fmt: skip
+                         for step, claims in EXPLANATION.items() for claim in claims])

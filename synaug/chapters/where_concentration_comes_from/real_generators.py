@@ -13,8 +13,16 @@ import torch
 from torch import Tensor
 
 from synaug.chapters.generator_quality import training_record
-from synaug.chapters.tasks import (Generator, network, real, real_images, real_images_of, unet_options,
-                                   usual_denoiser, weights_of)  # fmt: skip
+from synaug.chapters.tasks import (
+    Generator,
+    network,
+    real,
+    real_images,
+    real_images_of,
+    unet_options,
+    usual_denoiser,
+    weights_of,
+)
 from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import check_recipe
@@ -50,10 +58,10 @@ TERMS = {
     AUTOGUIDANCE: lambda denoiser, strength, seed, weak: Autoguided(denoiser, weak, strength),
     "particle guidance": lambda denoiser, strength, seed, weak: ParticleGuided(denoiser, strength),
     "minority guidance": lambda denoiser, strength, seed, weak: MinorityGuided(denoiser, strength, seed),
-}  # fmt: skip
+}
 #: Their strengths, fixed before any was measured; the last is the one that claims are about.
 STRENGTHS = {NOISE_INFLATION: (1.02, 1.05), "CADS": (0.5, 1.0), "guidance interval": (2.0,), AUTOGUIDANCE: (2.0,),
-             "particle guidance": (0.003, 0.01), "minority guidance": (0.1,)}  # fmt: skip
+             "particle guidance": (0.003, 0.01), "minority guidance": (0.1,)}
 #: Settings of the sampler: (solver, steps, churn, s_noise).
 DETERMINISTIC = tuple((solver, steps, 0.0, 1.0) for solver in ("heun", "euler") for steps in (5, 10, 18, 40))
 STOCHASTIC = (("heun", 18, 4.0, 1.0), ("heun", 18, 20.0, 1.0), ("heun", 18, 20.0, 1.02), ("euler", 18, 20.0, 1.0))
@@ -62,9 +70,9 @@ STOCHASTIC = (("heun", 18, 4.0, 1.0), ("heun", 18, 20.0, 1.0), ("heun", 18, 20.0
 @dataclass(frozen=True, kw_only=True)
 class Generators(Settings):
     generator: str = param("name or folder of the best generator; others are trained by its recipe, on its images",
-                           "fashion_mnist")  # fmt: skip
+                           "fashion_mnist")
     parts: tuple[str, ...] = param("what is measured, in this order: ladder (quality levels), dials (settings of the "
-                                   "sampler), exploration", each=True, options=PARTS)  # fmt: skip
+                                   "sampler), exploration", each=True, options=PARTS)
     n_images: int = param("samples of each pool, and real images of each set", at_least=1)
     n_losses: int = param("held-out images in denoising losses", at_least=1)
     n_evaluate: int = param("test images on which classifiers are scored", at_least=1)
@@ -77,10 +85,10 @@ class Generators(Settings):
     encoder: str = param("features that samples are compared in", options=("pixels", *BUILDERS))
     sizes: tuple[tuple, ...] = param("channels of the generators of lower quality, each a list", each=True)
     snapshots: tuple[int, ...] = param("images of training after which each of them is looked at", each=True,
-                                       at_least=1)  # fmt: skip
+                                       at_least=1)
     batch_size: int = param("images per step of their training", at_least=1)
     middle: int = param("reverse step, of 100, that reconstructions by each quality level start from", 50, at_least=1,
-                        at_most=99)  # fmt: skip
+                        at_most=99)
     loss_sigmas: tuple[float, ...] = param("noise levels of denoising losses", (0.1, 0.3, 1.0, 3.0, 10.0), each=True)
     dials: tuple[tuple, ...] = param("settings of the sampler, each a list of solver, steps, churn, s_noise", each=True)
     strengths: dict = param("exploration terms, {term: its strengths}")
@@ -98,10 +106,10 @@ class Generators(Settings):
         for part, number in needed.items():
             if (there := len(getattr(images, part))) < number:
                 raise ValueError(f"{number} {part} images are needed, {images.test.name} has {there}: lower n_images, "
-                                 f"n_losses, n_evaluate or seeds")  # fmt: skip
+                                 f"n_losses, n_evaluate or seeds")
         if n < 15 * classes or n <= self.k:
             raise ValueError(f"n_images must be at least 15 per class, {15 * classes}, for covariances in 10 "
-                             f"directions, and above k = {self.k}, got {n}")  # fmt: skip
+                             f"directions, and above k = {self.k}, got {n}")
         for name in ("n_losses", "n_evaluate"):
             if getattr(self, name) < classes:
                 raise ValueError(f"{name} must be at least {classes}, one per class, got {getattr(self, name)}")
@@ -122,7 +130,7 @@ class Generators(Settings):
         for term, strengths in self.strengths.items():
             if term not in TERMS or not isinstance(strengths, (list, tuple)):
                 raise ValueError(f"strengths must be lists by exploration term, of {', '.join(TERMS)}; got {term!r}: "
-                                 f"{strengths!r}")  # fmt: skip
+                                 f"{strengths!r}")
             for strength in strengths:
                 named("strengths", TERMS[term], denoiser, strength, 0, denoiser)
                 named("strengths", check_sampler, "heun", 0.0, strength if term == NOISE_INFLATION else 1.0)
@@ -152,7 +160,7 @@ PROFILES = {
                   steps=18, encoder="efficientnet_lite0", sizes=((64, 128), (32, 64), (16, 32)),
                   snapshots=(32_000, 128_000, 512_000, 2_048_000), batch_size=128, n_bootstrap=1000,
                   dials=(*DETERMINISTIC, *STOCHASTIC), strengths=STRENGTHS),
-}  # fmt: skip
+}
 
 
 def levels(s: Generators, size: tuple) -> Task:
@@ -170,7 +178,7 @@ def pool(s: Generators, steps: int, solver: str = "heun", churn: float = 0.0, s_
     if term == NOISE_INFLATION:
         churn, s_noise = INFLATED_CHURN * steps, strength
     parameters = {**network(s), "steps": steps, "solver": solver, "churn": churn, "s_noise": s_noise, "sigma": sigma,
-                  "term": term, "strength": strength, "seed": seed, "images": images}  # fmt: skip
+                  "term": term, "strength": strength, "seed": seed, "images": images}
     needs = (real(s, "trained", s.n_images) if sources is None else sources,)
     return Task(drawn, parameters, needs if size is None else (*needs, levels(s, size)))
 
@@ -178,7 +186,7 @@ def pool(s: Generators, steps: int, solver: str = "heun", churn: float = 0.0, s_
 def fresh(s: Generators, place: int) -> Task:
     """As many real images as a pool has that the generator has not seen: 0 is the reference, 1 + seed its like."""
     return Task(unseen_images, {"generator": s.generator, "weights": weights_of(s.generator), "place": place,
-                                "n": s.n_images})  # fmt: skip
+                                "n": s.n_images})
 
 
 def rows(s: Generators):
@@ -192,12 +200,12 @@ def rows(s: Generators):
     """
     every, seeds = {"dataset": real_images_of(s.generator).test.name, "level": NOISE}, range(s.seeds)
     learning = {"classifier": s.classifier, "recipe": s.recipe, "batch_size": s.classifier_batch,
-                "steps": s.classifier_steps, "device": s.device}  # fmt: skip
+                "steps": s.classifier_steps, "device": s.device}
     test, sources = real(s, "test", s.n_evaluate), real(s, "trained", s.n_images)
 
     def taught(about, metric, seed, *sets):
         return ({**every, **about, "seed": seed},
-                Task(accuracy_after, {**learning, "seed": seed, "metric": metric}, (test, *sets)))  # fmt: skip
+                Task(accuracy_after, {**learning, "seed": seed, "metric": metric}, (test, *sets)))
 
     def measured(about, drawn, seeds, with_real=False):
         options = {"encoder": s.encoder, "k": s.k, "n_bootstrap": s.n_bootstrap, "device": s.device}
@@ -210,16 +218,16 @@ def rows(s: Generators):
     def quality_levels():
         found = [(None, None), *((size, images) for size in s.sizes for images in s.snapshots)]
         names = [{"arm": "saved"} if size is None else {"arm": str(size), "training_images": images}
-                 for size, images in found]  # fmt: skip
+                 for size, images in found]
         options = {**network(s), "sigmas": s.loss_sigmas}
         losses = [Task(denoising_losses, {**options, "images": images}, (real(s, "unseen", s.n_losses),)
-                       + (() if size is None else (levels(s, size),))) for size, images in found]  # fmt: skip
+                       + (() if size is None else (levels(s, size),))) for size, images in found]
         at = {"part": LEVELS, "swept": "loss_rank", "x": np.nan}
         yield {**every, **at, "seed": 0}, Task(loss_rows, {"sigmas": s.loss_sigmas, "names": names}, tuple(losses))
         for (size, images), name in zip(found, names):
             for level, sigma in ((NOISE, None), (MIDDLE, sigma_of_reverse_step(s.middle, 100))):
                 yield from measured({**at, **name, "level": level},
-                                    pool(s, s.steps, sigma=sigma, size=size, images=images), seeds)  # fmt: skip
+                                    pool(s, s.steps, sigma=sigma, size=size, images=images), seeds)
 
     def samplers():
         for solver, steps, churn, s_noise in s.dials:
@@ -230,13 +238,13 @@ def rows(s: Generators):
         weak = {"size": min(s.sizes), "images": min(s.snapshots)} if AUTOGUIDANCE in s.strengths else {}
         for seed in seeds:
             yield from measured({"part": EXPLORATION, "arm": PLAIN, "swept": "strength", "x": 0.0},
-                                pool(s, s.steps, seed=seed), [seed], True)  # fmt: skip
+                                pool(s, s.steps, seed=seed), [seed], True)
             for term, strengths in s.strengths.items():
                 for strength in map(float, strengths):
                     drawn = pool(s, s.steps, term=term, strength=strength, seed=seed,
-                                 **(weak if term == AUTOGUIDANCE else {}))  # fmt: skip
+                                 **(weak if term == AUTOGUIDANCE else {}))
                     yield from measured({"part": EXPLORATION, "arm": term, "swept": "strength", "x": strength}, drawn,
-                                        [seed], True)  # fmt: skip
+                                        [seed], True)
 
     for seed in seeds:
         beside = {"part": "floor", "swept": "none", "x": 0.0}
@@ -277,7 +285,7 @@ def trained_levels(recipe: dict, snapshots: list, device: str, checkpoint: Path 
     for images in snapshots:
         denoiser = load_denoiser(snapshot_folder(checkpoint, images))
         found[images] = Generator(unet_options(recipe), denoiser.sigma_data, denoiser.class_names, denoiser.image_shape,
-                                  dict(denoiser.state_dict()))  # fmt: skip
+                                  dict(denoiser.state_dict()))
     return found
 
 
@@ -287,7 +295,7 @@ def unseen_images(generator: str, weights: str, place: int, n: int) -> ImageData
 
 def drawn(sources: ImageDataset, trained: dict | None = None, *, generator: str, weights: str, precision: str,
           device: str, images: int | None, term: str | None, strength: float | None, sigma: float | None, seed: int,
-          **sampling) -> ImageDataset:  # fmt: skip
+          **sampling) -> ImageDataset:
     """See `pool`. trained: what `trained_levels` gives, of which images is one."""
     other = None if trained is None else trained[images].denoiser(device)
     denoiser = usual_denoiser(generator, weights, device) if other is None or term is not None else other
@@ -302,7 +310,7 @@ def drawn(sources: ImageDataset, trained: dict | None = None, *, generator: str,
 
 
 def compared(reference: ImageDataset, samples: ImageDataset, encoder: str, k: int, n_bootstrap: int,
-             device: str) -> pd.DataFrame:  # fmt: skip
+             device: str) -> pd.DataFrame:
     """`synaug.metrics.compare` of samples with real images."""
     features = (encode(images.floats(), encoder, device=device) for images in (reference, samples))
     frame = compare(*features, reference.labels, samples.labels, k=k, n_bootstrap=n_bootstrap, seed=0)
@@ -310,7 +318,7 @@ def compared(reference: ImageDataset, samples: ImageDataset, encoder: str, k: in
 
 
 def accuracy_after(test: ImageDataset, *sets: ImageDataset, metric: str, classifier: str, seed: int, device: str,
-                   checkpoint: Path | None = None, **training) -> dict:  # fmt: skip
+                   checkpoint: Path | None = None, **training) -> dict:
     """Accuracy on test images of a classifier trained on data sets together. training: of `train_classifier`."""
     images, labels = torch.cat([own.images for own in sets]), torch.cat([own.labels for own in sets])
     model = build_classifier(classifier, test.image_shape, test.num_classes, seed)
@@ -320,12 +328,12 @@ def accuracy_after(test: ImageDataset, *sets: ImageDataset, metric: str, classif
 
 @torch.inference_mode()
 def denoising_losses(held_out: ImageDataset, trained: dict | None = None, *, generator: str, weights: str,
-                     precision: str, device: str, images: int | None, sigmas: list) -> np.ndarray:  # fmt: skip
+                     precision: str, device: str, images: int | None, sigmas: list) -> np.ndarray:
     """EDM's weighted denoising loss of each image at each noise level, float32 ``[len(sigmas), N]``, of the saved
     generator, or of one of `trained_levels`. The noise of an image is the same at every level, and for all."""
     denoiser = usual_denoiser(generator, weights, device) if trained is None else trained[images].denoiser(device)
     clean, noise = held_out.floats(), torch.randn(len(held_out), *held_out.image_shape,
-                                                  generator=torch.Generator().manual_seed(0))  # fmt: skip
+                                                  generator=torch.Generator().manual_seed(0))
     losses = np.empty((len(sigmas), len(clean)), np.float32)
     for own, sigma in zip(losses, sigmas):
         for batch in torch.arange(len(clean)).split(250):
@@ -344,7 +352,7 @@ def loss_rows(*losses: np.ndarray, sigmas: list, names: list) -> pd.DataFrame:
         for metric, found in (("denoising_loss", own), ("loss_excess", excess)):
             table += [{**name, "metric": metric, "sigma": sigma, **limits(v)} for sigma, v in zip(sigmas, found)]
         table += [{**name, "metric": metric, **limits(found.mean(axis=0))}
-                  for metric, found in (("mean_loss", own), ("mean_loss_excess", excess))]  # fmt: skip
+                  for metric, found in (("mean_loss", own), ("mean_loss_excess", excess))]
     return pd.DataFrame(table)
 
 

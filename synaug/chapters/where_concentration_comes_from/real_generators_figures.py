@@ -5,8 +5,14 @@ asked of samples."""
 
 import pandas as pd
 
-from synaug.chapters.where_concentration_comes_from.real_generators import (EXPLORATION, LEVELS, MIDDLE, NOISE, PLAIN,
-                                                                            SAMPLERS)  # fmt: skip
+from synaug.chapters.where_concentration_comes_from.real_generators import (
+    EXPLORATION,
+    LEVELS,
+    MIDDLE,
+    NOISE,
+    PLAIN,
+    SAMPLERS,
+)
 from synaug.metrics import FRESH_REAL
 from synaug.plots import Panel, forest, image_grid, lines
 from synaug.run.results import describe_runs, recorded_run
@@ -15,7 +21,7 @@ from synaug.statistics.contrasts import paired, select
 LABELS = {"outer_edge_recall": "outer-edge recall", "recall": "recall", "precision": "precision",
           "centroid_distance_ratio": "distance to class centre,\nover fresh real images'",
           "accuracy": "accuracy, trained on samples",
-          "accuracy_with_real": "accuracy, trained on\nreal images and samples"}  # fmt: skip
+          "accuracy_with_real": "accuracy, trained on\nreal images and samples"}
 SHOWN = ("outer_edge_recall", "recall", "precision", "centroid_distance_ratio", "accuracy")
 LINEAR_BELOW = 0.005  # of the axis of excess losses, logarithmic above
 
@@ -58,7 +64,7 @@ def against(part, live, recorded, change, **options):
     (frame,) = (frame for frame in runs.values() if frame is not None)
     shown = [Panel(metric, LABELS[metric], line={"fresh real images": baseline(frame, metric)}) for metric in SHOWN]
     return lines(**{name: None if run is None else change(select(run, part=part)) for name, run in runs.items()},
-                 shown=shown, **options)  # fmt: skip
+                 shown=shown, **options)
 
 
 def quality_levels(live, recorded=None):
@@ -70,7 +76,7 @@ def quality_levels(live, recorded=None):
     return against(LEVELS, live, recorded, change, x="excess", hue="level", joined=False,
                    names={NOISE: "samples from noise", MIDDLE: "reconstructions from the middle"},
                    xlabel="denoising loss, minus the best's", xticks=(0, 0.01, 0.03, 0.1, 0.3, 1),
-                   xscale={"value": "symlog", "linthresh": LINEAR_BELOW})  # fmt: skip
+                   xscale={"value": "symlog", "linthresh": LINEAR_BELOW})
 
 
 def samplers(live, recorded=None):
@@ -108,7 +114,7 @@ def exploration(live, recorded=None, metrics=("outer_edge_recall", "precision", 
     table = gains(frame, metrics)
     return forest(table.assign(label=names(table)), panel="metric", hue="group",
                   xlabel={metric: f"change of {LABELS[metric]}" for metric in metrics},
-                  zero=dict.fromkeys(metrics, 0.0))  # fmt: skip
+                  zero=dict.fromkeys(metrics, 0.0))
 
 
 def names(table):
@@ -126,7 +132,7 @@ def gains_table(frame, metrics):
     text = [f"{row.estimate:+.3f} [{row.low:+.3f}, {row.high:+.3f}]" for row in table.itertuples()]
     return pd.DataFrame({
         "": names(table), "change of": table["metric"].map(LABELS).str.replace("\n", " "),
-        "against plain sampling": text, "p (Holm)": table["adjusted"], "seeds": table["n"]})  # fmt: skip
+        "against plain sampling": text, "p (Holm)": table["adjusted"], "seeds": table["n"]})
 
 
 def levels_table(frame, level=NOISE):
@@ -152,7 +158,7 @@ def levels_summary(frame):
     return pd.DataFrame([{"": name, "best": table[name].iloc[0], "lowest": table[name].iloc[-1],
                           "fresh real images": baseline(frame, metric),
                           "rank correlation with the loss": table["minus the best's"].rank().corr(table[name].rank())}
-                         for metric, name in metrics.items()])  # fmt: skip
+                         for metric, name in metrics.items()])
 
 
 def samplers_table(frame):

@@ -119,7 +119,7 @@ def _fresh_noise(data, index, copies):
             needed = len(taken) + int(noise.sum())
             if distribution.dim < needed:
                 raise ValueError(f"orthogonal noise of all generated examples needs dim >= {needed}, "
-                                 f"got {distribution.dim}")  # fmt: skip
+                                 f"got {distribution.dim}")
             mine_fresh = fresh[:, s, mine]
             mine_fresh[noise] = orthogonalise(mine_fresh[noise], taken)
             fresh[:, s, mine] = mine_fresh

@@ -17,6 +17,7 @@ from synaug.theory.two_layer_cnn.distribution import PatchDistribution
 from synaug.theory.two_layer_cnn.network import initial_filters, logits
 from synaug.theory.two_layer_cnn.training import train
 
+
 def speed_ratio(distribution: PatchDistribution) -> float:
     """How much faster the fast feature grows than the slow one from equal alignments (derived here, early training).
 
@@ -54,7 +55,7 @@ def separability(outputs: torch.Tensor, labels: torch.Tensor, has_fast: torch.Te
 
 
 def recovery(distribution: PatchDistribution, *, n: int, seeds: Sequence[int], num_filters: int = 40,
-             init_std: float = 0.01, steps: int = 200, momentum: float = 0.9, **options) -> pd.DataFrame:  # fmt: skip
+             init_std: float = 0.01, steps: int = 200, momentum: float = 0.9, **options) -> pd.DataFrame:
     """Both scores (metrics "adjusted_rand_index" and "separability") on the training data: seed, metric, value.
 
     Trains on n original examples of each seed. 40 filters of standard deviation 0.01, momentum 0.9: USEFUL's toy, from
@@ -66,11 +67,11 @@ def recovery(distribution: PatchDistribution, *, n: int, seeds: Sequence[int], n
         _check_both(labels, has_fast)
     start = initial_filters(seeds, num_filters, distribution.dim, init_std)
     trained = train(training_sets(data, [Arm("original")]), start, steps=steps, record_every=steps, momentum=momentum,
-                    **options)  # fmt: skip
+                    **options)
     rows = []
     for seed, *of_seed in zip(seeds, logits(trained.filters[:, 0], data.patches), data.labels, data.has_fast):
         rows += [{"seed": seed, "metric": "adjusted_rand_index", "value": cluster_agreement(*of_seed)},
-                 {"seed": seed, "metric": "separability", "value": separability(*of_seed)}]  # fmt: skip
+                 {"seed": seed, "metric": "separability", "value": separability(*of_seed)}]
     return pd.DataFrame(rows)
 
 

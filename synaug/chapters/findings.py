@@ -1,0 +1,176 @@
+"""The first page: what was found, whether to generate, and one figure, all from recorded frames.
+
+``python -m synaug.chapters.findings`` writes the same into the README, and its figure beside the book.
+"""
+
+import re
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from synaug.chapters.targeted_augmentation_figures import ablated, base, comparisons
+from synaug.paths import ROOT
+from synaug.plots import forest, theme
+from synaug.plots.forests import ALPHA
+from synaug.run.results import recordings
+from synaug.statistics.contrasts import paired, select
+
+#: Of a data set, its recording, and its name in figures and sentences.
+RUNS = {"standard": "Fashion-MNIST", "standard.cifar10_5000": "CIFAR-10"}
+#: Arms of chapter 2 at k = 5, where as many images are added to each, but for TrivialAugment, which adds none.
+ARMS = {"upsampled": "copies", "generated": "generated from real images",
+        "generated, from noise": "generated from noise",
+        "generated, from noise, oracle generator": "from noise, oracle generator", "TrivialAugment": "TrivialAugment",
+        "fresh": "more real images"}
+FIGURE = ROOT / "book" / "assets" / "findings.png"
+CAPTION = ("Gain in test accuracy over the original training set, with 95 % intervals over paired trainings. All added "
+           "sets are equally large (k = 5). The oracle has seen five times the images. A blank row: not recorded.")
+ALTERNATIVE = ("Two panels of intervals. On Fashion-MNIST copies gain nothing, generated images a little, more from "
+               "noise, TrivialAugment and an oracle generator more, and more real images most. On CIFAR-10 copies and "
+               "generated images lose, more real images gain most.")
+NOTE = "\\* not told from 0 once adjusted for all comparisons of the chapter."
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``claim``: what was found; ``numbers``: the measured sentence; both with chapter and figure where it is shown;
+    ``holds``: whether the intervals are on the claim's side."""
+
+    claim: str
+    numbers: str
+    chapter: str
+    figure: str
+    holds: bool
+
+
+def points(row) -> str:
+    """Estimate and interval of a row of `synaug.statistics.contrasts.paired`, starred where Holm leaves it open."""
+    value, low, high = (re.sub(r"[+-](0\.0)$", r"\1", f"{number:+.1f}").replace("-", "−")
+                        for number in (row.estimate, row.low, row.high))
+    return f"{value} [{low},\u00a0{high}]" + "\\*" * bool(row.adjusted >= ALPHA)
+
+
+def gains_by_data_set() -> pd.DataFrame:
+    """The arms of ``ARMS`` against the original set of their run: the columns of `paired`, dataset, arm."""
+    found = []
+    for run, dataset in RUNS.items():
+        frame = recordings("targeted_augmentation")[run]
+        rows = [comparisons(frame, x=5, arm=list(ARMS), **base(frame))]
+        errors = select(frame, kind="original", metric="test_error", **base(frame, "augment"))
+        plain, strong = base(frame)["augment"], base(frame)["augment"] + "_trivial"
+        trivial = paired(errors, {"augment": plain}, ("augment",), correct=None, sign=-1)
+        rows.append(select(trivial, augment=strong).assign(arm="TrivialAugment"))
+        found.append(pd.concat(rows).assign(dataset=dataset))
+    return pd.concat(found, ignore_index=True)
+
+
+def plot() -> Figure:
+    """Gains of all arms, Fashion-MNIST and CIFAR-10 side by side."""
+    figure = forest(gains_by_data_set(), label="arm", panel="dataset", names=ARMS,
+                    xlabel="gain in test accuracy (points)")
+    plt.close(figure)  # a notebook would show it a second time
+    return figure
+
+
+def _facts() -> dict:
+    """Rows of estimates, by name and data set."""
+    facts = {(row.arm, row.dataset): row for row in gains_by_data_set().itertuples()}
+    for run, dataset in RUNS.items():
+        frame = recordings("mode_concentration")[run]
+        (row,) = paired(select(frame, x=[0, 100]), {"x": 0}, ("x",), "test_accuracy", correct=None).itertuples()
+        facts["replaced", dataset] = row._replace(estimate=100 * row.estimate, low=100 * row.low, high=100 * row.high)
+    frame = recordings("targeted_augmentation")["standard"]
+    (facts["noise"],) = select(ablated(frame), arm="generated, from noise").itertuples()
+    for name, where in {"stacked": {"regime": "small", "augment": "flip_trivial"},
+                        "large": {"regime": "large", "augment": "flip"}}.items():
+        (facts[name],) = comparisons(frame, arm="generated", x=5, optimizer="sgd", architecture="resnet8", budget=1,
+                                     **where).itertuples()
+    frame = select(recordings("exact_score")["standard"], metric="recall", reference="fresh")
+    exact, strong = {"arm": "exact score", "t_re": 100}, {"arm": "scaled score", "x": 1.02, "t_re": 100}
+    for name, against, arm in (("exact", {"arm": "fresh real"}, exact), ("strong", exact, strong)):
+        both = pd.concat([select(frame, **against), select(frame, **arm)])
+        (row,) = paired(both, against, correct=None).itertuples()
+        facts[name] = row._replace(estimate=100 * row.estimate, low=100 * row.low, high=100 * row.high)
+    return facts
+
+
+def findings() -> list[Finding]:
+    """What was found, each with its numbers and where it is shown."""
+    facts = _facts()
+    (fashion, cifar), noise = RUNS.values(), "generated, from noise"
+
+    def both(name):
+        return f"{fashion} {points(facts[name, fashion])}, {cifar} {points(facts[name, cifar])}"
+
+    first, second, fourth = "01_mode_concentration", "02_targeted_augmentation", "04_where_concentration_comes_from"
+    return [
+        Finding("Replacing real images costs accuracy.", f"Trained on generated images alone: {both('replaced')}.",
+                first, "fig-accuracy", all(facts["replaced", name].high < 0 for name in (fashion, cifar))),
+        Finding("More copies of hard images do not help.", f"{both('upsampled')}.", second, "fig-k",
+                not any(facts["upsampled", name].low > 0 for name in (fashion, cifar))),
+        Finding("New images of them help little, or harm.", f"{both('generated')}.", second, "fig-k",
+                facts["generated", fashion].high < facts["fresh", fashion].low and facts["generated", cifar].high < 0),
+        Finding("Images from noise help too, against what is published.",
+                f"{fashion} {points(facts[noise, fashion])}, or {points(facts['noise'])} more than images from real "
+                f"ones; {points(facts[noise + ', oracle generator', fashion])} by an oracle that saw five times the "
+                "images. Exploratory.", second, "fig-ablations",
+                facts[noise, fashion].low > 0 and facts[noise, fashion].adjusted < ALPHA),
+        Finding("As many new real images help most.", f"{both('fresh')}.", second, "fig-k", all(
+                facts["fresh", name].low > max(facts[arm, name].high for arm in ("upsampled", "generated"))
+                for name in (fashion, cifar))),
+        Finding("Plain augmentation comes first.", f"TrivialAugment gains {points(facts['TrivialAugment', fashion])} "
+                f"({fashion}); generated images on top of it change that by {points(facts['stacked'])}.", second,
+                "fig-settings", facts["TrivialAugment", fashion].low > 0 > facts["stacked"].high),
+        Finding("Samples concentrate because the model errs, not because it samples.", "On mixtures, recall changes by "
+                f"{points(facts['exact'])} with the exact score, and by {points(facts['strong'])} more with one 2 % "
+                "too strong. Exploratory.", fourth, "fig-score-errors",
+                facts["strong"].high < 0 and max(abs(facts["exact"].low), abs(facts["exact"].high)) < 1),
+    ]
+
+
+def markdown(target: str = "notebooks/{chapter}.ipynb") -> str:
+    """The findings as a list in Markdown, in points; target: the address of a figure, of its chapter and name."""
+    lines = [f"- **{f.claim}** {f.numbers} <a href=\"{target.format(chapter=f.chapter, figure=f.figure)}\">Chapter "
+             f"{int(f.chapter[:2])}</a>" for f in findings()]
+    return "\n".join([*lines, "", NOTE])
+
+
+def advice() -> pd.DataFrame:
+    """For a practitioner: the case, what to expect of test accuracy, and what to do first."""
+    facts = _facts()
+    fashion, cifar = RUNS.values()
+
+    def gain(*name):
+        return points(facts[name if len(name) > 1 else name[0]]).replace("\\", "")
+
+    rows = [
+        ("Only flips so far", gain("TrivialAugment", fashion), "Augment more."),
+        ("Real images can still be had", gain("fresh", fashion), "Collect them."),
+        ("Little data, good images", gain("generated, from noise", fashion), "Add some from noise; test."),
+        ("Five times the data", gain("large"), "Expect no gain."),
+        ("Harder images, weak generator", gain("generated", cifar), "Add none."),
+        ("A generator that saw more", gain("generated, from noise, oracle generator", fashion), "Draw from noise."),
+        ("Strong transforms on", gain("stacked"), "Add none untested."),
+    ]
+    return pd.DataFrame(rows, columns=["your case", "expect (points)", "do first"])
+
+
+def write() -> None:
+    """Put the findings between their marks in the README, and draw their figure."""
+    theme()
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    between = re.compile(r"(<!-- findings -->\n).*(\n<!-- end of findings -->)", re.DOTALL)
+    readme.write_text(between.sub(lambda marks: marks[1] + markdown() + marks[2], text), encoding="utf-8")
+    plot().savefig(FIGURE, dpi=144, metadata={"Software": None, "Description": drawn()})
+
+
+def drawn() -> str:
+    """What the figure shows, as text: stands in the PNG, so that a stale one can be told."""
+    return gains_by_data_set()[["dataset", "arm", "estimate", "low", "high"]].round(3).to_csv(index=False)
+
+
+if __name__ == "__main__":
+    write()

@@ -1,0 +1,92 @@
+"""The first page and the claims page: every number is one of a recorded frame, and what is said holds."""
+
+import re
+
+import pandas as pd
+import pytest
+from PIL import Image
+from scipy import stats
+
+from synaug.chapters import claims_page, findings
+from synaug.paths import ROOT
+from synaug.run.results import load_recorded
+from synaug.statistics.claims import load_claims
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+INDEX = (ROOT / "book" / "index.md").read_text(encoding="utf-8")
+
+
+def test_every_finding_holds_and_its_figure_exists():
+    found = findings.findings()
+    assert 5 <= len(found) <= 7
+    for finding in found:
+        assert finding.holds, finding
+        assert f'"name": "{finding.figure}"' in (ROOT / "notebooks" / f"{finding.chapter}.py").read_text("utf-8")
+
+
+def test_the_readme_says_what_the_frames_say():
+    between = re.search(r"<!-- findings -->\n(.*)\n<!-- end of findings -->", README, re.DOTALL)[1]
+    assert between == findings.markdown(), "run: python -m synaug.chapters.findings"
+    before_commands = README.partition("## Two lines")[0]
+    assert not re.search(r"[−+]\d", before_commands.replace(between, "")), "a number that no frame holds"
+    with Image.open(findings.FIGURE) as image:
+        assert image.text["Description"] == findings.drawn(), "run: python -m synaug.chapters.findings"
+    assert findings.FIGURE.stat().st_size < 60_000
+
+
+def test_the_first_page_is_short_and_takes_its_numbers_from_the_frames():
+    prose = re.sub(r"^---.*?---|```.*?```|\{\w+:?\w*\}`[^`]*`", "", INDEX, flags=re.DOTALL)
+    assert not re.search(r"[−+]\d|\d\.\d", prose)
+    shown = " ".join([prose, re.sub("<[^>]*>", "", findings.markdown()), findings.CAPTION,
+                      *findings.advice().to_numpy().ravel(), *findings.ARMS.values()])
+    assert len(shown.split()) <= 500
+
+
+@pytest.mark.parametrize("arm, where, against", [
+    ("fresh", {"kind": "fresh", "x": 5, "augment": "flip"}, {"kind": "original", "augment": "flip"}),
+    ("generated, from noise", {"arm": "generated, from noise", "x": 5}, {"kind": "original", "augment": "flip"}),
+    ("TrivialAugment", {"kind": "original", "augment": "flip_trivial"}, {"kind": "original", "augment": "flip"}),
+])
+def test_gains_are_those_of_a_computation_by_hand(arm, where, against):
+    frame = load_recorded("targeted_augmentation").query(
+        "metric == 'test_error' and regime == 'small' and optimizer == 'sgd' and architecture == 'resnet8' "
+        "and budget == 1"
+    )
+    one, other = (
+        frame[(frame[list(w)] == pd.Series(w)).all(axis=1)].set_index("seed")["value"] for w in (against, where)
+    )
+    difference = (one - other).dropna()
+    interval = stats.t.interval(0.95, len(difference) - 1, difference.mean(), difference.sem())
+    (row,) = findings.gains_by_data_set().query("arm == @arm and dataset == 'Fashion-MNIST'").itertuples()
+    assert (row.estimate, row.low, row.high) == pytest.approx((difference.mean(), *interval))
+
+
+def test_a_number_is_written_without_a_negative_zero_and_starred_where_open():
+    row = pd.Series({"estimate": -0.03, "low": -1.25, "high": 0.06, "adjusted": 0.2})
+    assert findings.points(row) == "0.0 [−1.2,\u00a0+0.1]\\*"
+    for adjusted in (0.01, float("nan")):
+        assert findings.points(row.replace({0.2: adjusted})) == "0.0 [−1.2,\u00a0+0.1]"
+
+
+@pytest.mark.parametrize("experiment", claims_page.CHAPTERS)
+def test_every_claim_has_a_row_with_its_anchor_verdicts_and_rule(experiment):
+    page, claims = claims_page.claims_table(experiment).data, load_claims(experiment)
+    assert re.findall(r'<tr id="claim-([^"]+)"', page) == list(claims)
+    assert page.count("<details>") == len(claims) and "nan" not in page and "object at 0x" not in page
+    assert f"claims_table(\"{experiment}\")" in (ROOT / "book" / "claims.md").read_text("utf-8")
+    assert (">CIFAR-10</th>" in page) == (experiment in ("mode_concentration", "targeted_augmentation"))
+
+
+def test_the_claims_are_counted_once_per_data_set():
+    table = claims_page.counts()
+    assert table.loc[~table["chapter"].str.contains("CIFAR"), "claims"].sum() == len(load_claims())
+    for row in table.itertuples():
+        assert sum(map(int, re.findall(r"\d+", row.verdicts))) == row.claims
+    assert {claim.experiment for claim in load_claims().values()} == set(claims_page.CHAPTERS)
+    assert len(claims_page.generators()) == 3
+
+
+def test_all_seven_conjectures_have_a_status():
+    page = (ROOT / "book" / "claims.md").read_text("utf-8")
+    rows = re.findall(r'<span id="conjecture-(\d)">.*\| (not tested yet.*) \|', page)
+    assert [number for number, _ in rows] == list("1234567")

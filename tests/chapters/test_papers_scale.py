@@ -1,0 +1,124 @@
+"""The plan at the papers' scale, tiny: its rehearsal, a run that is cut again and again, a subset of CIFAR-10."""
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from synaug.__main__ import main
+from synaug.chapters.papers_scale import TINY, WHOLE, full_size, run, steps_table, train_generator
+from synaug.chapters.tasks import splits
+from synaug.diffusion.trainer import STATE, Trainer
+from synaug.run import sweep
+from synaug.run.results import load_recorded
+from synaug.statistics.contrasts import select
+
+pytestmark = pytest.mark.filterwarnings("ignore:the training error had not flattened")
+NAMES = "targeted_augmentation", "mode_concentration"
+
+
+def placed(monkeypatch, folder):
+    for name in ("CACHE", "RESULTS", "CHECKPOINTS"):
+        monkeypatch.setenv(f"SYNAUG_{name}", str(folder / name))
+
+
+def frames(variant):
+    """What is recorded, but for what was timed."""
+    found = [load_recorded(name, "paper", variant) for name in NAMES]
+    return [frame[~frame["metric"].str.contains("seconds")].reset_index(drop=True) for frame in found]
+
+
+def test_rehearsal(capsys):
+    before = dict(os.environ)
+    assert main(["record", "--profile", "paper", "--minutes", "7", "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    for part in ("generator   ", "4,320,000 passes", "11 trainings of 781 x 512 images", "210 s (assumed)", "all is recorded",
+                 *(f"{name}, 2 seeds: " for name in NAMES)):
+        assert part in told
+    assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize("dataset", WHOLE)
+def test_other_data_sets_differ_by_their_name(dataset):
+    assert len(steps_table(dataset, 9, 0.4)) == 5
+
+
+def test_a_run_that_was_cut_again_and_again_is_one_that_was_not(tmp_path, monkeypatch):
+    done = []
+
+    def go():
+        told = []
+        assert run("digits", 60, 1, "cpu", told.append, size=TINY) == (True, True)
+        return frames("fast_digits"), "\n".join(told)
+
+    def cut_before(owner, name, count):
+        """The call of that number is interrupted, once."""
+        whole = getattr(owner, name)
+
+        def cutting(*given, **options):
+            done.append(name)
+            if done.count(name) == count:
+                monkeypatch.setattr(owner, name, whole)
+                raise KeyboardInterrupt
+            return whole(*given, **options)
+
+        monkeypatch.setattr(owner, name, cutting)
+
+    placed(monkeypatch, tmp_path / "uncut")
+    uncut, told = go()
+    assert "16 images seen" in told and not (tmp_path / "uncut/CHECKPOINTS/digits_fast" / STATE).exists()
+    placed(monkeypatch, tmp_path / "cut")
+    for owner, name, count in ((Trainer, "train_step", 2), (sweep, "call", 9), (sweep, "call", 40), (sweep, "call", 50)):
+        cut_before(owner, name, count)
+        with pytest.raises(KeyboardInterrupt):
+            go()
+    for one, other in zip(uncut, go()[0], strict=True):
+        pd.testing.assert_frame_equal(one, other)
+        assert set(one["seed"]) == {0, 1} and one.attrs["provenance"]["parameters"]["seeds"] == 2
+    monkeypatch.setattr(sweep, "call", None)
+    assert go()[1] == ""  # nothing is left to do, and the generator stays as it is
+
+    # A further seed is asked for, and fails: what is recorded is that of two.
+    monkeypatch.setattr(sweep, "call", lambda *given: 1 / 0)
+    told = []
+    assert run("digits", 60, 1, "cpu", told.append, size=replace(TINY, seeds=3)) == (False, False)
+    assert "division by zero" in "\n".join(told)
+    for one, other in zip(uncut, frames("fast_digits"), strict=True):
+        pd.testing.assert_frame_equal(one, other)
+
+    added = select(uncut[0], metric="added").pivot(index="seed", columns=["arm", "x"], values="value")
+    assert set(added) == {("original", 1), *((arm, k) for arm in ("upsampled", "generated") for k in (2, 3)), *((arm, 2)
+                          for arm in ("generated, from noise", "generated, random", "upsampled, few", "generated, few",
+                                      "fresh, few"))}
+    few = added[["upsampled, few", "generated, few", "fresh, few"]]
+    assert (few.nunique(axis=1) == 1).all() and (few.iloc[:, 0] <= added["upsampled", 2]).all()
+
+
+def test_a_subset_says_so(tmp_path, monkeypatch):
+    """Of unequal classes, as a join of some parts has them."""
+    placed(monkeypatch, tmp_path)
+    path, rng, arrays = tmp_path / "CACHE" / "cifar10.npz", np.random.default_rng(0), {"class_names": np.array(list("abcdefghij"))}
+    for split, n in (("train", 400), ("test", 50)):
+        arrays[f"{split}_labels"] = np.r_[np.arange(n) % 10, np.zeros(7, int)].astype(np.uint8)
+        arrays[f"{split}_images"] = rng.integers(0, 256, (n + 7, 3, 32, 32), np.uint8)
+    path.parent.mkdir()
+    np.savez(path, **arrays)
+    size = replace(TINY, recipe={**full_size("cifar10", 407).recipe, "channels": (32, 32), "attention": (), "batch_size": 2})
+    with pytest.warns(UserWarning, match=r"holds a subset, whose content is not checked: cifar10 \(407 of 50,000\)"):
+        train_generator(replace(size, images=2), tmp_path / "a", 1, "cpu", print)
+        parts = splits(str(tmp_path / "a"))
+    assert {name: len(part) for name, part in parts.items()} == {"real": 326, "fresh": 54, "validation": 27, "test": 57}
+    assert {part.name for part in parts.values()} == {"cifar10 (407 of 50,000)"}
+
+
+@pytest.mark.parametrize("words, message", [
+    ([], "name an experiment, or --profile paper"), (["--profile", "paper", "--share", "2"], "above 0 and at most 1, got 2"),
+    (["--profile", "paper", "-p", "seeds", "2"], "without -p"), (["--profile", "paper", "--dataset", "digits"], "invalid choice"),
+    (["mode_concentration", "--dry-run"], "are for --profile paper without an experiment"),
+])
+def test_bad_options_are_refused(words, message, capsys):
+    with pytest.raises(SystemExit):
+        main(["record", *words])
+    assert message in capsys.readouterr().err
