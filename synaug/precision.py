@@ -50,3 +50,16 @@ def channels_last(model: nn.Module) -> nn.Module:
 def _contiguous(layer, images):
     # Not Tensor.contiguous, which leaves the strides of a single channel as they are.
     return tuple(image.clone(memory_format=torch.contiguous_format) for image in images)
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of that name; ValueError where there is none."""
+    try:
+        device = torch.device(name)
+        module = torch.get_device_module(device)
+        there = module.is_available() and (device.index or 0) < module.device_count()
+    except RuntimeError:  # no name of a kind of devices, or of one that cannot compute
+        there = False
+    if not there:
+        raise ValueError(f"there is no device {name} here; cpu is always there, and cuda and mps are names of others")
+    return device

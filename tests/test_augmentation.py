@@ -2,11 +2,11 @@ import pandas as pd
 import pytest
 import torch
 
-from synaug.augmentation import TrainingSet, mixture, original, upsampled, with_generated, with_real
+from synaug.augmentation import TrainingSet, mixture, original, upsampled, with_generated, with_real, with_synthetic
 from synaug.augmentation.synthetic_pool import SyntheticPool
 from synaug.classifiers import build_classifier, train_classifier
 from synaug.classifiers.training import batch_order
-from synaug.data import ImageDataset
+from synaug.data import ImageDataset, load_dataset
 
 CLASSES = ("a", "b", "c")
 
@@ -210,3 +210,16 @@ class TestTraining:
 def test_bad_sets_are_refused(data, synthetic):
     with pytest.raises(ValueError, match=r"bool \[10\]"):
         TrainingSet(data, synthetic)
+
+
+def test_synthetic_images_of_a_folder_are_added_by_class_name():
+    digits = load_dataset("digits")
+    real, other = digits.subset(range(100)), digits.subset(range(100, 300))
+    turned = ImageDataset(other.images, 9 - other.labels, digits.class_names[::-1], other.source_index, "synthetic")
+    for n, size in ((None, 300), (50, 150)):
+        made = with_synthetic(real, turned, n)
+        assert len(made) == size and made.synthetic.tolist() == [False] * 100 + [True] * (size - 100)
+        label_of = dict(zip(other.source_index.tolist(), other.labels.tolist()))
+        assert [label_of[i] for i in made.data.source_index[100:].tolist()] == made.data.labels[100:].tolist()
+    with pytest.raises(ValueError, match="a stratified subset"):
+        with_synthetic(real, turned, 500)

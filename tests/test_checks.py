@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from synaug.checks import whole
+from synaug.diffusion.schedules import edm_sigmas
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3)])
@@ -13,3 +14,10 @@ def test_whole_numbers(value):
 def test_others_are_refused(value):
     with pytest.raises(ValueError, match="^k must be a whole number of at least 3, got "):
         whole("k", value, 3)
+
+
+def test_whole_numbers_have_an_upper_limit_too():
+    with pytest.raises(ValueError, match="seed must be at most"):
+        whole("seed", 2**70, 0)
+    with pytest.raises(ValueError, match="steps must be at most 1000000"):
+        edm_sigmas(10**9)

@@ -213,3 +213,20 @@ def test_accuracy_and_entropy_against_closed_forms():
         output_entropy(torch.ones(2, 3))
     with pytest.raises(ValueError, match="probabilities"):
         accuracy(one_hot, torch.tensor([0]))
+
+
+@pytest.mark.parametrize("wrong, message", [
+    ({"order": [0]}, "order must be a tensor int64"), ({"lr": "x"}, "lr must be at least 0 and finite, got 'x'"), ({"seed": 2**70}, "seed must be at most"),
+    ({"device": "gpu"}, "no device gpu"), ({"momentum": True}, "momentum must be at least 0 and finite, got True"),
+])
+def test_raw_errors_are_sentences(wrong, message):
+    images, labels = torch.zeros(20, 1, 8, 8, dtype=torch.uint8), torch.arange(20) % 2
+    options = {"steps": 1, "seed": 0, "batch_size": 4, **wrong}
+    with pytest.raises(ValueError, match=message):
+        train_classifier(build_classifier("vgg5", (1, 8, 8), 2, 0, width=4), images, labels, **options)
+    with pytest.raises(ValueError, match=r"takes no images of shape \(3, 8, 8\)"):
+        train_classifier(build_classifier("vgg5", (1, 8, 8), 2, 0, width=4), images.repeat(1, 3, 1, 1), labels, steps=1, seed=0)
+    with torch.inference_mode():
+        model = build_classifier("vgg5", (1, 8, 8), 2, 0, width=4)
+    with pytest.raises(ValueError, match="made under torch.inference_mode"):
+        train_classifier(model, images, labels, steps=1, seed=0, batch_size=4)

@@ -241,3 +241,8 @@ def test_the_hash_is_of_all_that_a_data_set_holds():
               change(data, source_index=data.source_index + 1)]
     assert len({content_hash(d) for d in (data, *others)}) == 7
     assert content_hash(change(data, name="/somewhere/noise")) == content_hash(data) == content_hash(dataset())
+
+
+def test_two_classes_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="a name of its own, got 'caf\u00e9' more than once"):
+        ImageDataset(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.arange(2), ("caf\u00e9", "cafe\u0301"))

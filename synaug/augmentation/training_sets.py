@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from synaug.augmentation.synthetic_pool import SyntheticPool, as_places
 from synaug.checks import whole
 from synaug.classifiers.training import RECIPES, batch_order, check_recipe, train_classifier
-from synaug.data import ImageDataset, same_classes
+from synaug.data import ImageDataset, same_classes, stratified_subset
 
 ORDERS = ("shuffled", "real_first", "synthetic_first")
 
@@ -95,6 +95,14 @@ def with_generated(data: ImageDataset, pool: SyntheticPool, *, sources=None, k: 
     if not torch.equal(same, added.data.source_index):
         raise ValueError("the pool was made of another data set: its source indices are not those of this one")
     joined = _joined(data, added.data)
+    return TrainingSet(joined, torch.arange(len(joined)) >= len(data), order)
+
+
+def with_synthetic(data: ImageDataset, synthetic: ImageDataset, n: int | None = None, *, order: str = "shuffled",
+                   seed: int = 0) -> TrainingSet:
+    """The data set, and n (default all) images of another one, such as a folder of synthetic images, of each class in
+    proportion. Their classes are mapped by name; ValueError where the data set lacks one, or there are fewer than n."""
+    joined = _joined(data, synthetic if n is None else stratified_subset(synthetic, n, seed, proportional=True))
     return TrainingSet(joined, torch.arange(len(joined)) >= len(data), order)
 
 

@@ -55,8 +55,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 @torch.no_grad()
 def check_labels(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, name: str = "labels") -> None:
     """Raise ValueError unless the model maps these images to logits that have all of the labels."""
-    with evaluating(model):
-        logits = model(as_inputs(images[:1], model))
+    try:
+        with evaluating(model):
+            logits = model(as_inputs(images[:1], model))
+    except RuntimeError as error:
+        raise ValueError(f"the model takes no images of shape {tuple(images.shape[1:])}: {error}") from error
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
         raise ValueError(f"the model must map images to logits [N, K], got {getattr(logits, 'shape', type(logits))}")
     if labels.min() < 0 or labels.max() >= logits.shape[1]:

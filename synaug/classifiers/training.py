@@ -7,6 +7,7 @@ length are compared on paired runs.
 
 import math
 from collections.abc import Callable
+from numbers import Real
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ from synaug.classifiers.optimizers import RHO, check_optimizer, new_optimizer, t
 from synaug.classifiers.predictions import as_floats, as_inputs, check_images, check_labels
 from synaug.classifiers.trivial_augment import trivial_augment
 from synaug.files import content_key
-from synaug.precision import channels_last, fast_precision
+from synaug.precision import channels_last, fast_precision, usable_device
 from synaug.seeds import seeded
 
 #: Those that end in "_trivial" apply TrivialAugment to the bytes first, as its authors' code does.
@@ -88,6 +89,8 @@ def check_recipe(recipe: str, augment: str = "none") -> None:
 
 
 def _check_order(order: torch.Tensor, shape: tuple[int, int], n: int) -> None:
+    if not isinstance(order, torch.Tensor):
+        raise ValueError(f"order must be a tensor int64 {list(shape)}, got {type(order).__name__}")
     if order.dtype != torch.int64 or tuple(order.shape) != shape:
         raise ValueError(f"order must be int64 {list(shape)}, got {order.dtype} {list(order.shape)}")
     if order.min() < 0 or order.max() >= n:
@@ -161,12 +164,14 @@ def train_classifier(
     lr = RECIPES[recipe]["lr"] if lr is None else lr
     weight_decay = RECIPES[recipe]["weight_decay"] if weight_decay is None else weight_decay
     for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{name} must be at least 0 and finite, got {value}")
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < math.inf:
+            raise ValueError(f"{name} must be at least 0 and finite, got {value!r}")
+    if any(p.is_inference() for p in model.parameters()):
+        raise ValueError("the model was made under torch.inference_mode, and cannot be trained: make it outside")
     if (dtypes := {p.dtype for p in model.parameters() if p.requires_grad}) not in ({torch.float32}, {torch.float64}):
         raise ValueError(f"the weights to train must be all float32 or all float64, got {dtypes or 'none'}")
 
-    device = torch.device(device)
+    device = usable_device(device)
     precision = fast_precision(device)
     channels_last(model.to(device))
     check_labels(model, images, labels)

@@ -32,7 +32,11 @@ def load_cached(name: str, split: str, obtain: Callable[[Path], Arrays], digests
     """
     path = paths.cache_dir() / f"{name}.npz"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(f"{name} would be kept in {path.parent}, which cannot be made ({error.strerror}): name another "
+                          f"folder by SYNAUG_CACHE") from error
         # Of several processes that start together, one obtains the data and the others wait for it.
         with FileLock(path.with_suffix(".lock")):
             if not path.exists():

@@ -65,6 +65,9 @@ class ImageDataset(Dataset):
         if isinstance(self.class_names, str) or not all(isinstance(c, str) for c in self.class_names):
             raise TypeError(f"class_names must be a tuple of strings, got {self.class_names!r}")
         object.__setattr__(self, "class_names", tuple(unicodedata.normalize("NFC", c) for c in self.class_names))
+        if len(set(self.class_names)) < len(self.class_names):
+            double = next(c for c in self.class_names if self.class_names.count(c) > 1)
+            raise ValueError(f"every class must have a name of its own, got {double!r} more than once")
         if self.source_index is None:
             object.__setattr__(self, "source_index", torch.arange(len(self.images)))
         for field in ("labels", "source_index"):

@@ -60,7 +60,8 @@ def arrays_of(place: Path, names: list[str], read: Callable[[str], bytes]) -> Ar
         words = {line[0]: line[1].split(",")[0] for line in lines("words.txt")}
         label_of = {wnid: label for label, wnid in enumerate(classes)}
         test = [(f"val/images/{line[0]}", label_of[line[1]]) for line in lines("val/val_annotations.txt")]
-        class_names = np.array([words[wnid] for wnid in classes])
+        first = [words[wnid] for wnid in classes]
+        class_names = np.array([n if first.count(n) == 1 else f"{n} ({w})" for n, w in zip(first, classes)])
     except (OSError, KeyError, IndexError) as error:
         raise ValueError(f"{place} is not laid out as TinyImageNet is: {error}") from error
     images = sorted(name for name in names if name.startswith("train/") and name.endswith(".JPEG"))

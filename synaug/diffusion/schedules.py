@@ -20,7 +20,7 @@ BETA_MIN, BETA_MAX, DDPM_STEPS = 1e-4, 0.02, 1000
 
 def edm_sigmas(steps=100, sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX, rho=RHO):
     """EDM's grid ``[steps + 1]``, ending in 0 (Karras et al. 2022, eq. 5)."""
-    whole("steps", steps, 1)
+    whole("steps", steps, 1, at_most=1_000_000)
     if not 0 < sigma_min < sigma_max < math.inf or not 0 < rho < math.inf:
         raise ValueError(f"an EDM grid needs 0 < sigma_min < sigma_max and rho > 0, all finite; "
                          f"got {sigma_min}, {sigma_max} and {rho}")

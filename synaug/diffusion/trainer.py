@@ -16,7 +16,7 @@ from synaug.data import content_hash, load_dataset, stratified_subset, to_floats
 from synaug.data.cached import atomic_write
 from synaug.diffusion.denoisers import DESCRIPTION, RECORD, denoising_loss, log_normal_sigmas, new_denoiser
 from synaug.diffusion.recipe import Recipe, batch_of, command, learning_rate, step_generator, step_seed
-from synaug.precision import device_name, fast_precision
+from synaug.precision import device_name, fast_precision, usable_device
 from synaug.resources import check_disk, check_memory
 from synaug.seeds import seeded
 
@@ -264,19 +264,6 @@ def check_folder(folder: Path) -> None:
         raise NotADirectoryError(f"{folder} cannot be a folder: {place} is a file")
     if not os.access(place, os.W_OK):
         raise PermissionError(f"{folder} cannot be written to")
-
-
-def usable_device(name: str) -> torch.device:
-    """The device of that name; ValueError where there is none."""
-    try:
-        device = torch.device(name)
-        module = torch.get_device_module(device)
-        there = module.is_available() and (device.index or 0) < module.device_count()
-    except RuntimeError:  # no name of a kind of devices, or of one that cannot compute
-        there = False
-    if not there:
-        raise ValueError(f"there is no device {name} here; cpu is always there, and cuda and mps are names of others")
-    return device
 
 
 def process_rank(device: torch.device) -> tuple[int, int]:

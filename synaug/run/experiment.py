@@ -16,7 +16,7 @@ from numbers import Integral, Real
 import pandas as pd
 
 from synaug.diffusion.denoisers import generator_hash, load_denoiser
-from synaug.diffusion.trainer import usable_device
+from synaug.precision import usable_device
 from synaug.run.results import provenance
 from synaug.run.tasks import Store, Task, ordered
 from synaug.statistics.frames import tidy
