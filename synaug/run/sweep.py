@@ -160,12 +160,14 @@ def _client(address: str | None, workers: int, threads: int | None):
             yield client
         return
     if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise SystemExit("start a run from inside `if __name__ == '__main__':`, as its workers import the script")
-    with (
-        LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None,
-                     silence_logs=logging.CRITICAL) as local,
-        Client(local, set_as_default=False) as client,
-    ):
+        raise SystemExit(1)  # a worker that imports a script which starts a run; its parent says what is wrong
+    try:
+        local = LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None,
+                             silence_logs=logging.CRITICAL)
+    except RuntimeError:
+        raise SystemExit("the workers did not start: a script starts a run inside `if __name__ == '__main__':`, as its "
+                         "workers import it") from None
+    with local, Client(local, set_as_default=False) as client:
         client.register_plugin(_Settings(threads or 1, count_gpus()))
         yield client
 

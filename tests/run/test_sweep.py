@@ -147,6 +147,19 @@ if __name__ == "__main__":
     assert not is_alive(worker) and len(list(store.folder.rglob("*.zip"))) == 3 and ran(notes) == 4
 
 
+def test_a_script_without_a_main_guard_is_told_in_one_sentence(notes, store, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+import task_functions as functions
+from synaug.run import Store, Task
+from synaug.run.sweep import run_missing
+run_missing([Task(functions.square, {{"x": 1, "notes": {str(notes)!r}}})], Store(), workers=1, progress=False)
+""")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0 and "__main__" in done.stderr and "Traceback" not in done.stderr and ran(notes) == 0
+
+
 def is_alive(process):
     try:
         os.kill(process, 0)
