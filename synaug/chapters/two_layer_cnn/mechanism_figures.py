@@ -18,7 +18,7 @@ def numbers(frame):
     p = frame.attrs["provenance"]["parameters"]
     rows = select(frame, part="premises", metric="same_source_correlation", sigma=p["sigma"], stage=p["stages"][0])
     own = mean_interval(rows["value"])
-    found = {"correlation": within(own.estimate, own.low, own.high, sign=False)}
+    found = {"correlation": within(own.estimate, own.low, own.high, sign="-")}
     shares = select(frame, part="learning")["x"].unique()
     for when, share in (("early", min(shares, key=lambda x: abs(x - EARLY))), ("end", 1.0)):
         rows = select(frame, part="learning", metric="train_loss_slow", x=share)
