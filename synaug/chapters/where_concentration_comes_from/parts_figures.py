@@ -147,7 +147,8 @@ def numbers(mixtures=None, images=None, generators=None):
                            ("test accuracy, 18 Euler steps", GRID)):
             for row in own[(own["what"] == what) & (own["part"] == part)].itertuples():
                 scale, digits, unit = (100, 1, " (points)") if what.startswith("test") else (1, 3, "")
-                found[f"{what}: {part}{unit}"] = within(*(scale * x for x in (row.value, row.low, row.high)), digits, sign="-")
+                limits = (scale * x for x in (row.value, row.low, row.high))
+                found[f"{what}: {part}{unit}"] = within(*limits, digits, sign="-")
         levels = generators[(generators["part"] == "ladder") & (generators["level"] == "noise")]
         for metric, name in (("precision", "precision"), ("recall", "recall"), ("centroid_distance_ratio", CENTRES)):
             rows = levels[levels["metric"] == metric].sort_values("x")["value"]
