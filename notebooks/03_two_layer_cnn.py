@@ -308,8 +308,8 @@ network_figures.learning(*network_shown);
 
 # %% tags=["hide-input"]
 network = network_figures.numbers(network_largest)
-Markdown(f"Loss of slow images minus that with the original set: after 10 % of the training {network['slow, early, upsampled minus original']} with copies and {network['slow, early, generated minus original']} with generated versions; "
-         f"at the end {network['slow, end, upsampled minus original']} and {network['slow, end, generated minus original']}. So \"slow examples are learned faster\" holds early, where the theory speaks and the verdict is taken. "
+Markdown(f"Loss of slow images minus that with the original set: after 10 % of the training {network['loss of slow images, early, upsampled minus original']} with copies and {network['loss of slow images, early, generated minus original']} with generated versions; "
+         f"at the end {network['loss of slow images, end, upsampled minus original']} and {network['loss of slow images, end, generated minus original']}. So \"slow examples are learned faster\" holds early, where the theory speaks and the verdict is taken. "
          "In the recorded run it reverses by the end for generated versions, not for copies.")
 
 # %% tags=["remove-cell"]

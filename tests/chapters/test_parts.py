@@ -162,7 +162,7 @@ def test_takeaways_are_those_of_the_recorded_runs():
     exact = recall(EXACT, 100)
     for lost in (recall(FRESH_REAL, 0, 0) - exact, exact - recall("scaled score", 1.02)):
         low, high = stats.t.interval(0.95, len(lost) - 1, lost.mean(), stats.sem(lost))
-        assert f"{lost.mean():+.3f} [{low:+.3f}, {high:+.3f}]".replace("-", "\u2212") in said
+        assert f"{lost.mean():.3f} [{low:.3f}, {high:.3f}]".replace("-", "\u2212") in said
     assert low > 0.01  # a score 2 % too strong costs recall; the network's is far nearer to 1:
     factors = images[(images["metric"] == "score_factor") & (images["split"] == "held out")]["value"]
     assert 0 < factors.max() - 1 < 0.005 and f"at most {100 * (factors.max() - 1):.2f} % too long" in said
@@ -171,10 +171,10 @@ def test_takeaways_are_those_of_the_recorded_runs():
         values = levels[levels["metric"] == metric]["value"].to_numpy()
         assert sign * (values[-1] - values[0]) > 0.3 and f"{values[0]:.2f} to {values[-1]:.2f}" in said
     whole, score = (of(of_samplers(generators), "recall, 18 Heun steps", part) for part in (TOTAL, SCORE))
-    assert score["value"] > 0.5 * whole["value"] and f"score error takes {score['value']:+.3f} [" in said  # "mostly"
+    assert score["value"] > 0.5 * whole["value"] and f"score error takes {score['value']:.3f} [" in said  # "mostly"
     accuracy, steps = (of(of_samplers(generators), f"test accuracy, 18 {name} steps", part)["value"]
                        for name, part in (("Heun", TOTAL), ("Euler", GRID)))
-    assert f"falls by {100 * accuracy:+.1f} [" in said and f"discretisation takes {100 * steps:+.1f} [" in said
+    assert f"falls by {100 * accuracy:.1f} [" in said and f"discretisation takes {100 * steps:.1f} [" in said
 
 
 def test_published_falls_are_the_papers():

@@ -18,12 +18,13 @@ def numbers(frame):
     p = frame.attrs["provenance"]["parameters"]
     rows = select(frame, part="premises", metric="same_source_correlation", sigma=p["sigma"], stage=p["stages"][0])
     own = mean_interval(rows["value"])
-    found = {"correlation": within(own.estimate, own.low, own.high, sign=False)}
+    found = {"correlation": within(own.estimate, own.low, own.high, sign="-")}
     shares = select(frame, part="learning")["x"].unique()
     for when, share in (("early", min(shares, key=lambda x: abs(x - EARLY))), ("end", 1.0)):
         rows = select(frame, part="learning", metric="train_loss_slow", x=share)
-        found |= {f"slow, {when}, {arm}": f"{value:.3f}" for arm, value in rows.groupby("arm")["value"].mean().items()}
-        found |= {f"slow, {when}, {row.arm} minus original": within(row.estimate, row.low, row.high, 3)
+        means = rows.groupby("arm")["value"].mean()
+        found |= {f"loss of slow images, {when}, {arm}": f"{value:.3f}" for arm, value in means.items()}
+        found |= {f"loss of slow images, {when}, {row.arm} minus original": within(row.estimate, row.low, row.high, 3)
                   for row in paired(rows, {"arm": "original"}).itertuples()}
     errors = select(frame, part="learning", metric="test_error", x=1.0).groupby("arm")["value"].mean()
     return found | {f"test error, {arm}": f"{100 * errors[arm]:.1f}" for arm in ARMS}

@@ -43,15 +43,16 @@ def takeaways(found, network):
         f"Fashion-MNIST, what an image and its generated version have beyond their class correlates at "
         f"{network['correlation']}; new noise would have 0.",
         f"3. **\"Slow examples are learned faster\" holds early, and with generated versions it reverses by the end.** "
-        f"After 10 % of the training, the loss of slow images is {network['slow, early, generated']} with generated "
-        f"versions against {network['slow, early, original']} without. At the end it is "
-        f"{network['slow, end, generated']} against {network['slow, end, original']}, and with copies "
-        f"{network['slow, end, upsampled']}. Test error ends at {network['test error, generated']}, "
-        f"{network['test error, original']} and {network['test error, upsampled']} %, in this order."))
+        f"After 10 % of the training, the loss of slow images is {network['loss of slow images, early, generated']} "
+        f"with generated versions against {network['loss of slow images, early, original']} without. At the end it is "
+        f"{network['loss of slow images, end, generated']} against {network['loss of slow images, end, original']}, "
+        f"and with copies {network['loss of slow images, end, upsampled']}. Test error ends at "
+        f"{network['test error, generated']}, {network['test error, original']} and {network['test error, upsampled']} "
+        f"%, in this order."))
 
 
 def worded(verdicts):
-    """Verdicts to read: a theorem was reconstructed here, so what holds of it is consistent with what was read of it."""
+    """Verdicts to read: theorems were reconstructed, so what holds of one is consistent with the summary."""
     holds = verdicts["source"].str.contains("Theorem|Corollary") & (verdicts["verdict"] == "reproduced")
     return verdicts.assign(verdict=verdicts["verdict"].mask(holds, "consistent with the summary"))
 

@@ -137,7 +137,7 @@ def numbers(mixtures=None, images=None, generators=None):
         for name, what, part in shown:
             if (what, part) in table.index:
                 row = table.loc[(what, part)]
-                found[f"recall lost in mixtures to: {name}"] = within(row.value, row.low, row.high, 3)
+                found[f"recall lost in mixtures to: {name}"] = within(row.value, row.low, row.high, 3, sign="-")
     if images is not None:
         strong = select(images, "score_factor", split="held out")["value"].max() - 1
         found[TOO_LONG] = f"{100 * strong:.2f}"
@@ -147,7 +147,8 @@ def numbers(mixtures=None, images=None, generators=None):
                            ("test accuracy, 18 Euler steps", GRID)):
             for row in own[(own["what"] == what) & (own["part"] == part)].itertuples():
                 scale, digits, unit = (100, 1, " (points)") if what.startswith("test") else (1, 3, "")
-                found[f"{what}: {part}{unit}"] = within(*(scale * x for x in (row.value, row.low, row.high)), digits)
+                limits = (scale * x for x in (row.value, row.low, row.high))
+                found[f"{what}: {part}{unit}"] = within(*limits, digits, sign="-")
         levels = generators[(generators["part"] == "ladder") & (generators["level"] == "noise")]
         for metric, name in (("precision", "precision"), ("recall", "recall"), ("centroid_distance_ratio", CENTRES)):
             rows = levels[levels["metric"] == metric].sort_values("x")["value"]
