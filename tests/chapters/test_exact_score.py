@@ -203,7 +203,7 @@ class TestFigures:
     (dict(levels=(100, 100)), "different values"), (dict(stride=0), "stride"), (dict(grids=(0,)), "grids must be"),
     (dict(churn=-1.0), "churn"), (dict(churn=float("inf")), "churn"), (dict(factors=(0.0,)), "factors: factor must be"),
     (dict(noises=(-0.1,)), "noises must be"), (dict(widths=(float("nan"),)), "widths must be"),
-    (dict(guidances=(-1.0,)), "guidances must be"), (dict(guidances=(float("inf"),)), "guidances: scale must be"),
+    (dict(guidances=(-1.0,)), "guidances must be"), (dict(guidances=(float("inf"),)), "guidances must be different values, each a finite number"),
 ])
 def test_bad_parameters_are_refused_at_once(wrong, message):
     with pytest.raises(ValueError, match=message):
