@@ -86,12 +86,17 @@ def splits(generator: str) -> dict[str, ImageDataset]:
     what the generator has not seen, for decisions; test: the test split. ValueError where the generator has seen
     others, or has left fewer than three images per class."""
     whole, subset = trained_on(generator)
-    order, n = stratified_subset(whole, len(whole), 0, proportional=True), len(subset)
-    if n > (most := len(order) - 3 * whole.num_classes):
+    n = len(subset)
+    if n > (most := len(whole) - 3 * whole.num_classes):
         raise ValueError(f"{generator} was trained on {n} images of {whole.name}; at most {most} leave fresh ones")
-    end = len(order) - round(min(VALIDATION * len(order), OF_UNSEEN * (len(order) - n)))
-    real, fresh, validation = (order.subset(range(*ends)) for ends in ((0, n), (n, end), (end, len(order))))
-    if not torch.equal(real.source_index.sort().values, subset.source_index.sort().values):
+    end = len(whole) - round(min(VALIDATION * len(whole), OF_UNSEEN * (len(whole) - n)))
+    own = subset.source_index.sort().values
+    for proportional in (False, True):  # the two ways in which generators take their images
+        order = stratified_subset(whole, len(whole), 0, proportional=proportional)
+        real, fresh, validation = (order.subset(range(*ends)) for ends in ((0, n), (n, end), (end, len(order))))
+        if torch.equal(real.source_index.sort().values, own):
+            break
+    else:
         raise ValueError(f"{generator} was trained on another subset of {whole.name} than the first {n} of its "
                          f"stratified order with seed 0")
     return {"real": real, "fresh": fresh, "validation": validation, "test": load_dataset(whole.name, "test")}
