@@ -225,7 +225,7 @@ class TestTraining:
         save_image_folder(data, tmp_path / "noise" / "train")
         narrow = recipe.channels[0] // (32 if name == "cifar10_edm" else 16)
         recipe = replace(recipe, dataset=str(tmp_path / "noise"), subset_size=0.8, batch_size=4,
-                         channels=tuple(width // narrow for width in recipe.channels))
+                         channels=tuple(16 * -(-width // narrow // 16) for width in recipe.channels))
         for steps in (1, 2):
             trainer = run(tmp_path / "run", steps, recipe)
         saved = load_denoiser(tmp_path / "run")
