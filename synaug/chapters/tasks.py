@@ -56,17 +56,18 @@ def weights_of(generator: str) -> str:
     return generator_hash(load_denoiser(generator))
 
 
-def check_weights(generator: str, weights: str) -> None:
-    """RuntimeError where a saved generator has other weights than those."""
-    if (here := generator_hash(load_denoiser(generator))) != weights:
+def check_weights(generator: str, weights: str, device="cpu") -> EDMDenoiser:
+    """A saved generator; RuntimeError where it has other weights than those."""
+    denoiser = load_denoiser(generator, device)
+    if (here := generator_hash(denoiser)) != weights:
         raise RuntimeError(f"the generator {generator} is another one here than where the run started: {here}, not "
                            f"{weights}")
+    return denoiser
 
 
 def usual_denoiser(generator: str, weights: str, device="cpu") -> EDMDenoiser:
     """A saved generator in the fastest precision of a device; RuntimeError where it has other weights than those."""
-    check_weights(generator, weights)
-    denoiser = load_denoiser(generator, device)
+    denoiser = check_weights(generator, weights, device)
     denoiser.precision = fast_precision(device)
     return denoiser
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import NullFormatter
 
 from synaug.diffusion.schedules import sigma_of_reverse_step
 from synaug.plots.style import BLUE, COLOURS, INK, T_RE, colours, finish, panels, plain
-from synaug.statistics import mean_interval
+from synaug.statistics import contrasts, mean_interval
 from synaug.statistics.frames import bare
 from synaug.statistics.rules import MIN_SEEDS
 
@@ -46,10 +46,7 @@ def select(frame: pd.DataFrame | None, metric: str | Sequence[str], **where) -> 
     """Rows of a frame by metric and other columns, each a value or a list of those allowed; none of None."""
     if frame is None:
         return pd.DataFrame(columns=["x", "sigma", "metric", "value", "low", "high", "seed"])
-    rows = bare(frame)
-    for column, wanted in {"metric": metric, **where}.items():
-        rows = rows[rows[column].isin([wanted] if np.isscalar(wanted) else list(wanted))]
-    return rows
+    return contrasts.select(frame, metric=metric, **where)
 
 
 def summary(rows: pd.DataFrame, x: str = "x") -> pd.DataFrame:
