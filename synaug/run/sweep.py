@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import fmean
 
+import dask
 import torch
 from distributed import CancelledError, Client, LocalCluster, WorkerPlugin, wait
+from distributed.client import FuturesCancelledError
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -96,7 +98,9 @@ def run_missing(tasks: Iterable[Task], store: Store, *, cluster: str | None = No
                     outcome = error
                 settle(task, outcome)
         elif todo or cluster:
-            with _client(cluster, min(workers or cores(), max(len(todo), 1)), threads) as client, client.as_current():
+            large = {"distributed.admin.large-graph-warning-threshold": "1 PB"}  # results travel whole
+            with (dask.config.set(large), _client(cluster, min(workers or cores(), max(len(todo), 1)), threads) as client,
+                  client.as_current()):
                 report.reason = _run_on(client, store, next_task, todo, settle)
     report.missing = todo
     if todo and not report.reason:
@@ -113,8 +117,8 @@ def _run_on(client, store, next_task, todo, settle) -> str:
         slots = sum(client.nthreads().values())
         while len(running) < slots and (task := next_task()) is not None:
             for need in task.needs:
-                if need.key not in sent:
-                    sent[need.key] = client.scatter(store.get(need), hash=False)
+                if need.key not in sent:  # a task, as what is scattered is lost with the worker that holds it
+                    sent[need.key] = client.submit(_given, store.get(need), key=f"given-{need.key}", pure=False)
             future = client.submit(_work, task.key, code_of(task.function), task.function, task.params,
                                    [sent[need.key] for need in task.needs], key=task.key, pure=False)
             running[future] = task
@@ -134,12 +138,18 @@ def _run_on(client, store, next_task, todo, settle) -> str:
             wait(list(running), timeout=5, return_when="FIRST_COMPLETED")
         except TimeoutError:
             continue
+        except FuturesCancelledError:
+            pass  # a failure of its tasks alone
         for future in [future for future in running if future.done()]:
             try:
                 outcome = future.result()
             except (Exception, CancelledError) as error:
                 outcome = error
             settle(running.pop(future), outcome)
+
+
+def _given(result):
+    return result
 
 
 def _work(key, code, function, params, needs):

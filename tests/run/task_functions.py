@@ -38,7 +38,7 @@ def leaving(notes, how):
     sys.exit(3)
 
 
-def killed(times, notes):
+def killed(*needs, times, notes):
     """The process that runs it is killed, the first so many times."""
     note(notes, "killed")
     if len(list(Path(notes).glob("killed-*"))) <= times:

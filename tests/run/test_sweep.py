@@ -53,7 +53,8 @@ def test_processes_survive_failures_exits_and_deaths(notes, store):
     bad = [Task(functions.failing, {"x": 2, "notes": notes}), Task(functions.leaving, {"notes": notes, "how": "exit"}),
            Task(functions.leaving, {"notes": notes, "how": "interrupt"}), Task(functions.unstorable, {"notes": notes})]
     deadly = Task(functions.killed, {"times": 99, "notes": notes})
-    once = Task(functions.killed, {"times": 1, "notes": notes})
+    given = Task(functions.pool, {"seed": 0, "notes": notes})
+    once = Task(functions.killed, {"times": 1, "notes": notes}, (given,))  # what it needs dies with the only worker
     after = Task(functions.mean, {"power": 1, "notes": notes}, (bad[0],))
     threads = Task(functions.threads)
     report = run_missing([*bad, deadly, after, *squares(notes), threads], store, workers=2, progress=False)
@@ -62,11 +63,13 @@ def test_processes_survive_failures_exits_and_deaths(notes, store):
     for words in ("ZeroDivisionError: no 2 here", "failing(x=2", "SystemExit inside", "KeyboardInterrupt inside", "KilledWorker",
                   "can be stored; got set", "1 not run (what they need failed"):
         assert words in said
-    assert ran(notes, "square") == 6 and store.get(threads) == {"torch": 1, "most": 1}
+    # With each of the four workers that die, the result of one other task may be lost on its way, and is computed again.
+    squared = ran(notes, "square")
+    assert 6 <= squared <= 6 + 4 and store.get(threads) == {"torch": 1, "most": 1}
     for note in notes.glob("killed*"):
         note.unlink()
-    assert run_missing([once, *squares(notes)], store, workers=1, progress=False).finished == [once]
-    assert ran(notes, "killed") == 2 and ran(notes, "square") == 6
+    assert run_missing([once, *squares(notes)], store, workers=1, progress=False).finished == [given, once]
+    assert ran(notes, "killed") == 2 and ran(notes, "square") == squared
 
 
 def test_two_dask_workers_without_a_shared_folder_one_killed(notes, store, tmp_path):
