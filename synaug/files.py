@@ -53,7 +53,7 @@ def content_key(*parts) -> str:
         if isinstance(part, torch.Tensor):
             array = part.detach().cpu().contiguous()
             digest.update(f"{array.dtype}{list(array.shape)}".encode())
-            digest.update(array.reshape(-1).view(torch.uint8).numpy())
+            digest.update(array.reshape(-1).view(torch.uint8).numpy().data)
         else:
             text = canonical_json(part)
             digest.update(f"{len(text)}:{text}".encode())

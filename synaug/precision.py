@@ -52,7 +52,7 @@ def _contiguous(layer, images):
     return tuple(image.clone(memory_format=torch.contiguous_format) for image in images)
 
 
-def usable_device(name: str) -> torch.device:
+def usable_device(name: str | torch.device) -> torch.device:
     """The device of that name; ValueError where there is none."""
     try:
         device = torch.device(name)

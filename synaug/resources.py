@@ -29,7 +29,7 @@ def check_memory(needed: int, what: str, device="cpu") -> None:
         raise MemoryError(f"{what} needs about {said(needed)} of memory on {device}, where {said(free)} are free")
 
 
-def free_memory(device="cpu") -> int | None:
+def free_memory(device="cpu") -> float | None:
     """Bytes that new work may take, of a CUDA device or of the system; None where that cannot be told (macOS, MPS).
 
     On Linux what the kernel calls available, or what the limit of a container leaves where that is less.

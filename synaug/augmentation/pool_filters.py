@@ -54,7 +54,7 @@ def filter_pool(pool: SyntheticPool, real: ImageDataset, *, near_copy_quantile: 
         distance, near = near_copies(own, others, near_copy_quantile)
         report["distance"], report["near_copy"] = distance.numpy(), near.numpy()
         dropped |= near
-    if judge is not None and len(pool):
+    if judge is not None and min_probability is not None and len(pool):
         probability = predict(judge, pool.data.images).gather(1, pool.data.labels[:, None])[:, 0]
         if len(unknown := probability.isnan().nonzero()):
             raise ValueError(f"the judge's probabilities are NaN, first for image {int(unknown[0])} of the pool")

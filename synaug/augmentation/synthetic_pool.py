@@ -71,7 +71,7 @@ class SyntheticPool:
             raise ValueError(f"kept must be bool [{len(self)}], one an image, got {kept.dtype} {list(kept.shape)}")
         return SyntheticPool(*self._rows(kept), self.sources, self.k)
 
-    def _rows(self, wanted):
+    def _rows(self, wanted) -> tuple[ImageDataset, pd.DataFrame]:
         wanted = torch.as_tensor(wanted).nonzero().flatten()
         return self.data.subset(wanted), self.provenance.iloc[wanted.numpy()].reset_index(drop=True)
 

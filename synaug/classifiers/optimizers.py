@@ -1,6 +1,7 @@
 """Optimisers of classifier training: SGD, and sharpness-aware minimisation (SAM, Foret et al. 2021) around it."""
 
 import math
+from typing import Any
 
 import torch
 
@@ -21,7 +22,7 @@ def check_optimizer(name: str, rho: float) -> None:
 
 def new_optimizer(name: str, parameters, lr: float, momentum: float, weight_decay: float, rho: float = RHO):
     """SGD, with Nesterov's momentum where there is momentum, or SAM of radius ``rho`` around that SGD."""
-    options = dict(lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0)
+    options: dict[str, Any] = dict(lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0)
     if name == "sgd":
         return torch.optim.SGD(parameters, **options)
     from pytorch_optimizer import SAM  # here, so that those who use SGD need not load it

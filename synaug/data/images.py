@@ -54,7 +54,7 @@ class ImageDataset(Dataset):
     images: Tensor
     labels: Tensor
     class_names: tuple[str, ...]
-    source_index: Tensor | None = None
+    source_index: Tensor = None  # type: ignore[assignment]  # 0 .. N - 1 from __post_init__
     name: str = "images"
 
     def __post_init__(self):
@@ -97,7 +97,8 @@ class ImageDataset(Dataset):
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """``(C, H, W)``"""
-        return tuple(self.images.shape[1:])
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
 
     def floats(self, indices=None) -> Tensor:
         """The images (all, or those at ``indices``) as float32 ``[n, C, H, W]`` in [-1, 1]."""
@@ -206,5 +207,5 @@ def content_hash(dataset: ImageDataset) -> str:
     about = [Path(dataset.name).name, dataset.class_names, list(dataset.images.shape)]
     digest = hashlib.sha256(json.dumps(about).encode())
     for values in (dataset.images, dataset.labels, dataset.source_index):
-        digest.update(values.contiguous().numpy())
+        digest.update(values.contiguous().numpy().data)
     return digest.hexdigest()

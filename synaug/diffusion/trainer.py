@@ -65,7 +65,8 @@ class Trainer:
                                            weight_decay=1e-4)
         self.ema = EMAModel(self.denoiser.parameters(), decay=0.99999, use_ema_warmup=True, power=recipe.ema_power,
                             foreach=self.device.type != "cpu")  # one call for all weights, rounded otherwise
-        self.step, self.seconds, self.curve, self.loss = 0, 0.0, [], None
+        self.step, self.seconds, self.curve = 0, 0.0, []
+        self.loss: torch.Tensor | None = None
         #: Losses of the steps since the last point of the curve.
         self.recent = []
         # Held-out images for the loss curve: real images that the generator never sees, with fixed noise.

@@ -27,7 +27,7 @@ class Points:
     def blocks(self) -> list[slice]:
         return [slice(i, min(i + BLOCK, len(self))) for i in range(0, len(self), BLOCK)]
 
-    def rows(self, block: slice, out: torch.Tensor) -> torch.Tensor:
+    def rows(self, block: slice | torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         """Centred rows ``[B, D]`` in the screening precision, written into ``out``."""
         rows = self.features[block].to(torch.promote_types(self.features.dtype, self.dtype))
         return torch.sub(rows, self.centre.to(rows.dtype), out=out[: len(rows)])
@@ -48,10 +48,8 @@ class Workspace:
     """Buffers used again for every block: allocating them anew would fragment the heap."""
 
     def __init__(self, points: Points):
-        like = dict(dtype=points.dtype, device=points.features.device)
-        self.rows = torch.empty(BLOCK, points.features.shape[1], **like)
-        self.block = torch.empty(BLOCK * BLOCK, **like)
-        self.turned = torch.empty(BLOCK * BLOCK, **like)
+        self.rows = torch.empty(BLOCK, points.features.shape[1], dtype=points.dtype, device=points.features.device)
+        self.block, self.turned = (self.rows.new_empty(BLOCK * BLOCK) for _ in range(2))
 
 
 def prepare(x: torch.Tensor, y: torch.Tensor) -> tuple[Points, Points]:
@@ -74,7 +72,8 @@ def prepare(x: torch.Tensor, y: torch.Tensor) -> tuple[Points, Points]:
     return Points(x, centre, torch.float64), Points(y, centre, torch.float64)
 
 
-def screened(x: Points, rows: torch.Tensor, a: slice, y: Points, b: slice, space: Workspace) -> torch.Tensor:
+def screened(x: Points, rows: torch.Tensor, a: slice | torch.Tensor, y: Points, b: slice,
+             space: Workspace) -> torch.Tensor:
     """Squared distances ``[A, B]`` in screening precision, in ``space``; ``rows`` are those of x in ``a``."""
     columns = y.rows(b, space.rows)
     block = space.block[: len(rows) * len(columns)].view(len(rows), len(columns))

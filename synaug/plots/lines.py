@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -114,7 +115,7 @@ def lines(live: pd.DataFrame | None, recorded: pd.DataFrame | None, shown: Seque
         last = name.rpartition(", ")[2]
         return palette.get(last, COLOURS.get(last, INK))
 
-    hues, kinds, others = {}, {}, {}  # entries of the legend
+    hues, kinds, others = {}, {}, dict[str, Any]()  # entries of the legend
     for i, (ax, panel) in enumerate(zip(axes, shown)):
         for name, points in panel.published.items():
             at = [sigma_of_reverse_step(int(level)) for level in points["x"]] if x == "sigma" else points["x"]
@@ -131,7 +132,9 @@ def lines(live: pd.DataFrame | None, recorded: pd.DataFrame | None, shown: Seque
             curve(ax, table, colour, live=run == "this build", joined=joined)
             hues |= {names[value]: Line2D([], [], color=colour, linewidth=2.5)} if hue else {}
             kinds[run] = Line2D([], [], **run_style(run == "this build", INK if hue else colour))
-        for value, colour in palette.items() if panel.formula else ():
+        for value, colour in palette.items():
+            if panel.formula is None:
+                break
             rows = select(live if recorded is None else recorded, panel.formula, **panel.where)
             table = summary(rows[rows[hue] == value] if hue else rows, x)
             others["formula"] = Line2D([], [], color=INK, linestyle="--", linewidth=1.2)

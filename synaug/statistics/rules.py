@@ -12,6 +12,7 @@ Contrasts of one family are tested together: what any of them says beyond its in
 The four kinds of rule are the four functions in ``RULES``; their arguments stand in ``data/claims.json``.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -26,7 +27,7 @@ CONTRADICTED = (OPPOSITE, NO_EFFECT)
 MIN_SEEDS = 5
 
 #: How evidence writes a metric's differences: factor and unit, of an experiment's own where it has one.
-UNITS = {
+UNITS: dict[str | tuple[str, str], tuple[float, str]] = {
     **{name: (100, " points") for name in ("test_accuracy", "accuracy", "accuracy_with_real", "judge_accuracy",
                                            "test_error")},
     ("targeted_augmentation", "test_error"): (1, " points"),
@@ -286,4 +287,4 @@ def judge_plateau(
     return REPRODUCED, f"{text}, flat from {flat_from:g} and not yet at {not_flat_at:g}", numbers
 
 
-RULES = {"contrast": judge_contrast, "equal": judge_equal, "trend": judge_trend, "plateau": judge_plateau}
+RULES: dict[str, Callable] = {"contrast": judge_contrast, "equal": judge_equal, "trend": judge_trend, "plateau": judge_plateau}

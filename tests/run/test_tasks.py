@@ -116,7 +116,7 @@ def package(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
 
     def codes():
-        for cached in (dependencies.code_of, dependencies._is_module, dependencies._parsed, dependencies._definitions, dependencies._imported):
+        for cached in (dependencies.code_of, dependencies._file, dependencies._parsed, dependencies._definitions, dependencies._imported):
             cached.cache_clear()
         for name in [name for name in sys.modules if name.partition(".")[0] == "toyp"]:
             del sys.modules[name]
