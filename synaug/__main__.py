@@ -13,6 +13,7 @@ import sys
 import time
 
 from synaug.diffusion import training
+from synaug.resources import cores, count_gpus, format_duration
 from synaug.run.experiment import PROFILES, Experiment
 from synaug.run.results import canonical_json, load_recorded, record
 from synaug.run.tasks import Store
@@ -115,7 +116,7 @@ def _record_plan(options) -> int:
 
 
 def _record(experiment: Experiment, options, given: dict) -> int:
-    from synaug.run.sweep import connected, cores, count_gpus, run_missing  # starts slowly
+    from synaug.run.sweep import connected, run_missing  # starts slowly
 
     def tell(text):
         print(f"{experiment.name}, profile {options.profile}: {text}", flush=True)
@@ -149,7 +150,7 @@ def _record(experiment: Experiment, options, given: dict) -> int:
 
 def _status(experiment: Experiment, profile: str, variant: str | None, given: dict) -> tuple[str, ...]:
     """A row of the table: experiment, profile, recorded, tasks there, tasks missing and the time that these take."""
-    from synaug.run.sweep import Estimate, format_duration
+    from synaug.run.sweep import Estimate
 
     start = experiment.name, profile if variant is None else f"{profile}.{variant}"
     try:

@@ -1,4 +1,6 @@
-"""What chapters say in numbers: which run they draw, estimates with limits, and this build beside the recorded run."""
+"""What chapters say of their runs and in numbers: estimates with limits, and this build beside the recorded run."""
+
+from collections.abc import Callable
 
 import pandas as pd
 
@@ -24,3 +26,17 @@ def side_by_side(numbers, live, recorded=None):
     stored = {} if recorded is None else numbers(recorded)
     return pd.DataFrame([{"": name, "recorded": stored.get(name, ""), "this build": own.get(name, "")}
                          for name in {**stored, **own}])
+
+
+def describe_runs(live: pd.DataFrame, recorded: pd.DataFrame | None, words: Callable) -> str:
+    """What the runs behind a page are, as a Markdown list: profile, ``words(frame, parameters)``, time and device."""
+    lines = []
+    for name, frame in (("this build", live), ("recorded", recorded)):
+        if frame is None:
+            of = " of this generator" if live.attrs["provenance"]["generator"] else ""
+            lines.append(f"- *{name}*: no larger run{of} has been recorded.")
+            continue
+        origin = frame.attrs["provenance"]
+        lines.append(f"- *{name}*: profile `{frame['profile'].iloc[0]}`, {words(frame, origin['parameters'])}; "
+                     f"{origin['wall_seconds'] / 60:.1f} minutes on {origin['device']}.")
+    return "\n".join(lines)

@@ -152,19 +152,16 @@ def _checked(name: str, value, field: dataclasses.Field):
 def _one(name: str, value, kind, limits: Mapping):
     """One value; an int for a float, and a NumPy number for Python's, will do."""
     kinds = [k for k in (typing.get_args(kind) or (kind,)) if k is not types.NoneType]
-    is_bool = type(value) is bool
-    if bool in kinds and is_bool:
-        right = True
-    elif int in kinds and isinstance(value, Integral) and not is_bool:
-        value, right = int(value), True
-    elif float in kinds and isinstance(value, Real) and not is_bool:
-        value, right = float(value), math.isfinite(value)
-    else:
-        right = any(k is not bool and isinstance(value, k) for k in kinds if isinstance(k, type)) and not is_bool
     low, high, options = limits["at_least"], limits["at_most"], limits["options"]
-    if right and options is None and (low is None or value >= low) and (high is None or value <= high):
-        return value
-    if right and options is not None and value in options:
+    is_bool = type(value) is bool
+    if int in kinds and isinstance(value, Integral) and not is_bool:
+        value = int(value)
+    elif float in kinds and isinstance(value, Real) and not is_bool:
+        value = float(value)
+    right = bool in kinds if is_bool else isinstance(value, tuple(k for k in kinds if isinstance(k, type)))
+    if right and (not isinstance(value, float) or math.isfinite(value)) and (
+            value in options if options is not None
+            else (low is None or value >= low) and (high is None or value <= high)):
         return value
     words = {int: "a whole number", float: "a finite number", str: "a text", bool: "True or False"}
     wanted = (f"one of {', '.join(map(str, options))}" if options is not None

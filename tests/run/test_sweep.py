@@ -14,8 +14,9 @@ import task_functions as functions
 from distributed import LocalCluster
 
 from synaug import resources
+from synaug.resources import format_duration
 from synaug.run import Store, Task, sweep
-from synaug.run.sweep import Estimate, format_duration, run_missing
+from synaug.run.sweep import Estimate, run_missing
 
 
 @pytest.fixture
