@@ -37,7 +37,7 @@ def experiments() -> dict[str, Experiment]:
     return found
 
 
-def main(arguments=None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """The command. Returns its exit status: 0 where all that was asked for is done."""
     summary, _, more = __doc__.partition("\n\n")
     parser = argparse.ArgumentParser(prog="python -m synaug", description=summary, epilog=more)

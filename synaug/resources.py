@@ -23,14 +23,14 @@ def check_disk(folder: str | Path, needed: int, what: str) -> None:
                                     f"some, or choose a folder on another disk")
 
 
-def check_memory(needed: int, what: str, device="cpu") -> None:
+def check_memory(needed: int, what: str, device: str | torch.device = "cpu") -> None:
     """MemoryError unless ``needed`` bytes are free in a device's memory, as far as that can be told."""
     free = free_memory(device)
     if free is not None and needed > free:
         raise MemoryError(f"{what} needs about {said(needed)} of memory on {device}, where {said(free)} are free")
 
 
-def free_memory(device="cpu") -> float | None:
+def free_memory(device: str | torch.device = "cpu") -> float | None:
     """Bytes that new work may take, of a CUDA device or of the system; None where that cannot be told (macOS, MPS).
 
     On Linux what the kernel calls available, or what the limit of a container leaves where that is less.

@@ -5,7 +5,7 @@ import os
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def check_arrays(arrays: Arrays, digests: dict[str, str], what: str) -> None:
 
 
 @contextmanager
-def atomic_write(path: Path):
+def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` to write to; it becomes ``path`` when the block succeeds.
 
     When the block raises, nothing is left and ``path`` is as it was. For one writer at a time.

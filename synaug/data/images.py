@@ -15,6 +15,9 @@ from torch.utils.data import Dataset
 from synaug.checks import whole
 from synaug.files import storable
 
+#: Places in a data set: whole numbers ``[n]``, or a slice.
+Indices = Tensor | np.ndarray | Sequence[int] | slice
+
 
 def to_floats(images: Tensor) -> Tensor:
     """Stored bytes 0..255 (uint8, any shape) as float32 in [-1, 1]: ``x / 127.5 - 1``."""
@@ -100,11 +103,11 @@ class ImageDataset(Dataset):
         channels, height, width = self.images.shape[1:]
         return channels, height, width
 
-    def floats(self, indices=None) -> Tensor:
+    def floats(self, indices: Indices | None = None) -> Tensor:
         """The images (all, or those at ``indices``) as float32 ``[n, C, H, W]`` in [-1, 1]."""
         return to_floats(self.images if indices is None else self.images[self._checked(indices)])
 
-    def subset(self, indices) -> "ImageDataset":
+    def subset(self, indices: Indices) -> "ImageDataset":
         """The images at ``indices`` (integers ``[n]``, or a slice), in that order, with their source indices."""
         indices = self._checked(indices)
         return ImageDataset(

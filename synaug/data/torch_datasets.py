@@ -1,6 +1,6 @@
 """From any torch ``Dataset`` of (image, label) to images in memory, and back to a ``Dataset`` for one's own loop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -13,8 +13,9 @@ from synaug.data.images import ImageDataset
 from synaug.resources import check_memory
 
 
-def from_torch(dataset: Dataset, *, value_range: tuple[float, float] = (0.0, 1.0), class_names=None,
-               name: str | None = None, progress: bool = False) -> ImageDataset:
+def from_torch(dataset: Dataset, *, value_range: tuple[float, float] = (0.0, 1.0),
+               class_names: Sequence[str] | None = None, name: str | None = None,
+               progress: bool = False) -> ImageDataset:
     """The items of a ``Dataset``, each read once, as an `ImageDataset`.
 
     dataset: has a length; ``dataset[i]`` is (image, label), the image one of Pillow's (grey or RGB; others of 8 bits

@@ -4,6 +4,7 @@ import json
 import os
 import warnings
 import zipfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -120,7 +121,7 @@ class Trainer:
                                      f"lower the learning rate ({self.recipe.learning_rate})")
 
     @contextmanager
-    def averaged(self):
+    def averaged(self) -> Iterator[None]:
         """Within it, the denoiser has the averaged weights."""
         self.ema.store(self.denoiser.parameters())
         self.ema.copy_to(self.denoiser.parameters())
@@ -239,7 +240,7 @@ class ShareSigmaData(DistributedDataParallel):
     """Averages gradients over the processes; shows what `denoising_loss` reads of the denoiser."""
 
     @property
-    def sigma_data(self):
+    def sigma_data(self) -> float:
         return self.module.sigma_data
 
 

@@ -6,6 +6,8 @@ per point on ordinary features) is computed again from the differences in float6
 that of float64 differences, at the speed and memory of float32 products.
 """
 
+from collections.abc import Callable
+
 import torch
 
 BLOCK = 1024  # rows and columns of one block: a 4 MB product stays in cache
@@ -32,7 +34,7 @@ class Points:
         rows = self.features[block].to(torch.promote_types(self.features.dtype, self.dtype))
         return torch.sub(rows, self.centre.to(rows.dtype), out=out[: len(rows)])
 
-    def rounding(self, radii_squared: torch.Tensor, of=slice(None)) -> torch.Tensor:
+    def rounding(self, radii_squared: torch.Tensor, of: slice | torch.Tensor = slice(None)) -> torch.Tensor:
         """``[N]``: how far a screened squared distance within the radius of the points ``of`` can be off.
 
         A dot product of length D has relative error of about sqrt(D) unit roundoffs (Higham & Mary
@@ -91,7 +93,7 @@ def exact(x: Points, i: torch.Tensor, y: Points, j: torch.Tensor) -> torch.Tenso
     return out
 
 
-def neighbour_radii(points: Points, k: int, progress=iter) -> torch.Tensor:
+def neighbour_radii(points: Points, k: int, progress: Callable = iter) -> torch.Tensor:
     """Squared distance of every point to its k-th nearest other point, float64 ``[N]``.
 
     Each pair of blocks is multiplied once and searched in both directions.
@@ -112,7 +114,7 @@ def neighbour_radii(points: Points, k: int, progress=iter) -> torch.Tensor:
     return found.decide()[0]
 
 
-def nearest_of(x: Points, y: Points, progress=iter) -> tuple[torch.Tensor, torch.Tensor]:
+def nearest_of(x: Points, y: Points, progress: Callable = iter) -> tuple[torch.Tensor, torch.Tensor]:
     """Squared distance of every point of x to the nearest of y, float64 ``[N]``, and its index, int64 ``[N]``."""
     found, space = _Kept(x, y, 1), Workspace(x)
     held = torch.empty_like(space.rows)

@@ -71,7 +71,7 @@ def summary(rows: pd.DataFrame, x: str = "x") -> pd.DataFrame:
     return pd.DataFrame(table, columns=[x, "value", "low", "high"]).astype(float)
 
 
-def run_style(live, colour=INK):
+def run_style(live: bool, colour: str = INK) -> dict:
     """How a curve of the live or of a recorded run looks."""
     return {"color": colour, "marker": "o", "markersize": 5 if live else 4, "linestyle": ":" if live else "-",
             "markerfacecolor": "white" if live else colour, "linewidth": 0.9 if live else 1.8}
@@ -149,17 +149,18 @@ def lines(live: pd.DataFrame | None, recorded: pd.DataFrame | None, shown: Seque
         if x == "sigma":
             noise_axis(ax, levels)
         else:
-            value_axis(ax, *(own if own is not None else shared for own, shared in (
-                (panel.xlabel, xlabel), (panel.xscale, xscale), (panel.xticks, xticks))))
+            value_axis(ax, xlabel if panel.xlabel is None else panel.xlabel,
+                       xscale if panel.xscale is None else panel.xscale,
+                       xticks if panel.xticks is None else panel.xticks)
     return finish(figure, hues | kinds | others)
 
 
-def scale(kind):
+def scale(kind: str | Mapping) -> Mapping:
     """Arguments of ``set_xscale``: of a scale's name, or of a dict such as {"value": "symlog", "linthresh": 0.01}."""
     return {"value": kind} if isinstance(kind, str) else kind
 
 
-def value_axis(ax, label, kind, ticks):
+def value_axis(ax: Axes, label: str, kind: str | Mapping, ticks: Sequence | Mapping | None) -> None:
     """The horizontal axis of a swept value; ticks: places, or {place: text}; None for matplotlib's."""
     ax.set_xscale(**scale(kind))
     if ticks is not None:

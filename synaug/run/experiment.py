@@ -10,8 +10,9 @@ import math
 import os
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from numbers import Integral, Real
+from typing import Any
 
 import pandas as pd
 
@@ -28,7 +29,8 @@ PROFILES = ("smoke", "quick", "standard", "paper")
 VALUE_TYPES = (bool, int, float, str, list, tuple, dict, set, type(None))
 
 
-def param(doc: str, default=None, *, at_least=None, at_most=None, options=None, each=False, optional=False):
+def param(doc: str, default: Any = None, *, at_least: float | None = None, at_most: float | None = None,
+          options: Container | None = None, each: bool = False, optional: bool = False) -> Any:
     """A parameter: what it means, its default (None: the profile's), and its limits.
 
     options: what it must be one of. each: it is a tuple of different values, for each of which the limits hold.
@@ -69,7 +71,7 @@ class Experiment:
     def parameters(self) -> dict[str, dataclasses.Field]:
         return {field.name: field for field in dataclasses.fields(self.Settings)}
 
-    def settings(self, profile: str | None = None, **given):
+    def settings(self, profile: str | None = None, **given) -> Any:
         """All parameters, those that are None by the profile; ValueError says what was wrong and what is allowed."""
         refuse_unknown(given, list(self.parameters))
         profile = resolve_profile(profile)
@@ -83,7 +85,7 @@ class Experiment:
         settings.check()
         return settings
 
-    def tasks(self, settings) -> list[Task]:
+    def tasks(self, settings: Any) -> list[Task]:
         """What a run needs, each once, in order."""
         return ordered(task for _, task in self.rows(settings))
 

@@ -7,6 +7,7 @@ import io
 import json
 import platform
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -106,7 +107,7 @@ def load_recorded(experiment: str, profile: str = "standard", variant: str | Non
     return frame
 
 
-def recordings(experiment: str, profiles=("paper", "standard")) -> dict[str, pd.DataFrame]:
+def recordings(experiment: str, profiles: Iterable[str] = ("paper", "standard")) -> dict[str, pd.DataFrame]:
     """All recorded runs of an experiment, "<profile>" before "<profile>.<variant>"."""
     runs = {}
     for profile in profiles:

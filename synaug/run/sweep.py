@@ -182,7 +182,7 @@ def _client(address: str | None, workers: int, threads: int | None):
         yield client
 
 
-def connected(address: str):
+def connected(address: str) -> Client:
     """A client of the scheduler at an address; ConnectionError, within seconds, where none answers."""
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:

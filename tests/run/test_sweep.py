@@ -19,18 +19,6 @@ from synaug.run import Store, Task, sweep
 from synaug.run.sweep import Estimate, run_missing
 
 
-@pytest.fixture
-def notes(tmp_path):
-    (tmp_path / "notes").mkdir()
-    return tmp_path / "notes"
-
-
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    monkeypatch.setenv("SYNAUG_CACHE", str(tmp_path / "cache"))
-    return Store()
-
-
 def here(tasks, store, **options):
     return run_missing(tasks, store, workers=0, progress=False, **options)
 

@@ -13,18 +13,6 @@ from synaug.run import Store, Task
 from synaug.run.tasks import MISSING, ordered
 
 
-@pytest.fixture
-def notes(tmp_path):
-    (tmp_path / "notes").mkdir()
-    return tmp_path / "notes"
-
-
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    monkeypatch.setenv("SYNAUG_CACHE", str(tmp_path / "cache"))
-    return Store()
-
-
 def ran(notes, name=""):
     return len(list(notes.glob(f"{name}*")))
 
