@@ -14,14 +14,14 @@
 # ---
 
 # %% [markdown]
-# # The generator and how good it is
+# # 0. The generator and how good it is
 #
 # The synthetic images of this book come from class-conditional diffusion models that were trained from scratch on a part of the training images.
 # Each is a {term}`denoiser` under the preconditioning of {cite:t}`karras2022`.
 # If its images are bad, whatever a chapter finds about synthetic images may be the fault of this one model.
 # So its samples are measured first, against real images that it has not seen. What fresh real images score is all that can be asked of a generator.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
 profile = None  # size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick"
 generator = None  # name or folder of a trained generator; None: "fashion_mnist"
 n_samples = None  # number of samples, and of real images in each set that they are compared with; None: the profile's
@@ -36,19 +36,24 @@ classifier_steps = None  # optimiser steps of the judge; None: the profile's
 device = None  # where networks run: "cpu", "cuda" or "mps"; None: "cpu"
 settings = {}  # any further parameters by name, such as {"recipe": "paper"}
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"code_prompt_show": "Show the set-up", "code_prompt_hide": "Hide the set-up"}
 from synaug.chapters.generator_quality import EXPERIMENT
 
 parameters = EXPERIMENT.read(globals())
 
-# %% tags=["remove-cell"]
+import torch
 from IPython.display import Markdown
 
 from synaug.chapters import generator_quality as chapter
 from synaug.chapters import generator_quality_figures as figures
 from synaug.chapters.reading import drawn, side_by_side
 from synaug.chapters.tasks import real_images_of
-from synaug.plots import table_html, theme
+from synaug.data import to_bytes
+from synaug.diffusion.denoisers import load_denoiser
+from synaug.diffusion.schedules import reverse_sigmas
+from synaug.metrics import frechet_distance
+from synaug.metrics.encoders import encode
+from synaug.plots import image_grid, table_html, theme
 from synaug.run import Store
 from synaug.run.results import load_recorded, recorded_run
 
@@ -87,6 +92,23 @@ Markdown(figures.describe_generator(chapter.training_record(chosen.generator), r
 # %% [markdown]
 # ## Samples
 #
+# A sample starts as noise. At each step the network estimates the clean image, and the state moves towards it, down to the next lower noise level.
+# [Diffusion in ten minutes](../diffusion-in-ten-minutes) explains why. This is the whole sampler in its simplest form, Euler's; the parameter `solver` chooses the one that the chapter uses.
+
+# %% mystnb={"figure": {"caption": "One sample per class, by the loop above.", "name": "fig-sampled-by-hand"}, "image": {"alt": "A row of samples, one per class, made by the loop in the cell: each shows a garment of the class that was asked for."}}
+denoiser = load_denoiser(chosen.generator)
+labels = torch.arange(min(10, denoiser.num_classes))
+noise = torch.Generator().manual_seed(chosen.seed)
+sigmas = reverse_sigmas(chosen.steps, chosen.steps)  # noise levels from 80 down to 0
+x = sigmas[0] * torch.randn(len(labels), *denoiser.image_shape, generator=noise)
+with torch.no_grad():
+    for sigma, below in zip(sigmas, sigmas[1:]):
+        estimate = denoiser(x, sigma, labels)  # the clean image, as far as it can be told
+        x = x + (below - sigma) * (x - estimate) / sigma  # one reverse step
+image_grid([to_bytes(x.clamp(-1, 1))]);
+
+# %% [markdown]
+# All other figures use the samples of the chapter's run.
 # The first samples of each class, in the order in which they were drawn. Nobody selected them.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Left: samples, one row per class that was asked for. Right: real test images of the same classes. Neither was selected.", "name": "fig-samples"}, "image": {"alt": "Two sheets of images, one row per class. The samples at the left show garments of the class that was asked for and look like the real test images at the right."}}
@@ -116,6 +138,11 @@ Markdown(f"The judge agrees with {found[figures.AGREES]} of the samples and {fou
 # That baseline is the distance from {term}`fresh real` images to the same test images, with as many images in each set.
 # Both distances are too large for finite sets, by about the same amount, and small sets hide more of the difference.
 # So compare multiples only between runs of equal size.
+
+# %%
+reference, samples, fresh = (encode(sets[name].floats(), chosen.encoders[0]) for name in ("reference", "samples", "fresh"))
+print(f"This build, {len(reference):,} images in each set, features {chosen.encoders[0]}: "
+      f"samples {frechet_distance(reference, samples):.3g}, fresh real images {frechet_distance(reference, fresh):.3g}")
 
 # %% tags=["hide-input"]
 table_html(figures.comparison(*shown, metrics=["frechet_distance"]), "Fréchet distance to real test images. In brackets: 95 % limits, delete-a-group jackknife.")

@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # Mode concentration against reverse steps
+# # 1. Mode concentration against reverse steps
 #
 # Take a real image, add noise until some or all of it is gone, and let a diffusion model bring it back.
 # The less is left to the model, the closer the result is to a real image. If all is left to it, the result is a synthetic image like any other.
@@ -26,7 +26,7 @@
 # It also says that they are easier to classify than real images, and train worse classifiers.
 # This chapter measures each of these claims.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
 profile = None  # size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick"
 generator = None  # name or folder of a trained generator; None: the profile's
 reverse_steps = None  # levels t_re, from 0 (real) to steps (synthetic); None: the profile's
@@ -40,21 +40,25 @@ k = None  # number of neighbours in precision, recall, density and coverage; Non
 device = None  # where networks run: "cpu", "cuda" or "mps"; None: "cpu"
 settings = {}  # any further parameters by name, such as {"churn": 10}; all are listed in synaug.chapters.mode_concentration
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"code_prompt_show": "Show the set-up", "code_prompt_hide": "Hide the set-up"}
 from synaug.chapters.mode_concentration import EXPERIMENT
 
 parameters = EXPERIMENT.read(globals())
 
-# %% tags=["remove-cell"]
 from collections import defaultdict
 
+import torch
 from IPython.display import Markdown
 
 from synaug.chapters import mode_concentration as chapter
 from synaug.chapters import mode_concentration_figures as figures
 from synaug.chapters.reading import drawn, side_by_side
-from synaug.diffusion.schedules import sigma_of_reverse_step
-from synaug.plots import T_RE, slider, table_html, theme
+from synaug.data import to_bytes
+from synaug.diffusion.denoisers import load_denoiser
+from synaug.diffusion.schedules import sigma_of_reverse_step, sigmas_from
+from synaug.metrics import prdc
+from synaug.metrics.encoders import encode
+from synaug.plots import T_RE, image_grid, slider, table_html, theme
 from synaug.run import Store
 from synaug.run.results import load_recorded, recorded_run
 from synaug.statistics.claims import verdict_table
@@ -85,7 +89,24 @@ Markdown(chapter.describe(live, recorded))
 # %% [markdown]
 # ## From real to synthetic
 #
-# Three images of each class, one class per column, reconstructed from ever higher noise.
+# The whole operation is short. Add noise of one level to real images, then take reverse steps from that level down.
+# Change `sigma` and look at what is kept. If reverse steps are new to you, read [Diffusion in ten minutes](../diffusion-in-ten-minutes) first.
+
+# %% mystnb={"figure": {"caption": "Real images, the same with noise, and what the reverse steps make of them.", "name": "fig-by-hand"}, "image": {"alt": "Three rows of images: real ones, the same under noise, and their reconstructions, which show the same kind of garment with other details."}}
+sigma = 1.0  # noise level: 0 leaves the images as they are, 80 leaves nothing of them
+denoiser, real = load_denoiser(chosen.generator), get(chapter.pool(chosen, 0))
+images, labels = real.floats(range(10)), real.labels[:10]
+noisy = images + sigma * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+x, levels_down = noisy, sigmas_from(sigma, 18)
+with torch.no_grad():
+    for now, below in zip(levels_down, levels_down[1:]):
+        x = x + (below - now) * (x - denoiser(x, now, labels)) / now  # towards the network's estimate
+image_grid([to_bytes(row.clamp(-1, 1)) for row in (images, noisy, x)], ["real", f"with noise, σ = {sigma:g}", "reconstructed"]);
+
+# %% [markdown]
+# The kind of garment is kept, its details are new.
+#
+# Next, three images of each class, one class per column, reconstructed from ever higher noise.
 # The noise added to an image is the same at every level, only scaled. What changes from stop to stop is how much of the image the model has to invent.
 # Drag the slider, or focus it and use the arrow keys.
 
@@ -125,6 +146,18 @@ Markdown(f"Against fresh real images, precision goes from {found[figures.named('
 # The paper names neither its encoder nor its number of neighbours; the code of {cite:t}`kynkaanniemi2019` takes 3, and VGG-16.
 # Here they are EfficientNet-Lite0 and `k`. So levels cannot be compared with the paper's, and falls only roughly.
 #
+# Both are counts of neighbours. The cell measures them on this build's few images, so only the order of the numbers means something.
+
+# %%
+encoder = "efficientnet_lite0"
+fresh = get(chapter.real(chosen, "unseen", chosen.n_sources))  # real images that nothing here has seen
+n = min(len(fresh), len(real), chosen.n_compare)
+for level in (levels[0], levels[-1]):
+    made = get(chapter.pool(chosen, level))
+    found_here = prdc(encode(fresh.floats(range(n)), encoder), encode(made.floats(range(n)), encoder), k=chosen.k)
+    print(f"t_re = {level}: precision {found_here['precision']:.2f}, recall {found_here['recall']:.2f}")
+
+# %% [markdown]
 # Density and coverage {cite:p}`naeem2020` ask the same two questions and are less sensitive to outliers.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Density and coverage with both references. The fresh curve at \u03c3 = 0 is the real-data baseline; density is not bounded by 1. Bars: 95 % intervals over images.", "name": "fig-density-coverage"}, "image": {"alt": "Density and coverage fall with the noise level from about 1, with sources and with fresh real images as reference."}}

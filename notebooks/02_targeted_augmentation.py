@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # Targeted augmentation: copies or new images of what is hard to learn
+# # 2. Targeted augmentation: copies or new images of what is hard to learn
 #
 # This chapter tests what a summary, public reviews and digests say of a paper, not its full text, which was not at hand.
 # Most of the paper's figures are bars without numbers. So what is compared is mostly the *order* of arms.
@@ -25,7 +25,7 @@
 # A classifier trained on the real images and these *faithful* ones, they report, does better than one trained on the originals.
 # It also does better than one that simply sees the slow examples more often, which was their earlier proposal {cite:p}`nguyen2024`.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
 profile = None  # Size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick".
 studies = None  # What is compared, some of: "k", "pilot", "optimizers", "strength", "selection", "classical", "large", "architectures", "ablations", "budgets".
 generator = None  # Name or folder of a trained generator, whose training images are the real images.
@@ -39,17 +39,17 @@ recipe = None  # Learning rates of the training: "one_cycle", "paper" or "two_dr
 device = None  # Where networks run: "cpu", "cuda" or "mps"; "cpu" if None.
 settings = {}  # Further parameters of synaug.chapters.targeted_augmentation.Comparison, by name.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"code_prompt_show": "Show the set-up", "code_prompt_hide": "Hide the set-up"}
 from synaug.chapters.targeted_augmentation import EXPERIMENT
 
 parameters = EXPERIMENT.read(globals())
 
-# %% tags=["remove-cell"]
 import itertools
 from collections import defaultdict
 
 import torch
 from IPython.display import Markdown
+from sklearn.cluster import KMeans
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
@@ -128,6 +128,18 @@ table_html(figures.pilot_table(frame), "What fresh real images gain on validatio
 # In each class, the network's outputs for the class's examples are divided into two clusters. The one with the higher mean loss is *slow*.
 # The selection is a seed's own: the warm-up has the seed of the training that follows.
 # It is one of SGD with flips, also before SAM and TrivialAugment, which so augment the same examples.
+
+# %%
+real = get(*chapter.images(checked, "small", "real"))
+early = get(chapter.early(checked, "small", checked.architecture, seed=0))  # outputs of the warm-up: logits [N, K]
+loss = F.cross_entropy(early["logits"], real.labels, reduction="none")
+slow = torch.zeros(len(real), dtype=torch.bool)
+for label in range(real.num_classes):
+    own = (real.labels == label).nonzero().flatten()
+    cluster = torch.tensor(KMeans(2, n_init=10, random_state=0).fit_predict(early["logits"][own].double()))
+    slower = max((0, 1), key=lambda c: loss[own[cluster == c]].mean())
+    slow[own[cluster == slower]] = True
+print(f"{slow.sum():,} of {len(real):,} examples are slow; mean loss {loss[slow].mean():.2f}, of the others {loss[~slow].mean():.2f}")
 
 # %% tags=["hide-input"]
 table_html(figures.warm_up_table(largest), "What warm-ups took and found, mean over seeds.")
@@ -281,8 +293,7 @@ Markdown(f"Published ({hours['setting']}): {hours['targeted']:g} hours of genera
 # An augmented set is a torch data set like any other. The loop below is PyTorch's plainest. Only the number of steps is fixed, so that the larger set does not train longer.
 
 # %%
-real = get(*chapter.images(checked, "small", "real"))
-slow = chapter.selected_by(get(chapter.early(checked, "small", checked.architecture, seed=0)), real).indices
+slow = slow.nonzero().flatten()  # places of the slow examples, found above
 pool = get(chapter.pool(checked, chapter.Arm(kind="generated", k=2, strengths=(checked.strength,))))
 augmented = with_generated(real, pool, sources=slow, k=2)
 items = TorchImages(augmented.data)  # items (float image in [0, 1], label); any transform instead

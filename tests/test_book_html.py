@@ -10,6 +10,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from synaug.statistics.claims import load_claims
 
@@ -155,6 +156,34 @@ def test_text_stands_out_from_its_ground(pages, scheme):
         page.emulate_media(color_scheme=scheme)
         page.wait_for_function("scheme => document.documentElement.dataset.theme === scheme", arg=scheme)
         assert page.evaluate(LOW_CONTRAST, MINIMUM_CONTRAST) == [], name
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(pages, scheme):
+    for name, page in pages.items():
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_function("scheme => document.documentElement.dataset.theme === scheme", arg=scheme)
+        found = Axe().run(page).response["violations"]
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")] == [], name
+
+
+def test_every_page_has_one_title_and_a_description(pages, html):
+    titles = {name: page.title() for name, page in pages.items()}
+    assert len(set(titles.values())) == len(titles) and titles["index.html"] == "Synthetic images as training data"
+    for name, page in pages.items():
+        assert page.locator("meta[name=description]").count() == 1, name
+        assert len(page.locator("meta[name=description]").get_attribute("content")) > 3, name
+    chapters = {name: re.match(r"(\d)\. ", title) for name, title in titles.items() if name.startswith("notebooks/")}
+    assert {name: found and found[1] for name, found in chapters.items()} == {
+        name: str(int(Path(name).name[:2])) for name in chapters}, "chapters have the numbers of their files"
+
+
+def test_no_page_carries_what_it_does_not_use(pages, html):
+    assert list(html.rglob("*.map")) == []
+    assert (html / "_static" / "scripts" / "fontawesome.js").stat().st_size < 200_000
+    drawn = [page.locator("svg.svg-inline--fa path").count() for page in pages.values()]
+    assert min(drawn) > 0, "the theme's icons are drawn"
+    assert all(page.locator("i[class*=fa-], .fa-missing").count() == 0 for page in pages.values())
 
 
 def test_a_narrow_screen_needs_no_sideways_scroll(pages):

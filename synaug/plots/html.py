@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from html import escape
 from numbers import Integral, Real
 
@@ -27,6 +28,16 @@ def figure_html(figure: Figure, alternative: str, caption: str = "", dpi: int = 
                 f"{below}</figure>")
 
 
+MINUS = {"-": "\u2212", "+": ""}  # of an exponent
+
+
+def typeset(text: str) -> str:
+    """Text as HTML, its numbers and ``t_re`` as they are printed: minus signs, powers of ten, an index."""
+    text = re.sub(r"(?<![\w.])-(?=\d)", "\u2212", escape(text))
+    text = re.sub(r"(\d)e([+-])0*(\d+)\b", lambda found: f"{found[1]} × 10<sup>{MINUS[found[2]]}{found[3]}</sup>", text)
+    return text.replace("t_re", "t<sub>re</sub>")
+
+
 def table_html(frame: pd.DataFrame, caption: str = "") -> HTML:
     """The frame as a table without its index; its first column names the rows.
 
@@ -34,11 +45,10 @@ def table_html(frame: pd.DataFrame, caption: str = "") -> HTML:
     """
     def cell(value):
         if isinstance(value, Real) and not isinstance(value, bool):
-            text = f"{value:,}" if isinstance(value, Integral) else "" if pd.isna(value) else f"{value:.3g}"
-            return text.replace("-", "\u2212")
-        return "" if value is None or value is pd.NA else escape(str(value))
+            value = f"{value:,}" if isinstance(value, Integral) else "" if pd.isna(value) else f"{value:.3g}"
+        return "" if value is None or value is pd.NA else typeset(str(value))
 
-    head = "".join(f'<th scope="col">{escape(str(name))}</th>' for name in frame.columns)
+    head = "".join(f'<th scope="col">{escape(str(name))}</th>' if str(name) else "<td></td>" for name in frame.columns)
     body = "\n".join(
         f'<tr><th scope="row">{cell(first)}</th>{"".join(f"<td>{cell(value)}</td>" for value in others)}</tr>'
         for first, *others in frame.astype(object).itertuples(index=False, name=None)
