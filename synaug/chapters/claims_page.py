@@ -46,19 +46,6 @@ FIGURES = {
     "real_generators": {"worse-score|best": "ladder", "train-worse|euler|churn": "dials", "": "exploration"},
 }
 RULE = "reference/statistics.html#synaug.statistics.rules.judge_{}"
-STYLE = """<style>
-.synaug-claims { width: 100%; }
-.synaug-claims th:first-child { width: 45%; }
-.bd-article .synaug-claims :is(th, td) { vertical-align: top; overflow-wrap: break-word; }
-.synaug-claims tr:target { outline: 2px solid var(--pst-color-primary); }
-@media (max-width: 720px) {
-  .synaug-claims thead { display: none; }
-  .synaug-claims tbody th:first-child { width: auto; }
-  .synaug-claims tbody tr { display: block; border-top: 1px solid var(--pst-color-border); padding: .5rem 0; }
-  .bd-article .synaug-claims :is(th, td) { display: block; padding: .1rem 0; }
-  .synaug-claims td::before { content: attr(data-label) ": "; color: var(--pst-color-text-muted); }
-}
-</style>"""
 
 
 @cache
@@ -119,7 +106,7 @@ def claims_table(experiment: str) -> HTML:
         )
     head = "".join(f'<th scope="col">{name}</th>' for name in ("claim", *by_data, "rule"))
     caption = "Claims, verdicts and effects with 95 % intervals, and when each rule was fixed"
-    return HTML(f'{STYLE}<table class="dataframe synaug-claims"><caption>{caption}</caption><thead><tr>{head}</tr></thead>'
+    return HTML(f'<table class="dataframe synaug-cards synaug-claims"><caption>{caption}</caption><thead><tr>{head}</tr></thead>'
                 f"<tbody>{''.join(rows)}</tbody></table>")
 
 

@@ -28,6 +28,7 @@ def figure_html(figure: Figure, alternative: str, caption: str = "", dpi: int = 
                 f"{below}</figure>")
 
 
+MOST_COLUMNS = 3  # that a phone's screen has room for
 MINUS = {"-": "\u2212", "+": ""}  # of an exponent
 
 
@@ -41,17 +42,21 @@ def typeset(text: str) -> str:
 def table_html(frame: pd.DataFrame, caption: str = "") -> HTML:
     """The frame as a table without its index; its first column names the rows.
 
-    Whole numbers have commas at thousands, others three significant digits; a missing value is an empty cell.
+    Whole numbers have commas at thousands, others three significant digits; a missing value is an empty cell. On a
+    phone, tables of more than `MOST_COLUMNS` are cards, one a row.
     """
     def cell(value):
         if isinstance(value, Real) and not isinstance(value, bool):
             value = f"{value:,}" if isinstance(value, Integral) else "" if pd.isna(value) else f"{value:.3g}"
         return "" if value is None or value is pd.NA else typeset(str(value))
 
-    head = "".join(f'<th scope="col">{escape(str(name))}</th>' if str(name) else "<td></td>" for name in frame.columns)
+    names = [str(name) for name in frame.columns]
+    head = "".join(f'<th scope="col">{typeset(name)}</th>' if name else "<td></td>" for name in names)
     body = "\n".join(
-        f'<tr><th scope="row">{cell(first)}</th>{"".join(f"<td>{cell(value)}</td>" for value in others)}</tr>'
+        f'<tr><th scope="row">{cell(first)}</th>'
+        + "".join(f'<td data-label="{escape(name)}">{cell(value)}</td>' for name, value in zip(names[1:], others)) + "</tr>"
         for first, *others in frame.astype(object).itertuples(index=False, name=None)
     )
     above = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return HTML(f'<table class="dataframe">{above}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>')
+    cards = " synaug-cards" * (len(names) > MOST_COLUMNS)
+    return HTML(f'<table class="dataframe{cards}">{above}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>')
