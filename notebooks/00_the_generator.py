@@ -67,7 +67,7 @@ largest = live if recorded is None else recorded
 found, book = figures.numbers(largest), figures.numbers(load_recorded(EXPERIMENT.name))
 sets = {name: get(task) for name, task in chapter.sets(chosen).items()}
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(figures.takeaways(book))
 
 # %% [markdown]
@@ -103,7 +103,7 @@ sigmas = reverse_sigmas(chosen.steps, chosen.steps)  # noise levels from 80 down
 x = sigmas[0] * torch.randn(len(labels), *denoiser.image_shape, generator=noise)
 with torch.no_grad():
     for sigma, below in zip(sigmas, sigmas[1:]):
-        estimate = denoiser(x, sigma, labels)  # the clean image, as far as it can be told
+        estimate = denoiser(x, sigma, labels)  # of the clean image
         x = x + (below - sigma) * (x - estimate) / sigma  # one reverse step
 image_grid([to_bytes(x.clamp(-1, 1))]);
 
@@ -127,7 +127,7 @@ figures.sample_sheet(sets["samples"], sets["reference"]);
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "How often the judge sees the class asked for, or the label of real test images (left), and the difference (right). Bars: 95 % intervals (Wilson, Newcombe), for one judge.", "name": "fig-agreement"}, "image": {"alt": "Intervals per class. Over all classes the judge agrees with samples about as often as with real test images; the classes differ in both directions."}}
 figures.agreement(*shown);
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(f"The judge agrees with {found[figures.AGREES]} of the samples and {found[figures.AGREES_REAL]} of the real test images: a difference of "
          f"{found[figures.AGREES_MORE]} points. It differs most for the class {found[figures.EXTREME]}: {found[figures.EXTREME_MORE]} points.")
 
@@ -140,14 +140,16 @@ Markdown(f"The judge agrees with {found[figures.AGREES]} of the samples and {fou
 # So compare multiples only between runs of equal size.
 
 # %%
-reference, samples, fresh = (encode(sets[name].floats(), chosen.encoders[0]) for name in ("reference", "samples", "fresh"))
-print(f"This build, {len(reference):,} images in each set, features {chosen.encoders[0]}: "
-      f"samples {frechet_distance(reference, samples):.3g}, fresh real images {frechet_distance(reference, fresh):.3g}")
+encoder = chosen.encoders[0]
+features = {name: encode(images.floats(), encoder) for name, images in sets.items()}
+for name in ("samples", "fresh"):
+    distance = frechet_distance(features["reference"], features[name])
+    print(f"{name}: {distance:,.0f} ({len(features[name]):,} images of this build)")
 
 # %% tags=["hide-input"]
 table_html(figures.comparison(*shown, metrics=["frechet_distance"]), "Fréchet distance to real test images. In brackets: 95 % limits, delete-a-group jackknife.")
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown("The distance of samples, as a multiple of that of fresh real images: " + "; ".join(
     f"{text} {name.removeprefix('Fréchet multiple ')}" for name, text in found.items() if name.startswith("Fréchet multiple")) + ".")
 
@@ -168,7 +170,7 @@ table_html(figures.comparison(*shown, metrics=["near_copy_share", "trained_neare
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Distance to the nearest training image of the generator: share of samples, and of real test images, that lie nearer. Drawn from this build.", "name": "fig-neighbour-distances"}, "image": {"alt": "Cumulative distributions of the distance to the nearest training image, one panel per encoder. The curves of samples and of real test images run close together, and few images of either lie left of the dashed limit."}}
 figures.neighbour_distances(chapter.neighbour_distances(chosen, get));
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown("\n".join(
     f"- {text} of the samples are {name.removesuffix(', samples')}, of fresh real images {found[name.replace('samples', 'fresh real')]}."
     for name, text in found.items() if name.startswith("near-copies") and name.endswith("samples")))
@@ -194,7 +196,7 @@ figures.closest_pairs(pairs);
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Denoising loss during training: averaged weights (the generator) on held-out images, and current weights on training images, some mirrored or without a class.", "name": "fig-training"}, "image": {"alt": "Denoising loss against the number of images seen in training: both curves fall steeply at first and hardly move at the end."}}
 figures.training_curve(largest);
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(f"The held-out loss ends at {found[figures.LOSS]}; the lowest value noted is {found[figures.LOWEST]}.")
 
 # %% [markdown]

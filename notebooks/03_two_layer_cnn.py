@@ -55,7 +55,8 @@ from synaug.plots import table_html, theme
 from synaug.run.results import load_recorded, recorded_run
 from synaug.statistics.claims import verdict_table
 from synaug.statistics.contrasts import select
-from synaug.theory.two_layer_cnn import PatchDistribution, initial_filters
+from synaug.theory.two_layer_cnn import Arm, PatchDistribution, initial_filters, training_sets
+from synaug.theory.two_layer_cnn.distribution import NOISE
 
 theme()
 live = theorems.EXPERIMENT.run(**parameters)
@@ -63,7 +64,7 @@ recorded = recorded_run(live)
 largest = live if recorded is None else recorded
 shown = drawn(live, recorded)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(figures.takeaways(figures.numbers(load_recorded("two_layer_cnn")), network_figures.numbers(load_recorded("mechanism"))))
 
 # %% [markdown]
@@ -109,13 +110,14 @@ figures.picture();
 # Data and training fit in one cell. It runs gradient descent on the toy and prints how far the filters have come along each feature.
 
 # %%
-data = PatchDistribution(alpha=0.9, beta_e=1.0, beta_d=0.2, noise_std=0.125).sample(500, [0])
+toy = PatchDistribution(alpha=0.9, beta_e=1.0, beta_d=0.2, noise_std=0.125)
+data = toy.sample(500, seeds=[0])
 patches, labels = data.patches[0], data.labels[0]  # [N, P, d] and [N]
-w = initial_filters([0], num_filters=40, dim=patches.shape[-1])[0].requires_grad_()  # [J, d]
+w = initial_filters([0], num_filters=40, dim=toy.dim)[0].requires_grad_()  # [J, d]
 optimizer = torch.optim.SGD([w], lr=0.1, momentum=0.9)
 for step in range(201):
     if step % 50 == 0:
-        fast, slow = ((w.detach() @ feature[0]).max() for feature in (data.v_e, data.v_d))
+        fast, slow = ((w.detach() @ v[0]).max() for v in (data.v_e, data.v_d))
         print(f"step {step:3}: fast feature {fast:.3f}, slow feature {slow:.3f}")
     f = torch.einsum("jd,npd->njp", w, patches).pow(3).sum((1, 2))
     loss = torch.nn.functional.softplus(-labels * f).mean()  # logistic loss
@@ -181,6 +183,30 @@ figures.sam_suppression(*shown);
 # As the *mean* over the noise patches of the augmented slow examples, up to the same factor, it is $kA$ for upsampling and $(A+(k-1)A_\gamma)/k$ for generation.
 # So generation is below upsampling up to $A_\gamma=(k+1)A$.
 # As a *sum* over distinct patches it is $kA$ against $A+(k-1)A_\gamma$, and the tolerance is 1: with faithful noise the two arms are equal.
+#
+# The cell takes the gradient of both training sets, at the same filters, and its mean alignment with the noise of slow examples.
+
+# %%
+toy = PatchDistribution(num_patches=2, dim=1000, alpha=0.6, reading="B",
+                        orthogonal_noise=True)
+arms = [Arm("upsampled", 5), Arm("generated", 5)]
+sets = training_sets(toy.sample(40, seeds=[0]), arms)
+patches, labels = sets.pool.patches[0], sets.pool.labels[0]
+slow = ~sets.pool.has_fast[0]
+w = initial_filters([0], num_filters=40, dim=toy.dim)[0].requires_grad_()
+aligned = {}
+for arm, weights in zip(arms, sets.weights[0]):  # how often each example occurs
+    f = torch.einsum("jd,npd->njp", w, patches).pow(3).sum((1, 2))
+    losses = torch.nn.functional.softplus(-labels * f)
+    (gradient,) = torch.autograd.grad((weights * losses).sum() / weights.sum(), w)
+    used = (weights > 0) & slow
+    noise = patches[used][sets.pool.roles[0, used] == NOISE]
+    aligned[arm.kind] = (gradient @ noise.T).abs().mean()
+ratio = aligned["upsampled"] / aligned["generated"]
+print(f"k = 5: copies align {ratio:.1f} times as much as new versions")
+
+# %% [markdown]
+# In the figure are many seeds and values of $k$, and both ways to count.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "As in the proofs, at initialisation. NoiseAlign as a mean and as a sum; synthetic noise at which the means are equal, dashed: k + 1. Bars: t intervals.", "name": "fig-noise-align"}, "image": {"alt": "As a mean over patches upsampling rises with k and generation falls; as a sum the two coincide. The measured tolerance lies on the line k + 1."}}
 figures.noise_alignment(*shown);

@@ -56,6 +56,7 @@ import torch
 from IPython.display import Markdown, display
 
 from synaug.chapters.reading import drawn, side_by_side
+from synaug.chapters.tasks import real_images_of
 from synaug.chapters.where_concentration_comes_from import empirical_score_figures as images
 from synaug.chapters.where_concentration_comes_from import exact_score_figures as mixtures
 from synaug.chapters.where_concentration_comes_from import parts_figures as parts
@@ -77,10 +78,11 @@ largest, largest_images, largest_generators = (
     run if stored is None else stored
     for run, stored in ((live, recorded), (live_images, recorded_images), (live_generators, recorded_generators))
 )
+chosen_images = empirical_score.EXPERIMENT.settings(**of_images)
 has_levels = (largest_generators["part"] == "ladder").any()
 shown, shown_images = drawn(live, recorded), drawn(live_images, recorded_images)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(parts.takeaways(parts.numbers(*map(load_recorded, ("exact_score", "empirical_score", "real_generators")))))
 
 # %% [markdown]
@@ -149,14 +151,16 @@ classes = mixture.classes[component]
 def sampled(steps, factor=1.0):
     """Points from noise alone; factor: of the score, 1 is exact."""
     sigmas = sigmas_from(80.0, steps)
-    x = sigmas[0] * torch.randn(points.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    noise = torch.Generator().manual_seed(1)
+    x = sigmas[0] * torch.randn(points.shape, dtype=torch.float64, generator=noise)
     for sigma, below in zip(sigmas, sigmas[1:]):
         score = factor * (mixture(x, sigma, classes) - x) / sigma**2
         x = x - (below - sigma) * sigma * score  # one reverse step
     return x
 
 
-made = {"fresh draws": points, "exact score, 200 steps": sampled(200), "exact score, 10 steps": sampled(10),
+made = {"fresh draws": points, "exact score, 200 steps": sampled(200),
+        "exact score, 10 steps": sampled(10),
         "score × 1.05, 200 steps": sampled(200, factor=1.05)}
 for name, x in made.items():
     print(f"{name}: mean log-density {mixture.log_density(x).mean():.2f} nats")
@@ -216,6 +220,30 @@ table_html(mixtures.controls_table(largest, [*parts.STAND_INS, ("class-blind", 0
 # Its {term}`denoiser <empirical denoiser>` is a weighted mean of these images, the more weight on an image the nearer it lies to the noisy one ({cite:t}`karras2022`, appendix B.3).
 # Run backwards it can only return those images, and it should return each as often as any other.
 # Here the images are the generator's own training images, so the trained network can be compared with it.
+# The whole denoiser is two lines; the cell gives it 500 images and samples from noise.
+
+# %%
+known = real_images_of(chosen_images.generator).trained.floats(range(500))
+known = known.flatten(1).double()
+
+
+def by_heart(x, sigma):
+    """The mean of the known images, weighted by how near each lies to x."""
+    weights = (-torch.cdist(x, known).square() / (2 * sigma**2)).softmax(1)
+    return weights @ known
+
+
+noise = torch.Generator().manual_seed(0)
+sigmas = sigmas_from(80.0, 40)
+x = sigmas[0] * torch.randn(20, known.shape[1], dtype=torch.float64, generator=noise)
+for sigma, below in zip(sigmas, sigmas[1:]):
+    x = x + (below - sigma) * (x - by_heart(x, sigma)) / sigma  # one reverse step
+distances = torch.cdist(x, known, compute_mode="donot_use_mm_for_euclid_dist")
+print(f"{(distances.min(1).values < 0.01).sum()} of {len(x)} samples are a known image, "
+      f"{len(distances.argmin(1).unique())} different ones")
+
+# %% [markdown]
+# The figure asks the same of reconstructions, for all training images and for the trained network.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "What reconstructions of training images end as. Dash-dotted: the noise level at which half of them no longer return to their source. Bars: 95 % score intervals.", "name": "fig-outcomes"}, "image": {"alt": "The empirical denoiser returns sources, then other training images. The trained network returns sources at low noise only, then near-copies of no training image."}}
 images.outcomes(*shown_images);
@@ -328,7 +356,7 @@ if added is not None:
 chosen = real_generators.EXPERIMENT.settings(**of_generators)
 generators.samples(real_generators.shown_samples(chosen, Store().get));
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(f"These are samples of {chosen.steps} Heun steps, so few because the book draws them anew at each build. They look unfinished for that reason, plain ones as well; "
          "the numbers below are of a recorded run of more steps. Autoguidance would need its weak generator to be trained first.")
 

@@ -84,6 +84,16 @@ def test_figures_have_short_captions_and_say_what_was_found(chapter):
     assert next(cell for cell in cells[::-1] if cell.cell_type == "markdown").source.startswith("## What to do")
 
 
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_two_or_three_short_cells_show_the_science_and_all_else_is_collapsed(chapter):
+    cells = [cell for cell in jupytext.read(NOTEBOOKS / f"{chapter}.py").cells if cell.cell_type == "code"]
+    hidden = ("hide-input", "hide-cell", "remove-input", "remove-cell")
+    shown = [cell.source.splitlines() for cell in cells if not set(cell.metadata.get("tags", ())) & set(hidden)]
+    assert 2 <= len(shown) <= 3
+    for lines in shown:
+        assert len(lines) <= 25 and max(map(len, lines)) <= 88, lines[0]
+
+
 @pytest.mark.parametrize("chapter, words", [
     ("02", f"fresh images gain at least {CEILING_GAIN:g} points"),
     ("02", f"where the whole interval lies within {NEGLIGIBLE:g} points of 0"),
