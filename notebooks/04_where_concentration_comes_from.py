@@ -239,7 +239,8 @@ x = sigmas[0] * torch.randn(20, known.shape[1], dtype=torch.float64, generator=n
 for sigma, below in zip(sigmas, sigmas[1:]):
     x = x + (below - sigma) * (x - by_heart(x, sigma)) / sigma  # one reverse step
 distances = torch.cdist(x, known, compute_mode="donot_use_mm_for_euclid_dist")
-print(f"{(distances.min(1).values < 0.01).sum()} of {len(x)} samples are a known image, "
+copies = distances.min(1).values < 0.01
+print(f"{copies.sum()} of {len(x)} samples are a known image, "
       f"{len(distances.argmin(1).unique())} different ones")
 
 # %% [markdown]

@@ -12,13 +12,14 @@ from synaug.diffusion.trainer import RECORD
 from synaug.paths import checkpoints_dir
 from synaug.plots.html import typeset
 from synaug.run.results import recordings
-from synaug.statistics.claims import OWN, judge, load_claims
+from synaug.statistics.claims import CONFIRMED, OWN, judge, load_claims
 from synaug.statistics.contrasts import select
 from synaug.statistics.frames import bare
 from synaug.statistics.rules import REPRODUCED, VERDICTS
 
 #: The chapters, by experiments that decide claims.
 CHAPTERS = {"mode_concentration": "01_mode_concentration", "targeted_augmentation": "02_targeted_augmentation",
+            "targeted_draws": "02_targeted_augmentation",
             "two_layer_cnn": "03_two_layer_cnn", "mechanism": "03_two_layer_cnn",
             "exact_score": "04_where_concentration_comes_from", "empirical_score": "04_where_concentration_comes_from",
             "real_generators": "04_where_concentration_comes_from"}
@@ -40,6 +41,7 @@ FIGURES = {
     "two_layer_cnn": {"sam-suppresses": "sam-noise", "aligns-less-toy": "noise-align-toy", "aligns|tolerance": "noise-align",
                       "variance|converges": "variance", "first|sam-": "features", "clusters": "recovery",
                       "degrades": "degradation", "": "map"},
+    "targeted_draws": {},  # not drawn yet
     "mechanism": {"noise|features": "network-premises", "learned": "network-learning", "": "network-consequences"},
     "exact_score": {"exact": "exact", "coarse": "grids", "score": "score-errors"},
     "empirical_score": {"exact": "centres", "generalises|errs": "differences", "": "calibration"},
@@ -117,8 +119,8 @@ def counts() -> pd.DataFrame:
         for data, found in verdicts(experiment).items():
             words = [shown(verdict).split(": ")[-1] for verdict in found.values()]
             rows += [{"chapter": f"{int(chapter[:2])}, {data}", "verdict": word} for word in words]
-    order = [REPRODUCED, CONSISTENT, OWN[REPRODUCED], *reversed(VERDICTS[:-1]), NOT_RECORDED]
-    table = pd.crosstab(*pd.DataFrame(rows).to_numpy().T).reindex(columns=order, fill_value=0)
+    order = [REPRODUCED, CONSISTENT, OWN[REPRODUCED], *reversed(VERDICTS[:-1]), *CONFIRMED.values(), NOT_RECORDED]
+    table = pd.crosstab(*pd.DataFrame(rows).to_numpy().T).reindex(columns=list(dict.fromkeys(order)), fill_value=0)
     said = [", ".join(f"{n} {word}" for word, n in row.items() if n) for _, row in table.iterrows()]
     return pd.DataFrame({"chapter": table.index, "claims": table.sum(axis=1).to_numpy(), "verdicts": said})
 

@@ -5,7 +5,7 @@ the functions here take those differences, ``[n]``, one entry per seed. All are 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -88,6 +88,41 @@ def paired_interval(differences: Sequence[float], confidence: float = 0.95) -> P
     interval = mean_interval(differences, confidence)
     mean, error, n = _mean_and_error(differences)
     return PairedInterval(mean, interval.low, interval.high, n, min(1.0, 2 * _t_tail(abs(mean), error, n)))
+
+
+def draws_interval(draws: Sequence[Sequence[float]], confidence: float = 0.95, n_bootstrap: int = 2000,
+                   seed: int = 0) -> PairedInterval:
+    """The mean over draws of their means, where a draw (of data, of a generator) has several values, such as seeds.
+
+    The interval is the wider, on either side, of Student's t over the means of draws (n - 1 degrees of freedom, n draws)
+    and a percentile bootstrap that resamples draws, then values within each (Davison & Hinkley 1997, sec. 3.8). The
+    p-value is that of the t-test over the means. Raises ValueError as ``mean_interval``, and for an empty draw.
+    """
+    draws = [_values(values, "values of a draw", 1) for values in draws]
+    over_means, rng = paired_interval([values.mean() for values in draws], confidence), np.random.default_rng(seed)
+    resampled = np.stack([values[rng.integers(len(values), size=(len(draws) * n_bootstrap, len(values)))].mean(1)
+                          for values in draws])
+    which = rng.integers(len(draws), size=len(draws) * n_bootstrap)
+    means = resampled[which, np.arange(len(which))].reshape(n_bootstrap, len(draws)).mean(1)
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return replace(over_means, low=min(over_means.low, float(low)), high=max(over_means.high, float(high)))
+
+
+def detectable(means: Sequence[float], margin: float, confidence: float = 0.95, power: float = 0.8) -> tuple[float, int]:
+    """What draws whose means are these ``[n]`` could have seen, and how many would decide.
+
+    First, the effect that t-tests of as many draws with this spread find with about that power: (t_confidence +
+    t_power) standard errors. Then the least number of draws at which the t interval around the same mean would leave out
+    0 or lie within ``margin`` > 0. Raises ValueError as ``mean_interval``.
+    """
+    mean, error, n = _mean_and_error(means)
+    if not (np.isfinite(margin) and margin > 0):
+        raise ValueError(f"margin must be positive and finite, got {margin}")
+    quantiles = [(1 + confidence) / 2, power]
+    needed, spread, wanted = 2, error * np.sqrt(n), max(abs(mean), margin - abs(mean))
+    while stats.t.ppf(quantiles[0], needed - 1) * spread / np.sqrt(needed) >= wanted:
+        needed += 1
+    return float(stats.t.ppf(quantiles, n - 1).sum() * error), needed
 
 
 def ratio_interval(numerators: Sequence[float], denominators: Sequence[float], confidence: float = 0.95) -> Interval:
