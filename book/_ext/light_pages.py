@@ -1,11 +1,14 @@
-"""What every page carries: a description, and links to figures in full size; nothing from the network, and no icon or
-map that nobody uses."""
+"""What pages carry: descriptions, links to figures in full size, how each page was executed; nothing from the network.
+
+No icon that nobody uses, no map of a minified script, and nothing that keeps a screen reader out.
+"""
 
 import re
 from html import escape
 from pathlib import Path
 
 from docutils import nodes
+from myst_nb.sphinx_ import NbMetadataCollector
 
 #: One icon in the theme's script: its name, size, other names, code and outline.
 ICON = re.compile(r'"?([\w-]+)"?:\[\d+,\d+,\[([^\]]*)\],"[0-9a-f]*",(?:"[^"]*"|\[[^\]]*\])\],?')
@@ -29,10 +32,25 @@ def description(doctree, title: str) -> str:
     return text if len(text) <= LONGEST else text[:LONGEST].rsplit(" ", 1)[0] + " …"
 
 
+def executions(app) -> str:
+    """A table of the pages that compute: title, seconds, and whether all went well."""
+    rows = []
+    for page in sorted(app.env.found_docs):
+        if found := NbMetadataCollector.get_exec_data(app.env, page):
+            link = f'<a href="{app.builder.get_relative_uri("status", page)}">{escape(app.env.titles[page].astext())}</a>'
+            ended = "yes" if found["succeeded"] else escape(f"no: {found['error']}")
+            rows.append(f'<tr><th scope="row">{link}</th><td>{found["runtime"] or 0:.0f}</td><td>{ended}</td></tr>')
+    names = "".join(f'<th scope="col">{name}</th>' for name in ("page", "seconds", "ended well"))
+    return (f'<table class="dataframe"><caption>Execution of each page that computes</caption><thead><tr>{names}</tr>'
+            f'</thead><tbody>{"".join(rows)}</tbody></table>')
+
+
 def head(app, pagename, templatename, context, doctree) -> None:
     for kind in ("script_files", "css_files"):
         context[kind] = [asset for asset in context[kind] if not names_thebe(asset)]
     text = description(doctree, re.sub("<.*?>", "", context.get("title") or pagename))
+    if pagename == "status":
+        context["body"] = context["body"].replace('<div id="executions"></div>', executions(app))
     context["metatags"] = context.get("metatags", "") + f'<meta name="description" content="{escape(text)}" />\n'
 
 
