@@ -15,7 +15,7 @@ from synaug.metrics import FRESH_REAL, compare_with_floor, nearest
 from synaug.metrics.comparison import least_per_class
 from synaug.metrics.encoders import encode
 from synaug.metrics.inputs import as_features
-from synaug.statistics import bootstrap_interval
+from synaug.statistics import bootstrap_interval, mean_interval
 
 #: Of real images, the share that either rule for single images would call a near-copy, or off its label.
 COPY_QUANTILE, LABEL_QUANTILE = 0.01, 0.02
@@ -81,9 +81,10 @@ def measure(sets: Sets, encoder, k: int, device, seed: int, cache: bool, stage: 
 
     stage("copies")
     # In features, and in small pictures, where noise is averaged out: each names half of the share.
+    small = [_small(data) for data in (sets.held, sets.train, sets.synthetic)]
     near, nearest_real = np.zeros(len(made), bool), None
     for real, own in ((torch.cat([train, held]), made),
-                      (torch.cat([_small(sets.train), _small(sets.held)]), _small(sets.synthetic))):
+                      (torch.cat([small[1], small[0]]), small[2])):
         found = near_copies(own, real, COPY_QUANTILE / 2)[1].cpu().numpy()
         place = nearest(own, real)[1].cpu().numpy()
         nearest_real = place if nearest_real is None else np.where(found, place, nearest_real)
@@ -105,18 +106,24 @@ def measure(sets: Sets, encoder, k: int, device, seed: int, cache: bool, stage: 
         "nearest_real": nearest_real, "duplicate": twice})
     # Where no more are named than of real images, those that are named are such as real ones, too.
     images["drop"] = images["duplicate"]
-    for rule, share, base in (("off_label", _mean(off, seed), off_held.mean()), ("near_copy", _mean(near, seed), COPY_QUANTILE)):
-        images["drop"] |= images[rule] & bool(_limits(share)[1] > base)
-    to_made, to_real = (nearest(held, some)[0].cpu().numpy() for some in (made[made_at], train[fresh_at]))
-    uncovered = pd.DataFrame({"image": np.arange(len(held)), "label": [sets.held.class_names[c] for c in held_labels],
-                              "to_synthetic": to_made, "to_real": to_real})
-    uncovered["ratio"] = to_made / np.maximum(to_real, np.finfo(np.float64).tiny)
+    for rule, share, base in (("off_label", off, _limits(_mean(off_held, seed))[2]), ("near_copy", near, COPY_QUANTILE)):
+        images["drop"] |= images[rule] & bool(_limits(_mean(share, seed))[1] > base)
+    uncovered = pd.DataFrame({"image": np.arange(len(held)), "label": [sets.held.class_names[c] for c in held_labels]})
+    for metric, own, fresh, other in (("distance_ratio", held, train, made), ("distance_ratio_pictures", *small)):
+        to_made, to_real = (nearest(own, some)[0].cpu().numpy() for some in (other[made_at], fresh[fresh_at]))
+        least = 1e-6 * max(to_made.max(), to_real.max())
+        ratio = np.log((to_made + least) / (to_real + least)).clip(-2, 2)  # of copies, which lie at 0
+        uncovered[metric] = np.exp(ratio)
+        more += [(scope, metric, _mean_log(ratio[of]), (1.0, np.nan, np.nan), len(ratio[of])) for scope, (of, _) in scopes.items()]
+    uncovered["ratio"] = (uncovered["distance_ratio"] * uncovered["distance_ratio_pictures"]) ** 0.5
 
     stage("probe")
     clean = ~(near & (nearest_real >= len(train)))  # copies of held-out images would flatter
     x_made, made_labels, made_at = x_made[clean], made_labels[clean], np.cumsum(clean)[made_at[clean[made_at]]] - 1
-    alone = [probe.fit(some[at], some_labels[at], strength).predict(x_held) == held_labels if len(np.unique(some_labels[at])) > 1
-             else held_labels == some_labels[at][0] for some, some_labels, at in ((x_made, made_labels, made_at), (x, labels, fresh_at))]
+    if len(np.unique(made_labels[made_at])) < 2:
+        raise ValueError("nothing can be measured: all synthetic images, or all but one class, are nearly copies of held-out images")
+    alone = [_right(some[at], some_labels[at], x_held, held_labels, strength)
+             for some, some_labels, at in ((x_made, made_labels, made_at), (x, labels, fresh_at))]
     more.append(("all", "probe_accuracy", *(_mean(right, seed) for right in alone), len(held)))
     first, second = (np.flatnonzero(torch.isin(sets.train.source_index, half.source_index)) for half in
                      halves(sets.train, seed))
@@ -182,6 +189,14 @@ def _mean(values, seed: int):
     if len(values) < 2:
         return (float(values.mean()) if len(values) else np.nan, np.nan, np.nan)
     return bootstrap_interval(values, seed=seed)
+
+
+def _mean_log(logs: np.ndarray) -> tuple[float, float, float]:
+    """The geometric mean of exp(logs) and its interval."""
+    if len(logs) < 2:
+        return (float(np.exp(logs.mean())) if len(logs) else np.nan, np.nan, np.nan)
+    interval = mean_interval(logs)
+    return float(np.exp(interval.estimate)), float(np.exp(interval.low)), float(np.exp(interval.high))
 
 
 def _limits(interval) -> tuple:

@@ -24,6 +24,8 @@ MEANINGS = {
     "outer_edge_recall": ("Outer-edge recall", "Recall of the tenth of real images that are rarest."),
     "centroid_distance_ratio": ("Distance from the class centre", "In units of that of real images; below the baseline, classes have lost their outer part."),
     "covariance_logdet_ratio": ("Spread within classes", "Logarithm of the ratio of variances; below the baseline, classes have shrunk."),
+    "distance_ratio": ("Distance ratio", "How many times as far the nearest synthetic image lies from a real one as the nearest other real one."),
+    "distance_ratio_pictures": ("Distance ratio in pictures", "The same in pictures of 16 pixels a side, which show shifts that features pass over."),
     "two_sample_auc": ("Two-sample AUC", "How well a classifier tells synthetic from real: 0.5 not at all, 1 always."),
     "label_agreement": ("Agreement of labels", "Share that a judge trained on the real images puts in the class they are labelled with."),
     "off_label": ("Off their label", "Share whose label the judge finds less likely than that of all but 2 % of held-out real images."),
@@ -122,7 +124,7 @@ def _ratios(audit) -> str:
 def _classes(audit) -> str:
     rows = audit.numbers[audit.numbers["scope"] != "all"]
     shown = {}
-    for name in ("precision", "recall", "coverage", "outer_edge_recall", "frechet_distance", "label_agreement", "near_copies"):
+    for name in ("precision", "recall", "coverage", "distance_ratio", "distance_ratio_pictures", "frechet_distance", "label_agreement", "near_copies"):
         own = rows[rows["metric"] == name].set_index("scope")
         shown[MEANINGS[name][0]] = {scope: f"{row['value']:.2f} ({row['baseline']:.2f})" if name != "frechet_distance"
                                     else f"{row['value']:.0f} ({row['baseline']:.0f})" for scope, row in own.iterrows()}

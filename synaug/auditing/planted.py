@@ -9,7 +9,7 @@ from sklearn.cluster import KMeans
 from torchvision.transforms.functional import gaussian_blur
 from tqdm import tqdm
 
-from synaug.auditing.audit import THRESHOLDS, Audit, of_sets
+from synaug.auditing.report import THRESHOLDS, Audit, of_sets
 from synaug.auditing.inputs import Images, Sets, gather
 from synaug.data import ImageDataset
 from synaug.metrics.encoders import Encoder
@@ -56,9 +56,9 @@ def _found(name: str, audit: Audit, where: np.ndarray, scope: str):
     false_alarms = audit.images["drop"].mean()
     if name == "nothing":
         return "all thresholds", float(audit.passed), false_alarms, audit.passed
-    by = {"blur": "two_sample_auc", "dropped mode": "coverage", "shifted class": "frechet_distance"}[name]
+    by = {"blur": "two_sample_auc", "dropped mode": "distance_ratio_pictures", "shifted class": "distance_ratio_pictures"}[name]
     row = audit.value(by, scope)
-    beyond = row["high"] < row["baseline_low"] if by == "coverage" else row["low"] > row["baseline_high"]
+    beyond = row["low"] > np.nanmax([row["baseline"], row["baseline_high"]])
     return (by if scope == "all" else f"{by} of {scope}"), float(beyond), false_alarms, bool(beyond)
 
 

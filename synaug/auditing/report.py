@@ -38,8 +38,8 @@ class Audit:
     checks: a row per threshold: check, value, low, high, bound, passed.
     images: a row per synthetic image: file (or its place), label, judged, label_probability, off_label, near_copy,
     nearest_real (its place among the real images, then the held-out ones), duplicate, drop.
-    uncovered: a row per held-out image, the least covered first: its distances to the nearest synthetic and the
-    nearest real image, and their ratio.
+    uncovered: a row per held-out image, the least covered first: how many times as far the nearest synthetic image is
+    as the nearest real one, in features (distance_ratio), in small pictures, and their geometric mean (ratio).
     notes: what was done to the images before. about: sizes and settings. sets: the images themselves.
     """
 
@@ -180,19 +180,26 @@ def advise(numbers, ratios, images, checks, about) -> tuple[str, tuple[str, ...]
     failed = list(checks.loc[~checks["passed"], "check"])
     gain, n, dropped = all_.loc["probe_gain_all"], len(images), int(images["drop"].sum())
     said = f"{100 * gain['value']:+.1f} points [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]"
+    # Wrong labels among right ones are mended by dropping them; labels that fit nothing are not.
+    kept = images[~images["drop"]]
+    bound = checks.set_index("check").loc["label_agreement", "bound"]
+    mended = MENDED + ("label_agreement",) * (2 * len(kept) > n and (kept["label"] == kept["judged"]).mean() >= bound)
     faults = {"label_agreement": "many do not show what their labels say", "precision": "many look like no real image",
               "probe_accuracy": "a probe learns much less from them than from real images",
               "coverage": "they leave out much of what the real images show"}
-    faults = [words for name, words in faults.items() if name in failed]
+    faults = [words for name, words in faults.items() if name in failed and name not in mended]
     if all_.loc["near_copies", "low"] > 0.5:
         advice = (f"Do not add them: {all_.loc['near_copies', 'value']:.0%} are nearly copies of real images and would only "
                   f"repeat these.")
     elif faults:
+        faults = [", ".join(faults[:-1]), faults[-1]] if len(faults) > 1 else faults
         advice = f"Do not add them as they are: {' and '.join(faults)}."
     elif "probe_loss" in failed:
         advice = f"Do not add them: they cost the probe accuracy, {said}."
     elif failed:
-        advice = f"Drop {dropped:,} of the {n:,} synthetic images, then look again: {' and '.join(_mended(failed))}."
+        why = {"near_copies": "nearly copies of real images", "off_label": "off their label", "label_agreement": "off their label"}
+        why = dict.fromkeys(why[name] for name in failed)
+        advice = f"Drop {dropped:,} of the {n:,} synthetic images, then look again: too many are {' and '.join(why)}."
     elif gain["low"] > 0:
         advice = f"Add them: the probe gains {said}, and no threshold is crossed."
     elif all_.loc["two_sample_auc", "low"] <= all_.loc["two_sample_auc", "baseline_high"] and not _short(all_):
@@ -201,21 +208,20 @@ def advise(numbers, ratios, images, checks, about) -> tuple[str, tuple[str, ...]
     else:
         advice = (f"They may be added, but do not expect much: no threshold is crossed, and the probe's gain, {said}, "
                   f"cannot be told from none.")
-    return advice, tuple(_todo(numbers, ratios, images, all_, about))
+    return advice, tuple(_todo(numbers, ratios, images, all_, about, faults))
 
 
 def _short(all_) -> list[str]:
     """The measures in which the whole interval lies on the worse side of the baseline's."""
     lower = ("precision", "recall", "coverage", "outer_edge_recall", "label_agreement", "probe_accuracy")
-    return [name for name in lower if all_.loc[name, "high"] < all_.loc[name, "baseline_low"]]
+    far = [name for name in ("distance_ratio", "distance_ratio_pictures") if all_.loc[name, "low"] > 1]
+    return far + [name for name in lower if all_.loc[name, "high"] < all_.loc[name, "baseline_low"]]
 
 
-def _mended(failed) -> list[str]:
-    words = {"near_copies": "too many are nearly copies of real images", "off_label": "too many are off their label"}
-    return [words[name] for name in failed if name in words]
-
-
-def _todo(numbers, ratios, images, all_, about):
+def _todo(numbers, ratios, images, all_, about, faults):
+    if faults:
+        yield ("Mend the generator, or what is done to its images (size, blur, compression, labels), rather than dropping single "
+               "images.")
     if held := int(all_.loc["exact_copies_of_held_out", "value"]):
         yield f"Look for a leak: {held} synthetic images are held-out images, pixel by pixel."
     if seen := int(all_.loc["held_out_seen", "value"]):
@@ -238,10 +244,15 @@ def _todo(numbers, ratios, images, all_, about):
     own, base = all_.loc["probe_gain", "value"], all_.loc["probe_gain", "baseline"]
     yield (f"Compare with more real images: as many of them gain the probe {100 * base:+.1f} points where the synthetic ones "
            f"gain {100 * own:+.1f}, added to half of the real ones.")
-    for metric, words in (("coverage", "Generate more of, or more varied"), ("precision", "Look at how they draw")):
-        rows = numbers[(numbers["metric"] == metric) & (numbers["scope"] != "all")]
-        short = rows[rows["high"] < rows["baseline_low"]].sort_values("value")
-        if len(short):
-            told = ", ".join(f"{row.scope} ({row.value:.2f}, real {row.baseline:.2f})" for row in short.head(5).itertuples())
-            yield f"{words}: {told}{f' and {len(short) - 5} more' if len(short) > 5 else ''}; this is {metric} within the class."
+    classes = numbers[numbers["scope"] != "all"]
+    far = classes[classes["metric"].str.startswith("distance_ratio") & (classes["low"] > 1)]
+    far = far.sort_values("value", ascending=False).drop_duplicates("scope")
+    if len(far):
+        told = ", ".join(f"{row.scope} ({row.value:.2f})" for row in far.head(5).itertuples())
+        yield (f"Generate more varied images of these classes: {told}{f' and {len(far) - 5} more' if len(far) > 5 else ''}; real "
+               f"images lie so many times as far from the nearest synthetic image as from the nearest other real one.")
+    low = classes[(classes["metric"] == "precision") & (classes["high"] < classes["baseline_low"])].sort_values("value")
+    if len(low):
+        told = ", ".join(f"{row.scope} ({row.value:.2f}, real {row.baseline:.2f})" for row in low.head(5).itertuples())
+        yield f"Look at how these classes are drawn, by their precision: {told}{f' and {len(low) - 5} more' if len(low) > 5 else ''}."
     yield "Train your own classifier with and without them, at equal steps and on several seeds, before you rely on them."
