@@ -1,4 +1,4 @@
-"""Experiments of the book, and generators for them.
+"""Experiments of the book, generators for them, and an audit of one's own images.
 
 Everything that is finished is kept, so that a long recording can be made in pieces, by the same command again.
 """
@@ -12,6 +12,7 @@ import pkgutil
 import sys
 import time
 
+from synaug.auditing import command as auditing
 from synaug.diffusion import training
 from synaug.files import canonical_json
 from synaug.resources import cores, count_gpus, format_duration
@@ -48,6 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
     trainer = commands.add_parser("train-generator", help="train a diffusion model on images", description=training.__doc__,
                                   formatter_class=argparse.RawDescriptionHelpFormatter)
     training.add_arguments(trainer)
+    auditor = commands.add_parser("audit", help="whether synthetic images are worth adding to real ones",
+                                  description=auditing.DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    auditing.add_arguments(auditor)
     status.add_argument("experiment", nargs="?", help="only this one")
     status.add_argument("--profile", choices=PROFILES, help="only this one")
     recorder.add_argument("experiment", nargs="?", help="its name, as `status` lists it; none, with --profile paper: "
@@ -72,6 +76,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.command == "train-generator":
         return training.run(options)
+    if options.command == "audit":
+        return auditing.run(options)
     if options.command == "record":
         if options.experiment is None:
             if options.profile != "paper" or options.parameter or options.variant or options.dask:

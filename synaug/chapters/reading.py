@@ -1,5 +1,6 @@
 """What chapters say of their runs and in numbers: estimates with limits, and this build beside the recorded run."""
 
+import re
 from collections.abc import Callable
 
 import pandas as pd
@@ -37,6 +38,12 @@ def describe_runs(live: pd.DataFrame, recorded: pd.DataFrame | None, words: Call
             lines.append(f"- *{name}*: no larger run{of} has been recorded.")
             continue
         origin = frame.attrs["provenance"]
-        lines.append(f"- *{name}*: profile `{frame['profile'].iloc[0]}`, {words(frame, origin['parameters'])}; "
-                     f"{origin['wall_seconds'] / 60:.1f} minutes on {origin['device']}.")
-    return "\n".join(lines)
+        lines += [f"- *{name}*: profile `{frame['profile'].iloc[0]}`, {origin['wall_seconds'] / 60:.1f} minutes on "
+                  f"{origin['device']}.", *(f"  - {part}" for part in words(frame, origin["parameters"]).split("; "))]
+    return singular("\n".join(lines))
+
+
+def singular(text: str) -> str:
+    """Text with "1 seed" for "1 seeds", and so for all that runs are described by; not in "k = 1 images"."""
+    return re.sub(r"(?<!= )(?<![\d.,])\b1 ((?:\w+ )?(?:classifier|image|level|mixture|moment|network|point|sample|seed|"
+                  r"size|source|step|thread))s\b", r"1 \1", text)
