@@ -183,7 +183,8 @@ def advise(numbers, ratios, images, checks, about) -> tuple[str, tuple[str, ...]
     # Wrong labels among right ones are mended by dropping them; labels that fit nothing are not.
     kept = images[~images["drop"]]
     bound = checks.set_index("check").loc["label_agreement", "bound"]
-    mended = MENDED + ("label_agreement",) * (2 * len(kept) > n and (kept["label"] == kept["judged"]).mean() >= bound)
+    right = float((kept["label"] == kept["judged"]).mean())
+    mended = (*MENDED, "label_agreement") if 2 * len(kept) > n and right >= bound else MENDED
     faults = {"label_agreement": "many do not show what their labels say", "precision": "many look like no real image",
               "probe_accuracy": "a probe learns much less from them than from real images",
               "coverage": "they leave out much of what the real images show"}
