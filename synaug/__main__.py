@@ -14,6 +14,7 @@ import time
 
 from synaug.auditing import command as auditing
 from synaug.diffusion import training
+from synaug.resources import cores, count_gpus, format_duration
 from synaug.run.experiment import PROFILES, Experiment
 from synaug.run.results import canonical_json, load_recorded, record
 from synaug.run.tasks import Store
@@ -37,7 +38,7 @@ def experiments() -> dict[str, Experiment]:
     return found
 
 
-def main(arguments=None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """The command. Returns its exit status: 0 where all that was asked for is done."""
     summary, _, more = __doc__.partition("\n\n")
     parser = argparse.ArgumentParser(prog="python -m synaug", description=summary, epilog=more)
@@ -121,7 +122,7 @@ def _record_plan(options) -> int:
 
 
 def _record(experiment: Experiment, options, given: dict) -> int:
-    from synaug.run.sweep import connected, cores, count_gpus, run_missing  # starts slowly
+    from synaug.run.sweep import connected, run_missing  # starts slowly
 
     def tell(text):
         print(f"{experiment.name}, profile {options.profile}: {text}", flush=True)
@@ -155,7 +156,7 @@ def _record(experiment: Experiment, options, given: dict) -> int:
 
 def _status(experiment: Experiment, profile: str, variant: str | None, given: dict) -> tuple[str, ...]:
     """A row of the table: experiment, profile, recorded, tasks there, tasks missing and the time that these take."""
-    from synaug.run.sweep import Estimate, format_duration
+    from synaug.run.sweep import Estimate
 
     start = experiment.name, profile if variant is None else f"{profile}.{variant}"
     try:

@@ -174,7 +174,8 @@ def find_splits(path: Path) -> dict[str, Path]:
     return splits if len(splits) > 1 or len(splits) == len(folders) else {}
 
 
-def first_kind(path: Path, image_size=None, mode: str | None = None, crop: bool = False) -> tuple:
+def first_kind(path: Path, image_size: tuple[int, int] | None = None, mode: str | None = None,
+               crop: bool = False) -> tuple:
     """(mode, (height, width)) of a folder's first image, once it is converted as `load_image_folder` would."""
     files = (_image_files(folder, path, Counter()) for folder in find_classes(path).values())
     found = _read_each(next(filter(None, files), [])[:1], _kind, "")
