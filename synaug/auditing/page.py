@@ -2,7 +2,6 @@
 
 import base64
 import io
-import re
 from collections.abc import Sequence
 from html import escape
 
@@ -11,7 +10,7 @@ import pandas as pd
 from PIL import Image
 
 from synaug.data import ImageDataset
-from synaug.plots.html import table_html
+from synaug.plots.html import table_html, typeset
 
 SHOWN = 12  # images in a gallery
 
@@ -56,6 +55,13 @@ caption { position: sticky; left: 0; max-width: calc(100vw - 2rem); } td { white
 .gallery figure { margin: 0; display: flex; flex-wrap: wrap; gap: .2rem; } .gallery img { width: calc(50% - .1rem); image-rendering: pixelated; }
 .gallery .one img { width: 100%; } .gallery figcaption { flex-basis: 100%; }
 figcaption { font-size: .8rem; line-height: 1.3; color: var(--soft); overflow-wrap: anywhere; }
+@media (max-width: 40rem) {
+  .synaug-cards, .synaug-cards :is(tbody, tr, th, td, caption) { display: block; } .synaug-cards thead { position: absolute; clip-path: inset(50%); }
+  .synaug-cards tr { padding: .5rem 0; border-bottom: 1px solid var(--line); } .synaug-cards :is(th, td) { border: 0; padding: .1rem 0; }
+  .synaug-cards td { display: flex; justify-content: space-between; gap: 1rem; white-space: normal; } .synaug-cards td:empty { display: none; }
+  .synaug-cards td::before { content: attr(data-label); color: var(--soft); } .numbers td:last-child { min-width: 0; display: block; }
+  .numbers td:last-child::before { content: none; }
+}
 p.note, li.note { color: var(--soft); font-size: .92rem; }
 """
 
@@ -65,7 +71,7 @@ def page(audit) -> str:
     about, sets = audit.about, audit.sets
     parts = [f'<h1>Audit of {about["n_synthetic"]:,} synthetic images beside {about["n_real"]:,} real and '
              f'{about["n_held_out"]:,} held-out real ones</h1>'
-             f'<p class="advice{"" if audit.passed else " failed"}">{_text(audit.advice)}</p>',
+             f'<p class="advice{"" if audit.passed else " failed"}">{typeset(audit.advice)}</p>',
              _list("What to do", audit.todo, ordered=True), _samples(audit), _numbers(audit), _checks(audit), _ratios(audit),
              _classes(audit), _copies(audit), _off_label(audit), _uncovered(audit)]
     how = (f"Encoder {about['encoder']}, {about['k']} neighbours, seed {about['seed']}, images {about['image_shape']} "
@@ -79,16 +85,12 @@ def page(audit) -> str:
 
 
 def _list(title: str, texts: Sequence[str], ordered: bool = False) -> str:
-    tag, items = "ol" if ordered else "ul", "".join(f"<li>{_text(text)}</li>" for text in texts)
+    tag, items = "ol" if ordered else "ul", "".join(f"<li>{typeset(text)}</li>" for text in texts)
     return f"<h2>{escape(title)}</h2><{tag}>{items}</{tag}>"
 
 
-def _text(text: str) -> str:
-    return re.sub(r"(?<!\w)-(?=\d)", "\u2212", escape(text))
-
-
 def _interval(low: float, high: float) -> str:
-    return "" if pd.isna(low) else f"{low:.3g} to {high:.3g}".replace("-", "−")
+    return "" if pd.isna(low) else f"{low:.3g} to {high:.3g}"
 
 
 def _wide(title: str, frame: pd.DataFrame, caption: str, kind: str = "") -> str:
@@ -114,7 +116,7 @@ def _checks(audit) -> str:
     shown = pd.DataFrame({"Threshold": [names.get(name) or MEANINGS[name][0] for name in frame["check"]], "Value": frame["value"],
                           "95 % interval": [_interval(*row) for row in frame[["low", "high"]].itertuples(index=False)],
                           "Bound": [f"{'at most' if row.check in ('near_copies', 'off_label') else 'at least'} {row.bound + 0:.3g}"
-                                    .replace("-", "−") for row in frame.itertuples()],
+                                    for row in frame.itertuples()],
                           "Crossed": ["" if passed else "yes" for passed in frame["passed"]]})
     return _wide("Thresholds", shown, "A threshold is crossed where the whole interval lies beyond the bound.")
 
