@@ -4,11 +4,11 @@
 import pandas as pd
 
 from synaug.chapters.generator_quality import NEAR_COPY_QUANTILE, SAMPLES, training_record
-from synaug.chapters.reading import within
+from synaug.chapters.reading import describe_runs, singular, within
 from synaug.metrics import FRESH_REAL
 from synaug.metrics.encoders import encoder_label
 from synaug.plots import COLOURS, INK, finish, forest, image_grid, panels, select
-from synaug.run.results import describe_runs, recordings, singular
+from synaug.run.results import recordings
 
 
 def sample_sheet(samples, real, per_class=10):

@@ -72,13 +72,14 @@ class Recipe:
 
     def of(self, whole: ImageDataset) -> "Recipe":
         """The recipe with the name and the number of images that it means of ``whole``, the training split."""
-        share = {"all": 1.0}.get(self.subset_size, self.subset_size)
-        size = share if isinstance(share, int) else max(1, round(share * len(whole)))
+        size = self.subset_size
+        if not isinstance(size, int):
+            size = max(1, round((1.0 if size == "all" else float(size)) * len(whole)))
         return replace(self, dataset=whole.name, subset_size=size)
 
     def subset(self, whole: ImageDataset) -> ImageDataset:
         """The images of ``whole``, the training split, that are trained on. ValueError where they are not there."""
-        end = self.subset_start + self.of(whole).subset_size
+        end = self.subset_start + int(self.of(whole).subset_size)
         found = stratified_subset(whole, end, self.subset_seed, self.strata == "proportional")
         return found.subset(slice(self.subset_start, end)) if self.subset_start else found
 

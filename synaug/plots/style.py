@@ -8,6 +8,7 @@ from textwrap import fill
 import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 
@@ -107,7 +108,7 @@ def finish(figure: Figure, entries: Mapping = {}) -> Figure:
     return figure
 
 
-def thin_labels(axis, side):
+def thin_labels(axis: Axis, side: str) -> None:
     """Blank tick labels that would touch their neighbour; the first and the last stay."""
     low, high = sorted(axis.get_view_interval())
     ticks = [(at, label) for at, label in zip(axis.get_ticklocs(), axis.get_ticklabels())

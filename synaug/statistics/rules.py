@@ -13,6 +13,7 @@ Contrasts of one family are tested together: what any of them says beyond its in
 The four kinds of rule are the four functions in ``RULES``; their arguments stand in ``data/claims.json``.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -30,7 +31,7 @@ MIN_SEEDS, MIN_DRAWS = 5, 3
 DRAWN = ["draw", "seed"]
 
 #: How evidence writes a metric's differences: factor and unit, of an experiment's own where it has one.
-UNITS = {
+UNITS: dict[str | tuple[str, str], tuple[float, str]] = {
     **{name: (100, " points") for name in ("test_accuracy", "accuracy", "accuracy_with_real", "judge_accuracy",
                                            "test_error")},
     ("targeted_augmentation", "test_error"): (1, " points"),
@@ -182,7 +183,7 @@ def within(interval: Interval, negligible: float) -> bool:
     return max(abs(interval.low), abs(interval.high)) < negligible
 
 
-def _sign_verdict(interval: Interval, negligible: float, size: list[float] | None) -> str:
+def _sign_verdict(interval: Interval, negligible: float, size: Sequence[float] | None) -> str:
     """Is the contrast positive? With ``size``, also: does the whole interval lie within it?
 
     No effect when the interval lies wholly within ``negligible`` of 0; opposite when it lies below 0 otherwise.
@@ -198,7 +199,9 @@ def _sign_verdict(interval: Interval, negligible: float, size: list[float] | Non
     return REPRODUCED
 
 
-def judge_contrast(frame, where, seeds_only, *, terms, constant=0.0, negligible=0.0, size=None, adjusted=None):
+def judge_contrast(frame: pd.DataFrame, where: dict, seeds_only: bool, *, terms: list[dict], constant: float = 0.0,
+                   negligible: float = 0.0, size: Sequence[float] | None = None,
+                   adjusted: float | None = None) -> tuple[str, str, dict]:
     """The contrast is positive; "shape only" if positive but not wholly within ``size``.
 
     adjusted: its p-value among those of its family, see `family_p_values`: a sign counts only where it is below 0.05.
@@ -211,13 +214,15 @@ def judge_contrast(frame, where, seeds_only, *, terms, constant=0.0, negligible=
         if adjusted >= 0.05 and not within(interval, negligible):
             verdict = NOT_RESOLVED
     if verdict == NOT_RESOLVED and "draw" in frame and negligible:
-        means = [own.mean() for own in _by_draw(*_paired(frame, terms, where), constant)]
+        weights, rows, seeds = _paired(frame, terms, where)
+        means = [own.mean() for own in _by_draw(weights, rows, seeds, constant)]
         (seen, needed), (factor, unit) = detectable(means, negligible), unit_of(frame, terms)
         text += f"; {len(means)} draws could have seen {factor * seen:.2g}{unit}, {needed} would decide"
     return verdict, text, {"contrast": interval}
 
 
-def judge_equal(frame, where, seeds_only, *, terms, constant=0.0, margin):
+def judge_equal(frame: pd.DataFrame, where: dict, seeds_only: bool, *, terms: list[dict], constant: float = 0.0,
+                margin: float) -> tuple[str, str, dict]:
     """The contrast is 0 within ``margin``: reproduced if all of its interval is, opposite if none is."""
     interval = contrast(frame, terms, where, constant, seeds_only)
     if -margin <= interval.low and interval.high <= margin:
@@ -254,9 +259,9 @@ def _less(terms: list[dict], share: float, total: list[dict]) -> list[dict]:
     return [{"weight": weight, "metric": terms[0]["metric"], "x": x} for x, weight in merged.items()]
 
 
-def judge_trend(
-    frame, where, seeds_only, *, metric, direction, start=0, end=100, tolerance=0.1, negligible=0.0, size=None
-):
+def judge_trend(frame: pd.DataFrame, where: dict, seeds_only: bool, *, metric: str, direction: str, start: float = 0,
+                end: float = 100, tolerance: float = 0.1, negligible: float = 0.0,
+                size: Sequence[float] | None = None) -> tuple[str, str, dict]:
     """The metric rises or falls from ``start`` to ``end``, and no step goes back.
 
     Opposite also when the step between two neighbouring levels goes back by more than
@@ -280,9 +285,8 @@ def judge_trend(
     return verdict, f"{text}, no step clearly back by more than {tolerance:.0%} of that (levels {looked_at})", numbers
 
 
-def judge_plateau(
-    frame, where, seeds_only, *, metric, direction, flat_from, not_flat_at, start=0, end=100, margin=0.1
-):
+def judge_plateau(frame: pd.DataFrame, where: dict, seeds_only: bool, *, metric: str, direction: str, flat_from: float,
+                  not_flat_at: float, start: float = 0, end: float = 100, margin: float = 0.1) -> tuple[str, str, dict]:
     """The metric rises or falls, then stays: at ``flat_from`` within ``margin`` of the whole change of its end.
 
     Opposite when it is confidently further from its end there. "shape only" when it is flat from
@@ -311,4 +315,4 @@ def judge_plateau(
     return REPRODUCED, f"{text}, flat from {flat_from:g} and not yet at {not_flat_at:g}", numbers
 
 
-RULES = {"contrast": judge_contrast, "equal": judge_equal, "trend": judge_trend, "plateau": judge_plateau}
+RULES: dict[str, Callable] = {"contrast": judge_contrast, "equal": judge_equal, "trend": judge_trend, "plateau": judge_plateau}

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
+from synaug.chapters.reading import describe_runs
 from synaug.run import results
-from synaug.run.results import describe_runs, load_recorded, provenance, record, recorded_run, recordings
+from synaug.run.results import load_recorded, provenance, record, recorded_run, recordings
 from synaug.statistics.frames import COLUMNS, check_frame, tidy
 
 CONSTANTS = {"experiment": "toy", "dataset": "digits", "profile": "smoke", "arm": "a", "swept": "t_re"}

@@ -4,10 +4,9 @@ import numpy as np
 from matplotlib.patches import Patch
 
 from synaug.chapters import claims_page
-from synaug.chapters.reading import within
+from synaug.chapters.reading import describe_runs, within
 from synaug.chapters.two_layer_cnn.theorems import REFERENCE_K, STAGES, against_reference
 from synaug.plots import INK, PALETTE, Panel, finish, forest, lines, panels
-from synaug.run.results import describe_runs
 from synaug.statistics.contrasts import paired, select
 from synaug.theory.two_layer_cnn import Arm, PatchDistribution, training_sets
 
