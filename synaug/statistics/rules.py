@@ -31,6 +31,7 @@ UNITS = {
                                            "test_error")},
     ("targeted_augmentation", "test_error"): (1, " points"),
     ("targeted_augmentation", "selected_share"): (1, " points"),
+    ("how_much_and_how_mixed", "test_error"): (1, " points"),
     "judge_entropy": (1, " nats"),
 }
 
