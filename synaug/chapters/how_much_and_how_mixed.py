@@ -28,8 +28,7 @@ class Mixing(Settings):
     oracle: str | None = param("one that was trained on more images, these among them", optional=True)
     sources: int | None = param("training images that pools are made for; None: all", at_least=1, optional=True)
     n_real: int = param("real images of a training set, drawn for each seed from the generator's", at_least=10)
-    other_n_real: tuple[int, ...] = param("others, for the exchange rate; where the generator has seen fewer, the oracle "
-                                          "and its training images take its place", (), each=True, at_least=10)
+    other_n_real: tuple[int, ...] = param("others; of more than the generator's, those of the oracle", (), each=True, at_least=10)
     added: tuple[int, ...] = param("images from noise that are added", each=True, at_least=10)
     fresh: tuple[int, ...] = param("fresh real images that are added: the ruler", each=True, at_least=10)
     compared: int = param("images at which sources are compared; among added and fresh", at_least=10)
@@ -86,11 +85,11 @@ PROFILES = {
                   pool=60, shares=(0.5,), replaced=(0.5,), widths=(8,), width=4, steps=2, sampling_steps=1, n_evaluate=50,
                   seeds=2, few_seeds=2),
     "quick": dict(**SMALL, sources=200, n_real=200, added=(200, 400), fresh=(100, 400), compared=400, distinct=40, pool=400,
-                  shares=(0.5, 0.9), replaced=(0.5,), widths=(8,), steps=20, sampling_steps=4, n_evaluate=1000, seeds=2,
-                  few_seeds=2),
+                  shares=(0.5, 0.9), replaced=(0.5,), widths=(4,), width=8, steps=15, sampling_steps=4, n_evaluate=500,
+                  seeds=2, few_seeds=2),
     "standard": dict(**SMALL, sources=None, n_real=2000, other_n_real=(500, 1000, 5000), added=(1000, 3000, 9000),
                      fresh=(300, 1000, 3000), compared=3000, distinct=300, pool=6000, shares=(0.25, 0.5, 0.75, 0.9),
-                     replaced=(0.5, 0.9), widths=(8, 24), steps=800, first_seed=100, seeds=10, few_seeds=4),
+                     replaced=(0.5, 0.9), widths=(8, 24), steps=800, first_seed=100, seeds=10, few_seeds=3),
     "paper": dict(generator="cifar10", n_real=40_000, added=(6000, 20_000, 60_000), fresh=(1000, 3000, 6000), compared=6000,
                   distinct=600, pool=6000, shares=(0.25, 0.5, 0.75, 0.9), replaced=(0.5, 0.9), widths=(32, 96), width=64,
                   architecture="resnet9", recipe="fast", steps=781, first_seed=100, seeds=10, few_seeds=5),
@@ -114,16 +113,12 @@ def arms(study: str, s: Mixing) -> list[Arm]:
     """The arms of a study, with what they are compared with."""
     base = Arm(s.n_real, s.width)
     if study == "exchange":
-        sources = ["reconstruction", *(["oracle"] if s.oracle else [])]
-        found = [base, *(replace(base, source="fresh", added=n) for n in s.fresh),
-                 *(replace(base, source="from noise", added=n) for n in s.added),
-                 *(replace(base, source=name, added=s.compared) for name in sources),
+        found = [base, *(replace(base, source=name, added=n) for name, numbers in (
+            ("fresh", s.fresh), ("from noise", s.added), ("reconstruction", (s.compared,)),
+            ("oracle", (s.compared,) if s.oracle else ())) for n in numbers),
                  replace(base, source="from noise", added=s.compared, mixing="repeated")]
-        for n_real in s.other_n_real:
-            other = replace(base, n_real=n_real)
-            found += [other, *(replace(other, source="fresh", added=n) for n in s.fresh[1:]),
-                      replace(other, source="from noise", added=s.compared)]
-        return found
+        return found + [replace(base, n_real=n_real, source=name, added=n) for n_real in s.other_n_real for name, n in (
+            ("original", 0), *(("fresh", n) for n in s.fresh[1:]), ("from noise", s.compared))]
     if study == "ratio":
         return [base, *(replace(base, source="from noise", added=s.pool, mixing="mixed", share=q) for q in s.shares),
                 *(replace(base, source="from noise", added=round(q * s.n_real), mixing="replaced", share=q) for q in s.replaced)]
@@ -136,15 +131,14 @@ def arms(study: str, s: Mixing) -> list[Arm]:
 
 def trainings(s: Mixing) -> list[tuple[Arm, int]]:
     """Each arm and seed, once, seed by seed, so that a run that was cut has whole pairs."""
-    found = list(dict.fromkeys(arm for study in s.studies for arm in arms(study, s)))
+    found = dict.fromkeys(arm for study in s.studies for arm in arms(study, s))
     return [(arm, s.first_seed + i) for i in range(max(s.seeds, s.few_seeds)) for arm in found
             if i < (s.seeds if arm.n_real == s.n_real else s.few_seeds)]
 
 
 def images(s: Mixing, n_real: int, part: str) -> Task:
-    generator = s.generator_of(n_real)
-    return Task(split, {"generator": generator, "weights": weights_of(generator), "part": part,
-                        "n": s.n_evaluate if part == "test" else None})
+    name, n = s.generator_of(n_real), s.n_evaluate if part == "test" else None
+    return Task(split, {"generator": name, "weights": weights_of(name), "part": part, "n": n})
 
 
 def pool(s: Mixing, source: str, n_real: int) -> Task:
@@ -190,8 +184,7 @@ def pool_images(asked: ImageDataset, generator: str, weights: str, precision: st
 def training_set(real: ImageDataset, others: ImageDataset | None, *, n_real: int, added: int, distinct: int, mixing: str,
                  share: float, seed: int) -> TrainingSet:
     """What an arm is trained on: a seed draws its real images, and those that are added or replace some."""
-    if n_real < len(real):
-        real = stratified_subset(real, n_real, seed)
+    real = stratified_subset(real, n_real, seed) if n_real < len(real) else real
     if others is None:
         return original(real)
     if mixing == "replaced":

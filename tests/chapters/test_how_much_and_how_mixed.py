@@ -1,10 +1,13 @@
 """Chapter 5: its arms, what their training sets hold, and its rules on frames whose truth is known."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
 
 from synaug.augmentation.mixed_batches import ORDERS
+from synaug.chapters import how_much_and_how_mixed_figures as figures
 from synaug.chapters.how_much_and_how_mixed import EXPERIMENT, STUDIES, Arm, arms, pool, training_set, trainings
 from synaug.data import ImageDataset
 from synaug.diffusion.schedules import SIGMA_MAX
@@ -20,14 +23,14 @@ def frame():
 
 def simulated(worth, effects=lambda arm: 0.0, noise=0.05):
     """A frame of the standard run whose images are worth so many fresh ones; effects: points more of an arm."""
-    rng, offsets, rows = np.random.default_rng(0), {}, []
-    for arm, seed in trainings(EXPERIMENT.settings("standard")):
+    rng, offsets, rows, s = np.random.default_rng(0), {}, [], EXPERIMENT.settings("standard")
+    for arm, seed in trainings(s):
         own = offsets.setdefault(seed, rng.normal(0, 0.5))
         gain = 1.9 * np.log1p(worth.get(arm.source, 0) * arm.added / 950) + effects(arm)
         rows.append({"dataset": "fashion_mnist", "arm": arm.source, "seed": seed, "x": float(arm.added), "mixing": arm.mixing,
                      "share": arm.share or arm.added / (arm.n_real + arm.added), "n_real": arm.n_real, "width": arm.width,
                      "metric": "test_error", "value": 15 - gain + own + rng.normal(0, noise)})
-    return tidy(rows, {}, experiment=EXPERIMENT.name, profile="standard", swept="images added")
+    return tidy(rows, {"parameters": asdict(s)}, experiment=EXPERIMENT.name, profile="standard", swept="images added")
 
 
 CONJECTURED = simulated({"fresh": 1, "from noise": 0.2, "oracle": 0.45, "reconstruction": 0.1}, lambda arm: {
@@ -102,3 +105,25 @@ def test_seeds_of_the_recorded_run_are_new():
 
 def test_the_baseline_is_trained_once_for_all_studies():
     assert len(select(CONJECTURED, arm="original", n_real=2000, width=16)) == 10
+
+
+def test_figures_and_words_have_the_truth_of_the_frame():
+    found = figures.numbers(CONJECTURED)
+    rate = {name.removeprefix("rate, "): float(text.split(" ")[0]) for name, text in found.items() if name.startswith("rate")}
+    for name, truth in {"3,000 from noise": 5, "9,000 from noise": 5, "3,000 from noise, oracle generator": 1 / 0.45}.items():
+        assert rate[name] == pytest.approx(truth, rel=0.06), name
+    assert rate["3,000 from noise, few distinct"] > 10 and found["best share"] == "0.5 [0.5, 0.5]"
+    assert set(figures.rates(CONJECTURED)["real images"]) == {"500", "1,000", "2,000", "5,000"}
+    advice = figures.what_to_do(CONJECTURED).set_index("your question")["what to do"]
+    assert list(advice.loc[["Draw new ones, or repeat a few?", "End on real images?", "More of them for a wider network?"]]) == [
+        "Draw new ones.", "Synthetic first.", "Yes."]
+    assert "No larger run" in figures.takeaways(CONJECTURED, None) and "No larger" not in figures.takeaways(CONJECTURED, CONJECTURED)
+    assert "end on real" in found and figures.order(CONJECTURED).axes and figures.scaling(None, CONJECTURED).axes
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_run_of_one_study_can_be_shown(study):
+    alone = EXPERIMENT.run("smoke", studies=(study,))
+    assert len(figures.what_to_do(alone)) == 8 and "not measured" in figures.takeaways(alone, None)
+    draw = {"exchange": figures.exchange, "ratio": figures.ratio, "order": figures.order, "scaling": figures.scaling}[study]
+    assert draw(alone).axes
