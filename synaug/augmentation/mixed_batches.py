@@ -67,10 +67,10 @@ class MixedBatches(Sampler[list[int]]):
     def __init__(self, real, synthetic, *, steps: int, share: float | Sequence[float] = 0.5, order: str = "mixed",
                  batch_size: int = 128, seed: int = 0):
         steps, batch_size, seed = whole("steps", steps, 1), whole("batch_size", batch_size, 1), whole("seed", seed, 0)
-        names = [_class_names(dataset) for dataset in (real, synthetic)]
-        if None not in names and names[0] != names[1]:
-            raise ValueError(f"the real images have the classes {', '.join(names[0])}, the synthetic ones "
-                             f"{', '.join(names[1])}: labels must mean the same, so map them first, or take "
+        ours, theirs = _class_names(real), _class_names(synthetic)
+        if ours and theirs and ours != theirs:
+            raise ValueError(f"the real images have the classes {', '.join(ours)}, the synthetic ones "
+                             f"{', '.join(theirs)}: labels must mean the same, so map them first, or take "
                              f"synaug.augmentation.with_synthetic, which goes by names")
         if isinstance(share, (int, float)):
             shares = share_schedule(order, share, steps)
@@ -91,9 +91,8 @@ class MixedBatches(Sampler[list[int]]):
         return len(self.batches)
 
 
-def _class_names(dataset) -> tuple | None:
-    """The names that a data set has for its classes; None where it has none."""
+def _class_names(dataset) -> tuple[str, ...]:
+    """The names that a data set has for its classes; empty where it has none."""
     while isinstance(dataset, Subset):
         dataset = dataset.dataset
-    names = getattr(dataset, "class_names", getattr(dataset, "classes", None))
-    return names and tuple(map(str, names))
+    return tuple(map(str, getattr(dataset, "class_names", getattr(dataset, "classes", ()))))
