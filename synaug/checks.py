@@ -6,11 +6,11 @@ from numbers import Integral
 import torch
 
 
-def whole(name: str, value, at_least: int, at_most: int = 2**62) -> int:
+def whole(name: str, value: object, at_least: int, at_most: int = 2**62) -> int:
     """``value`` as an int; ValueError unless it is a whole number (NumPy's are, True is not) within these limits."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < at_least:
         raise ValueError(f"{name} must be a whole number of at least {at_least}, got {value!r}")
-    if value > at_most:
+    if int(value) > at_most:
         raise ValueError(f"{name} must be at most {at_most}, got {value}")
     return int(value)
 

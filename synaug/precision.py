@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 
-def fast_precision(device="cpu"):
+def fast_precision(device: str | torch.device = "cpu") -> torch.dtype:
     """bfloat16 (for autocast) where the hardware multiplies it natively, else float32.
 
     Native: CUDA devices that say so, and CPUs with AVX512-BF16 or AMX. On a CPU without, it is slower than float32. A
@@ -22,7 +22,7 @@ def fast_precision(device="cpu"):
     return torch.bfloat16 if fast else torch.float32
 
 
-def device_name(device):
+def device_name(device: str | torch.device) -> str:
     """How a record of a run names its device: a GPU's name, or the CPU's kind, its fast instructions and threads."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
@@ -52,7 +52,7 @@ def _contiguous(layer, images):
     return tuple(image.clone(memory_format=torch.contiguous_format) for image in images)
 
 
-def usable_device(name: str) -> torch.device:
+def usable_device(name: str | torch.device) -> torch.device:
     """The device of that name; ValueError where there is none."""
     try:
         device = torch.device(name)

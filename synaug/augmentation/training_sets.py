@@ -17,6 +17,7 @@ from synaug.augmentation.synthetic_pool import SyntheticPool, as_places
 from synaug.checks import whole
 from synaug.classifiers.training import RECIPES, batch_order, check_recipe, train_classifier
 from synaug.data import ImageDataset, same_classes, stratified_subset
+from synaug.data.images import Indices
 
 ORDERS = ("shuffled", *MIXED)
 
@@ -63,8 +64,8 @@ class TrainingSet:
         shares = share_schedule(self.order, self._share, steps)
         return torch.cat([real, synthetic])[mixed_order(len(real), len(synthetic), shares, batch_size, seed)]
 
-    def train(self, model: nn.Module, *, steps: int, seed: int, batch_size: int | None = None, recipe="one_cycle",
-              **options) -> nn.Module:
+    def train(self, model: nn.Module, *, steps: int, seed: int, batch_size: int | None = None,
+              recipe: str = "one_cycle", **options) -> nn.Module:
         """`synaug.classifiers.train_classifier` on these images in this order; the same steps for every set."""
         check_recipe(recipe)
         batch_size = RECIPES[recipe]["batch_size"] if batch_size is None else batch_size
@@ -79,12 +80,12 @@ def original(data: ImageDataset) -> TrainingSet:
     return TrainingSet(data, torch.zeros(len(data), dtype=torch.bool))
 
 
-def upsampled(data: ImageDataset, sources, k: int) -> TrainingSet:
+def upsampled(data: ImageDataset, sources: Indices, k: int) -> TrainingSet:
     """The data set, and k - 1 further times its images at ``sources``. k = 1 is the original."""
     return original(_joined(data, data.subset(as_places(sources).repeat(whole("k", k, 1) - 1))))
 
 
-def with_generated(data: ImageDataset, pool: SyntheticPool, *, sources=None, k: int | None = None,
+def with_generated(data: ImageDataset, pool: SyntheticPool, *, sources: Indices | None = None, k: int | None = None,
                    order: str = "shuffled") -> TrainingSet:
     """The data set, and the pool's copies of ``sources`` (default all of the pool's) up to k (default the pool's).
 

@@ -5,9 +5,8 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from synaug.chapters.reading import within
+from synaug.chapters.reading import describe_runs, within
 from synaug.plots import Panel, forest, lines
-from synaug.run.results import describe_runs
 from synaug.statistics import paired_interval
 from synaug.statistics.contrasts import differences, paired, select
 from synaug.statistics.exchange import exchange_rate

@@ -5,11 +5,13 @@ trained on tell: fresh real images in place of the samples, and unseen images in
 """
 
 
+import torch
+
 from synaug.metrics.distances import nearest_of, prepare
-from synaug.metrics.inputs import as_feature_pair
+from synaug.metrics.inputs import Features, as_feature_pair
 
 
-def nearest(features, pool):
+def nearest(features: Features, pool: Features) -> tuple[torch.Tensor, torch.Tensor]:
     """Distance of each row to its nearest row of ``pool``, and that row's index: float64 ``[N]``, int64 ``[N]``.
 
     features ``[N, D]``, pool ``[M, D]``: floating tensors or arrays; Euclidean distance, exact as float64 differences
@@ -20,7 +22,7 @@ def nearest(features, pool):
     return squared.sqrt(), index
 
 
-def nearer_than(distances, fresh_distances, quantile=0.01):
+def nearer_than(distances: torch.Tensor, fresh_distances: torch.Tensor, quantile: float = 0.01) -> torch.Tensor:
     """bool ``[N]``: which samples lie nearer to the training images than that quantile of fresh real images does.
 
     distances ``[N]``, fresh_distances ``[M]``: to the nearest training image, as `nearest` gives them. For fresh real

@@ -82,9 +82,9 @@ def test_rules_support_what_they_should_and_nothing_else():
     assert set(verdicts(CONJECTURED).values()) == {"supported"}
     nothing = verdicts(simulated(dict.fromkeys(("fresh", "from noise", "oracle", "reconstruction"), 1.0)))
     assert nothing.pop("ratio-interior") != "supported"
-    assert set(nothing.values()) == {"not supported: no effect"}
+    assert set(nothing.values()) == {"no effect within the margin"}
     flat = verdicts(simulated({"fresh": 0.02}))
-    assert {flat[name] for name in flat if name.startswith(("exchange", "order"))} == {"not resolved at this scale"}
+    assert {flat[name] for name in flat if name.startswith(("exchange", "order"))} == {"inconclusive"}
 
 
 @pytest.mark.parametrize("wrong, message", [

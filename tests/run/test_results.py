@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
+from synaug.chapters.reading import describe_runs
 from synaug.run import results
-from synaug.run.results import describe_runs, load_recorded, provenance, record, recorded_run, recordings
+from synaug.run.results import load_recorded, provenance, record, recorded_run, recordings
 from synaug.statistics.frames import COLUMNS, check_frame, tidy
 
 CONSTANTS = {"experiment": "toy", "dataset": "digits", "profile": "smoke", "arm": "a", "swept": "t_re"}
@@ -99,9 +100,10 @@ def test_runs_are_described_by_their_own_parameters(frame):
     origin = {"parameters": {"n": 7}, "wall_seconds": 90, "device": "cpu", "generator": None}
     recorded = frame.assign(profile="standard")
     frame.attrs["provenance"], recorded.attrs["provenance"] = origin, {**origin, "parameters": {"n": 70}}
-    text = describe_runs(frame, recorded, lambda run, p: f"{p['n']} images, {len(run)} rows")
-    assert text.splitlines() == ["- *this build*: profile `smoke`, 7 images, 12 rows; 1.5 minutes on cpu.",
-                                 "- *recorded*: profile `standard`, 70 images, 12 rows; 1.5 minutes on cpu."]
+    text = describe_runs(frame, recorded, lambda run, p: f"{p['n']} images, k = 1; 1 seeds, {len(run)} rows")
+    assert text.splitlines() == [
+        "- *this build*: profile `smoke`, 1.5 minutes on cpu.", "  - 7 images, k = 1", "  - 1 seed, 12 rows",
+        "- *recorded*: profile `standard`, 1.5 minutes on cpu.", "  - 70 images, k = 1", "  - 1 seed, 12 rows"]
     assert "no larger run has been recorded" in describe_runs(frame, None, lambda *_: "")
     frame.attrs["provenance"] = {**origin, "generator": "a"}
     assert "no larger run of this generator" in describe_runs(frame, None, lambda *_: "")
