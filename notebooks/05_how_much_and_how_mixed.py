@@ -180,7 +180,7 @@ print(f"loss {losses[0]:.2f} after the first of {len(losses)} steps, "
 # `exchange_rate` takes your own gains, here made-up ones of four paired seeds.
 
 # %%
-ruler = {500: [0.8, 1.1, 0.9, 0.7], 2000: [1.9, 2.2, 2.1, 1.7]}  # points, by number added
+ruler = {500: [0.8, 1.1, 0.9, 0.7], 2000: [1.9, 2.2, 2.1, 1.7]}  # points
 gains = [1.2, 1.6, 1.3, 1.2]  # of 3,000 synthetic images, in the same seeds
 print(exchange_rate(3000, gains, list(ruler), list(ruler.values())))
 
