@@ -1,5 +1,6 @@
 """What added images are worth: how many of them gain as much as one of a reference, such as one fresh real image."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,14 +32,16 @@ class ExchangeRate(Interval):
         return f"{self.estimate:.3g} [{'≤' if self.low == self.bound else ''}{low}, {high}]"
 
 
-def exchange_rate(added: int, gains, reference_added, reference_gains, *, confidence: float = 0.95, n_bootstrap: int = 1000,
+def exchange_rate(added: int, gains: Collection[float], reference_added: Collection[float],
+                  reference_gains: Collection[Collection[float]], *, confidence: float = 0.95, n_bootstrap: int = 1000,
                   seed: int = 0) -> ExchangeRate:
     """How many added images are worth one of the reference: ``added`` over the number of reference images that gains
     as much, by the ruler, the reference's curve of gains.
 
     The curve goes through 0 and the means, made monotone by isotonic regression, by PCHIP (Fritsch & Carlson 1980) of
-    numbers against gains; below its smallest number it is little more than a straight line. The interval: bootstrap over pairs, all of a pair's gains together, with percentiles
-    widened to Student's t (Hesterberg 2015, the expanded percentile interval).
+    numbers against gains; below its smallest number it is little more than a straight line. The interval: bootstrap over
+    pairs, all of a pair's gains together, with percentiles widened to Student's t (Hesterberg 2015, the expanded
+    percentile interval).
 
     added: > 0. gains ``[n]``: what they gain, over the baseline, in each of n >= 3 pairs: draws of images with the
     training on them. Where a draw has several trainings, give their mean: the draw is the unit.
@@ -73,7 +76,7 @@ def exchange_rate(added: int, gains, reference_added, reference_gains, *, confid
         replicates = np.array([rate(chosen) for chosen in rng.integers(n, size=(n_bootstrap, n))])
     tail = stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf((1 - confidence) / 2, n - 1))
     # Of order statistics, as there is nothing between a number and infinity.
-    low, high = (np.quantile(replicates, q, method=m) for q, m in ((tail, "lower"), (1 - tail, "higher")))
+    low, high = np.quantile(replicates, tail, method="lower"), np.quantile(replicates, 1 - tail, method="higher")
     return ExchangeRate(estimate, float(low), float(high), n, float(added / numbers[-1]), replicates)
 
 
