@@ -21,7 +21,7 @@ class Mixing(Settings):
     classifier: str = param("the network", "resnet8", options=tuple(ARCHITECTURES))
     steps: int = param("optimiser steps, the same for every mixture", at_least=1)
     recipe: str = param("learning rates of the training, see synaug.classifiers.train_classifier", "one_cycle")
-    seeds: int = param("paired trainings of each mixture", at_least=1)
+    seeds: int = param("paired trainings of each mixture", at_least=1, at_most=1000)
 
     def check(self):
         images = real_images_of(self.generator)

@@ -28,7 +28,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from synaug import paths
 from synaug.diffusion.network_files import WEIGHTS, load_unet, pair, read_json, weight_files
-from synaug.precision import channels_last
+from synaug.precision import channels_last, usable_device
 
 #: Files of a checkpoint, beside its network: what the denoiser is, and how it was trained.
 DESCRIPTION, RECORD = "denoiser.json", "training_record.json"
@@ -198,7 +198,7 @@ def load_denoiser(name_or_path="fashion_mnist", device="cpu"):
 
     FileNotFoundError says what is missing, and which generators there are. ValueError names the file that is damaged.
     """
-    folder = checkpoint_folder(name_or_path)
+    folder, device = checkpoint_folder(name_or_path), usable_device(device)
     described = read_json(folder / DESCRIPTION)
     unet = channels_last(load_unet(folder / "unet"))
     try:
@@ -301,6 +301,8 @@ def check_input(denoiser, x, labels):
     x must be a float tensor ``[N, ...]``, labels int64 ``[N]`` or None; their image shape and range must be the
     denoiser's own where it has ``image_shape`` and ``num_classes``.
     """
+    if not callable(denoiser) or isinstance(denoiser, type):
+        raise TypeError(f"a denoiser must be a function, or an object, of (x, sigma, labels); got {denoiser!r}")
     if not isinstance(x, Tensor) or not x.is_floating_point():
         raise TypeError(f"images must be a floating point tensor, got {getattr(x, 'dtype', type(x).__name__)}; "
                         f"synaug.data.to_floats converts bytes")

@@ -6,7 +6,6 @@ reverse step 0 it is the identity; at the last step it starts from noise alone a
 
 import math
 from dataclasses import dataclass
-from numbers import Integral
 
 import numpy as np
 import pandas as pd
@@ -14,10 +13,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from synaug.checks import warn_unit_range, whole
+from synaug.checks import as_tensor, warn_unit_range, whole
 from synaug.diffusion.denoisers import check_input, generator_hash
 from synaug.diffusion.samplers import check_sampler, sample
 from synaug.diffusion.schedules import reverse_sigmas, sigmas_from
+from synaug.precision import home_of, usable_device
+from synaug.resources import check_memory
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,13 @@ def reconstruct(denoiser, images, labels=None, *, reverse_step=None, sigma=None,
     labels = _as_labels(labels)
     check_images(denoiser, images, labels)
     images = images.detach().cpu().float()
-    source_index = torch.arange(len(images)) if source_index is None else torch.as_tensor(source_index).cpu()
+    source_index = torch.arange(len(images)) if source_index is None else as_tensor("source_index", source_index).cpu()
     _check_noise_keys(seed, source_index, len(images))
     check_sampler(solver, churn, s_noise)
-    whole("batch_size", batch_size, 1)
+    batch_size = whole("batch_size", batch_size, 1)
+    device = usable_device(device)
+    if (home := home_of(denoiser, device)).type != device.type:
+        raise ValueError(f"the denoiser is on {home}, and device is {device}: they must be the same")
     if (reverse_step is None) == (sigma is None):
         raise ValueError("give either reverse_step or sigma, not both or neither")
     if sigma is not None and stride != 1:
@@ -67,7 +71,7 @@ def reconstruct(denoiser, images, labels=None, *, reverse_step=None, sigma=None,
         whole_grid = len(reverse_sigmas(steps, steps, mapping, stride)) - 1
         from_noise = reverse_step == steps if from_noise is None else bool(from_noise)
     else:
-        sigmas, whole_grid = sigmas_from(float(sigma), steps), steps
+        sigmas, whole_grid = sigmas_from(sigma, steps), steps
         from_noise = bool(from_noise)
     start, sampling_steps = float(sigmas[0]), len(sigmas) - 1
     if from_noise and start == 0:
@@ -107,8 +111,10 @@ def generate(denoiser, labels=None, *, n=None, image_shape=None, steps=18, mappi
         n = len(known)
     whole("n", n, 0)
     shape = getattr(denoiser, "image_shape", None) if image_shape is None else image_shape
-    if shape is None:
-        raise ValueError("the denoiser does not say its image_shape: pass image_shape=(C, H, W)")
+    if not isinstance(shape, (tuple, list)) or len(shape) != 3:
+        raise ValueError(f"the denoiser's image_shape is {shape!r}: pass image_shape=(C, H, W)")
+    shape = [whole("each of image_shape", size, 1) for size in shape]
+    check_memory(8 * n * math.prod(shape), f"making {n:,} images")
     blank = torch.zeros(n, *shape)
     return reconstruct(denoiser, blank, labels, reverse_step=steps, steps=steps, mapping=mapping, seed=seed,
                        source_index=source_index, **options)
@@ -155,15 +161,14 @@ def check_images(denoiser, images, labels):
 
 def _as_labels(labels):
     """Labels in any form as a tensor on the CPU; an empty list is of no type yet."""
-    labels = None if labels is None else torch.as_tensor(labels).cpu()
+    labels = None if labels is None else as_tensor("labels", labels).cpu()
     if labels is not None and labels.ndim == 0:
         raise ValueError(f"labels must be [N], one label per image, got the number {labels.item()}")
     return labels.long() if labels is not None and len(labels) == 0 else labels
 
 
 def _check_noise_keys(seed, source_index, n):
-    if not isinstance(seed, Integral) or not 0 <= seed < 2**64:
-        raise ValueError(f"seed must be a whole number in 0..2^64 - 1, got {seed!r}")
+    whole("seed", seed, 0, 2**64 - 1)
     if source_index.shape != (n,):
         raise ValueError(f"source_index must be [N] with N = {n}, got {list(source_index.shape)}")
     if source_index.dtype != torch.int64:

@@ -5,11 +5,7 @@ from numbers import Integral
 import numpy as np
 import torch
 
-
-def as_tensor(array: np.ndarray) -> torch.Tensor:
-    """A tensor of an array of any byte order and layout; long doubles become float64. TypeError where none can be."""
-    kind = np.float64 if array.dtype == np.longdouble else array.dtype.newbyteorder("=")
-    return torch.from_numpy(np.require(array, kind, ["C", "W"]))
+from synaug.checks import as_tensor
 
 
 def as_features(features, name: str, at_least: int = 2) -> torch.Tensor:
@@ -19,7 +15,7 @@ def as_features(features, name: str, at_least: int = 2) -> torch.Tensor:
     that is not a floating-point array, ValueError for a wrong shape, too few rows, NaN or infinity.
     """
     if isinstance(features, np.ndarray):
-        features = as_tensor(features)
+        features = as_tensor(name, features)
     if not isinstance(features, torch.Tensor) or not features.is_floating_point():
         found = features.dtype if isinstance(features, torch.Tensor) else type(features).__name__
         raise TypeError(f"{name} must be a floating-point tensor or array [N, D], got {found}")
@@ -42,7 +38,7 @@ def as_feature_pair(real, fake, at_least: int = 2) -> tuple[torch.Tensor, torch.
 
 def as_labels(labels, name: str, n: int) -> np.ndarray:
     """Integer labels ``[n]`` as an int64 array; raises TypeError or ValueError for anything else."""
-    labels = labels.cpu().numpy() if isinstance(labels, torch.Tensor) else np.asarray(labels)
+    labels = as_tensor(name, labels).cpu().numpy()
     if not np.issubdtype(labels.dtype, np.integer):
         raise TypeError(f"{name} must be integers, got {labels.dtype}")
     if labels.shape != (n,):

@@ -28,6 +28,11 @@ PROFILES = ("smoke", "quick", "standard", "paper")
 VALUE_TYPES = (bool, int, float, str, list, tuple, dict, set, type(None))
 
 
+#: The largest number that a parameter without a limit of its own may be: above all that is run, below what only memory
+#: or an overflow would end.
+MOST = 1_000_000
+
+
 def param(doc: str, default=None, *, at_least=None, at_most=None, options=None, each=False, optional=False):
     """A parameter: what it means, its default (None: the profile's), and its limits.
 
@@ -132,6 +137,14 @@ class Experiment:
         return given
 
 
+def named(name: str, check, *arguments, **options):
+    """What a check returns; its error says which parameter it is about."""
+    try:
+        return check(*arguments, **options)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
 def _checked(name: str, value, field: dataclasses.Field):
     """The value as it is used; ValueError, with the parameter's name, where it is not one of those allowed."""
     limits = field.metadata
@@ -162,6 +175,8 @@ def _one(name: str, value, kind, limits: Mapping):
     else:
         right = any(k is not bool and isinstance(value, k) for k in kinds if isinstance(k, type)) and not is_bool
     low, high, options = limits["at_least"], limits["at_most"], limits["options"]
+    if high is None and {int, float} & set(kinds):
+        high = MOST
     if right and options is None and (low is None or value >= low) and (high is None or value <= high):
         return value
     if right and options is not None and value in options:
