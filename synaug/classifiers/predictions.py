@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from synaug.checks import of_kind, whole
+from synaug.checks import of_kind, warn_unit_range, whole
 from synaug.data import to_floats
 
 
@@ -31,6 +31,8 @@ def check_images(images: torch.Tensor, *labels: torch.Tensor) -> None:
         raise ValueError(f"images must be uint8 or float in [-1, 1], got {images.dtype}")
     if images.is_floating_point() and not bool(((images >= -1.001) & (images <= 1.001)).all()):
         raise ValueError("float images must be finite and lie in [-1, 1]")
+    if images.is_floating_point():
+        warn_unit_range(images, stacklevel=4)
     for given in labels:
         if given.shape != images.shape[:1] or given.dtype != torch.int64:
             raise ValueError(f"labels must be int64 [{len(images)}], one an image, got {given.dtype} {list(given.shape)}")

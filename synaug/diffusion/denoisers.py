@@ -34,6 +34,8 @@ from synaug.precision import channels_last, usable_device
 DESCRIPTION, RECORD = "denoiser.json", "training_record.json"
 #: What `generator_hash` says of a denoiser that another one could be mistaken for.
 UNKNOWN = "unknown"
+#: The largest networks: far above all that is trained here, below what has no room while it is built.
+MOST_CHANNELS, MOST_LAYERS = 4096, 64
 #: Bytes of weights a file: with its header, a file stays below the 15 MB that a repository takes without complaint.
 SHARD_BYTES = 14_500_000
 
@@ -156,10 +158,12 @@ def new_unet(image_shape, num_classes, *, channels=(64, 128), layers=1, patch=2,
     """
     from diffusers import UNet2DModel
 
-    if min(len(channels), layers, patch) < 1:
-        raise ValueError(f"channels, layers and patch must be at least one, got {channels}, {layers} and {patch}")
-    if any(width < 1 or width % 16 for width in channels) or channels[-1] % 32:
-        raise ValueError(f"channels must be multiples of 16, the last a multiple of 32; got {tuple(channels)}")
+    if min(len(channels), layers, patch) < 1 or layers > MOST_LAYERS:
+        raise ValueError(f"channels, layers and patch must be at least one, and layers at most {MOST_LAYERS}, got "
+                         f"{channels}, {layers} and {patch}")
+    if any(not 1 <= width <= MOST_CHANNELS or width % 16 for width in channels) or channels[-1] % 32:
+        raise ValueError(f"channels must be multiples of 16, the last a multiple of 32, of at most {MOST_CHANNELS}; got "
+                         f"{tuple(channels)}")
     c, h, w = image_shape
     factor = patch * 2 ** (len(channels) - 1)
     if h % factor or w % factor:

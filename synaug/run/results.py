@@ -5,6 +5,7 @@ import hashlib
 import importlib.metadata
 import io
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Callable
@@ -26,8 +27,12 @@ def _commit() -> str | None:
     """The git commit of this checkout, "+changes" when files but recorded results differ from it; None outside git,
     and where the surrounding repository is another one."""
 
+    # In a hook of another repository these name that one.
+    there = {name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE")}
+
     def git(*words):
-        return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True,
+                              env=there).stdout.strip()
 
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != ROOT.resolve():

@@ -196,8 +196,9 @@ def test_failures_are_told_and_nothing_is_recorded(toy, capsys):
 @pytest.mark.parametrize("wrong, message", [
     (["-p", "n", "1"], "give -p and --variant together"), (["--variant", "one"], "give -p and --variant together"),
     (["-p", "n", "1", "--variant", "my-run"], "must be a plain name (letters, digits, _), got 'my-run'"),
-    (["--minutes", "-1"], "must be positive, got -1"), (["--minutes", "nan"], "must be positive, got nan"),
-    (["--profile", "fast"], "invalid choice: 'fast'"),
+    (["--minutes", "-1"], "must be positive, got -1"), (["--minutes", "nan"], "must be positive, got nan"), (["--minutes", "x"], "must be positive, got x"),
+    (["--profile", "fast"], "invalid choice: 'fast'"), (["-p", "device", "cpu", "--variant", "one"], "device must be given once"),
+    (["-p", "n", "1", "-p", "n", "2", "--variant", "one"], "n must be given once"),
 ])
 def test_bad_options_are_refused(toy, wrong, message, capsys):
     with pytest.raises(SystemExit) as error:
@@ -206,6 +207,8 @@ def test_bad_options_are_refused(toy, wrong, message, capsys):
 
 
 def test_bad_values_are_told_in_a_sentence(toy, capsys):
+    for words, message in ((["-p", "m", "1"], "unknown parameter: m."), (["--device", "tpu"], "there is no device tpu")):
+        assert main(["status", "toy", *words]) == FAILED and message in capsys.readouterr().out
     for words, message in ((["-p", "m", "1", "--variant", "a"], "unknown parameter: m."), (["-p", "n", "x", "--variant", "a"], "got 'x'"),
                            (["--workers", "-2"], "workers must be a whole number of at least 0, got -2")):
         assert record("--profile", "smoke", *words) == FAILED
