@@ -55,10 +55,10 @@ class Mixtures(Settings):
                                     at_least=1, at_most=STEPS)
     grids: tuple[int, ...] = param("steps of coarse grids", each=True, at_least=1)
     churn: float = param("EDM's S_churn, in the arms that have it", 10.0, at_least=0)
-    factors: tuple[float, ...] = param("wrong scores: the exact one times a factor", each=True)
+    factors: tuple[float, ...] = param("wrong scores: the exact one times a factor", each=True, at_most=10)
     noises: tuple[float, ...] = param("wrong scores: with noise of a level", each=True, at_least=0)
-    widths: tuple[float, ...] = param("wrong scores: smoothed over ln sigma, by a width", each=True, at_least=0)
-    guidances: tuple[float, ...] = param("wrong scores: guided, by a scale", each=True, at_least=0)
+    widths: tuple[float, ...] = param("wrong scores: smoothed over ln sigma, by a width", each=True, at_least=0, at_most=10)
+    guidances: tuple[float, ...] = param("wrong scores: guided, by a scale", each=True, at_least=0, at_most=100)
     k: int = param("neighbours in precision and recall", 5, at_least=1)
 
     def check(self):

@@ -23,6 +23,7 @@ from synaug.chapters.tasks import (
     usual_denoiser,
     weights_of,
 )
+from synaug.checks import number
 from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import check_recipe
@@ -134,6 +135,7 @@ class Generators(Settings):
                 raise ValueError(f"strengths must be lists by exploration term, of {', '.join(TERMS)}; got {term!r}: "
                                  f"{strengths!r}")
             for strength in strengths:
+                named("strengths", number, term, strength, at_most=1000)
                 named("strengths", TERMS[term], denoiser, strength, 0, denoiser)
                 named("strengths", check_sampler, "heun", 0.0, strength if term == NOISE_INFLATION else 1.0)
 
