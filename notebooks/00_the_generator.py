@@ -14,14 +14,14 @@
 # ---
 
 # %% [markdown]
-# # The generator and how good it is
+# # 0. The generator and how good it is
 #
 # The synthetic images of this book come from class-conditional diffusion models that were trained from scratch on a part of the training images.
 # Each is a {term}`denoiser` under the preconditioning of {cite:t}`karras2022`.
 # If its images are bad, whatever a chapter finds about synthetic images may be the fault of this one model.
 # So its samples are measured first, against real images that it has not seen. What fresh real images score is all that can be asked of a generator.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
 profile = None  # size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick"
 generator = None  # name or folder of a trained generator; None: "fashion_mnist"
 n_samples = None  # number of samples, and of real images in each set that they are compared with; None: the profile's
@@ -36,19 +36,24 @@ classifier_steps = None  # optimiser steps of the judge; None: the profile's
 device = None  # where networks run: "cpu", "cuda" or "mps"; None: "cpu"
 settings = {}  # any further parameters by name, such as {"recipe": "paper"}
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"code_prompt_show": "Show the set-up", "code_prompt_hide": "Hide the set-up"}
 from synaug.chapters.generator_quality import EXPERIMENT
 
 parameters = EXPERIMENT.read(globals())
 
-# %% tags=["remove-cell"]
+import torch
 from IPython.display import Markdown
 
 from synaug.chapters import generator_quality as chapter
 from synaug.chapters import generator_quality_figures as figures
 from synaug.chapters.reading import drawn, side_by_side
 from synaug.chapters.tasks import real_images_of
-from synaug.plots import table_html, theme
+from synaug.data import to_bytes
+from synaug.diffusion.denoisers import load_denoiser
+from synaug.diffusion.schedules import reverse_sigmas
+from synaug.metrics import frechet_distance
+from synaug.metrics.encoders import encode
+from synaug.plots import image_grid, table_html, theme
 from synaug.run import Store
 from synaug.run.results import load_recorded, recorded_run
 
@@ -62,7 +67,7 @@ largest = live if recorded is None else recorded
 found, book = figures.numbers(largest), figures.numbers(load_recorded(EXPERIMENT.name))
 sets = {name: get(task) for name, task in chapter.sets(chosen).items()}
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(figures.takeaways(book))
 
 # %% [markdown]
@@ -87,6 +92,23 @@ Markdown(figures.describe_generator(chapter.training_record(chosen.generator), r
 # %% [markdown]
 # ## Samples
 #
+# A sample starts as noise. At each step the network estimates the clean image, and the state moves towards it, down to the next lower noise level.
+# [Diffusion in ten minutes](../diffusion-in-ten-minutes) explains why. This is the whole sampler in its simplest form, Euler's; the parameter `solver` chooses the one that the chapter uses.
+
+# %% mystnb={"figure": {"caption": "One sample per class, by the loop above.", "name": "fig-sampled-by-hand"}, "image": {"alt": "A row of samples, one per class, made by the loop in the cell: each shows a garment of the class that was asked for."}}
+denoiser = load_denoiser(chosen.generator)
+labels = torch.arange(min(10, denoiser.num_classes))
+noise = torch.Generator().manual_seed(chosen.seed)
+sigmas = reverse_sigmas(chosen.steps, chosen.steps)  # noise levels from 80 down to 0
+x = sigmas[0] * torch.randn(len(labels), *denoiser.image_shape, generator=noise)
+with torch.no_grad():
+    for sigma, below in zip(sigmas, sigmas[1:]):
+        estimate = denoiser(x, sigma, labels)  # of the clean image
+        x = x + (below - sigma) * (x - estimate) / sigma  # one reverse step
+image_grid([to_bytes(x.clamp(-1, 1))]);
+
+# %% [markdown]
+# All other figures use the samples of the chapter's run.
 # The first samples of each class, in the order in which they were drawn. Nobody selected them.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Left: samples, one row per class that was asked for. Right: real test images of the same classes. Neither was selected.", "name": "fig-samples"}, "image": {"alt": "Two sheets of images, one row per class. The samples at the left show garments of the class that was asked for and look like the real test images at the right."}}
@@ -105,7 +127,7 @@ figures.sample_sheet(sets["samples"], sets["reference"]);
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "How often the judge sees the class asked for, or the label of real test images (left), and the difference (right). Bars: 95 % intervals (Wilson, Newcombe), for one judge.", "name": "fig-agreement"}, "image": {"alt": "Intervals per class. Over all classes the judge agrees with samples about as often as with real test images; the classes differ in both directions."}}
 figures.agreement(*shown);
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(f"The judge agrees with {found[figures.AGREES]} of the samples and {found[figures.AGREES_REAL]} of the real test images: a difference of "
          f"{found[figures.AGREES_MORE]} points. It differs most for the class {found[figures.EXTREME]}: {found[figures.EXTREME_MORE]} points.")
 
@@ -117,10 +139,17 @@ Markdown(f"The judge agrees with {found[figures.AGREES]} of the samples and {fou
 # Both distances are too large for finite sets, by about the same amount, and small sets hide more of the difference.
 # So compare multiples only between runs of equal size.
 
+# %%
+encoder = chosen.encoders[0]
+features = {name: encode(images.floats(), encoder) for name, images in sets.items()}
+for name in ("samples", "fresh"):
+    distance = frechet_distance(features["reference"], features[name])
+    print(f"{name}: {distance:,.0f} ({len(features[name]):,} images of this build)")
+
 # %% tags=["hide-input"]
 table_html(figures.comparison(*shown, metrics=["frechet_distance"]), "Fréchet distance to real test images. In brackets: 95 % limits, delete-a-group jackknife.")
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown("The distance of samples, as a multiple of that of fresh real images: " + "; ".join(
     f"{text} {name.removeprefix('Fréchet multiple ')}" for name, text in found.items() if name.startswith("Fréchet multiple")) + ".")
 
@@ -141,7 +170,7 @@ table_html(figures.comparison(*shown, metrics=["near_copy_share", "trained_neare
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Distance to the nearest training image of the generator: share of samples, and of real test images, that lie nearer. Drawn from this build.", "name": "fig-neighbour-distances"}, "image": {"alt": "Cumulative distributions of the distance to the nearest training image, one panel per encoder. The curves of samples and of real test images run close together, and few images of either lie left of the dashed limit."}}
 figures.neighbour_distances(chapter.neighbour_distances(chosen, get));
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown("\n".join(
     f"- {text} of the samples are {name.removesuffix(', samples')}, of fresh real images {found[name.replace('samples', 'fresh real')]}."
     for name, text in found.items() if name.startswith("near-copies") and name.endswith("samples")))
@@ -167,7 +196,7 @@ figures.closest_pairs(pairs);
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Denoising loss during training: averaged weights (the generator) on held-out images, and current weights on training images, some mirrored or without a class.", "name": "fig-training"}, "image": {"alt": "Denoising loss against the number of images seen in training: both curves fall steeply at first and hardly move at the end."}}
 figures.training_curve(largest);
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(f"The held-out loss ends at {found[figures.LOSS]}; the lowest value noted is {found[figures.LOWEST]}.")
 
 # %% [markdown]

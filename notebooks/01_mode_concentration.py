@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # Mode concentration against reverse steps
+# # 1. Mode concentration against reverse steps
 #
 # Take a real image, add noise until some or all of it is gone, and let a diffusion model bring it back.
 # The less is left to the model, the closer the result is to a real image. If all is left to it, the result is a synthetic image like any other.
@@ -26,7 +26,7 @@
 # It also says that they are easier to classify than real images, and train worse classifiers.
 # This chapter measures each of these claims.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
 profile = None  # size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick"
 generator = None  # name or folder of a trained generator; None: the profile's
 reverse_steps = None  # levels t_re, from 0 (real) to steps (synthetic); None: the profile's
@@ -40,21 +40,25 @@ k = None  # number of neighbours in precision, recall, density and coverage; Non
 device = None  # where networks run: "cpu", "cuda" or "mps"; None: "cpu"
 settings = {}  # any further parameters by name, such as {"churn": 10}; all are listed in synaug.chapters.mode_concentration
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"code_prompt_show": "Show the set-up", "code_prompt_hide": "Hide the set-up"}
 from synaug.chapters.mode_concentration import EXPERIMENT
 
 parameters = EXPERIMENT.read(globals())
 
-# %% tags=["remove-cell"]
 from collections import defaultdict
 
+import torch
 from IPython.display import Markdown
 
 from synaug.chapters import mode_concentration as chapter
 from synaug.chapters import mode_concentration_figures as figures
 from synaug.chapters.reading import drawn, side_by_side
-from synaug.diffusion.schedules import sigma_of_reverse_step
-from synaug.plots import T_RE, slider, table_html, theme
+from synaug.data import to_bytes
+from synaug.diffusion.denoisers import load_denoiser
+from synaug.diffusion.schedules import sigma_of_reverse_step, sigmas_from
+from synaug.metrics import prdc
+from synaug.metrics.encoders import encode
+from synaug.plots import T_RE, image_grid, slider, table_html, theme
 from synaug.run import Store
 from synaug.run.results import load_recorded, recorded_run
 from synaug.statistics.claims import verdict_table
@@ -71,7 +75,7 @@ book, poor = (figures.numbers(load_recorded(EXPERIMENT.name, "standard", variant
 has_judge = (largest["encoder"] == "judge").any()
 levels = chosen.reverse_steps
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(figures.takeaways(book, poor))
 
 # %% [markdown]
@@ -85,7 +89,27 @@ Markdown(chapter.describe(live, recorded))
 # %% [markdown]
 # ## From real to synthetic
 #
-# Three images of each class, one class per column, reconstructed from ever higher noise.
+# The whole operation is short. Add noise of one level to real images, then take reverse steps from that level down.
+# Change `sigma` and look at what is kept. If reverse steps are new to you, read [Diffusion in ten minutes](../diffusion-in-ten-minutes) first.
+
+# %% mystnb={"figure": {"caption": "Real images, the same with noise, and what the reverse steps make of them.", "name": "fig-by-hand"}, "image": {"alt": "Three rows of images: real ones, the same under noise, and their reconstructions, which show the same kind of garment with other details."}}
+sigma = 1.0  # 0 leaves the images as they are, 80 leaves nothing of them
+denoiser, real = load_denoiser(chosen.generator), get(chapter.pool(chosen, 0))
+images, labels = real.floats(range(10)), real.labels[:10]
+noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+x = noisy = images + sigma * noise
+levels_down = sigmas_from(sigma, 18)  # 18 steps
+with torch.no_grad():
+    for now, below in zip(levels_down, levels_down[1:]):
+        estimate = denoiser(x, now, labels)
+        x = x + (below - now) * (x - estimate) / now  # one reverse step
+rows = {"real": images, f"σ = {sigma:g}": noisy, "reconstructed": x}
+image_grid([to_bytes(row.clamp(-1, 1)) for row in rows.values()], list(rows));
+
+# %% [markdown]
+# The kind of garment is kept, its details are new.
+#
+# Next, three images of each class, one class per column, reconstructed from ever higher noise.
 # The noise added to an image is the same at every level, only scaled. What changes from stop to stop is how much of the image the model has to invent.
 # Drag the slider, or focus it and use the arrow keys.
 
@@ -110,13 +134,13 @@ slider(
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Fr\u00e9chet distance of reconstructions: in features' own units (left), and as a share of the last level's, beside the paper's FID (right). Bars: 95 % intervals over images.", "name": "fig-distance"}, "image": {"alt": "Fr\u00e9chet distance rises with the noise level and flattens at high noise, for both references and for the published FID. Against fresh real images it begins above zero."}}
 figures.distances(*shown);
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(f"Against fresh real images the distance goes from {found[figures.named('Fréchet distance')]}: what real images have among themselves is a good part of it.")
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Precision and recall with two references, and the paper's (CIFAR-10). At \u03c3 = 0 the fresh reference gives the real-data baseline. Bars: 95 % intervals over images.", "name": "fig-precision-recall"}, "image": {"alt": "Precision and recall fall with the noise level. With sources as reference they begin at 1, with fresh real images below it, so that the fall is smaller."}}
 figures.precision_recall(*shown);
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(f"Against fresh real images, precision goes from {found[figures.named('precision')]} and recall from {found[figures.named('recall')]}.")
 
 # %% [markdown]
@@ -125,12 +149,26 @@ Markdown(f"Against fresh real images, precision goes from {found[figures.named('
 # The paper names neither its encoder nor its number of neighbours; the code of {cite:t}`kynkaanniemi2019` takes 3, and VGG-16.
 # Here they are EfficientNet-Lite0 and `k`. So levels cannot be compared with the paper's, and falls only roughly.
 #
+# Both are counts of neighbours. The cell measures them on this build's few images, so only the order of the numbers means something.
+
+# %%
+encoder = "efficientnet_lite0"
+fresh = get(chapter.real(chosen, "unseen", chosen.n_sources))  # seen by nothing here
+n = min(len(fresh), len(real), chosen.n_compare)
+reference = encode(fresh.floats(range(n)), encoder)
+for level in (levels[0], levels[-1]):
+    made = encode(get(chapter.pool(chosen, level)).floats(range(n)), encoder)
+    here = prdc(reference, made, k=chosen.k)
+    print(f"t_re = {level}: precision {here['precision']:.2f}, "
+          f"recall {here['recall']:.2f}")
+
+# %% [markdown]
 # Density and coverage {cite:p}`naeem2020` ask the same two questions and are less sensitive to outliers.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Density and coverage with both references. The fresh curve at \u03c3 = 0 is the real-data baseline; density is not bounded by 1. Bars: 95 % intervals over images.", "name": "fig-density-coverage"}, "image": {"alt": "Density and coverage fall with the noise level from about 1, with sources and with fresh real images as reference."}}
 figures.density_coverage(*shown);
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(f"Density goes from {found[figures.named('density')]}, coverage from {found[figures.named('coverage')]}.")
 
 # %% [markdown]
@@ -140,13 +178,13 @@ Markdown(f"Density goes from {found[figures.named('density')]}, coverage from {f
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Fr\u00e9chet distance in the judge's features. Its units are its own; compare the shapes.", "name": "fig-distance-judge"}, "image": {"alt": "Fr\u00e9chet distance in the judge's features rises with the noise level, as it does in EfficientNet-Lite0 features."}}
 figures.distances(*shown, encoder="judge") if has_judge else None;
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(f"In these features the distance to fresh real images goes from {found[figures.named('Fréchet distance', 'judge')]}.")
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Precision and recall in the judge's features. Compare the fall, not the level.", "name": "fig-precision-recall-judge"}, "image": {"alt": "Precision and recall in the judge's features: both fall less than in EfficientNet-Lite0 features, and precision hardly falls against fresh real images."}}
 figures.precision_recall(*shown, encoder="judge") if has_judge else None;
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(f"Precision goes from {found[figures.named('precision', 'judge')]} and recall from {found[figures.named('recall', 'judge')]} against fresh real images. Compare these falls with those above.")
 
 # %% [markdown]
@@ -161,7 +199,7 @@ Markdown(f"Precision goes from {found[figures.named('precision', 'judge')]} and 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Three indices of concentration in EfficientNet-Lite0 features. At \u03c3 = 0: the real-data baseline, of source images against fresh ones. Bars: 95 % intervals over images.", "name": "fig-concentration"}, "image": {"alt": "Three panels against noise level. Outer-edge recall falls steeply, the distance to the class centroid hardly changes, and the covariance log-determinant becomes negative."}}
 figures.concentration(*shown);
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(f"Outer-edge recall goes from {found[figures.named('outer-edge recall')]}, the centroid distance ratio from {found[figures.named('centroid distance ratio')]}, "
          f"the log-determinant from {found[figures.named('covariance log-determinant')]} per dimension.")
 
@@ -176,7 +214,7 @@ Markdown(f"Outer-edge recall goes from {found[figures.named('outer-edge recall')
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Test accuracy of classifiers trained on reconstructions (left), and its change from real images (right). Bars: 95 % t intervals over seeds, the range below five; the paper's as printed.", "name": "fig-accuracy"}, "image": {"alt": "Test accuracy falls with the noise level of the reconstructions that classifiers are trained on. The fall is smaller here than the published one on CIFAR-10."}}
 figures.accuracies(*shown);
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(f"Accuracy goes from {found['test accuracy (%)']} %, a change of {found['change of test accuracy (points)']} points from real to fully synthetic images.")
 
 # %% [markdown]
@@ -185,7 +223,7 @@ Markdown(f"Accuracy goes from {found['test accuracy (%)']} %, a change of {found
 #
 # The generator matters, as its own history shows.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown("The run was first recorded with a generator that had seen 0.5 million images in training. The fall was 2.8 points then. "
          f"It was recorded anew with the present one, which has seen 1.7 million: {book['change of test accuracy (points)']} points.")
 
@@ -197,7 +235,7 @@ Markdown("The run was first recorded with a generator that had seen 0.5 million 
 runs = chapter.recorded_runs(live)
 figures.falls(runs) if runs else None;
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(f"With the poor generator accuracy changes by {poor['change of test accuracy (points)']} points, and recall goes from {poor[figures.named('recall')]} against fresh real images.")
 
 # %% tags=["hide-input"]
@@ -214,7 +252,7 @@ table_html(chapter.falls_table(runs), "Accuracy at both ends, in per cent, and i
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Output entropy as published (first); entropy and accuracy of this book's judge on reconstructions of train and of test images (second, third). Bars: 95 % intervals over images.", "name": "fig-entropy"}, "image": {"alt": "Published entropy falls with the noise level and mostly lies above the largest possible value. The entropy of this book's judge does not fall."}}
 figures.entropies(*shown);
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(f"The judge's entropy goes from {found[figures.ENTROPY['train']]} nats for training images, and from {found[figures.ENTROPY['test']]} nats for test images. "
          f"Its accuracy goes from {found[figures.ACCURACY['train']]} % and from {found[figures.ACCURACY['test']]} %.")
 
@@ -234,7 +272,7 @@ figures.pca_plane(chapter.plane_points(chosen, get, picked));
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Within-class variance in that plane, over that of fresh real images. At \u03c3 = 0: the judge's own training images. Bars: 95 % intervals over images.", "name": "fig-pca-variance"}, "image": {"alt": "Relative within-class variance in the plane against noise level: below 1 already for untouched real images, and a little lower for reconstructions."}}
 figures.plane_variance(*shown);
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(f"The ratio goes from {found['variance in the plane']}: compare it with the value of untouched real images, not with 1.")
 
 # %% [markdown]
@@ -254,7 +292,7 @@ figures.attention_maps(get(chapter.real(chosen, "test", chosen.n_evaluate)).imag
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Correlation of Grad-CAM maps with those of another seed's classifier, trained on real images. At \u03c3 = 0: what two seeds share. Bars as for accuracy.", "name": "fig-attention-agreement"}, "image": {"alt": "Correlation of Grad-CAM maps with those of a real-trained classifier of another seed: it hardly changes with the noise level."}}
 figures.attention_agreement(*shown);
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(f"The correlation goes from {found['agreement of maps']}. Pairs share classifiers, so the bars are somewhat too narrow.")
 
 # %% [markdown]

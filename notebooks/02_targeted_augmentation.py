@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # Targeted augmentation: copies or new images of what is hard to learn
+# # 2. Targeted augmentation: copies or new images of what is hard to learn
 #
 # This chapter tests what a summary, public reviews and digests say of a paper, not its full text, which was not at hand.
 # Most of the paper's figures are bars without numbers. So what is compared is mostly the *order* of arms.
@@ -25,7 +25,7 @@
 # A classifier trained on the real images and these *faithful* ones, they report, does better than one trained on the originals.
 # It also does better than one that simply sees the slow examples more often, which was their earlier proposal {cite:p}`nguyen2024`.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
 profile = None  # Size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick".
 studies = None  # What is compared, some of: "k", "pilot", "optimizers", "strength", "selection", "classical", "large", "architectures", "ablations", "budgets".
 generator = None  # Name or folder of a trained generator, whose training images are the real images.
@@ -39,17 +39,17 @@ recipe = None  # Learning rates of the training: "one_cycle", "paper" or "two_dr
 device = None  # Where networks run: "cpu", "cuda" or "mps"; "cpu" if None.
 settings = {}  # Further parameters of synaug.chapters.targeted_augmentation.Comparison, by name.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"code_prompt_show": "Show the set-up", "code_prompt_hide": "Hide the set-up"}
 from synaug.chapters.targeted_augmentation import EXPERIMENT
 
 parameters = EXPERIMENT.read(globals())
 
-# %% tags=["remove-cell"]
 import itertools
 from collections import defaultdict
 
 import torch
 from IPython.display import Markdown
+from sklearn.cluster import KMeans
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
@@ -81,7 +81,7 @@ def holding(*studies):
     return next((frame for frame in runs if set(studies) & set(frame.attrs["provenance"]["parameters"]["studies"])), None)
 
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(figures.takeaways(book, poor))
 
 # %% [markdown]
@@ -129,6 +129,21 @@ table_html(figures.pilot_table(frame), "What fresh real images gain on validatio
 # The selection is a seed's own: the warm-up has the seed of the training that follows.
 # It is one of SGD with flips, also before SAM and TrivialAugment, which so augment the same examples.
 
+# %%
+real = get(*chapter.images(checked, "small", "real"))
+early = get(chapter.early(checked, "small", checked.architecture, seed=0))
+logits = early["logits"].double()  # [N, K], the network's outputs in the warm-up
+loss = F.cross_entropy(logits, real.labels, reduction="none")
+slow = torch.zeros(len(real), dtype=torch.bool)
+for label in range(real.num_classes):
+    own = (real.labels == label).nonzero().flatten()
+    kmeans = KMeans(2, n_init=10, random_state=0)
+    cluster = torch.tensor(kmeans.fit_predict(logits[own]))
+    slower = max((0, 1), key=lambda c: loss[own[cluster == c]].mean())
+    slow[own[cluster == slower]] = True
+print(f"{slow.sum():,} of {len(real):,} examples are slow; their mean loss is "
+      f"{loss[slow].mean():.2f}, that of the others {loss[~slow].mean():.2f}")
+
 # %% tags=["hide-input"]
 table_html(figures.warm_up_table(largest), "What warm-ups took and found, mean over seeds.")
 
@@ -152,7 +167,7 @@ image_grid(list(rows.values()), list(rows), names);
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Small regime: test error against k (left), and gain over the original, k = 1 (right). Dashed: the published best k on CIFAR-10. Bars: 95 % t intervals over seeds.", "name": "fig-k"}, "image": {"alt": "Test error and gain against k. Fresh real images gain clearly and more with k; generated images gain a little; copies gain nothing."}}
 figures.error_against_k(*shown);
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(f"At {top}, copies gain {found[f'upsampled, {top}']} points, generated images {found[f'generated, {top}']}, fresh real images {found[f'fresh, {top}']}.")
 
 # %% [markdown]
@@ -163,7 +178,7 @@ Markdown(f"At {top}, copies gain {found[f'upsampled, {top}']} points, generated 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "As the figure above, on the half of the test images on which the warm-up's loss is highest.", "name": "fig-k-slow"}, "image": {"alt": "Test error and gain against k on slow test images: the same order as on all test images, fresh real images first, with larger differences."}}
 figures.error_against_k(*shown, metric="test_error_slow");
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(f"On slow test images, at {top}: copies {found[f'upsampled, {top}, slow test images']} points, generated images {found[f'generated, {top}, slow test images']}, "
          f"fresh real images {found[f'fresh, {top}, slow test images']}.")
 
@@ -175,7 +190,7 @@ Markdown(f"On slow test images, at {top}: copies {found[f'upsampled, {top}, slow
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the main comparison of all recorded runs", "code_prompt_hide": "Hide the main comparison of all recorded runs"}
 table_html(figures.runs_table(live), "Gains over the original set in all recorded runs.")
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(f"On 5,000 images of CIFAR-10, generated images at k = 5 change accuracy by {poor['generated, k = 5']} points, and fresh real images by {poor['fresh, k = 5']}.")
 
 # %% [markdown]
@@ -187,7 +202,7 @@ Markdown(f"On 5,000 images of CIFAR-10, generated images at k = 5 change accurac
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain at k = 2 by denoising strength, from noise alone, and of copies; in brackets: images added, of the real ones. Bars: 95 % t intervals.", "name": "fig-strength"}, "image": {"alt": "Intervals of the gain over the original set by denoising strength, from noise alone and of copies. All overlap widely; 50 steps has the largest gain of all strengths, and only its interval lies above zero."}}
 figures.strengths(frame) if (frame := holding("strength")) is not None else None;
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(f"At k = 2, 50 steps gain {found['generated, k = 2']} points, 20 steps {found['generated, strength 20, k = 2']}, 80 steps {found['generated, strength 80, k = 2']}, "
          f"noise alone {found['generated, from noise, k = 2']}: the intervals overlap.")
 
@@ -202,7 +217,7 @@ Markdown(f"At k = 2, 50 steps gain {found['generated, k = 2']} points, 20 steps 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain at k = 2 of generated images by how examples are chosen, and of copies and fresh images. In brackets: images added. Hollow: not told from 0 after adjustment.", "name": "fig-selection"}, "image": {"alt": "Intervals of the gain over the original set. Slow, random, high-loss and misclassified examples gain about the same, all examples somewhat more, fresh real images most."}}
 figures.selections(frame) if (frame := holding("selection")) is not None else None;
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(f"Slow examples gain {found['generated, k = 2']} points and as many random ones {found['generated, random, k = 2']}; all examples gain {found['generated, all, k = 2']}.")
 
 # %% [markdown]
@@ -223,7 +238,7 @@ Markdown(f"At the largest k, the whole interval lies above 0 in {won['fresh']} s
 # %% [markdown]
 # The simplest rival needs no generator: TrivialAugment on the original set, compared with flips on the original set.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(f"TrivialAugment alone gains {found[figures.TRIVIAL]} points over flips. That is {found[figures.MARGIN]} points more than the best arm of a generator "
          f"trained on the same images ({found[figures.BEST].removeprefix('generated, ')}). Generated images on top of TrivialAugment change accuracy by {found[figures.ON_TRIVIAL]} points.")
 
@@ -238,7 +253,7 @@ Markdown(f"TrivialAugment alone gains {found[figures.TRIVIAL]} points over flips
 frame = holding("ablations", "suspects", "budgets")
 figures.ablations(frame) if frame is not None else None;
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(f"Over the original set, samples from noise gain {found[f'generated, from noise, oracle generator, {top}']} points with the oracle generator, "
          f"and {found[f'generated, from noise, {top}']} with the usual one. The ablations by what they do: {'not measured' if frame is None else figures.readings(frame)}.")
 
@@ -281,13 +296,14 @@ Markdown(f"Published ({hours['setting']}): {hours['targeted']:g} hours of genera
 # An augmented set is a torch data set like any other. The loop below is PyTorch's plainest. Only the number of steps is fixed, so that the larger set does not train longer.
 
 # %%
-real = get(*chapter.images(checked, "small", "real"))
-slow = chapter.selected_by(get(chapter.early(checked, "small", checked.architecture, seed=0)), real).indices
-pool = get(chapter.pool(checked, chapter.Arm(kind="generated", k=2, strengths=(checked.strength,))))
-augmented = with_generated(real, pool, sources=slow, k=2)
-items = TorchImages(augmented.data)  # items (float image in [0, 1], label); any transform instead
-loader = DataLoader(items, batch_size=128, shuffle=True, drop_last=True, generator=torch.Generator().manual_seed(0))
-model = build_classifier(checked.architecture, augmented.data.image_shape, augmented.data.num_classes, seed=0)
+generated = chapter.Arm(kind="generated", k=2, strengths=(checked.strength,))
+pool = get(chapter.pool(checked, generated))  # new versions of all real images
+slow_places = slow.nonzero().flatten()  # found above
+augmented = with_generated(real, pool, sources=slow_places, k=2)
+items = TorchImages(augmented.data)  # (image in [0, 1], label); takes a transform
+loader = DataLoader(items, batch_size=128, shuffle=True, drop_last=True,
+                    generator=torch.Generator().manual_seed(0))
+model = build_classifier(checked.architecture, real.image_shape, real.num_classes, 0)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
 model.train()
 losses = []
@@ -298,8 +314,8 @@ while len(losses) < 20:
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-print(f"{len(augmented):,} images, {len(slow):,} of {len(augmented) - len(slow):,} slow; "
-      f"loss {losses[0]:.2f} after the first step, {losses[-1]:.2f} after the last of {len(losses)}")
+print(f"{len(real):,} real images and {len(slow_places):,} new ones; "
+      f"loss {losses[0]:.2f} at the first step, {losses[-1]:.2f} at step {len(losses)}")
 
 # %% [markdown]
 # ## Verdicts

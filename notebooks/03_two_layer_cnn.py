@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # A theory of targeted augmentation, in a network of two layers
+# # 3. A theory of targeted augmentation, in a network of two layers
 #
 # What is tested here is a summary, reviews and digests of {cite:t}`nguyen2025`: the full text could not be read.
 # Of theorems that were reconstructed here, so that they give what was read, this page says "consistent with the summary", never that they were reproduced.
@@ -24,7 +24,7 @@
 # Its theory is about a small problem that can be run: examples made of patches, two features among noise, and a convolutional network of two layers.
 # It goes back to earlier work on upsampling, USEFUL {cite:p}`nguyen2024`, whose text could not be read either.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
 profile = None  # size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick"
 seeds = None  # number of seeds of everything, and of networks in the last section; None: the profile's
 ks = None  # times a slow example occurs, 2 among them; None: the profile's
@@ -38,14 +38,14 @@ n_images = None  # last section: the first so many of these images; None: the pr
 classifier = None  # last section: network, "resnet8", "resnet18", ...; None: "resnet8"
 settings = {}  # any further parameters by name, such as {"rhos": [0.01]}; all are listed in synaug.chapters.two_layer_cnn
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"code_prompt_show": "Show the set-up", "code_prompt_hide": "Hide the set-up"}
 from synaug.chapters.two_layer_cnn import mechanism, theorems
 
 parameters = theorems.EXPERIMENT.read(globals(), mechanism.EXPERIMENT)
 network_parameters = mechanism.EXPERIMENT.read(globals(), theorems.EXPERIMENT)
 
-# %% tags=["remove-cell"]
 import pandas as pd
+import torch
 from IPython.display import Markdown
 
 from synaug.chapters.reading import drawn, side_by_side
@@ -55,6 +55,8 @@ from synaug.plots import table_html, theme
 from synaug.run.results import load_recorded, recorded_run
 from synaug.statistics.claims import verdict_table
 from synaug.statistics.contrasts import select
+from synaug.theory.two_layer_cnn import Arm, PatchDistribution, initial_filters, training_sets
+from synaug.theory.two_layer_cnn.distribution import NOISE
 
 theme()
 live = theorems.EXPERIMENT.run(**parameters)
@@ -62,7 +64,7 @@ recorded = recorded_run(live)
 largest = live if recorded is None else recorded
 shown = drawn(live, recorded)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(figures.takeaways(figures.numbers(load_recorded("two_layer_cnn")), network_figures.numbers(load_recorded("mechanism"))))
 
 # %% [markdown]
@@ -105,6 +107,25 @@ figures.picture();
 #
 # with the logit terms $l_i=1/(1+e^{\,y_if(x_i)})$.
 #
+# Data and training fit in one cell. It runs gradient descent on the toy and prints how far the filters have come along each feature.
+
+# %%
+toy = PatchDistribution(alpha=0.9, beta_e=1.0, beta_d=0.2, noise_std=0.125)
+data = toy.sample(500, seeds=[0])
+patches, labels = data.patches[0], data.labels[0]  # [N, P, d] and [N]
+w = initial_filters([0], num_filters=40, dim=toy.dim)[0].requires_grad_()  # [J, d]
+optimizer = torch.optim.SGD([w], lr=0.1, momentum=0.9)
+for step in range(201):
+    if step % 50 == 0:
+        fast, slow = ((w.detach() @ v[0]).max() for v in (data.v_e, data.v_d))
+        print(f"step {step:3}: fast feature {fast:.3f}, slow feature {slow:.3f}")
+    f = torch.einsum("jd,npd->njp", w, patches).pow(3).sum((1, 2))
+    loss = torch.nn.functional.softplus(-labels * f).mean()  # logistic loss
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+# %% [markdown]
 # The strengths, noise and network of the *toy* are those of a public toy of {cite:t}`deng2023`; its $\alpha$ and $\beta$ are those of USEFUL's figures (second hand).
 #
 # ## Features under gradient descent and SAM
@@ -142,7 +163,7 @@ figures.feature_order(*shown);
 # $$1-\frac{3\rho}{N\lVert\nabla L\rVert_F}\,l_i\,y_i\langle w_j,\xi_i\rangle\lVert\xi_i\rVert^2,$$
 #
 # which is below 1 exactly where $y_i\langle w_j,\xi_i\rangle>0$.
-# In the toy the noise patches of thousands of examples share 50 dimensions: what one patch receives from all the others is then far larger than its own term, and the logit terms move as well.
+# In the toy the noise patches of thousands of examples share 50 dimensions. What one patch receives from all the others is then far larger than its own term. The logit terms move as well.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "At initialisation: share of positively aligned noise patches that SAM's gradient aligns with less (1/2: no effect), and median ratio of alignments (1: none). Bars: 95 % t intervals.", "name": "fig-sam-noise"}, "image": {"alt": "With orthogonal noise SAM suppresses nearly every positively aligned patch, by less than one in a hundred. In the toy the share falls to one half as examples are added."}}
 figures.sam_suppression(*shown);
@@ -162,6 +183,30 @@ figures.sam_suppression(*shown);
 # As the *mean* over the noise patches of the augmented slow examples, up to the same factor, it is $kA$ for upsampling and $(A+(k-1)A_\gamma)/k$ for generation.
 # So generation is below upsampling up to $A_\gamma=(k+1)A$.
 # As a *sum* over distinct patches it is $kA$ against $A+(k-1)A_\gamma$, and the tolerance is 1: with faithful noise the two arms are equal.
+#
+# The cell takes the gradient of both training sets, at the same filters, and its mean alignment with the noise of slow examples.
+
+# %%
+toy = PatchDistribution(num_patches=2, dim=1000, alpha=0.6, reading="B",
+                        orthogonal_noise=True)
+arms = [Arm("upsampled", 5), Arm("generated", 5)]
+sets = training_sets(toy.sample(40, seeds=[0]), arms)
+patches, labels = sets.pool.patches[0], sets.pool.labels[0]
+slow = ~sets.pool.has_fast[0]
+w = initial_filters([0], num_filters=40, dim=toy.dim)[0].requires_grad_()
+aligned = {}
+for arm, weights in zip(arms, sets.weights[0]):  # how often each example occurs
+    f = torch.einsum("jd,npd->njp", w, patches).pow(3).sum((1, 2))
+    losses = torch.nn.functional.softplus(-labels * f)
+    (gradient,) = torch.autograd.grad((weights * losses).sum() / weights.sum(), w)
+    used = (weights > 0) & slow
+    noise = patches[used][sets.pool.roles[0, used] == NOISE]
+    aligned[arm.kind] = (gradient @ noise.T).abs().mean()
+ratio = aligned["upsampled"] / aligned["generated"]
+print(f"k = 5: copies align {ratio:.1f} times as much as new versions")
+
+# %% [markdown]
+# In the figure are many seeds and values of $k$, and both ways to count.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "As in the proofs, at initialisation. NoiseAlign as a mean and as a sum; synthetic noise at which the means are equal, dashed: k + 1. Bars: t intervals.", "name": "fig-noise-align"}, "image": {"alt": "As a mean over patches upsampling rises with k and generation falls; as a sum the two coincide. The measured tolerance lies on the line k + 1."}}
 figures.noise_alignment(*shown);
@@ -202,7 +247,7 @@ table_html(practical.reset_index().set_axis(["k", "copies add to the variance (%
 # %% [markdown]
 # ## Test error against k
 #
-# Now whole trainings: the same filters, the same number of steps, and three training sets, the original one, slow examples upsampled, and slow examples joined by generated ones with noise as strong as the real one.
+# Now whole trainings, from the same filters and with the same number of steps. There are three training sets: the original one, slow examples upsampled, and slow examples joined by generated ones. The noise of the generated ones is as strong as the real one.
 # The *base regime* differs from the toy in two values, so that there is something to gain: more slow examples, and a slow feature that can be learned in the time given.
 # Around it lies a map of strengths of the slow feature, of noise and of numbers of examples.
 

@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # Where does mode concentration come from?
+# # 4. Where does mode concentration come from?
 #
 # {cite:t}`yamaguchi2024` explains {term}`mode concentration` by the reverse process: each step follows the gradient of the log-density, so samples climb towards the modes.
 # This chapter finds that the samples of a trained network do lose coverage, but that the error behind it is not the one of that picture.
@@ -30,7 +30,7 @@
 #
 # Random Gaussian mixtures come first, where the score is known. Then come real images, once with the exact score of the training images themselves.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
 profile = None  # size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick"
 worlds = None  # number of random mixtures; None: the profile's
 n_points = None  # number of sources of each mixture, and as many fresh draws; None: the profile's
@@ -44,26 +44,29 @@ classifier_steps = None  # optimiser steps of each classifier; None: the profile
 device = None  # where networks run: "cpu", "cuda" or "mps"; None: "cpu"
 settings = {}  # any further parameters by name, such as {"churn": 20}; listed in the modules imported below
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"code_prompt_show": "Show the set-up", "code_prompt_hide": "Hide the set-up"}
 from synaug.chapters.where_concentration_comes_from import empirical_score, exact_score, real_generators
 
 of_mixtures = exact_score.EXPERIMENT.read(globals(), empirical_score.EXPERIMENT, real_generators.EXPERIMENT)
 of_images = empirical_score.EXPERIMENT.read(globals(), exact_score.EXPERIMENT, real_generators.EXPERIMENT)
 of_generators = real_generators.EXPERIMENT.read(globals(), exact_score.EXPERIMENT, empirical_score.EXPERIMENT)
 
-# %% tags=["remove-cell"]
 import pandas as pd
+import torch
 from IPython.display import Markdown, display
 
 from synaug.chapters.reading import drawn, side_by_side
+from synaug.chapters.tasks import real_images_of
 from synaug.chapters.where_concentration_comes_from import empirical_score_figures as images
 from synaug.chapters.where_concentration_comes_from import exact_score_figures as mixtures
 from synaug.chapters.where_concentration_comes_from import parts_figures as parts
 from synaug.chapters.where_concentration_comes_from import real_generators_figures as generators
+from synaug.diffusion.schedules import sigmas_from
 from synaug.plots import table_html, theme
 from synaug.run import Store
 from synaug.run.results import load_recorded, recorded_run
 from synaug.statistics.claims import verdict_table
+from synaug.theory.mixtures import random_mixture
 
 theme()
 live = exact_score.EXPERIMENT.run(**of_mixtures)
@@ -75,10 +78,11 @@ largest, largest_images, largest_generators = (
     run if stored is None else stored
     for run, stored in ((live, recorded), (live_images, recorded_images), (live_generators, recorded_generators))
 )
+chosen_images = empirical_score.EXPERIMENT.settings(**of_images)
 has_levels = (largest_generators["part"] == "ladder").any()
 shown, shown_images = drawn(live, recorded), drawn(live_images, recorded_images)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(parts.takeaways(parts.numbers(*map(load_recorded, ("exact_score", "empirical_score", "real_generators")))))
 
 # %% [markdown]
@@ -135,6 +139,34 @@ table_html(parts.parts_table(falls), "Parts of the fall on real images, as share
 # Each mixture is a random one, of a random dimension.
 # A set of its draws is noised to a level and brought back by the exact score. It is then held against the sources that it came from and against fresh draws.
 # All curves are differences from the {term}`real-data baseline`, which here is measured with fresh draws in place of reconstructions.
+#
+# The cell below samples one mixture by hand, with Euler steps. Give it fewer steps, or a score that is a little too strong, and see what becomes of the mean log-density.
+
+# %%
+mixture = random_mixture(7)
+points, component = mixture.sample(2000, torch.Generator().manual_seed(0))
+classes = mixture.classes[component]
+
+
+def sampled(steps, factor=1.0):
+    """Points from noise alone; factor: of the score, 1 is exact."""
+    sigmas = sigmas_from(80.0, steps)
+    noise = torch.Generator().manual_seed(1)
+    x = sigmas[0] * torch.randn(points.shape, dtype=torch.float64, generator=noise)
+    for sigma, below in zip(sigmas, sigmas[1:]):
+        score = factor * (mixture(x, sigma, classes) - x) / sigma**2
+        x = x - (below - sigma) * sigma * score  # one reverse step
+    return x
+
+
+made = {"fresh draws": points, "exact score, 200 steps": sampled(200),
+        "exact score, 10 steps": sampled(10),
+        "score × 1.05, 200 steps": sampled(200, factor=1.05)}
+for name, x in made.items():
+    print(f"{name}: mean log-density {mixture.log_density(x).mean():.2f} nats")
+
+# %% [markdown]
+# Higher than that of fresh draws means nearer to the modes. The figure has the same for many mixtures, with finer steps.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Exact score, 100 Heun steps on the grid of the whole process, minus the baseline, from every level. Bands: 95 % t intervals over mixtures.", "name": "fig-exact"}, "image": {"alt": "With the sources as reference precision and recall fall from above the baseline to it. With fresh draws as reference, and by the mixture itself, all curves stay near 0."}}
 mixtures.fine_grid(*shown);
@@ -188,6 +220,31 @@ table_html(mixtures.controls_table(largest, [*parts.STAND_INS, ("class-blind", 0
 # Its {term}`denoiser <empirical denoiser>` is a weighted mean of these images, the more weight on an image the nearer it lies to the noisy one ({cite:t}`karras2022`, appendix B.3).
 # Run backwards it can only return those images, and it should return each as often as any other.
 # Here the images are the generator's own training images, so the trained network can be compared with it.
+# The whole denoiser is two lines; the cell gives it 500 images and samples from noise.
+
+# %%
+known = real_images_of(chosen_images.generator).trained.floats(range(500))
+known = known.flatten(1).double()
+
+
+def by_heart(x, sigma):
+    """The mean of the known images, weighted by how near each lies to x."""
+    weights = (-torch.cdist(x, known).square() / (2 * sigma**2)).softmax(1)
+    return weights @ known
+
+
+noise = torch.Generator().manual_seed(0)
+sigmas = sigmas_from(80.0, 40)
+x = sigmas[0] * torch.randn(20, known.shape[1], dtype=torch.float64, generator=noise)
+for sigma, below in zip(sigmas, sigmas[1:]):
+    x = x + (below - sigma) * (x - by_heart(x, sigma)) / sigma  # one reverse step
+distances = torch.cdist(x, known, compute_mode="donot_use_mm_for_euclid_dist")
+copies = distances.min(1).values < 0.01
+print(f"{copies.sum()} of {len(x)} samples are a known image, "
+      f"{len(distances.argmin(1).unique())} different ones")
+
+# %% [markdown]
+# The figure asks the same of reconstructions, for all training images and for the trained network.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "What reconstructions of training images end as. Dash-dotted: the noise level at which half of them no longer return to their source. Bars: 95 % score intervals.", "name": "fig-outcomes"}, "image": {"alt": "The empirical denoiser returns sources, then other training images. The trained network returns sources at low noise only, then near-copies of no training image."}}
 images.outcomes(*shown_images);
@@ -267,7 +324,7 @@ generators.samplers(live_generators, recorded_generators);
 # Heun's method is at its best accuracy from about ten steps on; Euler's is not there at forty. No setting covers the outer edge as fresh real images do.
 # Fewest steps mean five here, and their samples are visibly unfinished.
 #
-# Stochastic samplers can also be *ancestral* {cite:p}`ho2020,song2021`: each step draws from what the level below must look like given the present estimate, and so replaces most of the noise.
+# Stochastic samplers can also be *ancestral* {cite:p}`ho2020,song2021`. Each step draws from what the level below must look like, given the present estimate. So it replaces most of the noise.
 # A run of them, by the committed generator, was recorded after the figure above was known; no verdict rests on it.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Ancestral steps beside Heun's method at its usual number of steps, recorded afterwards. Dash-dotted: fresh real images. Bars: 95 % limits.", "name": "fig-ancestral"}, "image": {"alt": "Ancestral samples have precision at or above the baseline, lie nearer to the class centres than fresh real images, and have lower recall and accuracy than Heun's."}}
@@ -285,25 +342,27 @@ if added is not None:
 # ## Terms that explore
 #
 # {cite:t}`yamaguchi2024` leaves open whether the reverse process could be made to explore.
-# Six ways have been proposed, each here a small function around the denoiser, for the same sampler:
-# *noise inflation*, churn with a little more noise than the noise level says {cite:p}`karras2022`;
-# *CADS*, which drowns the class in noise at first {cite:p}`sadat2024`;
-# *guidance* in an interval of noise levels {cite:p}`kynkaanniemi2024`;
-# *autoguidance*, away from what a worse generator does {cite:p}`karras2024`;
-# *particle guidance*, by which the images of a batch repel each other {cite:p}`corso2024`;
-# and *minority guidance*, away from images that survive being noised and denoised {cite:p}`um2024,umye2024`.
+# Six ways have been proposed. Each is here a small function around the denoiser, for the same sampler.
+#
+# - *Noise inflation*: churn with a little more noise than the noise level says {cite:p}`karras2022`.
+# - *CADS* drowns the class in noise at first {cite:p}`sadat2024`.
+# - *Guidance* acts in an interval of noise levels only {cite:p}`kynkaanniemi2024`.
+# - *Autoguidance* leads away from what a worse generator does {cite:p}`karras2024`.
+# - *Particle guidance* makes the images of a batch repel each other {cite:p}`corso2024`.
+# - *Minority guidance* leads away from images that survive being noised and denoised {cite:p}`um2024,umye2024`.
+#
 # None is exactly the published one; what was adapted stands with each function in `synaug.diffusion.exploration`.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Samples of this build from the same noise: real images of the classes asked for (first row), plain samples, and each term at its last strength. Autoguidance is left out.", "name": "fig-explored"}, "image": {"alt": "Rows of small pictures, two of each class: real images, plain samples, and samples with each term from the same noise. With few steps all samples are unfinished."}}
 chosen = real_generators.EXPERIMENT.settings(**of_generators)
 generators.samples(real_generators.shown_samples(chosen, Store().get));
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(f"These are samples of {chosen.steps} Heun steps, so few because the book draws them anew at each build. They look unfinished for that reason, plain ones as well; "
          "the numbers below are of a recorded run of more steps. Autoguidance would need its weak generator to be trained first.")
 
 # %% [markdown]
-# What counts is not that samples look different but whether they cover more and teach more: outer-edge recall, and the test accuracy of classifiers trained on as many samples, alone or together with as many of the generator's own training images, at equal steps.
+# Samples that look different are not enough. They should cover more, which outer-edge recall tells, and teach more. For the latter, classifiers are trained on as many samples at equal steps, alone or together with as many of the generator's own training images.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "What each term changes against plain sampling, paired over seeds. Filled: significant after Holm over all terms and strengths. Bars: 95 % t intervals.", "name": "fig-exploration"}, "image": {"alt": "No exploration term raises outer-edge recall or accuracy significantly. Autoguidance by a bad weak generator lowers both; fresh real images would raise both."}}
 generators.exploration(live_generators, recorded_generators);

@@ -6,7 +6,8 @@ Most programs need no more than these names; ``help(synaug.reconstruct)`` says w
 - what a diffusion model makes of them: `load_denoiser`, `reconstruct`, `generate`;
 - how near that comes to fresh real images: `encode`, `compare_with_floor`, `frechet_distance`, `prdc`;
 - what a classifier learns from them: `build_classifier`, `train_classifier`;
-- new images of what it learns slowly: `warm_up`, `select`, `generate_pool`, `with_generated`.
+- new images of what it learns slowly: `warm_up`, `select`, `generate_pool`, `with_generated`;
+- whether one's own synthetic images are worth adding: `audit`.
 
 They are imported at their first use, so that ``import synaug`` takes no time.
 
@@ -21,6 +22,7 @@ Each folder is one subject, and imports only from those above it:
 - `synaug.theory`: problems in closed form, the two-layer network and Gaussian mixtures;
 - `synaug.run`: experiments as lists of tasks, here or on a cluster, and their recorded results;
 - `synaug.plots`: how results are shown;
+- `synaug.auditing`: an audit of one's own synthetic images beside one's own real ones;
 - `synaug.chapters`: what each chapter of the book runs and shows.
 
 Images are float32 ``[N, C, H, W]`` in [-1, 1] wherever a model or a metric takes them, and uint8 in an `ImageDataset`.
@@ -30,6 +32,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from synaug.auditing import audit
     from synaug.augmentation.selection import select
     from synaug.augmentation.synthetic_pool import generate_pool
     from synaug.augmentation.training_sets import with_generated
@@ -61,6 +64,7 @@ __all__ = [
     "select",
     "generate_pool",
     "with_generated",
+    "audit",
 ]
 
 #: The module of each.
@@ -82,6 +86,7 @@ _HOMES = {
     "select": "augmentation.selection",
     "generate_pool": "augmentation.synthetic_pool",
     "with_generated": "augmentation",
+    "audit": "auditing",
 }
 
 

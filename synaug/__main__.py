@@ -1,4 +1,4 @@
-"""Experiments of the book, and generators for them.
+"""Experiments of the book, generators for them, and an audit of one's own images.
 
 Everything that is finished is kept, so that a long recording can be made in pieces, by the same command again.
 """
@@ -12,9 +12,12 @@ import pkgutil
 import sys
 import time
 
+from synaug.auditing import command as auditing
 from synaug.diffusion import training
+from synaug.files import canonical_json
+from synaug.resources import cores, count_gpus, format_duration
 from synaug.run.experiment import PROFILES, Experiment
-from synaug.run.results import canonical_json, load_recorded, record
+from synaug.run.results import load_recorded, record
 from synaug.run.tasks import Store
 
 ROW = "{:<22} {:<9} {:<17} {:>11} {:>8}  {}"
@@ -36,7 +39,7 @@ def experiments() -> dict[str, Experiment]:
     return found
 
 
-def main(arguments=None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """The command. Returns its exit status: 0 where all that was asked for is done."""
     summary, _, more = __doc__.partition("\n\n")
     parser = argparse.ArgumentParser(prog="python -m synaug", description=summary, epilog=more)
@@ -46,6 +49,9 @@ def main(arguments=None) -> int:
     trainer = commands.add_parser("train-generator", help="train a diffusion model on images", description=training.__doc__,
                                   formatter_class=argparse.RawDescriptionHelpFormatter)
     training.add_arguments(trainer)
+    auditor = commands.add_parser("audit", help="whether synthetic images are worth adding to real ones",
+                                  description=auditing.DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    auditing.add_arguments(auditor)
     status.add_argument("experiment", nargs="?", help="only this one")
     status.add_argument("--profile", choices=PROFILES, help="only this one")
     recorder.add_argument("experiment", nargs="?", help="its name, as `status` lists it; none, with --profile paper: "
@@ -70,6 +76,8 @@ def main(arguments=None) -> int:
     options = parser.parse_args(arguments)
     if options.command == "train-generator":
         return training.run(options)
+    if options.command == "audit":
+        return auditing.run(options)
     if options.command == "record":
         if options.experiment is None:
             if options.profile != "paper" or options.parameter or options.variant or options.dask:
@@ -121,7 +129,7 @@ def _record_plan(options) -> int:
 
 
 def _record(experiment: Experiment, options, given: dict) -> int:
-    from synaug.run.sweep import connected, cores, count_gpus, run_missing  # starts slowly
+    from synaug.run.sweep import connected, run_missing  # starts slowly
 
     def tell(text):
         print(f"{experiment.name}, profile {options.profile}: {text}", flush=True)
@@ -155,7 +163,7 @@ def _record(experiment: Experiment, options, given: dict) -> int:
 
 def _status(experiment: Experiment, profile: str, variant: str | None, given: dict) -> tuple[str, ...]:
     """A row of the table: experiment, profile, recorded, tasks there, tasks missing and the time that these take."""
-    from synaug.run.sweep import Estimate, format_duration
+    from synaug.run.sweep import Estimate
 
     start = experiment.name, profile if variant is None else f"{profile}.{variant}"
     try:

@@ -2,53 +2,57 @@
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
 
 
-def whole(name: str, value, at_least: int, at_most: int = 2**62) -> int:
+def whole(name: str, value: object, at_least: int, at_most: int = 2**62) -> int:
     """``value`` as an int; ValueError unless it is a whole number (NumPy's are, True is not) within these limits."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < at_least:
         raise ValueError(f"{name} must be a whole number of at least {at_least}, got {value!r}")
-    if value > at_most:
+    if int(value) > at_most:
         raise ValueError(f"{name} must be at most {at_most}, got {value}")
     return int(value)
 
 
-def number(name: str, value, at_least: float = -math.inf, at_most: float = math.inf) -> float:
+def number(name: str, value: Any, at_least: float = -math.inf, at_most: float = math.inf) -> float:
     """``value`` as a float; ValueError unless it is a finite number (NumPy's are, True is not) within these limits."""
     limits = " and ".join(f"{word} {limit:g}" for word, limit in (("at least", at_least), ("at most", at_most))
                           if math.isfinite(limit))
-    if isinstance(value, bool) or not isinstance(value, Real) or not (
-            math.isfinite(value) and at_least <= value <= at_most):
+    try:
+        found = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    except OverflowError:  # a whole number beyond floats
+        found = math.inf
+    if not (math.isfinite(found) and at_least <= found <= at_most):
         raise ValueError(f"{name} must be a finite number{' of ' * bool(limits)}{limits}, got {value!r}")
-    return float(value)
+    return found
 
 
-def one_of(name: str, value, known: Iterable[str]) -> None:
+def one_of(name: str, value: Any, known: Collection[str]) -> None:
     """ValueError unless ``value`` is one of these names."""
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"unknown {name} {value!r}: choose one of {', '.join(known)}")
 
 
-def of_kind(name: str, value, kind: type, hint: str = "") -> None:
+def of_kind(name: str, value: Any, kind: type, hint: str = "") -> None:
     """TypeError unless ``value`` is of a class."""
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be of the class {kind.__name__}, got {type(value).__name__}{hint}")
 
 
-def texts(name: str, values) -> tuple[str, ...]:
+def texts(name: str, values: Any) -> tuple[str, ...]:
     """Names as a tuple; TypeError for anything else than several texts."""
-    found = tuple(values) if isinstance(values, Iterable) and getattr(values, "ndim", 1) else (None,)
+    found = tuple(values) if isinstance(values, Iterable) and getattr(values, "ndim", None) != 0 else (None,)
     if isinstance(values, str) or not all(isinstance(value, str) for value in found):
         raise TypeError(f"{name} must be several texts, got {values!r}")
     return found
 
 
-def as_tensor(name: str, values) -> torch.Tensor:
+def as_tensor(name: str, values: Any) -> torch.Tensor:
     """A tensor of one, of an array of any byte order and layout (long doubles become float64), or of a list; TypeError
     where none can be."""
     if isinstance(values, torch.Tensor):

@@ -46,18 +46,19 @@ def _closure(modules: Iterable[str], packages: frozenset[str]) -> set[str]:
 
 
 @cache
-def _is_module(name: str) -> bool:
+def _file(name: str) -> str:
+    """Where a module's source stands; "" where there is no such module."""
     try:
         spec = importlib.util.find_spec(name)
     except ModuleNotFoundError:
-        return False
-    return spec is not None and spec.origin is not None
+        return ""
+    return (spec and spec.origin) or ""
 
 
 @cache
 def _parsed(module: str) -> ast.Module:
     """The syntax tree of a module without its docstrings."""
-    tree = ast.parse(Path(importlib.util.find_spec(module).origin).read_text(encoding="utf-8"))
+    tree = ast.parse(Path(_file(module)).read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and ast.get_docstring(
             node, clean=False) is not None:
@@ -80,8 +81,8 @@ def _definitions(module: str) -> dict[str, list[ast.stmt]]:
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
             plain = isinstance(node, (ast.Assign, ast.AnnAssign)) and all(isinstance(t, ast.Name) for t in targets)
             # What is no plain assignment may change whatever it names.
-            inner = targets if plain else [n for n in ast.walk(node) if isinstance(n, ast.Name)]
-            named = [(name, node) for name in {n.id for n in inner}]
+            inner = targets if plain else ast.walk(node)
+            named = [(name, node) for name in {n.id for n in inner if isinstance(n, ast.Name)}]
         for name, meaning in named:
             found.setdefault(name, []).append(meaning)
     return found
@@ -97,13 +98,13 @@ def _imported(node: ast.AST, module: str, packages: frozenset[str]) -> list[str]
         return []
     origin = node.module or ""
     if node.level:
-        here = module if importlib.util.find_spec(module).submodule_search_locations else module.rpartition(".")[0]
+        here = module if Path(_file(module)).stem == "__init__" else module.rpartition(".")[0]
         origin = importlib.util.resolve_name("." * node.level + origin, here)
     if origin.partition(".")[0] not in packages:
         return []
     found = []
     for alias in node.names:
-        if _is_module(f"{origin}.{alias.name}"):
+        if _file(f"{origin}.{alias.name}"):
             found.append(f"{origin}.{alias.name}")
             continue
         passed_on = [other for other in _definitions(origin).get(alias.name, ()) if isinstance(other, ast.ImportFrom)]

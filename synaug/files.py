@@ -16,6 +16,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,7 @@ def storable(cls: type) -> type:
     return cls
 
 
-def canonical_json(value) -> str:
+def canonical_json(value: object) -> str:
     """One text for equal values: keys sorted, no spaces; NumPy numbers, tensors and paths in JSON's forms.
 
     TypeError on anything else that JSON has no form for, ValueError on NaN and infinities.
@@ -53,7 +54,7 @@ def content_key(*parts) -> str:
         if isinstance(part, torch.Tensor):
             array = part.detach().cpu().contiguous()
             digest.update(f"{array.dtype}{list(array.shape)}".encode())
-            digest.update(array.reshape(-1).view(torch.uint8).numpy())
+            digest.update(array.reshape(-1).view(torch.uint8).numpy().data)
         else:
             text = canonical_json(part)
             digest.update(f"{len(text)}:{text}".encode())
@@ -75,7 +76,7 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         raise
 
 
-def save(path: str | Path, value, about: dict | None = None) -> None:
+def save(path: str | Path, value: object, about: dict | None = None) -> None:
     """Store a value, and beside it what is to be known of it without reading it (plain data).
 
     TypeError on a value that would not read back equal, OSError where it cannot be written.
@@ -87,7 +88,7 @@ def save(path: str | Path, value, about: dict | None = None) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def load(path: str | Path):
+def load(path: str | Path) -> Any:
     """The value in a file; FileNotFoundError where there is none, some other exception where it is damaged."""
     with zipfile.ZipFile(io.BytesIO(Path(path).read_bytes())) as archive:
         return _get(archive, json.loads(archive.read("index.json"))["value"])
@@ -99,7 +100,7 @@ def load_about(path: str | Path) -> dict:
         return json.loads(archive.read("index.json"))["about"]
 
 
-def find(path: str | Path, missing=None):
+def find(path: str | Path, missing: Any = None) -> Any:
     """The value in a file; ``missing`` where there is none, and, with a warning, where it is damaged."""
     try:
         return load(path)
@@ -110,7 +111,7 @@ def find(path: str | Path, missing=None):
         return missing
 
 
-def kept(path: str | Path, compute: Callable[[], object]):
+def kept(path: str | Path, compute: Callable[[], object]) -> Any:
     """What is stored at ``path``, else ``compute()``, then stored.
 
     A damaged file is a warning and made again; a folder that cannot be written to is one warning, and nothing is kept.
@@ -122,7 +123,7 @@ def kept(path: str | Path, compute: Callable[[], object]):
     return value
 
 
-def keep(path: str | Path, value) -> None:
+def keep(path: str | Path, value: object) -> None:
     """`save`, where the disk lets it, else a warning: work that is done is worth more than its cache."""
     try:
         save(path, value)

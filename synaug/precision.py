@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 
-def fast_precision(device="cpu"):
+def fast_precision(device: str | torch.device = "cpu") -> torch.dtype:
     """bfloat16 (for autocast) where the hardware multiplies it natively, else float32.
 
     Native: CUDA devices that say so, and CPUs with AVX512-BF16 or AMX. On a CPU without, it is slower than float32. A
@@ -22,7 +22,7 @@ def fast_precision(device="cpu"):
     return torch.bfloat16 if fast else torch.float32
 
 
-def device_name(device):
+def device_name(device: str | torch.device) -> str:
     """How a record of a run names its device: a GPU's name, or the CPU's kind, its fast instructions and threads."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
@@ -65,6 +65,6 @@ def usable_device(name: str | torch.device) -> torch.device:
     return device
 
 
-def home_of(model, default: torch.device) -> torch.device:
+def home_of(model: object, default: torch.device) -> torch.device:
     """Where the weights of a network are; ``default`` for what has none, or is none."""
     return next((p.device for p in model.parameters()), default) if isinstance(model, nn.Module) else default

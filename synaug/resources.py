@@ -1,7 +1,8 @@
-"""Too little disk or memory is an error before work starts, with the numbers, not a crash after hours."""
+"""What a machine has. Too little disk or memory is an error before work starts, not a crash after hours."""
 
 import errno
 import math
+import os
 import shutil
 from pathlib import Path
 
@@ -22,14 +23,14 @@ def check_disk(folder: str | Path, needed: int, what: str) -> None:
                                     f"some, or choose a folder on another disk")
 
 
-def check_memory(needed: int, what: str, device="cpu") -> None:
+def check_memory(needed: int, what: str, device: str | torch.device = "cpu") -> None:
     """MemoryError unless ``needed`` bytes are free in a device's memory, as far as that can be told."""
     free = free_memory(device)
     if free is not None and needed > free:
         raise MemoryError(f"{what} needs about {said(needed)} of memory on {device}, where {said(free)} are free")
 
 
-def free_memory(device="cpu") -> int | None:
+def free_memory(device: str | torch.device = "cpu") -> float | None:
     """Bytes that new work may take, of a CUDA device or of the system; None where that cannot be told (macOS, MPS).
 
     On Linux what the kernel calls available, or what the limit of a container leaves where that is less.
@@ -64,3 +65,23 @@ def said(size: float) -> str:
     else:
         unit = "TB"
     return f"{size:.0f} {unit}" if size >= 100 or unit == "bytes" else f"{size:.1f} {unit}"
+
+
+def format_duration(seconds: float, at_least: bool = False) -> str:
+    """A time to read: "about 12 s", "at least 5.5 h"; "an unknown time" where nothing of it is known."""
+    if at_least and seconds < 0.5:
+        return "an unknown time"
+    number, unit = next((seconds / size, unit) for unit, size in (("h", 3600), ("min", 60), ("s", 1))
+                        if seconds >= 2 * size or size == 1)
+    digits = 1 if number < 10 and unit != "s" else 0
+    return f"{'at least' if at_least else 'about'} {number:.{digits}f} {unit}"
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def count_gpus() -> int:
+    """How many CUDA devices this process may use."""
+    return torch.cuda.device_count()

@@ -1,12 +1,13 @@
 """Randomness that a seed decides where what draws takes no generator, such as dropout."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
 
 @contextmanager
-def seeded(seed, device):
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Within it, what draws from the process's random streams is decided by the seed; after it they are as before."""
     with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device],
                                device_type=None if device.type == "cpu" else device.type):

@@ -52,6 +52,14 @@ def untrained_generator(tmp_path_factory):
     return str(folder)
 
 
+@pytest.fixture
+def no_network(monkeypatch):
+    """Whatever is asked of the network is refused: by a proxy that does not exist."""
+    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "")
+
+
 def find_browser() -> str:
     """The path of an installed Chromium. Without one: skip, or fail where one was promised."""
     for name in BROWSERS:

@@ -8,8 +8,10 @@ import re
 import subprocess
 import sysconfig
 from pathlib import Path
+from urllib.parse import unquote, urlparse
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from synaug.statistics.claims import load_claims
 
@@ -133,12 +135,38 @@ def test_every_image_has_an_alternative_text(pages):
     assert found > 0
 
 
+def test_tables_have_captions_scopes_and_few_rows(pages):
+    """All claims are rows of one page, whose anchors must be open."""
+    for name, page in pages.items():
+        assert page.locator("article table:not(:has(caption))").count() == 0, name
+        assert page.locator("article th:not([scope])").count() == 0, name
+        longest = "tables => Math.max(0, ...tables.filter(one => !one.closest('details')).map(one => one.tBodies[0].rows.length))"
+        tables = page.locator("article table:not(.synaug-claims)")
+        assert tables.evaluate_all(longest) <= 12, name
+
+
+def test_figures_lead_to_their_full_size(pages, html):
+    links = 0
+    for name, page in pages.items():
+        assert page.locator("article figure.align-default > img").count() == 0, name
+        for address in page.locator("article figure.align-default > a:has(img)").evaluate_all("all => all.map(a => a.href)"):
+            assert Path(unquote(urlparse(address).path)).is_file(), address
+            links += 1
+    assert links > 20
+
+
 def test_no_number_is_missing(pages):
     for name, page in pages.items():
-        text = page.locator("body").inner_text()
+        text = page.evaluate("""() => {  // collapsed parts as well
+            const copy = document.querySelector("article")?.cloneNode(true);
+            copy?.querySelectorAll("pre, script, style").forEach(element => element.remove());
+            return copy?.textContent ?? "";
+        }""")
         if not name.startswith("reference/"):  # whose docstrings speak of NaN and of k - 1 images
             assert not re.search(r"\{glue|\bnan\b|\bNaN\b|Pending glue|Traceback", text), name
-            assert not re.search(r"(?<![\d.,])1 (comparisons|classifiers|seeds|images)\b", text), name
+            assert not re.search(r"(?<!= )(?<![\d.,])\b1 (\w+ )?(classifier|comparison|image|level|mixture|moment|network|point|"
+                                 r"row|sample|seed|size|source|step|table|task|thread)s\b", text), name
+            assert not re.search(r"\d(e[-+]\d|\.\d+%)|\b(None|inf)\b(?! of)", text), name
         assert not re.search(r"<[\w.]+ object at 0x", text), name
         assert page.locator("article table:not(:has(tbody tr))").count() == 0, f"{name} has an empty table"
         assert all(number.strip() for number in page.locator(".pasted-text").all_inner_texts()), name
@@ -157,10 +185,58 @@ def test_text_stands_out_from_its_ground(pages, scheme):
         assert page.evaluate(LOW_CONTRAST, MINIMUM_CONTRAST) == [], name
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(pages, scheme):
+    for name, page in pages.items():
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_function("scheme => document.documentElement.dataset.theme === scheme", arg=scheme)
+        found = Axe().run(page).response["violations"]
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")] == [], name
+
+
+def test_sentences_are_short(pages):
+    for name, page in pages.items():
+        if name.startswith(("reference/", "bibliography", "search")):
+            continue
+        texts = page.evaluate("""() => {
+            const copy = document.querySelector("article").cloneNode(true);
+            copy.querySelectorAll("pre, script, style, table, div.math, details").forEach(element => element.remove());
+            return [...copy.querySelectorAll("p, li, dd")].filter(element => !element.querySelector("p, li, dd"))
+                .map(element => element.textContent);
+        }""")
+        texts = [re.sub(r"\[[−+\d., \xa0]+\]", "", " ".join(text.split())) for text in texts]  # intervals
+        sentences = [sentence for text in texts for sentence in re.split(r"(?<=[.!?])\s+(?=[A-Z“\"(])", text)]
+        lengths = {sentence: len(re.findall(r"\S*\w\S*", sentence)) for sentence in sentences}
+        assert {sentence for sentence, words in lengths.items() if words > 35} == set(), name
+        assert sum(lengths.values()) <= 20 * len(lengths), name
+
+
+def test_every_page_has_one_title_and_a_description(pages, html):
+    titles = {name: page.title() for name, page in pages.items()}
+    assert len(set(titles.values())) == len(titles) and titles["index.html"] == "Synthetic images as training data"
+    for name, page in pages.items():
+        assert page.locator("meta[name=description]").count() == 1, name
+        assert len(page.locator("meta[name=description]").get_attribute("content")) > 3, name
+    chapters = {name: re.match(r"(\d)\. ", title) for name, title in titles.items() if name.startswith("notebooks/")}
+    assert {name: found and found[1] for name, found in chapters.items()} == {
+        name: str(int(Path(name).name[:2])) for name in chapters}, "chapters have the numbers of their files"
+
+
+def test_no_page_carries_what_it_does_not_use(pages, html):
+    assert list(html.rglob("*.map")) == []
+    assert (html / "_static" / "scripts" / "fontawesome.js").stat().st_size < 200_000
+    drawn = [page.locator("svg.svg-inline--fa path").count() for page in pages.values()]
+    assert min(drawn) > 0, "the theme's icons are drawn"
+    assert all(page.locator("i[class*=fa-], .fa-missing").count() == 0 for page in pages.values())
+
+
 def test_a_narrow_screen_needs_no_sideways_scroll(pages):
     for name, page in pages.items():
         page.set_viewport_size({"width": 390, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+        page.evaluate("document.querySelectorAll('article details').forEach(one => one.open = true)")
+        right = "tables => tables.filter(one => one.getBoundingClientRect().right > 391).map(one => one.innerText.slice(0, 60))"
+        assert page.locator("article table").evaluate_all(right) == [], name
 
 
 def test_sliders_move_by_keys_and_by_mouse(pages):

@@ -362,13 +362,13 @@ def extreme_frames(claim):
 
 
 #: Verdicts of all recorded frames before opposite and no effect, papers' claims and one's own were told apart, in the
-#: ledger's order: contradicted, not resolved, shape only, reproduced.
+#: ledger's order: contradicted, not resolved, shape only, reproduced. Only pca-concentrates has another rule since.
 BEFORE = {
     "empirical_score.standard": "crrr",
     "exact_score.standard": "crrrrr",
     "mechanism.standard": "crcnrrcrccrn",
-    "mode_concentration.standard": "nrrrsrrscnnrnrr",
-    "mode_concentration.standard.cifar10_5000": "nrscsrrscccrrrc",
+    "mode_concentration.standard": "nrrrsrrscnnrnnr",
+    "mode_concentration.standard.cifar10_5000": "nrscsrrscccrrcc",
     "real_generators.standard": "rrrrsnnnnncnnccncnn",
     "targeted_augmentation.standard": "snnnnnnnnnnnnncnnn",
     "targeted_augmentation.standard.cifar10_5000": "cnnnnnnnnnnnnnnnnn",
@@ -391,7 +391,9 @@ def test_the_ledger_says_when_a_rule_was_fixed():
     """As its history has it: what was written down later than a first look cannot confirm."""
     for name, fixed in (("exact_score", 2), ("empirical_score", 1), ("two_layer_cnn", 1), ("mechanism", 0),
                         ("mode_concentration", 0), ("real_generators", 0), ("targeted_augmentation", 0)):
-        assert {claim.fixed for claim in load_claims(name).values()} == {FIXED[fixed]}
+        claims = load_claims(name)
+        assert claims.pop("pca-concentrates", CLAIMS["pca-concentrates"]).fixed == FIXED[2]
+        assert {claim.fixed for claim in claims.values()} == {FIXED[fixed]}
     assert "this book" not in "".join(claim.source for claim in load_claims().values() if not claim.own)
 
 

@@ -20,14 +20,6 @@ from synaug.resources import said
 
 
 @pytest.fixture
-def no_network(monkeypatch):
-    """Whatever is asked of the network is refused: by a proxy that does not exist."""
-    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.setenv(variable, "http://127.0.0.1:1")
-    monkeypatch.setenv("no_proxy", "")
-
-
-@pytest.fixture
 def cache(monkeypatch, tmp_path):
     folder = tmp_path / "cache"
     monkeypatch.setenv("SYNAUG_CACHE", str(folder))

@@ -15,14 +15,6 @@ from synaug.data import draw_splits, load_dataset, load_image_folder, save_image
 TEST_FILES = ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
 
 
-@pytest.fixture
-def no_network(monkeypatch):
-    """Whatever is asked of the network is refused: by a proxy that does not exist."""
-    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.setenv(variable, "http://127.0.0.1:1")
-    monkeypatch.setenv("no_proxy", "")
-
-
 @pytest.mark.parametrize("name", ["mnist", "", "CIFAR10"])
 def test_unknown_names(name):
     with pytest.raises(ValueError, match="there are fashion_mnist, cifar10, cifar100, digits, .* folders of images"):

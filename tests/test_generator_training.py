@@ -217,7 +217,10 @@ class TestTraining:
         one, other = (state_of(folder) | {"recent": None} for folder in (tmp_path, finished[1]))
         assert same(one, other)
 
-    @pytest.mark.parametrize("name", RECIPES)
+    def test_cifar100_has_the_recipe_of_cifar10(self):
+        assert RECIPES["cifar100"] == replace(RECIPES["cifar10"], dataset="cifar100")
+
+    @pytest.mark.parametrize("name", [name for name in RECIPES if name != "cifar100"])
     def test_each_named_recipe_makes_a_generator_that_samples(self, name, tmp_path):
         """All but narrower and of fewer images, two steps in two pieces."""
         recipe = RECIPES[name]
@@ -319,15 +322,15 @@ class TestFiles:
         assert record["curve"] == trainer.curve and record["minutes"] >= 0
         assert record["parameters"] == sum(p.numel() for p in trainer.denoiser.parameters())
 
-    def test_snapshots_are_the_generators_of_shorter_runs(self, finished, tmp_path):
-        run(tmp_path / "long", 24, snapshots=(8 * TINY.batch_size, 24 * TINY.batch_size))
-        short = run(tmp_path / "short", 8)
-        kept = snapshot_folder(tmp_path / "long", 8 * TINY.batch_size)
+    def test_snapshots_are_the_generators_of_shorter_runs(self, tmp_path):
+        run(tmp_path / "long", 4, snapshots=(2 * TINY.batch_size, 4 * TINY.batch_size))
+        short = run(tmp_path / "short", 2)
+        kept = snapshot_folder(tmp_path / "long", 2 * TINY.batch_size)
         assert generator_hash(load_denoiser(kept)) == generator_hash(load_denoiser(tmp_path / "short"))
         record = json.loads((kept / "training_record.json").read_text())
-        assert record["steps"] == short.step == 8 and record["weights"] == generator_hash(load_denoiser(kept))
-        last = load_denoiser(snapshot_folder(tmp_path / "long", 24 * TINY.batch_size))
-        assert generator_hash(last) == generator_hash(load_denoiser(finished[1]))
+        assert record["steps"] == short.step == 2 and record["weights"] == generator_hash(load_denoiser(kept))
+        last = load_denoiser(snapshot_folder(tmp_path / "long", 4 * TINY.batch_size))
+        assert generator_hash(last) == generator_hash(load_denoiser(tmp_path / "long"))
         with pytest.raises(ValueError, match=r"snapshots must be whole numbers in 1..20, the images to train on, got \[21\]"):
             run(tmp_path / "none", 1, snapshots=(21,))
         assert not (tmp_path / "none").exists()
@@ -353,10 +356,11 @@ class TestFiles:
         with pytest.warns(UserWarning, match="few images are left that the generator does not see"):
             assert run(tmp_path, 1, everything).curve[0]["held_out_loss"] is None
 
-    def test_a_save_that_is_cut_leaves_the_last_one(self, finished, tmp_path, monkeypatch):
+    def test_a_save_that_is_cut_leaves_the_last_one(self, tmp_path, monkeypatch):
         """A run killed while it writes its state, its weights or its record goes on from what is whole."""
-        _, folder = finished
-        run(tmp_path, 8)
+        whole, tmp_path = tmp_path / "whole", tmp_path / "cut"
+        run(whole, 4)
+        run(tmp_path, 2)
         write, replace_ = torch.save, os.replace
 
         def half_written(state, path):
@@ -366,9 +370,9 @@ class TestFiles:
 
         monkeypatch.setattr(torch, "save", half_written)
         with pytest.raises(KeyboardInterrupt):
-            run(tmp_path, 16)
+            run(tmp_path, 3)
         monkeypatch.undo()
-        assert state_of(tmp_path)["step"] == 8
+        assert state_of(tmp_path)["step"] == 2
         load_denoiser(tmp_path)
 
         def cut_at_the_weights(source, target):
@@ -378,12 +382,12 @@ class TestFiles:
 
         monkeypatch.setattr(os, "replace", cut_at_the_weights)
         with pytest.raises(KeyboardInterrupt):
-            run(tmp_path, 16)
+            run(tmp_path, 3)
         monkeypatch.undo()
-        assert state_of(tmp_path)["step"] == 16
+        assert state_of(tmp_path)["step"] == 3
         load_denoiser(tmp_path)
-        run(tmp_path, 24)
-        assert same(state_of(tmp_path), state_of(folder))
+        run(tmp_path, 4)
+        assert same(state_of(tmp_path), state_of(whole))
         assert not list(tmp_path.rglob("*.tmp"))
 
     def test_saves_as_it_goes(self, tmp_path, monkeypatch):

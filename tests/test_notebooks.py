@@ -1,5 +1,6 @@
 """Every chapter: its two files in step, its parameters refused when misspelt, and a whole run."""
 
+import json
 from pathlib import Path
 
 import jupytext
@@ -13,6 +14,33 @@ from synaug.classifiers import build_classifier
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 CHAPTERS = sorted(path.stem for path in NOTEBOOKS.glob("*.py"))
+
+
+#: Keeps all figures of a notebook, then measures each: some of its text, the points of the smallest as a page of 700
+#: pixels shows it, and how many panels with axes stand in a row (sheets of images have none).
+NOTE_FIGURES = """
+from matplotlib import figure as _figures
+_kept, _make = [], _figures.Figure.__init__
+def _noting(self, *args, **options):
+    _make(self, *args, **options)
+    _kept.append(self)
+_figures.Figure.__init__ = _noting
+"""
+MEASURE_FIGURES = """
+import json
+from collections import Counter
+from matplotlib.text import Text
+found = []
+for one in _kept:
+    one.draw_without_rendering()
+    texts = [text for text in one.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    if not one.axes or not texts:
+        continue
+    width = max(one.get_figwidth(), one.get_tightbbox().width) + 0.1  # with its margin
+    smallest = min(text.get_fontsize() for text in texts) * min(1, 700 / 96 / width)
+    rows = Counter(round(ax.get_position().y0, 2) for ax in one.axes if ax.axison and not ax.images)
+    found.append([" ".join(text.get_text() for text in texts)[:60], smallest, max(rows.values(), default=0)])
+"""
 
 
 def execute(chapter, tmp_path, **parameters):
@@ -56,6 +84,16 @@ def test_figures_have_short_captions_and_say_what_was_found(chapter):
     assert next(cell for cell in cells[::-1] if cell.cell_type == "markdown").source.startswith("## What to do")
 
 
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_two_or_three_short_cells_show_the_science_and_all_else_is_collapsed(chapter):
+    cells = [cell for cell in jupytext.read(NOTEBOOKS / f"{chapter}.py").cells if cell.cell_type == "code"]
+    hidden = ("hide-input", "hide-cell", "remove-input", "remove-cell")
+    shown = [cell.source.splitlines() for cell in cells if not set(cell.metadata.get("tags", ())) & set(hidden)]
+    assert 2 <= len(shown) <= 3
+    for lines in shown:
+        assert len(lines) <= 25 and max(map(len, lines)) <= 88, lines[0]
+
+
 @pytest.mark.parametrize("chapter, words", [
     ("02", f"fresh images gain at least {CEILING_GAIN:g} points"),
     ("02", f"where the whole interval lies within {NEGLIGIBLE:g} points of 0"),
@@ -80,8 +118,19 @@ def test_a_misspelt_parameter_is_an_error(chapter, tmp_path):
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
-def test_runs_at_smoke(chapter, tmp_path):
-    executed = execute(chapter, tmp_path, profile="smoke")
+def test_runs_at_smoke_with_figures_that_can_be_read(chapter, tmp_path):
+    notebook = nbformat.read(NOTEBOOKS / f"{chapter}.ipynb", as_version=4)
+    place = next(i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", ())) + 1
+    notebook.cells.insert(place, nbformat.v4.new_code_cell(NOTE_FIGURES))
+    notebook.cells.append(nbformat.v4.new_code_cell(f"{MEASURE_FIGURES}\nprint(json.dumps(found))"))
+    nbformat.write(notebook, tmp_path / "in.ipynb")
+    executed = papermill.execute_notebook(tmp_path / "in.ipynb", tmp_path / "out.ipynb", {"profile": "smoke"},
+                                          cwd=NOTEBOOKS, progress_bar=False)
     code = [cell for cell in executed.cells if cell.cell_type == "code"]
     assert all(cell.execution_count for cell in code), "a cell did not run"
     assert [output for cell in code for output in cell.outputs if output.output_type == "error"] == []
+    figures = json.loads(code[-1].outputs[-1].text)
+    assert len(figures) >= 5
+    for name, points, across in figures:
+        assert points >= 9, f"{name}: text of {points:.1f} points, as shown"
+        assert across <= 2, f"{name}: {across} panels in a row"

@@ -11,6 +11,7 @@ from synaug.statistics import (
     ratio_interval,
     tost,
 )
+from synaug.statistics.intervals import detectable, draws_interval
 
 DIFFERENCES = np.array([0.4, -0.1, 0.7, 0.9, 0.3, 0.5])
 
@@ -100,6 +101,32 @@ def test_bootstrap_agrees_with_scipy_and_repeats():
     assert median.estimate == np.median(values) and median.low < median.estimate < median.high
 
 
+def test_an_interval_over_draws_takes_draws_as_the_unit():
+    """It covers where the draws differ, which the interval over all values does not."""
+    one = draws_interval([[value] for value in DIFFERENCES])
+    expected = paired_interval(DIFFERENCES)
+    assert one.low <= expected.low and one.high >= expected.high and one.p_value == expected.p_value and one.n == 6
+    rng = np.random.default_rng(0)
+    runs = [rng.normal(1, 1, (6, 1)) + rng.normal(0, 0.5, (6, 5)) for _ in range(200)]
+    covered = np.mean([found.low < 1 < found.high for found in (draws_interval(run, n_bootstrap=200) for run in runs)])
+    pooled = np.mean([found.low < 1 < found.high for found in (mean_interval(run.ravel()) for run in runs)])
+    assert 0.91 < covered < 0.99 and pooled < 0.8
+    many = draws_interval([[0.0, 100.0]] * 3)  # no spread between draws, and much within: the bootstrap decides
+    assert many.low < 20 and many.high > 80 and many.p_value == 0
+
+
+def test_what_draws_could_have_seen_and_how_many_would_decide():
+    means = DIFFERENCES - DIFFERENCES.mean() + 0.1
+    seen, needed = detectable(means, margin=0.3)
+    rng, sem = np.random.default_rng(0), stats.sem(means)
+    runs = rng.normal(seen, sem * 6**0.5, (4000, 6))
+    found = (stats.ttest_1samp(runs, 0, axis=1).pvalue < 0.05).mean()
+    assert found == pytest.approx(0.8, abs=0.03)
+    half = {n: stats.t.ppf(0.975, n - 1) * means.std(ddof=1) / n**0.5 for n in (needed - 1, needed)}
+    assert 0.1 + half[needed] < 0.3 <= 0.1 + half[needed - 1]
+    assert detectable(means + 2, margin=0.3)[1] == 3  # two draws: 12.7 standard errors
+
+
 def test_jackknife_of_a_mean_with_groups_of_one_is_the_t_interval():
     left_out = [np.delete(DIFFERENCES, i).mean() for i in range(6)]
     found, expected = jackknife_interval(DIFFERENCES.mean(), left_out), mean_interval(DIFFERENCES)
@@ -117,6 +144,9 @@ def test_jackknife_of_a_mean_with_groups_of_one_is_the_t_interval():
         lambda: tost([1.0, 2.0], margin=1.0, alpha=0.5),
         lambda: bootstrap_interval([1.0, 2.0], n_bootstrap=0),
         lambda: jackknife_interval(0.0, [1.0]),
+        lambda: draws_interval([[1.0], []]),
+        lambda: draws_interval([[1.0, 2.0]]),
+        lambda: detectable([1.0, 2.0], margin=0.0),
         lambda: holm([]),
         lambda: holm([0.5, 1.2]),
     ],

@@ -8,8 +8,9 @@ import pytest
 from synaug.paths import ROOT
 
 #: From the foundation up; what stands in one row may import from it and from those before.
-ROWS = (("paths", "dependencies", "files", "checks", "seeds", "resources", "precision"), ("statistics",), ("data",), ("diffusion",),
-        ("classifiers",), ("metrics",), ("augmentation",), ("theory",), ("run",), ("plots",), ("chapters",), ("__main__",))
+ROWS = (("paths", "dependencies", "files", "checks", "seeds", "resources", "precision", "provenance"),
+        ("statistics",), ("data",), ("diffusion",), ("classifiers",), ("metrics",), ("augmentation",), ("theory",),
+        ("run",), ("plots",), ("auditing",), ("chapters",), ("__main__",))
 PACKAGE = ROOT / "synaug"
 MODULES = {".".join(("synaug", *p.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): p
            for p in sorted(PACKAGE.rglob("*.py"))}
@@ -57,3 +58,17 @@ def test_nobody_lists_by_hand_what_a_result_depends_on():
     for name, path in MODULES.items():
         for node in ast.walk(ast.parse(path.read_text())):
             assert not (isinstance(node, ast.Name) and node.id in ("CODE", "fingerprint")), name
+
+
+def test_public_functions_have_type_hints():
+    """Of every parameter and of what they return; mypy, which checks hints, lets functions without any pass."""
+    bare = []
+    for name, path in MODULES.items():
+        tree = ast.parse(path.read_text())
+        public = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name[0] != "_"]
+        for function in (part for owner in (tree, *public) for part in owner.body if isinstance(part, ast.FunctionDef)):
+            if function.name[0] != "_" and ".chapters" not in name:
+                given = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+                bare += [f"{name}.{function.name}({p.arg})" for p in given if not p.annotation and p.arg not in ("self", "cls")]
+                bare += [f"{name}.{function.name} ->"] * (function.returns is None)
+    assert not bare

@@ -13,16 +13,16 @@ from synaug.classifiers import predict
 from synaug.data import ImageDataset
 from synaug.data.images import HINT
 from synaug.metrics.distances import neighbour_radii, prepare
-from synaug.metrics.encoders import encode
-from synaug.metrics.inputs import as_features
+from synaug.metrics.encoders import Encoder, encode
+from synaug.metrics.inputs import Features, as_features
 from synaug.metrics.near_copies import nearer_than, nearest
 from synaug.precision import usable_device
 from synaug.statistics.intervals import check_fraction
 
 
-def filter_pool(pool: SyntheticPool, real: ImageDataset, *, near_copy_quantile: float | None = None, encoder="pixels",
-                judge: nn.Module | None = None, min_probability: float | None = None,
-                device="cpu") -> tuple[SyntheticPool, pd.DataFrame]:
+def filter_pool(pool: SyntheticPool, real: ImageDataset, *, near_copy_quantile: float | None = None,
+                encoder: Encoder = "pixels", judge: nn.Module | None = None, min_probability: float | None = None,
+                device: str | torch.device = "cpu") -> tuple[SyntheticPool, pd.DataFrame]:
     """The pool without near-copies and off-class images, and a report on each image of the pool.
 
     real: the images that the classifier is trained on.
@@ -61,7 +61,7 @@ def filter_pool(pool: SyntheticPool, real: ImageDataset, *, near_copy_quantile: 
         distance, near = near_copies(own, others, near_copy_quantile)
         report["distance"], report["near_copy"] = distance.numpy(), near.numpy()
         dropped |= near
-    if judge is not None and len(pool):
+    if judge is not None and min_probability is not None and len(pool):
         probability = predict(judge, pool.data.images).gather(1, pool.data.labels[:, None])[:, 0]
         if len(unknown := probability.isnan().nonzero()):
             raise ValueError(f"the judge's probabilities are NaN, first for image {int(unknown[0])} of the pool")
@@ -72,7 +72,7 @@ def filter_pool(pool: SyntheticPool, real: ImageDataset, *, near_copy_quantile: 
     return pool.keep(~dropped), report
 
 
-def near_copies(generated, real, quantile: float):
+def near_copies(generated: Features, real: Features, quantile: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Distance of each generated image to its nearest real one, float64 ``[N]``, and whether it is a near-copy, bool.
 
     generated ``[N, D]``, real ``[M, D]``: features. See `filter_pool` for the rule. Distances that rounding of the

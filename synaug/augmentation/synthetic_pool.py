@@ -5,7 +5,7 @@ the images of k = 2, and every arm of a comparison takes its part of one pool (`
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -17,9 +17,9 @@ from torch import Tensor
 
 from synaug.checks import as_tensor, of_kind, whole
 from synaug.data import ImageDataset, same_classes, to_bytes
-from synaug.data.images import HINT
+from synaug.data.images import HINT, Indices
 from synaug.diffusion.adapters import DDPMDenoiser
-from synaug.diffusion.denoisers import UNKNOWN, check_input, generator_hash
+from synaug.diffusion.denoisers import UNKNOWN, Denoiser, check_input, generator_hash
 from synaug.diffusion.reconstruction import reconstruct
 from synaug.diffusion.samplers import check_sampler
 from synaug.diffusion.schedules import SIGMA_MAX, sigmas_from
@@ -55,7 +55,7 @@ class SyntheticPool:
     def __len__(self) -> int:
         return len(self.data)
 
-    def take(self, sources=None, k: int | None = None) -> "SyntheticPool":
+    def take(self, sources: Indices | None = None, k: int | None = None) -> "SyntheticPool":
         """The part that belongs to some of the sources (int64 places in the data set) and to a smaller k."""
         sources = self.sources if sources is None else as_places(sources)
         k = self.k if k is None else k
@@ -66,22 +66,22 @@ class SyntheticPool:
         wanted = self.provenance["source"].isin(sources.tolist()) & (self.provenance["copy"] < k)
         return SyntheticPool(*self._rows(wanted.to_numpy(copy=True)), sources, int(k))
 
-    def keep(self, kept) -> "SyntheticPool":
+    def keep(self, kept: Collection[bool]) -> "SyntheticPool":
         """The images where ``kept``, bool ``[len(self)]``, is true; sources and k stay."""
         kept = np.asarray(kept)
         if kept.dtype != bool or kept.shape != (len(self),):
             raise ValueError(f"kept must be bool [{len(self)}], one an image, got {kept.dtype} {list(kept.shape)}")
         return SyntheticPool(*self._rows(kept), self.sources, self.k)
 
-    def _rows(self, wanted):
+    def _rows(self, wanted) -> tuple[ImageDataset, pd.DataFrame]:
         wanted = torch.as_tensor(wanted).nonzero().flatten()
         return self.data.subset(wanted), self.provenance.iloc[wanted.numpy()].reset_index(drop=True)
 
 
-def generate_pool(denoiser, dataset: ImageDataset, sources, *, k: int, sigmas: float | Sequence[float] | None = None,
-                  from_noise: bool = False, steps: int = 18, solver: str = "heun", churn: float = 0.0, seed: int = 0,
-                  folder: str | Path | None = None, batch_size: int = 256, device="cpu",
-                  progress: bool = False) -> SyntheticPool:
+def generate_pool(denoiser: Denoiser, dataset: ImageDataset, sources: Indices, *, k: int,
+                  sigmas: float | Sequence[float] | None = None, from_noise: bool = False, steps: int = 18,
+                  solver: str = "heun", churn: float = 0.0, seed: int = 0, folder: str | Path | None = None,
+                  batch_size: int = 256, device: str | torch.device = "cpu", progress: bool = False) -> SyntheticPool:
     """k - 1 images of each source's class, from the source itself at a noise level or from noise alone.
 
     denoiser: see `synaug.diffusion.denoisers`; class names that it has must be those of ``dataset``, in any order.
@@ -159,7 +159,7 @@ def _classes_of(denoiser, dataset: ImageDataset) -> Tensor:
     return torch.arange(dataset.num_classes)
 
 
-def as_places(indices) -> Tensor:
+def as_places(indices: Indices) -> Tensor:
     """Places in a data set, integers ``[n]``, n > 0, each once, as an ascending int64 tensor; else ValueError."""
     indices = as_tensor("sources", indices).cpu()
     if indices.ndim != 1 or len(indices) == 0 or indices.dtype == torch.bool or indices.is_floating_point():

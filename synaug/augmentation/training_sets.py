@@ -15,7 +15,7 @@ from synaug.augmentation.synthetic_pool import SyntheticPool, as_places
 from synaug.checks import number, of_kind, one_of, whole
 from synaug.classifiers.training import RECIPES, batch_order, check_recipe, train_classifier
 from synaug.data import ImageDataset, same_classes, stratified_subset
-from synaug.data.images import HINT
+from synaug.data.images import HINT, Indices
 from synaug.resources import check_memory
 
 ORDERS = ("shuffled", "real_first", "synthetic_first")
@@ -63,8 +63,8 @@ class TrainingSet:
         return torch.cat([part[batch_order(len(part), batch_size, n, seed)]
                           for part, n in zip(parts, (first, steps - first))])
 
-    def train(self, model: nn.Module, *, steps: int, seed: int, batch_size: int | None = None, recipe="one_cycle",
-              **options) -> nn.Module:
+    def train(self, model: nn.Module, *, steps: int, seed: int, batch_size: int | None = None,
+              recipe: str = "one_cycle", **options) -> nn.Module:
         """`synaug.classifiers.train_classifier` on these images in this order; the same steps for every set."""
         check_recipe(recipe)
         batch_size = RECIPES[recipe]["batch_size"] if batch_size is None else batch_size
@@ -77,7 +77,7 @@ def original(data: ImageDataset) -> TrainingSet:
     return TrainingSet(data, torch.zeros(len(data), dtype=torch.bool))
 
 
-def upsampled(data: ImageDataset, sources, k: int) -> TrainingSet:
+def upsampled(data: ImageDataset, sources: Indices, k: int) -> TrainingSet:
     """The data set, and k - 1 further times its images at ``sources``. k = 1 is the original."""
     of_kind("data", data, ImageDataset, HINT)
     places, k = as_places(sources), whole("k", k, 1)
@@ -85,7 +85,7 @@ def upsampled(data: ImageDataset, sources, k: int) -> TrainingSet:
     return original(_joined(data, data.subset(places.repeat(k - 1))))
 
 
-def with_generated(data: ImageDataset, pool: SyntheticPool, *, sources=None, k: int | None = None,
+def with_generated(data: ImageDataset, pool: SyntheticPool, *, sources: Indices | None = None, k: int | None = None,
                    order: str = "shuffled") -> TrainingSet:
     """The data set, and the pool's copies of ``sources`` (default all of the pool's) up to k (default the pool's).
 

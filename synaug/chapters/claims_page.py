@@ -10,14 +10,16 @@ from IPython.display import HTML
 
 from synaug.diffusion.trainer import RECORD
 from synaug.paths import checkpoints_dir
+from synaug.plots.html import typeset
 from synaug.run.results import recordings
-from synaug.statistics.claims import OWN, judge, load_claims
+from synaug.statistics.claims import CONFIRMED, OWN, judge, load_claims
 from synaug.statistics.contrasts import select
 from synaug.statistics.frames import bare
 from synaug.statistics.rules import REPRODUCED, VERDICTS
 
 #: The chapters, by experiments that decide claims.
 CHAPTERS = {"mode_concentration": "01_mode_concentration", "targeted_augmentation": "02_targeted_augmentation",
+            "targeted_draws": "02_targeted_augmentation",
             "two_layer_cnn": "03_two_layer_cnn", "mechanism": "03_two_layer_cnn",
             "exact_score": "04_where_concentration_comes_from", "empirical_score": "04_where_concentration_comes_from",
             "real_generators": "04_where_concentration_comes_from"}
@@ -27,19 +29,25 @@ VARIANTS = ("cifar10_5000",)
 FIXED = {"before the run": "fixed before the run", "after a first look": "exploratory: after a first look",
          "after the run": "exploratory: after the run"}
 NOT_RECORDED = "not recorded"
-STYLE = """<style>
-.synaug-claims { width: 100%; }
-.synaug-claims th:first-child { width: 45%; }
-.bd-article .synaug-claims :is(th, td) { vertical-align: top; overflow-wrap: break-word; }
-.synaug-claims tr:target { outline: 2px solid var(--pst-color-primary); }
-@media (max-width: 720px) {
-  .synaug-claims thead { display: none; }
-  .synaug-claims tbody th:first-child { width: auto; }
-  .synaug-claims tbody tr { display: block; border-top: 1px solid var(--pst-color-border); padding: .5rem 0; }
-  .bd-article .synaug-claims :is(th, td) { display: block; padding: .1rem 0; }
-  .synaug-claims td::before { content: attr(data-label) ": "; color: var(--pst-color-text-muted); }
+#: What holds of a theorem that was reconstructed here: nobody can say that the paper's own was reproduced.
+CONSISTENT = "consistent with the summary"
+#: The figure that shows a claim: of an experiment, by what the claim's id has in it, the first that fits.
+FIGURES = {
+    "mode_concentration": {"frechet|artefact": "distance", "precision|recall": "precision-recall", "accuracy": "accuracy",
+                           "entropy|easier": "entropy", "outer-edge|concentrate$": "concentration",
+                           "pca": "pca-variance", "attention": "attention-agreement"},
+    "targeted_augmentation": {"slow-share": "slow-fast", "noise|strength": "strength", "random|-all|loss": "selection",
+                              "sam|trivial|with-|large": "settings", "": "k"},
+    "two_layer_cnn": {"sam-suppresses": "sam-noise", "aligns-less-toy": "noise-align-toy", "aligns|tolerance": "noise-align",
+                      "variance|converges": "variance", "first|sam-": "features", "clusters": "recovery",
+                      "degrades": "degradation", "": "map"},
+    "targeted_draws": {},  # not drawn yet
+    "mechanism": {"noise|features": "network-premises", "learned": "network-learning", "": "network-consequences"},
+    "exact_score": {"exact": "exact", "coarse": "grids", "score": "score-errors"},
+    "empirical_score": {"exact": "centres", "generalises|errs": "differences", "": "calibration"},
+    "real_generators": {"worse-score|best": "ladder", "train-worse|euler|churn": "dials", "": "exploration"},
 }
-</style>"""
+RULE = "reference/statistics.html#synaug.statistics.rules.judge_{}"
 
 
 @cache
@@ -56,7 +64,18 @@ def verdicts(experiment: str) -> dict[str, dict]:
 
 def shown(verdict) -> str:
     """The verdict in words; of a recording that lacks a part of what the claim needs, "not recorded"."""
-    return verdict.words if all(verdict.numbers.values()) else NOT_RECORDED
+    return worded(verdict.claim.source, verdict.words) if all(verdict.numbers.values()) else NOT_RECORDED
+
+
+def worded(source: str, words: str) -> str:
+    """A verdict to read: theorems were reconstructed, so what holds of one is consistent with the summary."""
+    return CONSISTENT if re.search("Theorem|Corollary", source) and words == REPRODUCED else words
+
+
+def figure(claim) -> str:
+    """The address of the figure that shows a claim, from the top of the book; of its chapter where none is named."""
+    name = next((name for part, name in FIGURES.get(claim.experiment, {}).items() if re.search(part, claim.id)), None)
+    return f"notebooks/{CHAPTERS[claim.experiment]}.html" + (f"#fig-{name}" if name else "")
 
 
 def effect(verdict) -> str:
@@ -71,25 +90,25 @@ def claims_table(experiment: str) -> HTML:
     """A row per claim, with the anchor ``claim-<id>``: the claim and how it was decided, verdict and effect per data
     set, when its rule was fixed."""
     by_data, rows = verdicts(experiment), []
-    page = f"notebooks/{CHAPTERS[experiment]}.html"
     for claim in load_claims(experiment).values():
+        kinds = {part["kind"]: f'<a href="{RULE.format(part["kind"])}">{part["kind"]}</a>' for part in claim.parts}
         cells, evidence = {}, [claim.statistic]
         for data, found in by_data.items():
             cells[data] = word = shown(verdict := found[claim.id])
             if word != NOT_RECORDED:
-                cells[data] = f"{word}<br><small>{escape(effect(verdict))}</small>"
+                cells[data] = f"{word}<br><small>{typeset(effect(verdict))}</small>"
                 evidence.append(f"{data}: {verdict.evidence}")
         cells["rule"] = FIXED[claim.fixed]
         rows.append(
-            f'<tr id="claim-{claim.id}"><th scope="row"><a href="#claim-{claim.id}">{escape(claim.statement)}</a><br>'
+            f'<tr id="claim-{claim.id}"><th scope="row"><a href="#claim-{claim.id}">{typeset(claim.statement)}</a><br>'
             f"<small>{'This book' if claim.own else 'Paper'}: {escape(claim.source.removeprefix('this book, '))} "
-            f'(<a href="{page}">chapter</a>)</small><details><summary><small>how it was decided</small></summary>'
-            f"<small>{'<br>'.join(map(escape, evidence))}</small></details></th>"
+            f'(<a href="{figure(claim)}">figure</a>)</small><details><summary><small>how it was decided</small></summary>'
+            f"<small>{'<br>'.join([*map(typeset, evidence), 'rule: ' + ', '.join(kinds.values())])}</small></details></th>"
             + "".join(f'<td data-label="{head}">{cell}</td>' for head, cell in cells.items()) + "</tr>"
         )
     head = "".join(f'<th scope="col">{name}</th>' for name in ("claim", *by_data, "rule"))
-    rows = [re.sub(r"(?<=[ \[])-(?=\d)", "−", row).replace("t_re", "t<sub>re</sub>") for row in rows]
-    return HTML(f'{STYLE}<table class="dataframe synaug-claims"><thead><tr>{head}</tr></thead>'
+    caption = "Claims, verdicts and effects with 95 % intervals, and when each rule was fixed"
+    return HTML(f'<table class="dataframe synaug-cards synaug-claims"><caption>{caption}</caption><thead><tr>{head}</tr></thead>'
                 f"<tbody>{''.join(rows)}</tbody></table>")
 
 
@@ -100,8 +119,8 @@ def counts() -> pd.DataFrame:
         for data, found in verdicts(experiment).items():
             words = [shown(verdict).split(": ")[-1] for verdict in found.values()]
             rows += [{"chapter": f"{int(chapter[:2])}, {data}", "verdict": word} for word in words]
-    order = [REPRODUCED, OWN[REPRODUCED], *reversed(VERDICTS[:-1]), NOT_RECORDED]
-    table = pd.crosstab(*pd.DataFrame(rows).to_numpy().T).reindex(columns=order, fill_value=0)
+    order = [REPRODUCED, CONSISTENT, OWN[REPRODUCED], *reversed(VERDICTS[:-1]), *CONFIRMED.values(), NOT_RECORDED]
+    table = pd.crosstab(*pd.DataFrame(rows).to_numpy().T).reindex(columns=list(dict.fromkeys(order)), fill_value=0)
     said = [", ".join(f"{n} {word}" for word, n in row.items() if n) for _, row in table.iterrows()]
     return pd.DataFrame({"chapter": table.index, "claims": table.sum(axis=1).to_numpy(), "verdicts": said})
 

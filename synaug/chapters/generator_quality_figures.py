@@ -4,11 +4,11 @@
 import pandas as pd
 
 from synaug.chapters.generator_quality import NEAR_COPY_QUANTILE, SAMPLES, training_record
-from synaug.chapters.reading import within
+from synaug.chapters.reading import describe_runs, singular, within
 from synaug.metrics import FRESH_REAL
 from synaug.metrics.encoders import encoder_label
 from synaug.plots import COLOURS, INK, finish, forest, image_grid, panels, select
-from synaug.run.results import describe_runs, recordings
+from synaug.run.results import recordings
 
 
 def sample_sheet(samples, real, per_class=10):
@@ -186,7 +186,7 @@ def describe_generator(record, trained):
     """What the generator is and what it was trained on, by its training record, as a Markdown list's first entry."""
     return (f"- *generator*: {record['parameters']:,} parameters, trained on {len(trained):,} training images of "
             f"{trained.name} ({record['images_seen']:,} images seen, {record['minutes'] / 60:.1f} hours, "
-            f"{record['device']}).")
+            f"{singular(record['device'])}).")
 
 
 def describe(live, recorded=None):

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from sklearn.decomposition import PCA
 
+from synaug.chapters.reading import describe_runs
 from synaug.chapters.tasks import (
     Trained,
     network,
@@ -31,7 +32,7 @@ from synaug.metrics.comparison import least_per_class
 from synaug.metrics.encoders import BUILDERS, encode
 from synaug.run import Experiment, Settings, Task, param
 from synaug.run.experiment import named
-from synaug.run.results import describe_runs, experiment_of, recordings
+from synaug.run.results import experiment_of, recordings
 from synaug.statistics import bootstrap_interval, paired_interval
 from synaug.statistics.claims import load_claims, published_series
 

@@ -1,4 +1,7 @@
-"""What chapters say in numbers: which run they draw, estimates with limits, and this build beside the recorded run."""
+"""What chapters say of their runs and in numbers: estimates with limits, and this build beside the recorded run."""
+
+import re
+from collections.abc import Callable
 
 import pandas as pd
 
@@ -24,3 +27,23 @@ def side_by_side(numbers, live, recorded=None):
     stored = {} if recorded is None else numbers(recorded)
     return pd.DataFrame([{"": name, "recorded": stored.get(name, ""), "this build": own.get(name, "")}
                          for name in {**stored, **own}])
+
+
+def describe_runs(live: pd.DataFrame, recorded: pd.DataFrame | None, words: Callable) -> str:
+    """What the runs behind a page are, as a Markdown list: profile, ``words(frame, parameters)``, time and device."""
+    lines = []
+    for name, frame in (("this build", live), ("recorded", recorded)):
+        if frame is None:
+            of = " of this generator" if live.attrs["provenance"]["generator"] else ""
+            lines.append(f"- *{name}*: no larger run{of} has been recorded.")
+            continue
+        origin = frame.attrs["provenance"]
+        lines += [f"- *{name}*: profile `{frame['profile'].iloc[0]}`, {origin['wall_seconds'] / 60:.1f} minutes on "
+                  f"{origin['device']}.", *(f"  - {part}" for part in words(frame, origin["parameters"]).split("; "))]
+    return singular("\n".join(lines))
+
+
+def singular(text: str) -> str:
+    """Text with "1 seed" for "1 seeds", and so for all that runs are described by; not in "k = 1 images"."""
+    return re.sub(r"(?<!= )(?<![\d.,])\b1 ((?:\w+ )?(?:classifier|image|level|mixture|moment|network|point|sample|seed|"
+                  r"size|source|step|thread))s\b", r"1 \1", text)

@@ -1,6 +1,8 @@
 """Chapter 2: targeted augmentation, upsampling against generation (Nguyen et al. 2025)."""
 
+import math
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -28,7 +30,7 @@ from synaug.classifiers.checkpoint import steps_kept
 from synaug.classifiers.optimizers import OPTIMIZERS
 from synaug.classifiers.training import AUGMENTATIONS, RECIPES
 from synaug.classifiers.warm_up import WarmUp, warm_up
-from synaug.data import ImageDataset, to_bytes
+from synaug.data import ImageDataset, stratified_subset, to_bytes
 from synaug.diffusion.reconstruction import reconstruct
 from synaug.diffusion.schedules import sigma_of_strength
 from synaug.precision import fast_precision
@@ -45,6 +47,8 @@ FILTERS = {"near-copies dropped": {"near_copy_quantile": 0.05}, "off-class dropp
 EXPECTED_SLOW = 0.4
 #: Seeds of pilots start here: their runs are none of the comparison's.
 PILOT_SEED = 1000
+#: Validation images that are looked at while a classifier is trained.
+WATCHED = 2000
 #: The least probability of a label in the test loss.
 TINY = 1e-12
 
@@ -357,12 +361,13 @@ def pilot(real: ImageDataset, fresh: ImageDataset, validation: ImageDataset, add
 
 def train_arm(real: ImageDataset, test: ImageDataset, validation: ImageDataset, shown: dict, added=None,
               per_image: float = 0.0, judge: Trained | None = None, *, kind: str, selection: str, k: int, filters: dict,
-              seed: int, most: int | None = None, checkpoint: Path | None = None, **options) -> dict:
+              seed: int, most: int | None = None, looks: int = 0, checkpoint: Path | None = None, **options) -> dict:
     """One classifier, trained and tested.
 
     shown: of `warmed_up`, by which examples are selected. added: fresh images, or a pool whose generation took
     ``per_image`` seconds per image. most: examples of each class that are selected at most; None: no limit. filters: of
-    `filter_pool`, with the judge. options: of `train`.
+    `filter_pool`, with the judge. looks: how often validation images are looked at while it is trained, for
+    test_error_early, at the look of the least error, which came after early_step steps. options: of `train`.
     Returns errors in % (test_error_slow: on the half of the test images that is slow), test_loss (cross-entropy, nats),
     added (images) and added_share (% of the real ones), selected_share, seconds of training and of generation.
     """
@@ -382,23 +387,47 @@ def train_arm(real: ImageDataset, test: ImageDataset, validation: ImageDataset, 
         if filters:
             taken, _ = filter_pool(taken, real, judge=None if judge is None else judge.model(), **filters)
         training_set = with_generated(real, taken)
-    model, seconds = train(training_set, seed=seed, checkpoint=checkpoint, **options)
+    early = Earliest(validation, options["steps"], looks) if looks else None
+    model, seconds = train(training_set, seed=seed, checkpoint=None if looks else checkpoint, watched=early, **options)
     says, n = predict(model, test.images), len(training_set) - len(real)
     wrong = (says.argmax(1) != test.labels).double()
     return {"test_error": 100 * wrong.mean(), "test_error_slow": 100 * wrong[shown["slow_test"]].mean(),
             "test_loss": F.nll_loss(says.double().clamp_min(TINY).log(), test.labels),
             "validation_error": error(model, validation), "real_error": error(model, real), "added": n,
             "added_share": 100 * n / len(real), "selected_share": 100 * len(chosen) / len(real),
-            "training_seconds": seconds, "generation_seconds": generation}
+            "training_seconds": seconds, "generation_seconds": generation,
+            **({} if early is None else early.result(model, test))}
 
 
 def train(training_set: TrainingSet, architecture: str, *, steps: int, seed: int, device: str,
-          checkpoint: Path | None = None, **options):
+          checkpoint: Path | None = None, watched: "Earliest | None" = None, **options):
     """(the trained classifier, its seconds from the start: those before a cut count by their steps)."""
     model = build_classifier(architecture, training_set.data.image_shape, training_set.data.num_classes, seed)
     before, start = steps_kept(checkpoint), clock(device)
-    training_set.train(model, steps=steps, seed=seed, device=device, checkpoint=checkpoint, **options)
+    training_set.train(model, steps=steps, seed=seed, device=device, checkpoint=checkpoint,
+                       observe=watched and partial(watched, model), **options)
     return model, (clock(device) - start) * steps / max(steps - before, 1)
+
+
+class Earliest:
+    """Keeps the weights of a training at the look at which the error on (some) validation images is least."""
+
+    def __init__(self, validation: ImageDataset, steps: int, looks: int):
+        self.images = stratified_subset(validation, min(WATCHED, len(validation)), 0)
+        self.every, self.error, self.step, self.weights = max(1, steps // looks), math.inf, 0, {}
+
+    def __call__(self, model, step: int, index, logits) -> None:
+        if (step + 1) % self.every:
+            return
+        if (now := error(model.eval(), self.images)) < self.error:
+            self.error, self.step = now, step + 1
+            self.weights = {name: value.clone() for name, value in model.state_dict().items()}
+        model.train()
+
+    def result(self, model, test: ImageDataset) -> dict:
+        """On the test images; the model then has those weights."""
+        model.load_state_dict(self.weights)
+        return {"test_error_early": error(model, test), "early_step": self.step}
 
 
 def selected_by(shown: dict, real: ImageDataset, selection: str = SLOW, seed: int = 0) -> Selection:

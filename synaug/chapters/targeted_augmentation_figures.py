@@ -7,9 +7,9 @@ from itertools import product
 
 import pandas as pd
 
-from synaug.chapters.reading import within
+from synaug.chapters.reading import describe_runs, within
 from synaug.plots import Panel, forest, lines
-from synaug.run.results import describe_runs, experiment_of, recordings
+from synaug.run.results import experiment_of, recordings
 from synaug.statistics import paired_interval, ratio_interval
 from synaug.statistics.claims import load_published
 from synaug.statistics.contrasts import differences, paired, select

@@ -82,25 +82,27 @@ def real_images(generator: str, weights: str, part: str, n: int | None = None) -
 
 @lru_cache(2)
 def splits(generator: str) -> dict[str, ImageDataset]:
-    """real: what generator and classifiers are trained on, the first of the training split's stratified order;
-    fresh: those that follow, the control that adds real images; validation: the last sixth, but at most a third of
-    what the generator has not seen, for decisions; test: the test split. ValueError where the generator has seen
-    others, or has left fewer than three images per class."""
+    """real: what generator and classifiers are trained on, neighbours in the training split's stratified order;
+    fresh: those that follow, then those before, the control that adds real images; validation: the last sixth, but at
+    most a third of what the generator has not seen, for decisions; test: the test split. ValueError where the generator
+    has seen others, or has left fewer than three images per class."""
     whole, subset = trained_on(generator)
     n = len(subset)
     if n > (most := len(whole) - 3 * whole.num_classes):
         raise ValueError(f"{generator} was trained on {n} images of {whole.name}; at most {most} leave fresh ones")
     end = len(whole) - round(min(VALIDATION * len(whole), OF_UNSEEN * (len(whole) - n)))
-    own = subset.source_index.sort().values
     for proportional in (False, True):  # the two ways in which generators take their images
         order = stratified_subset(whole, len(whole), 0, proportional=proportional)
-        real, fresh, validation = (order.subset(range(*ends)) for ends in ((0, n), (n, end), (end, len(order))))
-        if torch.equal(real.source_index.sort().values, own):
+        own = torch.isin(order.source_index, subset.source_index).nonzero().flatten()
+        start = int(own[0])
+        if int(own[-1]) == start + n - 1 < end:
             break
     else:
-        raise ValueError(f"{generator} was trained on another subset of {whole.name} than the first {n} of its "
-                         f"stratified order with seed 0")
-    return {"real": real, "fresh": fresh, "validation": validation, "test": load_dataset(whole.name, "test")}
+        raise ValueError(f"{generator} was trained on another subset of {whole.name} than {n} neighbours among the first "
+                         f"{end} of its stratified order with seed 0")
+    fresh = order.subset([*range(start + n, end), *range(start)])
+    return {"real": order.subset(range(start, start + n)), "fresh": fresh,
+            "validation": order.subset(range(end, len(order))), "test": load_dataset(whole.name, "test")}
 
 
 def split(generator: str, weights: str, part: str, n: int | None) -> ImageDataset:

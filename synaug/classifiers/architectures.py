@@ -72,13 +72,13 @@ class BasicBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels_out)
         if stride == 1 and channels_in == channels_out:
-            self.shortcut = nn.Identity()
+            self.shortcut: nn.Module = nn.Identity()
         else:
             self.shortcut = nn.Sequential(
                 nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out)
             )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         out = F.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(out)) + self.shortcut(x))
 
@@ -104,7 +104,7 @@ class AddedBlock(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(_conv_bn_relu(channels, channels), _conv_bn_relu(channels, channels))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.layers(x)
 
 
@@ -165,7 +165,7 @@ def _vgg19(shape, num_classes: int) -> Classifier:
     layers = list(models.vgg.make_layers(models.vgg.cfgs["E"], batch_norm=True))[:-1]
     layers[0] = nn.Conv2d(shape[0], 64, 3, padding=1)
     for layer in layers:
-        if isinstance(layer, nn.Conv2d):
+        if isinstance(layer, nn.Conv2d) and layer.bias is not None:
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")  # as torchvision has it
             nn.init.zeros_(layer.bias)
     starts = [i for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
@@ -177,15 +177,15 @@ def _densenet121(shape, num_classes: int) -> Classifier:
     """torchvision's DenseNet121; a 3 x 3 stem without pooling, as in the CIFAR networks of Huang et al. 2017."""
     net = models.densenet121(weights=None, num_classes=num_classes)
     part = net.features
-    stem = nn.Sequential(nn.Conv2d(shape[0], 64, 3, padding=1, bias=False), part.norm0, part.relu0)
-    nn.init.kaiming_normal_(stem[0].weight)  # as torchvision has it
+    first = nn.Conv2d(shape[0], 64, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(first.weight)  # as torchvision has it
     blocks = nn.Sequential(
         part.denseblock1,
         nn.Sequential(part.transition1, part.denseblock2),
         nn.Sequential(part.transition2, part.denseblock3),
         nn.Sequential(part.transition3, part.denseblock4, part.norm5, nn.ReLU()),
     )
-    return Classifier(stem, blocks, net.classifier)
+    return Classifier(nn.Sequential(first, part.norm0, part.relu0), blocks, net.classifier)
 
 
 def _convnext_tiny(shape, num_classes: int) -> Classifier:

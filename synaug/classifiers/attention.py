@@ -10,10 +10,11 @@ from synaug.classifiers.predictions import as_inputs, check_images, check_labels
 
 def explained_block(model: nn.Module) -> nn.Module:
     """The module that Grad-CAM looks at; ValueError for a model that pools no map, such as a ViT."""
-    if not hasattr(model, "last_block"):
+    block = getattr(model, "last_block", None)
+    if block is None:
         raise ValueError(f"Grad-CAM needs a model with last_block, a map of features that is pooled; "
                          f"{type(model).__name__} has none")
-    return model.last_block
+    return block
 
 
 @torch.inference_mode(False)

@@ -1,5 +1,8 @@
 """Optimisers of classifier training: SGD, and sharpness-aware minimisation (SAM, Foret et al. 2021) around it."""
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import torch
 
 from synaug.checks import number, one_of
@@ -18,9 +21,10 @@ def check_optimizer(name: str, rho: float) -> None:
         raise ValueError(f"rho must be positive, got {rho}")
 
 
-def new_optimizer(name: str, parameters, lr: float, momentum: float, weight_decay: float, rho: float = RHO):
+def new_optimizer(name: str, parameters: Iterable[torch.nn.Parameter], lr: float, momentum: float, weight_decay: float,
+                  rho: float = RHO) -> torch.optim.Optimizer:
     """SGD, with Nesterov's momentum where there is momentum, or SAM of radius ``rho`` around that SGD."""
-    options = dict(lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0)
+    options: dict[str, Any] = dict(lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0)
     if name == "sgd":
         return torch.optim.SGD(parameters, **options)
     from pytorch_optimizer import SAM  # here, so that those who use SGD need not load it
@@ -28,7 +32,7 @@ def new_optimizer(name: str, parameters, lr: float, momentum: float, weight_deca
     return SAM(parameters, torch.optim.SGD, rho=rho, **options)
 
 
-def take_step(optimizer, model: torch.nn.Module, backward):
+def take_step(optimizer: torch.optim.Optimizer, model: torch.nn.Module, backward: Callable[[], Any]) -> Any:
     """One step of an optimiser of `new_optimizer`; returns what ``backward()`` returned at the weights before it.
 
     backward : computes the gradients of the model's parameters at their present values. SAM calls it twice; the

@@ -8,6 +8,7 @@ length are compared on paired runs.
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -33,7 +34,7 @@ AUGMENTATIONS = ("none", "flip", "flip_crop", "flip_trivial", "flip_crop_trivial
 #: known (second hand; so has the public code of Andriushchenko & Flammarion 2022): SGD at 0.1, times 0.1 at half and
 #: at three quarters of the training. "fast" is for "resnet9" on a GPU, some ten passes in larger batches: rate,
 #: weight decay and smoothing of David Page's "How to train your ResNet" (2018; second hand), the schedule of "one_cycle".
-RECIPES = {
+RECIPES: dict[str, dict[str, Any]] = {
     "one_cycle": {"lr": 0.1, "weight_decay": 5e-4, "batch_size": 128, "label_smoothing": 0.0},
     "paper": {"lr": 0.01, "weight_decay": 0.0, "batch_size": 128, "label_smoothing": 0.0},
     "two_drops": {"lr": 0.1, "weight_decay": 5e-4, "batch_size": 128, "label_smoothing": 0.0},

@@ -5,7 +5,7 @@ import os
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def load_cached(name: str, split: str, obtain: Callable[[Path], Arrays], digests
                 arrays = obtain(path.parent)
                 check_arrays(arrays, digests, f"what was obtained as {name}")
                 with atomic_write(path) as temporary, open(temporary, "wb") as file:
-                    np.savez(file, **arrays)
+                    np.savez(file, **arrays)  # type: ignore[arg-type]  # its hints take each for allow_pickle
     images, labels = f"{split}_images", f"{split}_labels"
     with open(path, "rb") as file:
         try:
@@ -53,9 +53,9 @@ def load_cached(name: str, split: str, obtain: Callable[[Path], Arrays], digests
                 arrays = {images: colour_first, labels: stored[f"y_{split}"].reshape(-1), "class_names": class_names}
             else:
                 arrays = {key: stored[key] for key in (images, labels, "class_names")}
-            n, index = len(stored["y_train" if "y_train" in stored else "train_labels"]), None
+            n, index = len(stored["y_train" if "y_train" in stored else "train_labels"]), np.arange(len(arrays[images]))
             if n < size and f"{split}_index" in stored:
-                index = torch.from_numpy(stored[f"{split}_index"].astype(np.int64))
+                index = stored[f"{split}_index"]
         except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is truncated or altered ({error}): delete it to obtain it again") from error
     if n < size:
@@ -63,19 +63,19 @@ def load_cached(name: str, split: str, obtain: Callable[[Path], Arrays], digests
         warnings.warn(f"{path} holds a subset, whose content is not checked: {name}", stacklevel=3)
     else:
         check_arrays(arrays, digests, f"{path} (delete it to obtain it again)")
-    numbers = torch.from_numpy(arrays[labels].astype(np.int64))
-    return ImageDataset(torch.from_numpy(arrays[images]), numbers, tuple(map(str, arrays["class_names"])), index, name)
+    numbers, places = (torch.from_numpy(values.astype(np.int64)) for values in (arrays[labels], index))
+    return ImageDataset(torch.from_numpy(arrays[images]), numbers, tuple(map(str, arrays["class_names"])), places, name)
 
 
 def check_arrays(arrays: Arrays, digests: dict[str, str], what: str) -> None:
     """ValueError unless every array that has a recorded sha256 has that sha256."""
     for name in arrays.keys() & digests.keys():
-        if hashlib.sha256(np.ascontiguousarray(arrays[name])).hexdigest() != digests[name]:
+        if hashlib.sha256(np.ascontiguousarray(arrays[name]).data).hexdigest() != digests[name]:
             raise ValueError(f"{what} is altered: the sha256 of {name} differs from the recorded one")
 
 
 @contextmanager
-def atomic_write(path: Path):
+def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` to write to; it becomes ``path`` when the block succeeds.
 
     When the block raises, nothing is left and ``path`` is as it was. For one writer at a time.

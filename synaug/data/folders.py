@@ -29,7 +29,7 @@ LITTER = {"__macosx", "__pycache__", "@eadir", "lost+found", "$recycle.bin", "sy
 
 
 def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None = None, *, mode: str | None = None,
-                      crop: bool = False) -> ImageDataset:
+                      crop: bool = False, unreadable: str = "refuse") -> ImageDataset:
     """The images of ``path/class/**/*``, classes and files in alphabetical order.
 
     path: its subfolders are the classes; what is hidden or a system's own is passed over, and so, with a warning that
@@ -37,7 +37,8 @@ def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None
     image_size: side or (height, width) in pixels to which every image is resized (bicubic with antialiasing); None
     takes the images as they are. crop: whether what is resized is first cut to that aspect ratio about its centre,
     instead of being squashed. mode: "RGB" or "L" (grey) to convert every image to, transparent parts to white; None
-    takes what is of one of these.
+    takes what is of one of these. unreadable: "refuse" images that cannot be read, or "skip" them with a warning that
+    names them; either way ``source_index`` counts the files of `list_images`.
 
     Grey images give C = 1, colour images C = 3. Photographs are turned upright, as their EXIF entry says. Raises
     MemoryError where the images have no room, FileNotFoundError or NotADirectoryError for a bad path, and ValueError,
@@ -50,19 +51,11 @@ def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None
         raise ValueError(f'mode must be "RGB", "L" or None, got {mode!r}')
     if crop and size is None:
         raise ValueError("crop needs an image_size to cut to")
-    classes = find_classes(path)
-    passed_over = Counter(f"{_ending(f)} beside the classes" for f in _listed(path)
-                          if not f.is_dir() and not _is_litter(f.name))
-    files = [_image_files(folder, path, passed_over) for folder in classes.values()]
-    kinds = ", ".join(f"{number} {kind}" for kind, number in passed_over.most_common(6))
-    if empty := [name for name, members in zip(classes, files) if not members]:
-        raise ValueError(f"{path}: no images in {', '.join(map(repr, empty))}; image files end in "
-                         f"{', '.join(IMG_EXTENSIONS)}" + (f"; passed over: {kinds}" if kinds else ""))
-    if passed_over:
-        warnings.warn(f"{path}: {passed_over.total()} files were passed over ({kinds}); images lie in a class's folder "
-                      f"and end in {', '.join(IMG_EXTENSIONS)}", stacklevel=2)
-    labels = np.repeat(np.arange(len(classes)), [len(members) for members in files])
-    files = [f for members in files for f in members]
+    if unreadable not in ("refuse", "skip"):
+        raise ValueError(f'unreadable must be "refuse" or "skip", got {unreadable!r}')
+    classes = list_images(path)
+    labels = np.repeat(np.arange(len(classes)), [len(members) for members in classes.values()])
+    files = [f for members in classes.values() for f in members]
     stats = [(f, f.stat()) for f in files if f.is_file()]
     about = [[str(f.absolute()), of.st_size, of.st_mtime_ns, of.st_ctime_ns] for f, of in stats]
     decoded = paths.cache_dir() / "folders" / content_key(about, size, mode, crop)
@@ -70,7 +63,10 @@ def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None
         return known
     start = time.monotonic()
 
-    headers = _read_each(files, lambda image, i: (image.mode, _upright_size(image)), "reading headers")
+    skip = unreadable == "skip"
+    headers = _read_each(files, _kind_and_decode if skip else _kind, "reading headers", skip)
+    places = [i for i, found in enumerate(headers) if found]
+    files, labels, headers = [files[i] for i in places], labels[places], [headers[i] for i in places]
     deep = [f"{f} is {found}" for f, (found, _) in zip(files, headers) if found[0] in "IF"]
     if deep:  # Pillow would clip what is above 255
         raise ValueError(f"images must have 8 bits per channel; {deep[0]} ({len(deep)} such files): scale them first")
@@ -98,8 +94,9 @@ def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None
         images[i] = np.asarray(image).reshape(height, width, -1).transpose(2, 0, 1)
 
     _read_each(files, store, "reading images")
-    dataset = ImageDataset(torch.from_numpy(images), torch.from_numpy(labels), tuple(classes), name=path.resolve().name)
-    if time.monotonic() - start > SLOW:
+    dataset = ImageDataset(torch.from_numpy(images), torch.from_numpy(labels), tuple(classes), torch.tensor(places),
+                           name=path.resolve().name)
+    if time.monotonic() - start > SLOW and len(places) == len(about):
         keep(decoded, dataset)
     return dataset
 
@@ -125,6 +122,30 @@ def save_image_folder(dataset: ImageDataset, folder: str | Path) -> Path:
         pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
         Image.fromarray(np.ascontiguousarray(pixels)).save(folder / places[label] / f"{i:06}.png")
     return folder
+
+
+def list_images(path: str | Path) -> dict[str, list[Path]]:
+    """The image files of each class, in the order in which `load_image_folder` numbers them; its errors and warning."""
+    path = Path(path).expanduser()
+    classes = find_classes(path)
+    passed_over = Counter(f"{_ending(f)} beside the classes" for f in _listed(path)
+                          if not f.is_dir() and not _is_litter(f.name))
+    files = {name: _image_files(folder, path, passed_over) for name, folder in classes.items()}
+    kinds = ", ".join(f"{number} {kind}" for kind, number in passed_over.most_common(6))
+    if empty := [name for name, members in files.items() if not members]:
+        raise ValueError(f"{path}: no images in {', '.join(map(repr, empty))}; image files end in "
+                         f"{', '.join(IMG_EXTENSIONS)}" + (f"; passed over: {kinds}" if kinds else ""))
+    if passed_over:
+        warnings.warn(f"{path}: {passed_over.total()} files were passed over ({kinds}); images lie in a class's folder "
+                      f"and end in {', '.join(IMG_EXTENSIONS)}", stacklevel=3)
+    return files
+
+
+def image_kinds(files: list[Path]) -> list[tuple | None]:
+    """(mode, (height, width)) of each image file, upright; None for one that cannot be read, which is not said here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _read_each(files, _kind, "reading headers", skip=True)
 
 
 def find_classes(path: Path) -> dict[str, Path]:
@@ -153,10 +174,11 @@ def find_splits(path: Path) -> dict[str, Path]:
     return splits if len(splits) > 1 or len(splits) == len(folders) else {}
 
 
-def first_kind(path: Path, image_size=None, mode: str | None = None, crop: bool = False) -> tuple:
+def first_kind(path: Path, image_size: tuple[int, int] | None = None, mode: str | None = None,
+               crop: bool = False) -> tuple:
     """(mode, (height, width)) of a folder's first image, once it is converted as `load_image_folder` would."""
     files = (_image_files(folder, path, Counter()) for folder in find_classes(path).values())
-    found = _read_each(next(filter(None, files), [])[:1], lambda image, i: (image.mode, _upright_size(image)), "")
+    found = _read_each(next(filter(None, files), [])[:1], _kind, "")
     return tuple(given or there for given, there in zip((mode, _checked_size(image_size)), *found))
 
 
@@ -218,8 +240,18 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
     return (width, height) if image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8) else (height, width)
 
 
-def _read_each(files: list[Path], read, title: str) -> list:
-    """``read(opened image, i)`` for the i-th file; ValueError naming those that cannot be read."""
+def _kind(image: Image.Image, i: int) -> tuple:
+    return image.mode, _upright_size(image)
+
+
+def _kind_and_decode(image: Image.Image, i: int) -> tuple:
+    image.load()
+    return _kind(image, i)
+
+
+def _read_each(files: list[Path], read, title: str, skip: bool = False) -> list:
+    """``read(opened image, i)`` for the i-th file. What cannot be read is a ValueError that names it, or, where it is
+    skipped and not all that there is, a warning and None."""
     results, unreadable = [], []
     for i, file in enumerate(tqdm(files, desc=title, disable=None, delay=1)):
         try:
@@ -227,8 +259,12 @@ def _read_each(files: list[Path], read, title: str) -> list:
                 results.append(read(image, i))
         except Exception as error:  # a damaged file shows in many ways
             unreadable.append(f"{file} ({error})")
+            results.append(None)
     if unreadable:
-        raise ValueError(f"{len(unreadable)} of {len(files)} images cannot be read: {'; '.join(unreadable[:5])}")
+        told = f"{len(unreadable)} of {len(files)} images cannot be read: {'; '.join(unreadable[:5])}"
+        if not skip or len(unreadable) == len(files):
+            raise ValueError(told)
+        warnings.warn(f"{told}; they are skipped", stacklevel=3)
     return results
 
 

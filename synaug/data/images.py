@@ -15,6 +15,9 @@ from torch.utils.data import Dataset
 from synaug.checks import as_tensor, of_kind, texts, whole
 from synaug.files import storable
 
+#: Places in a data set: whole numbers ``[n]``, or a slice.
+Indices = Tensor | np.ndarray | Sequence[int] | slice
+
 
 def to_floats(images: Tensor) -> Tensor:
     """Stored bytes 0..255 (uint8, any shape) as float32 in [-1, 1]: ``x / 127.5 - 1``."""
@@ -58,7 +61,7 @@ class ImageDataset(Dataset):
     images: Tensor
     labels: Tensor
     class_names: tuple[str, ...]
-    source_index: Tensor | None = None
+    source_index: Tensor = None  # type: ignore[assignment]  # 0 .. N - 1 from __post_init__
     name: str = "images"
 
     def __post_init__(self):
@@ -102,13 +105,14 @@ class ImageDataset(Dataset):
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """``(C, H, W)``"""
-        return tuple(self.images.shape[1:])
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
 
-    def floats(self, indices=None) -> Tensor:
+    def floats(self, indices: Indices | None = None) -> Tensor:
         """The images (all, or those at ``indices``) as float32 ``[n, C, H, W]`` in [-1, 1]."""
         return to_floats(self.images if indices is None else self.images[self._checked(indices)])
 
-    def subset(self, indices) -> "ImageDataset":
+    def subset(self, indices: Indices) -> "ImageDataset":
         """The images at ``indices`` (integers ``[n]``, or a slice), in that order, with their source indices."""
         indices = self._checked(indices)
         return ImageDataset(
@@ -210,5 +214,5 @@ def content_hash(dataset: ImageDataset) -> str:
     about = [Path(dataset.name).name, dataset.class_names, list(dataset.images.shape)]
     digest = hashlib.sha256(json.dumps(about).encode())
     for values in (dataset.images, dataset.labels, dataset.source_index):
-        digest.update(values.contiguous().numpy())
+        digest.update(values.contiguous().numpy().data)
     return digest.hexdigest()

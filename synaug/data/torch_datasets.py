@@ -1,6 +1,6 @@
 """From any torch ``Dataset`` of (image, label) to images in memory, and back to a ``Dataset`` for one's own loop."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -14,8 +14,9 @@ from synaug.data.images import HINT, ImageDataset
 from synaug.resources import check_memory
 
 
-def from_torch(dataset: Dataset, *, value_range: tuple[float, float] = (0.0, 1.0), class_names=None,
-               name: str | None = None, progress: bool = False) -> ImageDataset:
+def from_torch(dataset: Dataset, *, value_range: tuple[float, float] = (0.0, 1.0),
+               class_names: Sequence[str] | None = None, name: str | None = None,
+               progress: bool = False) -> ImageDataset:
     """The items of a ``Dataset``, each read once, as an `ImageDataset`.
 
     dataset: has a length; ``dataset[i]`` is (image, label), the image one of Pillow's (grey or RGB; others of 8 bits
@@ -34,7 +35,7 @@ def from_torch(dataset: Dataset, *, value_range: tuple[float, float] = (0.0, 1.0
     whole = dataset
     while isinstance(whole, Subset):
         whole = whole.dataset
-    if isinstance(whole, ImageDataset):
+    if isinstance(dataset, Subset) and isinstance(whole, ImageDataset):
         return from_torch(dataset.dataset).subset(dataset.indices)
     if not isinstance(value_range, (tuple, list)) or len(value_range) != 2:
         raise ValueError(f"value_range must be (black, white), got {value_range!r}")
@@ -48,13 +49,13 @@ def from_torch(dataset: Dataset, *, value_range: tuple[float, float] = (0.0, 1.0
     class_names = _classes(dataset) if class_names is None else class_names
     if class_names is not None:
         class_names = texts("class_names, the names of the labels 0, 1, ...,", class_names)
-    images, labels = None, torch.empty(len(dataset), dtype=torch.int64)
+    images, labels = torch.empty(0), torch.empty(len(dataset), dtype=torch.int64)
     for i in tqdm(range(len(dataset)), desc="reading images", disable=not progress):
         item = dataset[i]
         if not isinstance(item, (tuple, list)) or len(item) != 2:
             raise TypeError(f"item {i} must be a pair (image, label), got {type(item).__name__}")
         image = _bytes(item[0], low, high, f"image {i}")
-        if images is None:
+        if i == 0:
             check_memory(len(dataset) * image.numel(), f"a data set of {len(dataset):,} images")
             images = torch.empty(len(dataset), *image.shape, dtype=torch.uint8)
         if image.shape != images.shape[1:]:
@@ -96,8 +97,7 @@ def _classes(dataset: Dataset) -> tuple | None:
         return first
     names = dataset.class_names if isinstance(dataset, ImageDataset) else getattr(dataset, "classes", None)
     if names is None:
-        of_tensors = isinstance(dataset, TensorDataset)
-        labels = np.asarray(dataset.tensors[1] if of_tensors else getattr(dataset, "targets", ()))
+        labels = np.asarray(dataset.tensors[1] if isinstance(dataset, TensorDataset) else getattr(dataset, "targets", ()))
         known = labels.size and labels.dtype.kind in "iu"
         names = map(str, range(labels.max() + 1 if known else getattr(dataset, "num_classes", 0)))
     return tuple(names) or None

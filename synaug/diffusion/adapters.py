@@ -77,7 +77,7 @@ class DDPMDenoiser(nn.Module):
                              f"start lower")
         return torch.from_numpy(np.interp(wanted, self.log_sigmas, self.steps)).float().to(sigma.device)
 
-    def forward(self, x, sigma, labels=None):
+    def forward(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
         exact = torch.promote_types(x.dtype, torch.float32)
         sigma = torch.as_tensor(sigma, dtype=exact, device=x.device).expand(len(x))
         known = {}
@@ -98,7 +98,8 @@ class DDPMDenoiser(nn.Module):
         return out.clamp(-self.clip, self.clip).to(x.dtype)
 
 
-def load_ddpm(name_or_path, device="cpu", *, null_class=False) -> DDPMDenoiser:
+def load_ddpm(name_or_path: str | Path, device: str | torch.device = "cpu", *,
+              null_class: bool = False) -> DDPMDenoiser:
     """A DDPM (or DDIM) pipeline of diffusers as a denoiser, in float32 evaluation mode.
 
     name_or_path: its folder, or the name of one that the Hugging Face cache of this machine has; nothing is downloaded.
@@ -154,14 +155,13 @@ class EDMCheckpoint(nn.Module):
         if net.label_dim:
             self.num_classes = net.label_dim
 
-    def forward(self, x, sigma, labels=None):
+    def forward(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
         sigma = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).expand(len(x))
-        told = self.net.label_dim and labels is not None
-        classes = one_hot(labels, self.net.label_dim).float() if told else None
-        return self.net(x.float(), sigma, classes).to(x.dtype)
+        told = None if labels is None or not self.net.label_dim else one_hot(labels, self.net.label_dim).float()
+        return self.net(x.float(), sigma, told).to(x.dtype)
 
 
-def load_edm(path, *, trust_pickle=False, device="cpu") -> EDMCheckpoint:
+def load_edm(path: str | Path, *, trust_pickle: bool = False, device: str | torch.device = "cpu") -> EDMCheckpoint:
     """A checkpoint of EDM's own code (``network-snapshot-*.pkl``: a pickled dict whose "ema" is the network).
 
     path: the file. trust_pickle: must be True, as loading a pickle runs whatever code it holds. EDM's code must be

@@ -19,14 +19,17 @@ import os
 import shutil
 import sys
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FunctionType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from synaug import paths
+from synaug.data import ImageDataset
 from synaug.diffusion.network_files import WEIGHTS, load_unet, pair, read_json, weight_files
 from synaug.precision import channels_last, usable_device
 
@@ -38,6 +41,9 @@ UNKNOWN = "unknown"
 MOST_CHANNELS, MOST_LAYERS = 4096, 64
 #: Bytes of weights a file: with its header, a file stays below the 15 MB that a repository takes without complaint.
 SHARD_BYTES = 14_500_000
+
+#: ``denoiser(x, sigma, labels) -> x0``, see above.
+Denoiser = Callable[..., Tensor]
 
 
 class EDMDenoiser(nn.Module):
@@ -58,6 +64,8 @@ class EDMDenoiser(nn.Module):
     ``precision`` (an attribute, float32) may be set to bfloat16: the network then runs under autocast, which is 1.4
     times as fast on a CPU with AVX512-BF16; preconditioning and sampling stay in float32 and float64.
     """
+
+    recorded: tuple[str, str]  # its `generator_hash` and the weights' hash in its training record, which are right
 
     def __init__(self, unet, *, sigma_data, class_names, image_shape, patch=2):
         super().__init__()
@@ -85,10 +93,10 @@ class EDMDenoiser(nn.Module):
                                  f"{self.image_shape}")
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
         return len(self.class_names)
 
-    def forward(self, x, sigma, labels=None):
+    def forward(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
         sigma = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).expand(len(x))
         if labels is None:
             labels = torch.full((len(x),), 2 * self.num_classes, device=x.device)
@@ -105,7 +113,7 @@ class EDMDenoiser(nn.Module):
         skipped = c_skip * x
         return (skipped + c_out * pixel_shuffle(out.to(skipped.dtype), self.patch)).to(x.dtype)
 
-    def save(self, folder, shard_bytes=SHARD_BYTES):
+    def save(self, folder: str | Path, shard_bytes: int = SHARD_BYTES) -> str:
         """Write ``folder/unet`` (diffusers format, half precision) and ``folder/denoiser.json``.
 
         shard_bytes: what a file may hold of weights; more are spread over several files, in which only a single
@@ -138,14 +146,16 @@ class EDMDenoiser(nn.Module):
         return variant
 
 
-def new_denoiser(dataset, *, patch=2, **options):
+def new_denoiser(dataset: ImageDataset, *, patch: int = 2, **options) -> "EDMDenoiser":
     """An untrained `EDMDenoiser` for the images and classes of ``dataset``. options: of `new_unet`."""
     unet = new_unet(dataset.image_shape, dataset.num_classes, patch=patch, **options)
     return EDMDenoiser(unet, sigma_data=float(dataset.floats().std()), class_names=dataset.class_names,
                        image_shape=dataset.image_shape, patch=patch)
 
 
-def new_unet(image_shape, num_classes, *, channels=(64, 128), layers=1, patch=2, attention=(), dropout=0.0, seed=0):
+def new_unet(image_shape: tuple[int, int, int], num_classes: int, *, channels: Sequence[int] = (64, 128),
+             layers: int = 1, patch: int = 2, attention: Sequence[int] = (), dropout: float = 0.0,
+             seed: int = 0) -> nn.Module:
     """An untrained network of an `EDMDenoiser`.
 
     channels: width of each resolution level, the finest first: multiples of 16 (the groups of its normalisation), the
@@ -178,7 +188,7 @@ def new_unet(image_shape, num_classes, *, channels=(64, 128), layers=1, patch=2,
     kinds = ["Attn" if height in attention else "" for height in width_of]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        unet = UNet2DModel(
+        unet: Any = UNet2DModel(
             sample_size=(h // patch, w // patch), in_channels=c * patch**2, out_channels=c * patch**2,
             layers_per_block=layers, block_out_channels=channels, norm_num_groups=16, attention_head_dim=32,
             down_block_types=tuple(f"{kind}DownBlock2D" for kind in kinds),
@@ -187,7 +197,7 @@ def new_unet(image_shape, num_classes, *, channels=(64, 128), layers=1, patch=2,
     return channels_last(unet)
 
 
-def checkpoint_folder(name_or_path):
+def checkpoint_folder(name_or_path: str | Path) -> Path:
     """The folder of a checkpoint: a path as it is, or a name below `synaug.paths.checkpoints_dir`."""
     for folder in (Path(name_or_path), paths.checkpoints_dir() / str(name_or_path)):
         if (folder / DESCRIPTION).is_file():
@@ -197,7 +207,7 @@ def checkpoint_folder(name_or_path):
                             f"{known} (synaug.diffusion.adapters loads diffusers' DDPM pipelines and EDM checkpoints)")
 
 
-def load_denoiser(name_or_path="fashion_mnist", device="cpu"):
+def load_denoiser(name_or_path: str | Path = "fashion_mnist", device: str | torch.device = "cpu") -> "EDMDenoiser":
     """A saved `EDMDenoiser` in float32 evaluation mode, compared with its training record where it has one.
 
     FileNotFoundError says what is missing, and which generators there are. ValueError names the file that is damaged.
@@ -223,7 +233,7 @@ def load_denoiser(name_or_path="fashion_mnist", device="cpu"):
     return denoiser.to(device)
 
 
-def weights_hash(module, prefix=""):
+def weights_hash(module: nn.Module, prefix: str = "") -> str:
     """First 16 hex digits of the sha256 of a module's weights as float32. prefix: of their names."""
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
@@ -232,7 +242,7 @@ def weights_hash(module, prefix=""):
     return digest.hexdigest()[:16]
 
 
-def generator_hash(denoiser):
+def generator_hash(denoiser: Denoiser) -> str:
     """What a denoiser is known by: 16 hex digits, or `UNKNOWN` where another one could have the same.
 
     Of what `load_denoiser` has compared with its training record: the weights' hash that stands there. Of others: a
@@ -246,7 +256,7 @@ def generator_hash(denoiser):
     except (_Unknown, RuntimeError):  # what holds itself is a RecursionError; some tensors have no bytes to show
         return UNKNOWN
     whole = digest.hexdigest()[:16]
-    recorded, weights = getattr(denoiser, "recorded", (None, None))
+    recorded, weights = getattr(denoiser, "recorded", (UNKNOWN, UNKNOWN))
     return weights if whole == recorded else whole
 
 
@@ -288,7 +298,7 @@ def _is_public(kind):
             and all(str(method.__module__).partition(".")[0] in ours for method in methods))
 
 
-def estimate(denoiser, x, sigma, labels):
+def estimate(denoiser: Denoiser, x: Tensor, sigma: float | Tensor, labels: Tensor | None) -> Tensor:
     """What a denoiser says. TypeError or ValueError unless that is a tensor of the shape of x."""
     x0 = denoiser(x, sigma, labels)
     if not isinstance(x0, Tensor):
@@ -299,7 +309,7 @@ def estimate(denoiser, x, sigma, labels):
     return x0
 
 
-def check_input(denoiser, x, labels):
+def check_input(denoiser: Denoiser, x: Tensor, labels: Tensor | None) -> None:
     """Refuse what cannot be given to a denoiser. TypeError or ValueError, before anything is computed.
 
     x must be a float tensor ``[N, ...]``, labels int64 ``[N]`` or None; their image shape and range must be the
@@ -324,7 +334,7 @@ def check_input(denoiser, x, labels):
         raise ValueError(f"labels must be in 0..{classes - 1}, got {int(labels.min())}..{int(labels.max())}")
 
 
-def denoising_loss(denoiser, images, labels, sigma, noise):
+def denoising_loss(denoiser: Any, images: Tensor, labels: Tensor | None, sigma: Tensor, noise: Tensor) -> Tensor:
     """EDM's weighted denoising loss of each image, ``[N]`` (Karras et al. 2022, eqs. 2 and 8, weight of Table 1).
 
     images, noise: float ``[N, C, H, W]``, noise standard normal; sigma: ``[N]``.
@@ -337,7 +347,8 @@ def denoising_loss(denoiser, images, labels, sigma, noise):
     return error * (sigma**2 + data**2) / (sigma * data) ** 2
 
 
-def log_normal_sigmas(n, sigma_data, generator, *, p_mean=-1.2, p_std=1.2):
+def log_normal_sigmas(n: int, sigma_data: float, generator: torch.Generator, *, p_mean: float = -1.2,
+                      p_std: float = 1.2) -> Tensor:
     """Training noise levels ``[n]``, on the generator's device: ln sigma ~ N(p_mean + ln(sigma_data / 0.5), p_std²).
 
     EDM's values (Table 1) are for sigma_data = 0.5; the shift keeps them where they are relative to the data.

@@ -51,7 +51,8 @@ class EmpiricalDenoiser:
             result[rows] = (mean / weights.sum(1, keepdim=True)).view(-1, *self.image_shape).to(x.dtype)
         return result
 
-    def posterior(self, x, sigma, images, labels=None):
+    def posterior(self, x: torch.Tensor, sigma: float | torch.Tensor, images: torch.Tensor,
+                  labels: torch.Tensor | None = None) -> torch.Tensor:
         """The weight, float64 ``[N]``, that each x gives to the training image beside it in ``images [N, ...]``, one
         of its class where labels are given: the chance that x is its noised version (or that of its copies, each)."""
         if images.shape != x.shape:

@@ -127,7 +127,7 @@ class ParticleGuided(Wrapped):
         return clean + (self.strength * points.shape[1] * levels.square() * push).view_as(x)
 
 
-def repulsion(points):
+def repulsion(points: torch.Tensor) -> torch.Tensor:
     """Gradient ``[n, D]`` of -1/2 sum over i != j of exp(-|x_i - x_j|² / h) at points ``[n, D]``, in closed form
     (derived here): 2 / h sum over j of k_ij (x_i - x_j), with h held fixed at its value for these points.
 
@@ -142,7 +142,7 @@ def repulsion(points):
     return 2 / h * (kernel.sum(1, keepdim=True) * points - kernel @ points)
 
 
-def bandwidth(squares):
+def bandwidth(squares: torch.Tensor) -> float:
     """(median distance)² / ln n of n >= 2 points with squared distances ``[n, n]``, a float; 0 for fewer."""
     n = len(squares)
     if n < 2:

@@ -1,16 +1,19 @@
 """Networks in folders of diffusers' format: read as they are, or a sentence that names the file which is wrong."""
 
 import json
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import nn
 
 #: What diffusers calls the files of weights, up to their endings.
 WEIGHTS = "diffusion_pytorch_model"
 
 
-def load_unet(folder, use_safetensors=True):
+def load_unet(folder: Path, use_safetensors: bool | None = True) -> nn.Module:
     """The ``UNet2DModel`` in a folder of diffusers' format, in float32.
 
     use_safetensors: True for no other format, None for diffusers' older ``.bin`` files too, read without running code.
@@ -34,7 +37,7 @@ def load_unet(folder, use_safetensors=True):
     return unet
 
 
-def weight_files(folder, formats=("safetensors",)):
+def weight_files(folder: Path, formats: Sequence[str] = ("safetensors",)) -> list[Path]:
     """The files of a network's weights, in the first of the formats that there is; errors as in `load_unet`."""
     for form in formats:
         index, files = folder / f"{WEIGHTS}.{form}.index.json", [folder / f"{WEIGHTS}.{form}"]
@@ -61,7 +64,7 @@ def weight_files(folder, formats=("safetensors",)):
     return files
 
 
-def read_json(path):
+def read_json(path: Path) -> dict:
     """The object in a JSON file. FileNotFoundError or ValueError, which name the file."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing")
@@ -75,20 +78,21 @@ def read_json(path):
     return content
 
 
-def refuse_pointer(path):
+def refuse_pointer(path: Path) -> None:
     """ValueError where Git LFS has left its pointer in the place of a file."""
     with open(path, "rb") as file:
         if file.read(24).startswith(b"version https://git-lfs"):
             raise ValueError(f"{path} is a pointer of Git LFS, not the file itself: get it by git lfs pull")
 
 
-def pair(size):
+def pair(size: int | Sequence[int]) -> tuple[int, int]:
     """diffusers' size of a sample, a number or two, as (height, width)."""
-    return (size, size) if isinstance(size, int) else tuple(size)
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
 
 
 @contextmanager
-def silent_diffusers():
+def silent_diffusers() -> Iterator[None]:
     """Within it, diffusers shows no progress bars."""
     from diffusers.utils import logging
 

@@ -133,11 +133,10 @@ class Guided(Wrapped):
         return unguided + self.scale * (estimate(self.denoiser, x, sigma, labels) - unguided)
 
 
-def checked_number(name, value, above=None, at_least=None):
+def checked_number(name: str, value: float, above: float = -math.inf, at_least: float = -math.inf) -> float:
     """The value as a float; ValueError unless it is finite and within its bound."""
     value = float(value)
-    within = value > above if above is not None else value >= at_least
-    if not math.isfinite(value) or not within:
-        bound = f"above {above}" if above is not None else f"at least {at_least}"
+    if not math.isfinite(value) or value <= above or value < at_least:
+        bound = f"above {above}" if above > -math.inf else f"at least {at_least}"
         raise ValueError(f"{name} must be finite and {bound}, got {value}")
     return value

@@ -20,7 +20,8 @@ class Recipe:
 
     dataset, subset_size, subset_seed, strata: a stratified subset of the training split (`stratified_subset`), whose
     size is a number of images, a share below 1 or "all" (a record has the number), with "proportional" or "equal"
-    counts per class.
+    counts per class. subset_start: how many images of the stratified order are left to other subsets, so that disjoint
+    ones can be drawn: the subset is those that follow.
     channels, layers, patch, attention, dropout: of `new_unet`. batch_size: images per step. learning_rate: the highest,
     reached after ``warmup`` steps and held until ``decay_from``, then falling as 1/sqrt(step) (Karras et al. 2024,
     eq. 67).
@@ -45,6 +46,7 @@ class Recipe:
     attention: tuple = ()
     dropout: float = 0.0
     strata: str = "proportional"
+    subset_start: int = 0
 
     def __post_init__(self):
         for name in ("channels", "attention"):  # lists, where it was read from a file
@@ -55,7 +57,7 @@ class Recipe:
         for name in ("flip", "drop_label"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share in 0..1, got {getattr(self, name)}")
-        for name, least in {"batch_size": 1, "layers": 1, "patch": 1, "subset_seed": 0}.items():
+        for name, least in {"batch_size": 1, "layers": 1, "patch": 1, "subset_seed": 0, "subset_start": 0}.items():
             object.__setattr__(self, name, whole(name, getattr(self, name), least))
         if self.strata not in STRATA:
             raise ValueError(f"strata must be {' or '.join(STRATA)}, got {self.strata!r}")
@@ -70,13 +72,16 @@ class Recipe:
 
     def of(self, whole: ImageDataset) -> "Recipe":
         """The recipe with the name and the number of images that it means of ``whole``, the training split."""
-        share = {"all": 1.0}.get(self.subset_size, self.subset_size)
-        size = share if isinstance(share, int) else max(1, round(share * len(whole)))
+        size = self.subset_size
+        if not isinstance(size, int):
+            size = max(1, round((1.0 if size == "all" else float(size)) * len(whole)))
         return replace(self, dataset=whole.name, subset_size=size)
 
     def subset(self, whole: ImageDataset) -> ImageDataset:
-        """The images of ``whole``, the training split, that are trained on."""
-        return stratified_subset(whole, self.of(whole).subset_size, self.subset_seed, self.strata == "proportional")
+        """The images of ``whole``, the training split, that are trained on. ValueError where they are not there."""
+        end = self.subset_start + int(self.of(whole).subset_size)
+        found = stratified_subset(whole, end, self.subset_seed, self.strata == "proportional")
+        return found.subset(slice(self.subset_start, end)) if self.subset_start else found
 
 
 def _size(value) -> int | float | str:

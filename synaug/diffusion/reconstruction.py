@@ -5,6 +5,7 @@ reverse step 0 it is the identity; at the last step it starts from noise alone a
 """
 
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from synaug.checks import as_tensor, warn_unit_range, whole
-from synaug.diffusion.denoisers import check_input, generator_hash
+from synaug.diffusion.denoisers import Denoiser, check_input, generator_hash
 from synaug.diffusion.samplers import check_sampler, sample
 from synaug.diffusion.schedules import reverse_sigmas, sigmas_from
 from synaug.precision import home_of, usable_device
@@ -32,9 +33,11 @@ class Reconstruction:
     provenance: pd.DataFrame
 
 
-def reconstruct(denoiser, images, labels=None, *, reverse_step=None, sigma=None, steps=100, mapping="edm", stride=1,
-                solver="heun", churn=0.0, s_noise=1.0, from_noise=None, seed=0, source_index=None, batch_size=256,
-                device="cpu", progress=False):
+def reconstruct(denoiser: Denoiser, images: Tensor, labels: Collection[int] | Tensor | None = None, *,
+                reverse_step: int | None = None, sigma: float | None = None, steps: int = 100, mapping: str = "edm",
+                stride: int = 1, solver: str = "heun", churn: float = 0.0, s_noise: float = 1.0,
+                from_noise: bool | None = None, seed: int = 0, source_index: Collection[int] | Tensor | None = None,
+                batch_size: int = 256, device: str | torch.device = "cpu", progress: bool = False) -> Reconstruction:
     """Reconstruct real images from a reverse step of a grid, or from a noise level.
 
     denoiser: see `synaug.diffusion.denoisers`. images: float ``[N, C, H, W]`` in [-1, 1]; all within [0, 1] they are
@@ -62,17 +65,17 @@ def reconstruct(denoiser, images, labels=None, *, reverse_step=None, sigma=None,
     device = usable_device(device)
     if (home := home_of(denoiser, device)).type != device.type:
         raise ValueError(f"the denoiser is on {home}, and device is {device}: they must be the same")
-    if (reverse_step is None) == (sigma is None):
-        raise ValueError("give either reverse_step or sigma, not both or neither")
-    if sigma is not None and stride != 1:
-        raise ValueError(f"stride thins a grid of reverse steps, which sigma does not have: leave it out, got {stride}")
-    if sigma is None:
+    if reverse_step is not None and sigma is None:
         sigmas = reverse_sigmas(reverse_step, steps, mapping, stride)
         whole_grid = len(reverse_sigmas(steps, steps, mapping, stride)) - 1
         from_noise = reverse_step == steps if from_noise is None else bool(from_noise)
-    else:
+    elif sigma is not None and reverse_step is None:
+        if stride != 1:
+            raise ValueError(f"stride thins a grid of reverse steps, which sigma does not have: leave it out, got {stride}")
         sigmas, whole_grid = sigmas_from(sigma, steps), steps
         from_noise = bool(from_noise)
+    else:
+        raise ValueError("give either reverse_step or sigma, not both or neither")
     start, sampling_steps = float(sigmas[0]), len(sigmas) - 1
     if from_noise and start == 0:
         raise ValueError("from_noise needs a noise level above 0")
@@ -96,8 +99,9 @@ def reconstruct(denoiser, images, labels=None, *, reverse_step=None, sigma=None,
     return Reconstruction(result, labels, provenance)
 
 
-def generate(denoiser, labels=None, *, n=None, image_shape=None, steps=18, mapping="edm", seed=0, source_index=None,
-             **options):
+def generate(denoiser: Denoiser, labels: Collection[int] | Tensor | None = None, *, n: int | None = None,
+             image_shape: tuple[int, ...] | None = None, steps: int = 18, mapping: str = "edm", seed: int = 0,
+             source_index: Collection[int] | Tensor | None = None, **options) -> Reconstruction:
     """Images of the given classes from noise alone: `reconstruct` at the last reverse step of ``steps``.
 
     labels: int64 ``[N]``, or None for no class. n: how many images; needed where neither labels nor source_index says.
@@ -108,7 +112,7 @@ def generate(denoiser, labels=None, *, n=None, image_shape=None, steps=18, mappi
         known = source_index if labels is None else labels
         if known is None:
             raise ValueError("without labels, n must say how many images")
-        n = len(known)
+        n = len(as_tensor("source_index", known))
     whole("n", n, 0)
     shape = getattr(denoiser, "image_shape", None) if image_shape is None else image_shape
     if not isinstance(shape, (tuple, list)) or len(shape) != 3:
@@ -134,7 +138,7 @@ def _reconstruct_batch(denoiser, images, labels, sigmas, from_noise, seed, sourc
     return sample(denoiser, x, sigmas, labels, noise=lambda i: noise(len(sigmas) - 1 - i), **settings).clamp(-1, 1)
 
 
-def per_image_noise(shape, seed, source_index, stream=0):
+def per_image_noise(shape: Sequence[int], seed: int, source_index: Tensor, stream: int = 0) -> Tensor:
     """Standard normal float32 noise of ``shape``, image i's a function of (seed, source_index[i], stream) alone.
 
     seed: 0 .. 2^64 - 1. source_index: int64 ``[N]``, not negative. stream: a whole number, one a use.
@@ -148,7 +152,7 @@ def per_image_noise(shape, seed, source_index, stream=0):
     return torch.from_numpy(noise).reshape(shape)
 
 
-def check_images(denoiser, images, labels):
+def check_images(denoiser: Denoiser, images: Tensor, labels: Tensor | None) -> None:
     """Refuse images and labels that a denoiser cannot take. ValueError or TypeError."""
     check_input(denoiser, images, labels)
     if images.ndim != 4:

@@ -11,18 +11,22 @@ One function with a few settings. What published samplers are in them::
 """
 
 import math
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from tqdm import tqdm
 
 from synaug.checks import as_tensor, number, one_of
-from synaug.diffusion.denoisers import check_input, estimate
+from synaug.diffusion.denoisers import Denoiser, check_input, estimate
 
 SOLVERS = ("heun", "euler", "ancestral")
 
 
-def sample(denoiser, x, sigmas, labels=None, *, solver="heun", churn=0.0, s_noise=1.0, s_min=0.0, s_max=math.inf,
-           noise=None, progress=False):
+def sample(denoiser: Denoiser, x: torch.Tensor, sigmas: Sequence[float] | torch.Tensor,
+           labels: torch.Tensor | None = None, *, solver: str = "heun", churn: float = 0.0, s_noise: float = 1.0,
+           s_min: float = 0.0, s_max: float = math.inf, noise: Callable[[int], torch.Tensor] | None = None,
+           progress: bool = False) -> torch.Tensor:
     """Bring ``x``, whose noise level is ``sigmas[0]``, down to ``sigmas[-1] = 0``.
 
     denoiser: ``denoiser(x, sigma, labels) -> x0`` (see `synaug.diffusion.denoisers`).
@@ -61,20 +65,20 @@ def sample(denoiser, x, sigmas, labels=None, *, solver="heun", churn=0.0, s_nois
     def slope(state, sigma):
         return (state - estimate(denoiser, state.to(seen), sigma, labels).to(carried)) / sigma
 
-    state = x.to(carried)
+    state, drawn = x.to(carried), cast(Callable[[int], torch.Tensor], noise)
     for i in tqdm(range(steps), disable=not progress, desc="reverse steps", leave=False):
         sigma, below = sigmas[i], sigmas[i + 1]
         # Raise the noise level a little (stochastic only).
         if gamma_max > 0 and s_min <= sigma <= s_max:
             raised = sigma * (1 + gamma_max)
-            state = state + math.sqrt(raised**2 - sigma**2) * s_noise * noise(i).to(state)
+            state = state + math.sqrt(raised**2 - sigma**2) * s_noise * drawn(i).to(state)
             sigma = raised
         # Euler step; an ancestral one goes deeper and comes back up by fresh noise.
         d = slope(state, sigma)
         down = below**2 / sigma if solver == "ancestral" else below
         following = state + (down - sigma) * d
         if down < below:
-            following = following + math.sqrt(below**2 - down**2) * s_noise * noise(i).to(state)
+            following = following + math.sqrt(below**2 - down**2) * s_noise * drawn(i).to(state)
         # Second-order correction, except into sigma = 0 where the slope is not defined.
         if solver == "heun" and below > 0:
             following = state + (below - sigma) * (d + slope(following, below)) / 2
@@ -84,14 +88,14 @@ def sample(denoiser, x, sigmas, labels=None, *, solver="heun", churn=0.0, s_nois
     return state.to(x.dtype)
 
 
-def network_evaluations(sigmas, solver="heun"):
+def network_evaluations(sigmas: Sequence[float] | torch.Tensor, solver: str = "heun") -> int:
     """How often `sample` calls the denoiser on a grid."""
     one_of("solver", solver, SOLVERS)
     steps = len(sigmas) - 1
     return max(0, 2 * steps - 1) if solver == "heun" else steps
 
 
-def check_sampler(solver, churn, s_noise=1.0, s_min=0.0, s_max=math.inf):
+def check_sampler(solver: str, churn: float, s_noise: float = 1.0, s_min: float = 0.0, s_max: float = math.inf) -> None:
     """ValueError for settings of `sample` that make no sense."""
     one_of("solver", solver, SOLVERS)
     if number("churn", churn, 0) and solver == "ancestral":

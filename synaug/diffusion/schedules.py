@@ -18,7 +18,8 @@ SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 80.0, 7.0
 BETA_MIN, BETA_MAX, DDPM_STEPS = 1e-4, 0.02, 1000
 
 
-def edm_sigmas(steps=100, sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX, rho=RHO):
+def edm_sigmas(steps: int = 100, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX,
+               rho: float = RHO) -> torch.Tensor:
     """EDM's grid ``[steps + 1]``, ending in 0 (Karras et al. 2022, eq. 5)."""
     whole("steps", steps, 1, at_most=1_000_000)
     if not 0 < number("sigma_min", sigma_min) < number("sigma_max", sigma_max) or number("rho", rho) <= 0:
@@ -29,7 +30,7 @@ def edm_sigmas(steps=100, sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX, rho=RHO):
     return torch.cat([sigmas, sigmas.new_zeros(1)])
 
 
-def vp_sigmas(steps=100):
+def vp_sigmas(steps: int = 100) -> torch.Tensor:
     """DDPM's linear-beta grid as noise levels ``[steps + 1]``, ending in 0.
 
     sigma = sqrt((1 - abar) / abar) of the 1,000-step schedule's abar at every (1000 / steps)-th step: what is left
@@ -48,19 +49,19 @@ def vp_sigmas(steps=100):
 MAPPINGS = {"edm": edm_sigmas, "vp": vp_sigmas}
 
 
-def grid(mapping="edm", steps=100):
+def grid(mapping: str = "edm", steps: int = 100) -> torch.Tensor:
     """The grid ``[steps + 1]`` of a mapping, highest noise first, ending in 0."""
     one_of("mapping", mapping, MAPPINGS)
     return MAPPINGS[mapping](steps)
 
 
-def sigma_of_reverse_step(reverse_step, steps=100, mapping="edm"):
+def sigma_of_reverse_step(reverse_step: int, steps: int = 100, mapping: str = "edm") -> float:
     """Noise level of a reverse step in 0 .. steps: 0 at step 0, the grid's highest at step ``steps``."""
     _check_reverse_step(reverse_step, steps)
     return float(grid(mapping, steps)[steps - reverse_step])
 
 
-def reverse_sigmas(reverse_step, steps=100, mapping="edm", stride=1):
+def reverse_sigmas(reverse_step: int, steps: int = 100, mapping: str = "edm", stride: int = 1) -> torch.Tensor:
     """The levels from a reverse step down to 0: every ``stride``-th of the grid, and always its lowest.
 
     ``[m + 1]`` with m the number of sampling steps; ``[0.]`` at reverse step 0.
@@ -77,7 +78,7 @@ def reverse_sigmas(reverse_step, steps=100, mapping="edm", stride=1):
     return levels[kept + [reverse_step]]
 
 
-def sigmas_from(sigma, steps, sigma_min=SIGMA_MIN, rho=RHO):
+def sigmas_from(sigma: float, steps: int, sigma_min: float = SIGMA_MIN, rho: float = RHO) -> torch.Tensor:
     """A grid of ``steps`` sampling steps that starts at ``sigma`` itself: EDM's formula with sigma_max = sigma.
 
     ``[steps + 1]``; ``[0.]`` for sigma 0.

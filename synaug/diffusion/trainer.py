@@ -5,6 +5,7 @@ import math
 import os
 import warnings
 import zipfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -70,7 +71,8 @@ class Trainer:
                                            weight_decay=1e-4)
         self.ema = EMAModel(self.denoiser.parameters(), decay=0.99999, use_ema_warmup=True, power=recipe.ema_power,
                             foreach=self.device.type != "cpu")  # one call for all weights, rounded otherwise
-        self.step, self.seconds, self.curve, self.loss = 0, 0.0, [], None
+        self.step, self.seconds, self.curve = 0, 0.0, []
+        self.loss: torch.Tensor | None = None
         #: Losses of the steps since the last point of the curve.
         self.recent = []
         # Held-out images for the loss curve: real images that the generator never sees, with fixed noise.
@@ -127,7 +129,7 @@ class Trainer:
                                      f"lower the learning rate ({self.recipe.learning_rate})")
 
     @contextmanager
-    def averaged(self):
+    def averaged(self) -> Iterator[None]:
         """Within it, the denoiser has the averaged weights."""
         self.ema.store(self.denoiser.parameters())
         self.ema.copy_to(self.denoiser.parameters())
@@ -252,12 +254,12 @@ class ShareSigmaData(DistributedDataParallel):
     """Averages gradients over the processes; shows what `denoising_loss` reads of the denoiser."""
 
     @property
-    def sigma_data(self):
+    def sigma_data(self) -> float:
         return self.module.sigma_data
 
 
 @contextmanager
-def damaged(path: Path):
+def damaged(path: Path) -> Iterator[None]:
     """Within it, what goes wrong is a ValueError that names the file: a damaged one shows in many ways."""
     try:
         yield

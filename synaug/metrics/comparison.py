@@ -16,25 +16,16 @@ from tqdm import tqdm
 from synaug.checks import number, of_kind, whole
 from synaug.metrics.concentration import centroid_distance_ratio, logdet_ratio, principal_axes, split_by_class
 from synaug.metrics.frechet import frechet_distance
-from synaug.metrics.inputs import as_feature_pair, as_features, as_labels, check_k
+from synaug.metrics.inputs import Features, Labels, as_feature_pair, as_features, as_labels, check_k
 from synaug.metrics.neighbours import neighbourhoods
 from synaug.statistics import bootstrap_interval, jackknife_interval
 
 FRESH_REAL = "fresh real"  # the arm that is the baseline
 
 
-def compare(
-    reference_features,
-    candidate_features,
-    reference_labels=None,
-    candidate_labels=None,
-    k: int = 5,
-    quantile: float = 0.1,
-    components: int = 10,
-    n_bootstrap: int = 1000,
-    jackknife_groups: int = 10,
-    seed: int = 0,
-) -> pd.DataFrame:
+def compare(reference_features: Features, candidate_features: Features, reference_labels: Labels | None = None,
+            candidate_labels: Labels | None = None, k: int = 5, quantile: float = 0.1, components: int = 10,
+            n_bootstrap: int = 1000, jackknife_groups: int = 10, seed: int = 0) -> pd.DataFrame:
     """One row per metric: ``metric, value, low, high, k, n_reference, n_candidate``; 95 % intervals.
 
     Features ``[N, D]`` and ``[M, D]``; the two indices of mode concentration appear when integer
@@ -74,7 +65,7 @@ def compare(
         raise ValueError(f"quantile must lie in (0, 1], got {quantile}")
     check_k(k, len(reference), len(candidate))
     labels = None
-    if reference_labels is not None:
+    if reference_labels is not None and candidate_labels is not None:
         labels = (
             as_labels(reference_labels, "reference labels", len(reference)),
             as_labels(candidate_labels, "candidate labels", len(candidate)),
@@ -99,15 +90,9 @@ def compare(
     return frame.assign(n_reference=len(reference), n_candidate=len(candidate))
 
 
-def compare_with_floor(
-    reference_features,
-    fresh_features,
-    candidates: Mapping[str, object],
-    reference_labels=None,
-    fresh_labels=None,
-    candidate_labels: Mapping[str, object] | None = None,
-    **settings,
-) -> pd.DataFrame:
+def compare_with_floor(reference_features: Features, fresh_features: Features, candidates: Mapping[str, Features],
+                       reference_labels: Labels | None = None, fresh_labels: Labels | None = None,
+                       candidate_labels: Mapping[str, Labels] | None = None, **settings) -> pd.DataFrame:
     """``compare`` for fresh real data and for each candidate, with columns ``arm`` and ``floor`` in front.
 
     ``candidates`` maps arm names to features ``[M, D]``, ``candidate_labels`` the same names to labels.

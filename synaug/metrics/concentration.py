@@ -8,10 +8,10 @@ fresh real data of the same size.
 import numpy as np
 import scipy.linalg
 
-from synaug.metrics.inputs import as_feature_pair, as_labels
+from synaug.metrics.inputs import Features, Labels, as_feature_pair, as_labels
 
 
-def centroid_distance_ratio(real, fake, real_labels, fake_labels) -> float:
+def centroid_distance_ratio(real: Features, fake: Features, real_labels: Labels, fake_labels: Labels) -> float:
     """Mean over classes of (mean distance of fake) / (mean distance of real), both to the real class centroid.
 
     ``real [N, D]``, ``fake [M, D]``, integer labels ``[N]`` and ``[M]``. Positive; below 1 where fake
@@ -34,7 +34,8 @@ def _distance_ratio(label: int, real: np.ndarray, fake: np.ndarray) -> float:
     return np.linalg.norm(fake - centroid, axis=1).mean() / real_distance
 
 
-def covariance_logdet_ratio(real, fake, real_labels, fake_labels, components: int = 10) -> float:
+def covariance_logdet_ratio(real: Features, fake: Features, real_labels: Labels, fake_labels: Labels,
+                            components: int = 10) -> float:
     """Mean over classes of log(det S_fake / det S_real) / components, in nats per direction.
 
     Covariances per class of the projections on the ``components`` leading principal axes of the real
@@ -62,7 +63,7 @@ def covariance_logdet_ratio(real, fake, real_labels, fake_labels, components: in
     )
 
 
-def principal_axes(features, labels, components: int) -> np.ndarray:
+def principal_axes(features: Features, labels: Labels, components: int) -> np.ndarray:
     """The leading eigenvectors ``[D, components]`` of the pooled within-class covariance."""
     features, _ = as_feature_pair(features, features)
     features = features.cpu().numpy().astype(np.float64)
@@ -78,7 +79,7 @@ def principal_axes(features, labels, components: int) -> np.ndarray:
     return axes
 
 
-def logdet_ratio(real, fake, real_labels, fake_labels) -> float:
+def logdet_ratio(real: np.ndarray, fake: np.ndarray, real_labels: Labels, fake_labels: Labels) -> float:
     """``covariance_logdet_ratio`` of features that are already projected, ``[N, q]`` and ``[M, q]``."""
     components = real.shape[1]
     classes = split_by_class(real, fake, real_labels, fake_labels, at_least=components + 1)
@@ -90,7 +91,8 @@ def _logdet(features: np.ndarray) -> float:
     return np.linalg.slogdet(np.atleast_2d(np.cov(features, rowvar=False)))[1]
 
 
-def split_by_class(real, fake, real_labels, fake_labels, at_least: int) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+def split_by_class(real: Features, fake: Features, real_labels: Labels, fake_labels: Labels,
+                   at_least: int) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """``{class: (real rows, fake rows)}``; both sets must hold the same classes, ``at_least`` rows of each."""
     real, fake = as_feature_pair(real, fake)
     real_labels = as_labels(real_labels, "real labels", len(real))

@@ -6,6 +6,8 @@ per point on ordinary features) is computed again from the differences in float6
 that of float64 differences, at the speed and memory of float32 products.
 """
 
+from collections.abc import Callable
+
 import torch
 
 BLOCK = 1024  # rows and columns of one block: a 4 MB product stays in cache
@@ -27,12 +29,12 @@ class Points:
     def blocks(self) -> list[slice]:
         return [slice(i, min(i + BLOCK, len(self))) for i in range(0, len(self), BLOCK)]
 
-    def rows(self, block: slice, out: torch.Tensor) -> torch.Tensor:
+    def rows(self, block: slice | torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         """Centred rows ``[B, D]`` in the screening precision, written into ``out``."""
         rows = self.features[block].to(torch.promote_types(self.features.dtype, self.dtype))
         return torch.sub(rows, self.centre.to(rows.dtype), out=out[: len(rows)])
 
-    def rounding(self, radii_squared: torch.Tensor, of=slice(None)) -> torch.Tensor:
+    def rounding(self, radii_squared: torch.Tensor, of: slice | torch.Tensor = slice(None)) -> torch.Tensor:
         """``[N]``: how far a screened squared distance within the radius of the points ``of`` can be off.
 
         A dot product of length D has relative error of about sqrt(D) unit roundoffs (Higham & Mary
@@ -48,10 +50,8 @@ class Workspace:
     """Buffers used again for every block: allocating them anew would fragment the heap."""
 
     def __init__(self, points: Points):
-        like = dict(dtype=points.dtype, device=points.features.device)
-        self.rows = torch.empty(BLOCK, points.features.shape[1], **like)
-        self.block = torch.empty(BLOCK * BLOCK, **like)
-        self.turned = torch.empty(BLOCK * BLOCK, **like)
+        self.rows = torch.empty(BLOCK, points.features.shape[1], dtype=points.dtype, device=points.features.device)
+        self.block, self.turned = (self.rows.new_empty(BLOCK * BLOCK) for _ in range(2))
 
 
 def prepare(x: torch.Tensor, y: torch.Tensor) -> tuple[Points, Points]:
@@ -74,7 +74,8 @@ def prepare(x: torch.Tensor, y: torch.Tensor) -> tuple[Points, Points]:
     return Points(x, centre, torch.float64), Points(y, centre, torch.float64)
 
 
-def screened(x: Points, rows: torch.Tensor, a: slice, y: Points, b: slice, space: Workspace) -> torch.Tensor:
+def screened(x: Points, rows: torch.Tensor, a: slice | torch.Tensor, y: Points, b: slice,
+             space: Workspace) -> torch.Tensor:
     """Squared distances ``[A, B]`` in screening precision, in ``space``; ``rows`` are those of x in ``a``."""
     columns = y.rows(b, space.rows)
     block = space.block[: len(rows) * len(columns)].view(len(rows), len(columns))
@@ -92,7 +93,7 @@ def exact(x: Points, i: torch.Tensor, y: Points, j: torch.Tensor) -> torch.Tenso
     return out
 
 
-def neighbour_radii(points: Points, k: int, progress=iter) -> torch.Tensor:
+def neighbour_radii(points: Points, k: int, progress: Callable = iter) -> torch.Tensor:
     """Squared distance of every point to its k-th nearest other point, float64 ``[N]``.
 
     Each pair of blocks is multiplied once and searched in both directions.
@@ -113,7 +114,7 @@ def neighbour_radii(points: Points, k: int, progress=iter) -> torch.Tensor:
     return found.decide()[0]
 
 
-def nearest_of(x: Points, y: Points, progress=iter) -> tuple[torch.Tensor, torch.Tensor]:
+def nearest_of(x: Points, y: Points, progress: Callable = iter) -> tuple[torch.Tensor, torch.Tensor]:
     """Squared distance of every point of x to the nearest of y, float64 ``[N]``, and its index, int64 ``[N]``."""
     found, space = _Kept(x, y, 1), Workspace(x)
     held = torch.empty_like(space.rows)

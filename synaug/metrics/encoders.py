@@ -7,6 +7,7 @@ Frechet distance on it is FD-EfficientNetLite0 and is never compared with publis
 import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,6 +58,7 @@ def encode(
     images = _as_images(images)
     warn_unit_range(images)
     batch_size, device = whole("batch_size", batch_size, 1), usable_device(device)
+    network: Any = encoder
     if isinstance(encoder, str):
         if encoder == "pixels":
             return images.flatten(1).clone()
@@ -66,7 +68,7 @@ def encode(
         if images.shape[1] not in (1, 3):
             raise ValueError(f"{encoder} takes images of 1 or 3 channels, got {images.shape[1]}")
         network = BUILDERS[encoder]()
-    elif not callable(network := encoder):
+    elif not callable(encoder):
         raise TypeError(f"encoder must be a name, a module or a callable, got {type(encoder).__name__}")
     compute = functools.partial(_run, images, network, batch_size, device)
     if not (cache and isinstance(encoder, str)):

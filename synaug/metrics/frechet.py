@@ -4,12 +4,12 @@ import numpy as np
 import scipy.linalg
 from scipy.linalg import lapack
 
-from synaug.metrics.inputs import as_feature_pair
+from synaug.metrics.inputs import Features, as_feature_pair
 
 CHUNK = 4096  # rows converted to float64 at a time: bounds the memory beyond the covariances
 
 
-def frechet_distance(real, fake) -> float:
+def frechet_distance(real: Features, fake: Features) -> float:
     """|mu_r - mu_f|^2 + tr(S_r + S_f - 2 (S_r S_f)^(1/2)) between features ``[N, D]`` and ``[M, D]``.
 
     The squared 2-Wasserstein distance of the fitted Gaussians (Dowson & Landau 1982; as FID in Heusel

@@ -1,5 +1,6 @@
 """Checks shared by every metric: what a set of features and its labels must look like."""
 
+from collections.abc import Sequence
 from numbers import Integral
 
 import numpy as np
@@ -7,8 +8,12 @@ import torch
 
 from synaug.checks import as_tensor
 
+#: What metrics take: features ``[N, D]`` and integer labels ``[N]``.
+Features = torch.Tensor | np.ndarray
+Labels = torch.Tensor | np.ndarray | Sequence[int]
 
-def as_features(features, name: str, at_least: int = 2) -> torch.Tensor:
+
+def as_features(features: Features, name: str, at_least: int = 2) -> torch.Tensor:
     """``features`` as a finite floating tensor ``[N, D]``, N >= ``at_least``, on the device it came from.
 
     Tensors and NumPy arrays are taken; half precision becomes float32. Raises TypeError for anything
@@ -28,7 +33,7 @@ def as_features(features, name: str, at_least: int = 2) -> torch.Tensor:
     return features.detach() if features.dtype in (torch.float32, torch.float64) else features.detach().float()
 
 
-def as_feature_pair(real, fake, at_least: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
+def as_feature_pair(real: Features, fake: Features, at_least: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
     """Both sets as ``as_features`` gives them; raises ValueError when their dimensions differ."""
     real, fake = as_features(real, "real features", at_least), as_features(fake, "fake features", at_least)
     if real.shape[1] != fake.shape[1]:
@@ -36,7 +41,7 @@ def as_feature_pair(real, fake, at_least: int = 2) -> tuple[torch.Tensor, torch.
     return real, fake.to(real.device)
 
 
-def as_labels(labels, name: str, n: int) -> np.ndarray:
+def as_labels(labels: Labels, name: str, n: int) -> np.ndarray:
     """Integer labels ``[n]`` as an int64 array; raises TypeError or ValueError for anything else."""
     labels = as_tensor(name, labels).cpu().numpy()
     if not np.issubdtype(labels.dtype, np.integer):

@@ -4,13 +4,15 @@ A small distance alone proves nothing: smooth and typical images lie near everyt
 trained on tell: fresh real images in place of the samples, and unseen images in place of the training images.
 """
 
+import torch
+
 from synaug.checks import as_tensor
 from synaug.metrics.distances import nearest_of, prepare
-from synaug.metrics.inputs import as_feature_pair
+from synaug.metrics.inputs import Features, as_feature_pair
 from synaug.statistics.intervals import check_fraction
 
 
-def nearest(features, pool):
+def nearest(features: Features, pool: Features) -> tuple[torch.Tensor, torch.Tensor]:
     """Distance of each row to its nearest row of ``pool``, and that row's index: float64 ``[N]``, int64 ``[N]``.
 
     features ``[N, D]``, pool ``[M, D]``: floating tensors or arrays; Euclidean distance, exact as float64 differences
@@ -21,7 +23,7 @@ def nearest(features, pool):
     return squared.sqrt(), index
 
 
-def nearer_than(distances, fresh_distances, quantile=0.01):
+def nearer_than(distances: torch.Tensor, fresh_distances: torch.Tensor, quantile: float = 0.01) -> torch.Tensor:
     """bool ``[N]``: which samples lie nearer to the training images than that quantile of fresh real images does.
 
     distances ``[N]``, fresh_distances ``[M]``: to the nearest training image, as `nearest` gives them. For fresh real

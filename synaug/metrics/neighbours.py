@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from synaug.checks import number
 from synaug.metrics.distances import Workspace, neighbour_radii, pairs_within, prepare, screened
-from synaug.metrics.inputs import as_feature_pair, check_k
+from synaug.metrics.inputs import Features, as_feature_pair, check_k
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Neighbourhoods:
         return order[: math.ceil(quantile * len(order))]
 
 
-def neighbourhoods(real, fake, k: int = 5) -> Neighbourhoods:
+def neighbourhoods(real: Features, fake: Features, k: int = 5) -> Neighbourhoods:
     """Radii and memberships of real ``[N, D]`` and fake ``[M, D]`` features, block by block.
 
     Three matrix products, real-real and fake-fake of which only half is multiplied: the work of two
@@ -80,7 +80,7 @@ def neighbourhoods(real, fake, k: int = 5) -> Neighbourhoods:
     return Neighbourhoods(k, real_radii.sqrt(), fake_radii.sqrt(), recalled, occupied, counts)
 
 
-def prdc(real, fake, k: int = 5) -> dict[str, float]:
+def prdc(real: Features, fake: Features, k: int = 5) -> dict[str, float]:
     """Precision, recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020).
 
     ``real [N, D]``, ``fake [M, D]``; returns ``precision``, ``recall``, ``coverage`` in [0, 1],
@@ -98,7 +98,7 @@ def prdc(real, fake, k: int = 5) -> dict[str, float]:
     return {"k": k} | {name: found[name].mean().item() for name in ("precision", "recall", "density", "coverage")}
 
 
-def outer_edge_recall(real, fake, k: int = 5, quantile: float = 0.1) -> float:
+def outer_edge_recall(real: Features, fake: Features, k: int = 5, quantile: float = 0.1) -> float:
     """Recall of the lowest-density part of the real data: does the generator reach the outer edge?
 
     The share, in [0, 1], of the ceil(quantile * N) real points with the largest k-th neighbour

@@ -1,6 +1,6 @@
 """How results are shown, each kind of picture once; a chapter's ``<stem>_figures.py`` says what is shown.
 
-``theme()``, once per notebook, sets the look: `WIDTH` 7.2 inches (700 px on a page), text of 9 pt or more, a
+``theme()``, once per notebook, sets the look: `WIDTH` 7 inches (700 px on a page), text of 9 pt or more, a
 transparent ground with text that reads on white and on dark. A function returns a matplotlib figure of that width, its
 panels two to a row, one legend below them with nothing that is not drawn, and no two tick labels over each other.
 

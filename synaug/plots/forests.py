@@ -92,5 +92,5 @@ def forest(rows: pd.DataFrame, *, label: str = "label", group: str | None = None
     return finish(figure, entries | kinds)
 
 
-def wrapped(name):
+def wrapped(name: str) -> str:
     return fill(plain(name), 34)

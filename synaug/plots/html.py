@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from html import escape
 from numbers import Integral, Real
 
@@ -27,21 +28,35 @@ def figure_html(figure: Figure, alternative: str, caption: str = "", dpi: int = 
                 f"{below}</figure>")
 
 
+MOST_COLUMNS = 3  # that a phone's screen has room for
+MINUS = {"-": "\u2212", "+": ""}  # of an exponent
+
+
+def typeset(text: str) -> str:
+    """Text as HTML, its numbers and ``t_re`` as they are printed: minus signs, powers of ten, an index."""
+    text = re.sub(r"(?<![\w.])-(?=\d)", "\u2212", escape(text))
+    text = re.sub(r"(\d)e([+-])0*(\d+)\b", lambda found: f"{found[1]} × 10<sup>{MINUS[found[2]]}{found[3]}</sup>", text)
+    return text.replace("t_re", "t<sub>re</sub>")
+
+
 def table_html(frame: pd.DataFrame, caption: str = "") -> HTML:
     """The frame as a table without its index; its first column names the rows.
 
-    Whole numbers have commas at thousands, others three significant digits; a missing value is an empty cell.
+    Whole numbers have commas at thousands, others three significant digits; a missing value is an empty cell. On a
+    phone, tables of more than `MOST_COLUMNS` are cards, one a row.
     """
     def cell(value):
         if isinstance(value, Real) and not isinstance(value, bool):
-            text = f"{value:,}" if isinstance(value, Integral) else "" if pd.isna(value) else f"{value:.3g}"
-            return text.replace("-", "\u2212")
-        return "" if value is None or value is pd.NA else escape(str(value))
+            value = f"{value:,}" if isinstance(value, Integral) else "" if pd.isna(value) else f"{value:.3g}"
+        return "" if value is None or value is pd.NA else typeset(str(value))
 
-    head = "".join(f'<th scope="col">{escape(str(name))}</th>' for name in frame.columns)
+    names = [str(name) for name in frame.columns]
+    head = "".join(f'<th scope="col">{typeset(name)}</th>' if name else "<td></td>" for name in names)
     body = "\n".join(
-        f'<tr><th scope="row">{cell(first)}</th>{"".join(f"<td>{cell(value)}</td>" for value in others)}</tr>'
+        f'<tr><th scope="row">{cell(first)}</th>'
+        + "".join(f'<td data-label="{escape(name)}">{cell(value)}</td>' for name, value in zip(names[1:], others)) + "</tr>"
         for first, *others in frame.astype(object).itertuples(index=False, name=None)
     )
     above = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return HTML(f'<table class="dataframe">{above}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>')
+    cards = " synaug-cards" * (len(names) > MOST_COLUMNS)
+    return HTML(f'<table class="dataframe{cards}">{above}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>')

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -70,7 +71,7 @@ def summary(rows: pd.DataFrame, x: str = "x") -> pd.DataFrame:
     return pd.DataFrame(table, columns=[x, "value", "low", "high"]).astype(float)
 
 
-def run_style(live, colour=INK):
+def run_style(live: bool, colour: str = INK) -> dict:
     """How a curve of the live or of a recorded run looks."""
     return {"color": colour, "marker": "o", "markersize": 5 if live else 4, "linestyle": ":" if live else "-",
             "markerfacecolor": "white" if live else colour, "linewidth": 0.9 if live else 1.8}
@@ -114,7 +115,7 @@ def lines(live: pd.DataFrame | None, recorded: pd.DataFrame | None, shown: Seque
         last = name.rpartition(", ")[2]
         return palette.get(last, COLOURS.get(last, INK))
 
-    hues, kinds, others = {}, {}, {}  # entries of the legend
+    hues, kinds, others = {}, {}, dict[str, Any]()  # entries of the legend
     for i, (ax, panel) in enumerate(zip(axes, shown)):
         for name, points in panel.published.items():
             at = [sigma_of_reverse_step(int(level)) for level in points["x"]] if x == "sigma" else points["x"]
@@ -131,7 +132,9 @@ def lines(live: pd.DataFrame | None, recorded: pd.DataFrame | None, shown: Seque
             curve(ax, table, colour, live=run == "this build", joined=joined)
             hues |= {names[value]: Line2D([], [], color=colour, linewidth=2.5)} if hue else {}
             kinds[run] = Line2D([], [], **run_style(run == "this build", INK if hue else colour))
-        for value, colour in palette.items() if panel.formula else ():
+        for value, colour in palette.items():
+            if panel.formula is None:
+                break
             rows = select(live if recorded is None else recorded, panel.formula, **panel.where)
             table = summary(rows[rows[hue] == value] if hue else rows, x)
             others["formula"] = Line2D([], [], color=INK, linestyle="--", linewidth=1.2)
@@ -146,17 +149,18 @@ def lines(live: pd.DataFrame | None, recorded: pd.DataFrame | None, shown: Seque
         if x == "sigma":
             noise_axis(ax, levels)
         else:
-            value_axis(ax, *(own if own is not None else shared for own, shared in (
-                (panel.xlabel, xlabel), (panel.xscale, xscale), (panel.xticks, xticks))))
+            value_axis(ax, xlabel if panel.xlabel is None else panel.xlabel,
+                       xscale if panel.xscale is None else panel.xscale,
+                       xticks if panel.xticks is None else panel.xticks)
     return finish(figure, hues | kinds | others)
 
 
-def scale(kind):
+def scale(kind: str | Mapping) -> Mapping:
     """Arguments of ``set_xscale``: of a scale's name, or of a dict such as {"value": "symlog", "linthresh": 0.01}."""
     return {"value": kind} if isinstance(kind, str) else kind
 
 
-def value_axis(ax, label, kind, ticks):
+def value_axis(ax: Axes, label: str, kind: str | Mapping, ticks: Sequence | Mapping | None) -> None:
     """The horizontal axis of a swept value; ticks: places, or {place: text}; None for matplotlib's."""
     ax.set_xscale(**scale(kind))
     if ticks is not None:

@@ -10,14 +10,15 @@ import math
 import os
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from numbers import Integral, Real
+from typing import Any
 
 import pandas as pd
 
 from synaug.diffusion.denoisers import generator_hash, load_denoiser
 from synaug.precision import usable_device
-from synaug.run.results import provenance
+from synaug.provenance import provenance
 from synaug.run.tasks import Store, Task, ordered
 from synaug.statistics.frames import tidy
 
@@ -33,7 +34,8 @@ VALUE_TYPES = (bool, int, float, str, list, tuple, dict, set, type(None))
 MOST = 1_000_000
 
 
-def param(doc: str, default=None, *, at_least=None, at_most=None, options=None, each=False, optional=False):
+def param(doc: str, default: Any = None, *, at_least: float | None = None, at_most: float | None = None,
+          options: Container | None = None, each: bool = False, optional: bool = False) -> Any:
     """A parameter: what it means, its default (None: the profile's), and its limits.
 
     options: what it must be one of. each: it is a tuple of different values, for each of which the limits hold.
@@ -74,7 +76,7 @@ class Experiment:
     def parameters(self) -> dict[str, dataclasses.Field]:
         return {field.name: field for field in dataclasses.fields(self.Settings)}
 
-    def settings(self, profile: str | None = None, **given):
+    def settings(self, profile: str | None = None, **given) -> Any:
         """All parameters, those that are None by the profile; ValueError says what was wrong and what is allowed."""
         refuse_unknown(given, list(self.parameters))
         profile = resolve_profile(profile)
@@ -88,7 +90,7 @@ class Experiment:
         settings.check()
         return settings
 
-    def tasks(self, settings) -> list[Task]:
+    def tasks(self, settings: Any) -> list[Task]:
         """What a run needs, each once, in order."""
         return ordered(task for _, task in self.rows(settings))
 
@@ -137,7 +139,7 @@ class Experiment:
         return given
 
 
-def named(name: str, check, *arguments, **options):
+def named(name: str, check: Callable, *arguments: Any, **options: Any) -> Any:
     """What a check returns; its error says which parameter it is about."""
     try:
         return check(*arguments, **options)
@@ -165,21 +167,18 @@ def _checked(name: str, value, field: dataclasses.Field):
 def _one(name: str, value, kind, limits: Mapping):
     """One value; an int for a float, and a NumPy number for Python's, will do."""
     kinds = [k for k in (typing.get_args(kind) or (kind,)) if k is not types.NoneType]
-    is_bool = type(value) is bool
-    if bool in kinds and is_bool:
-        right = True
-    elif int in kinds and isinstance(value, Integral) and not is_bool:
-        value, right = int(value), True
-    elif float in kinds and isinstance(value, Real) and not is_bool:
-        value, right = float(value), math.isfinite(value)
-    else:
-        right = any(k is not bool and isinstance(value, k) for k in kinds if isinstance(k, type)) and not is_bool
     low, high, options = limits["at_least"], limits["at_most"], limits["options"]
     if high is None and {int, float} & set(kinds):
         high = MOST
-    if right and options is None and (low is None or value >= low) and (high is None or value <= high):
-        return value
-    if right and options is not None and value in options:
+    is_bool = type(value) is bool
+    if int in kinds and isinstance(value, Integral) and not is_bool:
+        value = int(value)
+    elif float in kinds and isinstance(value, Real) and not is_bool:
+        value = float(value)
+    right = bool in kinds if is_bool else isinstance(value, tuple(k for k in kinds if isinstance(k, type)))
+    if right and (not isinstance(value, float) or math.isfinite(value)) and (
+            value in options if options is not None
+            else (low is None or value >= low) and (high is None or value <= high)):
         return value
     words = {int: "a whole number", float: "a finite number", str: "a text", bool: "True or False"}
     wanted = (f"one of {', '.join(map(str, options))}" if options is not None

@@ -1,76 +1,26 @@
-"""Where frames came from, and the recorded ones in ``data/results``: a table each, and its provenance beside it."""
+"""The recorded frames in ``data/results``: a table each, and its provenance beside it."""
 
 import gzip
 import hashlib
-import importlib.metadata
 import io
 import json
-import os
-import platform
-import subprocess
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
-import torch
 
-from synaug.files import canonical_json, write_atomically
-from synaug.paths import ROOT, results_dir
-from synaug.precision import device_name
+from synaug.files import write_atomically
+from synaug.paths import results_dir
 from synaug.statistics.frames import check_frame, experiment_of
 
-#: Libraries whose version can change a number.
-LIBRARIES = ("torch", "torchvision", "diffusers", "numpy", "scipy", "scikit-learn", "captum", "pytorch-optimizer")
 
-
-def _commit() -> str | None:
-    """The git commit of this checkout, "+changes" when files but recorded results differ from it; None outside git,
-    and where the surrounding repository is another one."""
-
-    # In a hook of another repository these name that one.
-    there = {name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE")}
-
-    def git(*words):
-        return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True,
-                              env=there).stdout.strip()
-
-    try:
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != ROOT.resolve():
-            return None
-        changes = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)data/results")
-        return git("rev-parse", "HEAD") + ("+changes" if changes else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def provenance(parameters: dict, wall_seconds: float, device: str | torch.device = "cpu",
-               generator: str | None = None) -> dict:
-    """Where a frame came from: version, commit, device, libraries, time, parameters, generator.
-
-    ``generator``: the fingerprint of the diffusion model's checkpoint, None where none is used.
-    """
-    return {
-        "package": f"synaug {importlib.metadata.version('synaug')}",
-        "commit": _commit(),
-        "device": device_name(device),
-        "python": platform.python_version(),
-        "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
-        "wall_seconds": round(float(wall_seconds), 1),
-        "parameters": json.loads(canonical_json(parameters)),
-        "generator": generator,
-    }
-
-
-def _path(experiment: str, profile: str, variant: str | None = None) -> Path:
+def _paths(experiment: str, profile: str, variant: str | None = None) -> tuple[Path, Path]:
+    """Of a recorded run's table and its provenance."""
     names = (experiment, profile) if variant is None else (experiment, profile, variant)
     for name in names:
         if not name.isidentifier():
             raise ValueError(f"experiment, profile and variant must be plain names (letters, digits, _), got {name!r}")
-    return results_dir() / f"{'.'.join(names)}.csv.gz"
-
-
-def _provenance_path(table: Path) -> Path:
-    return table.with_name(table.name.removesuffix(".csv.gz") + ".json")
+    return results_dir() / f"{'.'.join(names)}.csv.gz", results_dir() / f"{'.'.join(names)}.json"
 
 
 def record(frame: pd.DataFrame, experiment: str, profile: str = "standard", variant: str | None = None) -> Path:
@@ -80,13 +30,13 @@ def record(frame: pd.DataFrame, experiment: str, profile: str = "standard", vari
     Equal frames give equal files, whatever the order of their rows: rows are sorted by what they
     are, numbers keep seven digits. Returns the path of the table.
     """
-    table, path = check_frame(frame), _path(experiment, profile, variant)
+    table, (path, about) = check_frame(frame), _paths(experiment, profile, variant)
     labels = [column for column in table.columns if column not in ("value", "low", "high")]
     text = table.sort_values(labels, kind="stable").to_csv(index=False, float_format="%.7g", lineterminator="\n")
     packed = gzip.compress(text.encode(), mtime=0)
     origin = {**frame.attrs.get("provenance", {}), "sha256": hashlib.sha256(packed).hexdigest()}
     write_atomically(path, packed)
-    write_atomically(_provenance_path(path), (json.dumps(origin, indent=1, sort_keys=True) + "\n").encode())
+    write_atomically(about, (json.dumps(origin, indent=1, sort_keys=True) + "\n").encode())
     return path
 
 
@@ -96,20 +46,19 @@ def load_recorded(experiment: str, profile: str = "standard", variant: str | Non
     FileNotFoundError, naming the command that records it, when there is none; ValueError, naming the file, when it is
     not what was recorded.
     """
-    path = _path(experiment, profile, variant)
+    path, about = _paths(experiment, profile, variant)
     if not path.exists():
         raise FileNotFoundError(f"no recorded results at {path}; record them with: python -m synaug record {experiment} "
                                 f"--profile {profile} --minutes inf")
     packed = path.read_bytes()
     try:
-        origin = json.loads(_provenance_path(path).read_text(encoding="utf-8"))
+        origin = json.loads(about.read_text(encoding="utf-8"))
         sha256 = origin.pop("sha256")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{_provenance_path(path)} is missing or damaged ({error}): record the run again, or restore "
-                         f"the file") from error
+        raise ValueError(f"{about} is missing or damaged ({error}): record the run again, or restore the file") from error
     if hashlib.sha256(packed).hexdigest() != sha256:
         raise ValueError(f"{path} is not the table that was recorded (its sha256 differs from the one in "
-                         f"{_provenance_path(path).name}): record the run again, or restore the file")
+                         f"{about.name}): record the run again, or restore the file")
     # In one piece, else mixed types warn; only what is empty is missing: a class may be called "NA" or "None".
     frame = check_frame(pd.read_csv(io.BytesIO(packed), compression="gzip", low_memory=False, keep_default_na=False,
                                     na_values=[""]))
@@ -117,14 +66,13 @@ def load_recorded(experiment: str, profile: str = "standard", variant: str | Non
     return frame
 
 
-def recordings(experiment: str, profiles=("paper", "standard")) -> dict[str, pd.DataFrame]:
+def recordings(experiment: str, profiles: Iterable[str] = ("paper", "standard")) -> dict[str, pd.DataFrame]:
     """All recorded runs of an experiment, "<profile>" before "<profile>.<variant>"."""
     runs = {}
     for profile in profiles:
-        own = _path(experiment, profile)
-        variants = sorted(file.name.split(".")[2] for file in own.parent.glob(own.name.replace(".csv", ".*.csv")))
-        runs |= {profile: load_recorded(experiment, profile)} if own.exists() else {}
-        runs |= {f"{profile}.{name}": load_recorded(experiment, profile, name) for name in variants}
+        tables = _paths(experiment, profile)[0].parent.glob(f"{experiment}.{profile}.*csv.gz")
+        for names in sorted(file.name.split(".")[1:-2] for file in tables):
+            runs[".".join(names)] = load_recorded(experiment, *names)
     return runs
 
 
@@ -140,17 +88,3 @@ def recorded_run(live: pd.DataFrame, profile: str | None = None, experiment: str
     generator = live.attrs["provenance"]["generator"]
     return next((run for name, run in runs.items() if run.attrs["provenance"]["generator"] == generator
                  and variant in (None, name.partition(".")[2])), None)
-
-
-def describe_runs(live: pd.DataFrame, recorded: pd.DataFrame | None, words: Callable) -> str:
-    """What the runs behind a page are, as a Markdown list: profile, ``words(frame, parameters)``, time and device."""
-    lines = []
-    for name, frame in (("this build", live), ("recorded", recorded)):
-        if frame is None:
-            of = " of this generator" if live.attrs["provenance"]["generator"] else ""
-            lines.append(f"- *{name}*: no larger run{of} has been recorded.")
-            continue
-        origin = frame.attrs["provenance"]
-        lines.append(f"- *{name}*: profile `{frame['profile'].iloc[0]}`, {words(frame, origin['parameters'])}; "
-                     f"{origin['wall_seconds'] / 60:.1f} minutes on {origin['device']}.")
-    return "\n".join(lines)

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from synaug.checks import whole
 from synaug.dependencies import code_of
-from synaug.resources import check_disk
+from synaug.resources import check_disk, cores, count_gpus, format_duration
 from synaug.run.tasks import MISSING, Store, Task, call, ordered
 
 #: Seconds without any worker after which a run gives up.
@@ -183,7 +183,7 @@ def _client(address: str | None, workers: int, threads: int | None):
         yield client
 
 
-def connected(address: str):
+def connected(address: str) -> Client:
     """A client of the scheduler at an address; ConnectionError, within seconds, where none answers."""
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
@@ -234,23 +234,3 @@ class Estimate:
         """Seconds of tasks one after the other, and whether some could not be estimated and count nothing."""
         seconds = [self(task) for task in tasks]
         return sum(s for s in seconds if s is not None), None in seconds
-
-
-def format_duration(seconds: float, at_least: bool = False) -> str:
-    """A time to read: "about 12 s", "at least 5.5 h"; "an unknown time" where nothing of it is known."""
-    if at_least and seconds < 0.5:
-        return "an unknown time"
-    number, unit = next((seconds / size, unit) for unit, size in (("h", 3600), ("min", 60), ("s", 1))
-                        if seconds >= 2 * size or size == 1)
-    digits = 1 if number < 10 and unit != "s" else 0
-    return f"{'at least' if at_least else 'about'} {number:.{digits}f} {unit}"
-
-
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def count_gpus() -> int:
-    """How many CUDA devices this process may use."""
-    return torch.cuda.device_count()

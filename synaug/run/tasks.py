@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -103,7 +104,7 @@ class Store:
     def __contains__(self, task: Task) -> bool:
         return task.key in self._unsaved or self.path(task).exists()
 
-    def find(self, task: Task):
+    def find(self, task: Task) -> Any:
         """The stored result, or `MISSING`; a file that is damaged is a warning, and gone."""
         if task.key in self._unsaved:
             return self._unsaved[task.key][0]
@@ -122,7 +123,7 @@ class Store:
         except Exception:  # damaged: it will be found to be
             return 0.0
 
-    def save(self, task: Task, result, seconds: float) -> None:
+    def save(self, task: Task, result: object, seconds: float) -> None:
         """Store a result; TypeError on one that would not read back equal."""
         try:
             files.save(self.path(task), result, {"task": str(task), "seconds": seconds})
@@ -131,7 +132,7 @@ class Store:
                 warnings.warn(f"results cannot be kept in {self.folder} ({error.strerror or error})", stacklevel=2)
             self._unsaved[task.key] = result, seconds
 
-    def get(self, task: Task, started: Callable[[Task], None] = lambda task: None):
+    def get(self, task: Task, started: Callable[[Task], None] = lambda task: None) -> Any:
         """A task's result; it, and what it needs for that, is run here where it is not stored.
 
         started: called with each task before it runs.

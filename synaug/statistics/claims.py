@@ -29,6 +29,8 @@ from synaug.statistics.rules import (
 #: What each verdict is called where the claim is this book's own.
 OWN = {OPPOSITE: "not supported: opposite", NO_EFFECT: "not supported: no effect", NOT_RESOLVED: NOT_RESOLVED,
        SHAPE_ONLY: "supported: shape only", REPRODUCED: "supported"}
+#: What verdicts of a confirmatory run are called where it is not the usual name.
+CONFIRMED = {NO_EFFECT: "no effect within the margin", NOT_RESOLVED: "inconclusive", REPRODUCED: "supported"}
 #: When a rule was written down, as the history of ``data/claims.json`` and of ``data/results`` has it.
 FIXED = ("before the run", "after a first look", "after the run")
 
@@ -51,6 +53,7 @@ class Claim:
     best        the best verdict that the published numbers allow
     seeds_only  training is part of the measurement, so that intervals over images will not do
     own         no paper states it: it is this book's, of something that a paper leaves open or outside its premises
+    confirmatory  decided by a run of draws, after exploratory ones: its verdicts have names of their own
     fixed       when the rule was written down, one of ``FIXED``: with all but the first the claim is exploratory
     """
 
@@ -65,6 +68,7 @@ class Claim:
     best: str = REPRODUCED
     seeds_only: bool = False
     own: bool = False
+    confirmatory: bool = False
     fixed: str = FIXED[0]
 
     def __post_init__(self):
@@ -93,7 +97,9 @@ class Verdict:
 
     @property
     def words(self) -> str:
-        """The verdict as it is shown: what a paper claims is reproduced, what this book claims is supported."""
+        """The verdict as it is shown: what a paper claims is reproduced, what this book claims, or confirms, is supported."""
+        if self.claim.confirmatory:
+            return CONFIRMED.get(self.verdict, self.verdict)
         return OWN[self.verdict] if self.claim.own else self.verdict
 
 

@@ -4,8 +4,8 @@ Two arms that share a seed (same initialisation, same batch order) differ by one
 the functions here take those differences, ``[n]``, one entry per seed. All are two-sided unless said.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -39,7 +39,7 @@ class Equivalence(Interval):
     equivalent: bool
 
 
-def _values(values: Sequence[float], name: str, at_least: int) -> np.ndarray:
+def _values(values: Collection[float], name: str, at_least: int) -> np.ndarray:
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -57,7 +57,7 @@ def check_fraction(value: float, name: str) -> None:
         raise ValueError(f"{name} must lie strictly between 0 and 1, got {value}")
 
 
-def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+def mean_interval(values: Collection[float], confidence: float = 0.95) -> Interval:
     """The mean of ``values [n]``, n >= 2, and Student's t interval for it (n - 1 degrees of freedom).
 
     Identical values give an interval of width zero.
@@ -69,7 +69,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     return Interval(mean, float(mean - half), float(mean + half), n)
 
 
-def _mean_and_error(values: Sequence[float]) -> tuple[float, float, int]:
+def _mean_and_error(values: Collection[float]) -> tuple[float, float, int]:
     """The mean, its standard error (exactly 0 for identical values), and how many there are."""
     values = _values(values, "values", 2)
     spread = values.std(ddof=1) if np.ptp(values) > 0 else 0.0
@@ -83,7 +83,7 @@ def _t_tail(mean: float, standard_error: float, n: int) -> float:
     return float(stats.t.sf(mean / standard_error, n - 1))
 
 
-def paired_interval(differences: Sequence[float], confidence: float = 0.95) -> PairedInterval:
+def paired_interval(differences: Collection[float], confidence: float = 0.95) -> PairedInterval:
     """Mean difference over paired seeds with its t interval and the p-value of "no difference".
 
     ``differences [n]``: arm minus baseline, one per seed, n >= 2; in the unit of the metric.
@@ -95,7 +95,44 @@ def paired_interval(differences: Sequence[float], confidence: float = 0.95) -> P
     return PairedInterval(mean, interval.low, interval.high, n, min(1.0, 2 * _t_tail(abs(mean), error, n)))
 
 
-def ratio_interval(numerators: Sequence[float], denominators: Sequence[float], confidence: float = 0.95) -> Interval:
+def draws_interval(draws: Sequence[Collection[float]], confidence: float = 0.95, n_bootstrap: int = 2000,
+                   seed: int = 0) -> PairedInterval:
+    """The mean over draws of their means, where a draw (of data, of a generator) has several values, such as seeds.
+
+    The interval is the wider, on either side, of Student's t over the means of draws (n - 1 degrees of freedom, n draws)
+    and a percentile bootstrap that resamples draws, then values within each (Davison & Hinkley 1997, sec. 3.8). The
+    p-value is that of the t-test over the means. Raises ValueError as ``mean_interval``, and for an empty draw.
+    """
+    given = [_values(values, "values of a draw", 1) for values in draws]
+    over_means, rng = paired_interval([values.mean() for values in given], confidence), np.random.default_rng(seed)
+    resampled = np.stack([values[rng.integers(len(values), size=(len(given) * n_bootstrap, len(values)))].mean(1)
+                          for values in given])
+    which = rng.integers(len(given), size=len(given) * n_bootstrap)
+    means = resampled[which, np.arange(len(which))].reshape(n_bootstrap, len(given)).mean(1)
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return replace(over_means, low=min(over_means.low, float(low)), high=max(over_means.high, float(high)))
+
+
+def detectable(means: Collection[float], margin: float, confidence: float = 0.95,
+               power: float = 0.8) -> tuple[float, int]:
+    """What draws whose means are these ``[n]`` could have seen, and how many would decide.
+
+    First, the effect that t-tests of as many draws with this spread find with about that power: (t_confidence +
+    t_power) standard errors. Then the least number of draws at which the t interval around the same mean would leave out
+    0 or lie within ``margin`` > 0. Raises ValueError as ``mean_interval``.
+    """
+    mean, error, n = _mean_and_error(means)
+    if not (np.isfinite(margin) and margin > 0):
+        raise ValueError(f"margin must be positive and finite, got {margin}")
+    quantiles = [(1 + confidence) / 2, power]
+    needed, spread, wanted = 2, error * np.sqrt(n), max(abs(mean), margin - abs(mean))
+    while stats.t.ppf(quantiles[0], needed - 1) * spread / np.sqrt(needed) >= wanted:
+        needed += 1
+    return float(stats.t.ppf(quantiles, n - 1).sum() * error), needed
+
+
+def ratio_interval(numerators: Collection[float], denominators: Collection[float],
+                   confidence: float = 0.95) -> Interval:
     """The ratio of two means over the same items, mean of ``numerators [n]`` over mean of ``denominators [n]``.
 
     Interval by linearisation (delta method; Cochran 1977, sec. 6.3): Student's t of the residuals numerator - ratio x
@@ -112,7 +149,7 @@ def ratio_interval(numerators: Sequence[float], denominators: Sequence[float], c
     return Interval(float(ratio), float(ratio + residual.low), float(ratio + residual.high), residual.n)
 
 
-def tost(differences: Sequence[float], margin: float, alpha: float = 0.05) -> Equivalence:
+def tost(differences: Collection[float], margin: float, alpha: float = 0.05) -> Equivalence:
     """Two one-sided t-tests (Schuirmann 1987): are the arms equivalent within ``margin``?
 
     ``differences [n]``, n >= 2; ``margin`` > 0 in the unit of the metric, fixed before the data are
@@ -131,7 +168,7 @@ def tost(differences: Sequence[float], margin: float, alpha: float = 0.05) -> Eq
 
 
 def bootstrap_interval(
-    values: Sequence[float],
+    values: Collection[float],
     statistic: Callable[..., np.ndarray] = np.mean,
     confidence: float = 0.95,
     n_bootstrap: int = 2000,
@@ -159,7 +196,7 @@ def bootstrap_interval(
     return Interval(float(statistic(values, axis=0)), float(low), float(high), n)
 
 
-def jackknife_interval(estimate: float, replicates: Sequence[float], confidence: float = 0.95) -> Interval:
+def jackknife_interval(estimate: float, replicates: Collection[float], confidence: float = 0.95) -> Interval:
     """Interval for ``estimate`` from its delete-a-group jackknife replicates.
 
     ``replicates [G]``: the statistic with group g left out, over G >= 2 random groups of (nearly)
@@ -175,7 +212,7 @@ def jackknife_interval(estimate: float, replicates: Sequence[float], confidence:
     return Interval(float(estimate), float(estimate - half), float(estimate + half), groups)
 
 
-def holm(p_values: Sequence[float]) -> np.ndarray:
+def holm(p_values: Collection[float]) -> np.ndarray:
     """Holm's step-down adjusted p-values, ``[m]`` in the given order (Holm 1979).
 
     Rejecting where an adjusted value is below alpha keeps the chance of any false rejection among

@@ -12,7 +12,7 @@ from synaug.checks import number
 from synaug.statistics.intervals import Interval, check_fraction
 
 
-def wilson_interval(successes, n, confidence=0.95):
+def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Interval:
     """A proportion, successes / n, and its score interval (Wilson 1927), always within [0, 1].
 
     Raises ValueError unless 0 <= successes <= n, n >= 1, both whole, and the confidence lies in (0, 1).
@@ -25,7 +25,8 @@ def wilson_interval(successes, n, confidence=0.95):
     return Interval(successes / n, float(limits.low), float(limits.high), int(n))
 
 
-def newcombe_interval(successes, n, baseline_successes, baseline_n, confidence=0.95):
+def newcombe_interval(successes: int, n: int, baseline_successes: int, baseline_n: int,
+                      confidence: float = 0.95) -> Interval:
     """successes / n minus baseline_successes / baseline_n, two independent proportions, and its interval.
 
     Newcombe 1998 (Statistics in Medicine 17, 873-890), method 10: the Wilson intervals of both, combined.

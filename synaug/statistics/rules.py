@@ -2,7 +2,8 @@
 
 Every rule is about linear contrasts of measured values: a sum of terms, each a weight times one
 metric at one level x (and, where a term says so, for other values of the frame's columns). An interval
-of a contrast is taken over paired seeds when at least ``MIN_SEEDS`` have every term. With fewer, and
+of a contrast is taken over paired seeds when at least ``MIN_SEEDS`` have every term; where the frame has
+draws, over these, at least ``MIN_DRAWS`` of them (`draws_interval`). With fewer seeds, and
 where the rule allows it, it is put together from the limits ``low`` and ``high`` over images of the
 terms, each term at its worst: wider than needed, never narrower. Otherwise there is no interval, and
 the verdict is "not resolved at this scale". All intervals are 95 % ones.
@@ -12,24 +13,29 @@ Contrasts of one family are tested together: what any of them says beyond its in
 The four kinds of rule are the four functions in ``RULES``; their arguments stand in ``data/claims.json``.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from synaug.statistics.intervals import holm, mean_interval, paired_interval
+from synaug.statistics.intervals import detectable, draws_interval, holm, paired_interval
 
 #: From the weakest to the strongest; a claim of several parts is as good as its weakest part.
 VERDICTS = ("opposite", "no effect", "not resolved at this scale", "shape only", "reproduced")
 OPPOSITE, NO_EFFECT, NOT_RESOLVED, SHAPE_ONLY, REPRODUCED = VERDICTS
 CONTRADICTED = (OPPOSITE, NO_EFFECT)
 
-MIN_SEEDS = 5
+MIN_SEEDS, MIN_DRAWS = 5, 3
+
+#: What is paired where a frame has draws, whose means are what intervals are taken over.
+DRAWN = ["draw", "seed"]
 
 #: How evidence writes a metric's differences: factor and unit, of an experiment's own where it has one.
-UNITS = {
+UNITS: dict[str | tuple[str, str], tuple[float, str]] = {
     **{name: (100, " points") for name in ("test_accuracy", "accuracy", "accuracy_with_real", "judge_accuracy",
                                            "test_error")},
     ("targeted_augmentation", "test_error"): (1, " points"),
+    ("targeted_draws", "test_error"): (1, " points"),
     ("targeted_augmentation", "selected_share"): (1, " points"),
     "judge_entropy": (1, " nats"),
 }
@@ -63,16 +69,16 @@ def _select(frame: pd.DataFrame, metric: str, where: dict) -> pd.DataFrame:
 
 
 def _rows(frame: pd.DataFrame, metric: str, x: float, where: dict) -> pd.DataFrame:
-    """One row a seed of a metric at a level. ValueError if a seed has several: the frame mixes runs."""
+    """One row a seed of a metric at a level, or a draw and seed. ValueError if there are several: the frame mixes runs."""
     rows = _select(frame, metric, where)
-    rows = rows[rows["x"] == x]
-    if rows["seed"].duplicated().any():
-        mixed = [c for c in rows if c not in ("value", "low", "high", "seed") and rows[c].nunique(dropna=False) > 1]
+    rows, unit = rows[rows["x"] == x], DRAWN if "draw" in rows else ["seed"]
+    if rows.duplicated(unit).any():
+        mixed = [c for c in rows if c not in ("value", "low", "high", *unit) and rows[c].nunique(dropna=False) > 1]
         raise ValueError(f"{metric} at x={x:g} has several rows a seed; narrow the frame by {', '.join(mixed)}")
     if rows.empty:
         said = ", ".join(f"{column} {wanted}" for column, wanted in where.items())
         raise NotMeasured(f"no {metric} at x={x:g} ({said})")
-    return rows.set_index("seed")
+    return rows.set_index(unit)
 
 
 def contrast(
@@ -85,8 +91,14 @@ def contrast(
     (Bonferroni; over seeds only).
     """
     weights, rows, seeds = _paired(frame, terms, where)
+    if "draw" in frame:
+        draws = _by_draw(weights, rows, seeds, constant)
+        if len(draws) < MIN_DRAWS:
+            raise NotMeasured(f"{len(draws)} draws for {terms[0]['metric']}, at least {MIN_DRAWS} needed")
+        t = draws_interval(draws, 1 - 0.05 / tests)
+        return Interval(t.estimate, t.low, t.high, f"{len(draws)} draws, {len(seeds)} paired seeds")
     if len(seeds) >= MIN_SEEDS:
-        t = mean_interval(_differences(weights, rows, seeds, constant), 1 - 0.05 / tests)
+        t = paired_interval(_differences(weights, rows, seeds, constant), 1 - 0.05 / tests)
         return Interval(t.estimate, t.low, t.high, f"{len(seeds)} paired seeds")
     if seeds_only or not all({"low", "high"} <= set(r) and r[["low", "high"]].notna().all(axis=None) for r in rows):
         raise NotMeasured(f"{len(seeds)} paired seeds for {terms[0]['metric']}, at least {MIN_SEEDS} needed")
@@ -107,6 +119,12 @@ def _paired(frame, terms, where):
     return weights, rows, sorted(set.intersection(*(set(r.index) for r in rows)))
 
 
+def _by_draw(weights, rows, seeds, constant) -> list:
+    """The differences of each draw, over its seeds."""
+    differences = pd.Series(_differences(weights, rows, seeds, constant), pd.MultiIndex.from_tuples(seeds, names=DRAWN))
+    return [own.to_numpy() for _, own in differences.groupby("draw")]
+
+
 def _differences(weights, rows, seeds, constant):
     return constant + sum(w * r.loc[seeds, "value"].to_numpy(float) for w, r in zip(weights, rows))
 
@@ -123,6 +141,10 @@ def family_p_values(frame: pd.DataFrame, family: list[tuple[list[dict], dict, fl
             weights, rows, seeds = _paired(frame, terms, where)
         except NotMeasured:
             seeds = []
+        if "draw" in frame:
+            draws = _by_draw(weights, rows, seeds, constant) if seeds else []
+            p_values.append(draws_interval(draws).p_value if len(draws) >= MIN_DRAWS else 1.0)
+            continue
         enough = len(seeds) >= MIN_SEEDS
         p_values.append(paired_interval(_differences(weights, rows, seeds, constant)).p_value if enough else 1.0)
     return holm(p_values).tolist()
@@ -161,7 +183,7 @@ def within(interval: Interval, negligible: float) -> bool:
     return max(abs(interval.low), abs(interval.high)) < negligible
 
 
-def _sign_verdict(interval: Interval, negligible: float, size: list[float] | None) -> str:
+def _sign_verdict(interval: Interval, negligible: float, size: Sequence[float] | None) -> str:
     """Is the contrast positive? With ``size``, also: does the whole interval lie within it?
 
     No effect when the interval lies wholly within ``negligible`` of 0; opposite when it lies below 0 otherwise.
@@ -177,7 +199,9 @@ def _sign_verdict(interval: Interval, negligible: float, size: list[float] | Non
     return REPRODUCED
 
 
-def judge_contrast(frame, where, seeds_only, *, terms, constant=0.0, negligible=0.0, size=None, adjusted=None):
+def judge_contrast(frame: pd.DataFrame, where: dict, seeds_only: bool, *, terms: list[dict], constant: float = 0.0,
+                   negligible: float = 0.0, size: Sequence[float] | None = None,
+                   adjusted: float | None = None) -> tuple[str, str, dict]:
     """The contrast is positive; "shape only" if positive but not wholly within ``size``.
 
     adjusted: its p-value among those of its family, see `family_p_values`: a sign counts only where it is below 0.05.
@@ -189,10 +213,16 @@ def judge_contrast(frame, where, seeds_only, *, terms, constant=0.0, negligible=
         text += f", adjusted p = {adjusted:.2g}"
         if adjusted >= 0.05 and not within(interval, negligible):
             verdict = NOT_RESOLVED
+    if verdict == NOT_RESOLVED and "draw" in frame and negligible:
+        weights, rows, seeds = _paired(frame, terms, where)
+        means = [own.mean() for own in _by_draw(weights, rows, seeds, constant)]
+        (seen, needed), (factor, unit) = detectable(means, negligible), unit_of(frame, terms)
+        text += f"; {len(means)} draws could have seen {factor * seen:.2g}{unit}, {needed} would decide"
     return verdict, text, {"contrast": interval}
 
 
-def judge_equal(frame, where, seeds_only, *, terms, constant=0.0, margin):
+def judge_equal(frame: pd.DataFrame, where: dict, seeds_only: bool, *, terms: list[dict], constant: float = 0.0,
+                margin: float) -> tuple[str, str, dict]:
     """The contrast is 0 within ``margin``: reproduced if all of its interval is, opposite if none is."""
     interval = contrast(frame, terms, where, constant, seeds_only)
     if -margin <= interval.low and interval.high <= margin:
@@ -229,9 +259,9 @@ def _less(terms: list[dict], share: float, total: list[dict]) -> list[dict]:
     return [{"weight": weight, "metric": terms[0]["metric"], "x": x} for x, weight in merged.items()]
 
 
-def judge_trend(
-    frame, where, seeds_only, *, metric, direction, start=0, end=100, tolerance=0.1, negligible=0.0, size=None
-):
+def judge_trend(frame: pd.DataFrame, where: dict, seeds_only: bool, *, metric: str, direction: str, start: float = 0,
+                end: float = 100, tolerance: float = 0.1, negligible: float = 0.0,
+                size: Sequence[float] | None = None) -> tuple[str, str, dict]:
     """The metric rises or falls from ``start`` to ``end``, and no step goes back.
 
     Opposite also when the step between two neighbouring levels goes back by more than
@@ -255,9 +285,8 @@ def judge_trend(
     return verdict, f"{text}, no step clearly back by more than {tolerance:.0%} of that (levels {looked_at})", numbers
 
 
-def judge_plateau(
-    frame, where, seeds_only, *, metric, direction, flat_from, not_flat_at, start=0, end=100, margin=0.1
-):
+def judge_plateau(frame: pd.DataFrame, where: dict, seeds_only: bool, *, metric: str, direction: str, flat_from: float,
+                  not_flat_at: float, start: float = 0, end: float = 100, margin: float = 0.1) -> tuple[str, str, dict]:
     """The metric rises or falls, then stays: at ``flat_from`` within ``margin`` of the whole change of its end.
 
     Opposite when it is confidently further from its end there. "shape only" when it is flat from
@@ -286,4 +315,4 @@ def judge_plateau(
     return REPRODUCED, f"{text}, flat from {flat_from:g} and not yet at {not_flat_at:g}", numbers
 
 
-RULES = {"contrast": judge_contrast, "equal": judge_equal, "trend": judge_trend, "plateau": judge_plateau}
+RULES: dict[str, Callable] = {"contrast": judge_contrast, "equal": judge_equal, "trend": judge_trend, "plateau": judge_plateau}

@@ -225,8 +225,8 @@ def relative_set_variance(k: float, alpha: float, correlation: float) -> float:
 
 
 def _mean_in_pieces(model, images, labels, chunk) -> Tensor:
-    return sum(mean_gradient(model, *piece) * len(piece[1])
-               for piece in zip(images.split(chunk), labels.split(chunk))) / len(labels)
+    pieces = zip(images.split(chunk), labels.split(chunk))
+    return sum((mean_gradient(model, *piece) * len(piece[1]) for piece in pieces), torch.zeros(())) / len(labels)
 
 
 def _whole_sources(order: Tensor, counts: Tensor, chunk: int) -> Iterator[Tensor]:

@@ -55,15 +55,15 @@ class GaussianMixture:
                              f"got {self.classes.tolist()}")
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
         return int(self.classes.max()) + 1
 
     @property
-    def image_shape(self):
+    def image_shape(self) -> tuple[int, ...]:
         """The shape of one point: (D,)."""
         return (self.means.shape[1],)
 
-    def sample(self, n, generator):
+    def sample(self, n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Draws float64 ``[n, D]`` and their components int64 ``[n]`` (``classes[component]`` are their labels).
 
         generator: `torch.Generator`.
@@ -83,7 +83,7 @@ class GaussianMixture:
         centred = torch.einsum("nkd,kde->nke", x[:, None].to(torch.float64) - self.means, self.eigenvectors)
         return centred, self.eigenvalues + sigma.square().view(-1, 1, 1)
 
-    def component_log_density(self, x, sigma=0.0):
+    def component_log_density(self, x: torch.Tensor, sigma: float | torch.Tensor = 0.0) -> torch.Tensor:
         """ln(weight_k N(x; mean_k, cov_k + sigma² I)), ``[N, K]``."""
         return self._component_log_density(*self._centred(x, sigma))
 
@@ -91,7 +91,7 @@ class GaussianMixture:
         quadratic = (centred.square() / variances + variances.log() + math.log(2 * math.pi)).sum(-1)
         return self.weights.log() - quadratic / 2
 
-    def log_density(self, x, sigma=0.0):
+    def log_density(self, x: torch.Tensor, sigma: float | torch.Tensor = 0.0) -> torch.Tensor:
         """ln p_sigma(x), ``[N]``, of the mixture convolved with N(0, sigma² I)."""
         return self.component_log_density(x, sigma).logsumexp(1)
 
@@ -117,7 +117,7 @@ class GaussianMixture:
         return (shares[:, :, None] * vectors).flatten(1) @ self.eigenvectors.mT.flatten(0, 1)
 
 
-def random_mixture(seed):
+def random_mixture(seed: int) -> "GaussianMixture":
     """The mixture of a seed: a `GaussianMixture` of mean 0, its coordinates of variance ``SIGMA_DATA**2`` on average.
 
     Dimension, classes, modes, masses, centres and covariances are drawn from this module's ranges, the axes of each

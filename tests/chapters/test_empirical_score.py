@@ -24,25 +24,14 @@ from synaug.chapters.where_concentration_comes_from.empirical_score import (
 )
 from synaug.diffusion.perturbed import ScaledScore
 from synaug.diffusion.reconstruction import per_image_noise
-from synaug.run import Store
 from synaug.statistics import holm
 
 SMALL = dict(n_training=400, n_sources=40, n_compared=60, reverse_steps=(0, 30, 50, 60, 100), stride=10)
 
 
 @pytest.fixture(scope="module")
-def chosen(untrained_generator):
-    return EXPERIMENT.settings("smoke", generator=untrained_generator, **SMALL)
-
-
-@pytest.fixture(scope="module")
-def frame(chosen):
-    return EXPERIMENT.run("smoke", generator=chosen.generator, **SMALL)
-
-
-@pytest.fixture(scope="module")
-def get(frame):
-    return Store().get
+def small(untrained_generator):
+    return {"profile": "smoke", "generator": untrained_generator, **SMALL}
 
 
 @pytest.fixture(scope="module")

@@ -25,11 +25,6 @@ from synaug.statistics import mean_interval
 from synaug.statistics.contrasts import select
 
 
-@pytest.fixture(scope="module")
-def frame():
-    return EXPERIMENT.run("smoke")
-
-
 class TestMarginal:
     """An exact score and a fine grid keep the distribution; the same test notices a score 5 % too strong.
 

@@ -11,25 +11,14 @@ from synaug.chapters.reading import side_by_side, signed
 from synaug.chapters.tasks import real_images, real_images_of, trained, weights_of
 from synaug.metrics import FRESH_REAL
 from synaug.plots import select
-from synaug.run import Store
 from synaug.run.results import load_recorded, record
 
 SMALL = dict(n_samples=40, steps=3, n_searched=100, n_judge=400, classifier_steps=30)
 
 
 @pytest.fixture(scope="module")
-def chosen(untrained_generator):
-    return EXPERIMENT.settings("smoke", generator=untrained_generator, **SMALL)
-
-
-@pytest.fixture(scope="module")
-def frame(chosen):
-    return EXPERIMENT.run("smoke", generator=chosen.generator, **SMALL)
-
-
-@pytest.fixture(scope="module")
-def get(frame):
-    return Store().get
+def small(untrained_generator):
+    return {"profile": "smoke", "generator": untrained_generator, **SMALL}
 
 
 @pytest.fixture(scope="module")

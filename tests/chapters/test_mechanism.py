@@ -11,27 +11,16 @@ from synaug.chapters.two_layer_cnn import mechanism
 from synaug.chapters.two_layer_cnn import mechanism_figures as figures
 from synaug.chapters.two_layer_cnn.mechanism import EXPERIMENT, METRICS, RELATIVE, STAGES, Members
 from synaug.classifiers import build_classifier
-from synaug.run import Store
 from synaug.statistics.claims import load_claims, verdict_table
 from synaug.statistics.contrasts import select
 from synaug.theory.gradient_statistics import gradient_products, mean_gradient
 
-
-@pytest.fixture(scope="module")
-def chosen():
-    """Early in the training only."""
-    return EXPERIMENT.settings("smoke", ks=[2, 5])
+SMALL = dict(ks=[2, 5])
 
 
 @pytest.fixture(scope="module")
-def frame():
-    return EXPERIMENT.run("smoke", ks=[2, 5])
-
-
-@pytest.fixture(scope="module")
-def made(chosen, frame):
+def made(chosen, get):
     """The training images, the selection, and the pool of generated ones."""
-    get = Store().get
     return get(real(chosen, "trained", chosen.n_images)), get(mechanism.selection(chosen)), get(mechanism.pool(chosen, 1.0))
 
 

@@ -11,26 +11,12 @@ from synaug.chapters.tasks import usual_denoiser, weights_of
 from synaug.data import to_bytes
 from synaug.diffusion.reconstruction import reconstruct
 from synaug.plots import BLUE, summary
-from synaug.run import Store
 from synaug.run.results import load_recorded
 from synaug.statistics import paired_interval
 from synaug.statistics.claims import load_claims, verdict_table
 
-
-@pytest.fixture(scope="module")
-def chosen():
-    """Profile smoke with two levels only."""
-    return EXPERIMENT.settings("smoke", reverse_steps=[0, 100], encoders=["pixels", "judge"])
-
-
-@pytest.fixture(scope="module")
-def frame():
-    return EXPERIMENT.run("smoke", reverse_steps=[0, 100], encoders=["pixels", "judge"])
-
-
-@pytest.fixture(scope="module")
-def get(frame):
-    return Store().get
+#: Two levels only.
+SMALL = dict(reverse_steps=[0, 100], encoders=["pixels", "judge"])
 
 
 def of_real(frame, reference):

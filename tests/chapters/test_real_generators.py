@@ -30,18 +30,8 @@ from synaug.run.results import record
 from synaug.statistics import holm, paired_interval
 
 #: A smoke run of all parts, with a generator that is trained.
-WHOLE = dict(profile="smoke", parts=("ladder", "dials", "exploration"), sizes=[[16, 32]], snapshots=32,
+SMALL = dict(profile="smoke", parts=("ladder", "dials", "exploration"), sizes=[[16, 32]], snapshots=32,
              strengths={"CADS": (1.0,), "autoguidance": (2.0,)})
-
-
-@pytest.fixture(scope="module")
-def frame():
-    return EXPERIMENT.run(**WHOLE)
-
-
-@pytest.fixture(scope="module")
-def chosen():
-    return EXPERIMENT.settings(**WHOLE)
 
 
 class TestRun:
@@ -103,7 +93,7 @@ class TestRun:
     ])
     def test_bad_parameters_are_refused_at_once(self, changed, message):
         with pytest.raises(ValueError, match=message):
-            EXPERIMENT.settings(**{**WHOLE, **changed})
+            EXPERIMENT.settings(**{**SMALL, **changed})
 
     @pytest.mark.parametrize("profile", ["quick", "standard", "paper"])
     def test_other_profiles_can_be_laid_out(self, profile):

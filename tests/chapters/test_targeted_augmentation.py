@@ -29,10 +29,10 @@ from synaug.statistics.contrasts import select
 pytestmark = pytest.mark.filterwarnings("ignore:the training error had not flattened")
 
 
-def generator_of(folder, size, seed=0, dataset="digits"):
+def generator_of(folder, size, seed=0, dataset="digits", start=0):
     """A folder of a generator whose record says that it has seen so many images."""
     new_denoiser(load_dataset("digits"), channels=(32,)).save(folder)
-    recipe = {"dataset": dataset, "subset_size": size, "subset_seed": seed}
+    recipe = {"dataset": dataset, "subset_size": size, "subset_seed": seed, "subset_start": start}
     (folder / "training_record.json").write_text(json.dumps({"recipe": recipe}))
     return str(folder)
 
@@ -84,7 +84,7 @@ def test_generators_that_do_not_fit_are_refused(small, tmp_path):
     swapped = {"generator": small["large_generator"], "large_generator": small["generator"], "studies": ("large",)}
     with pytest.raises(ValueError, match="large_generator must have been trained on more images .* got 150 .* and 300"):
         EXPERIMENT.settings(**{**small, **swapped})
-    with pytest.raises(ValueError, match="trained on another subset of digits than the first 150"):
+    with pytest.raises(ValueError, match="trained on another subset of digits than 150 neighbours"):
         EXPERIMENT.settings(**{**small, "generator": generator_of(tmp_path, 150, seed=1)})
     with pytest.raises(ValueError, match="trained on 1408 images of digits; at most 1407 leave fresh ones"):
         EXPERIMENT.settings(**{**small, "generator": generator_of(tmp_path, 1408)})
@@ -108,6 +108,17 @@ def test_splits_do_not_overlap(small):
     parts = [set(data[name].source_index.tolist()) for name in ("real", "fresh", "validation")]
     assert [len(part) for part in parts] == [150, 1437 - 150 - 240, 240] and len(set.union(*parts)) == 1437
     assert parts[0] == set(stratified_subset(load_dataset("digits"), 150, 0).source_index.tolist())
+
+
+def test_splits_of_disjoint_draws(tmp_path):
+    """Each generator's own images are real, none of the others'; validation images are the same for all."""
+    draws = [splits(generator_of(tmp_path / str(start), 150, start=start)) for start in (0, 150, 450)]
+    order = stratified_subset(load_dataset("digits"), 1437, 0).source_index.tolist()
+    for start, data in zip((0, 150, 450), draws):
+        parts = [data[name].source_index.tolist() for name in ("real", "fresh", "validation")]
+        assert parts == [order[start:start + 150], order[start + 150:-240] + order[:start], order[-240:]]
+    with pytest.raises(ValueError, match="another subset of digits than 150 neighbours among the first 1197"):
+        splits(generator_of(tmp_path / "late", 150, start=1100))
 
 
 def test_counterparts_have_the_same_labels_in_the_same_batches(frame, small):

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
-from synaug.run import results
-from synaug.run.results import describe_runs, load_recorded, provenance, record, recorded_run, recordings
+from synaug.chapters.reading import describe_runs
+from synaug.provenance import provenance
+from synaug.run.results import load_recorded, record, recorded_run, recordings
 from synaug.statistics.frames import COLUMNS, check_frame, tidy
 
 CONSTANTS = {"experiment": "toy", "dataset": "digits", "profile": "smoke", "arm": "a", "swept": "t_re"}
@@ -99,9 +100,10 @@ def test_runs_are_described_by_their_own_parameters(frame):
     origin = {"parameters": {"n": 7}, "wall_seconds": 90, "device": "cpu", "generator": None}
     recorded = frame.assign(profile="standard")
     frame.attrs["provenance"], recorded.attrs["provenance"] = origin, {**origin, "parameters": {"n": 70}}
-    text = describe_runs(frame, recorded, lambda run, p: f"{p['n']} images, {len(run)} rows")
-    assert text.splitlines() == ["- *this build*: profile `smoke`, 7 images, 12 rows; 1.5 minutes on cpu.",
-                                 "- *recorded*: profile `standard`, 70 images, 12 rows; 1.5 minutes on cpu."]
+    text = describe_runs(frame, recorded, lambda run, p: f"{p['n']} images, k = 1; 1 seeds, {len(run)} rows")
+    assert text.splitlines() == [
+        "- *this build*: profile `smoke`, 1.5 minutes on cpu.", "  - 7 images, k = 1", "  - 1 seed, 12 rows",
+        "- *recorded*: profile `standard`, 1.5 minutes on cpu.", "  - 70 images, k = 1", "  - 1 seed, 12 rows"]
     assert "no larger run has been recorded" in describe_runs(frame, None, lambda *_: "")
     frame.attrs["provenance"] = {**origin, "generator": "a"}
     assert "no larger run of this generator" in describe_runs(frame, None, lambda *_: "")
@@ -125,7 +127,7 @@ def test_provenance_is_complete_and_plain():
 
 
 def test_no_commit_outside_git(monkeypatch, tmp_path):
-    monkeypatch.setattr(results, "ROOT", tmp_path)
+    monkeypatch.setattr("synaug.provenance.ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert provenance({}, 0)["commit"] is None
 
@@ -136,7 +138,7 @@ def test_commit_tells_of_changes_but_not_of_new_results(monkeypatch, tmp_path):
                               check=True, capture_output=True, text=True)
         return done.stdout.strip()
 
-    monkeypatch.setattr(results, "ROOT", tmp_path)
+    monkeypatch.setattr("synaug.provenance.ROOT", tmp_path)
     source, result = tmp_path / "synaug.py", tmp_path / "data" / "results" / "a.csv"
     result.parent.mkdir(parents=True)
     for file in (source, result):

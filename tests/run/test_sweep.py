@@ -14,20 +14,9 @@ import task_functions as functions
 from distributed import LocalCluster
 
 from synaug import resources
+from synaug.resources import format_duration
 from synaug.run import Store, Task, sweep
-from synaug.run.sweep import Estimate, format_duration, run_missing
-
-
-@pytest.fixture
-def notes(tmp_path):
-    (tmp_path / "notes").mkdir()
-    return tmp_path / "notes"
-
-
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    monkeypatch.setenv("SYNAUG_CACHE", str(tmp_path / "cache"))
-    return Store()
+from synaug.run.sweep import Estimate, run_missing
 
 
 def here(tasks, store, **options):

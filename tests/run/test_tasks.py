@@ -13,18 +13,6 @@ from synaug.run import Store, Task
 from synaug.run.tasks import MISSING, ordered
 
 
-@pytest.fixture
-def notes(tmp_path):
-    (tmp_path / "notes").mkdir()
-    return tmp_path / "notes"
-
-
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    monkeypatch.setenv("SYNAUG_CACHE", str(tmp_path / "cache"))
-    return Store()
-
-
 def ran(notes, name=""):
     return len(list(notes.glob(f"{name}*")))
 
@@ -116,7 +104,7 @@ def package(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
 
     def codes():
-        for cached in (dependencies.code_of, dependencies._is_module, dependencies._parsed, dependencies._definitions, dependencies._imported):
+        for cached in (dependencies.code_of, dependencies._file, dependencies._parsed, dependencies._definitions, dependencies._imported):
             cached.cache_clear()
         for name in [name for name in sys.modules if name.partition(".")[0] == "toyp"]:
             del sys.modules[name]

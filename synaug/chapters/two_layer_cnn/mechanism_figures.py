@@ -1,9 +1,8 @@
 """Figures of chapter 3's last section, from frames of `mechanism`; ``recorded`` may be None."""
 
-from synaug.chapters.reading import within
+from synaug.chapters.reading import describe_runs, within
 from synaug.chapters.two_layer_cnn.mechanism import ARMS, STAGES
 from synaug.plots import Panel, lines
-from synaug.run.results import describe_runs
 from synaug.statistics import mean_interval
 from synaug.statistics.contrasts import paired, select
 

@@ -43,7 +43,8 @@ class Theory(Settings):
     beta_e: float = param("strength of the fast feature", 1.0, at_least=0)
     beta_d: float = param("strength of the slow feature, in the toy", 0.2, at_least=0)
     noise_std: float = param("standard deviation of each coordinate of a noise patch", 0.125, at_least=1e-6)
-    reading: str = param("A: every example has the slow patch; B: the fast or the slow one", "A", options=READINGS)
+    reading: str = param("B: an example has the fast or the slow patch, as in the paper; A: every example has the slow "
+                         "one, as in its predecessor, whose own statements are always tested so", "B", options=READINGS)
     n: int = param("training examples of the toy", at_least=1)
     num_filters: int = param("J, filters of the network", 40, at_least=1)
     init_std: float = param("sigma_0, standard deviation of the first filters", 0.01, at_least=1e-6)
@@ -156,14 +157,14 @@ def regimes(s: Theory) -> dict[str, dict]:
 
 def rows(s: Theory):
     filters, training = {"num_filters": s.num_filters, "init_std": s.init_std}, {"lr": s.lr, "momentum": s.momentum}
-    toy = s.problem()
+    toy, predecessors = s.problem(), s.problem(reading="A")
 
     def task(function, **params):
         return Task(function, params | {"seeds": list(range(s.seeds))})
 
     for rho in (0.0, *s.rhos):
         yield ({"part": "features", "arm": f"SAM, ρ = {rho:g}" if rho else "GD"},
-               task(feature_learning, problem=toy, n=s.n, rho=rho, steps=s.steps, **filters, **training))
+               task(feature_learning, problem=predecessors, n=s.n, rho=rho, steps=s.steps, **filters, **training))
     shapes = [{"alpha": alpha, "beta_d": ratio * s.beta_e} for alpha in s.alphas for ratio in s.beta_ratios]
     for reading in READINGS:
         for problem in (s.problem(**shape, reading=reading) for shape in shapes):
@@ -189,11 +190,11 @@ def rows(s: Theory):
     for k in s.ks:
         yield ({"part": "practical", "arm": "formula", "swept": "k", "x": float(k), "seed": 0},
                Task(practical, {"k": k, "alpha": s.regime_alpha}))
-    for swept, x, problem in (*(("alpha", alpha, s.problem(alpha=alpha)) for alpha in s.alphas),
-                              *(("beta_ratio", ratio, s.problem(beta_d=ratio * s.beta_e)) for ratio in s.beta_ratios),
-                              *(("noise_std", noise, s.problem(noise_std=noise)) for noise in s.noises)):
+    for swept, x, problem in (*(("alpha", alpha, {"alpha": alpha}) for alpha in s.alphas),
+                              *(("beta_ratio", ratio, {"beta_d": ratio * s.beta_e}) for ratio in s.beta_ratios),
+                              *(("noise_std", noise, {"noise_std": noise}) for noise in s.noises)):
         yield ({"part": "recovery", "arm": "original", "swept": swept, "x": x},
-               task(recovered, problem=problem, n=s.n, steps=s.recovery_steps, **filters, **training))
+               task(recovered, problem=predecessors | problem, n=s.n, steps=s.recovery_steps, **filters, **training))
     for name, regime in regimes(s).items():
         yield ({"part": "regimes", "regime": name, "swept": "k"},
                task(measure_regime, **regime, ks=list(s.ks), num_filters=s.regime_filters, init_std=s.init_std,

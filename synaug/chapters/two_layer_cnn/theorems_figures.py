@@ -3,10 +3,10 @@
 import numpy as np
 from matplotlib.patches import Patch
 
-from synaug.chapters.reading import within
+from synaug.chapters import claims_page
+from synaug.chapters.reading import describe_runs, within
 from synaug.chapters.two_layer_cnn.theorems import REFERENCE_K, STAGES, against_reference
 from synaug.plots import INK, PALETTE, Panel, finish, forest, lines, panels
-from synaug.run.results import describe_runs
 from synaug.statistics.contrasts import paired, select
 from synaug.theory.two_layer_cnn import Arm, PatchDistribution, training_sets
 
@@ -52,9 +52,8 @@ def takeaways(found, network):
 
 
 def worded(verdicts):
-    """Verdicts to read: theorems were reconstructed, so what holds of one is consistent with the summary."""
-    holds = verdicts["source"].str.contains("Theorem|Corollary") & (verdicts["verdict"] == "reproduced")
-    return verdicts.assign(verdict=verdicts["verdict"].mask(holds, "consistent with the summary"))
+    """The table of verdicts as the page of all claims words them."""
+    return verdicts.assign(verdict=list(map(claims_page.worded, verdicts["source"], verdicts["verdict"])))
 
 
 def picture():

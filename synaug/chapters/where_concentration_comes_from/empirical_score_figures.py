@@ -3,9 +3,9 @@ may be None)."""
 
 import pandas as pd
 
+from synaug.chapters.reading import describe_runs
 from synaug.chapters.where_concentration_comes_from.empirical_score import ARMS, CONDITIONAL, NETWORK, OUTCOMES, STEPS
 from synaug.plots import Panel, lines, select
-from synaug.run.results import describe_runs
 from synaug.statistics import holm
 
 NAMES = dict(zip(OUTCOMES, ("near-copy of its own source", "near-copy of another training image", "near-copy of none")))

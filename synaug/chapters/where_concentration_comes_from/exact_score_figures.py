@@ -4,10 +4,10 @@ perfect generator scores."""
 
 import pandas as pd
 
+from synaug.chapters.reading import describe_runs
 from synaug.chapters.where_concentration_comes_from.exact_score import EXACT, SOLVERS, STEPS
 from synaug.metrics import FRESH_REAL
 from synaug.plots import Panel, lines, scatter
-from synaug.run.results import describe_runs
 from synaug.statistics import mean_interval
 from synaug.statistics.contrasts import differences
 

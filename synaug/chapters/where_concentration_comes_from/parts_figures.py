@@ -164,8 +164,8 @@ def takeaways(found):
         f"1. **What coverage a trained network loses is mostly an error of its score, but not the one of the "
         f"picture.** The picture has a score that climbs too steeply. Along its own direction, the network's score is "
         f"at most {found[TOO_LONG]} % too long. And from the best to the lowest quality level recall goes from "
-        f"{levels['recall']} and precision from {levels['precision']}, while the distance to the class centre goes "
-        f"from {levels[CENTRES]} of what fresh real images have. Bad scores lead samples out of the distribution, not "
+        f"{levels['recall']} and precision from {levels['precision']}. The distance to the class centre rises "
+        f"meanwhile, from {levels[CENTRES]} of what fresh real images have. Bad scores lead samples out of the distribution, not "
         f"to its modes.",
         f"2. **The reverse process itself is not to blame.** With an exact score it takes "
         f"{found['recall lost in mixtures to: reverse process']} of recall. Comparing images with themselves, the "

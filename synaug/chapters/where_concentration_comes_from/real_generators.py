@@ -106,9 +106,9 @@ class Generators(Settings):
         if not self.loss_sigmas or min(self.loss_sigmas) <= 0:
             raise ValueError(f"loss_sigmas must be positive, at least one, got {self.loss_sigmas}")
         needed = {"trained": n, "test": self.n_evaluate, "unseen": max(self.n_losses, n * (self.seeds + 1))}
-        for part, number in needed.items():
-            if (there := len(getattr(images, part))) < number:
-                raise ValueError(f"{number} {part} images are needed, {images.test.name} has {there}: lower n_images, "
+        for part, count in needed.items():
+            if (there := len(getattr(images, part))) < count:
+                raise ValueError(f"{count} {part} images are needed, {images.test.name} has {there}: lower n_images, "
                                  f"n_losses, n_evaluate or seeds")
         if n < 15 * classes or n <= self.k:
             raise ValueError(f"n_images must be at least 15 per class, {15 * classes}, for covariances in 10 "

@@ -5,6 +5,7 @@ asked of samples."""
 
 import pandas as pd
 
+from synaug.chapters.reading import describe_runs
 from synaug.chapters.where_concentration_comes_from.real_generators import (
     EXPLORATION,
     LEVELS,
@@ -15,7 +16,7 @@ from synaug.chapters.where_concentration_comes_from.real_generators import (
 )
 from synaug.metrics import FRESH_REAL
 from synaug.plots import Panel, forest, image_grid, lines
-from synaug.run.results import describe_runs, recorded_run
+from synaug.run.results import recorded_run
 from synaug.statistics.contrasts import paired, select
 
 LABELS = {"outer_edge_recall": "outer-edge recall", "recall": "recall", "precision": "precision",

@@ -14,7 +14,7 @@ from synaug.theory.two_layer_cnn.theory import augmented_size, check_k
 DIM = 12  # of the Monte Carlo check; the formulas do not depend on it
 
 
-def duplicate_term(k, alpha, batch_size, n, exact=False):
+def duplicate_term(k: float, alpha: float, batch_size: int, n: int, exact: bool = False) -> float:
     """What copies add to the variance of a mini-batch gradient, relative to that of k = 1.
 
     (B/n) k (k - 1) (1 - alpha) / (alpha + k (1 - alpha))^2 (second hand). exact: (B - 1) / (N' - 1) times
@@ -30,12 +30,14 @@ def duplicate_term(k, alpha, batch_size, n, exact=False):
     return copies * (batch_size - 1) / (size - 1) if exact else copies * batch_size / size
 
 
-def upsampled_variance(k, alpha, batch_size, n, per_example=1.0, exact=False):
+def upsampled_variance(k: float, alpha: float, batch_size: int, n: int, per_example: float = 1.0,
+                       exact: bool = False) -> float:
     """Variance of upsampling's mini-batch gradient: per_example / B times (1 + `duplicate_term`) (reconstructed)."""
     return per_example / batch_size * (1 + duplicate_term(k, alpha, batch_size, n, exact))
 
 
-def generated_variance(k, alpha, batch_size, n, per_example=1.0, excess=0.0):
+def generated_variance(k: float, alpha: float, batch_size: int, n: int, per_example: float = 1.0,
+                       excess: float = 0.0) -> float:
     """Variance of generation's mini-batch gradient: (per_example + pi excess) / B (reconstructed).
 
     excess: by how much a synthetic example's variance exceeds a real one's; pi: the share of synthetic examples,
@@ -46,7 +48,7 @@ def generated_variance(k, alpha, batch_size, n, per_example=1.0, excess=0.0):
     return (per_example + (k - 1) * (1 - alpha) * n / size * excess) / batch_size
 
 
-def excess_tolerance(k, alpha, batch_size, n):
+def excess_tolerance(k: float, alpha: float, batch_size: int, n: int) -> float:
     """excess / per_example below which generation's variance is below upsampling's (Corollary 4.4, k > 1).
 
     (B/n) k / (alpha + k (1 - alpha)), derived here from the two variances; the corollary itself (second hand) says
@@ -58,7 +60,8 @@ def excess_tolerance(k, alpha, batch_size, n):
     return batch_size * k / size
 
 
-def minibatch_gradients(filters, patches, labels, batch_size, generator):
+def minibatch_gradients(filters: torch.Tensor, patches: torch.Tensor, labels: torch.Tensor, batch_size: int,
+                        generator: torch.Generator) -> torch.Tensor:
     """The gradient ``[R, J, d]`` on one batch from each of R data sets, drawn without replacement.
 
     filters ``[J, d]``; patches ``[R, M, P, d]``; labels ``[R, M]``; 1 <= batch_size <= M; generator: torch.Generator.
@@ -69,7 +72,8 @@ def minibatch_gradients(filters, patches, labels, batch_size, generator):
     return gradient(filters, patches[rows, picks], labels[rows, picks])
 
 
-def relative_variance(kind, n, alpha, k, batch_size, draws, seed=0, num_filters=40, noise_std=0.125, scale=1.0):
+def relative_variance(kind: str, n: int, alpha: float, k: int, batch_size: int, draws: int, seed: int = 0,
+                      num_filters: int = 40, noise_std: float = 0.125, scale: float = 1.0) -> tuple[float, float]:
     """Variance of a batch's gradient outside the features' plane, relative to one example's over B, and its standard
     error: Monte Carlo over as many data sets and batches as ``draws``. Arguments as `augmented_draws`.
 
@@ -82,10 +86,12 @@ def relative_variance(kind, n, alpha, k, batch_size, draws, seed=0, num_filters=
     patches, labels = augmented_draws(kind, n, alpha, k, draws, noise_std, generator, scale)
     gradients = minibatch_gradients(filters, patches, labels, batch_size, generator)[..., 2:]
     one = 2.25 * noise_std**6 * (3 * (DIM - 2) + 12) * filters[:, 2:].square().sum(1).square().sum().item()
-    return tuple(value * batch_size / one for value in total_variance(gradients))
+    variance, error = total_variance(gradients)
+    return variance * batch_size / one, error * batch_size / one
 
 
-def augmented_draws(kind, n, alpha, k, draws, noise_std, generator, scale=1.0):
+def augmented_draws(kind: str, n: int, alpha: float, k: int, draws: int, noise_std: float, generator: torch.Generator,
+                    scale: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
     """Sets of a kind ("upsampled" or "generated") in reading B, P = 2: patches ``[R, N', 2, d]``, labels ``[R, N']``.
 
     Each set has its own noise, the synthetic one ``scale`` times as strong. Exactly round(alpha n) examples are fast;
@@ -104,7 +110,7 @@ def augmented_draws(kind, n, alpha, k, draws, noise_std, generator, scale=1.0):
     return torch.stack([labels[..., None] * features, noise[:, source] if kind == "upsampled" else noise], 2), labels
 
 
-def total_variance(gradients):
+def total_variance(gradients: torch.Tensor) -> tuple[float, float]:
     """Trace of the covariance of R independent draws ``[R, ...]``, R >= 2, and its standard error (for large R)."""
     if len(gradients) < 2:
         raise ValueError(f"a variance needs at least two draws, got {len(gradients)}")

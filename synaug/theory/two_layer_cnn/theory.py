@@ -13,23 +13,24 @@ import math
 
 import torch
 
+from synaug.theory.two_layer_cnn.arms import TrainingSets
 from synaug.theory.two_layer_cnn.distribution import NOISE
 from synaug.theory.two_layer_cnn.network import gradient, logit_terms
 
 
-def augmented_size(n, alpha, k):
+def augmented_size(n: int, alpha: float, k: float) -> float:
     """N' = alpha n + k (1 - alpha) n examples (second hand); k - 1 of (1 - alpha) n are added. k real, at least 1."""
     check_k(k)
     check_alpha(alpha)
     return (alpha + k * (1 - alpha)) * n
 
 
-def inner_products(vectors, patches):
+def inner_products(vectors: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
     """<u_j, x_ip> ``[..., J, n, P]`` of filters or gradients u ``[..., J, d]`` with every patch."""
     return torch.einsum("...jd,...npd->...jnp", vectors, patches)
 
 
-def positively_aligned(filters, patches, labels):
+def positively_aligned(filters: torch.Tensor, patches: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """The set I_{j,+} as a mask ``[..., J, n, P]``: y_i <w_j, x_ip> > 0 (its meaning is inferred, not read)."""
     return labels[..., None, :, None] * inner_products(filters, patches) > 0
 
@@ -37,7 +38,7 @@ def positively_aligned(filters, patches, labels):
 # Theorem 4.1: SAM suppresses noise learning.
 
 
-def measured_sam_ratio(filters, patches, labels, rho):
+def measured_sam_ratio(filters: torch.Tensor, patches: torch.Tensor, labels: torch.Tensor, rho: float) -> torch.Tensor:
     """|<grad_SAM, x_ip>| / |<grad_GD, x_ip>| ``[..., J, n, P]`` of the true gradients from equal filters, rho >= 0.
 
     All that the theorem sets aside is in it: logit terms that change, and inner products of a noise patch with other
@@ -51,7 +52,7 @@ def measured_sam_ratio(filters, patches, labels, rho):
     return inner_products(sam, patches).abs() / inner_products(gd, patches).abs()
 
 
-def perturbation_scale(gradients, rho):
+def perturbation_scale(gradients: torch.Tensor, rho: float) -> torch.Tensor:
     """rho_t = rho / ||grad||_F ``[..., 1, 1]`` for gradients ``[..., J, d]`` (SAM, Foret et al. 2021)."""
     return rho / torch.linalg.matrix_norm(gradients, keepdim=True)
 
@@ -59,7 +60,7 @@ def perturbation_scale(gradients, rho):
 # Theorem 4.2: upsampling and generation.
 
 
-def noise_align(gradients, patches, where):
+def noise_align(gradients: torch.Tensor, patches: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
     """NoiseAlign: for each filter ``[..., J]`` the mean of |<grad_{w_j}, x_ip>| over the patches in `where`.
 
     where: bool ``[..., J, n, P]``; the theorem's is the positively aligned noise patches of the augmented set's slow
@@ -69,7 +70,7 @@ def noise_align(gradients, patches, where):
     return (inner_products(gradients, patches).abs() * where).sum((-2, -1)) / where.sum((-2, -1))
 
 
-def noise_strength(filters, patches, labels):
+def noise_strength(filters: torch.Tensor, patches: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """l_i <w_j, x_ip>^2 ||x_ip||^2 ``[..., J, n, P]``; its mean over a set of noise patches is the theorem's A.
 
     n / 3 times |<grad_{w_j}, x_ip>| if x_ip is orthogonal to all other patches (derived here).
@@ -78,7 +79,7 @@ def noise_strength(filters, patches, labels):
     return own * logit_terms(filters, patches, labels)[..., None, :, None]
 
 
-def noise_tolerance(k):
+def noise_tolerance(k: float) -> float:
     """A_gamma / A below which generation's NoiseAlign is below upsampling's: k + 1, for k > 1 (second hand).
 
     For filters that fit all of the real noise and half of the synthetic one, k + 2 (derived here). It depends on the
@@ -88,7 +89,7 @@ def noise_tolerance(k):
     return k + 1
 
 
-def arm_noise_align(sets, arm, filters, scale=1.0):
+def arm_noise_align(sets: TrainingSets, arm: int, filters: torch.Tensor, scale: float = 1.0) -> tuple[float, float]:
     """NoiseAlign of one arm (a number) of `TrainingSets` of one seed, the mean over filters ``[J, d]``: of the mean
     over patches, and of the sum over distinct ones. scale: of the synthetic noise."""
     patches, where = _slow_noise(sets, arm, filters, scale)
@@ -96,7 +97,7 @@ def arm_noise_align(sets, arm, filters, scale=1.0):
     return means.nanmean().item(), (means.nan_to_num() * where.sum((-2, -1))).mean().item()
 
 
-def measured_tolerance(sets, upsampled, generated, filters):
+def measured_tolerance(sets: TrainingSets, upsampled: int, generated: int, filters: torch.Tensor) -> float:
     """A_gamma / A where the generated arm's NoiseAlign is the upsampled one's (arms by number), by bisection."""
     limit, (low, high) = arm_noise_align(sets, upsampled, filters)[0], (0.1, 5.0)
     for _ in range(25):
@@ -116,11 +117,11 @@ def _slow_noise(sets, arm, filters, scale):
     return patches, positively_aligned(filters, patches, pool.labels[0]) & (slow[:, None] & noise)
 
 
-def check_k(k, above=False):
+def check_k(k: float, above: bool = False) -> None:
     if not (k > 1 or not above and k == 1) or not k < math.inf:
         raise ValueError(f"k must be finite and {'more than' if above else 'at least'} 1, got {k}")
 
 
-def check_alpha(alpha):
+def check_alpha(alpha: float) -> None:
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must lie in [0, 1], got {alpha}")

@@ -1,0 +1,83 @@
+"""``python -m synaug audit``: options, what is written, and the exit status."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from synaug.auditing.planted import check
+from synaug.auditing.report import THRESHOLDS, audit
+from synaug.files import write_atomically
+from synaug.metrics.encoders import BUILDERS
+
+DESCRIPTION = """Will these synthetic images help a classifier that is trained on these real ones?
+
+Says first what to do, then which numbers say so, each beside that of real images. Nothing is written but what an option
+names, and features, in the cache folder. Exit status: 0 where no threshold is crossed (with --check: all defects are
+found), 1 where one is, 2 for an error."""
+ERROR = 2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command, which `run` takes."""
+    parser.add_argument("real", type=Path, help="folder of real images, a subfolder per class")
+    parser.add_argument("synthetic", type=Path, nargs="?", help="folder of synthetic images, likewise (not with --check)")
+    parser.add_argument("--held-out", type=Path, metavar="FOLDER", help="real images to measure on, which no generator has "
+                        "seen (default: a third of the real ones)")
+    parser.add_argument("--check", action="store_true", help="plant known defects into the real images, and show that the "
+                        "audit finds them")
+    for name, what in (("html", "a page with all of it"), ("json", "all numbers"), ("drop-list", "the files to drop, one a line")):
+        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"write {what}")
+    parser.add_argument("--encoder", choices=("pixels", *BUILDERS), default="efficientnet_lite0", help="what distances and "
+                        "probes see (default: %(default)s)")
+    parser.add_argument("--neighbours", type=int, default=5, metavar="K", help="nearest neighbours (default: %(default)s)")
+    parser.add_argument("--image-size", type=int, metavar="PIXELS", help="side that images are resized to (default: the "
+                        "real ones' commonest, at most 64)")
+    parser.add_argument("--mode", choices=("L", "RGB"), help="grey or colour (default: colour unless all are grey)")
+    parser.add_argument("--unreadable", choices=("refuse", "skip"), default="refuse", help="images that cannot be read "
+                        "(default: %(default)s)")
+    parser.add_argument("--threshold", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="another value of "
+                        + ", ".join(f"{name} ({value})" for name, value in THRESHOLDS.items()))
+    parser.add_argument("--device", default="cpu", help="of the encoder: cpu (default), cuda or mps")
+    parser.add_argument("--seed", type=int, default=0, help="of all random draws (default: 0)")
+    parser.add_argument("--no-cache", action="store_true", help="do not keep features in the cache folder")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Audit as the options of `add_arguments` say. Returns the exit status; what went wrong is one sentence."""
+    given = {"image_size": options.image_size, "mode": options.mode, "unreadable": options.unreadable, "seed": options.seed,
+             "encoder": options.encoder, "k": options.neighbours, "device": options.device, "progress": not options.quiet}
+    outputs = {"html": options.html, "json": options.json, "drop_list": options.drop_list}
+    outputs = {kind: path for kind, path in outputs.items() if path is not None}
+    try:
+        if options.check:
+            if options.synthetic or outputs or options.threshold:
+                raise ValueError("--check takes real images alone, and neither thresholds nor files to write")
+            table = check(options.real, options.held_out, **given)
+            print(table.round(3).to_string(index=False))
+            return 0 if table["ok"].all() else 1
+        if options.synthetic is None:
+            raise ValueError("name a folder of synthetic images (or give --check)")
+        thresholds = {name: float(value) for name, value in options.threshold}
+        for path in outputs.values():
+            _check_writable(path)
+        found = audit(options.real, options.synthetic, options.held_out, thresholds=thresholds, cache=not options.no_cache,
+                      **given)
+        for kind, path in outputs.items():
+            write_atomically(path, getattr(found, kind)().encode())
+    except (ValueError, OSError, MemoryError, RuntimeError, ImportError) as error:
+        print(f"audit: {error}", file=sys.stderr)
+        return ERROR
+    print(found.summary())
+    return 0 if found.passed else 1
+
+
+def _check_writable(path: Path) -> None:
+    """OSError, before long work, unless a file can be written there."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: name a file to write")
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"{path.absolute().parent} is not a folder: make it, or name another place to write")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise PermissionError(f"{path.absolute().parent} cannot be written to: name another place")

@@ -1,0 +1,134 @@
+"""What an audit compares: real images to learn from, real images held out, and synthetic ones, of one shape and the
+same classes."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.utils.data import Dataset
+
+from synaug.data import ImageDataset, load_image_folder, stratified_subset
+from synaug.data.folders import image_kinds, list_images
+from synaug.data.torch_datasets import from_torch
+
+#: Side in pixels beyond which folders of images are reduced: thousands of them fit into memory, and encoders see less.
+LARGEST = 64
+#: Real images that a class needs where a third is held out of them.
+LEAST = 3
+
+Images = str | Path | ImageDataset | Dataset
+
+
+@dataclass(frozen=True, eq=False)
+class Sets:
+    """train, held, synthetic: with the same ``class_names``, those that occur in all. files: of the synthetic images,
+    by their ``source_index``; None where they were no folder. notes: what was done to get there."""
+
+    train: ImageDataset
+    held: ImageDataset
+    synthetic: ImageDataset
+    files: tuple[Path, ...] | None
+    notes: tuple[str, ...]
+
+
+def gather(real: Images, synthetic: Images | None, held_out: Images | None = None, *, image_size: tuple[int, int] | None = None,
+           mode: str | None = None, unreadable: str = "refuse", seed: int = 0, progress: bool = False) -> Sets:
+    """The sets of an audit; for arguments and errors see `synaug.auditing.audit`. Where synthetic is None, half of the
+    real images that are not held out stands in for it."""
+    given = {"real": real, "synthetic": synthetic, "held-out": held_out}
+    given = {role: images for role, images in given.items() if images is not None}
+    folders = {role: Path(images).expanduser() for role, images in given.items() if isinstance(images, str | Path)}
+    for one, other in (("real", "synthetic"), ("held-out", "synthetic"), ("real", "held-out")):
+        if one in folders and other in folders and folders[one].resolve() == folders[other].resolve():
+            raise ValueError(f"the {one} and the {other} images are one folder, {folders[one]}")
+    listed = {role: list_images(folder) for role, folder in folders.items()}
+    loaded = {role: from_torch(images, progress=progress) for role, images in given.items()
+              if not isinstance(images, str | Path)}
+    _common({role: list(listed[role]) if role in folders else _present(loaded[role]) for role in given})
+    notes = []
+    files = {role: [f for members in classes.values() for f in members] for role, classes in listed.items()}
+    if loaded:
+        channels, height, width = next(iter(loaded.values())).image_shape
+        image_size, mode = image_size or (height, width), mode or {1: "L", 3: "RGB"}[channels]
+    elif image_size is None or mode is None:
+        kinds = {role: [kind for kind in image_kinds(members) if kind] for role, members in files.items()}
+        modes = sorted({kind[0] for found in kinds.values() for kind in found})
+        sizes = Counter(kind[1] for role in sorted(kinds, key="real".__ne__) for kind in kinds[role])
+        if mode is None:
+            mode = "L" if modes == ["L"] else "RGB"
+            notes += [f"images of modes {', '.join(modes)} were taken as {mode}"] if len(modes) > 1 else []
+        if image_size is None:
+            usual = Counter(kind[1] for kind in kinds["real"]).most_common(1)
+            image_size = usual[0][0] if usual and max(usual[0][0]) <= LARGEST else (LARGEST, LARGEST)
+            if set(sizes) != {image_size}:
+                told = ", ".join(f"{n} of {h} x {w}" for (h, w), n in sizes.most_common(3))
+                notes.append(f"images of {len(sizes)} size{'s' * (len(sizes) > 1)} ({told}{', ...' * (len(sizes) > 3)}) were resized "
+                             f"to {image_size[0]} x {image_size[1]} (height x width)")
+    for role, folder in folders.items():
+        loaded[role] = load_image_folder(folder, image_size, mode=mode, unreadable=unreadable)
+        if skipped := len(files[role]) - len(loaded[role]):
+            notes.append(f"{skipped} {role} image{'s' * (skipped > 1)} that cannot be read {'were' if skipped > 1 else 'was'} skipped")
+    shapes = {role: loaded[role].image_shape for role in given}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"images of more than one shape (C, H, W): {', '.join(f'{r} {s}' for r, s in shapes.items())}; "
+                         f"bring them to one, or give folders, which are")
+    classes = _common({role: _present(loaded[role]) for role in given})
+    for role in given:
+        counts = Counter(loaded[role].class_names[label] for label in loaded[role].labels.tolist())
+        if beyond := sorted(set(counts) - set(classes)):
+            notes.append(f"{sum(counts[name] for name in beyond)} {role} images of classes that not all sets have are "
+                         f"left out: {', '.join(beyond)}")
+        loaded[role] = _of_classes(loaded[role], classes)
+    everything = loaded["real"]
+    if held_out is None:
+        counts = everything.labels.bincount(minlength=len(classes)).tolist()
+        if few := [f"{name} ({n})" for name, n in zip(classes, counts) if n < LEAST]:
+            raise ValueError(f"classes with fewer than {LEAST} real images, of which a third is held out: {', '.join(few)}")
+        held = stratified_subset(everything, round(len(everything) / 3), seed, proportional=True)
+        train = _others(everything, held)
+        notes.append(f"{len(held):,} of the {len(everything):,} real images, of each class the same share, are held out")
+    else:
+        train, held = everything, loaded["held-out"]
+    if synthetic is None:
+        train, loaded["synthetic"] = halves(train, seed)
+    elif sorted(hashes(everything)) == sorted(hashes(loaded["synthetic"])):
+        raise ValueError("the synthetic images are the real ones, pixel by pixel")
+    return Sets(train, held, loaded["synthetic"], tuple(files["synthetic"]) if "synthetic" in folders else None,
+                tuple(notes))
+
+
+def halves(data: ImageDataset, seed: int) -> tuple[ImageDataset, ImageDataset]:
+    """Two halves, each with half of the images of each class."""
+    first = stratified_subset(data, max(len(data.labels.unique()), len(data) // 2), seed, proportional=True)
+    return first, _others(data, first)
+
+
+def hashes(data: ImageDataset) -> list[int]:
+    """A number for each image that is the same for equal images."""
+    return [hash(image.tobytes()) for image in data.images.numpy()]
+
+
+def _others(data: ImageDataset, without: ImageDataset) -> ImageDataset:
+    return data.subset((~torch.isin(data.source_index, without.source_index)).nonzero().flatten())
+
+
+def _present(data: ImageDataset) -> list[str]:
+    return [data.class_names[label] for label in data.labels.unique().tolist()]
+
+
+def _common(names: dict[str, list[str]]) -> list[str]:
+    """The classes that all have, in the order of the real images'; ValueError unless there are two."""
+    common = [name for name in names["real"] if all(name in others for others in names.values())]
+    if len(common) < 2:
+        held = "; ".join(f"{role}: {', '.join(map(repr, own[:6]))}{', ...' * (len(own) > 6)}" for role, own in names.items())
+        raise ValueError(f"an audit needs two classes that the {' and the '.join(names)} images share, by their names; "
+                         f"they share {common[0] if common else 'none'!r} ({held})")
+    return common
+
+
+def _of_classes(data: ImageDataset, classes: list[str]) -> ImageDataset:
+    """The images of these classes, labelled by their places in the list."""
+    place = torch.tensor([classes.index(name) if name in classes else -1 for name in data.class_names])
+    kept = data.subset((place[data.labels] >= 0).nonzero().flatten())
+    return ImageDataset(kept.images, place[kept.labels], tuple(classes), kept.source_index, kept.name)

@@ -1,0 +1,205 @@
+"""What an audit measures: every number of the synthetic images beside that of real ones in their place."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn import functional as F
+
+from synaug.auditing import probe
+from synaug.auditing.inputs import Sets, halves, hashes
+from synaug.augmentation.pool_filters import near_copies
+from synaug.data import ImageDataset, to_floats
+from synaug.metrics import FRESH_REAL, compare_with_floor, nearest
+from synaug.metrics.comparison import least_per_class
+from synaug.metrics.encoders import Encoder, encode
+from synaug.metrics.inputs import as_features
+from synaug.statistics import bootstrap_interval, mean_interval
+
+#: Of real images, the share that either rule for single images would call a near-copy, or off its label.
+COPY_QUANTILE, LABEL_QUANTILE = 0.01, 0.02
+#: Synthetic images per real one that the probe is given, as far as there are so many.
+RATIOS = (0.25, 0.5, 1, 2, 4, 8)
+SMALL = 16  # side in pixels of the small pictures in which copies are looked for, too
+STAGES = ("features", "distances", "each class", "two-sample test", "labels", "copies", "probe")
+COLUMNS = ["scope", "metric", "value", "low", "high", "baseline", "baseline_low", "baseline_high", "n"]
+
+
+def check_sizes(sets: Sets, k: int) -> None:
+    """ValueError where there are too few images for k neighbours."""
+    m = sum(min(counts) for counts in zip(*(d.labels.bincount(minlength=d.num_classes).tolist()
+                                            for d in (sets.train, sets.synthetic))))
+    least = max(k + 1, 4)
+    for n, what in ((len(sets.held), "held-out real images"),
+                    (m, "synthetic images for which there is a real one of their class")):
+        if n < least:
+            raise ValueError(f"{n} {what} are too few for {k} neighbours: at least {least} are needed (or a smaller k)")
+
+
+def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, seed: int, cache: bool,
+            stage: Callable[[str], None]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """(numbers, ratios, images, uncovered) as fields of `synaug.auditing.Audit`. stage: is told which of STAGES begins."""
+    rng = np.random.default_rng(seed)
+    stage("features")
+    train, held, made = (as_features(encode(data.floats(), encoder, device=device, cache=cache), f"features of {role} images")
+                         for role, data in (("real", sets.train), ("held-out", sets.held), ("synthetic", sets.synthetic)))
+    labels, held_labels, made_labels = (data.labels.numpy() for data in (sets.train, sets.held, sets.synthetic))
+    fresh_at, made_at = _matched(labels, made_labels, rng)
+
+    stage("distances")
+    counts = [np.bincount(some, minlength=len(sets.held.class_names)).min()
+              for some in (held_labels, made_labels[made_at])]
+    enough = min(counts) >= least_per_class() and train.shape[1] >= 10
+    given = (held_labels, labels[fresh_at], {"synthetic": made_labels[made_at]}) if enough else ()
+    rows = [_beside("all", held, train[fresh_at], made[made_at], *given, k=k, seed=seed)]
+    stage("each class")
+    for c, name in enumerate(sets.held.class_names):
+        parts = (held[held_labels == c], train[fresh_at][labels[fresh_at] == c], made[made_at][made_labels[made_at] == c])
+        if min(map(len, parts)) >= max(k + 1, 4):
+            rows.append(_beside(name, *parts, k=k, seed=seed))
+
+    stage("two-sample test")
+    centre, scale = train.mean(0), train.std(0)
+    scale[scale <= 1e-6 * scale.max()] = torch.inf  # what does not vary says nothing
+    x, x_held, x_made = (((features - centre) / scale).float().cpu().numpy() for features in (train, held, made))
+    own, base = (probe.two_sample_auc(x_held, other, seed) for other in (x_made[made_at], x[fresh_at]))
+    more: list[tuple] = [("all", "two_sample_auc", own, base, len(made_at))]
+
+    stage("labels")
+    strength = probe.best_strength(x, labels, seed)
+    judge = probe.fit(x, labels, strength)
+    p_held, p_made = (_probability(judge, *some) for some in ((x_held, held_labels), (x_made, made_labels)))
+    judged, right_held = judge.predict(x_made), judge.predict(x_held) == held_labels
+    off = p_made < np.quantile(p_held, LABEL_QUANTILE)
+    off_held = p_held < np.quantile(p_held, LABEL_QUANTILE)
+    scopes = {"all": (slice(None), slice(None))}
+    scopes |= {name: (held_labels == c, made_labels == c) for c, name in enumerate(sets.held.class_names)}
+    for scope, (of_held, of_made) in scopes.items():
+        more += [(scope, "label_agreement", _mean((judged == made_labels)[of_made], seed), _mean(right_held[of_held], seed),
+                  len(made_labels[of_made])),
+                 (scope, "off_label", _mean(off[of_made], seed), _mean(off_held[of_held], seed), len(made_labels[of_made]))]
+
+    stage("copies")
+    # In features, and in small pictures, where noise is averaged out: each names half of the share.
+    small = [_small(data) for data in (sets.held, sets.train, sets.synthetic)]
+    near, nearest_real = np.zeros(len(made), bool), np.full(len(made), -1)
+    for real, shown in ((torch.cat([train, held]), made),
+                      (torch.cat([small[1], small[0]]), small[2])):
+        found = near_copies(shown, real, COPY_QUANTILE / 2)[1].cpu().numpy()
+        place = nearest(shown, real)[1].cpu().numpy()
+        nearest_real = np.where(found | (nearest_real < 0), place, nearest_real)
+        near |= found
+    more += [(scope, "near_copies", _mean(near[of], seed), (COPY_QUANTILE,) * 3, len(near[of]))
+             for scope, (_, of) in scopes.items()]
+    own_hash, train_hash, held_hash = hashes(sets.synthetic), set(hashes(sets.train)), set(hashes(sets.held))
+    seen, twice = set(), np.zeros(len(made), bool)
+    for i, one in enumerate(own_hash):
+        twice[i] = one in seen
+        seen.add(one)
+    exact = {"exact_copies_of_real": np.isin(own_hash, list(train_hash | held_hash)), "exact_copies_of_held_out":
+             np.isin(own_hash, list(held_hash)), "duplicates": twice, "held_out_seen": np.isin(hashes(sets.held), list(train_hash))}
+    more += [("all", name, (int(found.sum()), np.nan, np.nan), (np.nan,) * 3, len(found)) for name, found in exact.items()]
+    images = pd.DataFrame({
+        "file": [str(sets.files[i]) if sets.files else str(i) for i in sets.synthetic.source_index.tolist()],
+        "label": [sets.synthetic.class_names[c] for c in made_labels], "judged": [sets.synthetic.class_names[c] for c in judged],
+        "label_probability": p_made, "off_label": off, "near_copy": near,
+        "nearest_real": nearest_real, "duplicate": twice})
+    # Where no more are named than of real images, those that are named are such as real ones, too.
+    images["drop"] = images["duplicate"]
+    for rule, share, base in (("off_label", off, _limits(_mean(off_held, seed))[2]), ("near_copy", near, COPY_QUANTILE)):
+        images["drop"] |= images[rule] & bool(_limits(_mean(share, seed))[1] > base)
+    uncovered = pd.DataFrame({"image": np.arange(len(held)), "label": [sets.held.class_names[c] for c in held_labels]})
+    for metric, (shown, fresh, other) in (("distance_ratio", (held, train, made)), ("distance_ratio_pictures", tuple(small))):
+        to_made, to_real = (nearest(shown, some)[0].cpu().numpy() for some in (other[made_at], fresh[fresh_at]))
+        least = 1e-6 * max(to_made.max(), to_real.max())
+        ratio = np.log((to_made + least) / (to_real + least)).clip(-2, 2)  # of copies, which lie at 0
+        uncovered[metric] = np.exp(ratio)
+        more += [(scope, metric, _mean_log(ratio[of]), (1.0, np.nan, np.nan), len(ratio[of])) for scope, (of, _) in scopes.items()]
+    uncovered["ratio"] = (uncovered["distance_ratio"] * uncovered["distance_ratio_pictures"]) ** 0.5
+
+    stage("probe")
+    clean = ~(near & (nearest_real >= len(train)))  # copies of held-out images would flatter
+    x_made, made_labels, made_at = x_made[clean], made_labels[clean], np.cumsum(clean)[made_at[clean[made_at]]] - 1
+    if len(np.unique(made_labels[made_at])) < 2:
+        raise ValueError("nothing can be measured: all synthetic images, or all but one class, are nearly copies of held-out images")
+    alone = [_right(some[at], some_labels[at], x_held, held_labels, strength)
+             for some, some_labels, at in ((x_made, made_labels, made_at), (x, labels, fresh_at))]
+    more.append(("all", "probe_accuracy", *(_mean(right, seed) for right in alone), len(held)))
+    first, second = (np.flatnonzero(torch.isin(sets.train.source_index, half.source_index)) for half in
+                     halves(sets.train, seed))
+    more_real, more_made = _matched(labels[second], made_labels, rng)
+    start = _right(x[first], labels[first], x_held, held_labels, strength)
+    gains = [_mean(_right(np.concatenate([x[first], some]), np.concatenate([labels[first], its]), x_held, held_labels, strength)
+                   - start, seed)
+             for some, its in ((x_made[more_made], made_labels[more_made]), (x[second][more_real], labels[second][more_real]))]
+    more.append(("all", "probe_gain", *gains, len(held)))
+    right = _right(x, labels, x_held, held_labels, strength)
+    order, ratios = rng.permutation(len(x_made)), []
+    for count in sorted({round(ratio * len(x)) for ratio in RATIOS if 0 < round(ratio * len(x)) < len(order)} | {len(order)}):
+        at = order[:count]
+        gain = _mean(_right(np.concatenate([x, x_made[at]]), np.concatenate([labels, made_labels[at]]), x_held, held_labels,
+                            strength) - right, seed)
+        ratios.append((count / len(x), count, gain.estimate, gain.low, gain.high))
+    ratios = pd.DataFrame(ratios, columns=["ratio", "n_synthetic", "gain", "low", "high"])
+    more.append(("all", "probe_gain_all", tuple(ratios.iloc[-1][["gain", "low", "high"]]), (np.nan,) * 3, len(held)))
+    rows.append(pd.DataFrame([(scope, metric, *_limits(own), *_limits(base), n) for scope, metric, own, base, n in more],
+                             columns=COLUMNS))
+    return pd.concat(rows, ignore_index=True), ratios, images, uncovered.sort_values("ratio", ascending=False, ignore_index=True)
+
+
+def _matched(labels: np.ndarray, others: np.ndarray, rng) -> tuple[np.ndarray, np.ndarray]:
+    """Random places in both, of each class as many, as many as can be."""
+    pairs = []
+    for c in np.unique(labels):
+        own, their = (rng.permutation(np.flatnonzero(some == c)) for some in (labels, others))
+        n = min(len(own), len(their))
+        pairs.append((own[:n], their[:n]))
+    own, their = (np.concatenate(some) for some in zip(*pairs))
+    return own, their
+
+
+def _small(data: ImageDataset) -> torch.Tensor:
+    """Pictures of at most `SMALL` pixels a side as features."""
+    _, height, width = data.image_shape
+    size = min(height, SMALL), min(width, SMALL)
+    return torch.cat([F.adaptive_avg_pool2d(to_floats(part), size).flatten(1) for part in data.images.split(4096)])
+
+
+def _beside(scope: str, held, fresh, made, *labels, k: int, seed: int) -> pd.DataFrame:
+    groups = min(10, len(held) // 2, len(made) // 2)
+    frame = compare_with_floor(held, fresh, {"synthetic": made}, *labels, k=k, seed=seed, jackknife_groups=groups)
+    base, own = (frame[frame["arm"] == arm].reset_index(drop=True) for arm in (FRESH_REAL, "synthetic"))
+    named = {f"baseline{'_' * bool(end)}{end}": base[column] for end, column in (("", "value"), ("low", "low"), ("high", "high"))}
+    return own.assign(scope=scope, n=len(made), **named)[COLUMNS]
+
+
+def _probability(judge, x: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The probability that the judge gives to each label; 0 for one that it does not know."""
+    known = {c: i for i, c in enumerate(judge.classes_.tolist())}
+    p = judge.predict_proba(x)
+    return np.array([p[i, known[c]] if c in known else 0.0 for i, c in enumerate(labels.tolist())])
+
+
+def _right(x, labels, x_held, held_labels, strength) -> np.ndarray:
+    """1.0 for each held-out image that a probe of these images classifies correctly."""
+    return (probe.fit(x, labels, strength).predict(x_held) == held_labels).astype(float)
+
+
+def _mean(values, seed: int):
+    values = np.asarray(values, float)
+    if len(values) < 2:
+        return (float(values.mean()) if len(values) else np.nan, np.nan, np.nan)
+    return bootstrap_interval(values, seed=seed)
+
+
+def _mean_log(logs: np.ndarray) -> tuple[float, float, float]:
+    """The geometric mean of exp(logs) and its interval."""
+    if len(logs) < 2:
+        return (float(np.exp(logs.mean())) if len(logs) else np.nan, np.nan, np.nan)
+    interval = mean_interval(logs)
+    return float(np.exp(interval.estimate)), float(np.exp(interval.low)), float(np.exp(interval.high))
+
+
+def _limits(interval) -> tuple:
+    return interval if isinstance(interval, tuple) else (interval.estimate, interval.low, interval.high)

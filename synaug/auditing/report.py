@@ -1,0 +1,261 @@
+"""The audit: its numbers, what they say, and what to do."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from synaug.auditing.inputs import Images, Sets, gather
+from synaug.auditing.measures import COPY_QUANTILE, LABEL_QUANTILE, STAGES, check_sizes, measure
+from synaug.checks import whole
+from synaug.metrics.encoders import BUILDERS, Encoder, encoder_label
+from synaug.precision import usable_device
+
+#: What makes an audit fail, each where the whole 95 % interval lies beyond it. Shares of the synthetic images at most:
+#: near_copies and off_label, of which real images have 0.01 and 0.02. Below the real-data baseline by at most:
+#: label_agreement, precision, coverage, probe_accuracy. Loss of accuracy of the probe at most: probe_loss. They were set
+#: on Fashion-MNIST so that other real images pass with room to spare, and so do samples of the generators that come
+#: with this package; noise, blur (sigma of 1 pixel or more), 5 % copies and 10 % wrong labels fail.
+THRESHOLDS = {"near_copies": 0.03, "off_label": 0.05, "label_agreement": 0.1, "precision": 0.3, "coverage": 0.4,
+              "probe_accuracy": 0.1, "probe_loss": 0.0}
+#: Those that dropping single images mends.
+MENDED = ("near_copies", "off_label")
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """What an audit found.
+
+    advice: one sentence. passed: whether no threshold is crossed. todo: sentences, the most urgent first.
+    numbers: a row per scope ("all" or a class) and metric: value and low, high (95 %), the same of real images in the
+    synthetic ones' place (baseline, baseline_low, baseline_high; NaN where there can be none), n. `MEANINGS` says what
+    each is.
+    ratios: the probe's gain by number of synthetic images added to all real ones: ratio, n_synthetic, gain, low, high.
+    checks: a row per threshold: check, value, low, high, bound, passed.
+    images: a row per synthetic image: file (or its place), label, judged, label_probability, off_label, near_copy,
+    nearest_real (its place among the real images, then the held-out ones), duplicate, drop.
+    uncovered: a row per held-out image, the least covered first: how many times as far the nearest synthetic image is
+    as the nearest real one, in features (distance_ratio), in small pictures, and their geometric mean (ratio).
+    notes: what was done to the images before. about: sizes and settings. sets: the images themselves.
+    """
+
+    advice: str
+    passed: bool
+    todo: tuple[str, ...]
+    numbers: pd.DataFrame
+    ratios: pd.DataFrame
+    checks: pd.DataFrame
+    images: pd.DataFrame
+    uncovered: pd.DataFrame
+    notes: tuple[str, ...]
+    about: dict
+    sets: Sets = field(repr=False)
+
+    def value(self, metric: str, scope: str = "all") -> pd.Series:
+        """The row of ``numbers`` of one metric; KeyError where it was not measured."""
+        rows = self.numbers[(self.numbers["metric"] == metric) & (self.numbers["scope"] == scope)]
+        if rows.empty:
+            raise KeyError(f"{metric} of {scope} was not measured")
+        return rows.iloc[0]
+
+    def summary(self) -> str:
+        """Ten lines for a terminal, the advice first."""
+        lines = [self.advice, f"Real images: {self.about['n_real']:,}, held out: {self.about['n_held_out']:,}, synthetic: "
+                              f"{self.about['n_synthetic']:,}; {self.about['n_classes']} classes; {self.about['encoder']}."]
+        for title, metrics in (("look", ("precision", "two_sample_auc")), ("spread", ("coverage", "outer_edge_recall")),
+                               ("labels", ("label_agreement", "off_label")), ("copies", ("near_copies",)),
+                               ("probe", ("probe_accuracy", "probe_gain"))):
+            told = (f"{metric.replace('_', ' ')} {row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}], real "
+                    f"{row['baseline']:.3f}" for metric in metrics for row in [self.value(metric)])
+            lines.append(f"  {title + ':':8}{'; '.join(told)}")
+        gain = self.value("probe_gain_all")
+        lines.append(f"  all in: the probe gains {gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]")
+        failed = self.checks.loc[~self.checks["passed"], "check"]
+        lines.append(f"Thresholds crossed: {', '.join(failed) or 'none'}.")
+        return "\n".join([*lines, *(f"To do: {text}" for text in self.todo[:1])])
+
+    def json(self) -> str:
+        """All of it but the images themselves; what is not a number is null."""
+        frames = {name: json.loads(getattr(self, name).to_json(orient="records", double_precision=12))
+                  for name in ("numbers", "ratios", "checks", "images", "uncovered")}
+        return json.dumps({"advice": self.advice, "passed": self.passed, "todo": self.todo, "about": self.about,
+                           "notes": self.notes, **frames}, indent=1)
+
+    def html(self) -> str:
+        """The same as one page that needs nothing else: no network, no script."""
+        from synaug.auditing.page import page  # matplotlib starts slowly
+
+        return page(self)
+
+    def drop_list(self) -> str:
+        """The files to drop, one a line."""
+        return "".join(f"{file}\n" for file in self.images.loc[self.images["drop"], "file"])
+
+
+def audit(real: Images, synthetic: Images, held_out: Images | None = None, *,
+          image_size: tuple[int, int] | None = None, mode: str | None = None, unreadable: str = "refuse",
+          encoder: Encoder = "efficientnet_lite0", k: int = 5,
+          thresholds: Mapping[str, float] | None = None, device: str = "cpu", seed: int = 0, cache: bool = True,
+          progress: bool = False) -> Audit:
+    """Will the synthetic images help a classifier that is trained on the real ones? Minutes at most; nothing is trained
+    but linear classifiers on frozen features.
+
+    real, synthetic, held_out: folders with a subfolder of images per class, `ImageDataset` or torch data sets; classes
+    are matched by name, and what only some have is left out and told. Without held_out, a third of the real images, of
+    each class the same share, is held out; a generator must not have seen what is held out, or it is flattered.
+    image_size, mode: of folders, see `synaug.load_image_folder`; by default the real images' commonest size, at most
+    64 x 64, and colour unless all are grey. unreadable: "refuse" or "skip" images that cannot be read.
+    encoder: what distances and probes see, see `synaug.encode`. k: of nearest neighbours. seed: of all random draws.
+    thresholds: {name: value} of `THRESHOLDS` to change. device: of the encoder. cache: whether features of named
+    encoders are kept in the cache folder. progress: whether a bar shows.
+
+    How: the reference of all distances is held out. Synthetic images, and as many real ones of each class, are compared
+    with it; the latter are the real-data baseline, which a perfect generator would score. A linear probe (logistic
+    regression on features) is the judge of labels and the stand-in for a classifier: intervals of its accuracy are over
+    held-out images, for the fitted probe, and all probes are regularised equally. Its gain is that of a probe: it tells
+    harm and use from each other, and does not predict how much a network that is trained from scratch gains.
+
+    ValueError, before long work where that can be known, for: one folder as two, synthetic images that are the real
+    ones, fewer than two classes in common, too few images for k neighbours, images that cannot be read, data sets of
+    different shapes, an unknown encoder, threshold or device, features that are NaN; FileNotFoundError for no folder.
+    """
+    limits = _limits(thresholds)
+    whole("k", k, 1)
+    whole("seed", seed, 0)
+    usable_device(device)
+    if isinstance(encoder, str) and encoder not in (known := ("pixels", *BUILDERS)):
+        raise ValueError(f"unknown encoder {encoder!r}: use {', '.join(map(repr, known))}, a module or a callable")
+    sets = gather(real, synthetic, held_out, image_size=image_size, mode=mode, unreadable=unreadable, seed=seed,
+                  progress=progress)
+    return of_sets(sets, encoder, k, limits, device, seed, cache, progress)
+
+
+def of_sets(sets: Sets, encoder: Encoder, k: int, limits: Mapping[str, float], device: str | torch.device, seed: int,
+            cache: bool, progress: bool) -> Audit:
+    """The audit of images that are gathered already; limits: all of `THRESHOLDS`."""
+    check_sizes(sets, k)
+    with tqdm(total=len(STAGES), disable=not progress, unit="stage") as bar:
+        def stage(name):
+            bar.update(STAGES.index(name) - bar.n)
+            bar.set_description(name)
+
+        numbers, ratios, images, uncovered = measure(sets, encoder, k, device, seed, cache, stage)
+        bar.update(len(STAGES) - bar.n)
+    checks = _checks(numbers, limits)
+    about = {"n_real": len(sets.train), "n_held_out": len(sets.held), "n_synthetic": len(sets.synthetic),
+             "n_classes": sets.held.num_classes, "classes": sets.held.class_names, "image_shape": sets.held.image_shape,
+             "encoder": encoder_label(encoder), "k": k, "seed": seed, "torch": torch.__version__}
+    passed = bool(checks["passed"].all())
+    advice, todo = advise(numbers, ratios, images, checks, about)
+    return Audit(advice, passed, todo, numbers, ratios, checks, images, uncovered, sets.notes, about, sets)
+
+
+def _limits(thresholds: Mapping[str, float] | None) -> dict[str, float]:
+    for name, value in (thresholds or {}).items():
+        if name not in THRESHOLDS:
+            raise ValueError(f"there is no threshold {name!r}; there are {', '.join(THRESHOLDS)}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise ValueError(f"the threshold {name} must lie between 0 and 1, got {value!r}")
+    return THRESHOLDS | dict(thresholds or {})
+
+
+def _checks(numbers: pd.DataFrame, limits: Mapping[str, float]) -> pd.DataFrame:
+    all_ = numbers[numbers["scope"] == "all"].set_index("metric")
+    rows = []
+    for name, limit in limits.items():
+        row = all_.loc["probe_gain_all" if name == "probe_loss" else name]
+        upper = name in MENDED
+        bound = limit if upper else -limit if name == "probe_loss" else row["baseline"] - limit
+        crossed = row["low"] > bound if upper else row["high"] < bound
+        rows.append((name, row["value"], row["low"], row["high"], bound, not crossed))
+    return pd.DataFrame(rows, columns=["check", "value", "low", "high", "bound", "passed"])
+
+
+def advise(numbers: pd.DataFrame, ratios: pd.DataFrame, images: pd.DataFrame, checks: pd.DataFrame,
+           about: dict) -> tuple[str, tuple[str, ...]]:
+    """The advice, and what to do, the most urgent first."""
+    all_ = numbers[numbers["scope"] == "all"].set_index("metric")
+    failed = list(checks.loc[~checks["passed"], "check"])
+    gain, n, dropped = all_.loc["probe_gain_all"], len(images), int(images["drop"].sum())
+    said = f"{100 * gain['value']:+.1f} points [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]"
+    # Wrong labels among right ones are mended by dropping them; labels that fit nothing are not.
+    kept = images[~images["drop"]]
+    bound = checks.set_index("check").loc["label_agreement", "bound"]
+    right = float((kept["label"] == kept["judged"]).mean())
+    mended = (*MENDED, "label_agreement") if 2 * len(kept) > n and right >= bound else MENDED
+    faults = {"label_agreement": "many do not show what their labels say", "precision": "many look like no real image",
+              "probe_accuracy": "a probe learns much less from them than from real images",
+              "coverage": "they leave out much of what the real images show"}
+    faults = [words for name, words in faults.items() if name in failed and name not in mended]
+    if all_.loc["near_copies", "low"] > 0.5:
+        advice = (f"Do not add them: {all_.loc['near_copies', 'value']:.0%} are nearly copies of real images and would only "
+                  f"repeat these.")
+    elif faults:
+        faults = [", ".join(faults[:-1]), faults[-1]] if len(faults) > 1 else faults
+        advice = f"Do not add them as they are: {' and '.join(faults)}."
+    elif "probe_loss" in failed:
+        advice = f"Do not add them: they cost the probe accuracy, {said}."
+    elif failed:
+        why = {"near_copies": "nearly copies of real images", "off_label": "off their label", "label_agreement": "off their label"}
+        why = dict.fromkeys(why[name] for name in failed)
+        advice = f"Drop {dropped:,} of the {n:,} synthetic images, then look again: too many are {' and '.join(why)}."
+    elif gain["low"] > 0:
+        advice = f"Add them: the probe gains {said}, and no threshold is crossed."
+    elif all_.loc["two_sample_auc", "low"] <= all_.loc["two_sample_auc", "baseline_high"] and not _short(all_):
+        advice = (f"Add them: they cannot be told from real images; the probe's gain, {said}, is too small to be seen with "
+                  f"{about['n_held_out']:,} held-out images.")
+    else:
+        advice = (f"They may be added, but do not expect much: no threshold is crossed, and the probe's gain, {said}, "
+                  f"cannot be told from none.")
+    return advice, tuple(_todo(numbers, ratios, images, all_, about, faults))
+
+
+def _short(all_) -> list[str]:
+    """The measures in which the whole interval lies on the worse side of the baseline's."""
+    lower = ("precision", "recall", "coverage", "outer_edge_recall", "label_agreement", "probe_accuracy")
+    far = [name for name in ("distance_ratio", "distance_ratio_pictures") if all_.loc[name, "low"] > 1]
+    return far + [name for name in lower if all_.loc[name, "high"] < all_.loc[name, "baseline_low"]]
+
+
+def _todo(numbers, ratios, images, all_, about, faults):
+    if faults:
+        yield ("Mend the generator, or what is done to its images (size, blur, compression, labels), rather than dropping single "
+               "images.")
+    if held := int(all_.loc["exact_copies_of_held_out", "value"]):
+        yield f"Look for a leak: {held} synthetic images are held-out images, pixel by pixel."
+    if seen := int(all_.loc["held_out_seen", "value"]):
+        yield f"Look for a leak: {seen} held-out images are among the other real ones, pixel by pixel."
+    if images["drop"].any():
+        why = {"off_label": ("off their label", LABEL_QUANTILE), "near_copy": ("nearly copies of real images", COPY_QUANTILE),
+               "duplicate": ("repeats of others", 0)}
+        told = ", ".join(f"{count:,} {words} (of as many real ones {share * len(images):.0f})" for name, (words, share)
+                         in why.items() if (count := (images[name] & images["drop"]).sum()))
+        yield f"Drop {images['drop'].sum():,} images: {told}."
+    best = ratios.loc[ratios["gain"].idxmax()]
+    if best["low"] > 0:
+        yield (f"Add about {best['ratio']:.2g} synthetic images per real one: that did best in the probe, "
+               f"{100 * best['gain']:+.1f} points [{100 * best['low']:+.1f}, {100 * best['high']:+.1f}].")
+    else:
+        width = (ratios["high"] - ratios["low"]).iloc[-1] / 2
+        need = int(np.ceil(about["n_held_out"] * (width / 0.01) ** 2))
+        yield (f"No number of them shows a gain in the probe; with {about['n_held_out']:,} held-out images one of "
+               f"{100 * width:.1f} points would be seen (one of 1 point with about {need:,}).")
+    own, base = all_.loc["probe_gain", "value"], all_.loc["probe_gain", "baseline"]
+    yield (f"Compare with more real images: as many of them gain the probe {100 * base:+.1f} points where the synthetic ones "
+           f"gain {100 * own:+.1f}, added to half of the real ones.")
+    classes = numbers[numbers["scope"] != "all"]
+    far = classes[classes["metric"].str.startswith("distance_ratio") & (classes["low"] > 1)]
+    far = far.sort_values("value", ascending=False).drop_duplicates("scope")
+    if len(far):
+        told = ", ".join(f"{row.scope} ({row.value:.2f})" for row in far.head(5).itertuples())
+        yield (f"Generate more varied images of these classes: {told}{f' and {len(far) - 5} more' if len(far) > 5 else ''}; real "
+               f"images lie so many times as far from the nearest synthetic image as from the nearest other real one.")
+    low = classes[(classes["metric"] == "precision") & (classes["high"] < classes["baseline_low"])].sort_values("value")
+    if len(low):
+        told = ", ".join(f"{row.scope} ({row.value:.2f}, real {row.baseline:.2f})" for row in low.head(5).itertuples())
+        yield f"Look at how these classes are drawn, by their precision: {told}{f' and {len(low) - 5} more' if len(low) > 5 else ''}."
+    yield "Train your own classifier with and without them, at equal steps and on several seeds, before you rely on them."

@@ -1,0 +1,156 @@
+"""Chapter 2's confirmatory run: six contrasts of targeted augmentation, whose unit is a new draw of real images.
+
+A draw is some thousand real images that no other draw has, a generator trained on exactly these, its images, a
+selection and classifiers. Contrasts, margin and family stand in ``data/claims.json``; they, the draws, seeds and arms
+below were committed before the first generator was trained. The pilot, by which budgets are chosen, has the draw of
+the exploratory runs: ``python -m synaug record targeted_draws --profile standard --variant pilot -p generators
+fashion_mnist_2000 -p seeds 3 -p more_seeds 3``.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from synaug.chapters import targeted_augmentation as targeted
+from synaug.chapters.targeted_augmentation import Arm
+from synaug.chapters.tasks import generated, network, real, real_images_of, splits
+from synaug.classifiers.architectures import ARCHITECTURES
+from synaug.classifiers.training import RECIPES
+from synaug.data import ImageDataset
+from synaug.metrics.comparison import compare_with_floor
+from synaug.metrics.encoders import BUILDERS, encode
+from synaug.run import Experiment, Settings, Task, param
+from synaug.statistics.contrasts import select
+
+#: Seeds start here: none of the exploratory runs had them.
+FIRST_SEED = 2000
+#: Looks at validation images in a training, after the best of which it would have been stopped.
+LOOKS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draws(Settings):
+    generators: tuple[str, ...] = param("names or folders of trained generators, a draw each; their training images, of "
+                                        "which no two share any, are the real images", each=True)
+    steps: int = param("optimiser steps at a budget of 1", at_least=1)
+    budgets: tuple[float, ...] = param("budgets that are tried, 1 among them", (0.5, 1.0, 2.0), each=True, at_least=0.01)
+    seeds: int = param("paired trainings of each arm and draw, at the budget that the pilot chose", at_least=1)
+    more_seeds: int = param("those at the other budgets, and of the secondary arms", at_least=0)
+    studies: tuple[str, ...] = param("studies of chapter 2 whose further arms are secondary ones", (), each=True,
+                                     options=targeted.STUDIES)
+    strength: int | float = param("denoising steps of 100 from which images are generated", 50, at_least=0.1,
+                                  at_most=99.9)
+    architecture: str = param("the network", "resnet8", options=tuple(ARCHITECTURES))
+    recipe: str = param("learning rates, see synaug.classifiers.train_classifier", "one_cycle", options=tuple(RECIPES))
+    passes: int | None = param("passes of the warm-up; None: until the error curve flattens", at_least=1, optional=True)
+    sampling_steps: int = param("Heun steps from the noise level of strength, twice as many from noise alone", at_least=1)
+    n_evaluate: int | None = param("test and validation images, each; None: all", at_least=1, optional=True)
+    n_quality: int = param("samples, and real images, by which a draw's generator is described", at_least=2)
+    encoder: str = param("features that its distance is taken in", "efficientnet_lite0", options=("pixels", *BUILDERS))
+
+    def check(self):
+        if 1.0 not in self.budgets or not self.generators:
+            raise ValueError("generators must hold at least one, budgets 1 among them")
+        used: dict[int, str] = {}
+        for generator in self.generators:
+            self.of(generator)
+            images = real_images_of(generator)
+            least, most = 2 * images.test.num_classes, min(len(images.test), len(images.unseen))
+            if not least <= self.n_quality <= most:
+                raise ValueError(f"n_quality must lie between {least} and {most}, got {self.n_quality}")
+            for index in images.trained.source_index.tolist():
+                if (other := used.setdefault(index, generator)) != generator:
+                    raise ValueError(f"draws must share no image: {other} and {generator} were both trained on image {index}")
+
+    def of(self, generator: str) -> targeted.Comparison:
+        """The settings of chapter 2 for one draw."""
+        return targeted.EXPERIMENT.settings(
+            self.profile, device=self.device, generator=generator, studies=("k", *self.studies), steps=self.steps,
+            ks=(2, 3, 4, 5), strength=self.strength, strengths=tuple(sorted({20, self.strength, 80})), passes=self.passes,
+            architecture=self.architecture, recipe=self.recipe, sampling_steps=self.sampling_steps,
+            n_evaluate=self.n_evaluate)
+
+
+PROFILES = {
+    "smoke": dict(generators=("fashion_mnist_2000",), steps=16, seeds=1, more_seeds=0, passes=1, sampling_steps=1,
+                  n_evaluate=200, n_quality=40),
+    "quick": dict(generators=("fashion_mnist_2000",), steps=100, seeds=1, more_seeds=0, passes=3, sampling_steps=5,
+                  n_evaluate=2000, n_quality=200),
+    # Disjoint draws of 2,000 images, that follow each other in the stratified order.
+    "standard": dict(generators=tuple(f"draws/fashion_mnist_{i}" for i in range(1, 7)), steps=800, seeds=5, more_seeds=2,
+                     sampling_steps=9, n_quality=2000),
+}
+def primary(s: targeted.Comparison) -> list[Arm]:
+    """The arms of the six contrasts, their ceiling, and TrivialAugment alone."""
+    base, noise = Arm(architecture=s.architecture, augment=s.augment), {"strengths": None}
+    generation = replace(base, kind="generated", k=5, strengths=(s.strength,))
+    return [base, replace(base, kind="upsampled", k=2), replace(base, kind="upsampled", k=5), generation,
+            replace(generation, **noise), replace(generation, selection="random"), replace(base, kind="fresh", k=5),
+            replace(base, augment=f"{s.augment}_trivial")]
+
+
+#: The budget of each primary arm, in their order: that of the least validation error in the pilot, see `choose`. Until
+#: the pilot is recorded, 1.
+CHOSEN = (1.0,) * 8
+
+
+def choose(pilot: pd.DataFrame) -> tuple[float, ...]:
+    """The budgets at which the arms of a pilot have the least mean validation error, in the arms' order."""
+    errors = select(pilot, metric="validation_error", role="primary").groupby(["place", "budget"])["value"].mean()
+    return tuple(float(own.droplevel(0).idxmin()) for _, own in errors.groupby("place"))
+
+
+def rows(s: Draws) -> Iterator[tuple[dict, Task]]:
+    """Every training, draw by draw within a seed, so that a run that was cut has whole pairs; x is k.
+
+    role: "primary" or "secondary" arm, or "quality" of a draw's generator. chosen: whether budget is that of the pilot.
+    test_error_early: at the look of the least validation error, of which early_step tells the step.
+    """
+    draws = [s.of(generator) for generator in s.generators]
+    for own in draws:
+        yield columns(own) | {"role": "quality"}, quality_task(s, own)
+    for seed in range(max(s.seeds, s.more_seeds)):
+        for own in draws:
+            first = primary(own)
+            for place, arm in enumerate(first):
+                for budget in s.budgets:
+                    chosen = budget == CHOSEN[place]
+                    if seed < (s.seeds if chosen else s.more_seeds):
+                        yield training(own, replace(arm, budget=budget), seed, role="primary", place=place, chosen=chosen)
+            if seed < s.more_seeds:
+                further = dict.fromkeys(arm for study in s.studies for arm in targeted.arms(study, own))
+                for arm in [arm for arm in further if arm not in first]:
+                    yield training(own, arm, seed, role="secondary")
+
+
+def columns(s: targeted.Comparison) -> dict:
+    real = splits(s.generator)["real"]
+    return {"dataset": real.name, "n_real": len(real), "draw": Path(s.generator).name}
+
+
+def training(s: targeted.Comparison, arm: Arm, seed: int, **more) -> tuple[dict, Task]:
+    task = targeted.training(s, arm, FIRST_SEED + seed)
+    of_arm = {"arm": arm.named(s.strength), "x": float(arm.k), "seed": FIRST_SEED + seed, "steps": task.params["steps"],
+              "selection": "" if arm.kind == "original" else arm.selection}
+    same = {name: getattr(arm, name) for name in ("budget", "kind", "augment", "optimizer", "architecture")}
+    return ({**columns(s), **of_arm, **same, **more},
+            replace(task, params={**task.params, "looks": LOOKS}))
+
+
+def quality_task(s: Draws, own: targeted.Comparison) -> Task:
+    test, unseen = real(own, "test", s.n_quality), real(own, "unseen", s.n_quality)
+    samples = Task(generated, {**network(own), "seed": 0, "steps": 2 * s.sampling_steps}, (test,))
+    return Task(quality, {"encoder": s.encoder, "device": s.device}, (test, unseen, samples))
+
+
+def quality(reference: ImageDataset, fresh: ImageDataset, samples: ImageDataset, encoder: str, device: str) -> pd.DataFrame:
+    """Samples against real images that nothing was trained on, beside as many fresh real images."""
+    images = (reference, fresh, samples)
+    real, other, made = (encode(one.floats(), encoder, device=device) for one in images)
+    frame = compare_with_floor(real, other, {"samples": made}, n_bootstrap=0)
+    return frame[["arm", "metric", "value"]]
+
+
+EXPERIMENT = Experiment("targeted_draws", Draws, PROFILES, rows, constants={"swept": "k", "regime": "small"})

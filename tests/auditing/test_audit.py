@@ -1,0 +1,228 @@
+"""The audit of one's own images: planted defects are found, good images pass, bad input is a sentence and status 2."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+import synaug
+from synaug.__main__ import main
+from synaug.auditing import THRESHOLDS, check
+from synaug.auditing.page import MEANINGS
+from synaug.auditing.probe import auc_interval, fit
+from synaug.data import ImageDataset, draw_splits, load_dataset, save_image_folder, stratified_subset
+
+digits = load_dataset("digits")
+REAL, OTHER = draw_splits(digits, 75, 25, seed=0)
+
+
+def changed(data, images=None, labels=None, names=None):
+    return ImageDataset(data.images if images is None else images, data.labels if labels is None else labels,
+                        names or data.class_names)
+
+
+def of_three_classes(n):
+    """Fashion-MNIST's T-shirts, sandals and bags, n of each."""
+    data = load_dataset("fashion_mnist", "test")
+    kept = torch.cat([(data.labels == label).nonzero().flatten()[:n] for label in (0, 5, 8)])
+    return changed(data.subset(kept), labels=torch.arange(3).repeat_interleave(n), names=("shirt", "sandal", "bag"))
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("images")
+    return save_image_folder(REAL, root / "real"), save_image_folder(OTHER, root / "synthetic")
+
+
+@pytest.fixture(scope="module")
+def fine():
+    return synaug.audit(REAL, OTHER, encoder="pixels")
+
+
+def test_planted_defects_are_found_and_nothing_where_there_is_none():
+    table = check(of_three_classes(150)).set_index("defect")
+    assert table["ok"].all(), table.to_string()
+    assert table.loc["copies", "found"] == 1 and table.loc["nothing", "false_alarms"] <= 0.05
+
+
+def test_other_real_images_pass_and_every_number_stands_beside_its_baseline(fine):
+    assert fine.passed and fine.advice.startswith(("Add them", "They may be added"))
+    rows = fine.numbers.set_index(["scope", "metric"])
+    assert set(MEANINGS) == set(fine.numbers["metric"])
+    measured = fine.numbers[~fine.numbers["metric"].isin(["probe_gain_all", "exact_copies_of_real", "exact_copies_of_held_out",
+                                                          "duplicates", "held_out_seen"])]
+    assert measured[["value", "low", "high", "baseline"]].notna().all(axis=None)
+    assert (measured["low"] <= measured["value"] + 1e-12).all() and (measured["value"] <= measured["high"] + 1e-12).all()
+    assert rows.loc[("all", "two_sample_auc"), "low"] < 0.5 < rows.loc[("all", "two_sample_auc"), "high"] + 0.1
+    assert set(rows.index.get_level_values(0)) == {"all", *digits.class_names}
+    assert not fine.images["drop"].any() and len(fine.summary().splitlines()) == 10
+
+
+@pytest.mark.parametrize("made, advice, crossed", [
+    (lambda g: torch.randint(0, 256, OTHER.images.shape, generator=g, dtype=torch.uint8), "Do not add them as they are", "precision"),
+    (lambda g: REAL.images[: len(OTHER)] + torch.randint(0, 2, OTHER.images.shape, generator=g, dtype=torch.uint8) *
+     (REAL.images[: len(OTHER)] < 250), "Do not add them: 100% are nearly copies", "near_copies"),
+    (lambda g: torch.nn.functional.avg_pool2d(OTHER.images.float(), 5, 1, 2).to(torch.uint8), "Do not add them as they are",
+     "label_agreement"),
+], ids=["noise", "copies", "blur"])
+def test_what_should_not_be_added_is_named(made, advice, crossed):
+    images = made(torch.Generator().manual_seed(0))
+    labels = REAL.labels[: len(OTHER)] if advice.endswith("copies") else OTHER.labels
+    found = synaug.audit(REAL, changed(OTHER, images, labels), encoder="pixels")
+    assert found.advice.startswith(advice) and not found.passed
+    assert crossed in list(found.checks.loc[~found.checks["passed"], "check"])
+
+
+def test_wrong_labels_go_to_the_drop_list():
+    wrong = torch.arange(len(OTHER)) % 5 == 0
+    found = synaug.audit(REAL, changed(OTHER, labels=torch.where(wrong, (OTHER.labels + 4) % 10, OTHER.labels)), encoder="pixels")
+    assert found.advice.startswith("Drop ")
+    named = np.zeros(len(OTHER), bool)
+    named[[int(line) for line in found.drop_list().split()]] = True
+    assert named[wrong].mean() > 0.7 and named[~wrong].mean() < 0.08
+
+
+def test_copies_of_held_out_images_are_a_leak_and_do_not_flatter_the_probe():
+    real, held = draw_splits(digits, 50, 25, seed=1)
+    made = OTHER.images.clone()
+    copied = torch.randperm(len(held), generator=torch.Generator().manual_seed(0))[:100]
+    made[:100] = held.images[copied]
+    labels = OTHER.labels.clone()
+    labels[:100] = held.labels[copied]
+    found = synaug.audit(real, changed(OTHER, made, labels), held, encoder="pixels")
+    assert any("leak" in text for text in found.todo) and found.value("exact_copies_of_held_out")["value"] == 100
+    assert found.images["drop"][:100].all() and found.ratios["n_synthetic"].max() <= len(OTHER) - 100
+    with pytest.raises(ValueError, match="nearly copies of held-out images"):
+        synaug.audit(real, changed(held), held, encoder="pixels")
+
+
+def test_the_area_is_that_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    low, high = rng.normal(size=200).round(1), rng.normal(1, 1, size=300).round(1)
+    found = auc_interval(low, high)
+    assert found.estimate == pytest.approx(roc_auc_score(np.repeat([0, 1], [200, 300]), np.concatenate([low, high])), abs=1e-12)
+    areas = [auc_interval(rng.normal(size=200), rng.normal(1, 1, size=300)).estimate for _ in range(300)]
+    assert (found.high - found.low) / 3.92 == pytest.approx(np.std(areas), rel=0.2)
+
+
+def test_regularisation_does_not_depend_on_how_many_images_there_are():
+    x, y = np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % 3
+    once, twice = fit(x, y, 0.1), fit(np.concatenate([x, x]), np.concatenate([y, y]), 0.1)
+    np.testing.assert_allclose(once.coef_, twice.coef_, atol=1e-3)
+
+
+def test_the_command_writes_what_was_asked_for_and_no_more(folders, tmp_path, capsys):
+    before = sorted(tmp_path.iterdir())
+    assert main(["audit", *map(str, folders), "--encoder", "pixels", "--quiet"]) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith(("Add them", "They may be added")) and not told.err and sorted(tmp_path.iterdir()) == before
+    files = {kind: tmp_path / f"audit.{kind}" for kind in ("json", "html", "txt")}
+    assert main(["audit", *map(str, folders), "--encoder", "pixels", "--json", str(files["json"]), "--html", str(files["html"]),
+                 "--drop-list", str(files["txt"]), "--threshold", "precision", "0", "--threshold", "off_label", "0"]) in (0, 1)
+    assert sorted(tmp_path.iterdir()) == sorted(files.values())
+    found = json.loads(files["json"].read_text())
+    assert found["advice"] in files["html"].read_text() and {row["metric"] for row in found["numbers"]} == set(MEANINGS)
+    assert all((folders[1] / "0").parent in type(folders[1])(row["file"]).parents for row in found["images"])
+
+
+class TestBadInput:
+    """Each is one sentence, and status 2, before any feature is computed."""
+
+    @pytest.fixture(autouse=True)
+    def nothing_is_computed(self, monkeypatch):
+        monkeypatch.setattr("synaug.auditing.measures.encode", lambda *a, **b: pytest.fail("features were computed"))
+
+    def told(self, capsys, *arguments):
+        assert main(["audit", *map(str, arguments), "--encoder", "pixels", "--quiet"]) == 2
+        said = capsys.readouterr()
+        assert not said.out and said.err.startswith("audit: ") and "Traceback" not in said.err
+        return said.err
+
+    def test_folders(self, folders, tmp_path, capsys):
+        (tmp_path / "empty").mkdir()
+        assert "has no classes" in self.told(capsys, folders[0], tmp_path / "empty")
+        assert "is not a folder" in self.told(capsys, folders[0], tmp_path / "missing")
+        assert "one folder" in self.told(capsys, folders[0], folders[0] / "." / "")
+        save_image_folder(changed(OTHER, names=tuple("abcdefghij")), tmp_path / "strange")
+        assert "they share 'none'" in self.told(capsys, folders[0], tmp_path / "strange")
+        save_image_folder(changed(OTHER, names=tuple("0bcdefghij")), tmp_path / "one")
+        assert "they share '0'" in self.told(capsys, folders[0], tmp_path / "one")
+        copy = save_image_folder(REAL, tmp_path / "copy")
+        assert "are the real ones, pixel by pixel" in self.told(capsys, folders[0], copy)
+
+    def test_too_few_images(self, folders, tmp_path, capsys):
+        few = save_image_folder(stratified_subset(digits, 12, 0), tmp_path / "few")
+        assert "12 synthetic images" in self.told(capsys, folders[0], few, "--neighbours", "20")
+        assert "fewer than 3 real images" in self.told(capsys, few, folders[1])
+
+    def test_files_to_write(self, folders, tmp_path, capsys):
+        (tmp_path / "file").touch()
+        assert "is not a folder" in self.told(capsys, *folders, "--html", tmp_path / "file" / "page.html")
+        assert "name a file" in self.told(capsys, *folders, "--json", tmp_path)
+
+    @pytest.mark.parametrize("options, said", [(("--threshold", "nearcopies", "1"), "there is no threshold 'nearcopies'"),
+                                               (("--threshold", "precision", "2"), "between 0 and 1"), (("--device", "tpu"), "no device tpu"),
+                                               (("--check",), "takes real images alone"), (("--neighbours", "0"), "at least 1")])
+    def test_options(self, folders, capsys, options, said):
+        assert said in self.told(capsys, *folders, *options)
+
+    def test_unreadable_files_are_named_and_refused(self, folders, tmp_path, capsys):
+        damaged = save_image_folder(OTHER, tmp_path / "damaged")
+        (damaged / "3" / "broken.png").write_bytes(b"no image")
+        assert "1 of 251 images cannot be read" in self.told(capsys, folders[0], damaged)
+
+
+def test_unreadable_files_are_skipped_on_request_and_names_still_fit(folders, tmp_path):
+    damaged = save_image_folder(OTHER, tmp_path / "damaged")
+    (damaged / "3" / "000000.png").write_bytes(b"no image")
+    with pytest.warns(UserWarning, match="000000.png"):
+        found = synaug.audit(folders[0], damaged, encoder="pixels", unreadable="skip")
+    assert "1 synthetic image that cannot be read was skipped" in found.notes
+    for row in (0, 100, 249):
+        with Image.open(found.images["file"][row]) as image:
+            np.testing.assert_array_equal(np.asarray(image), found.sets.synthetic.images[row, 0])
+
+
+def test_sizes_modes_and_missing_classes_are_mended_and_told(folders, tmp_path):
+    images = torch.nn.functional.interpolate(OTHER.images.expand(-1, 3, -1, -1), (90, 60))
+    kept = OTHER.labels != 4
+    odd = ImageDataset(images[kept], OTHER.labels[kept], (*"012345678", "more"))
+    found = synaug.audit(folders[0], save_image_folder(odd, tmp_path / "odd"), encoder="pixels")
+    assert found.sets.held.image_shape == (3, 8, 8) and found.about["classes"] == tuple("01235678")
+    told = "; ".join(found.notes)
+    assert "of modes L, RGB were taken as RGB" in told and "8 x 8" in told and "150 real images of classes that not all sets have are left out: 4, 9" in told
+
+
+def test_features_that_are_nan_are_refused():
+    with pytest.raises(ValueError, match="features of real images contain NaN"):
+        synaug.audit(REAL, OTHER, encoder=lambda images: images.flatten(1) * torch.nan)
+
+
+def test_the_page_opens_from_disk_with_nothing_else(browser, folders, tmp_path):
+    few = synaug.audit(folders[0], changed(OTHER, labels=OTHER.labels.roll(3)), encoder="pixels")
+    (tmp_path / "page.html").write_text(few.html())
+    page, remote = browser.new_page(), []
+    page.on("request", lambda request: remote.append(request.url) if not request.url.startswith(("file:", "data:")) else None)
+    page.goto((tmp_path / "page.html").as_uri())
+    assert page.locator(".advice").inner_text() == few.advice
+    alternatives = page.locator("img").evaluate_all("images => images.map(image => [image.alt, image.naturalWidth > 0])")
+    assert len(alternatives) > 20 and all(words.strip() and shown for words, shown in alternatives)
+    assert page.locator("table:not(:has(caption))").count() == 0 and page.locator("th:not([scope])").count() == 0
+    assert not re.search(r"\bnan\b|None|Traceback", page.locator("body").inner_text(), re.I)
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    grounds = set()
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        grounds.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert len(grounds) == 2 and not remote
+
+
+def test_thresholds_are_all_looked_at(fine):
+    assert list(fine.checks["check"]) == list(THRESHOLDS)
+    strict = synaug.audit(REAL, OTHER, encoder="pixels", thresholds={"precision": 0.0, "near_copies": 0.0, "off_label": 0.0})
+    assert strict.checks.set_index("check").loc["off_label", "bound"] == 0 and not strict.passed

@@ -1,0 +1,88 @@
+"""The confirmatory run of chapter 2: what it refuses, what a run of two draws holds, and that its claims are decided over draws."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_targeted_augmentation import generator_of
+
+from synaug.chapters import targeted_draws as chapter
+from synaug.chapters.targeted_draws import CHOSEN, EXPERIMENT, FIRST_SEED, PROFILES
+from synaug.statistics.claims import judge, load_claims, verdict_table
+from synaug.statistics.contrasts import select
+
+pytestmark = pytest.mark.filterwarnings("ignore:the training error had not flattened")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Parameters of a run of seconds: two draws of 60 digits."""
+    folder = tmp_path_factory.mktemp("draws")
+    generators = [generator_of(folder / f"draw_{i}", 60, start=60 * i) for i in range(2)]
+    return dict(profile="smoke", generators=generators, budgets=(0.5, 1.0), more_seeds=1, seeds=2, steps=4, n_evaluate=50,
+                encoder="pixels")
+
+
+@pytest.mark.parametrize("wrong, message", [
+    ({"generators": ()}, "generators must hold at least one"),
+    ({"budgets": (0.5, 2)}, "budgets 1 among them"),
+    ({"generators": ("absent",)}, "no generator 'absent'"),
+    ({"n_quality": 19}, "n_quality must lie between 20 and 360, got 19"),
+    ({"n_quality": 361}, "n_quality must lie between 20 and 360, got 361"),
+    ({"steps": 0}, "steps must be .* at least 1"),
+])
+def test_bad_parameters_are_refused(small, wrong, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        EXPERIMENT.settings(**{**small, **wrong})
+
+
+def test_draws_that_share_images_are_refused(small, tmp_path):
+    overlapping = generator_of(tmp_path / "overlapping", 60, start=30)
+    with pytest.raises(ValueError, match="draws must share no image: .*draw_0 and .*overlapping were both trained on image"):
+        EXPERIMENT.settings(**{**small, "generators": [small["generators"][0], overlapping]})
+
+
+def test_a_run_of_two_draws(small):
+    frame = EXPERIMENT.run(**small)
+    errors = select(frame, metric="test_error", role="primary")
+    places = errors.groupby(["draw", "place"]).agg(n=("seed", "size"), arms=("arm", "nunique"))
+    assert len(places) == 2 * 8 and (places["arms"] == 1).all() and (places["n"] == 2 + 1).all()
+    assert (errors[errors["chosen"]]["budget"] == 1).all() and errors["seed"].min() == FIRST_SEED
+    early = select(frame, metric="early_step")
+    assert early["value"].between(1, early["steps"]).all() and len(early) == len(errors)
+    assert set(select(frame, role="quality")["arm"]) == {"fresh real", "samples"}
+    assert len(CHOSEN) == 8 and chapter.choose(frame) == tuple(
+        select(frame, metric="validation_error", place=place).groupby("budget")["value"].mean().idxmin() for place in range(8))
+
+
+def test_draws_of_the_recorded_run_are_disjoint_from_the_pilots():
+    assert len(PROFILES["standard"]["generators"]) >= 6 and PROFILES["standard"]["seeds"] == 5
+
+
+def drawn(gains, draws=6, seeds=5, between=0.05):
+    """A frame of arms with these mean errors below the original's, which differ between draws."""
+    rng, rows = np.random.default_rng(0), []
+    for (arm, k), gain in gains.items():
+        for draw in range(draws):
+            own = 14 - gain + rng.normal(0, between)
+            rows += [{"arm": arm, "x": float(k), "draw": str(draw), "seed": seed, "value": own + rng.normal(0, 0.05)}
+                     for seed in range(seeds)]
+    return pd.DataFrame(rows).assign(metric="test_error", role="primary", chosen=True, augment="flip", swept="k",
+                                     experiment=EXPERIMENT.name, dataset="none", profile="standard")
+
+
+PUBLISHED = {("original", 1): 0, ("upsampled", 2): 0.6, ("upsampled", 5): -0.4, ("generated", 5): 1.6,
+             ("generated, from noise", 5): 0.1, ("generated, random", 5): 0.7}
+
+
+def test_the_six_claims_are_decided_over_draws():
+    def words(**options):
+        return set(verdict_table(drawn(**options))["verdict"])
+
+    assert len(load_claims(EXPERIMENT.name)) == 6
+    assert words(gains=PUBLISHED) == {"supported"}
+    assert words(gains={arm: -gain for arm, gain in PUBLISHED.items()}) == {"opposite"}
+    assert words(gains=dict.fromkeys(PUBLISHED, 0)) == {"no effect within the margin"}
+    assert words(gains=PUBLISHED, draws=2) == words(gains=PUBLISHED, between=3) == {"inconclusive"}
+    open_one = judge(load_claims()["draws-generation-helps"], drawn(PUBLISHED, between=3))
+    assert "6 draws could have seen" in open_one.evidence and "would decide" in open_one.evidence
+    assert "(6 draws, 30 paired seeds)" in open_one.evidence
