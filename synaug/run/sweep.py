@@ -55,7 +55,7 @@ def run_missing(tasks: Iterable[Task], store: Store, *, cluster: str | None = No
     """
     for name, value, least in (("workers", workers, 0), ("threads", threads, 1)):
         if value is not None:
-            whole(name, value, least)
+            whole(name, value, least, at_most=1024)  # a slip of the hand would start a million processes
     if not minutes > 0:
         raise ValueError(f"minutes must be positive, got {minutes!r}")
     tasks, deadline, report = ordered(tasks), time.monotonic() + 60 * minutes, Report()

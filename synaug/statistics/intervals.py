@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
+from synaug.checks import number, whole
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -38,7 +40,10 @@ class Equivalence(Interval):
 
 
 def _values(values: Collection[float], name: str, at_least: int) -> np.ndarray:
-    array = np.asarray(values, dtype=np.float64)
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be numbers, got {type(values).__name__} ({error})") from error
     if array.ndim != 1 or len(array) < at_least:
         raise ValueError(f"{name} must be one-dimensional with at least {at_least} entries, got shape {array.shape}")
     if not np.isfinite(array).all():
@@ -48,7 +53,7 @@ def _values(values: Collection[float], name: str, at_least: int) -> np.ndarray:
 
 def check_fraction(value: float, name: str) -> None:
     """ValueError unless the value lies strictly between 0 and 1."""
-    if not 0 < value < 1:
+    if not 0 < number(name, value) < 1:
         raise ValueError(f"{name} must lie strictly between 0 and 1, got {value}")
 
 
@@ -152,9 +157,9 @@ def tost(differences: Collection[float], margin: float, alpha: float = 0.05) -> 
     is the same as the (1 - 2 alpha) interval returned here lying inside (-margin, margin).
     Raises ValueError for a margin that is not positive and finite, and as ``mean_interval``.
     """
-    if not (np.isfinite(margin) and margin > 0):
+    if not number("margin", margin) > 0:
         raise ValueError(f"margin must be positive and finite, got {margin}")
-    if not 0 < alpha < 0.5:
+    if not 0 < number("alpha", alpha) < 0.5:
         raise ValueError(f"alpha must lie strictly between 0 and 0.5, got {alpha}")
     interval = mean_interval(differences, 1 - 2 * alpha)
     mean, error, n = _mean_and_error(differences)
@@ -180,8 +185,7 @@ def bootstrap_interval(
     """
     values = _values(values, "values", 2)
     check_fraction(confidence, "confidence")
-    if n_bootstrap < 1:
-        raise ValueError(f"n_bootstrap must be at least 1, got {n_bootstrap}")
+    n_bootstrap, seed = whole("n_bootstrap", n_bootstrap, 1, 100_000_000), whole("seed", seed, 0)
     rng, n = np.random.default_rng(seed), len(values)
     replicates = np.empty(n_bootstrap)
     chunk = max(1, 2_000_000 // n)  # bounds the resampled array to 16 MB

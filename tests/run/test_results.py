@@ -147,6 +147,7 @@ def test_commit_tells_of_changes_but_not_of_new_results(monkeypatch, tmp_path):
     git("add", ".")
     git("commit", "-q", "-m", "first")
     commit = git("rev-parse", "HEAD")
+    monkeypatch.setenv("GIT_DIR", "/elsewhere/.git")  # as in a hook of another repository
     result.write_text("2")
     assert provenance({}, 0)["commit"] == commit
     source.write_text("2")
