@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.interpolate import PchipInterpolator
 from scipy.optimize import isotonic_regression
@@ -31,8 +32,8 @@ class ExchangeRate(Interval):
         return f"{self.estimate:.3g} [{'≤' if self.low == self.bound else ''}{low}, {high}]"
 
 
-def exchange_rate(added: int, gains, reference_added, reference_gains, *, confidence: float = 0.95, n_bootstrap: int = 1000,
-                  seed: int = 0) -> ExchangeRate:
+def exchange_rate(added: float, gains: ArrayLike, reference_added: ArrayLike, reference_gains: ArrayLike, *,
+                  confidence: float = 0.95, n_bootstrap: int = 1000, seed: int = 0) -> ExchangeRate:
     """How many added images are worth one of the reference: ``added`` over the number of reference images that gains
     as much, by the ruler, the reference's curve of gains.
 
