@@ -14,9 +14,10 @@ import time
 
 from synaug.auditing import command as auditing
 from synaug.diffusion import training
+from synaug.files import canonical_json
 from synaug.resources import cores, count_gpus, format_duration
 from synaug.run.experiment import PROFILES, Experiment
-from synaug.run.results import canonical_json, load_recorded, record
+from synaug.run.results import load_recorded, record
 from synaug.run.tasks import Store
 
 ROW = "{:<22} {:<9} {:<17} {:>11} {:>8}  {}"

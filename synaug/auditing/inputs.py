@@ -32,8 +32,8 @@ class Sets:
     notes: tuple[str, ...]
 
 
-def gather(real: Images, synthetic: Images | None, held_out: Images | None = None, *, image_size=None, mode: str | None = None,
-           unreadable: str = "refuse", seed: int = 0, progress: bool = False) -> Sets:
+def gather(real: Images, synthetic: Images | None, held_out: Images | None = None, *, image_size: tuple[int, int] | None = None,
+           mode: str | None = None, unreadable: str = "refuse", seed: int = 0, progress: bool = False) -> Sets:
     """The sets of an audit; for arguments and errors see `synaug.auditing.audit`. Where synthetic is None, half of the
     real images that are not held out stands in for it."""
     given = {"real": real, "synthetic": synthetic, "held-out": held_out}
@@ -43,13 +43,14 @@ def gather(real: Images, synthetic: Images | None, held_out: Images | None = Non
         if one in folders and other in folders and folders[one].resolve() == folders[other].resolve():
             raise ValueError(f"the {one} and the {other} images are one folder, {folders[one]}")
     listed = {role: list_images(folder) for role, folder in folders.items()}
-    loaded = {role: from_torch(images, progress=progress) for role, images in given.items() if role not in folders}
+    loaded = {role: from_torch(images, progress=progress) for role, images in given.items()
+              if not isinstance(images, str | Path)}
     _common({role: list(listed[role]) if role in folders else _present(loaded[role]) for role in given})
     notes = []
     files = {role: [f for members in classes.values() for f in members] for role, classes in listed.items()}
     if loaded:
-        channels, *size = next(iter(loaded.values())).image_shape
-        image_size, mode = image_size or tuple(size), mode or {1: "L", 3: "RGB"}[channels]
+        channels, height, width = next(iter(loaded.values())).image_shape
+        image_size, mode = image_size or (height, width), mode or {1: "L", 3: "RGB"}[channels]
     elif image_size is None or mode is None:
         kinds = {role: [kind for kind in image_kinds(members) if kind] for role, members in files.items()}
         modes = sorted({kind[0] for found in kinds.values() for kind in found})
@@ -58,8 +59,8 @@ def gather(real: Images, synthetic: Images | None, held_out: Images | None = Non
             mode = "L" if modes == ["L"] else "RGB"
             notes += [f"images of modes {', '.join(modes)} were taken as {mode}"] if len(modes) > 1 else []
         if image_size is None:
-            image_size = Counter(kind[1] for kind in kinds["real"]).most_common(1)[0][0] if kinds["real"] else LARGEST
-            image_size = image_size if max(image_size) <= LARGEST else (LARGEST, LARGEST)
+            usual = Counter(kind[1] for kind in kinds["real"]).most_common(1)
+            image_size = usual[0][0] if usual and max(usual[0][0]) <= LARGEST else (LARGEST, LARGEST)
             if set(sizes) != {image_size}:
                 told = ", ".join(f"{n} of {h} x {w}" for (h, w), n in sizes.most_common(3))
                 notes.append(f"images of {len(sizes)} size{'s' * (len(sizes) > 1)} ({told}{', ...' * (len(sizes) > 3)}) were resized "

@@ -9,8 +9,8 @@ from sklearn.cluster import KMeans
 from torchvision.transforms.functional import gaussian_blur
 from tqdm import tqdm
 
-from synaug.auditing.report import THRESHOLDS, Audit, of_sets
 from synaug.auditing.inputs import Images, Sets, gather
+from synaug.auditing.report import THRESHOLDS, Audit, of_sets
 from synaug.data import ImageDataset
 from synaug.metrics.encoders import Encoder
 
@@ -19,9 +19,9 @@ COPIES, WRONG = 0.05, 0.1
 LEAST = {"copies": 0.95, "wrong labels": 0.5}
 
 
-def check(real: Images, held_out: Images | None = None, *, image_size=None, mode: str | None = None,
-          unreadable: str = "refuse", encoder: Encoder = "efficientnet_lite0", k: int = 5, device: str = "cpu",
-          seed: int = 0, progress: bool = False) -> pd.DataFrame:
+def check(real: Images, held_out: Images | None = None, *, image_size: tuple[int, int] | None = None,
+          mode: str | None = None, unreadable: str = "refuse", encoder: Encoder = "efficientnet_lite0",
+          k: int = 5, device: str = "cpu", seed: int = 0, progress: bool = False) -> pd.DataFrame:
     """Plant defects into real images, audit them as if they were synthetic, and report what was found.
 
     Half of the real images that are not held out stands for the synthetic ones; a perfect generator could not do

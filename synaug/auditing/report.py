@@ -96,8 +96,9 @@ class Audit:
         return "".join(f"{file}\n" for file in self.images.loc[self.images["drop"], "file"])
 
 
-def audit(real: Images, synthetic: Images, held_out: Images | None = None, *, image_size=None, mode: str | None = None,
-          unreadable: str = "refuse", encoder: Encoder = "efficientnet_lite0", k: int = 5,
+def audit(real: Images, synthetic: Images, held_out: Images | None = None, *,
+          image_size: tuple[int, int] | None = None, mode: str | None = None, unreadable: str = "refuse",
+          encoder: Encoder = "efficientnet_lite0", k: int = 5,
           thresholds: Mapping[str, float] | None = None, device: str = "cpu", seed: int = 0, cache: bool = True,
           progress: bool = False) -> Audit:
     """Will the synthetic images help a classifier that is trained on the real ones? Minutes at most; nothing is trained
@@ -133,8 +134,8 @@ def audit(real: Images, synthetic: Images, held_out: Images | None = None, *, im
     return of_sets(sets, encoder, k, limits, device, seed, cache, progress)
 
 
-def of_sets(sets: Sets, encoder: Encoder, k: int, limits: Mapping[str, float], device, seed: int, cache: bool,
-            progress: bool) -> Audit:
+def of_sets(sets: Sets, encoder: Encoder, k: int, limits: Mapping[str, float], device: str | torch.device, seed: int,
+            cache: bool, progress: bool) -> Audit:
     """The audit of images that are gathered already; limits: all of `THRESHOLDS`."""
     check_sizes(sets, k)
     with tqdm(total=len(STAGES), disable=not progress, unit="stage") as bar:
@@ -174,7 +175,8 @@ def _checks(numbers: pd.DataFrame, limits: Mapping[str, float]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["check", "value", "low", "high", "bound", "passed"])
 
 
-def advise(numbers, ratios, images, checks, about) -> tuple[str, tuple[str, ...]]:
+def advise(numbers: pd.DataFrame, ratios: pd.DataFrame, images: pd.DataFrame, checks: pd.DataFrame,
+           about: dict) -> tuple[str, tuple[str, ...]]:
     """The advice, and what to do, the most urgent first."""
     all_ = numbers[numbers["scope"] == "all"].set_index("metric")
     failed = list(checks.loc[~checks["passed"], "check"])
@@ -183,7 +185,8 @@ def advise(numbers, ratios, images, checks, about) -> tuple[str, tuple[str, ...]
     # Wrong labels among right ones are mended by dropping them; labels that fit nothing are not.
     kept = images[~images["drop"]]
     bound = checks.set_index("check").loc["label_agreement", "bound"]
-    mended = MENDED + ("label_agreement",) * (2 * len(kept) > n and (kept["label"] == kept["judged"]).mean() >= bound)
+    right = float((kept["label"] == kept["judged"]).mean())
+    mended = (*MENDED, "label_agreement") if 2 * len(kept) > n and right >= bound else MENDED
     faults = {"label_agreement": "many do not show what their labels say", "precision": "many look like no real image",
               "probe_accuracy": "a probe learns much less from them than from real images",
               "coverage": "they leave out much of what the real images show"}

@@ -5,7 +5,7 @@ the images of k = 2, and every arm of a comparison takes its part of one pool (`
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from synaug.checks import whole
@@ -66,7 +65,7 @@ class SyntheticPool:
         wanted = self.provenance["source"].isin(sources.tolist()) & (self.provenance["copy"] < k)
         return SyntheticPool(*self._rows(wanted.to_numpy(copy=True)), sources, int(k))
 
-    def keep(self, kept: ArrayLike) -> "SyntheticPool":
+    def keep(self, kept: Collection[bool]) -> "SyntheticPool":
         """The images where ``kept``, bool ``[len(self)]``, is true; sources and k stay."""
         kept = np.asarray(kept)
         if kept.dtype != bool or kept.shape != (len(self),):

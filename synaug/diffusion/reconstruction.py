@@ -5,14 +5,13 @@ reverse step 0 it is the identity; at the last step it starts from noise alone a
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 from tqdm import tqdm
 
@@ -33,10 +32,10 @@ class Reconstruction:
     provenance: pd.DataFrame
 
 
-def reconstruct(denoiser: Denoiser, images: Tensor, labels: ArrayLike | Tensor | None = None, *,
+def reconstruct(denoiser: Denoiser, images: Tensor, labels: Collection[int] | Tensor | None = None, *,
                 reverse_step: int | None = None, sigma: float | None = None, steps: int = 100, mapping: str = "edm",
                 stride: int = 1, solver: str = "heun", churn: float = 0.0, s_noise: float = 1.0,
-                from_noise: bool | None = None, seed: int = 0, source_index: ArrayLike | Tensor | None = None,
+                from_noise: bool | None = None, seed: int = 0, source_index: Collection[int] | Tensor | None = None,
                 batch_size: int = 256, device: str | torch.device = "cpu", progress: bool = False) -> Reconstruction:
     """Reconstruct real images from a reverse step of a grid, or from a noise level.
 
@@ -96,9 +95,9 @@ def reconstruct(denoiser: Denoiser, images: Tensor, labels: ArrayLike | Tensor |
     return Reconstruction(result, labels, provenance)
 
 
-def generate(denoiser: Denoiser, labels: ArrayLike | Tensor | None = None, *, n: int | None = None,
+def generate(denoiser: Denoiser, labels: Collection[int] | Tensor | None = None, *, n: int | None = None,
              image_shape: tuple[int, ...] | None = None, steps: int = 18, mapping: str = "edm", seed: int = 0,
-             source_index: ArrayLike | Tensor | None = None, **options) -> Reconstruction:
+             source_index: Collection[int] | Tensor | None = None, **options) -> Reconstruction:
     """Images of the given classes from noise alone: `reconstruct` at the last reverse step of ``steps``.
 
     labels: int64 ``[N]``, or None for no class. n: how many images; needed where neither labels nor source_index says.

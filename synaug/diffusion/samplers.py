@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
-from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from synaug.diffusion.denoisers import Denoiser, check_input, estimate
@@ -23,9 +22,10 @@ from synaug.diffusion.denoisers import Denoiser, check_input, estimate
 SOLVERS = ("heun", "euler", "ancestral")
 
 
-def sample(denoiser: Denoiser, x: torch.Tensor, sigmas: ArrayLike | torch.Tensor, labels: torch.Tensor | None = None, *,
-           solver: str = "heun", churn: float = 0.0, s_noise: float = 1.0, s_min: float = 0.0, s_max: float = math.inf,
-           noise: Callable[[int], torch.Tensor] | None = None, progress: bool = False) -> torch.Tensor:
+def sample(denoiser: Denoiser, x: torch.Tensor, sigmas: Sequence[float] | torch.Tensor,
+           labels: torch.Tensor | None = None, *, solver: str = "heun", churn: float = 0.0, s_noise: float = 1.0,
+           s_min: float = 0.0, s_max: float = math.inf, noise: Callable[[int], torch.Tensor] | None = None,
+           progress: bool = False) -> torch.Tensor:
     """Bring ``x``, whose noise level is ``sigmas[0]``, down to ``sigmas[-1] = 0``.
 
     denoiser: ``denoiser(x, sigma, labels) -> x0`` (see `synaug.diffusion.denoisers`).

@@ -18,7 +18,7 @@ import pandas as pd
 
 from synaug.diffusion.denoisers import generator_hash, load_denoiser
 from synaug.precision import usable_device
-from synaug.run.results import provenance
+from synaug.provenance import provenance
 from synaug.run.tasks import Store, Task, ordered
 from synaug.statistics.frames import tidy
 
