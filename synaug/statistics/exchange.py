@@ -1,9 +1,9 @@
 """What added images are worth: how many of them gain as much as one of a reference, such as one fresh real image."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.interpolate import PchipInterpolator
 from scipy.optimize import isotonic_regression
@@ -32,8 +32,9 @@ class ExchangeRate(Interval):
         return f"{self.estimate:.3g} [{'≤' if self.low == self.bound else ''}{low}, {high}]"
 
 
-def exchange_rate(added: float, gains: ArrayLike, reference_added: ArrayLike, reference_gains: ArrayLike, *,
-                  confidence: float = 0.95, n_bootstrap: int = 1000, seed: int = 0) -> ExchangeRate:
+def exchange_rate(added: int, gains: Sequence[float], reference_added: Sequence[int],
+                  reference_gains: Sequence[Sequence[float]], *, confidence: float = 0.95, n_bootstrap: int = 1000,
+                  seed: int = 0) -> ExchangeRate:
     """How many added images are worth one of the reference: ``added`` over the number of reference images that gains
     as much, by the ruler, the reference's curve of gains.
 
@@ -74,7 +75,7 @@ def exchange_rate(added: float, gains: ArrayLike, reference_added: ArrayLike, re
         replicates = np.array([rate(chosen) for chosen in rng.integers(n, size=(n_bootstrap, n))])
     tail = stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf((1 - confidence) / 2, n - 1))
     # Of order statistics, as there is nothing between a number and infinity.
-    low, high = (np.quantile(replicates, q, method=m) for q, m in ((tail, "lower"), (1 - tail, "higher")))
+    low, high = np.quantile(replicates, tail, method="lower"), np.quantile(replicates, 1 - tail, method="higher")
     return ExchangeRate(estimate, float(low), float(high), n, float(added / numbers[-1]), replicates)
 
 
