@@ -18,7 +18,7 @@
 #
 # Whoever has a generator asks three things first: how many of its images are worth one new real image, which share of a batch they may take, and in which order they should come.
 # This chapter answers with numbers for small images, and with functions for your own.
-# It puts three of [seven conjectures](../claims) to the test: that synthetic images repeat what the real ones hold (1), that their gains do not scale with the model (5), and that ratio and order matter (7).
+# It puts three of [seven conjectures](../claims) to the test. The first says that synthetic images repeat what the real ones hold, the fifth that their gains do not scale with the model, the seventh that ratio and order matter.
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
 profile = None  # Size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick".
@@ -97,7 +97,7 @@ figures.exchange(*shown) if "exchange" in held else None;
 
 # %% tags=["remove-input"]
 Markdown(f"{n} images gain {found[f'{n} fresh real images']} points where they are fresh real ones, {found[f'{n} from noise']} from noise, "
-         f"{found[f'{n} from noise, oracle generator']} from an oracle's noise, and {found[f'{n} reconstructions of the real images']} where they are reconstructions.")
+         f"{found[f'{n} from noise, oracle generator']} from an oracle's noise, and {found[f'{n} reconstructed']} where they are reconstructions.")
 
 # %% [markdown]
 # The rate comes from a monotone curve through the ruler's means, and its interval from resampled seeds. Where a gain lies beyond the ruler, the table says "at most"; where there is no gain, there is no rate.

@@ -14,7 +14,7 @@ from synaug.statistics.frames import bare
 
 GROUP = ("n_real", "width")
 ARMS = {"fresh": "fresh real images", "oracle": "from noise, oracle generator", "from noise": "from noise",
-        "reconstruction": "reconstructions of the real images"}
+        "reconstruction": "reconstructed"}
 ORDERED = {"mixed": "mixed", "synthetic_first": "synthetic first", "real_first": "real first", "falling": "falling share"}
 RATE = "synthetic images per fresh one"
 NEGLIGIBLE = 0.3  # points: effects below count as none, as in the rules of the claims
