@@ -5,7 +5,7 @@ known defects into real images and shows that the audit finds them. ``python -m 
 as a command.
 """
 
-from synaug.auditing.report import THRESHOLDS, Audit, audit
 from synaug.auditing.planted import check
+from synaug.auditing.report import THRESHOLDS, Audit, audit
 
 __all__ = ["THRESHOLDS", "Audit", "audit", "check"]

@@ -5,8 +5,8 @@ import os
 import sys
 from pathlib import Path
 
-from synaug.auditing.report import THRESHOLDS, audit
 from synaug.auditing.planted import check
+from synaug.auditing.report import THRESHOLDS, audit
 from synaug.files import write_atomically
 from synaug.metrics.encoders import BUILDERS
 

@@ -43,7 +43,7 @@ def gather(real: Images, synthetic: Images | None, held_out: Images | None = Non
         if one in folders and other in folders and folders[one].resolve() == folders[other].resolve():
             raise ValueError(f"the {one} and the {other} images are one folder, {folders[one]}")
     listed = {role: list_images(folder) for role, folder in folders.items()}
-    loaded = {role: from_torch(images, progress=progress) for role, images in given.items() if role not in folders}
+    loaded = {role: from_torch(images, progress=progress) for role, images in given.items() if not isinstance(images, str | Path)}
     _common({role: list(listed[role]) if role in folders else _present(loaded[role]) for role in given})
     notes = []
     files = {role: [f for members in classes.values() for f in members] for role, classes in listed.items()}
@@ -58,9 +58,10 @@ def gather(real: Images, synthetic: Images | None, held_out: Images | None = Non
             mode = "L" if modes == ["L"] else "RGB"
             notes += [f"images of modes {', '.join(modes)} were taken as {mode}"] if len(modes) > 1 else []
         if image_size is None:
-            image_size = Counter(kind[1] for kind in kinds["real"]).most_common(1)[0][0] if kinds["real"] else LARGEST
-            image_size = image_size if max(image_size) <= LARGEST else (LARGEST, LARGEST)
-            if set(sizes) != {image_size}:
+            common = Counter(kind[1] for kind in kinds["real"]).most_common(1)
+            height, width = common[0][0] if common else (LARGEST, LARGEST)
+            image_size = (height, width) if max(height, width) <= LARGEST else (LARGEST, LARGEST)
+            if set(sizes) - {image_size}:
                 told = ", ".join(f"{n} of {h} x {w}" for (h, w), n in sizes.most_common(3))
                 notes.append(f"images of {len(sizes)} size{'s' * (len(sizes) > 1)} ({told}{', ...' * (len(sizes) > 3)}) were resized "
                              f"to {image_size[0]} x {image_size[1]} (height x width)")

@@ -63,7 +63,7 @@ def measure(sets: Sets, encoder, k: int, device, seed: int, cache: bool, stage: 
     scale[scale <= 1e-6 * scale.max()] = torch.inf  # what does not vary says nothing
     x, x_held, x_made = (((features - centre) / scale).float().cpu().numpy() for features in (train, held, made))
     own, base = (probe.two_sample_auc(x_held, other, seed) for other in (x_made[made_at], x[fresh_at]))
-    more = [("all", "two_sample_auc", own, base, len(made_at))]
+    more: list[tuple] = [("all", "two_sample_auc", own, base, len(made_at))]
 
     stage("labels")
     strength = probe.best_strength(x, labels, seed)
@@ -81,13 +81,11 @@ def measure(sets: Sets, encoder, k: int, device, seed: int, cache: bool, stage: 
 
     stage("copies")
     # In features, and in small pictures, where noise is averaged out: each names half of the share.
-    small = [_small(data) for data in (sets.held, sets.train, sets.synthetic)]
-    near, nearest_real = np.zeros(len(made), bool), None
-    for real, own in ((torch.cat([train, held]), made),
-                      (torch.cat([small[1], small[0]]), small[2])):
+    small = tuple(_small(data) for data in (sets.held, sets.train, sets.synthetic))
+    near, nearest_real = np.zeros(len(made), bool), np.zeros(len(made), np.int64)
+    for real, own in ((torch.cat([small[1], small[0]]), small[2]), (torch.cat([train, held]), made)):
         found = near_copies(own, real, COPY_QUANTILE / 2)[1].cpu().numpy()
-        place = nearest(own, real)[1].cpu().numpy()
-        nearest_real = place if nearest_real is None else np.where(found, place, nearest_real)
+        nearest_real = np.where(near & ~found, nearest_real, nearest(own, real)[1].cpu().numpy())
         near |= found
     more += [(scope, "near_copies", _mean(near[of], seed), (COPY_QUANTILE,) * 3, len(near[of]))
              for scope, (_, of) in scopes.items()]
@@ -109,7 +107,7 @@ def measure(sets: Sets, encoder, k: int, device, seed: int, cache: bool, stage: 
     for rule, share, base in (("off_label", off, _limits(_mean(off_held, seed))[2]), ("near_copy", near, COPY_QUANTILE)):
         images["drop"] |= images[rule] & bool(_limits(_mean(share, seed))[1] > base)
     uncovered = pd.DataFrame({"image": np.arange(len(held)), "label": [sets.held.class_names[c] for c in held_labels]})
-    for metric, own, fresh, other in (("distance_ratio", held, train, made), ("distance_ratio_pictures", *small)):
+    for metric, (own, fresh, other) in (("distance_ratio", (held, train, made)), ("distance_ratio_pictures", small)):
         to_made, to_real = (nearest(own, some)[0].cpu().numpy() for some in (other[made_at], fresh[fresh_at]))
         least = 1e-6 * max(to_made.max(), to_real.max())
         ratio = np.log((to_made + least) / (to_real + least)).clip(-2, 2)  # of copies, which lie at 0
@@ -160,7 +158,8 @@ def _matched(labels: np.ndarray, others: np.ndarray, rng) -> tuple[np.ndarray, n
 
 def _small(data: ImageDataset) -> torch.Tensor:
     """Pictures of at most `SMALL` pixels a side as features."""
-    size = tuple(min(side, SMALL) for side in data.image_shape[1:])
+    _, height, width = data.image_shape
+    size = min(height, SMALL), min(width, SMALL)
     return torch.cat([F.adaptive_avg_pool2d(to_floats(part), size).flatten(1) for part in data.images.split(4096)])
 
 

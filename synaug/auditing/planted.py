@@ -9,8 +9,8 @@ from sklearn.cluster import KMeans
 from torchvision.transforms.functional import gaussian_blur
 from tqdm import tqdm
 
-from synaug.auditing.report import THRESHOLDS, Audit, of_sets
 from synaug.auditing.inputs import Images, Sets, gather
+from synaug.auditing.report import THRESHOLDS, Audit, of_sets
 from synaug.data import ImageDataset
 from synaug.metrics.encoders import Encoder
 
