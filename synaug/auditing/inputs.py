@@ -32,7 +32,7 @@ class Sets:
     notes: tuple[str, ...]
 
 
-def gather(real: Images, synthetic: Images | None, held_out: Images | None = None, *, image_size=None, mode: str | None = None,
+def gather(real: Images, synthetic: Images | None, held_out: Images | None = None, *, image_size: int | tuple[int, int] | None = None, mode: str | None = None,
            unreadable: str = "refuse", seed: int = 0, progress: bool = False) -> Sets:
     """The sets of an audit; for arguments and errors see `synaug.auditing.audit`. Where synthetic is None, half of the
     real images that are not held out stands in for it."""
@@ -48,8 +48,8 @@ def gather(real: Images, synthetic: Images | None, held_out: Images | None = Non
     notes = []
     files = {role: [f for members in classes.values() for f in members] for role, classes in listed.items()}
     if loaded:
-        channels, *size = next(iter(loaded.values())).image_shape
-        image_size, mode = image_size or tuple(size), mode or {1: "L", 3: "RGB"}[channels]
+        channels, height, width = next(iter(loaded.values())).image_shape
+        image_size, mode = image_size or (height, width), mode or {1: "L", 3: "RGB"}[channels]
     elif image_size is None or mode is None:
         kinds = {role: [kind for kind in image_kinds(members) if kind] for role, members in files.items()}
         modes = sorted({kind[0] for found in kinds.values() for kind in found})

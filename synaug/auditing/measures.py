@@ -13,7 +13,7 @@ from synaug.augmentation.pool_filters import near_copies
 from synaug.data import ImageDataset, to_floats
 from synaug.metrics import FRESH_REAL, compare_with_floor, nearest
 from synaug.metrics.comparison import least_per_class
-from synaug.metrics.encoders import encode
+from synaug.metrics.encoders import Encoder, encode
 from synaug.metrics.inputs import as_features
 from synaug.statistics import bootstrap_interval, mean_interval
 
@@ -37,7 +37,8 @@ def check_sizes(sets: Sets, k: int) -> None:
             raise ValueError(f"{n} {what} are too few for {k} neighbours: at least {least} are needed (or a smaller k)")
 
 
-def measure(sets: Sets, encoder, k: int, device, seed: int, cache: bool, stage: Callable[[str], None]):
+def measure(sets: Sets, encoder: Encoder, k: int, device: str, seed: int, cache: bool, stage: Callable[[str], None]
+            ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """(numbers, ratios, images, uncovered) as fields of `synaug.auditing.Audit`. stage: is told which of STAGES begins."""
     rng = np.random.default_rng(seed)
     stage("features")

@@ -19,7 +19,7 @@ COPIES, WRONG = 0.05, 0.1
 LEAST = {"copies": 0.95, "wrong labels": 0.5}
 
 
-def check(real: Images, held_out: Images | None = None, *, image_size=None, mode: str | None = None,
+def check(real: Images, held_out: Images | None = None, *, image_size: int | tuple[int, int] | None = None, mode: str | None = None,
           unreadable: str = "refuse", encoder: Encoder = "efficientnet_lite0", k: int = 5, device: str = "cpu",
           seed: int = 0, progress: bool = False) -> pd.DataFrame:
     """Plant defects into real images, audit them as if they were synthetic, and report what was found.

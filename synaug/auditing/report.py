@@ -96,7 +96,7 @@ class Audit:
         return "".join(f"{file}\n" for file in self.images.loc[self.images["drop"], "file"])
 
 
-def audit(real: Images, synthetic: Images, held_out: Images | None = None, *, image_size=None, mode: str | None = None,
+def audit(real: Images, synthetic: Images, held_out: Images | None = None, *, image_size: int | tuple[int, int] | None = None, mode: str | None = None,
           unreadable: str = "refuse", encoder: Encoder = "efficientnet_lite0", k: int = 5,
           thresholds: Mapping[str, float] | None = None, device: str = "cpu", seed: int = 0, cache: bool = True,
           progress: bool = False) -> Audit:
@@ -133,7 +133,7 @@ def audit(real: Images, synthetic: Images, held_out: Images | None = None, *, im
     return of_sets(sets, encoder, k, limits, device, seed, cache, progress)
 
 
-def of_sets(sets: Sets, encoder: Encoder, k: int, limits: Mapping[str, float], device, seed: int, cache: bool,
+def of_sets(sets: Sets, encoder: Encoder, k: int, limits: Mapping[str, float], device: str, seed: int, cache: bool,
             progress: bool) -> Audit:
     """The audit of images that are gathered already; limits: all of `THRESHOLDS`."""
     check_sizes(sets, k)
@@ -174,7 +174,7 @@ def _checks(numbers: pd.DataFrame, limits: Mapping[str, float]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["check", "value", "low", "high", "bound", "passed"])
 
 
-def advise(numbers, ratios, images, checks, about) -> tuple[str, tuple[str, ...]]:
+def advise(numbers: pd.DataFrame, ratios: pd.DataFrame, images: pd.DataFrame, checks: pd.DataFrame, about: dict) -> tuple[str, tuple[str, ...]]:
     """The advice, and what to do, the most urgent first."""
     all_ = numbers[numbers["scope"] == "all"].set_index("metric")
     failed = list(checks.loc[~checks["passed"], "check"])
