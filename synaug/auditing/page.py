@@ -127,7 +127,8 @@ def _checks(audit) -> str:
 
 def _ratios(audit) -> str:
     frame = audit.ratios
-    shown = pd.DataFrame({"Synthetic per real image": frame["ratio"], "Synthetic images": frame["n_synthetic"].astype(object),
+    shown = pd.DataFrame({"To be added": [f"{ratio:.2g} per real image" for ratio in frame["ratio"]],
+                          "Synthetic images": frame["n_synthetic"].astype(object),
                           "Gain": frame["gain"], "95 % interval": [_interval(*row) for row in frame[["low", "high"]].itertuples(index=False)]})
     return _wide("How many to add", shown, "Change in the accuracy of the probe where so many are added to all real images. "
                  "Near-copies of held-out images are left out here.")
