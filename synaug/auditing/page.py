@@ -13,6 +13,9 @@ from PIL import Image
 from synaug.data import ImageDataset
 from synaug.plots.html import table_html, typeset
 
+if TYPE_CHECKING:
+    from synaug.auditing.report import Audit
+
 SHOWN = 12  # images in a gallery
 
 #: Metric: what the page calls it, and what it says.
@@ -124,7 +127,8 @@ def _checks(audit) -> str:
 
 def _ratios(audit) -> str:
     frame = audit.ratios
-    shown = pd.DataFrame({"Synthetic per real image": frame["ratio"], "Synthetic images": frame["n_synthetic"].astype(object),
+    shown = pd.DataFrame({"To be added": [f"{ratio:.2g} per real image" for ratio in frame["ratio"]],
+                          "Synthetic images": frame["n_synthetic"].astype(object),
                           "Gain": frame["gain"], "95 % interval": [_interval(*row) for row in frame[["low", "high"]].itertuples(index=False)]})
     return _wide("How many to add", shown, "Change in the accuracy of the probe where so many are added to all real images. "
                  "Near-copies of held-out images are left out here.")

@@ -87,15 +87,14 @@ def test_wrong_labels_go_to_the_drop_list():
 
 
 def test_copies_of_held_out_images_are_a_leak_and_do_not_flatter_the_probe():
-    real, held = draw_splits(digits, 50, 25, seed=1)
-    made = OTHER.images.clone()
+    real, held, other = draw_splits(digits, 50, 25, 25, seed=1)
+    made, labels = other.images.clone(), other.labels.clone()
     copied = torch.randperm(len(held), generator=torch.Generator().manual_seed(0))[:100]
     made[:100] = held.images[copied]
-    labels = OTHER.labels.clone()
     labels[:100] = held.labels[copied]
-    found = synaug.audit(real, changed(OTHER, made, labels), held, encoder="pixels")
+    found = synaug.audit(real, changed(other, made, labels), held, encoder="pixels")
     assert any("leak" in text for text in found.todo) and found.value("exact_copies_of_held_out")["value"] == 100
-    assert found.images["drop"][:100].all() and found.ratios["n_synthetic"].max() <= len(OTHER) - 100
+    assert found.images["drop"][:100].all() and found.ratios["n_synthetic"].max() <= len(other) - 100
     with pytest.raises(ValueError, match="nearly copies of held-out images"):
         synaug.audit(real, changed(held), held, encoder="pixels")
 
