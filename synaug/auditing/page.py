@@ -13,9 +13,6 @@ from PIL import Image
 from synaug.data import ImageDataset
 from synaug.plots.html import table_html, typeset
 
-if TYPE_CHECKING:
-    from synaug.auditing.report import Audit
-
 SHOWN = 12  # images in a gallery
 
 #: Metric: what the page calls it, and what it says.

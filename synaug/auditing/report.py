@@ -19,7 +19,8 @@ from synaug.precision import usable_device
 #: near_copies and off_label, of which real images have 0.01 and 0.02. Below the real-data baseline by at most:
 #: label_agreement, precision, coverage, probe_accuracy. Loss of accuracy of the probe at most: probe_loss. They were set
 #: on Fashion-MNIST so that other real images pass with room to spare, and so do samples of the generators that come
-#: with this package; noise, blur (sigma of 1 pixel or more), 5 % copies and 10 % wrong labels fail (600 real images, 300 held out, 900 others).
+#: with this package; noise, blur (sigma of 1 pixel or more), 5 % copies and 10 % wrong labels fail (600 real images, 300
+#: held out, 900 others).
 THRESHOLDS = {"near_copies": 0.03, "off_label": 0.05, "label_agreement": 0.1, "precision": 0.3, "coverage": 0.4,
               "probe_accuracy": 0.1, "probe_loss": 0.0}
 #: Those that dropping single images mends.
