@@ -17,9 +17,11 @@
 # What the metrics say where the answer is known. One fact a cell.
 
 # %%
+from dataclasses import replace
+
 import torch
 
-from synaug import compare_with_floor, draw_splits, encode, load_dataset
+from synaug import audit, compare_with_floor, draw_splits, encode, load_dataset
 from synaug.classifiers import output_entropy
 from synaug.metrics import centroid_distance_ratio, frechet_distance, nearer_than, nearest, outer_edge_recall, prdc
 from synaug.statistics import mean_interval
@@ -72,3 +74,11 @@ print(tuple(encode(images[:2]).shape), tuple(features.shape))
 table = compare_with_floor(features, fresh_features, {"pale": pale}, n_bootstrap=0)
 table = table.pivot(index="metric", columns="arm", values="value")
 print((table["pale"] < table["fresh real"]).to_string())
+
+# %% [markdown]
+# The audit of one's own images: other real images cross no threshold, negatives of them do.
+
+# %%
+own, other = draw_splits(load_dataset("digits"), 60, 40, seed=0)
+print(audit(own, other, encoder="pixels").passed)
+print(audit(own, replace(other, images=255 - other.images), encoder="pixels").passed)

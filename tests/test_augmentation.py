@@ -147,7 +147,7 @@ class TestMixtures:
         ({"synthetic_share": 0.1, "size": 20}, "18 real images, there are 10"),
         ({"synthetic_share": 0.9}, "9 generated images, there are 5"),
         ({"synthetic_share": 0.0, "order": "real_first"}, "both real and generated"),
-        ({"synthetic_share": 0.5, "order": "sorted"}, "shuffled, real_first, synthetic_first"),
+        ({"synthetic_share": 0.5, "order": "sorted"}, "shuffled, mixed, synthetic_first"),
     ])
     def test_bad_mixtures_are_refused(self, data, options, message):
         with pytest.raises(ValueError, match=message):

@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from synaug.data import ImageDataset
-from synaug.plots.html import table_html
+from synaug.plots.html import table_html, typeset
 
 SHOWN = 12  # images in a gallery
 
@@ -50,11 +50,19 @@ h1 { font-size: 1.15rem; color: var(--soft); font-weight: 600; margin: 0; } h2 {
 .advice.failed { border-color: var(--bad); }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; width: 100%; }
 caption { text-align: left; color: var(--soft); padding-bottom: .4rem; } th, td { padding: .3rem .55rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
-th:first-child { text-align: left; } thead th { background: var(--tint); } tbody th { font-weight: 600; }
-td.words { text-align: left; min-width: 14rem; color: var(--soft); } tr.failed td, tr.failed th { color: var(--bad); }
+caption { position: sticky; left: 0; max-width: calc(100vw - 2rem); } td { white-space: nowrap; } th:first-child { text-align: left; }
+.numbers :is(th, td):last-child { text-align: left; white-space: normal; min-width: 17rem; color: var(--soft); } thead th { background: var(--tint); } tbody th { font-weight: 600; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(7.2rem, 1fr)); gap: .8rem; margin: 0; padding: 0; list-style: none; }
-.gallery figure { margin: 0; } .gallery img { width: 48%; image-rendering: pixelated; background: var(--tint); } .gallery .one img { width: 100%; }
+.gallery figure { margin: 0; display: flex; flex-wrap: wrap; gap: .2rem; } .gallery img { width: calc(50% - .1rem); image-rendering: pixelated; }
+.gallery .one img { width: 100%; } .gallery figcaption { flex-basis: 100%; }
 figcaption { font-size: .8rem; line-height: 1.3; color: var(--soft); overflow-wrap: anywhere; }
+@media (max-width: 40rem) {
+  .synaug-cards, .synaug-cards :is(tbody, tr, th, td, caption) { display: block; } .synaug-cards thead { position: absolute; clip-path: inset(50%); }
+  .synaug-cards tr { padding: .5rem 0; border-bottom: 1px solid var(--line); } .synaug-cards :is(th, td) { border: 0; padding: .1rem 0; }
+  .synaug-cards td { display: flex; justify-content: space-between; gap: 1rem; white-space: normal; } .synaug-cards td:empty { display: none; }
+  .synaug-cards td::before { content: attr(data-label); color: var(--soft); } .numbers td:last-child { min-width: 0; display: block; }
+  .numbers td:last-child::before { content: none; }
+}
 p.note, li.note { color: var(--soft); font-size: .92rem; }
 """
 
@@ -64,7 +72,7 @@ def page(audit: Any) -> str:
     about, sets = audit.about, audit.sets
     parts = [f'<h1>Audit of {about["n_synthetic"]:,} synthetic images beside {about["n_real"]:,} real and '
              f'{about["n_held_out"]:,} held-out real ones</h1>'
-             f'<p class="advice{"" if audit.passed else " failed"}">{escape(audit.advice)}</p>',
+             f'<p class="advice{"" if audit.passed else " failed"}">{typeset(audit.advice)}</p>',
              _list("What to do", audit.todo, ordered=True), _samples(audit), _numbers(audit), _checks(audit), _ratios(audit),
              _classes(audit), _copies(audit), _off_label(audit), _uncovered(audit)]
     how = (f"Encoder {about['encoder']}, {about['k']} neighbours, seed {about['seed']}, images {about['image_shape']} "
@@ -78,16 +86,16 @@ def page(audit: Any) -> str:
 
 
 def _list(title: str, texts: Sequence[str], ordered: bool = False) -> str:
-    tag, items = "ol" if ordered else "ul", "".join(f"<li>{escape(text)}</li>" for text in texts)
+    tag, items = "ol" if ordered else "ul", "".join(f"<li>{typeset(text)}</li>" for text in texts)
     return f"<h2>{escape(title)}</h2><{tag}>{items}</{tag}>"
 
 
 def _interval(low: float, high: float) -> str:
-    return "" if pd.isna(low) else f"{low:.3g} to {high:.3g}".replace("-", "−")
+    return "" if pd.isna(low) else f"{low:.3g} to {high:.3g}"
 
 
-def _wide(title: str, frame: pd.DataFrame, caption: str) -> str:
-    return f'<h2>{escape(title)}</h2><div class="wide" tabindex="0">{table_html(frame, caption).data}</div>'
+def _wide(title: str, frame: pd.DataFrame, caption: str, kind: str = "") -> str:
+    return f'<h2>{escape(title)}</h2><div class="wide {kind}" tabindex="0">{table_html(frame, caption).data}</div>'
 
 
 def _numbers(audit) -> str:
@@ -100,7 +108,7 @@ def _numbers(audit) -> str:
     frame = pd.DataFrame(shown, columns=["Measure", "Synthetic", "95 % interval", "Real", "95 % interval of real", "What it says"])
     frame["Synthetic"] = [int(v) if name in counts else v for name, v in zip(names, frame["Synthetic"].astype(object))]
     return _wide("The numbers", frame, "All classes together. “Real” is the same for real images in the synthetic ones' "
-                 "place: what a perfect generator would score.")
+                 "place: what a perfect generator would score.", "numbers")
 
 
 def _checks(audit) -> str:
@@ -108,8 +116,8 @@ def _checks(audit) -> str:
     names = {"probe_loss": "Loss of the probe, all added"}
     shown = pd.DataFrame({"Threshold": [names.get(name) or MEANINGS[name][0] for name in frame["check"]], "Value": frame["value"],
                           "95 % interval": [_interval(*row) for row in frame[["low", "high"]].itertuples(index=False)],
-                          "Bound": [f"{'at most' if row.check in ('near_copies', 'off_label') else 'at least'} {row.bound:.3g}"
-                                    .replace("-", "−") for row in frame.itertuples()],
+                          "Bound": [f"{'at most' if row.check in ('near_copies', 'off_label') else 'at least'} {row.bound + 0:.3g}"
+                                    for row in frame.itertuples()],
                           "Crossed": ["" if passed else "yes" for passed in frame["passed"]]})
     return _wide("Thresholds", shown, "A threshold is crossed where the whole interval lies beyond the bound.")
 
@@ -148,7 +156,7 @@ def _image(data: ImageDataset, i: int, words: str) -> str:
 def _gallery(title: str, words: str, items: list[tuple[list[str], str]]) -> str:
     if not items:
         return ""
-    figures = "".join(f'<li><figure class="{"one" if len(images) == 1 else "two"}">{" ".join(images)}<figcaption>{escape(text)}'
+    figures = "".join(f'<li><figure class="{"one" if len(images) == 1 else "two"}">{"".join(images)}<figcaption>{escape(text)}'
                       f"</figcaption></figure></li>" for images, text in items)
     return f'<h2>{escape(title)}</h2><p class="note">{escape(words)}</p><ul class="gallery">{figures}</ul>'
 
