@@ -120,7 +120,9 @@ def counts() -> pd.DataFrame:
     """How many claims came out how: a row per chapter and data set."""
     rows = []
     for experiment, chapter in CHAPTERS.items():
-        for data, found in verdicts(experiment).items():
+        if not (by_data := verdicts(experiment)):
+            rows += len(load_claims(experiment)) * [{"chapter": f"{int(chapter[:2])}", "verdict": NOT_RECORDED}]
+        for data, found in by_data.items():
             words = [shown(verdict).split(": ")[-1] for verdict in found.values()]
             rows += [{"chapter": f"{int(chapter[:2])}, {data}", "verdict": word} for word in words]
     order = [REPRODUCED, CONSISTENT, OWN[REPRODUCED], *reversed(VERDICTS[:-1]), *CONFIRMED.values(), NOT_RECORDED]
