@@ -45,7 +45,8 @@ class Mixing(Settings):
     recipe: str = param("learning rates of the training, see synaug.classifiers.train_classifier", "one_cycle")
     sampling_steps: int = param("steps of the sampler", 18, at_least=1)
     n_evaluate: int = param("test images on which classifiers are scored; None: all", at_least=10, optional=True)
-    first_seed: int = param("the first of the seeds, each a draw of images and a training on them", 0, at_least=0)
+    first_seed: int = param("the first of the seeds, each a draw of images and a training on them", 0, at_least=0,
+                            at_most=2**30)
     seeds: int = param("paired seeds of each arm", at_least=2, at_most=1000)
     few_seeds: int = param("those of the arms of other_n_real", at_least=2, at_most=1000)
 
