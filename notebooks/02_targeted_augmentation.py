@@ -255,7 +255,7 @@ figures.ablations(frame) if frame is not None else None;
 
 # %% tags=["remove-input"]
 Markdown(f"Over the original set, samples from noise gain {found[f'generated, from noise, oracle generator, {top}']} points with the oracle generator, "
-         f"and {found[f'generated, from noise, {top}']} with the usual one. The ablations by what they do: {'not measured' if frame is None else figures.readings(frame)}.")
+         f"and {found[f'generated, from noise, {top}']} with the usual one. The ablations by what they do. {'Not measured.' if frame is None else figures.readings(frame)}")
 
 # %% [markdown]
 # p-values are adjusted over this table; "no difference" where the whole interval lies within 0.2 points of 0.

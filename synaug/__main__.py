@@ -14,9 +14,10 @@ import time
 
 from synaug.auditing import command as auditing
 from synaug.diffusion import training
+from synaug.files import canonical_json
 from synaug.resources import cores, count_gpus, format_duration
 from synaug.run.experiment import PROFILES, Experiment
-from synaug.run.results import canonical_json, load_recorded, record
+from synaug.run.results import load_recorded, record
 from synaug.run.tasks import Store
 
 ROW = "{:<22} {:<9} {:<17} {:>11} {:>8}  {}"
@@ -87,6 +88,9 @@ def main(arguments: list[str] | None = None) -> int:
     found = experiments()
     if options.experiment not in (None, *found):
         parser.error(f"there is no experiment {options.experiment!r}; there are {', '.join(found)}")
+    named = [name for name, _ in options.parameter]
+    if twice := {name for name in named if named.count(name) > 1 or name in ("profile", "device")}:
+        parser.error(f"{', '.join(sorted(twice))} must be given once (-p is for what has no option of its own)")
     given = {name: _value_of(text) for name, text in options.parameter} | {"device": options.device}
     if options.variant is not None and not options.variant.isidentifier():
         parser.error(f"--variant must be a plain name (letters, digits, _), got {options.variant!r}")
@@ -96,10 +100,13 @@ def main(arguments: list[str] | None = None) -> int:
                          "and --variant together")
         return _record(found[options.experiment], options, given)
     print(ROW.format(*HEADINGS))
+    told = 0
     for name in [options.experiment] if options.experiment else found:
         for profile in [options.profile] if options.profile else found[name].profiles:
-            print(ROW.format(*_status(found[name], profile, options.variant, given)).rstrip(), flush=True)
-    return 0
+            row = _status(found[name], profile, options.variant, given)
+            told += row[2] != "?"
+            print(ROW.format(*row).rstrip(), flush=True)
+    return 0 if told else FAILED
 
 
 def _record_plan(options) -> int:
@@ -196,17 +203,18 @@ def _value_of(text: str):
         return text
 
 
-def _positive(text: str) -> float:
-    number = float(text)
-    if not number > 0:
-        raise argparse.ArgumentTypeError(f"must be positive, got {text}")
+def _positive(text: str, most: float = math.inf, what: str = "positive") -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number <= most:
+        raise argparse.ArgumentTypeError(f"must be {what}, got {text}")
     return number
 
 
 def _share(text: str) -> float:
-    if not 0 < (number := float(text)) <= 1:
-        raise argparse.ArgumentTypeError(f"must be a share of the minutes, above 0 and at most 1, got {text}")
-    return number
+    return _positive(text, 1, "a share of the minutes, above 0 and at most 1")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,12 @@
 """Checks of values that functions of several folders take."""
 
+import math
 import warnings
-from numbers import Integral
+from collections.abc import Collection, Iterable
+from numbers import Integral, Real
+from typing import Any
 
+import numpy as np
 import torch
 
 
@@ -13,6 +17,53 @@ def whole(name: str, value: object, at_least: int, at_most: int = 2**62) -> int:
     if int(value) > at_most:
         raise ValueError(f"{name} must be at most {at_most}, got {value}")
     return int(value)
+
+
+def number(name: str, value: Any, at_least: float = -math.inf, at_most: float = math.inf) -> float:
+    """``value`` as a float; ValueError unless it is a finite number (NumPy's are, True is not) within these limits."""
+    limits = " and ".join(f"{word} {limit:g}" for word, limit in (("at least", at_least), ("at most", at_most))
+                          if math.isfinite(limit))
+    try:
+        found = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    except OverflowError:  # a whole number beyond floats
+        found = math.inf
+    if not (math.isfinite(found) and at_least <= found <= at_most):
+        raise ValueError(f"{name} must be a finite number{' of ' * bool(limits)}{limits}, got {value!r}")
+    return found
+
+
+def one_of(name: str, value: Any, known: Collection[str]) -> None:
+    """ValueError unless ``value`` is one of these names."""
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"unknown {name} {value!r}: choose one of {', '.join(known)}")
+
+
+def of_kind(name: str, value: Any, kind: type, hint: str = "") -> None:
+    """TypeError unless ``value`` is of a class."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be of the class {kind.__name__}, got {type(value).__name__}{hint}")
+
+
+def texts(name: str, values: Any) -> tuple[str, ...]:
+    """Names as a tuple; TypeError for anything else than several texts."""
+    found = tuple(values) if isinstance(values, Iterable) and getattr(values, "ndim", None) != 0 else (None,)
+    if isinstance(values, str) or not all(isinstance(value, str) for value in found):
+        raise TypeError(f"{name} must be several texts, got {values!r}")
+    return found
+
+
+def as_tensor(name: str, values: Any) -> torch.Tensor:
+    """A tensor of one, of an array of any byte order and layout (long doubles become float64), or of a list; TypeError
+    where none can be."""
+    if isinstance(values, torch.Tensor):
+        return values
+    try:
+        array = np.asarray(values)
+        kind = np.float64 if array.dtype == np.longdouble else array.dtype.newbyteorder("=")
+        return torch.from_numpy(np.require(array, kind, ["C", "W"]))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be numbers, as a tensor, an array or a list; got {type(values).__name__} "
+                        f"({error})") from error
 
 
 def warn_unit_range(images: torch.Tensor, stacklevel: int = 3) -> None:

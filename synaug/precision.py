@@ -53,13 +53,18 @@ def _contiguous(layer, images):
 
 
 def usable_device(name: str | torch.device) -> torch.device:
-    """The device of that name; ValueError where there is none."""
+    """The device of that name; ValueError where there is none. For wherever a device enters, before long work."""
     try:
         device = torch.device(name)
         module = torch.get_device_module(device)
         there = module.is_available() and (device.index or 0) < module.device_count()
-    except RuntimeError:  # no name of a kind of devices, or of one that cannot compute
+    except (RuntimeError, TypeError, ValueError):  # no name of a kind of devices, or of one that cannot compute
         there = False
     if not there:
         raise ValueError(f"there is no device {name} here; cpu is always there, and cuda and mps are names of others")
     return device
+
+
+def home_of(model: object, default: torch.device) -> torch.device:
+    """Where the weights of a network are; ``default`` for what has none, or is none."""
+    return next((p.device for p in model.parameters()), default) if isinstance(model, nn.Module) else default

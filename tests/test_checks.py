@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from synaug.checks import whole
+from synaug.checks import number, whole
 from synaug.diffusion.schedules import edm_sigmas
 
 
@@ -21,3 +21,10 @@ def test_whole_numbers_have_an_upper_limit_too():
         whole("seed", 2**70, 0)
     with pytest.raises(ValueError, match="steps must be at most 1000000"):
         edm_sigmas(10**9)
+
+
+def test_numbers():
+    assert number("share", np.float32(0.5), 0, 1) == 0.5 and type(number("churn", 2)) is float
+    for wrong in (True, None, "1", float("nan"), float("inf"), 10**400, [1.0], -0.1, 1.1):
+        with pytest.raises(ValueError, match="^share must be a finite number of at least 0 and at most 1, got "):
+            number("share", wrong, 0, 1)

@@ -46,10 +46,12 @@ class TestBytesAndFloats:
             to_bytes(torch.tensor([0.0, value]))
 
     def test_refuses_the_wrong_way_round(self):
-        with pytest.raises(TypeError, match="uint8 images, got torch.float32"):
-            to_floats(torch.zeros(2))
-        with pytest.raises(TypeError, match="floating point images, got torch.uint8"):
-            to_bytes(torch.zeros(2, dtype=torch.uint8))
+        for wrong, named in ((torch.zeros(2), "torch.float32"), (np.zeros(2, np.uint8), "ndarray"), (None, "NoneType")):
+            with pytest.raises(TypeError, match=f"uint8 images, got {named}"):
+                to_floats(wrong)
+        for wrong, named in ((torch.zeros(2, dtype=torch.uint8), "torch.uint8"), (np.zeros(2), "ndarray")):
+            with pytest.raises(TypeError, match=f"floating point images, got {named}"):
+                to_bytes(wrong)
 
 
 class TestImageDataset:
@@ -103,7 +105,7 @@ class TestImageDataset:
             (dict(labels=torch.arange(16)), ValueError, r"labels must be in 0..2 .* got 0..15"),
             (dict(labels=torch.full((16,), -1)), ValueError, "got -1..-1"),
             (dict(source_index=torch.zeros(3, dtype=torch.int64)), ValueError, "source_index must be"),
-            (dict(class_names="abc"), TypeError, "tuple of strings"),
+            (dict(class_names="abc"), TypeError, "several texts, got 'abc'"), (dict(class_names=None), TypeError, "texts, got None"),
         ],
     )
     def test_refuses_bad_fields(self, change, error, message):
@@ -226,12 +228,12 @@ class TestClasses:
     @pytest.mark.parametrize("theirs, odd", [("ac", "'b', 'c'"), ("abc", "'c'"), ("a", "'b'"), ("aab", "'a'")])
     def test_others_are_refused(self, theirs, odd):
         with pytest.raises(ValueError, match=f"not those of the pool: 2 and {len(theirs)}, .* differ in {odd}$"):
-            same_classes("ab", theirs, "the pool")
+            same_classes(("a", "b"), tuple(theirs), "the pool")
 
     def test_one_name_twice_cannot_be_mapped(self):
-        assert same_classes("aab", "aab").tolist() == [0, 1, 2]
+        assert same_classes(tuple("aab"), tuple("aab")).tolist() == [0, 1, 2]
         with pytest.raises(ValueError, match="differ in 'a'"):
-            same_classes("aab", "aba")
+            same_classes(tuple("aab"), tuple("aba"))
 
 
 def test_the_hash_is_of_all_that_a_data_set_holds():

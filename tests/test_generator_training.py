@@ -99,6 +99,7 @@ class TestRecipe:
     @pytest.mark.parametrize("words, message", [
         (["--recipe", "cifar"], "invalid choice: 'cifar'"), (["--dropout", "much"], "invalid float value: 'much'"),
         (["--attention", "16", "x"], "invalid int value: 'x'"), (["--patches", "1"], "unrecognized arguments"),
+        (["--folder", ""], "must be the path of a folder, got nothing"),
     ])
     def test_options_that_are_refused(self, words, message, capsys):
         with pytest.raises(SystemExit):
@@ -112,7 +113,8 @@ class TestRecipe:
         (["--folder", "file"], "file cannot be a folder: .*file is a file"),
         (["--folder", "file/x/y"], "file/x/y cannot be a folder: .*file is a file"),
         (["--subset-size", "4000"], "between 10 images .* and 1437"), (["--flip", "nan"], "flip is a share"),
-        (["--snapshots", "1e9"], "snapshots must lie in"), (["--patch", "0"], "patch must be a whole number"),
+        (["--snapshots", "1e9"], "snapshots must be whole numbers in"), (["--snapshots", "0.5"], "snapshots must be whole"),
+        (["--batch-size", "1000000000"], "a batch of 1,000,000,000 images needs about"), (["--patch", "0"], "patch must be a whole number"),
         (["--learning-rate", "1e30", "--warmup", "1"], "the training loss is .* lower the learning rate"),
     ])
     def test_errors_are_sentences(self, words, message, tmp_path, monkeypatch, capsys):
@@ -329,7 +331,7 @@ class TestFiles:
         assert record["steps"] == short.step == 2 and record["weights"] == generator_hash(load_denoiser(kept))
         last = load_denoiser(snapshot_folder(tmp_path / "long", 4 * TINY.batch_size))
         assert generator_hash(last) == generator_hash(load_denoiser(tmp_path / "long"))
-        with pytest.raises(ValueError, match=r"snapshots must lie in 1..20, the images to train on, got \[21\]"):
+        with pytest.raises(ValueError, match=r"snapshots must be whole numbers in 1..20, the images to train on, got \[21\]"):
             run(tmp_path / "none", 1, snapshots=(21,))
         assert not (tmp_path / "none").exists()
 
@@ -424,6 +426,13 @@ class TestOwnImages:
         record = json.loads((tmp_path / "run" / "training_record.json").read_text())
         assert record["images_sha256"] == content_hash(subset) and record["recipe"]["subset_size"] == 18
 
+    def test_their_folder_is_not_written_to(self, photos):
+        before = sorted(photos.rglob("*"))
+        for folder in (photos / "train", photos / "train" / "cat" / ".." / "new", photos):
+            with pytest.raises(ValueError, match="lies in the folder of images, .*photos, .*choose one outside"):
+                run(folder, 1, replace(self.RECIPE, dataset=str(photos)))
+        assert sorted(photos.rglob("*")) == before
+
     def test_may_be_moved_but_not_changed(self, photos, tmp_path):
         recipe = replace(self.RECIPE, dataset=str(photos))
         run(tmp_path / "run", 1, recipe)
@@ -491,6 +500,20 @@ class TestLimits:
             run(tmp_path / "run", 25)
         assert path.read_bytes() == before
 
+    @pytest.mark.parametrize("change", [
+        lambda state: {}, lambda state: [], lambda state: {**state, "recipe": None}, lambda state: {**state, "recipe": {"x": 1}},
+        *(lambda state, name=name, value=value: {**state, name: value} for name, value in (
+            ("step", -1), ("step", "x"), ("seconds", None), ("curve", None), ("curve", [3]), ("denoiser", {}), ("denoiser", None),
+            ("optimizer", {}), ("ema", {}), ("recent", "x"))),
+        lambda state: {**state, "ema": {**state["ema"], "shadow_params": state["ema"]["shadow_params"][:-1]}},
+    ])
+    def test_a_state_of_other_content_is_named_too(self, finished, change, tmp_path):
+        shutil.copytree(finished[1], tmp_path / "run")
+        path = tmp_path / "run" / "training_state.pt"
+        torch.save(change(torch.load(path, weights_only=True)), path)
+        with pytest.raises(ValueError, match=r"training_state\.pt is damaged .*choose another folder"):
+            run(tmp_path / "run", 25)
+
     def test_another_recipe_is_refused(self, finished):
         _, folder = finished
         before = state_of(folder)
@@ -508,6 +531,7 @@ class TestLimits:
     @pytest.mark.parametrize("wrong, message", [
         ({"patch": 3}, "multiples of 3"), ({"attention": (5,)}, "attention must be some of 4"),
         ({"dropout": 1.0}, "dropout must be in 0..1"), ({"channels": (24,)}, "channels must be multiples of 16"),
+        ({"channels": (16, 3_200_000)}, "of at most 4096"), ({"layers": 10**6}, "layers at most 64"),
         ({"dataset": "mnist"}, "unknown data set 'mnist'"), ({"subset_size": 5}, "between 10 images"),
     ])
     def test_networks_and_images_that_cannot_be_are_refused(self, wrong, message, tmp_path):

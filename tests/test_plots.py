@@ -118,6 +118,19 @@ def test_letters_without_a_glyph_are_numbered_and_said_once():
         image_grid(np.zeros((1, 1, 1, 5, 5), np.uint8), ["a \U0001FAE8 b"]).savefig(io.BytesIO())
 
 
+@pytest.mark.parametrize("rows, columns", [(1, 2), (3, 8)])
+@pytest.mark.parametrize("name", ["T-shirt/top", "a" * 255, ("word " * 60).strip()])
+def test_names_as_long_as_folders_can_have_leave_images_their_room(name, rows, columns):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a layout that collapses is a warning
+        figure = image_grid(np.zeros((rows, columns, 1, 5, 5), np.uint8), [name] * rows, [name] * columns)
+        figure.savefig(io.BytesIO())
+    (ax,) = figure.axes
+    assert ax.get_window_extent().width / figure.dpi > 0.3 * columns
+    assert [len(label.get_text()) > 9 for axis in (ax.xaxis, ax.yaxis) for label in axis.get_ticklabels()] == [True] * (
+        rows + columns)
+
+
 @pytest.mark.parametrize("count", [3, 101])
 def test_no_tick_label_lies_over_another_and_none_is_small(count):
     at = np.arange(count) * 100 / (count - 1)

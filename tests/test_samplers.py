@@ -277,15 +277,15 @@ class TestRefusals:
         assert counted.calls == []
 
     def test_settings(self):
-        self.refuse("unknown solver 'huen'; there are heun, euler, ancestral", solver="huen")
-        for wrong in (-1.0, float("nan"), float("inf")):
-            self.refuse("non-negative and finite", churn=wrong, noise=fresh_noise((4, 1, 2, 3)))
-            self.refuse("non-negative and finite", s_noise=wrong)
+        self.refuse("unknown solver 'huen': choose one of heun, euler, ancestral", solver="huen")
+        for wrong in (-1.0, float("nan"), float("inf"), "1", None):
+            self.refuse("churn must be a finite number of at least 0", churn=wrong, noise=fresh_noise((4, 1, 2, 3)))
+            self.refuse("s_noise must be a finite number of at least 0", s_noise=wrong)
         self.refuse("churn > 0, and ancestral steps, are stochastic", churn=1.0)
         self.refuse("churn > 0, and ancestral steps, are stochastic", solver="ancestral")
         self.refuse("ancestral steps .* take no churn, got 1.0", solver="ancestral", churn=1.0, noise=lambda i: 0)
         self.refuse("s_min must be at most s_max", s_min=2.0, s_max=1.0)
-        self.refuse("s_min must be at most s_max", s_min=float("nan"))
+        self.refuse("s_min must be a finite number, got nan", s_min=float("nan"))
         with pytest.raises(ValueError, match="unknown solver"):
             network_evaluations([1.0, 0.0], "rk4")
 

@@ -103,7 +103,7 @@ class TestIn:
             from_torch(iter([]))
         with pytest.raises(ValueError, match="class names"):
             from_torch(Items([(pictures()[0], 4)]), class_names=["a"])
-        with pytest.raises(TypeError, match=r"class_names must be texts, got \(0, 1\)"):
+        with pytest.raises(TypeError, match=r"class_names, .* must be several texts, got \[0, 1\]"):
             from_torch(Items([(pictures()[0], 0)]), class_names=[0, 1])
         with pytest.raises(ValueError, match="black < white"):
             from_torch(Items([(pictures()[0], 4)]), value_range=(1, 0))

@@ -67,6 +67,7 @@ def lighten(app, error) -> None:
         mended = PARAMETERS.sub(lambda found: f'<div class="sig-params">{re.sub("(?<=<)dd|(?<=</)dd", "div", found[1])}'
                                               "</div>", mended)
         mended = mended.replace('<th class="head">', '<th class="head" scope="col">')
+        mended = mended.replace('<div role="list" class="citation-list">', '<div class="citation-list">')  # of no items
         mended = FIGURE.sub(r'\1<a href="\3">\2</a>', mended)  # to its full size
         if mended != text:
             page.write_text(mended, "utf-8")

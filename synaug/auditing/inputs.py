@@ -33,7 +33,8 @@ class Sets:
 
 
 def gather(real: Images, synthetic: Images | None, held_out: Images | None = None, *,
-           image_size: int | tuple[int, int] | None = None, mode: str | None = None, unreadable: str = "refuse", seed: int = 0, progress: bool = False) -> Sets:
+           image_size: int | tuple[int, int] | None = None, mode: str | None = None, unreadable: str = "refuse",
+           seed: int = 0, progress: bool = False) -> Sets:
     """The sets of an audit; for arguments and errors see `synaug.auditing.audit`. Where synthetic is None, half of the
     real images that are not held out stands in for it."""
     given = {"real": real, "synthetic": synthetic, "held-out": held_out}
@@ -65,7 +66,8 @@ def gather(real: Images, synthetic: Images | None, held_out: Images | None = Non
             if set(sizes) - {image_size}:
                 told = ", ".join(f"{n} of {h} x {w}" for (h, w), n in sizes.most_common(3))
                 told += ", ..." * (len(sizes) > 3)
-                notes.append(f"images of {len(sizes)} size{'s' * (len(sizes) > 1)} ({told}) were resized to {image_size[0]} x {image_size[1]} (height x width)")
+                notes.append(f"images of {len(sizes)} size{'s' * (len(sizes) > 1)} ({told}) were resized to "
+                             f"{image_size[0]} x {image_size[1]} (height x width)")
     for role, folder in folders.items():
         loaded[role] = load_image_folder(folder, image_size, mode=mode, unreadable=unreadable)
         if skipped := len(files[role]) - len(loaded[role]):

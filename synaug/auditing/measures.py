@@ -37,8 +37,8 @@ def check_sizes(sets: Sets, k: int) -> None:
             raise ValueError(f"{n} {what} are too few for {k} neighbours: at least {least} are needed (or a smaller k)")
 
 
-def measure(sets: Sets, encoder: Encoder, k: int, device: str, seed: int, cache: bool, stage: Callable[[str], None]
-            ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, seed: int, cache: bool,
+            stage: Callable[[str], None]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """(numbers, ratios, images, uncovered) as fields of `synaug.auditing.Audit`. stage: is told which of STAGES begins."""
     rng = np.random.default_rng(seed)
     stage("features")
@@ -82,11 +82,13 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str, seed: int, cache:
 
     stage("copies")
     # In features, and in small pictures, where noise is averaged out: each names half of the share.
-    small = tuple(_small(data) for data in (sets.held, sets.train, sets.synthetic))
-    near, nearest_real = np.zeros(len(made), bool), np.zeros(len(made), np.int64)
-    for real, own in ((torch.cat([small[1], small[0]]), small[2]), (torch.cat([train, held]), made)):
-        found = near_copies(own, real, COPY_QUANTILE / 2)[1].cpu().numpy()
-        nearest_real = np.where(near & ~found, nearest_real, nearest(own, real)[1].cpu().numpy())
+    small = [_small(data) for data in (sets.held, sets.train, sets.synthetic)]
+    near, nearest_real = np.zeros(len(made), bool), np.full(len(made), -1)
+    for real, shown in ((torch.cat([train, held]), made),
+                      (torch.cat([small[1], small[0]]), small[2])):
+        found = near_copies(shown, real, COPY_QUANTILE / 2)[1].cpu().numpy()
+        place = nearest(shown, real)[1].cpu().numpy()
+        nearest_real = np.where(found | (nearest_real < 0), place, nearest_real)
         near |= found
     more += [(scope, "near_copies", _mean(near[of], seed), (COPY_QUANTILE,) * 3, len(near[of]))
              for scope, (_, of) in scopes.items()]
@@ -110,8 +112,8 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str, seed: int, cache:
     for rule, share, base in (("off_label", off, _limits(_mean(off_held, seed))[2]), ("near_copy", near, COPY_QUANTILE)):
         images["drop"] |= images[rule] & bool(_limits(_mean(share, seed))[1] > base)
     uncovered = pd.DataFrame({"image": np.arange(len(held)), "label": [sets.held.class_names[c] for c in held_labels]})
-    for metric, (own, fresh, other) in (("distance_ratio", (held, train, made)), ("distance_ratio_pictures", small)):
-        to_made, to_real = (nearest(own, some)[0].cpu().numpy() for some in (other[made_at], fresh[fresh_at]))
+    for metric, (shown, fresh, other) in (("distance_ratio", (held, train, made)), ("distance_ratio_pictures", tuple(small))):
+        to_made, to_real = (nearest(shown, some)[0].cpu().numpy() for some in (other[made_at], fresh[fresh_at]))
         least = 1e-6 * max(to_made.max(), to_real.max())
         ratio = np.log((to_made + least) / (to_real + least)).clip(-2, 2)  # of copies, which lie at 0
         uncovered[metric] = np.exp(ratio)
@@ -120,14 +122,15 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str, seed: int, cache:
     uncovered["ratio"] = (uncovered["distance_ratio"] * uncovered["distance_ratio_pictures"]) ** 0.5
 
     stage("probe")
-    clean = ~(near & (nearest_real >= len(train)))  # copies of held-out images would flatter
+    del train, held, made, small  # hundreds of megabytes, which the probes take
+    clean = ~(near & (nearest_real >= len(x)))  # copies of held-out images would flatter
     x_made, made_labels, made_at = x_made[clean], made_labels[clean], np.cumsum(clean)[made_at[clean[made_at]]] - 1
     if len(np.unique(made_labels[made_at])) < 2:
         raise ValueError("nothing can be measured: all synthetic images, or all but one class, are nearly copies of "
                          "held-out images")
     alone = [_right(some[at], some_labels[at], x_held, held_labels, strength)
              for some, some_labels, at in ((x_made, made_labels, made_at), (x, labels, fresh_at))]
-    more.append(("all", "probe_accuracy", *(_mean(right, seed) for right in alone), len(held)))
+    more.append(("all", "probe_accuracy", *(_mean(right, seed) for right in alone), len(x_held)))
     first, second = (np.flatnonzero(torch.isin(sets.train.source_index, half.source_index)) for half in
                      halves(sets.train, seed))
     more_real, more_made = _matched(labels[second], made_labels, rng)
@@ -135,7 +138,7 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str, seed: int, cache:
     gains = [_mean(_right(np.concatenate([x[first], some]), np.concatenate([labels[first], its]), x_held, held_labels, strength)
                    - start, seed)
              for some, its in ((x_made[more_made], made_labels[more_made]), (x[second][more_real], labels[second][more_real]))]
-    more.append(("all", "probe_gain", *gains, len(held)))
+    more.append(("all", "probe_gain", *gains, len(x_held)))
     right = _right(x, labels, x_held, held_labels, strength)
     order, ratios = rng.permutation(len(x_made)), []
     for count in sorted({round(ratio * len(x)) for ratio in RATIOS if 0 < round(ratio * len(x)) < len(order)} | {len(order)}):
@@ -144,7 +147,7 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str, seed: int, cache:
                             strength) - right, seed)
         ratios.append((count / len(x), count, gain.estimate, gain.low, gain.high))
     ratios = pd.DataFrame(ratios, columns=["ratio", "n_synthetic", "gain", "low", "high"])
-    more.append(("all", "probe_gain_all", tuple(ratios.iloc[-1][["gain", "low", "high"]]), (np.nan,) * 3, len(held)))
+    more.append(("all", "probe_gain_all", tuple(ratios.iloc[-1][["gain", "low", "high"]]), (np.nan,) * 3, len(x_held)))
     rows.append(pd.DataFrame([(scope, metric, *_limits(own), *_limits(base), n) for scope, metric, own, base, n in more],
                              columns=COLUMNS))
     uncovered = uncovered.sort_values("ratio", ascending=False, ignore_index=True)

@@ -4,7 +4,7 @@ import base64
 import io
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,9 +12,6 @@ from PIL import Image
 
 from synaug.data import ImageDataset
 from synaug.plots.html import table_html, typeset
-
-if TYPE_CHECKING:
-    from synaug.auditing.report import Audit
 
 SHOWN = 12  # images in a gallery
 
@@ -70,7 +67,7 @@ p.note, li.note { color: var(--soft); font-size: .92rem; }
 """
 
 
-def page(audit: "Audit") -> str:
+def page(audit: Any) -> str:
     """The page of an `synaug.auditing.Audit`."""
     about, sets = audit.about, audit.sets
     parts = [f'<h1>Audit of {about["n_synthetic"]:,} synthetic images beside {about["n_real"]:,} real and '

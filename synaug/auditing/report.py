@@ -135,8 +135,8 @@ def audit(real: Images, synthetic: Images, held_out: Images | None = None, *,
     return of_sets(sets, encoder, k, limits, device, seed, cache, progress)
 
 
-def of_sets(sets: Sets, encoder: Encoder, k: int, limits: Mapping[str, float], device: str, seed: int, cache: bool,
-            progress: bool) -> Audit:
+def of_sets(sets: Sets, encoder: Encoder, k: int, limits: Mapping[str, float], device: str | torch.device, seed: int,
+            cache: bool, progress: bool) -> Audit:
     """The audit of images that are gathered already; limits: all of `THRESHOLDS`."""
     check_sizes(sets, k)
     with tqdm(total=len(STAGES), disable=not progress, unit="stage") as bar:

@@ -1,5 +1,6 @@
 """Training sets with generated images: which examples are chosen, what is made of them, how all are mixed."""
 
+from synaug.augmentation.mixed_batches import MixedBatches
 from synaug.augmentation.training_sets import (
     TrainingSet,
     mixture,
@@ -12,6 +13,7 @@ from synaug.augmentation.training_sets import (
 )
 
 __all__ = [
+    "MixedBatches",
     "TrainingSet",
     "mixture",
     "of_classes",

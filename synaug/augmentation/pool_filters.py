@@ -8,12 +8,16 @@ import torch
 from torch import nn
 
 from synaug.augmentation.synthetic_pool import SyntheticPool
+from synaug.checks import number, of_kind
 from synaug.classifiers import predict
 from synaug.data import ImageDataset
+from synaug.data.images import HINT
 from synaug.metrics.distances import neighbour_radii, prepare
 from synaug.metrics.encoders import Encoder, encode
 from synaug.metrics.inputs import Features, as_features
 from synaug.metrics.near_copies import nearer_than, nearest
+from synaug.precision import usable_device
+from synaug.statistics.intervals import check_fraction
 
 
 def filter_pool(pool: SyntheticPool, real: ImageDataset, *, near_copy_quantile: float | None = None,
@@ -33,12 +37,15 @@ def filter_pool(pool: SyntheticPool, real: ImageDataset, *, near_copy_quantile: 
     the filters that are on), kept. ValueError for a rule without what it needs, values that make no rule, or NaN
     in what a rule compares.
     """
-    if near_copy_quantile is not None and not 0 < near_copy_quantile < 1:
-        raise ValueError(f"near_copy_quantile must lie strictly between 0 and 1, got {near_copy_quantile}")
+    of_kind("pool", pool, SyntheticPool)
+    of_kind("real", real, ImageDataset, HINT)
+    if near_copy_quantile is not None:
+        check_fraction(near_copy_quantile, "near_copy_quantile")
     if (min_probability is None) != (judge is None):
         raise ValueError("the filter of off-class images needs both a judge and a min_probability")
-    if min_probability is not None and not 0 < min_probability <= 1:
+    if min_probability is not None and not 0 < number("min_probability", min_probability) <= 1:
         raise ValueError(f"min_probability must lie in (0, 1], got {min_probability}")
+    usable_device(device)
     if pool.data.image_shape != real.image_shape:
         raise ValueError(f"the pool has images {pool.data.image_shape}, the real ones are {real.image_shape}")
     if near_copy_quantile is not None and len(real) < 2:

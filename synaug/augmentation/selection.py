@@ -10,6 +10,8 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
+from synaug.checks import of_kind, one_of, whole
+from synaug.classifiers.predictions import check_tensors
 from synaug.classifiers.warm_up import WarmUp
 
 #: Those that take a size.
@@ -59,8 +61,9 @@ def select(name: str, warm_up: WarmUp, *, size: int | float | None = None, seed:
     ValueError for an unknown name, a size that does not fit, a selection of nothing, a loss that is NaN; for "forgetting"
     where the warm-up does not know its passes.
     """
-    if name not in SELECTIONS:
-        raise ValueError(f"unknown selection {name!r}: choose one of {', '.join(SELECTIONS)}")
+    one_of("selection", name, SELECTIONS)
+    of_kind("warm_up", warm_up, WarmUp)
+    seed = whole("seed", seed, 0, 2**32 - 1)
     if size is not None and name not in SIZED:
         raise ValueError(f"{name!r} decides its own size; a size is for {', '.join(SIZED)}")
     if name == "forgetting" and (warm_up.correct is None or len(warm_up.correct) < 2):
@@ -99,6 +102,11 @@ def slow_clusters(logits: Tensor, labels: Tensor, *, seed: int = 0) -> Tensor:
     clusters (they are all the same) has no slow examples; a warning names it. ValueError for a class of one example,
     and logits that are not finite.
     """
+    check_tensors(logits=logits, labels=labels)
+    if logits.ndim != 2 or labels.dtype != torch.int64 or labels.shape != logits.shape[:1]:
+        raise ValueError(f"logits must be [N, K] and labels int64 [N], got {list(logits.shape)} and {labels.dtype} "
+                         f"{list(labels.shape)}")
+    seed = whole("seed", seed, 0, 2**32 - 1)
     if len(bad := (~logits.isfinite()).any(1).nonzero()):
         raise ValueError(f"the logits of example {int(bad[0])} are NaN or infinite")
     classes, counts = labels.unique(return_counts=True)

@@ -5,7 +5,7 @@ the images of k = 2, and every arm of a comparison takes its part of one pool (`
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -13,12 +13,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
-from synaug.checks import whole
+from synaug.checks import as_tensor, of_kind, whole
 from synaug.data import ImageDataset, same_classes, to_bytes
-from synaug.data.images import Indices
+from synaug.data.images import HINT, Indices
 from synaug.diffusion.adapters import DDPMDenoiser
 from synaug.diffusion.denoisers import UNKNOWN, Denoiser, check_input, generator_hash
 from synaug.diffusion.reconstruction import reconstruct
@@ -26,6 +25,7 @@ from synaug.diffusion.samplers import check_sampler
 from synaug.diffusion.schedules import SIGMA_MAX, sigmas_from
 from synaug.files import content_key, kept, storable
 from synaug.paths import cache_dir
+from synaug.precision import usable_device
 from synaug.resources import check_memory
 
 #: Of stored blocks: to be raised where a change of this package makes other images of the same request.
@@ -66,7 +66,7 @@ class SyntheticPool:
         wanted = self.provenance["source"].isin(sources.tolist()) & (self.provenance["copy"] < k)
         return SyntheticPool(*self._rows(wanted.to_numpy(copy=True)), sources, int(k))
 
-    def keep(self, kept: ArrayLike) -> "SyntheticPool":
+    def keep(self, kept: Collection[bool]) -> "SyntheticPool":
         """The images where ``kept``, bool ``[len(self)]``, is true; sources and k stay."""
         kept = np.asarray(kept)
         if kept.dtype != bool or kept.shape != (len(self),):
@@ -99,19 +99,20 @@ def generate_pool(denoiser: Denoiser, dataset: ImageDataset, sources: Indices, *
     ValueError or TypeError, or MemoryError where the pool has no room, before the first image is made.
     """
     sources = as_places(sources)
+    of_kind("dataset", dataset, ImageDataset, HINT)
     if isinstance(k, bool) or not isinstance(k, Integral) or not 2 <= k <= MOST_COPIES:
         raise ValueError(f"k must be a whole number in 2..{MOST_COPIES}, the original and at least one copy, got {k!r}")
-    if whole("seed", seed, 0) >= 2**47:
-        raise ValueError(f"seed must be a whole number in 0..2^47 - 1, got {seed}")
+    whole("seed", seed, 0, 2**47 - 1)
     if sigmas is None and not from_noise:
         raise ValueError("give the noise level(s) sigmas that real images are taken to, or from_noise=True")
-    levels = [SIGMA_MAX] if sigmas is None else np.atleast_1d(np.asarray(sigmas, np.float64)).tolist()
-    if not levels or min(levels) <= 0:
+    levels = [SIGMA_MAX] if sigmas is None else as_tensor("sigmas", sigmas).double().reshape(-1).tolist()
+    if not levels or not min(levels) > 0:
         raise ValueError(f"sigmas must be positive, got {levels}")
     for level in levels:
         sigmas_from(level, steps)
     check_sampler(solver, churn)
-    whole("batch_size", batch_size, 1)
+    batch_size = whole("batch_size", batch_size, 1)
+    usable_device(device)
     real, classes = dataset.subset(sources), _classes_of(denoiser, dataset)
     check_input(denoiser, real.floats([0]), classes[real.labels[:1]])
     what = f"a pool of {(k - 1) * len(real):,} images"
@@ -160,7 +161,7 @@ def _classes_of(denoiser, dataset: ImageDataset) -> Tensor:
 
 def as_places(indices: Indices) -> Tensor:
     """Places in a data set, integers ``[n]``, n > 0, each once, as an ascending int64 tensor; else ValueError."""
-    indices = torch.as_tensor(indices)
+    indices = as_tensor("sources", indices).cpu()
     if indices.ndim != 1 or len(indices) == 0 or indices.dtype == torch.bool or indices.is_floating_point():
         raise ValueError(f"sources must be whole numbers [n] with n > 0, got {indices.dtype} {list(indices.shape)}")
     ascending = indices.long().unique()

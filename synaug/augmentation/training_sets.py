@@ -11,62 +11,67 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from synaug.augmentation.mixed_batches import ORDERS as MIXED
+from synaug.augmentation.mixed_batches import mixed_order, share_schedule
 from synaug.augmentation.synthetic_pool import SyntheticPool, as_places
-from synaug.checks import whole
+from synaug.checks import number, of_kind, one_of, whole
 from synaug.classifiers.training import RECIPES, batch_order, check_recipe, train_classifier
 from synaug.data import ImageDataset, same_classes, stratified_subset
-from synaug.data.images import Indices
+from synaug.data.images import HINT, Indices
+from synaug.resources import check_memory
 
-ORDERS = ("shuffled", "real_first", "synthetic_first")
+ORDERS = ("shuffled", *MIXED)
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
     """data: all images. synthetic: bool ``[N]``, which of them are generated.
 
-    order: "shuffled"; "real_first" or "synthetic_first", where the real images fill the first (last) steps and the
-    generated ones the others, in proportion to their numbers.
+    order: "shuffled", passes over all images, or one of those of `share_schedule`, where each kind has its own passes.
+    share: of a training's images that are generated, in these; None: as in the set.
     """
 
     data: ImageDataset
     synthetic: Tensor
     order: str = "shuffled"
+    share: float | None = None
 
     def __post_init__(self):
-        if self.order not in ORDERS:
-            raise ValueError(f"unknown order {self.order!r}: choose one of {', '.join(ORDERS)}")
+        one_of("order", self.order, ORDERS)
+        of_kind("data", self.data, ImageDataset, HINT)
+        of_kind("synthetic", self.synthetic, Tensor)
         if self.synthetic.dtype != torch.bool or self.synthetic.shape != (len(self.data),):
             raise ValueError(f"synthetic must be bool [{len(self.data)}], got {self.synthetic.dtype} "
                              f"{list(self.synthetic.shape)}")
-        if self.order != "shuffled" and self.synthetic.all() == self.synthetic.any():
-            raise ValueError(f"order {self.order!r} needs both real and generated images")
+        if self.order == "shuffled" and self.share is not None:
+            raise ValueError("order 'shuffled' has the share of the set: give another order with a share")
+        if self.order != "shuffled":
+            if self.synthetic.all() == self.synthetic.any():
+                raise ValueError(f"order {self.order!r} needs both real and generated images")
+            share_schedule(self.order, self._share, 2)
 
     def __len__(self) -> int:
         return len(self.data)
 
-    def batches(self, steps: int, seed: int, batch_size: int = 128) -> Tensor:
-        """The images of each optimiser step, int64 ``[steps, batch_size]``: shuffled passes, see `batch_order`.
+    @property
+    def _share(self) -> float:
+        return int(self.synthetic.sum()) / len(self) if self.share is None else self.share
 
-        In the orders by parts, steps are shared out by the parts' sizes, to the nearest step and at least one each.
-        """
+    def batches(self, steps: int, seed: int, batch_size: int = 128) -> Tensor:
+        """The images of each optimiser step, int64 ``[steps, batch_size]``: shuffled passes, see `batch_order` and
+        `mixed_order`."""
+        steps, batch_size, seed = whole("steps", steps, 1), whole("batch_size", batch_size, 1), whole("seed", seed, 0)
         if self.order == "shuffled":
             return batch_order(len(self), batch_size, steps, seed)
-        if steps < 2:
-            raise ValueError(f"order {self.order!r} needs at least 2 steps, got {steps}")
-        parts = [(~self.synthetic).nonzero().flatten(), self.synthetic.nonzero().flatten()]
-        if self.order == "synthetic_first":
-            parts.reverse()
-        first = min(max(round(steps * len(parts[0]) / len(self)), 1), steps - 1)
-        return torch.cat([part[batch_order(len(part), batch_size, n, seed)]
-                          for part, n in zip(parts, (first, steps - first))])
+        real, synthetic = (kind.nonzero().flatten() for kind in (~self.synthetic, self.synthetic))
+        shares = share_schedule(self.order, self._share, steps)
+        return torch.cat([real, synthetic])[mixed_order(len(real), len(synthetic), shares, batch_size, seed)]
 
     def train(self, model: nn.Module, *, steps: int, seed: int, batch_size: int | None = None,
               recipe: str = "one_cycle", **options) -> nn.Module:
         """`synaug.classifiers.train_classifier` on these images in this order; the same steps for every set."""
         check_recipe(recipe)
         batch_size = RECIPES[recipe]["batch_size"] if batch_size is None else batch_size
-        if steps < 1 or batch_size < 2:
-            raise ValueError(f"need steps >= 1 and batch_size >= 2, got {steps} and {batch_size}")
         return train_classifier(model, self.data.images, self.data.labels, steps=steps, seed=seed,
                                 batch_size=batch_size, recipe=recipe, order=self.batches(steps, seed, batch_size), **options)
 
@@ -78,7 +83,10 @@ def original(data: ImageDataset) -> TrainingSet:
 
 def upsampled(data: ImageDataset, sources: Indices, k: int) -> TrainingSet:
     """The data set, and k - 1 further times its images at ``sources``. k = 1 is the original."""
-    return original(_joined(data, data.subset(as_places(sources).repeat(whole("k", k, 1) - 1))))
+    of_kind("data", data, ImageDataset, HINT)
+    places, k = as_places(sources), whole("k", k, 1)
+    check_memory(2 * k * len(places) * data.images[:1].numel(), f"{k:,} times each of {len(places):,} images")
+    return original(_joined(data, data.subset(places.repeat(k - 1))))
 
 
 def with_generated(data: ImageDataset, pool: SyntheticPool, *, sources: Indices | None = None, k: int | None = None,
@@ -88,6 +96,8 @@ def with_generated(data: ImageDataset, pool: SyntheticPool, *, sources: Indices 
     Of an unfiltered pool, image by image the counterpart of ``upsampled(data, sources, k)``: where that repeats a
     source, this has a generated image of it, so runs on the two are paired. k = 1 is the original.
     """
+    of_kind("data", data, ImageDataset, HINT)
+    of_kind("pool", pool, SyntheticPool, "; with_synthetic takes other images")
     added = pool.take(sources, k)
     if len(added.sources) and added.sources[-1] >= len(data):
         raise ValueError(f"the pool was made of another data set: it has a source at {int(added.sources[-1])}, "
@@ -100,11 +110,12 @@ def with_generated(data: ImageDataset, pool: SyntheticPool, *, sources: Indices 
 
 
 def with_synthetic(data: ImageDataset, synthetic: ImageDataset, n: int | None = None, *, order: str = "shuffled",
-                   seed: int = 0) -> TrainingSet:
+                   share: float | None = None, seed: int = 0) -> TrainingSet:
     """The data set, and n (default all) images of another one, such as a folder of synthetic images, of each class in
-    proportion. Their classes are mapped by name; ValueError where the data set lacks one, or there are fewer than n."""
+    proportion. Their classes are mapped by name; ValueError where the data set lacks one, or there are fewer than n.
+    order, share: see `TrainingSet`; a training that sees half of each: order "mixed", share 0.5."""
     joined = _joined(data, synthetic if n is None else stratified_subset(synthetic, n, seed, proportional=True))
-    return TrainingSet(joined, torch.arange(len(joined)) >= len(data), order)
+    return TrainingSet(joined, torch.arange(len(joined)) >= len(data), order, share)
 
 
 def with_real(data: ImageDataset, fresh: ImageDataset) -> TrainingSet:
@@ -132,9 +143,10 @@ def mixture(data: ImageDataset, generated: ImageDataset, *, synthetic_share: flo
     by source, those are used whose sources are not. ``synthetic_share`` 0 at full size is the original. ValueError
     where there are not enough images of a kind.
     """
-    size = len(data) if size is None else whole("size", size, 1)
-    if not 0 <= synthetic_share <= 1:
-        raise ValueError(f"synthetic_share must be in 0..1, got {synthetic_share}")
+    for name, images in (("data", data), ("generated", generated)):
+        of_kind(name, images, ImageDataset, HINT)
+    size, seed = len(data) if size is None else whole("size", size, 1), whole("seed", seed, 0)
+    number("synthetic_share", synthetic_share, 0, 1)
     count = round(synthetic_share * size)
     parts = []
     for kind, images, n in (("real", data, size - count), ("generated", generated, count)):
@@ -147,6 +159,8 @@ def mixture(data: ImageDataset, generated: ImageDataset, *, synthetic_share: flo
 
 
 def _joined(first: ImageDataset, second: ImageDataset) -> ImageDataset:
+    for images in (first, second):
+        of_kind("each part of a training set", images, ImageDataset, HINT)
     if first.image_shape != second.image_shape:
         raise ValueError(f"images {first.image_shape} and {second.image_shape} cannot be one training set")
     labels = same_classes(second.class_names, first.class_names, "the other part of the training set")[second.labels]

@@ -22,7 +22,8 @@ CHAPTERS = {"mode_concentration": "01_mode_concentration", "targeted_augmentatio
             "targeted_draws": "02_targeted_augmentation",
             "two_layer_cnn": "03_two_layer_cnn", "mechanism": "03_two_layer_cnn",
             "exact_score": "04_where_concentration_comes_from", "empirical_score": "04_where_concentration_comes_from",
-            "real_generators": "04_where_concentration_comes_from"}
+            "real_generators": "04_where_concentration_comes_from",
+            "how_much_and_how_mixed": "05_how_much_and_how_mixed"}
 DATA = {"fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "patches": "patches", "random mixtures": "mixtures"}
 #: Recordings beside a profile's own that decide claims.
 VARIANTS = ("cifar10_5000",)
@@ -45,6 +46,7 @@ FIGURES = {
     "mechanism": {"noise|features": "network-premises", "learned": "network-learning", "": "network-consequences"},
     "exact_score": {"exact": "exact", "coarse": "grids", "score": "score-errors"},
     "empirical_score": {"exact": "centres", "generalises|errs": "differences", "": "calibration"},
+    "how_much_and_how_mixed": {"exchange": "exchange", "scaling": "width", "ratio": "ratio", "": "order"},
     "real_generators": {"worse-score|best": "ladder", "train-worse|euler|churn": "dials", "": "exploration"},
 }
 RULE = "reference/statistics.html#synaug.statistics.rules.judge_{}"
@@ -98,6 +100,8 @@ def claims_table(experiment: str) -> HTML:
             if word != NOT_RECORDED:
                 cells[data] = f"{word}<br><small>{typeset(effect(verdict))}</small>"
                 evidence.append(f"{data}: {verdict.evidence}")
+        if not by_data:
+            cells["verdict"] = NOT_RECORDED
         cells["rule"] = FIXED[claim.fixed]
         rows.append(
             f'<tr id="claim-{claim.id}"><th scope="row"><a href="#claim-{claim.id}">{typeset(claim.statement)}</a><br>'
@@ -106,7 +110,7 @@ def claims_table(experiment: str) -> HTML:
             f"<small>{'<br>'.join([*map(typeset, evidence), 'rule: ' + ', '.join(kinds.values())])}</small></details></th>"
             + "".join(f'<td data-label="{head}">{cell}</td>' for head, cell in cells.items()) + "</tr>"
         )
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("claim", *by_data, "rule"))
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("claim", *(by_data or ("verdict",)), "rule"))
     caption = "Claims, verdicts and effects with 95 % intervals, and when each rule was fixed"
     return HTML(f'<table class="dataframe synaug-cards synaug-claims"><caption>{caption}</caption><thead><tr>{head}</tr></thead>'
                 f"<tbody>{''.join(rows)}</tbody></table>")

@@ -44,7 +44,7 @@ class Quality(Settings):
     n_samples: int = param("samples, and real images in each set that they are compared with", at_least=1)
     steps: int = param("steps of the sampler", 18, at_least=1)
     solver: str = param("how the reverse process is solved", "heun", options=tuple(SOLVERS))
-    seed: int = param("of the samples' noise", 0, at_least=0)
+    seed: int = param("of the samples' noise", 0, at_least=0, at_most=2**31 - 1)
     encoders: tuple[str, ...] = param("features that distances are taken in", ("efficientnet_lite0", "pixels"),
                                       each=True, options=("pixels", *BUILDERS))
     n_searched: int = param("training images among which nearest neighbours are searched in features (in pixels: all); "

@@ -31,6 +31,7 @@ from synaug.metrics import compare
 from synaug.metrics.comparison import least_per_class
 from synaug.metrics.encoders import BUILDERS, encode
 from synaug.run import Experiment, Settings, Task, param
+from synaug.run.experiment import named
 from synaug.run.results import experiment_of, recordings
 from synaug.statistics import bootstrap_interval, paired_interval
 from synaug.statistics.claims import load_claims, published_series
@@ -50,7 +51,7 @@ class Sweep(Settings):
     n_test: int = param("test images that are reconstructed", at_least=1)
     n_evaluate: int = param("real test images on which classifiers are scored; None: all", at_least=1, optional=True)
     n_maps: int = param("Grad-CAM maps", at_least=1)
-    seeds: int = param("classifiers per level", at_least=1)
+    seeds: int = param("classifiers per level", at_least=1, at_most=1000)
     classifier: str = param("the network", options=tuple(ARCHITECTURES))
     classifier_steps: int = param("optimiser steps, the same at every level", at_least=1)
     recipe: str = param("learning rates of the training, see synaug.classifiers.train_classifier")
@@ -65,8 +66,8 @@ class Sweep(Settings):
         if 0 not in levels or list(levels) != sorted(levels) or len(levels) < 2:
             raise ValueError(f"reverse_steps must be increasing whole numbers from 0, the real image, got {levels}")
         for level in levels:
-            reverse_sigmas(level, self.steps, self.mapping, self.stride)
-        check_sampler(self.solver, self.churn)
+            named("reverse_steps, steps", reverse_sigmas, level, self.steps, self.mapping, self.stride)
+        named("churn", check_sampler, self.solver, self.churn)
         if not self.encoders:
             raise ValueError("encoders must hold at least one")
         check_recipe(self.recipe, self.augment)

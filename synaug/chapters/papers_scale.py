@@ -21,6 +21,7 @@ from synaug.diffusion.network_files import read_json
 from synaug.diffusion.recipe import RECIPES
 from synaug.diffusion.trainer import STATE
 from synaug.diffusion.training import train
+from synaug.precision import usable_device
 from synaug.run.results import load_recorded, record
 from synaug.run.sweep import run_missing
 from synaug.run.tasks import Store
@@ -81,6 +82,7 @@ def run(dataset: str, minutes: float, share: float, device: str, tell: Callable[
     of the profile "paper". A subset of a data set has its size in the names of generator and variant.
     ValueError, OSError or ImportError where something is not as it must be.
     """
+    usable_device(device)
     start, whole = time.monotonic(), load_dataset(dataset)
     name = dataset if whole.name == dataset else f"{dataset}_{len(whole)}"
     size, folder, store = size or full_size(dataset, len(whole)), paths.checkpoints_dir() / f"{name}_fast", Store()

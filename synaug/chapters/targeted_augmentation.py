@@ -67,9 +67,10 @@ class Comparison(Settings):
                                   at_most=99.9)
     strengths: tuple[int | float, ...] = param("those that are compared, strength among them", each=True, at_least=0.1,
                                                at_most=99.9)
-    seeds: int = param("paired trainings of each arm", at_least=2)
-    k_seeds: int = param("paired trainings of each arm of k and of ablations, whose effects are small", at_least=2)
-    pilot_seeds: int = param("paired trainings of pilots", at_least=2)
+    seeds: int = param("paired trainings of each arm", at_least=2, at_most=1000)
+    k_seeds: int = param("paired trainings of each arm of k and of ablations, whose effects are small", at_least=2,
+                         at_most=1000)
+    pilot_seeds: int = param("paired trainings of pilots", at_least=2, at_most=1000)
     architecture: str = param("the network", options=tuple(ARCHITECTURES))
     architectures: tuple[str, ...] = param("further networks, for the study of them", (), each=True,
                                            options=tuple(ARCHITECTURES))

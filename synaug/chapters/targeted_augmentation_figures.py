@@ -136,7 +136,8 @@ def settings_won(frame):
 def readings(frame):
     """The ablations by what they do, in words."""
     found = ablated(frame)
-    return "; ".join(f"{reading}: {', '.join(own['change'])}" for reading, own in found.groupby("reading", sort=False))
+    return " ".join(f"{reading.capitalize()}: {', '.join(own['change'])}."
+                    for reading, own in found.groupby("reading", sort=False))
 
 
 def error_against_k(live, recorded=None, metric="test_error"):

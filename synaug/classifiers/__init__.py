@@ -10,10 +10,12 @@ The networks are in ``architectures``, training in ``training``, prediction and 
 the last two are re-exported here.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
-from synaug.checks import whole
+from synaug.checks import one_of, whole
 from synaug.classifiers.architectures import ARCHITECTURES, Classifier
 from synaug.classifiers.predictions import accuracy, output_entropy, predict
 from synaug.classifiers.training import train_classifier
@@ -41,17 +43,16 @@ def build_classifier(
     ValueError : unknown name, an image too small for the network or of a shape that it does not take, fewer than two
         classes, a width that the network cannot have.
     """
-    if name not in ARCHITECTURES:
-        raise ValueError(f"unknown classifier {name!r}: choose one of {', '.join(ARCHITECTURES)}")
+    one_of("classifier", name, ARCHITECTURES)
     network = ARCHITECTURES[name]
-    if len(image_shape) != 3:
-        raise ValueError(f"image_shape must be (C, H, W), got {tuple(image_shape)}")
+    if not isinstance(image_shape, Sequence) or len(image_shape) != 3:
+        raise ValueError(f"image_shape must be (C, H, W), got {image_shape!r}")
     image_shape = tuple(whole("each of image_shape", size, 1) for size in image_shape)
     if min(image_shape[1:]) < network.smallest:
         raise ValueError(f"{name} needs images of at least {network.smallest} x {network.smallest}, "
                          f"got {image_shape[1:]}")
     if width is not None and network.width is None:
         raise ValueError(f"{name} cannot have width {width}: it is of one width")
-    options = {} if network.width is None else {"width": whole("width", network.width if width is None else width, 1)}
+    options = {} if network.width is None else {"width": whole("width", network.width if width is None else width, 1, 10_000)}
     with seeded(whole("seed", seed, 0), torch.device("cpu")):
-        return network.build(image_shape, whole("num_classes", num_classes, 2), **options)
+        return network.build(image_shape, whole("num_classes", num_classes, 2, 1_000_000), **options)

@@ -4,7 +4,8 @@ import torch
 from captum.attr import LayerAttribution, LayerGradCam
 from torch import nn
 
-from synaug.classifiers.predictions import as_inputs, check_images, check_labels, evaluating
+from synaug.checks import of_kind, whole
+from synaug.classifiers.predictions import as_inputs, check_images, check_labels, check_tensors, evaluating
 
 
 def explained_block(model: nn.Module) -> nn.Module:
@@ -34,7 +35,9 @@ def grad_cam(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, batc
     Returns float32 ``[N, H, W]`` in ``[0, 1]`` on the CPU. Raises ValueError on bad images or targets, or a model
     without ``last_block``.
     """
+    of_kind("model", model, nn.Module)
     check_images(images, targets)
+    batch_size = whole("batch_size", batch_size, 1)
     block = explained_block(model)
     check_labels(model, images, targets, "targets")
     explain = LayerGradCam(model, block)
@@ -55,6 +58,7 @@ def agreement(maps_a: torch.Tensor, maps_b: torch.Tensor) -> torch.Tensor:
     NaN where either map is constant (a Grad-CAM map can be 0 everywhere): such a pair says nothing.
     Raises ValueError if the shapes differ.
     """
+    check_tensors(maps_a=maps_a, maps_b=maps_b)
     if maps_a.ndim != 3 or maps_a.shape != maps_b.shape:
         raise ValueError(f"need two sets of maps [N, H, W], got {tuple(maps_a.shape)} and {tuple(maps_b.shape)}")
     a, b = (m - m.mean(dim=1, keepdim=True) for m in (maps.flatten(1).double() for maps in (maps_a, maps_b)))

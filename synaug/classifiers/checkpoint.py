@@ -44,7 +44,7 @@ class TrainingCheckpoint:
         """Bring all to the state in the file, if there is one; returns how many steps it has behind it."""
         try:
             state = _read(self.path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return 0
         except Exception as error:  # a damaged file shows in many ways
             warnings.warn(f"{self.path} cannot be read ({error}); training from the start", stacklevel=3)

@@ -1,10 +1,11 @@
 """Optimisers of classifier training: SGD, and sharpness-aware minimisation (SAM, Foret et al. 2021) around it."""
 
-import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+
+from synaug.checks import number, one_of
 
 OPTIMIZERS = ("sgd", "sam")
 
@@ -15,10 +16,9 @@ RHO = 0.1
 
 def check_optimizer(name: str, rho: float) -> None:
     """ValueError for what `new_optimizer` does not take."""
-    if name not in OPTIMIZERS:
-        raise ValueError(f"unknown optimizer {name!r}: choose one of {', '.join(OPTIMIZERS)}")
-    if not 0 < rho < math.inf:
-        raise ValueError(f"rho must be positive and finite, got {rho}")
+    one_of("optimizer", name, OPTIMIZERS)
+    if not number("rho", rho) > 0:
+        raise ValueError(f"rho must be positive, got {rho}")
 
 
 def new_optimizer(name: str, parameters: Iterable[torch.nn.Parameter], lr: float, momentum: float, weight_decay: float,

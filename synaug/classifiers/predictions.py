@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from synaug.checks import of_kind, warn_unit_range, whole
 from synaug.data import to_floats
 
 
@@ -21,17 +22,20 @@ def check_tensors(**values) -> None:
             raise ValueError(f"{name} must be a tensor, got {type(value).__name__}; torch.as_tensor makes one")
 
 
-def check_images(images: torch.Tensor, labels: torch.Tensor | None = None) -> None:
-    """Raise ValueError unless these are images (and labels that fit them)."""
-    check_tensors(images=images, **({} if labels is None else {"labels": labels}))
+def check_images(images: torch.Tensor, *labels: torch.Tensor) -> None:
+    """Raise ValueError unless these are images (and labels that fit them, where they are given)."""
+    check_tensors(images=images, **dict(zip(("labels",), labels)))
     if images.ndim != 4 or len(images) == 0:
         raise ValueError(f"images must be [N, C, H, W] with N > 0, got {tuple(images.shape)}")
     if images.dtype != torch.uint8 and not images.is_floating_point():
         raise ValueError(f"images must be uint8 or float in [-1, 1], got {images.dtype}")
     if images.is_floating_point() and not bool(((images >= -1.001) & (images <= 1.001)).all()):
         raise ValueError("float images must be finite and lie in [-1, 1]")
-    if labels is not None and (labels.shape != images.shape[:1] or labels.dtype != torch.int64):
-        raise ValueError(f"labels must be int64 [{len(images)}], one an image, got {labels.dtype} {list(labels.shape)}")
+    if images.is_floating_point():
+        warn_unit_range(images, stacklevel=4)
+    for given in labels:
+        if given.shape != images.shape[:1] or given.dtype != torch.int64:
+            raise ValueError(f"labels must be int64 [{len(images)}], one an image, got {given.dtype} {list(given.shape)}")
 
 
 def as_inputs(images: torch.Tensor, model: nn.Module) -> torch.Tensor:
@@ -52,16 +56,24 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-@torch.no_grad()
-def check_labels(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, name: str = "labels") -> None:
-    """Raise ValueError unless the model maps these images to logits that have all of the labels."""
+def logits_of(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """What a model says of images, ``[N, K]``; ValueError where it takes none of this shape, or says something else."""
     try:
-        with evaluating(model):
-            logits = model(as_inputs(images[:1], model))
+        logits = model(as_inputs(images, model))
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         raise ValueError(f"the model takes no images of shape {tuple(images.shape[1:])}: {error}") from error
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
         raise ValueError(f"the model must map images to logits [N, K], got {getattr(logits, 'shape', type(logits))}")
+    return logits
+
+
+@torch.no_grad()
+def check_labels(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, name: str = "labels") -> None:
+    """Raise ValueError unless the model maps these images to logits that have all of the labels."""
+    with evaluating(model):
+        logits = logits_of(model, images[:1])
     if labels.min() < 0 or labels.max() >= logits.shape[1]:
         raise ValueError(f"{name} must lie in 0..{logits.shape[1] - 1}, got {int(labels.min())}..{int(labels.max())}")
 
@@ -72,9 +84,11 @@ def predict(model: nn.Module, images: torch.Tensor, batch_size: int = 512) -> to
 
     ``images``: uint8, or float in ``[-1, 1]``, ``[N, C, H, W]``. Raises ValueError on anything else.
     """
+    of_kind("model", model, nn.Module)
     check_images(images)
+    batch_size = whole("batch_size", batch_size, 1)
     with evaluating(model):
-        logits = [model(as_inputs(batch, model)).float().cpu() for batch in images.split(batch_size)]
+        logits = [logits_of(model, batch).float().cpu() for batch in images.split(batch_size)]
     return torch.cat(logits).softmax(dim=1)
 
 
@@ -83,6 +97,7 @@ def accuracy(probabilities: torch.Tensor, labels: torch.Tensor) -> float:
 
     ``probabilities``: ``[N, K]``; ``labels``: int64 ``[N]``. Raises ValueError on other shapes.
     """
+    check_tensors(probabilities=probabilities, labels=labels)
     if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or len(labels) == 0:
         raise ValueError(f"need probabilities [N, K], labels [N], got {[*probabilities.shape]}, {[*labels.shape]}")
     return (probabilities.argmax(dim=1) == labels).double().mean().item()
@@ -94,6 +109,7 @@ def output_entropy(probabilities: torch.Tensor) -> torch.Tensor:
     Its mean over samples is the mean conditional entropy of Yamaguchi 2024, eq. 4 (called "marginal" there). Raises
     ValueError unless rows are distributions.
     """
+    check_tensors(probabilities=probabilities)
     if probabilities.ndim != 2 or probabilities.shape[1] < 2:
         raise ValueError(f"probabilities must be [N, K] with K >= 2, got {tuple(probabilities.shape)}")
     if (probabilities < 0).any() or not ((probabilities.sum(dim=1) - 1).abs() <= 1e-4).all():

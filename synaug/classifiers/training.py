@@ -7,7 +7,6 @@ length are compared on paired runs.
 
 import math
 from collections.abc import Callable
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,14 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from synaug.checks import whole
+from synaug.checks import number, of_kind, one_of, whole
 from synaug.classifiers.checkpoint import TrainingCheckpoint
 from synaug.classifiers.optimizers import RHO, check_optimizer, new_optimizer, take_step
 from synaug.classifiers.predictions import as_floats, as_inputs, check_images, check_labels
 from synaug.classifiers.trivial_augment import trivial_augment
 from synaug.files import content_key
 from synaug.precision import channels_last, fast_precision, usable_device
+from synaug.resources import check_memory
 from synaug.seeds import seeded
 
 #: Those that end in "_trivial" apply TrivialAugment to the bytes first, as its authors' code does.
@@ -54,6 +54,7 @@ def learning_rate_factor(recipe: str, progress: float) -> float:
 
 def batch_order(n: int, batch_size: int, steps: int, seed: int) -> torch.Tensor:
     """Indices int64 ``[steps, batch_size]``: shuffled passes over ``n`` images, cut into batches."""
+    check_memory(16 * steps * batch_size, f"the order of {steps:,} batches of {batch_size:,}")
     generator = torch.Generator().manual_seed(seed)
     passes = math.ceil(steps * batch_size / n)
     order = torch.cat([torch.randperm(n, generator=generator) for _ in range(passes)])
@@ -84,9 +85,8 @@ def augment_batch(images: torch.Tensor, augment: str, generator: torch.Generator
 
 def check_recipe(recipe: str, augment: str = "none") -> None:
     """Raise ValueError unless these are names of a recipe and of an augmentation."""
-    for name, value, known in (("recipe", recipe, RECIPES), ("augment", augment, AUGMENTATIONS)):
-        if value not in known:
-            raise ValueError(f"unknown {name} {value!r}: choose one of {', '.join(known)}")
+    one_of("recipe", recipe, RECIPES)
+    one_of("augment", augment, AUGMENTATIONS)
 
 
 def _check_order(order: torch.Tensor, shape: tuple[int, int], n: int) -> None:
@@ -150,6 +150,7 @@ def train_classifier(
     ValueError : bad images, labels or options, before the first step.
     ArithmeticError : the loss is no longer finite; says at which step.
     """
+    of_kind("model", model, nn.Module)
     check_images(images, labels)
     check_recipe(recipe, augment)
     if augment.endswith("trivial") and images.dtype != torch.uint8:
@@ -164,9 +165,8 @@ def train_classifier(
     _check_order(order, (steps, batch_size), len(images))
     lr = RECIPES[recipe]["lr"] if lr is None else lr
     weight_decay = RECIPES[recipe]["weight_decay"] if weight_decay is None else weight_decay
-    for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
-        if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < math.inf:
-            raise ValueError(f"{name} must be at least 0 and finite, got {value!r}")
+    lr, momentum = number("lr", lr, 0), number("momentum", momentum, 0)
+    weight_decay = number("weight_decay", weight_decay, 0)
     if any(p.is_inference() for p in model.parameters()):
         raise ValueError("the model was made under torch.inference_mode, and cannot be trained: make it outside")
     if (dtypes := {p.dtype for p in model.parameters() if p.requires_grad}) not in ({torch.float32}, {torch.float64}):

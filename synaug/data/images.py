@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from synaug.checks import whole
+from synaug.checks import as_tensor, of_kind, texts, whole
 from synaug.files import storable
 
 #: Places in a data set: whole numbers ``[n]``, or a slice.
@@ -21,8 +21,8 @@ Indices = Tensor | np.ndarray | Sequence[int] | slice
 
 def to_floats(images: Tensor) -> Tensor:
     """Stored bytes 0..255 (uint8, any shape) as float32 in [-1, 1]: ``x / 127.5 - 1``."""
-    if images.dtype != torch.uint8:
-        raise TypeError(f"to_floats takes uint8 images, got {images.dtype}")
+    if not isinstance(images, Tensor) or images.dtype != torch.uint8:
+        raise TypeError(f"to_floats takes a tensor of uint8 images, got {_kind(images)}")
     return images.float() / 127.5 - 1
 
 
@@ -31,11 +31,15 @@ def to_bytes(images: Tensor) -> Tensor:
 
     ``to_bytes(to_floats(x))`` is ``x``. A NaN or an infinity is a ValueError.
     """
-    if not images.is_floating_point():
-        raise TypeError(f"to_bytes takes floating point images, got {images.dtype}")
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        raise TypeError(f"to_bytes takes a tensor of floating point images, got {_kind(images)}")
     if not images.isfinite().all():
         raise ValueError("to_bytes: the images hold NaN or infinite values")
     return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+#: What to do with data sets of other classes.
+HINT = "; synaug.data.torch_datasets.from_torch makes one of any torch data set"
 
 
 @storable
@@ -65,9 +69,8 @@ class ImageDataset(Dataset):
             raise TypeError(f"images must be a uint8 tensor, got {_kind(self.images)}")
         if self.images.ndim != 4 or self.images.shape[1] not in (1, 3) or 0 in self.images.shape[2:]:
             raise ValueError(f"images must be [N, C, H, W] with C = 1 or 3, got {list(self.images.shape)}")
-        if isinstance(self.class_names, str) or not all(isinstance(c, str) for c in self.class_names):
-            raise TypeError(f"class_names must be a tuple of strings, got {self.class_names!r}")
-        object.__setattr__(self, "class_names", tuple(unicodedata.normalize("NFC", c) for c in self.class_names))
+        names = tuple(unicodedata.normalize("NFC", name) for name in texts("class_names", self.class_names))
+        object.__setattr__(self, "class_names", names)
         if len(set(self.class_names)) < len(self.class_names):
             double = next(c for c in self.class_names if self.class_names.count(c) > 1)
             raise ValueError(f"every class must have a name of its own, got {double!r} more than once")
@@ -91,6 +94,8 @@ class ImageDataset(Dataset):
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        if not hasattr(index, "__index__"):
+            raise TypeError(f"the index of an image is a whole number, got {index!r}; subset takes several")
         return to_floats(self.images[index]), int(self.labels[index])
 
     @property
@@ -117,20 +122,16 @@ class ImageDataset(Dataset):
     def _checked(self, indices) -> Tensor:
         if isinstance(indices, slice):
             indices = range(len(self))[indices]
-        if not isinstance(indices, Tensor):
-            array = np.asarray(indices)
-            if array.dtype.kind not in "biuf":
-                raise TypeError(f"indices must be integers [n], got {array.dtype} {list(array.shape)}")
-            # A copy of native numbers: torch takes neither negative strides nor another byte order.
-            integers = array.dtype.kind in "iu" or not array.size
-            indices = torch.from_numpy(array.astype(np.int64 if integers else array.dtype.newbyteorder("=")))
-        if indices.dtype == torch.bool or indices.is_floating_point() or indices.ndim != 1:
+        indices = as_tensor("indices", indices)
+        indices = indices if indices.numel() else indices.long()  # an empty list is of no type yet
+        if indices.dtype == torch.bool or indices.is_floating_point() or indices.is_complex() or indices.ndim != 1:
             raise TypeError(f"indices must be integers [n], got {_kind(indices)} {list(indices.shape)}")
+        indices = indices.long()
         if len(indices) and not 0 <= indices.min() <= indices.max() < len(self):
             raise ValueError(
                 f"indices must be in 0..{len(self) - 1}, got {int(indices.min())}..{int(indices.max())}"
             )
-        return indices.long()
+        return indices
 
     def __repr__(self) -> str:
         return f"ImageDataset({self.name!r}, {list(self.images.shape)}, {self.num_classes} classes)"
@@ -149,9 +150,10 @@ def stratified_subset(dataset: ImageDataset, n: int, seed: int, proportional: bo
     images. Subsets are nested: with one ``seed``, a smaller subset is the beginning of a larger one. Raises
     ValueError unless (number of classes present) <= n <= len(dataset).
     """
+    of_kind("dataset", dataset, ImageDataset, HINT)
     if isinstance(n, bool) or not isinstance(n, int | np.integer):
         raise TypeError(f"n must be an integer, got {type(n).__name__}")
-    present = dataset.labels.unique()
+    seed, present = whole("seed", seed, 0, 2**32 - 1), dataset.labels.unique()
     if not len(present) <= n <= len(dataset):
         raise ValueError(
             f"a stratified subset of {dataset.name!r} has between {len(present)} images "
@@ -178,6 +180,7 @@ def draw_splits(dataset: ImageDataset, *per_class: int, seed: int) -> tuple[Imag
 
     ``train, test = draw_splits(photos, 80, 20, seed=0)``. ValueError, naming them, where classes have too few images.
     """
+    of_kind("dataset", dataset, ImageDataset, HINT)
     per_class = [whole("per_class", count, 1) for count in per_class]
     counts = dataset.labels.bincount(minlength=dataset.num_classes).tolist()
     if short := [f"{name} ({n})" for name, n in zip(dataset.class_names, counts) if n < sum(per_class)]:
@@ -194,7 +197,7 @@ def same_classes(ours: Sequence[str], theirs: Sequence[str], what: str = "the ge
     The names must be the same, in any order; composed and decomposed forms of a letter (NFC, NFD) are one. ValueError,
     naming the differences, otherwise. what: whose ``theirs`` are, for that error.
     """
-    ours, theirs = ([unicodedata.normalize("NFC", name) for name in names] for names in (ours, theirs))
+    ours, theirs = ([unicodedata.normalize("NFC", name) for name in texts("class names", names)] for names in (ours, theirs))
     if ours == theirs:
         return torch.arange(len(ours))
     if len(set(ours)) < len(ours) or sorted(ours) != sorted(theirs):
@@ -207,6 +210,7 @@ def same_classes(ours: Sequence[str], theirs: Sequence[str], what: str = "the ge
 
 def content_hash(dataset: ImageDataset) -> str:
     """The sha256, in hex, of all that a data set holds; a folder counts by its own name, wherever it lies."""
+    of_kind("dataset", dataset, ImageDataset, HINT)
     about = [Path(dataset.name).name, dataset.class_names, list(dataset.images.shape)]
     digest = hashlib.sha256(json.dumps(about).encode())
     for values in (dataset.images, dataset.labels, dataset.source_index):

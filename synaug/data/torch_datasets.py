@@ -1,6 +1,6 @@
 """From any torch ``Dataset`` of (image, label) to images in memory, and back to a ``Dataset`` for one's own loop."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 from tqdm import tqdm
 
-from synaug.data.images import ImageDataset
+from synaug.checks import number, of_kind, texts
+from synaug.data.images import HINT, ImageDataset
 from synaug.resources import check_memory
 
 
@@ -36,18 +37,18 @@ def from_torch(dataset: Dataset, *, value_range: tuple[float, float] = (0.0, 1.0
         whole = whole.dataset
     if isinstance(dataset, Subset) and isinstance(whole, ImageDataset):
         return from_torch(dataset.dataset).subset(dataset.indices)
-    low, high = value_range
+    if not isinstance(value_range, (tuple, list)) or len(value_range) != 2:
+        raise ValueError(f"value_range must be (black, white), got {value_range!r}")
+    low, high = (number("each of value_range", value) for value in value_range)
     if not low < high:
         raise ValueError(f"value_range must be (black, white) with black < white, got {value_range}")
-    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__") or isinstance(dataset, Mapping):
         raise TypeError(f"the data set must have a length and items, got {type(dataset).__name__}")
     if len(dataset) == 0:
         raise ValueError("the data set is empty")
     class_names = _classes(dataset) if class_names is None else class_names
     if class_names is not None:
-        class_names = tuple(class_names)
-        if not all(isinstance(class_name, str) for class_name in class_names):
-            raise TypeError(f"class_names must be texts, got {class_names[:5]}: give the names of the labels 0, 1, ...")
+        class_names = texts("class_names, the names of the labels 0, 1, ...,", class_names)
     images, labels = torch.empty(0), torch.empty(len(dataset), dtype=torch.int64)
     for i in tqdm(range(len(dataset)), desc="reading images", disable=not progress):
         item = dataset[i]
@@ -74,6 +75,7 @@ class TorchImages(Dataset):
     """
 
     def __init__(self, data: ImageDataset, transform: Callable[[Tensor], object] | None = None):
+        of_kind("data", data, ImageDataset, HINT)
         self.data, self.transform, self.classes = data, transform, list(data.class_names)
 
     def __len__(self) -> int:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from synaug.diffusion.network_files import load_unet, pair, read_json
+from synaug.precision import usable_device
 
 NO_CLASSES = ("this generator knows no classes: labels are ignored, so what it makes from noise has the class asked "
               "for only by chance, and what it makes from a real image only as far as the noise leaves it")
@@ -109,7 +110,7 @@ def load_ddpm(name_or_path: str | Path, device: str | torch.device = "cpu", *,
     import diffusers
     from huggingface_hub import snapshot_download
 
-    folder = Path(name_or_path)
+    folder, device = Path(name_or_path), usable_device(device)
     try:
         if not folder.is_dir():
             folder = Path(snapshot_download(str(name_or_path), local_files_only=True))
@@ -167,7 +168,7 @@ def load_edm(path: str | Path, *, trust_pickle: bool = False, device: str | torc
     importable, since the pickle asks for it. PermissionError without consent, ImportError without the code,
     FileNotFoundError without the file, ValueError where it holds something else.
     """
-    path = Path(path)
+    path, device = Path(path), usable_device(device)
     if not path.is_file():
         raise FileNotFoundError(f"no EDM checkpoint at {path}")
     if not trust_pickle:

@@ -31,12 +31,14 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 from synaug import paths
 from synaug.data import ImageDataset
 from synaug.diffusion.network_files import WEIGHTS, load_unet, pair, read_json, weight_files
-from synaug.precision import channels_last
+from synaug.precision import channels_last, usable_device
 
 #: Files of a checkpoint, beside its network: what the denoiser is, and how it was trained.
 DESCRIPTION, RECORD = "denoiser.json", "training_record.json"
 #: What `generator_hash` says of a denoiser that another one could be mistaken for.
 UNKNOWN = "unknown"
+#: The largest networks: far above all that is trained here, below what has no room while it is built.
+MOST_CHANNELS, MOST_LAYERS = 4096, 64
 #: Bytes of weights a file: with its header, a file stays below the 15 MB that a repository takes without complaint.
 SHARD_BYTES = 14_500_000
 
@@ -166,10 +168,12 @@ def new_unet(image_shape: tuple[int, int, int], num_classes: int, *, channels: S
     """
     from diffusers import UNet2DModel
 
-    if min(len(channels), layers, patch) < 1:
-        raise ValueError(f"channels, layers and patch must be at least one, got {channels}, {layers} and {patch}")
-    if any(width < 1 or width % 16 for width in channels) or channels[-1] % 32:
-        raise ValueError(f"channels must be multiples of 16, the last a multiple of 32; got {tuple(channels)}")
+    if min(len(channels), layers, patch) < 1 or layers > MOST_LAYERS:
+        raise ValueError(f"channels, layers and patch must be at least one, and layers at most {MOST_LAYERS}, got "
+                         f"{channels}, {layers} and {patch}")
+    if any(not 1 <= width <= MOST_CHANNELS or width % 16 for width in channels) or channels[-1] % 32:
+        raise ValueError(f"channels must be multiples of 16, the last a multiple of 32, of at most {MOST_CHANNELS}; got "
+                         f"{tuple(channels)}")
     c, h, w = image_shape
     factor = patch * 2 ** (len(channels) - 1)
     if h % factor or w % factor:
@@ -208,7 +212,7 @@ def load_denoiser(name_or_path: str | Path = "fashion_mnist", device: str | torc
 
     FileNotFoundError says what is missing, and which generators there are. ValueError names the file that is damaged.
     """
-    folder = checkpoint_folder(name_or_path)
+    folder, device = checkpoint_folder(name_or_path), usable_device(device)
     described = read_json(folder / DESCRIPTION)
     unet = channels_last(load_unet(folder / "unet"))
     try:
@@ -311,6 +315,8 @@ def check_input(denoiser: Denoiser, x: Tensor, labels: Tensor | None) -> None:
     x must be a float tensor ``[N, ...]``, labels int64 ``[N]`` or None; their image shape and range must be the
     denoiser's own where it has ``image_shape`` and ``num_classes``.
     """
+    if not callable(denoiser) or isinstance(denoiser, type):
+        raise TypeError(f"a denoiser must be a function, or an object, of (x, sigma, labels); got {denoiser!r}")
     if not isinstance(x, Tensor) or not x.is_floating_point():
         raise TypeError(f"images must be a floating point tensor, got {getattr(x, 'dtype', type(x).__name__)}; "
                         f"synaug.data.to_floats converts bytes")

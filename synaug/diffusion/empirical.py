@@ -24,7 +24,7 @@ class EmpiricalDenoiser:
     """
 
     def __init__(self, images, labels=None):
-        check_input(None, images, labels)
+        check_input(self, images, labels)
         if len(images) == 0 or not images.isfinite().all():
             raise ValueError(f"the training images must be finite and at least one, got {list(images.shape)}")
         images, self.image_shape, self.num_classes = images.detach(), tuple(images.shape[1:]), None

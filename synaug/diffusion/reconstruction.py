@@ -5,21 +5,21 @@ reverse step 0 it is the identity; at the last step it starts from noise alone a
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 from tqdm import tqdm
 
-from synaug.checks import warn_unit_range, whole
+from synaug.checks import as_tensor, warn_unit_range, whole
 from synaug.diffusion.denoisers import Denoiser, check_input, generator_hash
 from synaug.diffusion.samplers import check_sampler, sample
 from synaug.diffusion.schedules import reverse_sigmas, sigmas_from
+from synaug.precision import home_of, usable_device
+from synaug.resources import check_memory
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Reconstruction:
     provenance: pd.DataFrame
 
 
-def reconstruct(denoiser: Denoiser, images: Tensor, labels: ArrayLike | Tensor | None = None, *,
+def reconstruct(denoiser: Denoiser, images: Tensor, labels: Collection[int] | Tensor | None = None, *,
                 reverse_step: int | None = None, sigma: float | None = None, steps: int = 100, mapping: str = "edm",
                 stride: int = 1, solver: str = "heun", churn: float = 0.0, s_noise: float = 1.0,
-                from_noise: bool | None = None, seed: int = 0, source_index: ArrayLike | Tensor | None = None,
+                from_noise: bool | None = None, seed: int = 0, source_index: Collection[int] | Tensor | None = None,
                 batch_size: int = 256, device: str | torch.device = "cpu", progress: bool = False) -> Reconstruction:
     """Reconstruct real images from a reverse step of a grid, or from a noise level.
 
@@ -58,10 +58,13 @@ def reconstruct(denoiser: Denoiser, images: Tensor, labels: ArrayLike | Tensor |
     labels = _as_labels(labels)
     check_images(denoiser, images, labels)
     images = images.detach().cpu().float()
-    source_index = torch.arange(len(images)) if source_index is None else torch.as_tensor(source_index).cpu()
+    source_index = torch.arange(len(images)) if source_index is None else as_tensor("source_index", source_index).cpu()
     _check_noise_keys(seed, source_index, len(images))
     check_sampler(solver, churn, s_noise)
-    whole("batch_size", batch_size, 1)
+    batch_size = whole("batch_size", batch_size, 1)
+    device = usable_device(device)
+    if (home := home_of(denoiser, device)).type != device.type:
+        raise ValueError(f"the denoiser is on {home}, and device is {device}: they must be the same")
     if reverse_step is not None and sigma is None:
         sigmas = reverse_sigmas(reverse_step, steps, mapping, stride)
         whole_grid = len(reverse_sigmas(steps, steps, mapping, stride)) - 1
@@ -69,7 +72,7 @@ def reconstruct(denoiser: Denoiser, images: Tensor, labels: ArrayLike | Tensor |
     elif sigma is not None and reverse_step is None:
         if stride != 1:
             raise ValueError(f"stride thins a grid of reverse steps, which sigma does not have: leave it out, got {stride}")
-        sigmas, whole_grid = sigmas_from(float(sigma), steps), steps
+        sigmas, whole_grid = sigmas_from(sigma, steps), steps
         from_noise = bool(from_noise)
     else:
         raise ValueError("give either reverse_step or sigma, not both or neither")
@@ -96,9 +99,9 @@ def reconstruct(denoiser: Denoiser, images: Tensor, labels: ArrayLike | Tensor |
     return Reconstruction(result, labels, provenance)
 
 
-def generate(denoiser: Denoiser, labels: ArrayLike | Tensor | None = None, *, n: int | None = None,
+def generate(denoiser: Denoiser, labels: Collection[int] | Tensor | None = None, *, n: int | None = None,
              image_shape: tuple[int, ...] | None = None, steps: int = 18, mapping: str = "edm", seed: int = 0,
-             source_index: ArrayLike | Tensor | None = None, **options) -> Reconstruction:
+             source_index: Collection[int] | Tensor | None = None, **options) -> Reconstruction:
     """Images of the given classes from noise alone: `reconstruct` at the last reverse step of ``steps``.
 
     labels: int64 ``[N]``, or None for no class. n: how many images; needed where neither labels nor source_index says.
@@ -109,11 +112,13 @@ def generate(denoiser: Denoiser, labels: ArrayLike | Tensor | None = None, *, n:
         known = source_index if labels is None else labels
         if known is None:
             raise ValueError("without labels, n must say how many images")
-        n = len(torch.as_tensor(known))
+        n = len(as_tensor("source_index", known))
     whole("n", n, 0)
     shape = getattr(denoiser, "image_shape", None) if image_shape is None else image_shape
-    if shape is None:
-        raise ValueError("the denoiser does not say its image_shape: pass image_shape=(C, H, W)")
+    if not isinstance(shape, (tuple, list)) or len(shape) != 3:
+        raise ValueError(f"the denoiser's image_shape is {shape!r}: pass image_shape=(C, H, W)")
+    shape = [whole("each of image_shape", size, 1) for size in shape]
+    check_memory(8 * n * math.prod(shape), f"making {n:,} images")
     blank = torch.zeros(n, *shape)
     return reconstruct(denoiser, blank, labels, reverse_step=steps, steps=steps, mapping=mapping, seed=seed,
                        source_index=source_index, **options)
@@ -160,15 +165,14 @@ def check_images(denoiser: Denoiser, images: Tensor, labels: Tensor | None) -> N
 
 def _as_labels(labels):
     """Labels in any form as a tensor on the CPU; an empty list is of no type yet."""
-    labels = None if labels is None else torch.as_tensor(labels).cpu()
+    labels = None if labels is None else as_tensor("labels", labels).cpu()
     if labels is not None and labels.ndim == 0:
         raise ValueError(f"labels must be [N], one label per image, got the number {labels.item()}")
     return labels.long() if labels is not None and len(labels) == 0 else labels
 
 
 def _check_noise_keys(seed, source_index, n):
-    if not isinstance(seed, Integral) or not 0 <= seed < 2**64:
-        raise ValueError(f"seed must be a whole number in 0..2^64 - 1, got {seed!r}")
+    whole("seed", seed, 0, 2**64 - 1)
     if source_index.shape != (n,):
         raise ValueError(f"source_index must be [N] with N = {n}, got {list(source_index.shape)}")
     if source_index.dtype != torch.int64:

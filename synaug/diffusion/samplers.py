@@ -15,17 +15,18 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
-from numpy.typing import ArrayLike
 from tqdm import tqdm
 
+from synaug.checks import as_tensor, number, one_of
 from synaug.diffusion.denoisers import Denoiser, check_input, estimate
 
 SOLVERS = ("heun", "euler", "ancestral")
 
 
-def sample(denoiser: Denoiser, x: torch.Tensor, sigmas: ArrayLike | torch.Tensor, labels: torch.Tensor | None = None, *,
-           solver: str = "heun", churn: float = 0.0, s_noise: float = 1.0, s_min: float = 0.0, s_max: float = math.inf,
-           noise: Callable[[int], torch.Tensor] | None = None, progress: bool = False) -> torch.Tensor:
+def sample(denoiser: Denoiser, x: torch.Tensor, sigmas: Sequence[float] | torch.Tensor,
+           labels: torch.Tensor | None = None, *, solver: str = "heun", churn: float = 0.0, s_noise: float = 1.0,
+           s_min: float = 0.0, s_max: float = math.inf, noise: Callable[[int], torch.Tensor] | None = None,
+           progress: bool = False) -> torch.Tensor:
     """Bring ``x``, whose noise level is ``sigmas[0]``, down to ``sigmas[-1] = 0``.
 
     denoiser: ``denoiser(x, sigma, labels) -> x0`` (see `synaug.diffusion.denoisers`).
@@ -45,7 +46,7 @@ def sample(denoiser: Denoiser, x: torch.Tensor, sigmas: ArrayLike | torch.Tensor
     it. Raises ValueError or TypeError before the denoiser's first call, TypeError or ValueError where its answer is no
     tensor of its input's shape, FloatingPointError where the outcome is not finite.
     """
-    sigmas = torch.as_tensor(sigmas, dtype=torch.float64, device="cpu")
+    sigmas = as_tensor("sigmas", sigmas).to("cpu", torch.float64)
     check_sampler(solver, churn, s_noise, s_min, s_max)
     _check_sigmas(sigmas)
     check_input(denoiser, x, labels)
@@ -89,25 +90,19 @@ def sample(denoiser: Denoiser, x: torch.Tensor, sigmas: ArrayLike | torch.Tensor
 
 def network_evaluations(sigmas: Sequence[float] | torch.Tensor, solver: str = "heun") -> int:
     """How often `sample` calls the denoiser on a grid."""
-    _check_solver(solver)
+    one_of("solver", solver, SOLVERS)
     steps = len(sigmas) - 1
     return max(0, 2 * steps - 1) if solver == "heun" else steps
 
 
 def check_sampler(solver: str, churn: float, s_noise: float = 1.0, s_min: float = 0.0, s_max: float = math.inf) -> None:
     """ValueError for settings of `sample` that make no sense."""
-    _check_solver(solver)
-    if solver == "ancestral" and churn != 0:
+    one_of("solver", solver, SOLVERS)
+    if number("churn", churn, 0) and solver == "ancestral":
         raise ValueError(f"ancestral steps draw fresh noise themselves and take no churn, got {churn}")
-    if not 0 <= churn < math.inf or not 0 <= s_noise < math.inf:
-        raise ValueError(f"churn and s_noise must be non-negative and finite, got {churn} and {s_noise}")
-    if not s_min <= s_max:
+    number("s_noise", s_noise, 0)
+    if not number("s_min", s_min) <= (math.inf if s_max == math.inf else number("s_max", s_max)):
         raise ValueError(f"s_min must be at most s_max, got {s_min} and {s_max}")
-
-
-def _check_solver(solver):
-    if solver not in SOLVERS:
-        raise ValueError(f"unknown solver {solver!r}; there are {', '.join(SOLVERS)}")
 
 
 def _check_sigmas(sigmas):

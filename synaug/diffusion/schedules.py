@@ -10,7 +10,7 @@ from numbers import Integral
 
 import torch
 
-from synaug.checks import whole
+from synaug.checks import number, one_of, whole
 
 #: EDM's sampling defaults (Karras et al. 2022, Table 1 and appendix D.1).
 SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 80.0, 7.0
@@ -22,7 +22,7 @@ def edm_sigmas(steps: int = 100, sigma_min: float = SIGMA_MIN, sigma_max: float 
                rho: float = RHO) -> torch.Tensor:
     """EDM's grid ``[steps + 1]``, ending in 0 (Karras et al. 2022, eq. 5)."""
     whole("steps", steps, 1, at_most=1_000_000)
-    if not 0 < sigma_min < sigma_max < math.inf or not 0 < rho < math.inf:
+    if not 0 < number("sigma_min", sigma_min) < number("sigma_max", sigma_max) or number("rho", rho) <= 0:
         raise ValueError(f"an EDM grid needs 0 < sigma_min < sigma_max and rho > 0, all finite; "
                          f"got {sigma_min}, {sigma_max} and {rho}")
     i = torch.arange(steps, dtype=torch.float64) / max(steps - 1, 1)
@@ -51,8 +51,7 @@ MAPPINGS = {"edm": edm_sigmas, "vp": vp_sigmas}
 
 def grid(mapping: str = "edm", steps: int = 100) -> torch.Tensor:
     """The grid ``[steps + 1]`` of a mapping, highest noise first, ending in 0."""
-    if mapping not in MAPPINGS:
-        raise ValueError(f"unknown mapping {mapping!r}; there are {', '.join(MAPPINGS)}")
+    one_of("mapping", mapping, MAPPINGS)
     return MAPPINGS[mapping](steps)
 
 
@@ -85,10 +84,8 @@ def sigmas_from(sigma: float, steps: int, sigma_min: float = SIGMA_MIN, rho: flo
     ``[steps + 1]``; ``[0.]`` for sigma 0.
     """
     whole("steps", steps, 1)
-    if sigma == 0:
+    if number("sigma", sigma, 0) == 0:
         return torch.zeros(1, dtype=torch.float64)
-    if not 0 < sigma < math.inf:
-        raise ValueError(f"sigma must be 0 or positive and finite, got {sigma}")
     return edm_sigmas(steps, min(sigma_min, sigma / 2), sigma, rho)
 
 
@@ -99,7 +96,7 @@ def sigma_of_strength(n: float) -> float:
     alpha_bar = cos²(pi n / 200) (Nichol & Dhariwal 2021, without their offset of 0.008), and
     sigma = sqrt((1 - alpha_bar) / alpha_bar) for images in [-1, 1] (derived here). ValueError unless 0 < n < 100.
     """
-    if not 0 < n < 100:
+    if not 0 < number("a strength", n) < 100:
         raise ValueError(f"a strength must lie strictly between 0 and 100 steps, got {n}")
     return round(math.tan(math.pi * n / 200), 6)
 

@@ -1,6 +1,7 @@
 """One run of generator training: its state, its steps, its files."""
 
 import json
+import math
 import os
 import warnings
 import zipfile
@@ -13,6 +14,7 @@ import torch
 import torch.distributed
 from torch.nn.parallel import DistributedDataParallel
 
+from synaug.checks import as_tensor, number, whole
 from synaug.data import content_hash, load_dataset, stratified_subset, to_floats
 from synaug.data.cached import atomic_write
 from synaug.diffusion.denoisers import DESCRIPTION, RECORD, denoising_loss, log_normal_sigmas, new_denoiser
@@ -49,6 +51,9 @@ class Trainer:
             raise ValueError(f"{self.world} processes cannot share batches of {recipe.batch_size} equally")
         check_folder(self.folder)
         whole = load_dataset(recipe.dataset)
+        if os.path.isabs(whole.name) and self.folder.resolve().is_relative_to(Path(whole.name).resolve()):
+            raise ValueError(f"{self.folder} lies in the folder of images, {whole.name}, where it would be taken for a "
+                             f"class: choose one outside")
         self.recipe = recipe = recipe.of(whole)
         subset = recipe.subset(whole)
         self.content = content_hash(subset)
@@ -80,7 +85,8 @@ class Trainer:
                           f"smaller subset_size (such as 0.8) leaves more", stacklevel=3)
 
     def check_room(self) -> None:
-        """Refuse a run that cannot keep its weights, gradients, two moments of AdamW and average, of 4 bytes each.
+        """Refuse a run that cannot keep its weights, gradients, two moments of AdamW and average, of 4 bytes each,
+        or a batch of images.
 
         Activations are not counted. On disk, all but the gradients and a generator in half precision, twice: a new
         state is written beside the last one.
@@ -88,6 +94,8 @@ class Trainer:
         parameters = sum(p.numel() for p in self.denoiser.parameters())
         what = f"training a generator of {parameters:,} parameters"
         check_memory(20 * parameters, what, self.device)
+        size = self.recipe.batch_size // self.world
+        check_memory(16 * size * math.prod(self.denoiser.image_shape), f"a batch of {size:,} images", self.device)
         if not self.rank:
             check_disk(self.folder, (1 if (self.folder / STATE).exists() else 2) * 18 * parameters, what)
 
@@ -207,8 +215,10 @@ class Trainer:
             if (self.folder / DESCRIPTION).is_file():
                 raise ValueError(f"{self.folder} holds a generator but no {STATE} to go on from: choose another folder")
             return self
-        state = load_state(self.folder / STATE, self.device)
-        begun, compared = Recipe.recorded(state["recipe"]), set(asdict(self.recipe))
+        path, compared = self.folder / STATE, set(asdict(self.recipe))
+        with damaged(path):
+            state = load_state(path, self.device)
+            begun = Recipe.recorded(state["recipe"])
         if "images_sha256" in state:  # which decides whether the images are the same, wherever they lie
             compared -= {"dataset", "strata"}
         if different := sorted(name for name in compared if getattr(begun, name) != getattr(self.recipe, name)):
@@ -217,11 +227,15 @@ class Trainer:
         if state.get("images_sha256", self.content) != self.content:
             raise ValueError(f"{self.folder} holds a run with other images, of {begun.dataset}: choose another folder, "
                              f"or bring those again")
-        self.denoiser.load_state_dict(state["denoiser"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.ema.load_state_dict(state["ema"])
-        self.step, self.seconds, self.curve = state["step"], state["seconds"], state["curve"]
-        self.recent = list(state.get("recent", ()))
+        with damaged(path):
+            self.denoiser.load_state_dict(state["denoiser"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            for average, own in zip(state["ema"]["shadow_params"], self.denoiser.parameters(), strict=True):
+                average.expand_as(own)
+            self.ema.load_state_dict(state["ema"])
+            self.step, self.seconds = whole("step", state["step"], 0), number("seconds", state["seconds"], 0)
+            self.curve = [dict(point) for point in state["curve"]]
+            self.recent = list(as_tensor("recent", state.get("recent", ())))
         return self
 
     def record(self, weights: str) -> dict:
@@ -244,17 +258,24 @@ class ShareSigmaData(DistributedDataParallel):
         return self.module.sigma_data
 
 
-def load_state(path: Path, device: torch.device) -> dict:
-    """What a run goes on from; ValueError where the file is damaged (torch.load would not compare its check sums)."""
+@contextmanager
+def damaged(path: Path) -> Iterator[None]:
+    """Within it, what goes wrong is a ValueError that names the file: a damaged one shows in many ways."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            if bad := archive.testzip():
-                raise ValueError(f"the check sum of {bad} differs")
-        return torch.load(path, map_location=device, weights_only=True)
+        yield
     except (MemoryError, torch.OutOfMemoryError):
         raise
-    except Exception as error:  # a damaged file shows in many ways
-        raise ValueError(f"{path} is damaged ({error}): nothing can go on from it; choose another folder") from error
+    except Exception as error:
+        first, *_ = str(error).splitlines() or [repr(error)]
+        raise ValueError(f"{path} is damaged ({first}): nothing can go on from it; choose another folder") from error
+
+
+def load_state(path: Path, device: torch.device) -> dict:
+    """What a run goes on from; an exception where the file is damaged (torch.load would not compare its check sums)."""
+    with zipfile.ZipFile(path) as archive:
+        if bad := archive.testzip():
+            raise ValueError(f"the check sum of {bad} differs")
+    return torch.load(path, map_location=device, weights_only=True)
 
 
 def check_folder(folder: Path) -> None:

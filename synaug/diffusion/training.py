@@ -47,8 +47,8 @@ def train(recipe: Recipe, folder: str | Path, *, images: float, minutes: float =
     after the first steps, how long the rest will take. Returns the `Trainer`.
     ValueError where the folder holds a run with another recipe.
     """
-    if any(not 0 < n <= images for n in snapshots):
-        raise ValueError(f"snapshots must lie in 1..{images:g}, the images to train on, got {list(snapshots)}")
+    if any(not 1 <= n <= images or n % 1 for n in snapshots):
+        raise ValueError(f"snapshots must be whole numbers in 1..{images:g}, the images to train on, got {list(snapshots)}")
     if not 0 < images < math.inf or not minutes >= 0 or not save_every >= 0:
         raise ValueError(f"images must be positive, minutes and save_every not negative; got {images}, {minutes} and "
                          f"{save_every}")
@@ -116,7 +116,7 @@ def trained_on(generator: str | Path) -> tuple[ImageDataset, ImageDataset]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command, which `run` takes. What changes a recipe has no default: the recipe's holds."""
-    parser.add_argument("--folder", type=Path, required=True, help="where the run is kept; one that is there goes on")
+    parser.add_argument("--folder", type=_folder, required=True, help="where the run is kept; one that is there goes on")
     parser.add_argument("--images", type=float, default=2e6, help="stop when this many images were seen (default: 2e6)")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this time")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda or mps")
@@ -134,6 +134,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         changes.add_argument("--" + name.replace("_", "-"), type=kind, nargs="*" if several else None,
                              default=argparse.SUPPRESS, choices=STRATA if name == "strata" else None,
                              help=f"{meanings.get(name, '')} ({value} in fashion_mnist)".strip())
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("must be the path of a folder, got nothing")
+    return Path(text)
 
 
 def run(options: argparse.Namespace) -> int:

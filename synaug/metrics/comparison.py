@@ -13,9 +13,10 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from synaug.checks import number, of_kind, whole
 from synaug.metrics.concentration import centroid_distance_ratio, logdet_ratio, principal_axes, split_by_class
 from synaug.metrics.frechet import frechet_distance
-from synaug.metrics.inputs import Features, Labels, as_feature_pair, as_labels, check_k
+from synaug.metrics.inputs import Features, Labels, as_feature_pair, as_features, as_labels, check_k
 from synaug.metrics.neighbours import neighbourhoods
 from synaug.statistics import bootstrap_interval, jackknife_interval
 
@@ -55,13 +56,12 @@ def compare(reference_features: Features, candidate_features: Features, referenc
     reference, candidate = as_feature_pair(reference_features, candidate_features)
     if (reference_labels is None) != (candidate_labels is None):
         raise ValueError("give labels for both sets or for neither")
-    if n_bootstrap < 0:
-        raise ValueError(f"n_bootstrap must not be negative, got {n_bootstrap}")
+    n_bootstrap, seed = whole("n_bootstrap", n_bootstrap, 0, 1_000_000), whole("seed", seed, 0)
     most = min(len(reference), len(candidate)) // 2
-    if n_bootstrap and not 2 <= jackknife_groups <= most:
+    if n_bootstrap and not 2 <= whole("jackknife_groups", jackknife_groups, 0) <= most:
         raise ValueError(f"jackknife_groups must lie between 2 and {most}, half the smaller set, got "
                          f"{jackknife_groups} (n_bootstrap=0 leaves intervals out)")
-    if not 0 < quantile <= 1:
+    if not 0 < number("quantile", quantile) <= 1:
         raise ValueError(f"quantile must lie in (0, 1], got {quantile}")
     check_k(k, len(reference), len(candidate))
     labels = None
@@ -70,6 +70,7 @@ def compare(reference_features: Features, candidate_features: Features, referenc
             as_labels(reference_labels, "reference labels", len(reference)),
             as_labels(candidate_labels, "candidate labels", len(candidate)),
         )
+        whole("components", components, 1)
         # Enough of every class must remain when a group is left out.
         left_out = 1 / jackknife_groups if n_bootstrap else 0
         split_by_class(reference, candidate, *labels, at_least=least_per_class(components, left_out))
@@ -102,11 +103,17 @@ def compare_with_floor(reference_features: Features, fresh_features: Features, c
     Raises ValueError when a candidate and the fresh real set differ in size (or in the number of
     points per class): the metrics would differ for that reason alone. Otherwise as ``compare``.
     """
+    candidate_labels = {} if candidate_labels is None else candidate_labels
+    for name, given in (("candidates", candidates), ("candidate_labels", candidate_labels)):
+        of_kind(name, given, Mapping, "; give features and labels by the names of arms")
+    if unknown := set(candidate_labels) - set(candidates):
+        raise ValueError(f"candidate_labels are of {', '.join(map(repr, unknown))}, which candidates do not hold")
     if FRESH_REAL in candidates:
         raise ValueError(f"{FRESH_REAL!r} is the name of the real-data baseline, not of a candidate")
-    labels = {FRESH_REAL: fresh_labels} | {name: (candidate_labels or {}).get(name) for name in candidates}
+    labels = {FRESH_REAL: fresh_labels} | {name: candidate_labels.get(name) for name in candidates}
     sets = {FRESH_REAL: fresh_features} | dict(candidates)
     for name, features in sets.items():
+        features = as_features(features, name)
         if len(features) != len(fresh_features):
             raise ValueError(
                 f"arm {name!r} has {len(features)} points and the real-data baseline {len(fresh_features)}: "

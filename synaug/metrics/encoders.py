@@ -15,10 +15,10 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from synaug.checks import warn_unit_range
+from synaug.checks import as_tensor, warn_unit_range, whole
 from synaug.files import content_key, kept
-from synaug.metrics.inputs import as_tensor
 from synaug.paths import cache_dir
+from synaug.precision import home_of, usable_device
 
 SOURCE = Path(__file__).read_text(encoding="utf-8")  # part of the cache's key: it says what the named encoders do
 
@@ -57,8 +57,7 @@ def encode(
     """
     images = _as_images(images)
     warn_unit_range(images)
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    batch_size, device = whole("batch_size", batch_size, 1), usable_device(device)
     network: Any = encoder
     if isinstance(encoder, str):
         if encoder == "pixels":
@@ -71,10 +70,10 @@ def encode(
         network = BUILDERS[encoder]()
     elif not callable(encoder):
         raise TypeError(f"encoder must be a name, a module or a callable, got {type(encoder).__name__}")
-    compute = functools.partial(_run, images, network, batch_size, torch.device(device))
+    compute = functools.partial(_run, images, network, batch_size, device)
     if not (cache and isinstance(encoder, str)):
         return compute()
-    names = encoder, SOURCE, repr(network), torch.device(device).type
+    names = encoder, SOURCE, repr(network), device.type
     key = content_key(images, *network.state_dict().values(), *names)
     return kept(cache_dir() / "features" / f"{key}.zip", compute)
 
@@ -89,7 +88,7 @@ def encoder_label(encoder: Encoder) -> str:
 def _as_images(images) -> torch.Tensor:
     """Floating images, a tensor or array, as float32."""
     if isinstance(images, np.ndarray) and images.dtype.kind == "f":
-        images = as_tensor(images)
+        images = as_tensor("images", images)
     if not isinstance(images, torch.Tensor) or not images.is_floating_point():
         found = getattr(images, "dtype", type(images).__name__)
         raise TypeError(f"images must be a float32 tensor, or of another floating type, got {found}")
@@ -107,7 +106,7 @@ def _run(images: torch.Tensor, encoder, batch_size: int, device: torch.device) -
     function, modes, dtype = encoder, {}, torch.float32
     if isinstance(encoder, nn.Module):
         modes = {module: module.training for module in encoder.modules()}
-        home = next((p.device for p in encoder.parameters()), device)
+        home = home_of(encoder, device)
         dtype = next((p.dtype for p in encoder.parameters() if p.is_floating_point()), dtype)
         encoder.to(device).eval()
         method = getattr(encoder, "features", None)

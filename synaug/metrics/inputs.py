@@ -6,15 +6,11 @@ from numbers import Integral
 import numpy as np
 import torch
 
+from synaug.checks import as_tensor
+
 #: What metrics take: features ``[N, D]`` and integer labels ``[N]``.
 Features = torch.Tensor | np.ndarray
 Labels = torch.Tensor | np.ndarray | Sequence[int]
-
-
-def as_tensor(array: np.ndarray) -> torch.Tensor:
-    """A tensor of an array of any byte order and layout; long doubles become float64. TypeError where none can be."""
-    kind = np.float64 if array.dtype == np.longdouble else array.dtype.newbyteorder("=")
-    return torch.from_numpy(np.require(array, kind, ["C", "W"]))
 
 
 def as_features(features: Features, name: str, at_least: int = 2) -> torch.Tensor:
@@ -24,7 +20,7 @@ def as_features(features: Features, name: str, at_least: int = 2) -> torch.Tenso
     that is not a floating-point array, ValueError for a wrong shape, too few rows, NaN or infinity.
     """
     if isinstance(features, np.ndarray):
-        features = as_tensor(features)
+        features = as_tensor(name, features)
     if not isinstance(features, torch.Tensor) or not features.is_floating_point():
         found = features.dtype if isinstance(features, torch.Tensor) else type(features).__name__
         raise TypeError(f"{name} must be a floating-point tensor or array [N, D], got {found}")
@@ -47,7 +43,7 @@ def as_feature_pair(real: Features, fake: Features, at_least: int = 2) -> tuple[
 
 def as_labels(labels: Labels, name: str, n: int) -> np.ndarray:
     """Integer labels ``[n]`` as an int64 array; raises TypeError or ValueError for anything else."""
-    labels = labels.cpu().numpy() if isinstance(labels, torch.Tensor) else np.asarray(labels)
+    labels = as_tensor(name, labels).cpu().numpy()
     if not np.issubdtype(labels.dtype, np.integer):
         raise TypeError(f"{name} must be integers, got {labels.dtype}")
     if labels.shape != (n,):

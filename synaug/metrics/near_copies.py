@@ -4,11 +4,12 @@ A small distance alone proves nothing: smooth and typical images lie near everyt
 trained on tell: fresh real images in place of the samples, and unseen images in place of the training images.
 """
 
-
 import torch
 
+from synaug.checks import as_tensor
 from synaug.metrics.distances import nearest_of, prepare
 from synaug.metrics.inputs import Features, as_feature_pair
+from synaug.statistics.intervals import check_fraction
 
 
 def nearest(features: Features, pool: Features) -> tuple[torch.Tensor, torch.Tensor]:
@@ -29,10 +30,10 @@ def nearer_than(distances: torch.Tensor, fresh_distances: torch.Tensor, quantile
     images the expected share is the quantile itself. Exact copies, at distance 0, are always nearer, and fresh images
     that are copies have no part in the quantile. ValueError for an empty set, NaN, or a quantile outside (0, 1).
     """
-    if not 0 < quantile < 1:
-        raise ValueError(f"quantile must lie strictly between 0 and 1, got {quantile}")
-    if len(distances) == 0 or len(fresh_distances) == 0:
-        raise ValueError("near-copies need at least one sample and one fresh real image")
+    check_fraction(quantile, "quantile")
+    distances, fresh_distances = as_tensor("distances", distances), as_tensor("fresh_distances", fresh_distances)
+    if min(distances.ndim, fresh_distances.ndim) == 0 or len(distances) == 0 or len(fresh_distances) == 0:
+        raise ValueError("near-copies need at least one sample and one fresh real image, a distance [N] of each")
     for name, values in (("distances", distances), ("fresh_distances", fresh_distances)):
         if values.isnan().any():
             raise ValueError(f"{name} hold NaN, first at place {int(values.isnan().nonzero()[0])}")

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from tqdm import tqdm
 
+from synaug.checks import number
 from synaug.metrics.distances import Workspace, neighbour_radii, pairs_within, prepare, screened
 from synaug.metrics.inputs import Features, as_feature_pair, check_k
 
@@ -39,7 +40,7 @@ class Neighbourhoods:
 
     def outer_edge(self, quantile: float) -> torch.Tensor:
         """Indices of the ceil(quantile * N) real points of lowest density, that is largest radius."""
-        if not 0 < quantile <= 1:
+        if not 0 < number("quantile", quantile) <= 1:
             raise ValueError(f"quantile must lie in (0, 1], got {quantile}")
         order = self.real_radii.sort(descending=True, stable=True).indices
         return order[: math.ceil(quantile * len(order))]
@@ -107,6 +108,6 @@ def outer_edge_recall(real: Features, fake: Features, k: int = 5, quantile: floa
 
     Raises as ``neighbourhoods``, and ValueError for a quantile outside (0, 1].
     """
-    if not 0 < quantile <= 1:
+    if not 0 < number("quantile", quantile) <= 1:
         raise ValueError(f"quantile must lie in (0, 1], got {quantile}")
     return neighbourhoods(real, fake, k).indicators(quantile)["outer_edge_recall"].mean().item()

@@ -39,25 +39,40 @@ def image_grid(images: Sequence | Mapping[str, Sequence], row_names: Sequence = 
 
     images: rows as `montage` takes them, or {title: rows} for blocks side by side; overlay: likewise, of one block.
     """
-    row_names, column_names = (["\n".join(fill(line, 30) for line in str(name).split("\n")) for name in names]
-                               for names in (row_names, column_names))  # as long as folders can be named
+    row_names, column_names = ([_broken(str(name)) for name in names] for names in (row_names, column_names))
     blocks = images if isinstance(images, Mapping) else {"": images}
     pictures = [montage(rows, overlay) for rows in blocks.values()]
     sample = next(np.asarray(row) for rows in blocks.values() for row in rows if row is not None)
     height, width = sample.shape[-2:]
     across, down = sum(p.shape[1] for p in pictures) / (width + GAP), pictures[0].shape[0] / (height + GAP)
-    names = max((len(line) for name in row_names for line in name.split("\n")), default=0) * 0.075
+    names, high = _room(row_names)
     names += 0.15 * len(pictures)
     size = min(LARGEST, (WIDTH - names) / across)  # inches of an image's width
-    slanted = max((len(line) for name in column_names for line in name.split("\n")), default=0) * 0.075 > size
-    above = 0.25 * any(blocks) + (0.7 if slanted else 0.2) * bool(len(column_names))
+    wide, above = _room(column_names)
+    if slanted := wide > size:
+        above = 0.71 * (wide + above)
+        size = min(LARGEST, (WIDTH - names - above) / across)
+        names += above
+    above += 0.05 + 0.25 * any(blocks)
     figure, axes = plt.subplots(1, len(pictures), squeeze=False, layout="constrained",
                                 width_ratios=[p.shape[1] for p in pictures],
-                                figsize=(names + size * across, size * down * height / width + above))
+                                figsize=(names + size * across, max(size * height / width, high) * down + above))
     for ax, title, picture in zip(axes[0], blocks, pictures):
         draw_images(ax, picture, (height, width), row_names if ax is axes[0, 0] else (), column_names, slanted)
         ax.set_title(plain(title))
     return finish(figure)
+
+
+def _broken(name: str) -> str:
+    """A name in lines of 30 characters, two at most of each of its own: folders' names may be ten times as long."""
+    return "\n".join(fill(line, 30, max_lines=2, placeholder="...") for line in name.split("\n"))
+
+
+def _room(names: Sequence[str]) -> tuple[float, float]:
+    """The inches that the widest and the highest of some names take."""
+    lines = [name.split("\n") for name in names]
+    return (0.075 * max((len(line) for name in lines for line in name), default=0),
+            0.18 * max(map(len, lines), default=0))
 
 
 def draw_images(ax: Axes, picture: np.ndarray, size: tuple[int, int], row_names: Sequence = (),

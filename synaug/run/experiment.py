@@ -18,7 +18,7 @@ import pandas as pd
 
 from synaug.diffusion.denoisers import generator_hash, load_denoiser
 from synaug.precision import usable_device
-from synaug.run.results import provenance
+from synaug.provenance import provenance
 from synaug.run.tasks import Store, Task, ordered
 from synaug.statistics.frames import tidy
 
@@ -27,6 +27,11 @@ PROFILES = ("smoke", "quick", "standard", "paper")
 
 #: All that a parameters cell or papermill can define. Modules and functions are no parameters.
 VALUE_TYPES = (bool, int, float, str, list, tuple, dict, set, type(None))
+
+
+#: The largest number that a parameter without a limit of its own may be: above all that is run, below what only memory
+#: or an overflow would end.
+MOST = 1_000_000
 
 
 def param(doc: str, default: Any = None, *, at_least: float | None = None, at_most: float | None = None,
@@ -134,6 +139,14 @@ class Experiment:
         return given
 
 
+def named(name: str, check: Callable, *arguments: Any, **options: Any) -> Any:
+    """What a check returns; its error says which parameter it is about."""
+    try:
+        return check(*arguments, **options)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
 def _checked(name: str, value, field: dataclasses.Field):
     """The value as it is used; ValueError, with the parameter's name, where it is not one of those allowed."""
     limits = field.metadata
@@ -155,6 +168,8 @@ def _one(name: str, value, kind, limits: Mapping):
     """One value; an int for a float, and a NumPy number for Python's, will do."""
     kinds = [k for k in (typing.get_args(kind) or (kind,)) if k is not types.NoneType]
     low, high, options = limits["at_least"], limits["at_most"], limits["options"]
+    if high is None and {int, float} & set(kinds):
+        high = MOST
     is_bool = type(value) is bool
     if int in kinds and isinstance(value, Integral) and not is_bool:
         value = int(value)

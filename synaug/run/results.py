@@ -1,58 +1,17 @@
-"""Where frames came from, and the recorded ones in ``data/results``: a table each, and its provenance beside it."""
+"""The recorded frames in ``data/results``: a table each, and its provenance beside it."""
 
 import gzip
 import hashlib
-import importlib.metadata
 import io
 import json
-import platform
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
-import torch
 
-from synaug.files import canonical_json, write_atomically
-from synaug.paths import ROOT, results_dir
-from synaug.precision import device_name
+from synaug.files import write_atomically
+from synaug.paths import results_dir
 from synaug.statistics.frames import check_frame, experiment_of
-
-#: Libraries whose version can change a number.
-LIBRARIES = ("torch", "torchvision", "diffusers", "numpy", "scipy", "scikit-learn", "captum", "pytorch-optimizer")
-
-
-def _commit() -> str | None:
-    """The git commit of this checkout, "+changes" when files but recorded results differ from it; None outside git,
-    and where the surrounding repository is another one."""
-
-    def git(*words):
-        own = ["git", f"--git-dir={ROOT / '.git'}", f"--work-tree={ROOT}"]
-        return subprocess.run([*own, *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        changes = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)data/results")
-        return git("rev-parse", "HEAD") + ("+changes" if changes else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def provenance(parameters: dict, wall_seconds: float, device: str | torch.device = "cpu",
-               generator: str | None = None) -> dict:
-    """Where a frame came from: version, commit, device, libraries, time, parameters, generator.
-
-    ``generator``: the fingerprint of the diffusion model's checkpoint, None where none is used.
-    """
-    return {
-        "package": f"synaug {importlib.metadata.version('synaug')}",
-        "commit": _commit(),
-        "device": device_name(device),
-        "python": platform.python_version(),
-        "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
-        "wall_seconds": round(float(wall_seconds), 1),
-        "parameters": json.loads(canonical_json(parameters)),
-        "generator": generator,
-    }
 
 
 def _paths(experiment: str, profile: str, variant: str | None = None) -> tuple[Path, Path]:

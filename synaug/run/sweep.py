@@ -18,6 +18,7 @@ from distributed.client import FuturesCancelledError
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from synaug.checks import whole
 from synaug.dependencies import code_of
 from synaug.resources import check_disk, cores, count_gpus, format_duration
 from synaug.run.tasks import MISSING, Store, Task, call, ordered
@@ -53,8 +54,8 @@ def run_missing(tasks: Iterable[Task], store: Store, *, cluster: str | None = No
     ConnectionError where no scheduler answers, ValueError for bad numbers, OSError where the disk has no room.
     """
     for name, value, least in (("workers", workers, 0), ("threads", threads, 1)):
-        if value is not None and (type(value) is not int or value < least):
-            raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+        if value is not None:
+            whole(name, value, least, at_most=1024)  # a slip of the hand would start a million processes
     if not minutes > 0:
         raise ValueError(f"minutes must be positive, got {minutes!r}")
     tasks, deadline, report = ordered(tasks), time.monotonic() + 60 * minutes, Report()

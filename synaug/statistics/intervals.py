@@ -4,12 +4,13 @@ Two arms that share a seed (same initialisation, same batch order) differ by one
 the functions here take those differences, ``[n]``, one entry per seed. All are two-sided unless said.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy import stats
+
+from synaug.checks import number, whole
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,11 @@ class Equivalence(Interval):
     equivalent: bool
 
 
-def _values(values: ArrayLike, name: str, at_least: int) -> np.ndarray:
-    array = np.asarray(values, dtype=np.float64)
+def _values(values: Collection[float], name: str, at_least: int) -> np.ndarray:
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be numbers, got {type(values).__name__} ({error})") from error
     if array.ndim != 1 or len(array) < at_least:
         raise ValueError(f"{name} must be one-dimensional with at least {at_least} entries, got shape {array.shape}")
     if not np.isfinite(array).all():
@@ -49,11 +53,11 @@ def _values(values: ArrayLike, name: str, at_least: int) -> np.ndarray:
 
 def check_fraction(value: float, name: str) -> None:
     """ValueError unless the value lies strictly between 0 and 1."""
-    if not 0 < value < 1:
+    if not 0 < number(name, value) < 1:
         raise ValueError(f"{name} must lie strictly between 0 and 1, got {value}")
 
 
-def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
+def mean_interval(values: Collection[float], confidence: float = 0.95) -> Interval:
     """The mean of ``values [n]``, n >= 2, and Student's t interval for it (n - 1 degrees of freedom).
 
     Identical values give an interval of width zero.
@@ -65,7 +69,7 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     return Interval(mean, float(mean - half), float(mean + half), n)
 
 
-def _mean_and_error(values: ArrayLike) -> tuple[float, float, int]:
+def _mean_and_error(values: Collection[float]) -> tuple[float, float, int]:
     """The mean, its standard error (exactly 0 for identical values), and how many there are."""
     values = _values(values, "values", 2)
     spread = values.std(ddof=1) if np.ptp(values) > 0 else 0.0
@@ -79,7 +83,7 @@ def _t_tail(mean: float, standard_error: float, n: int) -> float:
     return float(stats.t.sf(mean / standard_error, n - 1))
 
 
-def paired_interval(differences: ArrayLike, confidence: float = 0.95) -> PairedInterval:
+def paired_interval(differences: Collection[float], confidence: float = 0.95) -> PairedInterval:
     """Mean difference over paired seeds with its t interval and the p-value of "no difference".
 
     ``differences [n]``: arm minus baseline, one per seed, n >= 2; in the unit of the metric.
@@ -91,7 +95,7 @@ def paired_interval(differences: ArrayLike, confidence: float = 0.95) -> PairedI
     return PairedInterval(mean, interval.low, interval.high, n, min(1.0, 2 * _t_tail(abs(mean), error, n)))
 
 
-def draws_interval(draws: Sequence[ArrayLike], confidence: float = 0.95, n_bootstrap: int = 2000,
+def draws_interval(draws: Sequence[Collection[float]], confidence: float = 0.95, n_bootstrap: int = 2000,
                    seed: int = 0) -> PairedInterval:
     """The mean over draws of their means, where a draw (of data, of a generator) has several values, such as seeds.
 
@@ -109,7 +113,8 @@ def draws_interval(draws: Sequence[ArrayLike], confidence: float = 0.95, n_boots
     return replace(over_means, low=min(over_means.low, float(low)), high=max(over_means.high, float(high)))
 
 
-def detectable(means: ArrayLike, margin: float, confidence: float = 0.95, power: float = 0.8) -> tuple[float, int]:
+def detectable(means: Collection[float], margin: float, confidence: float = 0.95,
+               power: float = 0.8) -> tuple[float, int]:
     """What draws whose means are these ``[n]`` could have seen, and how many would decide.
 
     First, the effect that t-tests of as many draws with this spread find with about that power: (t_confidence +
@@ -126,7 +131,8 @@ def detectable(means: ArrayLike, margin: float, confidence: float = 0.95, power:
     return float(stats.t.ppf(quantiles, n - 1).sum() * error), needed
 
 
-def ratio_interval(numerators: ArrayLike, denominators: ArrayLike, confidence: float = 0.95) -> Interval:
+def ratio_interval(numerators: Collection[float], denominators: Collection[float],
+                   confidence: float = 0.95) -> Interval:
     """The ratio of two means over the same items, mean of ``numerators [n]`` over mean of ``denominators [n]``.
 
     Interval by linearisation (delta method; Cochran 1977, sec. 6.3): Student's t of the residuals numerator - ratio x
@@ -143,7 +149,7 @@ def ratio_interval(numerators: ArrayLike, denominators: ArrayLike, confidence: f
     return Interval(float(ratio), float(ratio + residual.low), float(ratio + residual.high), residual.n)
 
 
-def tost(differences: ArrayLike, margin: float, alpha: float = 0.05) -> Equivalence:
+def tost(differences: Collection[float], margin: float, alpha: float = 0.05) -> Equivalence:
     """Two one-sided t-tests (Schuirmann 1987): are the arms equivalent within ``margin``?
 
     ``differences [n]``, n >= 2; ``margin`` > 0 in the unit of the metric, fixed before the data are
@@ -151,9 +157,9 @@ def tost(differences: ArrayLike, margin: float, alpha: float = 0.05) -> Equivale
     is the same as the (1 - 2 alpha) interval returned here lying inside (-margin, margin).
     Raises ValueError for a margin that is not positive and finite, and as ``mean_interval``.
     """
-    if not (np.isfinite(margin) and margin > 0):
+    if not number("margin", margin) > 0:
         raise ValueError(f"margin must be positive and finite, got {margin}")
-    if not 0 < alpha < 0.5:
+    if not 0 < number("alpha", alpha) < 0.5:
         raise ValueError(f"alpha must lie strictly between 0 and 0.5, got {alpha}")
     interval = mean_interval(differences, 1 - 2 * alpha)
     mean, error, n = _mean_and_error(differences)
@@ -162,7 +168,7 @@ def tost(differences: ArrayLike, margin: float, alpha: float = 0.05) -> Equivale
 
 
 def bootstrap_interval(
-    values: ArrayLike,
+    values: Collection[float],
     statistic: Callable[..., np.ndarray] = np.mean,
     confidence: float = 0.95,
     n_bootstrap: int = 2000,
@@ -179,8 +185,7 @@ def bootstrap_interval(
     """
     values = _values(values, "values", 2)
     check_fraction(confidence, "confidence")
-    if n_bootstrap < 1:
-        raise ValueError(f"n_bootstrap must be at least 1, got {n_bootstrap}")
+    n_bootstrap, seed = whole("n_bootstrap", n_bootstrap, 1, 100_000_000), whole("seed", seed, 0)
     rng, n = np.random.default_rng(seed), len(values)
     replicates = np.empty(n_bootstrap)
     chunk = max(1, 2_000_000 // n)  # bounds the resampled array to 16 MB
@@ -191,7 +196,7 @@ def bootstrap_interval(
     return Interval(float(statistic(values, axis=0)), float(low), float(high), n)
 
 
-def jackknife_interval(estimate: float, replicates: ArrayLike, confidence: float = 0.95) -> Interval:
+def jackknife_interval(estimate: float, replicates: Collection[float], confidence: float = 0.95) -> Interval:
     """Interval for ``estimate`` from its delete-a-group jackknife replicates.
 
     ``replicates [G]``: the statistic with group g left out, over G >= 2 random groups of (nearly)
@@ -207,7 +212,7 @@ def jackknife_interval(estimate: float, replicates: ArrayLike, confidence: float
     return Interval(float(estimate), float(estimate - half), float(estimate + half), groups)
 
 
-def holm(p_values: ArrayLike) -> np.ndarray:
+def holm(p_values: Collection[float]) -> np.ndarray:
     """Holm's step-down adjusted p-values, ``[m]`` in the given order (Holm 1979).
 
     Rejecting where an adjusted value is below alpha keeps the chance of any false rejection among

@@ -8,6 +8,7 @@ import math
 
 from scipy.stats import binomtest
 
+from synaug.checks import number
 from synaug.statistics.intervals import Interval, check_fraction
 
 
@@ -16,6 +17,7 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Interva
 
     Raises ValueError unless 0 <= successes <= n, n >= 1, both whole, and the confidence lies in (0, 1).
     """
+    successes, n = number("successes", successes), number("n", n)
     if not 0 <= successes <= n or n < 1 or successes % 1 or n % 1:
         raise ValueError(f"need whole numbers, 0 <= successes <= n and n >= 1, got {successes} of {n}")
     check_fraction(confidence, "confidence")

@@ -1,6 +1,7 @@
 """The plan at the papers' scale, tiny: its rehearsal, a run that is cut again and again, a subset of CIFAR-10."""
 
 import os
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -8,8 +9,9 @@ import pandas as pd
 import pytest
 
 from synaug.__main__ import main
-from synaug.chapters.papers_scale import TINY, WHOLE, full_size, run, steps_table, train_generator
+from synaug.chapters.papers_scale import CLASSIFIER, FAST, TINY, WHOLE, full_size, run, steps_table, train_generator
 from synaug.chapters.tasks import splits
+from synaug.classifiers import build_classifier, train_classifier
 from synaug.diffusion.trainer import STATE, Trainer
 from synaug.run import sweep
 from synaug.run.results import load_recorded
@@ -38,11 +40,7 @@ def test_rehearsal(capsys):
                  *(f"{name}, 2 seeds: " for name in NAMES)):
         assert part in told
     assert dict(os.environ) == before
-
-
-@pytest.mark.parametrize("dataset", WHOLE)
-def test_other_data_sets_differ_by_their_name(dataset):
-    assert len(steps_table(dataset, 9, 0.4)) == 5
+    assert all(len(steps_table(dataset, 9, 0.4)) == 5 for dataset in WHOLE)
 
 
 def test_a_run_that_was_cut_again_and_again_is_one_that_was_not(tmp_path, monkeypatch):
@@ -96,21 +94,28 @@ def test_a_run_that_was_cut_again_and_again_is_one_that_was_not(tmp_path, monkey
     assert (few.nunique(axis=1) == 1).all() and (few.iloc[:, 0] <= added["upsampled", 2]).all()
 
 
-def test_a_subset_says_so(tmp_path, monkeypatch):
-    """Of unequal classes, as a join of some parts has them."""
+@pytest.mark.parametrize("dataset, side, name", [("cifar10", 32, "cifar10 (407 of 50,000)"), (
+    "cifar100", 32, "cifar100 (407 of 50,000)"), ("tiny_imagenet", 64, "tiny_imagenet")])
+def test_a_subset_says_so_and_other_data_sets_differ_by_their_name(dataset, side, name, tmp_path, monkeypatch):
+    """Of unequal classes, as a join of some parts has them. The generator and the classifier are of the plan's kind."""
     placed(monkeypatch, tmp_path)
-    path, rng, arrays = tmp_path / "CACHE" / "cifar10.npz", np.random.default_rng(0), {"class_names": np.array(list("abcdefghij"))}
+    path, rng, arrays = tmp_path / "CACHE" / f"{dataset}.npz", np.random.default_rng(0), {"class_names": np.array(list("abcdefghij"))}
     for split, n in (("train", 400), ("test", 50)):
         arrays[f"{split}_labels"] = np.r_[np.arange(n) % 10, np.zeros(7, int)].astype(np.uint8)
-        arrays[f"{split}_images"] = rng.integers(0, 256, (n + 7, 3, 32, 32), np.uint8)
+        arrays[f"{split}_images"] = rng.integers(0, 256, (n + 7, 3, side, side), np.uint8)
     path.parent.mkdir()
     np.savez(path, **arrays)
-    size = replace(TINY, recipe={**full_size("cifar10", 407).recipe, "channels": (32, 32), "attention": (), "batch_size": 2})
-    with pytest.warns(UserWarning, match=r"holds a subset, whose content is not checked: cifar10 \(407 of 50,000\)"):
-        train_generator(replace(size, images=2), tmp_path / "a", 1, "cpu", print)
+    small = {"channels": (32, 32), "attention": (), "batch_size": 2}
+    size = replace(TINY, recipe={**full_size(dataset, 407).recipe, **small}, images=2)
+    with warnings.catch_warnings(record=True) as warned:
+        train_generator(size, tmp_path / "a", 1, "cpu", print)
         parts = splits(str(tmp_path / "a"))
-    assert {name: len(part) for name, part in parts.items()} == {"real": 326, "fresh": 54, "validation": 27, "test": 57}
-    assert {part.name for part in parts.values()} == {"cifar10 (407 of 50,000)"}
+    told = any(f"holds a subset, whose content is not checked: {name}" in str(one.message) for one in warned)
+    assert told == ("(" in name) and {part.name for part in parts.values()} == {name}
+    assert {part: len(images) for part, images in parts.items()} == {"real": 326, "fresh": 54, "validation": 27, "test": 57}
+    model = build_classifier(CLASSIFIER, parts["real"].image_shape, 10, seed=0, width=8)
+    real = parts["real"].subset(range(4))
+    train_classifier(model, real.images, real.labels, steps=2, batch_size=4, seed=0, recipe=FAST, augment="flip_crop")
 
 
 @pytest.mark.parametrize("words, message", [

@@ -32,7 +32,7 @@ def frame():
     ({"alphas": [0.999]}, "with n = 60 and alpha = 0.999, a class lacks fast or slow examples at seed 0"),
     ({"align_n": 1}, "with align_n = 1 and alpha = 0.7, there are no slow examples at seed"),
     ({"alphas": [1.5]}, "alphas must be .* at most 1, got 1.5"), ({"beta_ratios": [1.5]}, "beta_ratios must be"),
-    ({"rhos": 0.0}, "rhos must be positive"), ({"noise_std": 0}, "noise_std must be positive"),
+    ({"rhos": 0.0}, "rhos must be positive"), ({"noise_std": 0}, "noise_std must be a finite number of at least 1e-06"), ({"lr": 0}, "lr must be positive"),
     ({"lr": -1}, "lr must be positive"), ({"lr": float("inf")}, "lr must be a finite number, got inf"), ({"momentum": 1}, "momentum must be below"),
     ({"early": 500}, "early must be a multiple of 20 below regime_steps = 100"), ({"early": 30}, "early must be"),
     ({"reading": "C"}, "reading must be one of A, B"), ({"num_patches": 2}, "num_patches must be .* at least 3"),

@@ -45,8 +45,8 @@ def test_parameters_come_from_the_profile_and_the_caller():
     ({"n": 0}, "n must be a whole number of at least 1 and at most 9, got 0"), ({"n": 10}, "at most 9, got 10"),
     ({"n": 2.0}, "n must be a whole number.* got 2.0"), ({"n": True}, "got True"), ({"n": "2"}, "got '2'"),
     ({"levels": [1, 1]}, r"levels must be different values, got \(1, 1\)"), ({"levels": -1}, "levels must be .* got -1"),
-    ({"levels": "1"}, "got '1'"), ({"rate": "x"}, "rate must be a finite number of at least 0, got 'x'"),
-    ({"rate": float("nan")}, "got nan"), ({"kind": "c"}, "kind must be one of a, b, got 'c'"),
+    ({"levels": "1"}, "got '1'"), ({"rate": "x"}, "rate must be a finite number of at least 0 and at most 1000000, got 'x'"),
+    ({"rate": float("nan")}, "got nan"), ({"rate": 1e7}, "at most 1000000, got"), ({"limit": 10**9}, "at most 1000000, got"), ({"kind": "c"}, "kind must be one of a, b, got 'c'"),
     ({"names": ["x", "z"]}, "names must be different values, each one of x, y, got 'z'"), ({"flag": 1}, "flag must be True or False, got 1"),
     ({"rate": float("inf")}, "rate must be a finite number"), ({"limit": 5}, "limit must be at most n = 2, got 5"), ({"profile": "paper"}, "toy has the profiles smoke, quick"),
     ({"kinds": "a"}, "unknown parameter: kinds. Did you mean 'kind'"), ({"device": 3}, "device must be a text"), ({"device": "gpu"}, "no device gpu here"), ({"device": "meta"}, "no device meta here"),
@@ -196,8 +196,9 @@ def test_failures_are_told_and_nothing_is_recorded(toy, capsys):
 @pytest.mark.parametrize("wrong, message", [
     (["-p", "n", "1"], "give -p and --variant together"), (["--variant", "one"], "give -p and --variant together"),
     (["-p", "n", "1", "--variant", "my-run"], "must be a plain name (letters, digits, _), got 'my-run'"),
-    (["--minutes", "-1"], "must be positive, got -1"), (["--minutes", "nan"], "must be positive, got nan"),
-    (["--profile", "fast"], "invalid choice: 'fast'"),
+    (["--minutes", "-1"], "must be positive, got -1"), (["--minutes", "nan"], "must be positive, got nan"), (["--minutes", "x"], "must be positive, got x"),
+    (["--profile", "fast"], "invalid choice: 'fast'"), (["-p", "device", "cpu", "--variant", "one"], "device must be given once"),
+    (["-p", "n", "1", "-p", "n", "2", "--variant", "one"], "n must be given once"),
 ])
 def test_bad_options_are_refused(toy, wrong, message, capsys):
     with pytest.raises(SystemExit) as error:
@@ -206,6 +207,8 @@ def test_bad_options_are_refused(toy, wrong, message, capsys):
 
 
 def test_bad_values_are_told_in_a_sentence(toy, capsys):
+    for words, message in ((["-p", "m", "1"], "unknown parameter: m."), (["--device", "tpu"], "there is no device tpu")):
+        assert main(["status", "toy", *words]) == FAILED and message in capsys.readouterr().out
     for words, message in ((["-p", "m", "1", "--variant", "a"], "unknown parameter: m."), (["-p", "n", "x", "--variant", "a"], "got 'x'"),
                            (["--workers", "-2"], "workers must be a whole number of at least 0, got -2")):
         assert record("--profile", "smoke", *words) == FAILED

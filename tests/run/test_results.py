@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from synaug.chapters.reading import describe_runs
-from synaug.run import results
-from synaug.run.results import load_recorded, provenance, record, recorded_run, recordings
+from synaug.provenance import provenance
+from synaug.run.results import load_recorded, record, recorded_run, recordings
 from synaug.statistics.frames import COLUMNS, check_frame, tidy
 
 CONSTANTS = {"experiment": "toy", "dataset": "digits", "profile": "smoke", "arm": "a", "swept": "t_re"}
@@ -127,7 +127,7 @@ def test_provenance_is_complete_and_plain():
 
 
 def test_no_commit_outside_git(monkeypatch, tmp_path):
-    monkeypatch.setattr(results, "ROOT", tmp_path)
+    monkeypatch.setattr("synaug.provenance.ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert provenance({}, 0)["commit"] is None
 
@@ -138,7 +138,7 @@ def test_commit_tells_of_changes_but_not_of_new_results(monkeypatch, tmp_path):
                               check=True, capture_output=True, text=True)
         return done.stdout.strip()
 
-    monkeypatch.setattr(results, "ROOT", tmp_path)
+    monkeypatch.setattr("synaug.provenance.ROOT", tmp_path)
     source, result = tmp_path / "synaug.py", tmp_path / "data" / "results" / "a.csv"
     result.parent.mkdir(parents=True)
     for file in (source, result):
@@ -147,6 +147,7 @@ def test_commit_tells_of_changes_but_not_of_new_results(monkeypatch, tmp_path):
     git("add", ".")
     git("commit", "-q", "-m", "first")
     commit = git("rev-parse", "HEAD")
+    monkeypatch.setenv("GIT_DIR", "/elsewhere/.git")  # as in a hook of another repository
     result.write_text("2")
     assert provenance({}, 0)["commit"] == commit
     source.write_text("2")

@@ -215,7 +215,7 @@ def test_times_are_readable(seconds, at_least, words):
 @pytest.mark.parametrize("wrong, message", [
     ({"minutes": -1}, "minutes must be positive, got -1"), ({"minutes": float("nan")}, "minutes must be positive"),
     ({"workers": -1}, "workers must be a whole number of at least 0, got -1"), ({"workers": 1.5}, "workers"),
-    ({"threads": 0}, "threads"), ({"threads": True}, "threads"),
+    ({"workers": 10**6}, "workers must be at most 1024"), ({"threads": 0}, "threads"), ({"threads": True}, "threads"),
 ])
 def test_bad_arguments_are_refused(notes, store, wrong, message):
     with pytest.raises(ValueError, match=message):

@@ -76,8 +76,9 @@ class Network(Settings):
     sigma: float = param("noise level of the trainings' generated images; 1 is the published 50 of 100 steps", 1.0)
     sigmas: tuple[float, ...] = param("levels whose generated images are looked at, sigma among them", each=True)
     sampler_steps: int = param("Heun steps from any of them", at_least=1)
-    seeds: int = param("networks: 0, 1, ...", at_least=2)
-    selection_seed: int = param("of the network that selects the slow images", 100, at_least=0)
+    seeds: int = param("networks: 0, 1, ...", at_least=2, at_most=1000)
+    selection_seed: int = param("of the network that selects the slow images", 100, at_least=0,
+                                at_most=2**31 - 1)
     n_evaluate: int = param("test images; None: all", at_least=1, optional=True)
     sampled_batches: int = param("mini-batches behind sampled_variance", at_least=2)
     stages: tuple[str, ...] = param("when gradients are measured", each=True, options=tuple(STAGES))

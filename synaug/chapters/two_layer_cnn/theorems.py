@@ -42,17 +42,17 @@ class Theory(Settings):
     alpha: float = param("share of examples with the fast feature, in the toy", 0.9, at_least=0, at_most=1)
     beta_e: float = param("strength of the fast feature", 1.0, at_least=0)
     beta_d: float = param("strength of the slow feature, in the toy", 0.2, at_least=0)
-    noise_std: float = param("standard deviation of each coordinate of a noise patch", 0.125)
+    noise_std: float = param("standard deviation of each coordinate of a noise patch", 0.125, at_least=1e-6)
     reading: str = param("B: an example has the fast or the slow patch, as in the paper; A: every example has the slow "
                          "one, as in its predecessor, whose own statements are always tested so", "B", options=READINGS)
     n: int = param("training examples of the toy", at_least=1)
     num_filters: int = param("J, filters of the network", 40, at_least=1)
-    init_std: float = param("sigma_0, standard deviation of the first filters", 0.01)
+    init_std: float = param("sigma_0, standard deviation of the first filters", 0.01, at_least=1e-6)
     lr: float = param("learning rate, of all trainings", 0.1)
     momentum: float = param("momentum, of all trainings", 0.9, at_least=0)
     rhos: tuple[float, ...] = param("radii of SAM", (0.002, 0.02), each=True)
     steps: int = param("steps of the toy's training", at_least=1)
-    seeds: int = param("seeds of everything: 0, 1, ...", at_least=2)
+    seeds: int = param("seeds of everything: 0, 1, ...", at_least=2, at_most=1000)
     ks: tuple[int, ...] = param("times a slow example occurs, 2 among them", each=True, at_least=2)
     sam_ns: tuple[int, ...] = param("training examples in Theorem 4.1", each=True, at_least=2)
     align_n: int = param("training examples in Theorem 4.2", at_least=1)
@@ -78,7 +78,7 @@ class Theory(Settings):
     n_test: int = param("test examples of a regime", at_least=1)
 
     def check(self):
-        positive, strengths = ("noise_std", "init_std", "lr", "rhos"), ("beta_d", "regime_beta_d", "map_beta_ds")
+        positive, strengths = ("lr", "rhos"), ("beta_d", "regime_beta_d", "map_beta_ds")
         for name, value in vars(self).items():
             values = value if isinstance(value, tuple) else (value,)
             if not values:
@@ -97,14 +97,16 @@ class Theory(Settings):
         if self.early not in (*range(RECORD_EVERY, self.regime_steps, RECORD_EVERY), self.regime_steps):
             raise ValueError(f"early must be a multiple of {RECORD_EVERY} below regime_steps = {self.regime_steps}, or "
                              f"that itself, got {self.early}")
-        for name, alpha in (*(("n", alpha) for alpha in {*self.alphas, self.alpha}), ("align_n", self.regime_alpha)):
+        asked = (("n", "alpha", self.alpha), *(("n", "alphas", alpha) for alpha in self.alphas),
+                 ("align_n", "regime_alpha", self.regime_alpha))
+        for name, share, alpha in asked:
             # Labels and kinds are drawn before the patches, so those of two coordinates are the same.
             data = PatchDistribution(dim=2, alpha=alpha).sample(getattr(self, name), range(self.seeds))
             for seed, labels, has_fast in zip(data.seeds, data.labels.tolist(), data.has_fast.tolist()):
                 if all(has_fast) or name == "n" and len(set(zip(labels, has_fast))) < 4:
                     lack = "a class lacks fast or slow examples" if name == "n" else "there are no slow examples"
-                    raise ValueError(f"with {name} = {len(labels)} and alpha = {alpha:g}, {lack} at seed {seed}: raise "
-                                     f"{name}, or choose an alpha nearer 1/2")
+                    raise ValueError(f"with {name} = {len(labels)} and {share} = {alpha:g}, {lack} at seed {seed} of "
+                                     f"seeds = {self.seeds}: raise {name}, or choose {share} nearer 1/2")
 
     def problem(self, **changes) -> dict:
         """Parameters of `PatchDistribution`: the toy's, with changes."""

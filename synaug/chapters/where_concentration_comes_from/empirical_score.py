@@ -42,7 +42,7 @@ class Memory(Settings):
     reverse_steps: tuple[int, ...] = param("levels t_re, from 0 (the source itself) to 100 (noise alone)", each=True,
                                            at_least=0, at_most=STEPS)
     stride: int = param("take every stride-th level of the grid of 100", at_least=1)
-    seed: int = param("of the images' noise", 0, at_least=0)
+    seed: int = param("of the images' noise", 0, at_least=0, at_most=2**31 - 1)
 
     def check(self):
         levels, images = self.reverse_steps, real_images_of(self.generator)

@@ -45,8 +45,8 @@ BASELINE_DRAWS, OCCUPANCY_DRAWS = 4, 20_000
 
 @dataclass(frozen=True, kw_only=True)
 class Mixtures(Settings):
-    worlds: int = param("random mixtures, of seeds 0, 1, ...", at_least=1)
-    n_points: int = param("sources of each mixture, and as many fresh draws", at_least=1)
+    worlds: int = param("random mixtures, of seeds 0, 1, ...", at_least=1, at_most=1000)
+    n_points: int = param("sources of each mixture, and as many fresh draws", at_least=1, at_most=20_000)
     reverse_steps: tuple[int, ...] = param("levels t_re of the exact score, from 0 (the sources) to 100 (noise alone)",
                                            each=True, at_least=0, at_most=STEPS)
     stride: int = param("take every stride-th level of the grid of 100, with Heun, by the exact and the wrong scores",
@@ -55,10 +55,10 @@ class Mixtures(Settings):
                                     at_least=1, at_most=STEPS)
     grids: tuple[int, ...] = param("steps of coarse grids", each=True, at_least=1)
     churn: float = param("EDM's S_churn, in the arms that have it", 10.0, at_least=0)
-    factors: tuple[float, ...] = param("wrong scores: the exact one times a factor", each=True)
+    factors: tuple[float, ...] = param("wrong scores: the exact one times a factor", each=True, at_most=10)
     noises: tuple[float, ...] = param("wrong scores: with noise of a level", each=True, at_least=0)
-    widths: tuple[float, ...] = param("wrong scores: smoothed over ln sigma, by a width", each=True, at_least=0)
-    guidances: tuple[float, ...] = param("wrong scores: guided, by a scale", each=True, at_least=0)
+    widths: tuple[float, ...] = param("wrong scores: smoothed over ln sigma, by a width", each=True, at_least=0, at_most=10)
+    guidances: tuple[float, ...] = param("wrong scores: guided, by a scale", each=True, at_least=0, at_most=100)
     k: int = param("neighbours in precision and recall", 5, at_least=1)
 
     def check(self):

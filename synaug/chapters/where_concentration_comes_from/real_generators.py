@@ -23,6 +23,7 @@ from synaug.chapters.tasks import (
     usual_denoiser,
     weights_of,
 )
+from synaug.checks import number
 from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import check_recipe
@@ -37,6 +38,7 @@ from synaug.diffusion.training import snapshot_folder, train
 from synaug.metrics import FRESH_REAL, compare
 from synaug.metrics.encoders import BUILDERS, encode
 from synaug.run import Experiment, Settings, Task, param
+from synaug.run.experiment import named
 
 #: Quality levels, sampler settings and exploration terms, by the names that they have in recorded frames.
 LEVELS, SAMPLERS, EXPLORATION = PARTS = ("ladder", "dials", "exploration")
@@ -76,7 +78,8 @@ class Generators(Settings):
     n_images: int = param("samples of each pool, and real images of each set", at_least=1)
     n_losses: int = param("held-out images in denoising losses", at_least=1)
     n_evaluate: int = param("test images on which classifiers are scored", at_least=1)
-    seeds: int = param("classifiers per pool; in exploration, where each has a pool of its own, also pools", at_least=1)
+    seeds: int = param("classifiers per pool; in exploration, where each has a pool of its own, also pools", at_least=1,
+                       at_most=1000)
     classifier: str = param("the network", "resnet8", options=tuple(ARCHITECTURES))
     recipe: str = param("learning rates of its training, see synaug.classifiers.train_classifier", "one_cycle")
     classifier_batch: int = param("images per step of its training", 64, at_least=2)
@@ -85,7 +88,7 @@ class Generators(Settings):
     encoder: str = param("features that samples are compared in", options=("pixels", *BUILDERS))
     sizes: tuple[tuple, ...] = param("channels of the generators of lower quality, each a list", each=True)
     snapshots: tuple[int, ...] = param("images of training after which each of them is looked at", each=True,
-                                       at_least=1)
+                                       at_least=1, at_most=10**9)
     batch_size: int = param("images per step of their training", at_least=1)
     middle: int = param("reverse step, of 100, that reconstructions by each quality level start from", 50, at_least=1,
                         at_most=99)
@@ -103,9 +106,9 @@ class Generators(Settings):
         if not self.loss_sigmas or min(self.loss_sigmas) <= 0:
             raise ValueError(f"loss_sigmas must be positive, at least one, got {self.loss_sigmas}")
         needed = {"trained": n, "test": self.n_evaluate, "unseen": max(self.n_losses, n * (self.seeds + 1))}
-        for part, number in needed.items():
-            if (there := len(getattr(images, part))) < number:
-                raise ValueError(f"{number} {part} images are needed, {images.test.name} has {there}: lower n_images, "
+        for part, count in needed.items():
+            if (there := len(getattr(images, part))) < count:
+                raise ValueError(f"{count} {part} images are needed, {images.test.name} has {there}: lower n_images, "
                                  f"n_losses, n_evaluate or seeds")
         if n < 15 * classes or n <= self.k:
             raise ValueError(f"n_images must be at least 15 per class, {15 * classes}, for covariances in 10 "
@@ -132,16 +135,9 @@ class Generators(Settings):
                 raise ValueError(f"strengths must be lists by exploration term, of {', '.join(TERMS)}; got {term!r}: "
                                  f"{strengths!r}")
             for strength in strengths:
+                named("strengths", number, term, strength, at_most=1000)
                 named("strengths", TERMS[term], denoiser, strength, 0, denoiser)
                 named("strengths", check_sampler, "heun", 0.0, strength if term == NOISE_INFLATION else 1.0)
-
-
-def named(name: str, check, *arguments, **options):
-    """A check whose error says which parameter it is about."""
-    try:
-        check(*arguments, **options)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}: {error}") from error
 
 
 PROFILES = {

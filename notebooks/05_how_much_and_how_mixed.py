@@ -1,0 +1,219 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,mystnb,-all
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 5. How much, how mixed: what a synthetic image is worth
+#
+# Whoever has a generator asks three things first: how many of its images are worth one new real image, which share of a batch they may take, and in which order they should come.
+# This chapter answers with numbers for small images, and with functions for your own.
+# It puts three of [seven conjectures](../claims) to the test. The first says that synthetic images repeat what the real ones hold, the fifth that their gains do not scale with the model, the seventh that ratio and order matter.
+
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
+profile = None  # Size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick".
+studies = None  # What is compared, some of: "exchange", "ratio", "order", "scaling"; all if None.
+generator = None  # Name or folder of a trained generator, whose training images are the real images.
+oracle = None  # A generator that has seen more images, these among them.
+n_real = None  # Real images of a training set.
+added = None  # Images from noise that are added.
+fresh = None  # Fresh real images that are added: the ruler.
+shares = None  # Shares of synthetic images in a batch.
+steps = None  # Optimiser steps of each training.
+seeds = None  # Paired seeds of each arm.
+device = None  # Where networks run: "cpu", "cuda" or "mps"; "cpu" if None.
+settings = {}  # Further parameters of synaug.chapters.how_much_and_how_mixed.Mixing, by name.
+
+# %% tags=["hide-input"] mystnb={"code_prompt_show": "Show the set-up", "code_prompt_hide": "Hide the set-up"}
+from synaug.chapters.how_much_and_how_mixed import EXPERIMENT
+
+parameters = EXPERIMENT.read(globals())
+
+from collections import defaultdict
+
+import torch
+from IPython.display import Markdown
+from torch.nn import functional as F
+from torch.utils.data import ConcatDataset, DataLoader
+
+from synaug.augmentation import MixedBatches
+from synaug.augmentation.mixed_batches import share_schedule
+from synaug.chapters import how_much_and_how_mixed as chapter
+from synaug.chapters import how_much_and_how_mixed_figures as figures
+from synaug.chapters.reading import drawn, side_by_side
+from synaug.classifiers import build_classifier
+from synaug.data.torch_datasets import TorchImages
+from synaug.plots import finish, panels, table_html, theme
+from synaug.run import Store
+from synaug.run.results import recorded_run
+from synaug.statistics.claims import verdict_table
+from synaug.statistics.exchange import exchange_rate
+
+theme()
+live = EXPERIMENT.run(**parameters)
+recorded = recorded_run(live)
+shown = drawn(live, recorded)
+largest = live if recorded is None else recorded
+checked, get = EXPERIMENT.settings(**parameters), Store().get
+found = defaultdict(lambda: "not measured", figures.numbers(largest))
+sizes = largest.attrs["provenance"]["parameters"]
+held = sizes["studies"]
+n, many = f"{sizes['compared']:,}", f"{sizes['added'][-1]:,}"
+
+# %% tags=["remove-input"]
+Markdown(figures.takeaways(largest, recorded))
+
+# %% [markdown]
+# Figures and tables show the recorded run where there is one, else this build. In brackets stand 95 % intervals over paired seeds.
+
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the runs behind this page", "code_prompt_hide": "Hide the runs behind this page"}
+Markdown(figures.describe(live, recorded))
+
+# %% [markdown]
+# ## How it is measured
+#
+# - A *seed* is a draw and a training: it draws the images that are added (and the real ones, where fewer than all are used), the initial weights and the order of batches. All arms of a seed are paired.
+# - All trainings take the same number of optimiser steps. Fewer steps change the sign of such gains, so steps are not shortened in what is recorded.
+# - The generator has seen the real images of the training set and no others. The *oracle* has seen five times as many in the recorded plan, these among them.
+# - Where there are fewer real images than the generator has seen, it brings in others, as the oracle does. Rates at other numbers of real images are read with that in mind.
+# - Rules, margins and seeds of the verdicts were committed before the recording. What was known before, from other seeds and other images of the same generators ([chapter 2](02_targeted_augmentation)), is exploratory.
+#
+# ## What a synthetic image is worth
+#
+# Fresh real images are the *ruler*: how many of them gain as much as so many synthetic ones? The number of synthetic images per fresh one is the *exchange rate*. Below 1, synthetic images would be better than real ones.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain in test accuracy against images added to the real ones, a curve per source. Bars: 95 % t intervals, below five seeds the range.", "name": "fig-exchange"}, "image": {"alt": "Gain against the number of images added, on a logarithmic axis, one curve per source, with fresh real images as the ruler that the others are read against."}}
+figures.exchange(*shown) if "exchange" in held else None;
+
+# %% tags=["remove-input"]
+Markdown(f"{n} images gain {found[f'{n} fresh real images']} points where they are fresh real ones, {found[f'{n} from noise']} from noise, "
+         f"{found[f'{n} from noise, oracle generator']} from an oracle's noise, and {found[f'{n} reconstructed']} where they are reconstructions.")
+
+# %% [markdown]
+# The rate comes from a monotone curve through the ruler's means, and its interval from resampled seeds. Where a gain lies beyond the ruler, the table says "at most"; where there is no gain, there is no rate.
+
+# %% tags=["hide-input"]
+table_html(figures.rates(largest), "Synthetic images that are worth one fresh real image, with 95 % bootstrap intervals.") if "exchange" in held else None
+
+# %% tags=["remove-input"]
+Markdown(f"{many} in place of {sizes['added'][0]:,} images from noise gain {found['more']} points more; {n} distinct ones in place of "
+         f"{sizes['distinct']:,} that are repeated, {found['distinct']}.")
+
+# %% [markdown]
+# ## Which share
+#
+# Share and pool are two things: with a pool of fixed size, each batch takes a share of synthetic images. At a fixed total, synthetic images take the place of real ones.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain against the share of synthetic images: of each batch, from a pool of fixed size, or of a set of fixed size. Bars as above.", "name": "fig-ratio"}, "image": {"alt": "Gain against the share of synthetic images, one curve for a pool of fixed size beside all real images, one for synthetic images that take the place of real ones."}}
+figures.ratio(*shown) if "ratio" in held else None;
+
+# %% tags=["remove-input"]
+Markdown(f"With a pool of {sizes['pool']:,} images, the best of the shares tried, 0 among them, is {found['best share']}, with 95 % bootstrap limits.")
+
+# %% [markdown]
+# ## Which order
+#
+# An order is a schedule of shares. All have the same mean.
+
+# %% mystnb={"figure": {"caption": "The share of synthetic images in each batch of a training, in four orders of equal mean.", "name": "fig-schedules"}, "image": {"alt": "Share against steps: constant for mixed, one and then zero for synthetic first, zero and then one for real first, and a straight line from nine tenths to one tenth for a falling share."}}
+figure, (ax,) = panels(1)
+orders = {name: ax.plot(share_schedule(order, 0.5, steps=100))[0]
+          for order, name in figures.ORDERED.items()}
+ax.set(xlabel="step, of 100", ylabel="share of synthetic images")
+finish(figure, orders);
+
+# %% [markdown]
+# Every order is run twice, the second time with fresh real images in the synthetic ones' place. What the order does to these, too, is an artefact of the learning rate and says nothing about synthetic images.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain of each order at the same mean share, and of the same order of fresh real images. Hollow: not told from 0 after adjustment.", "name": "fig-order"}, "image": {"alt": "Intervals of the gain over the original set in four orders, mixed, synthetic first, real first and a falling share, each for images from noise and for fresh real images."}}
+figures.order(largest) if "order" in held else None;
+
+# %% tags=["remove-input"]
+Markdown(f"Beyond what the order does to real images, ending on real images rather than on synthetic ones changes accuracy by {found['end on real']} points, "
+         f"and a falling share rather than a constant one by {found['falling']}.")
+
+# %% [markdown]
+# ## Larger networks
+#
+# If capacity limits what is learned from synthetic images, a wider network gains more from more of them.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain against images added by the width of the network: from noise (left), fresh real images (right). Bars as above.", "name": "fig-width"}, "image": {"alt": "Two panels of gain against images added, one curve per width of the network: images from noise on the left, fresh real images on the right."}}
+figures.scaling(*shown) if "scaling" in held else None;
+
+# %% tags=["remove-input"]
+Markdown(f"What {many} images from noise gain over {sizes['added'][0]:,} differs between the widest and the narrowest network by {found['wider']} points.")
+
+# %% [markdown]
+# ## In a training loop of your own
+#
+# `MixedBatches` draws batches with a share of synthetic images from any two torch data sets. It is a batch sampler, so the loop stays as it is.
+
+# %%
+real = TorchImages(get(chapter.images(checked, checked.n_real, "real")))
+synthetic = TorchImages(get(chapter.pool(checked, "from noise", checked.n_real)))
+batches = MixedBatches(real, synthetic, steps=20, share=0.5, order="synthetic_first",
+                       batch_size=64, seed=0)
+model = build_classifier(checked.architecture, real.data.image_shape, len(real.classes),
+                         seed=0)
+optimizer, losses = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9), []
+both = ConcatDataset([real, synthetic])
+for images, labels in DataLoader(both, batch_sampler=batches):
+    loss = F.cross_entropy(model(2 * images - 1), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    losses.append(loss.item())
+print(f"loss {losses[0]:.2f} after the first of {len(losses)} steps, "
+      f"{losses[-1]:.2f} after the last, which saw real images only")
+
+# %% [markdown]
+# `exchange_rate` takes your own gains, here made-up ones of four paired seeds.
+
+# %%
+ruler = {500: [0.8, 1.1, 0.9, 0.7], 2000: [1.9, 2.2, 2.1, 1.7]}  # points
+gains = [1.2, 1.6, 1.3, 1.2]  # of 3,000 synthetic images, in the same seeds
+print(exchange_rate(3000, gains, list(ruler), list(ruler.values())))
+
+# %% [markdown]
+# ## Verdicts
+#
+# The rules stand in `data/claims.json`; they are about the numbers of images of the recorded plan, so a smaller run resolves none of them.
+# A difference counts only if its p-value, adjusted by Holm's method over all of this table, is below 0.05; one whose whole interval lies within 0.3 points of 0 counts as none.
+# Conjecture 1 is put as a contrast of gains at equal numbers: a rate above 1 means that as many fresh images gain more. Conjecture 5 is put in points; it was first written as a share of the ceiling.
+
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the verdicts", "code_prompt_hide": "Hide the verdicts"}
+verdicts = verdict_table(largest)
+table_html(verdicts[["statement", "source", "statistic", "verdict", "evidence"]], "This book's claims, what decides each, and the verdict.")
+
+# %% [markdown]
+# ## What these numbers do not say
+#
+# - One generator, one data set of small grey images, one small network: rates of other generators are other rates.
+# - Draws of different seeds overlap, since they come from one pool; intervals cover these draws and the trainings, not another generator.
+# - Below the ruler's smallest number, the curve is little more than a straight line, so rates of very small gains are rough.
+#
+# ## Does it still run?
+#
+# When the book is built, the chapter is computed again at a small profile, whose numbers are of other sizes: look only whether they are there.
+
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show this build beside the recorded run", "code_prompt_hide": "Hide this build"}
+table_html(side_by_side(figures.numbers, live, recorded), "Gains in points, rates and shares, with 95 % intervals.")
+
+# %% [markdown]
+# ## What to do with your data
+#
+# Each row is computed from the recorded run: "open" where its interval allows both. Without one, nothing is advised.
+
+# %% tags=["hide-input"]
+advice = figures.what_to_do(largest) if recorded is not None else figures.what_to_do(live).assign(**{"what to do": "not recorded yet"})
+table_html(advice, "Questions, what was measured, and what follows.")

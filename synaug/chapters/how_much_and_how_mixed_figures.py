@@ -1,0 +1,195 @@
+"""What chapter 5 shows: gains against images added, exchange rates, shares, orders, widths, and what follows for one's own data."""
+
+from functools import cache
+
+import numpy as np
+import pandas as pd
+
+from synaug.chapters.reading import describe_runs, within
+from synaug.plots import Panel, forest, lines
+from synaug.statistics import paired_interval
+from synaug.statistics.contrasts import differences, paired, select
+from synaug.statistics.exchange import exchange_rate
+from synaug.statistics.frames import bare
+
+GROUP = ("n_real", "width")
+ARMS = {"fresh": "fresh real images", "oracle": "from noise, oracle generator", "from noise": "from noise",
+        "reconstruction": "reconstructed"}
+ORDERED = {"mixed": "mixed", "synthetic_first": "synthetic first", "real_first": "real first", "falling": "falling share"}
+RATE = "synthetic images per fresh one"
+NEGLIGIBLE = 0.3  # points: effects below count as none, as in the rules of the claims
+_rate = cache(exchange_rate)
+
+
+def gains(frame):
+    """What each training gains over the original set of its real images, network and seed: metric "gain", points."""
+    return frame if frame is None else differences(bare(frame), {"arm": "original"}, pair=(*GROUP, "seed"), metric="test_error",
+                                                   sign=-1).assign(metric="gain")
+
+
+def main(frame):
+    """The real images and the width that most arms have."""
+    return {name: frame.attrs["provenance"]["parameters"][name] for name in GROUP}
+
+
+def found(frame, **where):
+    """Gains over the original set with limits over paired seeds: the columns of `paired`."""
+    rows = pd.concat([select(bare(frame), **where), select(bare(frame), arm="original")]).drop_duplicates()
+    return paired(rows, {"arm": "original"}, ["arm", "mixing", "share", "x", *GROUP], "test_error", (*GROUP, "seed"), sign=-1)
+
+
+def rates(frame):
+    """Exchange rates: a row for each source, number of images and of real ones; why there is none where there is none."""
+    rows, all_ = [], gains(frame)
+    keep = all_["mixing"].isin(["shuffled", "repeated"]) & (all_["width"] == main(frame)["width"])
+    for n_real, group in all_[keep].groupby("n_real"):
+        pairs = group.pivot(index=["arm", "mixing", "x"], columns="seed", values="value").dropna(axis=1)
+        if "fresh" not in pairs.index:  # no ruler
+            continue
+        ruler = pairs.loc["fresh"]
+        for (arm, mixing, x), own in pairs.drop("fresh").iterrows():
+            try:
+                rate = str(_rate(x, tuple(own), tuple(ruler.index.get_level_values("x")), tuple(map(tuple, ruler.to_numpy()))))
+            except ValueError as error:
+                rate = str(error) if pairs.shape[1] > 2 else "not measured: fewer than three seeds"
+            rows.append({"real images": f"{n_real:,}", "added": f"{x:,.0f} {ARMS[arm]}" + ", few distinct" * (mixing == "repeated"),
+                         "seeds": pairs.shape[1], RATE: rate})
+    return pd.DataFrame(rows, columns=["real images", "added", "seeds", RATE])
+
+
+def difference(frame, *terms):
+    """A sum of gains, (weight, columns and values) each, with limits over paired seeds; None where one is missing."""
+    parts = [weight * select(gains(frame), **{**main(frame), **columns}).set_index("seed")["value"] for weight, columns in terms]
+    return None if any(part.empty for part in parts) else paired_interval(sum(parts).dropna())
+
+
+def contrasts(frame):
+    """{name: interval or None} of what is compared beside the gains themselves."""
+    p, noise = frame.attrs["provenance"]["parameters"], {"arm": "from noise", "mixing": "shuffled"}
+    n, few, many = ({**noise, "x": x} for x in (p["compared"], p["added"][0], p["added"][-1]))
+    narrow, wide = (f([p["width"], *p["widths"]]) for f in (min, max))
+
+    def order(better, worse):
+        return difference(frame, *((sign, {"arm": arm, "x": p["pool"], "mixing": mixing, "share": p["order_share"]}) for sign, arm, mixing
+                                   in ((1, "from noise", better), (-1, "from noise", worse), (-1, "fresh", better), (1, "fresh", worse))))
+
+    return {"more": difference(frame, (1, many), (-1, few)), "distinct": difference(frame, (1, n), (-1, {**n, "mixing": "repeated"})),
+            "end on real": order("synthetic_first", "real_first"), "falling": order("falling", "mixed"),
+            "wider": difference(frame, *((side * sign, {**many_or_few, "width": width}) for side, width in ((1, wide), (-1, narrow))
+                                         for sign, many_or_few in ((1, many), (-1, few)))) if wide > narrow else None}
+
+
+def optimum(frame, n_bootstrap=2000):
+    """The share of a batch at which the mean gain is largest, and its bootstrap limits over seeds, as a text."""
+    rows = select(gains(frame), arm="from noise", mixing="mixed", **main(frame))
+    table = rows.pivot(index="seed", columns="share", values="value").dropna()
+    table = pd.concat([pd.DataFrame({0.0: 0.0}, table.index), table], axis=1)  # of equals, the smallest
+    drawn = np.random.default_rng(0).integers(len(table), size=(n_bootstrap, len(table)))
+    best = table.columns.to_numpy(float)[table.to_numpy()[drawn].mean(1).argmax(1)]
+    low, high = np.quantile(best, (0.025, 0.975), method="nearest")
+    return f"{table.mean().idxmax():g} [{low:g}, {high:g}]"
+
+
+def said(row):
+    return "not measured" if row is None else within(row.estimate, row.low, row.high)
+
+
+def numbers(frame):
+    """What the chapter says in numbers, {name: text}."""
+    p = frame.attrs["provenance"]["parameters"]
+    texts = {f"{row.x:,.0f} {ARMS[row.arm]}": said(row) for row in found(frame, mixing="shuffled", **main(frame)).itertuples()}
+    texts |= {name: said(row) for name, row in contrasts(frame).items()}
+    own = select(rates(frame), **{"real images": f"{p['n_real']:,}"})
+    texts |= {f"rate, {name}": rate for name, rate in zip(own["added"], own[RATE])}
+    return texts | ({"best share": optimum(frame)} if "ratio" in p["studies"] else {})
+
+
+def takeaways(frame, recorded):
+    """The chapter in three lines of Markdown, after a warning where no larger run is recorded."""
+    p, texts = frame.attrs["provenance"]["parameters"], numbers(frame)
+    n = f"{p['compared']:,}"
+
+    def get(name):
+        return texts.get(name, "not measured")
+
+    warning = [] if recorded is not None else [
+        f"**No larger run is recorded yet.** All numbers are of this small build, of {p['n_real']:,} real images, {p['steps']} "
+        f"steps and {p['seeds']} seeds, and show that the code runs; they answer nothing.", ""]
+    return "\n".join([
+        *warning,
+        f"1. **What a synthetic image is worth.** {n} images from noise gain {get(n + ' from noise')} points, as many fresh "
+        f"real ones {get(n + ' fresh real images')}; so many from noise are worth one fresh real image: "
+        f"{get(f'rate, {n} from noise')}.",
+        f"2. **Which share.** With a pool of {p['pool']:,}, the best of the shares tried is {get('best share')}.",
+        f"3. **Which order.** Ending on real rather than on synthetic images changes accuracy by {get('end on real')} points, "
+        f"beyond what the same order does to real images."])
+
+
+def against_added(live, recorded, panels, **more):
+    """`lines` of gains against the number of images added."""
+    shown = sorted(select(gains(recorded if live is None else live), mixing="shuffled")["x"].unique())
+    return lines(gains(live), gains(recorded), panels, xscale="log", xticks={x: f"{x:,.0f}" for x in shown}, xlabel="images added",
+                 **more)
+
+
+def exchange(live, recorded=None):
+    """Gain against images added, a curve per source."""
+    where = {"mixing": "shuffled", **main(recorded if live is None else live)}
+    return against_added(live, recorded, [Panel("gain", "gain (points)", line=0.0, where=where)], hue="arm", names=ARMS)
+
+
+def ratio(live, recorded=None):
+    """Gain against the share of synthetic images: of each batch with a pool of fixed size, and at a fixed total."""
+    frames = [frame if frame is None else select(gains(frame), arm="from noise", mixing=["mixed", "replaced"], **main(frame)).assign(
+        x=lambda rows: rows["share"]) for frame in (live, recorded)]
+    return lines(*frames, [Panel("gain", "gain (points, paired by seed)", line=0.0)], hue="mixing",
+                 names={"mixed": "pool of fixed size", "replaced": "in place of real images"}, xlabel="share of synthetic images")
+
+
+def order(frame):
+    """Gain of each order, of synthetic images and of fresh real ones in their place."""
+    p = frame.attrs["provenance"]["parameters"]
+    rows = found(frame, mixing=list(ORDERED), share=p["order_share"], x=p["pool"], **main(frame))
+    return forest(rows, label="mixing", hue="arm", names=ORDERED, xlabel="gain over the original set (points)")
+
+
+def scaling(live, recorded=None):
+    """Gain against images added by the width of the network: images from noise, and fresh ones."""
+    run = recorded if live is None else live
+    shown = [Panel("gain", "gain (points)", title=ARMS[arm], line=0.0, where={
+        "arm": arm, "mixing": "shuffled", "n_real": main(run)["n_real"]}) for arm in ("from noise", "fresh")]
+    return against_added(live, recorded, shown, hue="width", names={w: f"width {w}" for w in sorted(run["width"].unique())})
+
+
+def verdict_of(row, better, worse, none):
+    """The advice that an interval allows."""
+    return ("not measured" if row is None else none if max(-row.low, row.high) < NEGLIGIBLE else better if row.low > 0
+            else worse if row.high < 0 else "open: try both, paired")
+
+
+def what_to_do(frame):
+    """A decision table: the question, what was measured (points, 95 % limits), what to do."""
+    p, own, texts = frame.attrs["provenance"]["parameters"], contrasts(frame), numbers(frame)
+    n, few, many = (f"{x:,}" for x in (p["compared"], p["added"][0], p["added"][-1]))
+    gain = next(found(frame, arm="from noise", mixing="shuffled", x=p["compared"], **main(frame)).itertuples(), None)
+
+    def row(question, measured, *advice):
+        return question, said(measured), verdict_of(measured, *advice)
+
+    rows = [row(f"Add {n} images from noise?", gain, "Add them.", "Do not.", "It does not matter."),
+            ("How many are worth one new real image?", texts.get(f"rate, {n} from noise", "not measured"),
+             "Collect real images where one costs less than so many."),
+            row(f"{many} in place of {few}?", own["more"], "Add more.", "Add fewer.", "The first are enough."),
+            row("Draw new ones, or repeat a few?", own["distinct"], "Draw new ones.", "Repeat a few.", "A few will do."),
+            ("Which share of a batch?", texts.get("best share", "not measured"), "Take a share within the limits."),
+            row("End on real images?", own["end on real"], "Synthetic first.", "Real first.", "Mix them."),
+            row("Let the share fall?", own["falling"], "Let it fall.", "Keep it.", "Keep it: mix."),
+            row("More of them for a wider network?", own["wider"], "Yes.", "Fewer.", "The number need not grow with it.")]
+    return pd.DataFrame(rows, columns=["your question", "measured (points but for rates and shares)", "what to do"])
+
+
+def describe(live, recorded=None):
+    """What the runs behind a page are, as a Markdown list."""
+    return describe_runs(live, recorded, lambda frame, p: (
+        f"{frame['dataset'].iloc[0]}, {p['n_real']:,} real images, {p['architecture']} of width {p['width']}; studies: "
+        f"{', '.join(p['studies'])}; {p['steps']} steps, {p['seeds']} seeds from {p['first_seed']} on, {len(frame)} trainings"))
