@@ -47,7 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Audit as the options of `add_arguments` say. Returns the exit status; what went wrong is one sentence."""
     given = {"image_size": options.image_size, "mode": options.mode, "unreadable": options.unreadable, "seed": options.seed,
-             "encoder": options.encoder, "k": options.neighbours, "device": options.device, "progress": not options.quiet}
+             "encoder": options.encoder, "k": options.neighbours, "device": options.device,
+             "cache": not options.no_cache, "progress": not options.quiet}
     outputs = {"html": options.html, "json": options.json, "drop_list": options.drop_list}
     outputs = {kind: path for kind, path in outputs.items() if path is not None}
     try:
@@ -62,8 +63,7 @@ def run(options: argparse.Namespace) -> int:
         thresholds = {name: float(value) for name, value in options.threshold}
         for path in outputs.values():
             _check_writable(path)
-        found = audit(options.real, options.synthetic, options.held_out, thresholds=thresholds, cache=not options.no_cache,
-                      **given)
+        found = audit(options.real, options.synthetic, options.held_out, thresholds=thresholds, **given)
         for kind, path in outputs.items():
             write_atomically(path, getattr(found, kind)().encode())
     except (ValueError, OSError, MemoryError, RuntimeError, ImportError) as error:

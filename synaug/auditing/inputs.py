@@ -32,8 +32,9 @@ class Sets:
     notes: tuple[str, ...]
 
 
-def gather(real: Images, synthetic: Images | None, held_out: Images | None = None, *, image_size: tuple[int, int] | None = None,
-           mode: str | None = None, unreadable: str = "refuse", seed: int = 0, progress: bool = False) -> Sets:
+def gather(real: Images, synthetic: Images | None, held_out: Images | None = None, *,
+           image_size: int | tuple[int, int] | None = None, mode: str | None = None, unreadable: str = "refuse",
+           seed: int = 0, progress: bool = False) -> Sets:
     """The sets of an audit; for arguments and errors see `synaug.auditing.audit`. Where synthetic is None, half of the
     real images that are not held out stands in for it."""
     given = {"real": real, "synthetic": synthetic, "held-out": held_out}
@@ -59,16 +60,19 @@ def gather(real: Images, synthetic: Images | None, held_out: Images | None = Non
             mode = "L" if modes == ["L"] else "RGB"
             notes += [f"images of modes {', '.join(modes)} were taken as {mode}"] if len(modes) > 1 else []
         if image_size is None:
-            usual = Counter(kind[1] for kind in kinds["real"]).most_common(1)
-            image_size = usual[0][0] if usual and max(usual[0][0]) <= LARGEST else (LARGEST, LARGEST)
-            if set(sizes) != {image_size}:
+            common = Counter(kind[1] for kind in kinds["real"]).most_common(1)
+            height, width = common[0][0] if common else (LARGEST, LARGEST)
+            image_size = (height, width) if max(height, width) <= LARGEST else (LARGEST, LARGEST)
+            if set(sizes) - {image_size}:
                 told = ", ".join(f"{n} of {h} x {w}" for (h, w), n in sizes.most_common(3))
-                notes.append(f"images of {len(sizes)} size{'s' * (len(sizes) > 1)} ({told}{', ...' * (len(sizes) > 3)}) were resized "
-                             f"to {image_size[0]} x {image_size[1]} (height x width)")
+                told += ", ..." * (len(sizes) > 3)
+                notes.append(f"images of {len(sizes)} size{'s' * (len(sizes) > 1)} ({told}) were resized to "
+                             f"{image_size[0]} x {image_size[1]} (height x width)")
     for role, folder in folders.items():
         loaded[role] = load_image_folder(folder, image_size, mode=mode, unreadable=unreadable)
         if skipped := len(files[role]) - len(loaded[role]):
-            notes.append(f"{skipped} {role} image{'s' * (skipped > 1)} that cannot be read {'were' if skipped > 1 else 'was'} skipped")
+            notes.append(f"{skipped} {role} {'images that cannot be read were' if skipped > 1 else 'image that cannot be read was'} "
+                         f"skipped")
     shapes = {role: loaded[role].image_shape for role in given}
     if len(set(shapes.values())) > 1:
         raise ValueError(f"images of more than one shape (C, H, W): {', '.join(f'{r} {s}' for r, s in shapes.items())}; "
@@ -81,10 +85,11 @@ def gather(real: Images, synthetic: Images | None, held_out: Images | None = Non
                          f"left out: {', '.join(beyond)}")
         loaded[role] = _of_classes(loaded[role], classes)
     everything = loaded["real"]
+    counts, least = everything.labels.bincount(minlength=len(classes)).tolist(), LEAST if held_out is None else LEAST - 1
+    if few := [f"{name} ({n})" for name, n in zip(classes, counts) if n < least]:
+        raise ValueError(f"classes with fewer than {least} real images{', of which a third is held out' * (held_out is None)}: "
+                         f"{', '.join(few)}")
     if held_out is None:
-        counts = everything.labels.bincount(minlength=len(classes)).tolist()
-        if few := [f"{name} ({n})" for name, n in zip(classes, counts) if n < LEAST]:
-            raise ValueError(f"classes with fewer than {LEAST} real images, of which a third is held out: {', '.join(few)}")
         held = stratified_subset(everything, round(len(everything) / 3), seed, proportional=True)
         train = _others(everything, held)
         notes.append(f"{len(held):,} of the {len(everything):,} real images, of each class the same share, are held out")

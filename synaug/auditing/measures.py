@@ -98,11 +98,13 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
         twice[i] = one in seen
         seen.add(one)
     exact = {"exact_copies_of_real": np.isin(own_hash, list(train_hash | held_hash)), "exact_copies_of_held_out":
-             np.isin(own_hash, list(held_hash)), "duplicates": twice, "held_out_seen": np.isin(hashes(sets.held), list(train_hash))}
+             np.isin(own_hash, list(held_hash)), "duplicates": twice,
+             "held_out_seen": np.isin(hashes(sets.held), list(train_hash))}
     more += [("all", name, (int(found.sum()), np.nan, np.nan), (np.nan,) * 3, len(found)) for name, found in exact.items()]
     images = pd.DataFrame({
         "file": [str(sets.files[i]) if sets.files else str(i) for i in sets.synthetic.source_index.tolist()],
-        "label": [sets.synthetic.class_names[c] for c in made_labels], "judged": [sets.synthetic.class_names[c] for c in judged],
+        "label": [sets.synthetic.class_names[c] for c in made_labels],
+        "judged": [sets.synthetic.class_names[c] for c in judged],
         "label_probability": p_made, "off_label": off, "near_copy": near,
         "nearest_real": nearest_real, "duplicate": twice})
     # Where no more are named than of real images, those that are named are such as real ones, too.
@@ -115,17 +117,20 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
         least = 1e-6 * max(to_made.max(), to_real.max())
         ratio = np.log((to_made + least) / (to_real + least)).clip(-2, 2)  # of copies, which lie at 0
         uncovered[metric] = np.exp(ratio)
-        more += [(scope, metric, _mean_log(ratio[of]), (1.0, np.nan, np.nan), len(ratio[of])) for scope, (of, _) in scopes.items()]
+        more += [(scope, metric, _mean_log(ratio[of]), (1.0, np.nan, np.nan), len(ratio[of]))
+                 for scope, (of, _) in scopes.items()]
     uncovered["ratio"] = (uncovered["distance_ratio"] * uncovered["distance_ratio_pictures"]) ** 0.5
 
     stage("probe")
-    clean = ~(near & (nearest_real >= len(train)))  # copies of held-out images would flatter
+    del train, held, made, small  # hundreds of megabytes, which the probes take
+    clean = ~(near & (nearest_real >= len(x)))  # copies of held-out images would flatter
     x_made, made_labels, made_at = x_made[clean], made_labels[clean], np.cumsum(clean)[made_at[clean[made_at]]] - 1
     if len(np.unique(made_labels[made_at])) < 2:
-        raise ValueError("nothing can be measured: all synthetic images, or all but one class, are nearly copies of held-out images")
+        raise ValueError("nothing can be measured: all synthetic images, or all but one class, are nearly copies of "
+                         "held-out images")
     alone = [_right(some[at], some_labels[at], x_held, held_labels, strength)
              for some, some_labels, at in ((x_made, made_labels, made_at), (x, labels, fresh_at))]
-    more.append(("all", "probe_accuracy", *(_mean(right, seed) for right in alone), len(held)))
+    more.append(("all", "probe_accuracy", *(_mean(right, seed) for right in alone), len(x_held)))
     first, second = (np.flatnonzero(torch.isin(sets.train.source_index, half.source_index)) for half in
                      halves(sets.train, seed))
     more_real, more_made = _matched(labels[second], made_labels, rng)
@@ -133,7 +138,7 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
     gains = [_mean(_right(np.concatenate([x[first], some]), np.concatenate([labels[first], its]), x_held, held_labels, strength)
                    - start, seed)
              for some, its in ((x_made[more_made], made_labels[more_made]), (x[second][more_real], labels[second][more_real]))]
-    more.append(("all", "probe_gain", *gains, len(held)))
+    more.append(("all", "probe_gain", *gains, len(x_held)))
     right = _right(x, labels, x_held, held_labels, strength)
     order, ratios = rng.permutation(len(x_made)), []
     for count in sorted({round(ratio * len(x)) for ratio in RATIOS if 0 < round(ratio * len(x)) < len(order)} | {len(order)}):
@@ -142,10 +147,11 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
                             strength) - right, seed)
         ratios.append((count / len(x), count, gain.estimate, gain.low, gain.high))
     ratios = pd.DataFrame(ratios, columns=["ratio", "n_synthetic", "gain", "low", "high"])
-    more.append(("all", "probe_gain_all", tuple(ratios.iloc[-1][["gain", "low", "high"]]), (np.nan,) * 3, len(held)))
+    more.append(("all", "probe_gain_all", tuple(ratios.iloc[-1][["gain", "low", "high"]]), (np.nan,) * 3, len(x_held)))
     rows.append(pd.DataFrame([(scope, metric, *_limits(own), *_limits(base), n) for scope, metric, own, base, n in more],
                              columns=COLUMNS))
-    return pd.concat(rows, ignore_index=True), ratios, images, uncovered.sort_values("ratio", ascending=False, ignore_index=True)
+    uncovered = uncovered.sort_values("ratio", ascending=False, ignore_index=True)
+    return pd.concat(rows, ignore_index=True), ratios, images, uncovered
 
 
 def _matched(labels: np.ndarray, others: np.ndarray, rng) -> tuple[np.ndarray, np.ndarray]:
@@ -170,7 +176,7 @@ def _beside(scope: str, held, fresh, made, *labels, k: int, seed: int) -> pd.Dat
     groups = min(10, len(held) // 2, len(made) // 2)
     frame = compare_with_floor(held, fresh, {"synthetic": made}, *labels, k=k, seed=seed, jackknife_groups=groups)
     base, own = (frame[frame["arm"] == arm].reset_index(drop=True) for arm in (FRESH_REAL, "synthetic"))
-    named = {f"baseline{'_' * bool(end)}{end}": base[column] for end, column in (("", "value"), ("low", "low"), ("high", "high"))}
+    named = {"baseline": base["value"], "baseline_low": base["low"], "baseline_high": base["high"]}
     return own.assign(scope=scope, n=len(made), **named)[COLUMNS]
 
 

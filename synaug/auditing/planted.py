@@ -19,9 +19,10 @@ COPIES, WRONG = 0.05, 0.1
 LEAST = {"copies": 0.95, "wrong labels": 0.5}
 
 
-def check(real: Images, held_out: Images | None = None, *, image_size: tuple[int, int] | None = None,
-          mode: str | None = None, unreadable: str = "refuse", encoder: Encoder = "efficientnet_lite0",
-          k: int = 5, device: str = "cpu", seed: int = 0, progress: bool = False) -> pd.DataFrame:
+def check(real: Images, held_out: Images | None = None, *,
+          image_size: int | tuple[int, int] | None = None, mode: str | None = None,
+          unreadable: str = "refuse", encoder: Encoder = "efficientnet_lite0", k: int = 5, device: str = "cpu",
+          seed: int = 0, cache: bool = True, progress: bool = False) -> pd.DataFrame:
     """Plant defects into real images, audit them as if they were synthetic, and report what was found.
 
     Half of the real images that are not held out stands for the synthetic ones; a perfect generator could not do
@@ -40,7 +41,7 @@ def check(real: Images, held_out: Images | None = None, *, image_size: tuple[int
     rows = []
     for name, plant in tqdm(PLANTED.items(), desc="defects", disable=not progress):
         synthetic, where, scope = plant(sets, seed)
-        found = of_sets(replace(sets, synthetic=synthetic), encoder, k, THRESHOLDS, device, seed, True, False)
+        found = of_sets(replace(sets, synthetic=synthetic), encoder, k, THRESHOLDS, device, seed, cache, False)
         rows.append((name, int(where.sum()), *_found(name, found, where, scope)))
     return pd.DataFrame(rows, columns=["defect", "planted", "by", "found", "false_alarms", "ok"])
 

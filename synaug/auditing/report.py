@@ -19,8 +19,8 @@ from synaug.precision import usable_device
 #: near_copies and off_label, of which real images have 0.01 and 0.02. Below the real-data baseline by at most:
 #: label_agreement, precision, coverage, probe_accuracy. Loss of accuracy of the probe at most: probe_loss. They were set
 #: on Fashion-MNIST so that other real images pass with room to spare, and so do samples of the generators that come
-#: with this package; noise, blur (sigma of 1 pixel or more), 5 % copies and 10 % wrong labels fail (600 real images, 300
-#: held out, 900 others).
+#: with this package; noise, blur (sigma of 1 pixel or more), 5 % copies and 10 % wrong labels fail (600 real images,
+#: 300 held out, 900 others).
 THRESHOLDS = {"near_copies": 0.03, "off_label": 0.05, "label_agreement": 0.1, "precision": 0.3, "coverage": 0.4,
               "probe_accuracy": 0.1, "probe_loss": 0.0}
 #: Those that dropping single images mends.
@@ -98,8 +98,8 @@ class Audit:
 
 
 def audit(real: Images, synthetic: Images, held_out: Images | None = None, *,
-          image_size: tuple[int, int] | None = None, mode: str | None = None, unreadable: str = "refuse",
-          encoder: Encoder = "efficientnet_lite0", k: int = 5,
+          image_size: int | tuple[int, int] | None = None, mode: str | None = None,
+          unreadable: str = "refuse", encoder: Encoder = "efficientnet_lite0", k: int = 5,
           thresholds: Mapping[str, float] | None = None, device: str = "cpu", seed: int = 0, cache: bool = True,
           progress: bool = False) -> Audit:
     """Will the synthetic images help a classifier that is trained on the real ones? Minutes at most; nothing is trained
@@ -176,8 +176,8 @@ def _checks(numbers: pd.DataFrame, limits: Mapping[str, float]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["check", "value", "low", "high", "bound", "passed"])
 
 
-def advise(numbers: pd.DataFrame, ratios: pd.DataFrame, images: pd.DataFrame, checks: pd.DataFrame,
-           about: dict) -> tuple[str, tuple[str, ...]]:
+def advise(numbers: pd.DataFrame, ratios: pd.DataFrame, images: pd.DataFrame, checks: pd.DataFrame, about: dict
+           ) -> tuple[str, tuple[str, ...]]:
     """The advice, and what to do, the most urgent first."""
     all_ = numbers[numbers["scope"] == "all"].set_index("metric")
     failed = list(checks.loc[~checks["passed"], "check"])
@@ -201,7 +201,7 @@ def advise(numbers: pd.DataFrame, ratios: pd.DataFrame, images: pd.DataFrame, ch
     elif "probe_loss" in failed:
         advice = f"Do not add them: they cost the probe accuracy, {said}."
     elif failed:
-        why = {"near_copies": "nearly copies of real images", "off_label": "off their label", "label_agreement": "off their label"}
+        why = {"near_copies": "nearly copies of real images"} | dict.fromkeys(("off_label", "label_agreement"), "off their label")
         why = dict.fromkeys(why[name] for name in failed)
         advice = f"Drop {dropped:,} of the {n:,} synthetic images, then look again: too many are {' and '.join(why)}."
     elif gain["low"] > 0:
@@ -224,8 +224,8 @@ def _short(all_) -> list[str]:
 
 def _todo(numbers, ratios, images, all_, about, faults):
     if faults:
-        yield ("Mend the generator, or what is done to its images (size, blur, compression, labels), rather than dropping single "
-               "images.")
+        yield ("Mend the generator, or what is done to its images (size, blur, compression, labels), rather than dropping "
+               "single images.")
     if held := int(all_.loc["exact_copies_of_held_out", "value"]):
         yield f"Look for a leak: {held} synthetic images are held-out images, pixel by pixel."
     if seen := int(all_.loc["held_out_seen", "value"]):
@@ -252,11 +252,14 @@ def _todo(numbers, ratios, images, all_, about, faults):
     far = classes[classes["metric"].str.startswith("distance_ratio") & (classes["low"] > 1)]
     far = far.sort_values("value", ascending=False).drop_duplicates("scope")
     if len(far):
-        told = ", ".join(f"{row.scope} ({row.value:.2f})" for row in far.head(5).itertuples())
-        yield (f"Generate more varied images of these classes: {told}{f' and {len(far) - 5} more' if len(far) > 5 else ''}; real "
-               f"images lie so many times as far from the nearest synthetic image as from the nearest other real one.")
+        told = _five([f"{row.scope} ({row.value:.2f})" for row in far.itertuples()])
+        yield (f"Generate more varied images of these classes: {told}; real images lie so many times as far from the nearest synthetic image as from the nearest other real one.")
     low = classes[(classes["metric"] == "precision") & (classes["high"] < classes["baseline_low"])].sort_values("value")
     if len(low):
-        told = ", ".join(f"{row.scope} ({row.value:.2f}, real {row.baseline:.2f})" for row in low.head(5).itertuples())
-        yield f"Look at how these classes are drawn, by their precision: {told}{f' and {len(low) - 5} more' if len(low) > 5 else ''}."
+        told = _five([f"{row.scope} ({row.value:.2f}, real {row.baseline:.2f})" for row in low.itertuples()])
+        yield f"Look at how these classes are drawn, by their precision: {told}."
     yield "Train your own classifier with and without them, at equal steps and on several seeds, before you rely on them."
+
+
+def _five(texts: list[str]) -> str:
+    return ", ".join(texts[:5]) + f" and {len(texts) - 5} more" * (len(texts) > 5)
