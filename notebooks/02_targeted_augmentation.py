@@ -56,12 +56,13 @@ from torch.utils.data import DataLoader
 from synaug.augmentation import with_generated
 from synaug.chapters import targeted_augmentation as chapter
 from synaug.chapters import targeted_augmentation_figures as figures
+from synaug.chapters import targeted_draws
 from synaug.chapters.reading import drawn, side_by_side
 from synaug.classifiers import build_classifier
 from synaug.data.torch_datasets import TorchImages
 from synaug.plots import image_grid, table_html, theme
 from synaug.run import Store
-from synaug.run.results import load_recorded, recorded_run
+from synaug.run.results import load_recorded, recorded_run, recordings
 from synaug.statistics.claims import load_published, verdict_table
 
 theme()
@@ -335,6 +336,20 @@ table_html(verdicts[["statement", "source", "statistic", "published", "verdict",
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show all gains", "code_prompt_hide": "Hide all gains"}
 table_html(figures.table(figures.comparisons(largest), setting="setting", arm="arm", k="x"), "Gains over the original set of the same setting, in points.")
+
+# %% [markdown]
+# ## Design of the confirmatory run
+#
+# All of the above is exploratory: one set of real images, one generator and one pool serve all seeds, so its intervals leave out what another draw would change.
+# The run that decides has *draws* as its unit. What is asked, and how, was written down before its first generator was trained, and nothing above decides it.
+
+# %% tags=["hide-input"]
+Markdown(targeted_draws.design())
+
+# %% tags=["hide-input"]
+confirming = recordings("targeted_draws", ("standard",)).get("standard")
+decided = targeted_draws.decided(confirming)
+table_html(decided, "The six contrasts of the confirmatory run; without a verdict, it is not recorded yet.")
 
 # %% [markdown]
 # ## What differs from the paper

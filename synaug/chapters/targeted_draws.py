@@ -22,6 +22,7 @@ from synaug.data import ImageDataset
 from synaug.metrics.comparison import compare_with_floor
 from synaug.metrics.encoders import BUILDERS, encode
 from synaug.run import Experiment, Settings, Task, param
+from synaug.statistics.claims import load_claims, verdict_table
 from synaug.statistics.contrasts import select
 
 #: Seeds start here: none of the exploratory runs had them.
@@ -151,6 +152,31 @@ def quality(reference: ImageDataset, fresh: ImageDataset, samples: ImageDataset,
     real, other, made = (encode(one.floats(), encoder, device=device) for one in images)
     frame = compare_with_floor(real, other, {"samples": made}, n_bootstrap=0)
     return frame[["arm", "metric", "value"]]
+
+
+def design() -> str:
+    """The design of the recorded run, as a Markdown list."""
+    found, arms = PROFILES["standard"], primary(targeted.Comparison(architecture="resnet8"))
+    steps = ", ".join(f"{budget * found['steps']:g}" for budget in (0.5, 1, 2))
+    (margin,) = {part["negligible"] for claim in load_claims("targeted_draws").values() for part in claim.parts}
+    return "\n".join([
+        f"- *A draw*: real images that no other draw has, a generator trained on exactly these, its images, a selection, and "
+        f"classifiers. {len(found['generators'])} draws, {found['seeds']} seeds each, from {FIRST_SEED} on.",
+        f"- *Arms*: {len(arms)}, among them fresh real images as the ceiling, and TrivialAugment alone.",
+        f"- *Steps*: {steps} are tried. The one of least "
+        f"validation error in a pilot is taken for each arm; the pilot's draw is none of the others. Beside it stands what the "
+        f"arm would have had if it had been stopped at the least validation error of {LOOKS} looks.",
+        "- *Intervals* are over draws: the wider of Student's t over the means of draws, and a bootstrap of draws, then seeds.",
+        f"- *Contrasts*: the six below, and Holm's correction over these alone. A whole interval within {margin:g} points of 0 "
+        f"is no effect. All else is secondary, and descriptive."])
+
+
+def decided(frame: pd.DataFrame | None) -> pd.DataFrame:
+    """The six claims with their verdicts and evidence; without a frame, what they are only."""
+    claims = load_claims("targeted_draws")
+    if frame is None:
+        return pd.DataFrame([{"statement": claim.statement, "verdict": "not recorded"} for claim in claims.values()])
+    return verdict_table(frame, claims)[["statement", "verdict", "evidence"]]
 
 
 EXPERIMENT = Experiment("targeted_draws", Draws, PROFILES, rows, constants={"swept": "k", "regime": "small"})
