@@ -16,7 +16,7 @@ from synaug.chapters.targeted_augmentation import EXPERIMENT, PROFILES, STUDIES,
 from synaug.chapters.tasks import splits
 from synaug.classifiers import checkpoint as training_checkpoint
 from synaug.classifiers import training as classifier_training
-from synaug.data import load_dataset, stratified_subset
+from synaug.data import load_dataset, save_image_folder, stratified_subset
 from synaug.diffusion.denoisers import new_denoiser
 from synaug.diffusion.schedules import sigma_of_strength
 from synaug.plots import theme
@@ -29,10 +29,10 @@ from synaug.statistics.contrasts import select
 pytestmark = pytest.mark.filterwarnings("ignore:the training error had not flattened")
 
 
-def generator_of(folder, size, seed=0, dataset="digits", start=0):
+def generator_of(folder, size, seed=0, dataset="digits", start=0, strata="equal"):
     """A folder of a generator whose record says that it has seen so many images."""
     new_denoiser(load_dataset("digits"), channels=(32,)).save(folder)
-    recipe = {"dataset": dataset, "subset_size": size, "subset_seed": seed, "subset_start": start}
+    recipe = {"dataset": dataset, "subset_size": size, "subset_seed": seed, "subset_start": start, "strata": strata}
     (folder / "training_record.json").write_text(json.dumps({"recipe": recipe}))
     return str(folder)
 
@@ -159,6 +159,20 @@ def test_frame_is_complete(frame):
     pilots = select(frame, kind="pilot")
     assert set(pilots["metric"]) == {"validation_error"} and set(pilots["steps"]) == {2, 4}
     assert not set(pilots["seed"]) & set(errors["seed"])
+
+
+def test_own_unbalanced_images(tmp_path):
+    """A folder with classes from 12 to 120 images, of which the generator has seen half of each."""
+    whole = load_dataset("digits")
+    places = torch.cat([(whole.labels == c).nonzero().flatten()[:12 * (c + 1)] for c in range(10)])
+    for part, images in (("train", whole.subset(places)), ("test", load_dataset("digits", "test"))):
+        save_image_folder(images, tmp_path / "photos" / part)
+    generator = generator_of(tmp_path / "generator", 0.5, dataset=str(tmp_path / "photos"), strata="proportional")
+    frame = EXPERIMENT.run("smoke", generator=generator, studies=("primaries",), steps=8, n_evaluate=100)
+    errors = select(frame, metric="test_error")
+    assert len(errors) == 2 * 8 and errors["value"].between(0, 100).all() and set(errors["n_real"]) == {330}
+    added = select(frame, metric="added").set_index(["arm", "seed"])["value"]
+    assert added["fresh, few"].equals(added["generated, few"]) and (added["generated, few"] > 0).all()
 
 
 def test_a_longer_run_keeps_the_tasks_of_a_shorter_one(small):
