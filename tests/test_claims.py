@@ -372,7 +372,7 @@ BEFORE = {
     "real_generators.standard": "rrrrsnnnnncnnccncnn",
     "targeted_augmentation.standard": "snnnnnnnnnnnnncnnn",
     "targeted_augmentation.standard.cifar10_5000": "cnnnnnnnnnnnnnnnnn",
-    "two_layer_cnn.standard": "rnrrrrrrrrrnnr",
+    "two_layer_cnn.standard.reading_a": "rnrrrrrrrrrnnr",
 }
 
 

@@ -65,10 +65,16 @@ def check_weights(generator: str, weights: str, device="cpu") -> EDMDenoiser:
     return denoiser
 
 
-def usual_denoiser(generator: str, weights: str, device="cpu") -> EDMDenoiser:
-    """A saved generator in the fastest precision of a device; RuntimeError where it has other weights than those."""
+@lru_cache(1)
+def usual_denoiser(generator: str, weights: str, device: str = "cpu", compile: bool | None = None) -> EDMDenoiser:
+    """A saved generator as it is fastest on a device; RuntimeError where it has other weights than those.
+
+    compile: whether its network is compiled, which takes a minute at its first use; None: on a CUDA device.
+    """
     denoiser = check_weights(generator, weights, device)
     denoiser.precision = fast_precision(device)
+    if compile or compile is None and torch.device(device).type == "cuda":
+        denoiser.unet.compile()
     return denoiser
 
 

@@ -242,11 +242,15 @@ def weights_hash(module: nn.Module, prefix: str = "") -> str:
     return digest.hexdigest()[:16]
 
 
+#: How a denoiser computes, not what: its number format, whether it is compiled; and its hash as it was loaded.
+APART = ("precision", "_compiled_call_impl", "recorded")
+
+
 def generator_hash(denoiser: Denoiser) -> str:
     """What a denoiser is known by: 16 hex digits, or `UNKNOWN` where another one could have the same.
 
     Of what `load_denoiser` has compared with its training record: the weights' hash that stands there. Of others: a
-    hash of its class and all that it holds (``precision`` apart), as long as that is data, or objects of classes of
+    hash of its class and all that it holds (but for `APART`), as long as that is data, or objects of classes of
     this package, diffusers and torch. Code is not looked into: functions, methods, hooks and classes of one's own,
     subclasses too, are unknown; so is a network in training mode, whose dropout draws anew at each call.
     """
@@ -283,7 +287,7 @@ def _tell(value, write):
                 _tell([name, item], write)
         write(b"} ")
     elif _is_public(kind) and hasattr(value, "__dict__") and not (isinstance(value, nn.Module) and value.training):
-        _tell({name: item for name, item in vars(value).items() if name not in ("precision", "recorded")}, write)
+        _tell({name: item for name, item in vars(value).items() if name not in APART}, write)
     else:
         raise _Unknown
 

@@ -7,11 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from synaug.__main__ import main
 from synaug.chapters.papers_scale import CLASSIFIER, FAST, TINY, WHOLE, full_size, run, steps_table, train_generator
-from synaug.chapters.tasks import splits
+from synaug.chapters.tasks import splits, usual_denoiser, weights_of
 from synaug.classifiers import build_classifier, train_classifier
+from synaug.data import load_dataset, stratified_subset
+from synaug.diffusion.denoisers import UNKNOWN, generator_hash
+from synaug.diffusion.reconstruction import generate
 from synaug.diffusion.trainer import STATE, Trainer
 from synaug.run import sweep
 from synaug.run.results import load_recorded
@@ -127,3 +131,15 @@ def test_bad_options_are_refused(words, message, capsys):
     with pytest.raises(SystemExit):
         main(["record", *words])
     assert message in capsys.readouterr().err
+
+
+def test_a_compiled_generator_makes_the_same_images(untrained_generator):
+    asked = stratified_subset(load_dataset("digits"), 20, 0)
+    plain, compiled = (usual_denoiser(untrained_generator, weights_of(untrained_generator), compile=how) for how in (False, True))
+    with torch.no_grad():
+        for parameter in plain.unet.parameters():  # as drawn, a network answers 0
+            parameter.add_(0.01)
+        compiled.load_state_dict(plain.state_dict())
+    assert generator_hash(plain) == generator_hash(compiled) != UNKNOWN  # so that its pools are kept, too
+    made = [generate(denoiser, asked.labels, seed=0, steps=2).images for denoiser in (plain, compiled)]
+    assert made[0].std() > 0.01 and (made[0] - made[1]).abs().max() < 1e-3

@@ -140,14 +140,20 @@ def error_curves(live, recorded, shown):
     return lines(live, recorded, panels, hue="arm", names=ARMS, xlabel=K_LABEL)
 
 
-def regime_map(live, recorded=None):
-    """What either arm changes against the original set at the largest k, at the last step, in the base regime, with
-    the other reading and over the map; of the recorded run if there is one."""
-    frame = live if recorded is None else recorded
+def changes(frame):
+    """(the largest k, the columns of `paired`: test error of either arm minus the original set's at that k, at the last
+    step, by regime: the base, that with the other reading, and the map)."""
     k = max(frame.attrs["provenance"]["parameters"]["ks"])
     names = ["base", *sorted(name for name in frame["regime"].dropna().unique() if name.startswith(("reading", "β_d")))]
     rows = select(frame, part="regimes", stage="final", regime=names, x=[1, k])
-    table = paired(rows, {"arm": "original"}, ("regime", "arm"), "test_error", ("regime", "seed"))
+    return k, paired(rows, {"arm": "original"}, ("regime", "arm"), "test_error", ("regime", "seed"))
+
+
+def regime_map(live, recorded=None):
+    """What either arm changes against the original set at the largest k, at the last step, in the base regime, with
+    the other reading and over the map; of the recorded run if there is one."""
+    k, table = changes(live if recorded is None else recorded)
+    names = list(dict.fromkeys(table["regime"]))
     return forest(table, label="regime", names=dict(zip(names, names)), hue="arm", scale=100,
                   xlabel=f"test error at k = {k:g} minus the original set's (points; left: better)")
 
