@@ -161,11 +161,12 @@ def test_no_number_is_missing(pages):
         text = page.evaluate("""() => {  // collapsed parts as well
             const copy = document.querySelector("article")?.cloneNode(true);
             copy?.querySelectorAll("pre, script, style").forEach(element => element.remove());
+            copy?.querySelectorAll("td, th").forEach(cell => cell.append(" | "));
             return copy?.textContent ?? "";
         }""")
         if not name.startswith("reference/"):  # whose docstrings speak of NaN and of k - 1 images
             assert not re.search(r"\{glue|\bnan\b|\bNaN\b|Pending glue|Traceback", text), name
-            assert not re.search(r"(?<!= )(?<![\d.,])\b1 ([a-z]+ )?(classifier|comparison|image|level|mixture|moment|network|point|"
+            assert not re.search(r"(?<!= )(?<![\d.,−])\b1 ([a-z]+ )?(classifier|comparison|image|level|mixture|moment|network|point|"
                                  r"row|sample|seed|size|source|step|table|task|thread)s\b", text), name
             assert not re.search(r"\d(e[-+]\d|\.\d+%)|\b(None|inf)\b(?! [a-z])", text), name
         assert not re.search(r"<[\w.]+ object at 0x", text), name

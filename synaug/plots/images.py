@@ -64,8 +64,8 @@ def image_grid(images: Sequence | Mapping[str, Sequence], row_names: Sequence = 
 
 
 def _broken(name: str) -> str:
-    """A name in lines of 30 characters, two at most of each of its own: folders' names may be ten times as long."""
-    return "\n".join(fill(line, 30, max_lines=2, placeholder="...") for line in name.split("\n"))
+    """A name in lines of 26 characters, two at most of each of its own: folders' names may be ten times as long."""
+    return "\n".join(fill(line, 26, max_lines=2, placeholder="...") for line in name.split("\n"))
 
 
 def _room(names: Sequence[str]) -> tuple[float, float]:
