@@ -7,8 +7,7 @@ import torch
 
 from synaug.augmentation import TrainingSet, mixture, original, with_synthetic
 from synaug.augmentation.mixed_batches import ORDERS
-from synaug.augmentation.synthetic_pool import generate_pool
-from synaug.chapters.tasks import at_once, first, network, split, splits, usual_denoiser, weights_of
+from synaug.chapters.tasks import first, generated_pool, network, split, splits, weights_of
 from synaug.classifiers import accuracy, build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import check_recipe
@@ -178,8 +177,7 @@ EXPERIMENT = Experiment("how_much_and_how_mixed", Mixing, PROFILES, rows, consta
 def pool_images(asked: ImageDataset, generator: str, weights: str, precision: str, device: str, sigma: float | None,
                 steps: int, k: int, seed: int) -> ImageDataset:
     """k - 1 synthetic images for each one that is asked for: of its class from noise, or from itself at a noise level."""
-    return generate_pool(usual_denoiser(generator, weights, device), asked, range(len(asked)), k=k, sigmas=sigma, seed=seed,
-                         from_noise=sigma is None, steps=steps, batch_size=at_once(device), device=device).data
+    return generated_pool(asked, generator, weights, precision, device, sigma and [sigma], steps, k, seed).data
 
 
 def training_set(real: ImageDataset, others: ImageDataset | None, *, n_real: int, added: int, distinct: int, mixing: str,

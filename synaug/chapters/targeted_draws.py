@@ -83,6 +83,8 @@ PROFILES = {
     "standard": dict(generators=tuple(f"draws/fashion_mnist_{i}" for i in range(1, 7)), steps=800, seeds=5, more_seeds=2,
                      sampling_steps=9, n_quality=2000),
 }
+
+
 def primary(s: targeted.Comparison) -> list[Arm]:
     """The arms of the six contrasts, their ceiling, and TrivialAugment alone."""
     base, noise = Arm(architecture=s.architecture, augment=s.augment), {"strengths": None}
@@ -157,7 +159,7 @@ def quality(reference: ImageDataset, fresh: ImageDataset, samples: ImageDataset,
 def design() -> str:
     """The design of the recorded run, as a Markdown list."""
     found, arms = PROFILES["standard"], primary(targeted.Comparison(architecture="resnet8"))
-    steps = ", ".join(f"{budget * found['steps']:g}" for budget in (0.5, 1, 2))
+    steps = ", ".join(f"{budget * found['steps']:g}" for budget in EXPERIMENT.parameters["budgets"].default)
     (margin,) = {part["negligible"] for claim in load_claims("targeted_draws").values() for part in claim.parts}
     return "\n".join([
         f"- *A draw*: real images that no other draw has, a generator trained on exactly these, its images, a selection, and "

@@ -119,9 +119,9 @@ def split(generator: str, weights: str, part: str, n: int | None) -> ImageDatase
 
 
 def generated_pool(real: ImageDataset, generator: str, weights: str, precision: str, device: str, sigmas: list | None,
-                   steps: int, k: int) -> SyntheticPool:
+                   steps: int, k: int, seed: int = 0) -> SyntheticPool:
     """k - 1 images of each real one. sigmas: noise levels that they are taken to; None: from noise alone."""
-    return generate_pool(usual_denoiser(generator, weights, device), real, range(len(real)), k=k, sigmas=sigmas,
+    return generate_pool(usual_denoiser(generator, weights, device), real, range(len(real)), k=k, sigmas=sigmas, seed=seed,
                          from_noise=sigmas is None, steps=steps, batch_size=at_once(device), device=device)
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from synaug.statistics.intervals import detectable, draws_interval, holm, paired_interval
+from synaug.statistics.intervals import PairedInterval, detectable, draws_interval, holm, paired_interval
 
 #: From the weakest to the strongest; a claim of several parts is as good as its weakest part.
 VERDICTS = ("opposite", "no effect", "not resolved at this scale", "shape only", "reproduced")
@@ -92,15 +92,13 @@ def contrast(
     (Bonferroni; over seeds only).
     """
     weights, rows, seeds = _paired(frame, terms, where)
+    found = _over_units(frame, weights, rows, seeds, constant, 1 - 0.05 / tests)
+    if found is not None:
+        basis = f"{found.n} draws, {len(seeds)} paired seeds" if "draw" in frame else f"{len(seeds)} paired seeds"
+        return Interval(found.estimate, found.low, found.high, basis)
     if "draw" in frame:
-        draws = _by_draw(weights, rows, seeds, constant)
-        if len(draws) < MIN_DRAWS:
-            raise NotMeasured(f"{len(draws)} draws for {terms[0]['metric']}, at least {MIN_DRAWS} needed")
-        t = draws_interval(draws, 1 - 0.05 / tests)
-        return Interval(t.estimate, t.low, t.high, f"{len(draws)} draws, {len(seeds)} paired seeds")
-    if len(seeds) >= MIN_SEEDS:
-        t = paired_interval(_differences(weights, rows, seeds, constant), 1 - 0.05 / tests)
-        return Interval(t.estimate, t.low, t.high, f"{len(seeds)} paired seeds")
+        n = len({draw for draw, _ in seeds})
+        raise NotMeasured(f"{n} draws for {terms[0]['metric']}, at least {MIN_DRAWS} needed")
     if seeds_only or not all({"low", "high"} <= set(r) and r[["low", "high"]].notna().all(axis=None) for r in rows):
         raise NotMeasured(f"{len(seeds)} paired seeds for {terms[0]['metric']}, at least {MIN_SEEDS} needed")
     means = [r[["value", "low", "high"]].mean() for r in rows]
@@ -120,8 +118,20 @@ def _paired(frame, terms, where):
     return weights, rows, sorted(set.intersection(*(set(r.index) for r in rows)))
 
 
+def _over_units(frame, weights, rows, seeds, constant, confidence=0.95) -> PairedInterval | None:
+    """The interval over draws where the frame has them, else over paired seeds; None where there are too few of these."""
+    if "draw" in frame:
+        draws = _by_draw(weights, rows, seeds, constant)
+        return draws_interval(draws, confidence) if len(draws) >= MIN_DRAWS else None
+    if len(seeds) < MIN_SEEDS:
+        return None
+    return paired_interval(_differences(weights, rows, seeds, constant), confidence)
+
+
 def _by_draw(weights, rows, seeds, constant) -> list:
     """The differences of each draw, over its seeds."""
+    if not seeds:
+        return []
     differences = pd.Series(_differences(weights, rows, seeds, constant), pd.MultiIndex.from_tuples(seeds, names=DRAWN))
     return [own.to_numpy() for _, own in differences.groupby("draw")]
 
@@ -139,15 +149,10 @@ def family_p_values(frame: pd.DataFrame, family: list[tuple[list[dict], dict, fl
     p_values = []
     for terms, where, constant in family:
         try:
-            weights, rows, seeds = _paired(frame, terms, where)
+            found = _over_units(frame, *_paired(frame, terms, where), constant)
         except NotMeasured:
-            seeds = []
-        if "draw" in frame:
-            draws = _by_draw(weights, rows, seeds, constant) if seeds else []
-            p_values.append(draws_interval(draws).p_value if len(draws) >= MIN_DRAWS else 1.0)
-            continue
-        enough = len(seeds) >= MIN_SEEDS
-        p_values.append(paired_interval(_differences(weights, rows, seeds, constant)).p_value if enough else 1.0)
+            found = None
+        p_values.append(1.0 if found is None else found.p_value)
     return holm(p_values).tolist()
 
 
