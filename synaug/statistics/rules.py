@@ -149,9 +149,11 @@ def family_p_values(frame: pd.DataFrame, family: list[tuple[list[dict], dict, fl
     p_values = []
     for terms, where, constant in family:
         try:
-            found = _over_units(frame, *_paired(frame, terms, where), constant)
+            weights, rows, seeds = _paired(frame, terms, where)
         except NotMeasured:
-            found = None
+            p_values.append(1.0)
+            continue
+        found = _over_units(frame, weights, rows, seeds, constant)
         p_values.append(1.0 if found is None else found.p_value)
     return holm(p_values).tolist()
 
