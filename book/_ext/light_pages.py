@@ -3,6 +3,7 @@
 No icon that nobody uses, no map of a minified script, and nothing that keeps a screen reader out.
 """
 
+import lzma
 import re
 from html import escape
 from pathlib import Path
@@ -55,7 +56,7 @@ def head(app, pagename, templatename, context, doctree) -> None:
 
 
 def lighten(app, error) -> None:
-    """Icons that no page names leave the theme's script (1.5 MB); maps of minified scripts and styles go."""
+    """Icons that no page names leave the theme's script (1.5 MB); maps go; MathJax, kept packed, is unpacked."""
     if error or app.builder.format != "html":
         return
     out, used = Path(app.outdir), set()
@@ -75,6 +76,9 @@ def lighten(app, error) -> None:
     icons.write_text(ICON.sub(
         lambda icon: icon[0] if {icon[1], *re.findall(r'"([\w-]+)"', icon[2])} & used else "",
         icons.read_text("utf-8")), "utf-8")
+    for packed in (out / "_static").rglob("*.xz"):
+        packed.with_suffix("").write_bytes(lzma.decompress(packed.read_bytes()))
+        packed.unlink()
     for path in (out / "_static").rglob("*.map"):
         path.unlink()
         script = path.with_suffix("")
