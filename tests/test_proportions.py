@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from synaug.statistics.proportions import newcombe_interval, wilson_interval
+from synaug.statistics.proportions import newcombe_interval, subgroup_share, wilson_interval
 
 
 @pytest.mark.parametrize("successes, n", [(0, 1), (0, 20), (3, 300), (81, 263), (299, 300), (20, 20)])
@@ -45,3 +45,29 @@ def test_newcombe_covers_at_its_confidence():
 def test_bad_input_is_refused(arguments):
     with pytest.raises(ValueError):
         wilson_interval(*arguments)
+
+
+# Of 1,000 images with a share: a judge that flags 95 % of the subgroup and 3 % of others, tried on 200 and 800 images.
+@pytest.mark.parametrize("share", [0.005, 0.03, 0.1, 0.5])
+def test_a_share_is_corrected_for_the_judges_confusions(share):
+    rng, m = np.random.default_rng(0), 2000
+    counts = zip(rng.binomial(1000, share * 0.95 + (1 - share) * 0.03, m), rng.binomial(200, 0.95, m), rng.binomial(800, 0.03, m))
+    found = [subgroup_share(flagged, 1000, hits=hits, positives=200, false_alarms=alarms, negatives=800)
+             for flagged, hits, alarms in counts]
+    assert np.mean([one.estimate for one in found]) == pytest.approx(share, abs=0.001)
+    assert 0.93 < np.mean([one.low <= share <= one.high for one in found]) <= 0.985
+
+
+def test_a_perfect_judge_needs_no_correction():
+    found = subgroup_share(30, 1000, hits=10**6, positives=10**6, false_alarms=0, negatives=10**6)
+    wilson = wilson_interval(30, 1000)
+    assert found.estimate == 0.03 and (found.low, found.high) == pytest.approx((wilson.low, wilson.high), abs=2e-3)
+
+
+def test_a_judge_at_chance_says_nothing_and_a_worse_one_is_refused():
+    found = subgroup_share(300, 1000, hits=33, positives=100, false_alarms=30, negatives=100)
+    assert np.isnan(found.estimate) and (found.low, found.high) == (0, 1)
+    with pytest.raises(ValueError, match="worse than chance: it flags 3 of 100"):
+        subgroup_share(300, 1000, hits=3, positives=100, false_alarms=60, negatives=100)
+    with pytest.raises(ValueError, match="n >= 1"):
+        subgroup_share(300, 1000, hits=0, positives=0, false_alarms=60, negatives=100)

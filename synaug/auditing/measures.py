@@ -7,14 +7,16 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from synaug.auditing import probe
 from synaug.auditing.inputs import Sets, halves, hashes
+from synaug.auditing.probe import best_strength
 from synaug.augmentation.pool_filters import near_copies
+from synaug.classifiers.last_layer import fit_linear
 from synaug.data import ImageDataset, to_floats
 from synaug.metrics import FRESH_REAL, compare_with_floor, nearest
 from synaug.metrics.comparison import least_per_class
 from synaug.metrics.encoders import Encoder, encode
 from synaug.metrics.inputs import as_features
+from synaug.metrics.two_sample import two_sample_auc
 from synaug.statistics import bootstrap_interval, mean_interval
 
 #: Of real images, the share that either rule for single images would call a near-copy, or off its label.
@@ -63,12 +65,12 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
     centre, scale = train.mean(0), train.std(0)
     scale[scale <= 1e-6 * scale.max()] = torch.inf  # what does not vary says nothing
     x, x_held, x_made = (((features - centre) / scale).float().cpu().numpy() for features in (train, held, made))
-    own, base = (probe.two_sample_auc(x_held, other, seed) for other in (x_made[made_at], x[fresh_at]))
+    own, base = (two_sample_auc(x_held, other, seed) for other in (x_made[made_at], x[fresh_at]))
     more: list[tuple] = [("all", "two_sample_auc", own, base, len(made_at))]
 
     stage("labels")
-    strength = probe.best_strength(x, labels, seed)
-    judge = probe.fit(x, labels, strength)
+    strength = best_strength(x, labels, seed)
+    judge = fit_linear(x, labels, strength)
     p_held, p_made = (_probability(judge, *some) for some in ((x_held, held_labels), (x_made, made_labels)))
     judged, right_held = judge.predict(x_made), judge.predict(x_held) == held_labels
     off = p_made < np.quantile(p_held, LABEL_QUANTILE)
@@ -189,7 +191,7 @@ def _probability(judge, x: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def _right(x, labels, x_held, held_labels, strength) -> np.ndarray:
     """1.0 for each held-out image that a probe of these images classifies correctly."""
-    return (probe.fit(x, labels, strength).predict(x_held) == held_labels).astype(float)
+    return (fit_linear(x, labels, strength).predict(x_held) == held_labels).astype(float)
 
 
 def _mean(values, seed: int):

@@ -10,6 +10,7 @@ from synaug.metrics.concentration import centroid_distance_ratio, covariance_log
 from synaug.metrics.frechet import frechet_distance
 from synaug.metrics.near_copies import nearer_than, nearest
 from synaug.metrics.neighbours import outer_edge_recall, prdc
+from synaug.metrics.two_sample import density_ratio_weights, effective_sample_size, two_sample_auc
 
 __all__ = [
     "FRESH_REAL",
@@ -17,9 +18,12 @@ __all__ = [
     "compare",
     "compare_with_floor",
     "covariance_logdet_ratio",
+    "density_ratio_weights",
+    "effective_sample_size",
     "frechet_distance",
     "nearer_than",
     "nearest",
     "outer_edge_recall",
     "prdc",
+    "two_sample_auc",
 ]

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sklearn.metrics import roc_auc_score
 
 import synaug
 from synaug.__main__ import main
 from synaug.auditing import THRESHOLDS, check
 from synaug.auditing.page import MEANINGS
-from synaug.auditing.probe import auc_interval, fit
+from synaug.classifiers.last_layer import fit_linear
 from synaug.data import ImageDataset, draw_splits, load_dataset, save_image_folder, stratified_subset
 
 digits = load_dataset("digits")
@@ -99,18 +98,9 @@ def test_copies_of_held_out_images_are_a_leak_and_do_not_flatter_the_probe():
         synaug.audit(real, changed(held), held, encoder="pixels")
 
 
-def test_the_area_is_that_of_scikit_learn():
-    rng = np.random.default_rng(0)
-    low, high = rng.normal(size=200).round(1), rng.normal(1, 1, size=300).round(1)
-    found = auc_interval(low, high)
-    assert found.estimate == pytest.approx(roc_auc_score(np.repeat([0, 1], [200, 300]), np.concatenate([low, high])), abs=1e-12)
-    areas = [auc_interval(rng.normal(size=200), rng.normal(1, 1, size=300)).estimate for _ in range(300)]
-    assert (found.high - found.low) / 3.92 == pytest.approx(np.std(areas), rel=0.2)
-
-
 def test_regularisation_does_not_depend_on_how_many_images_there_are():
     x, y = np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % 3
-    once, twice = fit(x, y, 0.1), fit(np.concatenate([x, x]), np.concatenate([y, y]), 0.1)
+    once, twice = fit_linear(x, y, 0.1), fit_linear(np.concatenate([x, x]), np.concatenate([y, y]), 0.1)
     np.testing.assert_allclose(once.coef_, twice.coef_, atol=1e-3)
 
 

@@ -1,0 +1,141 @@
+"""How the loss changes around a classifier's weights, and on the line to another's.
+
+All on real images, in evaluation mode, with the statistics of batch normalisation computed on these images, so that what
+a network was trained on leaves no trace but its weights.
+"""
+
+import copy
+import math
+import warnings
+from dataclasses import dataclass
+
+import torch
+from scipy.sparse.linalg import eigsh
+from torch import nn
+from torch.func import functional_call, grad, vmap
+from torch.nn import functional as F
+from torch.utils._pytree import tree_map
+
+from synaug.checks import number, of_kind, whole
+from synaug.classifiers.predictions import as_floats, check_images, check_labels, evaluating
+from synaug.seeds import seeded
+
+#: Relative precision of the largest eigenvalue.
+PRECISION = 0.01
+
+
+@dataclass(frozen=True)
+class Sharpness:
+    """At the weights of a classifier, of the mean cross-entropy on some images:
+
+    loss: itself. largest_eigenvalue, trace: of its Hessian. filter_normalised: how much it rises on average one ``radius``
+    away along random directions whose filters have the norms of the network's (Li et al. 2018, sec. 4; biases and norms
+    stay), which does not depend on the scale of weights as the Hessian does. gradient_variance: the trace of the covariance
+    of the gradients of single images.
+    """
+
+    loss: float
+    largest_eigenvalue: float
+    trace: float
+    filter_normalised: float
+    gradient_variance: float
+
+
+def sharpness(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, probes: int = 10, radius: float = 0.25,
+              seed: int = 0, batch_size: int = 250) -> Sharpness:
+    """`Sharpness` of a classifier on images uint8 or float in [-1, 1] ``[N, C, H, W]`` with labels int64 ``[N]``.
+
+    Products with the Hessian by curvlinops, its largest eigenvalue by Lanczos (to `PRECISION`), its trace by Hutchinson's
+    estimator; probes: random vectors for the trace, and directions. About 60 times a gradient of all images.
+    ValueError for other input, and where the loss is not finite.
+    """
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of torch.jit, which it uses
+        from curvlinops import HessianLinearOperator, hutchinson_trace  # they start slowly
+
+    probes, batch_size = whole("probes", probes, 1), whole("batch_size", batch_size, 1)
+    if not number("radius", radius) > 0:
+        raise ValueError(f"radius must be positive, got {radius}")
+    model = refreshed(model, images, labels)
+    images, labels = as_floats(images), labels.clone()
+    batches = list(zip(images.split(batch_size), labels.split(batch_size)))
+    weights = [p for p in model.parameters() if p.requires_grad]
+    loss = _loss(model, images, labels)
+    if not math.isfinite(loss):
+        raise ValueError(f"the loss of these images is {loss}")
+    hessian = HessianLinearOperator(model, nn.CrossEntropyLoss(), weights, batches, check_deterministic=False)
+    with seeded(seed, torch.device("cpu")):
+        start = torch.randn(hessian.shape[0]).numpy()
+        (largest,) = eigsh(hessian.to_scipy(), k=1, which="LA", tol=PRECISION, v0=start, return_eigenvectors=False)
+        trace = hutchinson_trace(hessian, min(probes, hessian.shape[0] - 1)).item()
+        rises = []
+        for _ in range(probes):
+            moved = copy.deepcopy(model)
+            with torch.no_grad():
+                for p in (p for p in moved.parameters() if p.ndim > 1):
+                    draw = torch.randn_like(p)
+                    scale = p.flatten(1).norm(dim=1) / draw.flatten(1).norm(dim=1)
+                    p.add_(radius * draw * scale.view(-1, *[1] * (p.ndim - 1)))
+            rises.append(_loss(moved, images, labels) - loss)
+    return Sharpness(loss, float(largest), trace, sum(rises) / probes, _gradient_variance(model, batches))
+
+
+@torch.no_grad()
+def loss_barrier(model: nn.Module, other: nn.Module, images: torch.Tensor, labels: torch.Tensor, points: int = 9) -> float:
+    """The most by which the loss on the line between two networks' weights lies above the line between their losses.
+
+    Frankle et al. 2020 (sec. 2) with the statistics of batch normalisation computed at each of the points between (Jordan
+    et al. 2023); 0 where the networks are the same or lie in one basin. ValueError for networks of other weights.
+    """
+    one, two = (refreshed(m, images, labels) for m in (model, other))
+    first, second = one.state_dict(), two.state_dict()
+    if {k: v.shape for k, v in first.items()} != {k: v.shape for k, v in second.items()}:
+        raise ValueError("there is no line between networks whose weights differ in number or shape")
+    ends, between, barrier = (_loss(one, images, labels), _loss(two, images, labels)), copy.deepcopy(one), 0.0
+    for i in range(1, whole("points", points, 1) + 1):
+        t = i / (points + 1)
+        between.load_state_dict({name: torch.lerp(v, second[name], t) if v.is_floating_point() else v for name, v in first.items()})
+        found = _loss(refreshed(between, images, labels), images, labels)
+        barrier = max(barrier, found - (1 - t) * ends[0] - t * ends[1])
+    return barrier
+
+
+@torch.no_grad()
+def refreshed(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> nn.Module:
+    """A float32 copy of a classifier on the CPU, in evaluation mode, whose statistics of batch normalisation are those of
+    these images."""
+    of_kind("model", model, nn.Module)
+    check_images(images, labels)
+    check_labels(model, images, labels)
+    model = copy.deepcopy(model).cpu().float().eval()
+    norms = [part for part in model.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    for part in norms:
+        part.reset_running_stats()
+        part.momentum = None  # a plain mean over batches
+        part.train()
+    if norms:
+        for batch in images.tensor_split(max(1, len(images) // 250)):
+            model(as_floats(batch))
+    return model.eval()
+
+
+@torch.no_grad()
+def _loss(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
+    with evaluating(model):
+        losses = [F.cross_entropy(model(as_floats(x)), y, reduction="sum") for x, y in zip(images.split(500), labels.split(500))]
+    return float(sum(losses)) / len(images)
+
+
+def _gradient_variance(model: nn.Module, batches) -> float:
+    weights = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+
+    def loss(values, image, label):
+        return F.cross_entropy(functional_call(model, values, (image[None],)), label[None])
+
+    squares, total, n = 0.0, tree_map(torch.zeros_like, weights), 0
+    for images, labels in batches:
+        for x, y in zip(images.split(50), labels.split(50)):
+            gradients = vmap(grad(loss), (None, 0, 0))(weights, x, y)
+            squares += sum(float(g.square().sum()) for g in gradients.values())
+            total = {name: total[name] + gradients[name].sum(0) for name in total}
+            n += len(x)
+    return squares / n - sum(float((g / n).square().sum()) for g in total.values())

@@ -1,0 +1,80 @@
+"""How well a linear classifier tells two sets apart, and the ratio of their densities that follows from it.
+
+Both on features, standardised by those of both sets together; every score is of a fold that it was not fitted on.
+"""
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+from sklearn.model_selection import StratifiedKFold
+
+from synaug.checks import number, whole
+from synaug.classifiers.last_layer import fit_linear
+from synaug.metrics.inputs import Features, as_feature_pair
+from synaug.statistics import Interval
+
+
+def two_sample_auc(real: Features, fake: Features, seed: int = 0, folds: int = 5, strength: float = 1.0) -> Interval:
+    """How well a linear classifier tells fake ``[M, D]`` from real ``[N, D]``: 0.5 not at all, 1 always.
+
+    Area under the ROC curve of held-out scores (a classifier two-sample test, Lopez-Paz & Oquab 2017), with
+    `auc_interval` for the fitted classifiers. strength: of the penalty beside the mean loss, see `fit_linear`; sets weigh
+    equally, whatever their sizes. Raises as `frechet_distance`, and ValueError for fewer than two folds.
+    """
+    scores, is_fake = _scores(real, fake, seed, folds, strength)
+    return auc_interval(scores[~is_fake], scores[is_fake])
+
+
+def density_ratio_weights(real: Features, fake: Features, seed: int = 0, folds: int = 5, strength: float = 0.1) -> torch.Tensor:
+    """For each real row how dense the fake set is there, relative to the real one: float64 ``[N]`` of mean 1.
+
+    exp of the held-out log-odds of "fake" (Sugiyama et al. 2012, sec. 4.2: density ratios by probabilistic
+    classification), so that real rows resampled with these weights have the density of the fake ones, as far as a linear
+    classifier sees. Swap the sets for the reverse. `effective_sample_size` says how many rows they rest on.
+    Raises as `two_sample_auc`, and ValueError where the classifier tells all rows apart: then there is no ratio.
+    """
+    scores, is_fake = _scores(real, fake, seed, folds, strength)
+    if scores[is_fake].min() > scores[~is_fake].max():
+        raise ValueError("the classifier tells every fake row from every real one: the sets do not overlap, and no real rows "
+                         "have the density of the fake ones")
+    weights = torch.from_numpy(np.exp(scores[~is_fake] - scores[~is_fake].max()))
+    return weights / weights.mean()
+
+
+def effective_sample_size(weights: torch.Tensor) -> float:
+    """How many equally weighted rows weights ``[N]`` are worth, 1 to N: (sum w)^2 / sum w^2 (Kish 1965). ValueError for
+    negative ones and where all are 0."""
+    if weights.ndim != 1 or not bool((weights >= 0).all() and weights.sum() > 0):
+        raise ValueError("weights must be [N], not negative, and not all 0")
+    return float(weights.sum() ** 2 / weights.square().sum())
+
+
+def auc_interval(low: np.ndarray, high: np.ndarray) -> Interval:
+    """P(a score of ``high [M]`` is above one of ``low [N]``), ties as a half, and its 95 % interval, cut to [0, 1].
+
+    DeLong et al. 1988; it has no width where all scores are told apart, so that the limit is then that of as many
+    successes without a failure as the smaller set has scores (Clopper & Pearson 1934).
+    """
+    n, m = len(low), len(high)
+    ranks = rankdata(np.concatenate([low, high]))
+    above = (ranks[n:] - rankdata(high)) / n  # of each high score, the share of low ones below it
+    below = 1 - (ranks[:n] - rankdata(low)) / m
+    area, error = above.mean(), np.sqrt(above.var(ddof=1) / m + below.var(ddof=1) / n)
+    half = 1 - 0.025 ** (1 / min(n, m)) if area in (0, 1) else 1.96 * error
+    return Interval(float(area), float(max(0, area - half)), float(min(1, area + half)), n + m)
+
+
+def _scores(real, fake, seed, folds, strength) -> tuple[np.ndarray, np.ndarray]:
+    """Held-out log-odds ``[N + M]`` of "fake" at equal sizes, and which rows are."""
+    real, fake = as_feature_pair(real, fake)
+    folds, seed = whole("folds", folds, 2), whole("seed", seed, 0, 2**32 - 1)
+    if not number("strength", strength) > 0:
+        raise ValueError(f"strength must be positive, got {strength}")
+    x = torch.cat([real.double(), fake.double()]).cpu().numpy()
+    scale = x.std(0)
+    x = (x - x.mean(0)) / np.where(scale > 1e-6 * scale.max(), scale, np.inf)  # what does not vary says nothing
+    is_fake, scores = np.repeat([False, True], [len(real), len(fake)]), np.empty(len(x))
+    parts = StratifiedKFold(min(folds, len(real), len(fake)), shuffle=True, random_state=seed)
+    for fitted, left in parts.split(x, is_fake):
+        scores[left] = fit_linear(x[fitted], is_fake[fitted], strength, class_weight="balanced").decision_function(x[left])
+    return scores, is_fake

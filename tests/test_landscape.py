@@ -1,0 +1,80 @@
+"""Sharpness against closed forms, those of logistic regression, and autograd."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from synaug.classifiers import build_classifier, train_classifier
+from synaug.classifiers.landscape import loss_barrier, refreshed, sharpness
+
+
+@pytest.fixture
+def data():
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(60, 1, 3, 3, generator=generator) * 2 - 1, torch.arange(60) % 3
+
+
+def linear(scale=1.0):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(9, 3))
+    with torch.no_grad():
+        model[1].weight *= scale
+    return model
+
+
+def test_logistic_regression_has_its_known_hessian(data):
+    images, labels = data
+    model = linear()
+    x = torch.cat([images.flatten(1), torch.ones(60, 1)], 1).double()
+    p = model(images).softmax(1).double().detach()
+    blocks = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]  # the Hessian in the logits, image by image
+    hessian = torch.einsum("nij,nk,nl->ikjl", blocks, x, x).reshape(30, 30) / 60
+    found = sharpness(model, images, labels, probes=29)
+    assert found.largest_eigenvalue == pytest.approx(torch.linalg.eigvalsh(hessian)[-1].item(), rel=0.01)
+    assert found.trace == pytest.approx(hessian.trace().item(), rel=0.25)
+    gradients = torch.einsum("nj,nk->njk", p - F.one_hot(labels, 3), x).flatten(1)
+    assert found.gradient_variance == pytest.approx(gradients.var(0, correction=0).sum().item(), rel=1e-4)
+    assert found.loss == pytest.approx(F.cross_entropy(model(images), labels).item(), rel=1e-5)
+    assert found == sharpness(model, images, labels, probes=29)
+
+
+def test_filter_normalised_sharpness_does_not_depend_on_the_scale_of_what_a_norm_follows():
+    images, labels = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1, torch.arange(40) % 3
+    model = build_classifier("vgg5", (1, 8, 8), 3, seed=0, width=4)
+    one = sharpness(model, images, labels, probes=3)
+    with torch.no_grad():
+        for part in model.modules():
+            if isinstance(part, nn.Conv2d):
+                part.weight *= 3
+    other = sharpness(model, images, labels, probes=3)
+    assert other.filter_normalised == pytest.approx(one.filter_normalised, rel=0.02) and other.loss == pytest.approx(one.loss, rel=1e-3)
+    assert other.trace != pytest.approx(one.trace, rel=0.2)
+
+
+def test_statistics_are_those_of_the_images():
+    images, labels = torch.rand(30, 1, 8, 8) * 2 - 1, torch.arange(30) % 3
+    model = build_classifier("resnet8", (1, 8, 8), 3, seed=0, width=4)
+    fresh = refreshed(model, images, labels)
+    assert not fresh.training and torch.equal(model.stem[1].running_mean, torch.zeros(4))
+    torch.testing.assert_close(fresh.stem[1].running_mean, model.stem[0](images).mean((0, 2, 3)))
+
+
+def test_the_barrier_of_a_convex_loss_is_none_and_that_of_two_networks_is_one(data):
+    images, labels = data
+    assert loss_barrier(linear(), linear(-4.0), images, labels) == 0
+    models = [build_classifier("vgg5", (1, 8, 8), 3, seed=seed, width=4) for seed in (0, 1)]
+    wide = F.interpolate(images, (8, 8))
+    assert loss_barrier(models[0], models[0], wide, labels) == pytest.approx(0, abs=1e-5)
+    trained = [train_classifier(m, wide, labels, steps=60, seed=0, augment="none").eval() for m in models]
+    assert loss_barrier(*trained, wide, labels) > 0.01
+    with pytest.raises(ValueError, match="differ in number or shape"):
+        loss_barrier(models[0], build_classifier("vgg5", (1, 8, 8), 3, seed=0, width=8), wide, labels)
+
+
+@pytest.mark.parametrize("change, message", [({"probes": 0}, "probes"), ({"radius": 0.0}, "radius"),
+                                             ({"labels": torch.full((60,), 3)}, "labels must lie in 0..2")])
+def test_bad_input_is_refused(data, change, message):
+    images, labels = data
+    with pytest.raises(ValueError, match=message):
+        sharpness(**{"model": linear(), "images": images, "labels": labels, **change})

@@ -1,0 +1,61 @@
+"""The two-sample AUC and density ratios, against scikit-learn and densities that are known."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+from synaug.metrics import density_ratio_weights, effective_sample_size, two_sample_auc
+from synaug.metrics.two_sample import auc_interval
+
+RNG = np.random.default_rng(0)
+REAL, FAKE = RNG.normal(size=(3000, 5)), RNG.normal(size=(2000, 5)) + [0.8, 0, 0, 0, 0]
+
+
+def test_the_area_is_that_of_scikit_learn():
+    low, high = RNG.normal(size=200).round(1), RNG.normal(1, 1, size=300).round(1)
+    found = auc_interval(low, high)
+    assert found.estimate == pytest.approx(roc_auc_score(np.repeat([0, 1], [200, 300]), np.concatenate([low, high])), abs=1e-12)
+    areas = [auc_interval(RNG.normal(size=200), RNG.normal(1, 1, size=300)).estimate for _ in range(300)]
+    assert (found.high - found.low) / 3.92 == pytest.approx(np.std(areas), rel=0.2)
+
+
+def test_the_auc_is_that_of_scikit_learns_cross_validation():
+    both, which = np.concatenate([REAL, FAKE]), np.repeat([0, 1], [3000, 2000])
+    x = (both - both.mean(0)) / both.std(0)
+    model = LogisticRegression(C=1 / 4000, class_weight="balanced")  # four of five folds are fitted on
+    scores = cross_val_predict(model, x, which, cv=StratifiedKFold(5, shuffle=True, random_state=0), method="decision_function")
+    assert two_sample_auc(REAL, FAKE).estimate == pytest.approx(roc_auc_score(which, scores), abs=1e-6)
+    assert two_sample_auc(100 * REAL + 7, 100 * FAKE + 7).estimate == pytest.approx(two_sample_auc(REAL, FAKE).estimate, abs=1e-3)
+
+
+def test_weights_have_the_known_ratio_and_move_the_real_set_to_the_fake_one():
+    weights = density_ratio_weights(REAL, FAKE, strength=0.001)
+    truth = np.exp(0.8 * REAL[:, 0] - 0.32)  # of two Gaussians whose means differ by 0.8
+    assert np.corrcoef(weights.log().numpy(), np.log(truth))[0, 1] > 0.95 and weights.mean() == pytest.approx(1)
+    assert float((weights * torch.from_numpy(REAL[:, 0])).mean()) == pytest.approx(FAKE[:, 0].mean(), abs=0.15)
+    assert effective_sample_size(weights) == pytest.approx(effective_sample_size(torch.from_numpy(truth)), rel=0.15)
+
+
+def test_sets_that_are_told_apart_have_an_interval_and_no_ratio():
+    apart = FAKE + [50, 0, 0, 0, 0]
+    found = two_sample_auc(REAL, apart)
+    assert (found.estimate, found.high) == (1, 1) and found.low == pytest.approx(0.025 ** (1 / 2000))
+    with pytest.raises(ValueError, match="do not overlap"):
+        density_ratio_weights(REAL, apart)
+
+
+def test_equal_weights_are_worth_all_and_one_is_worth_one():
+    assert effective_sample_size(torch.ones(7)) == pytest.approx(7)
+    assert effective_sample_size(torch.tensor([0.0, 3.0])) == 1
+    with pytest.raises(ValueError, match="not all 0"):
+        effective_sample_size(torch.zeros(3))
+
+
+@pytest.mark.parametrize("wrong, message", [({"strength": 0}, "strength must be positive"), ({"folds": 1}, "folds"),
+                                            ({"fake": REAL[:, :3]}, "differ in dimension")])
+def test_bad_input_is_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        density_ratio_weights(**{"real": REAL, "fake": FAKE, **wrong})
