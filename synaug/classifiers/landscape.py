@@ -49,9 +49,6 @@ def sharpness(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, p
     estimator; probes: random vectors for the trace, and directions. About 60 times a gradient of all images.
     ValueError for other input, and where the loss is not finite.
     """
-    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of torch.jit, which it uses
-        from curvlinops import HessianLinearOperator, hutchinson_trace  # they start slowly
-
     probes, batch_size = whole("probes", probes, 1), whole("batch_size", batch_size, 1)
     if not number("radius", radius) > 0:
         raise ValueError(f"radius must be positive, got {radius}")
@@ -62,8 +59,11 @@ def sharpness(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, p
     loss = _loss(model, images, labels)
     if not math.isfinite(loss):
         raise ValueError(f"the loss of these images is {loss}")
-    hessian = HessianLinearOperator(model, nn.CrossEntropyLoss(), weights, batches, check_deterministic=False)
-    with seeded(seed, torch.device("cpu")):
+    # torch warns of its own use of torch.jit, and of that by what curvlinops imports.
+    with warnings.catch_warnings(action="ignore", category=FutureWarning), seeded(seed, torch.device("cpu")):
+        from curvlinops import HessianLinearOperator, hutchinson_trace  # they start slowly
+
+        hessian = HessianLinearOperator(model, nn.CrossEntropyLoss(), weights, batches, check_deterministic=False)
         start = torch.randn(hessian.shape[0]).numpy()
         (largest,) = eigsh(hessian.to_scipy(), k=1, which="LA", tol=PRECISION, v0=start, return_eigenvectors=False)
         trace = hutchinson_trace(hessian, min(probes, hessian.shape[0] - 1)).item()

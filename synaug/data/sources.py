@@ -16,6 +16,8 @@ from synaug import paths
 from synaug.data.cifar import load_cifar10, load_cifar100
 from synaug.data.folders import find_classes, find_splits, first_kind, load_image_folder
 from synaug.data.images import ImageDataset, stratified_subset
+from synaug.data.merged import load_minorities
+from synaug.data.shapes import load_shapes
 from synaug.data.tiny_imagenet import load_tiny_imagenet
 
 FASHION_MNIST_CLASSES = (
@@ -35,7 +37,8 @@ DIGITS_SEED = 0
 def load_dataset(name: str | Path, split: str = "train", **options) -> ImageDataset:
     """A data set, whole: one of `LOADERS`, or a folder of one's own images, and its "train" or "test" split.
 
-    "fashion_mnist" comes with the repository and "digits" with scikit-learn; "cifar10" and "cifar100" are downloaded
+    "fashion_mnist" comes with the repository, "fashion_mnist_minorities" (`synaug.data.merged`) is made of it, "digits"
+    comes with scikit-learn and "shapes" are drawn (`synaug.data.shapes`; "..._held_out" lacks combinations); "cifar10" and "cifar100" are downloaded
     at first use and kept in the cache folder, or there is a subset of them, which has a name of its own, "cifar10
     (25,000 of 50,000)"; "tiny_imagenet" you bring (`synaug.data.tiny_imagenet`). A folder is
     named by its path ("./digits" where a name is taken) and holds ``train/<class>/`` and ``test/<class>/``, or
@@ -125,10 +128,20 @@ def load_digits(split: str) -> ImageDataset:
     return whole.subset((test if split == "test" else ~test).nonzero().flatten())
 
 
+def _minorities(split: str, swapped: bool) -> ImageDataset:
+    """Chapter 6's superclasses, see `synaug.data.merged`."""
+    name = "fashion_mnist_minorities" + "_swapped" * swapped
+    return replace(load_minorities(load_fashion_mnist(split), split, swapped), name=name)
+
+
 LOADERS = {
     "fashion_mnist": load_fashion_mnist,
     "cifar10": load_cifar10,
     "cifar100": load_cifar100,
     "digits": load_digits,
     "tiny_imagenet": load_tiny_imagenet,
+    "fashion_mnist_minorities": lambda split: _minorities(split, False),
+    "fashion_mnist_minorities_swapped": lambda split: _minorities(split, True),
+    "shapes": load_shapes,
+    "shapes_held_out": lambda split: load_shapes(split, held_out=True),
 }

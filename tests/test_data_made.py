@@ -1,0 +1,47 @@
+"""Data sets that are made: merged classes with minorities of known share, and drawn shapes."""
+
+import pytest
+import torch
+
+from synaug.data import ImageDataset, load_dataset
+from synaug.data.merged import merge_classes, minorities, with_minorities
+from synaug.data.shapes import SHAPES, colours_of
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_superclasses_have_minorities_of_the_known_shares(swapped):
+    name = "fashion_mnist_minorities" + "_swapped" * swapped
+    data, labels = load_dataset(name), load_dataset("fashion_mnist").labels
+    assert data.name == name and len(data.source_index.unique()) == len(data) == 10_000
+    for group, (majority, minority, share) in enumerate(minorities(swapped)):
+        own = labels[data.source_index[data.labels == group]]
+        assert own.bincount(minlength=10)[[majority, minority]].tolist() == [2000 - round(2000 * share), round(2000 * share)]
+    assert load_dataset(name, "test").labels.bincount().tolist() == 5 * [2000]
+
+
+def test_over_both_generators_every_class_is_a_minority_once_and_each_share_is_of_two_pairs():
+    first, second = minorities(False), minorities(True)
+    assert sorted(minority for _, minority, _ in first + second) == list(range(10))
+    assert {frozenset(row[:2]) for row in first} == {frozenset(row[:2]) for row in second}
+    assert [share for *_, share in first] == [share for *_, share in reversed(second)]
+
+
+@pytest.mark.parametrize("groups, n, shares, message", [
+    ([(0, 1), (1, 2)], 4, (0.5, 0.5), "different classes"), ([(0, 3)], 4, (0.5,), "in 0..2"), ([(0, 1)], 40, (0.5,), "too few images"),
+    ([(0, 1)], 4, (1.5,), "at most 1")])
+def test_what_cannot_be_merged_is_refused(groups, n, shares, message):
+    data = ImageDataset(torch.zeros(30, 1, 4, 4, dtype=torch.uint8), torch.arange(30) % 3, ("a", "b", "c"))
+    with pytest.raises((ValueError, IndexError), match=message):
+        merge_classes(data, groups)
+        with_minorities(data, groups, shares, n)
+
+
+def test_shapes_are_told_by_their_pixels():
+    data, part, test = load_dataset("shapes"), load_dataset("shapes_held_out"), load_dataset("shapes", "test")
+    assert not (colours_of(part) == part.labels).any() and len(part) == len(data) * 3 // 4
+    kept = data.subset(part.source_index)
+    assert torch.equal(kept.images, part.images) and torch.equal(kept.labels, part.labels)
+    ink = torch.stack([(data.images[data.labels == shape].float().std(1) > 40).float().mean() for shape in range(len(SHAPES))])
+    assert ink[0] > ink[1] > ink[2:].max()  # a disc has the largest area, then the square
+    strongest = test.images.float().flatten(2).quantile(0.95, dim=2).argmax(1)
+    assert (strongest[colours_of(test) == 2] == 2).float().mean() > 0.95  # blue
