@@ -7,6 +7,7 @@ from synaug.statistics.intervals import (
     jackknife_interval,
     mean_interval,
     paired_interval,
+    pseudo_values,
     ratio_interval,
     tost,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "jackknife_interval",
     "mean_interval",
     "paired_interval",
+    "pseudo_values",
     "ratio_interval",
     "tost",
 ]

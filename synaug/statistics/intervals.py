@@ -212,6 +212,19 @@ def jackknife_interval(estimate: float, replicates: Collection[float], confidenc
     return Interval(float(estimate), float(estimate - half), float(estimate + half), groups)
 
 
+def pseudo_values(statistic: Callable[[np.ndarray], float], rows: np.ndarray) -> np.ndarray:
+    """Of each of the rows ``[n, ...]``: n times the statistic of all less n - 1 times that without it, ``[n]``.
+
+    Tukey's jackknife (Efron & Tibshirani 1993, eq. 11.11): `mean_interval` of these is an interval of the statistic, such
+    as a ratio of means or a correlation, so that it is paired with other values of the same rows (seeds). Smooth
+    statistics only. ValueError for fewer than three rows, and where the statistic is not finite.
+    """
+    rows, n = np.asarray(rows), len(rows)
+    if n < 3:
+        raise ValueError(f"pseudo-values need at least three rows, got {n}")
+    return _values([n * statistic(rows) - (n - 1) * statistic(np.delete(rows, i, 0)) for i in range(n)], "pseudo-values", 3)
+
+
 def holm(p_values: Collection[float]) -> np.ndarray:
     """Holm's step-down adjusted p-values, ``[m]`` in the given order (Holm 1979).
 
