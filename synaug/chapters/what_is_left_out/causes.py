@@ -49,7 +49,7 @@ class Causes(Settings):
     n_evaluate: int = param("test images on which classifiers are scored; None: all", at_least=10, optional=True)
     n_changed: int = param("test images that are filtered, blurred and so on", at_least=10)
     n_sharpness: int = param("real training images on which the landscape is measured", at_least=10)
-    probes: int = param("random directions of the landscape", 10, at_least=1)
+    probes: int = param("random directions of the landscape", 5, at_least=1)
     first_seed: int = param("the first of the seeds, each a draw of images and a training on them", 0, at_least=0, at_most=2**30)
     seeds: int = param("paired seeds of each arm", at_least=2, at_most=1000)
 
@@ -70,16 +70,16 @@ class Causes(Settings):
 
 PROFILES = {
     "smoke": dict(generator="fashion_mnist_2000", n_real=20, pool=30, fresh=30, encoder="pixels", components=4, smaller=(10,),
-                  architectures=("resnet8", "vgg5"), added=20, shorter=(1,), steps=2, sampling_steps=1, n_evaluate=40, n_changed=20,
-                  n_sharpness=10, probes=1, seeds=3),
+                  architectures=("vgg5", "resnet8"), added=20, shorter=(1,), steps=2, sampling_steps=1, n_evaluate=40, n_changed=20,
+                  n_sharpness=10, probes=1, seeds=2),
     "quick": dict(generator="fashion_mnist_2000", n_real=200, pool=300, fresh=1000, components=16, smaller=(100,),
-                  architectures=("resnet8", "vgg5"), added=200, shorter=(8,), steps=15, sampling_steps=4, n_evaluate=500, n_changed=100,
+                  architectures=("vgg5", "resnet8"), added=200, shorter=(8,), steps=15, sampling_steps=4, n_evaluate=500, n_changed=100,
                   n_sharpness=50, probes=2, seeds=3),
     "standard": dict(generator="fashion_mnist_2000", n_real=2000, pool=12_000, fresh=10_000, smaller=(500, 1000), added=3000,
-                     shorter=(200, 400), steps=800, n_changed=2000, n_sharpness=1000, first_seed=300, seeds=10),
+                     shorter=(200, 400), steps=800, n_changed=2000, n_sharpness=500, first_seed=300, seeds=10),
     "paper": dict(generator="cifar10", n_real=5000, pool=30_000, fresh=6000, smaller=(1250, 2500),
                   architectures=("resnet9", "vgg19", "vit_small"), added=5000, shorter=(200, 400), recipe="one_cycle", steps=800,
-                  n_changed=10_000, n_sharpness=1000, first_seed=300, seeds=10),
+                  n_changed=10_000, n_sharpness=500, first_seed=300, seeds=10),
 }
 
 

@@ -1,0 +1,290 @@
+"""Rare events: does a generator make a minority as often as its training images have it, and what helps a classifier with it?
+
+Classes of Fashion-MNIST are merged into five superclasses, in each of which one class is a minority of known share
+(`synaug.data.merged`). The label before merging says what is rare, in real images; in generated ones a judge says it, and
+the share is corrected for what it confuses. A second generator has the roles of majority and minority swapped.
+"""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from synaug.augmentation import with_real
+from synaug.chapters.tasks import Trained, generated, usual_denoiser, weights_of
+from synaug.chapters.what_is_left_out.causes import derived, drawn, fitted
+from synaug.chapters.where_concentration_comes_from.real_generators import trained_levels
+from synaug.classifiers import build_classifier, predict
+from synaug.classifiers.architectures import ARCHITECTURES
+from synaug.classifiers.training import check_recipe
+from synaug.data import ImageDataset, load_dataset, stratified_subset, to_bytes
+from synaug.data.merged import minorities
+from synaug.diffusion.recipe import Recipe
+from synaug.diffusion.reconstruction import generate, reconstruct
+from synaug.diffusion.schedules import SIGMA_MAX
+from synaug.diffusion.training import trained_on
+from synaug.precision import fast_precision
+from synaug.run import Experiment, Settings, Task, param
+from synaug.statistics import pseudo_values
+from synaug.statistics.contrasts import select
+from synaug.statistics.proportions import subgroup_share
+
+#: The data sets of the two generators, by the arm that they are.
+DATASETS = {"first": "fashion_mnist_minorities", "swapped": "fashion_mnist_minorities_swapped"}
+#: What is added to the training images of a classifier, beside none: of each rare image, k - 1 more.
+TREATMENTS = ("upsampled", "reconstructed", "from noise, oracle", "fresh")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rare(Settings):
+    generators: tuple[str, ...] = param(f"generators trained on {' and '.join(DATASETS.values())}, in this order; none: they are "
+                                        "trained within the run", (), each=True)
+    trained_images: int = param("images that a generator trained within the run has seen", 600_000, at_least=1)
+    width: int = param("channels of its first stage; the second has twice as many", 32, at_least=16)
+    oracle: str = param("a generator of all ten classes, which knows what is rare", "fashion_mnist")
+    n_samples: int = param("images from noise of each generator and seed", at_least=5)
+    n_judge: int = param("fresh real images that a judge is trained on", at_least=10)
+    n_real: int | None = param("training images of a classifier; None: all of the generator's", at_least=10, optional=True)
+    k: int = param("how often a rare image counts, itself included, where others are added", 5, at_least=2, at_most=50)
+    sigma: float = param("noise level from which rare images are reconstructed", 1.0, at_least=0.01, at_most=SIGMA_MAX)
+    architecture: str = param("the network of judge and classifier", "resnet8", options=tuple(ARCHITECTURES))
+    steps: int = param("optimiser steps of each", at_least=2)
+    recipe: str = param("learning rates, see synaug.classifiers.train_classifier", "one_cycle")
+    sampling_steps: int = param("steps of the sampler", 18, at_least=2)
+    n_evaluate: int | None = param("test images; None: all", None, at_least=20, optional=True)
+    first_seed: int = param("the first of the seeds, each a draw of samples, a judge and classifiers", 0, at_least=0, at_most=2**30)
+    seeds: int = param("paired seeds of each arm", at_least=2, at_most=1000)
+
+    def check(self):
+        check_recipe(self.recipe, "flip")
+        build_classifier(self.architecture, (1, 28, 28), 10, seed=0)
+        if len(self.generators) not in (0, len(DATASETS)):
+            raise ValueError(f"generators must be {len(DATASETS)}, or none, got {self.generators}")
+        for generator, dataset in zip(self.generators, DATASETS.values()):
+            if trained_on(generator)[0].name != dataset:
+                raise ValueError(f"generators: {generator} must be trained on {dataset}, got {trained_on(generator)[0].name}")
+
+
+NAMED = ("fashion_mnist_minorities", "fashion_mnist_minorities_swapped")
+PROFILES = {
+    "smoke": dict(trained_images=256, width=16, n_samples=10, n_judge=20, n_real=200, n_evaluate=50, architecture="vgg5", steps=2,
+                  sampling_steps=2, seeds=2),
+    "quick": dict(trained_images=5000, width=16, n_samples=100, n_judge=1000, n_real=1000, n_evaluate=1000, architecture="vgg5", steps=30,
+                  sampling_steps=4, seeds=2),
+    # The 60,000 samples that decide take a small network some quarter of an hour of two cores.
+    "standard": dict(generators=NAMED, n_samples=3000, n_judge=10_000, architecture="vgg5", steps=800, first_seed=300, seeds=10),
+    "paper": dict(generators=NAMED, n_samples=10_000, n_judge=20_000, architecture="resnet18", steps=2000, first_seed=300, seeds=10),
+}
+
+
+def number_format(s: Rare) -> dict:
+    return {"precision": str(fast_precision(s.device)), "device": s.device}
+
+
+def own_network(s: Rare, which: str) -> tuple[dict, tuple[Task, ...]]:
+    """The parameters of what samples a generator of merged classes, and the task that trains it where it is none saved."""
+    where = number_format(s)
+    if s.generators:
+        name = s.generators[list(DATASETS).index(which)]
+        return {"generator": name, "weights": weights_of(name), **where, "images": None}, ()
+    recipe = asdict(Recipe(dataset=DATASETS[which], subset_size="all", channels=(s.width, 2 * s.width)))
+    return ({"generator": None, "weights": None, **where, "images": s.trained_images},
+            (Task(trained_whole, {"recipe": recipe, "snapshots": [s.trained_images], "device": s.device}),))
+
+
+def merged(which: str, n: int | None = None) -> Task:
+    return Task(merged_images, {"dataset": DATASETS[which], "n": n})
+
+
+def made(s: Rare, which: str, asked: Task, seed: int, sigma: float | None = None) -> Task:
+    """Images of a generator of merged classes: of the labels asked for from noise, or from the images at a noise level."""
+    own, needs = own_network(s, which)
+    return Task(sampled, {**own, "sigma": sigma, "steps": s.sampling_steps // (1 if sigma is None else 2), "seed": seed}, (asked, *needs))
+
+
+def samples(s: Rare, which: str, seed: int) -> Task:
+    return made(s, which, Task(labels_of, {"dataset": DATASETS[which], "n": s.n_samples}), seed)
+
+
+def added(s: Rare, which: str, treatment: str) -> Task:
+    """k - 1 images for each rare one."""
+    rare = Task(rare_images, {"which": which, "times": s.k - 1}, (merged(which, s.n_real),))
+    if treatment == "upsampled":
+        return rare
+    if treatment == "reconstructed":
+        return made(s, which, rare, 0, s.sigma)
+    by_class = Task(by_own_class, {"dataset": DATASETS[which]}, (rare,))
+    if treatment == "fresh":
+        return Task(fresh_of, {"which": which}, (by_class,))
+    oracle = {"generator": s.oracle, "weights": weights_of(s.oracle), **number_format(s), "steps": s.sampling_steps, "seed": 0}
+    return Task(to_merged, {"which": which}, (Task(generated, oracle, (by_class,)),))
+
+
+def rows(s: Rare) -> Iterator[tuple[dict, Task]]:
+    """By generator (arm) and seed: shares of rare images among samples, and errors of classifiers; x is the true share."""
+    how = {"architecture": s.architecture, "steps": s.steps, "optimizer": "sgd", "recipe": s.recipe, "device": s.device}
+    for seed in range(s.first_seed, s.first_seed + s.seeds):
+        judge = Task(fitted, {**how, "seed": seed}, (Task(fresh_images, {"n": s.n_judge, "seed": seed}),))
+        for which in DATASETS:
+            columns = {"dataset": "fashion_mnist", "arm": which, "seed": seed}
+            yield {**columns, "treatment": "none"}, Task(shares, {"which": which, "n": s.n_evaluate, "device": s.device}, (judge, samples(s, which, seed)))
+            for treatment in ("original", *TREATMENTS):
+                base = merged(which, s.n_real)
+                own = base if treatment == "original" else Task(joined, {}, (base, added(s, which, treatment)))
+                yield {**columns, "treatment": treatment}, Task(minority_errors, {"which": which, "n": s.n_evaluate, "device": s.device},
+                                                                (Task(fitted, {**how, "seed": seed}, (own,)),))
+
+
+def finish(frame: pd.DataFrame, s: Rare) -> pd.DataFrame:
+    """Adds the slope of log(share made / true share) on log(true share), over both generators: pseudo-values by seed."""
+    ratios = select(frame, metric="share_ratio").pivot_table(index="seed", columns="x", values="value", aggfunc="mean")
+    x = np.log(ratios.columns.to_numpy(float))
+
+    def slope(values):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return float(np.polyfit(x, np.log(values.mean(0)), 1)[0]) if (values.mean(0) > 0).all() else np.nan
+
+    try:
+        values = pseudo_values(slope, ratios.to_numpy())
+    except ValueError:  # too few seeds, or of some share nothing was made at all: a logarithm of 0
+        return frame
+    more = derived(values, ratios.index, "slope", arm="both", treatment="none", x=0.0, dataset="fashion_mnist")
+    return pd.concat([frame, pd.DataFrame(more)], ignore_index=True)
+
+
+EXPERIMENT = Experiment("rare_events", Rare, PROFILES, rows, finish, constants={"swept": "share"})
+
+
+# The library calls.
+
+
+data_of = lru_cache(6)(load_dataset)
+
+
+def trained_whole(recipe: dict, snapshots: list, device: str, checkpoint: Path | None = None) -> dict:
+    """`trained_levels` on all images of a data set; that none is left unseen, of which a trainer warns, is meant."""
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
+        return trained_levels(recipe, snapshots, device, checkpoint)
+
+
+def merged_images(dataset: str, n: int | None) -> ImageDataset:
+    """The training images of a generator, or the first n of their stratified order."""
+    data = data_of(dataset)
+    return data if n is None else stratified_subset(data, n, 0)
+
+
+def labels_of(dataset: str, n: int) -> ImageDataset:
+    """n test images, of whose classes samples are asked for: as many of each superclass."""
+    return stratified_subset(data_of(dataset, "test"), n, 0)
+
+
+def fresh_images(n: int, seed: int) -> ImageDataset:
+    """Real images of the ten classes that neither generator has seen."""
+    whole = data_of("fashion_mnist")
+    seen = torch.cat([data_of(name).source_index for name in DATASETS.values()])
+    return drawn(whole.subset((~torch.isin(whole.source_index, seen)).nonzero().flatten()), n, seed)
+
+
+def sampled(asked: ImageDataset, trained: dict | None = None, *, generator: str | None, weights: str | None, precision: str,
+            device: str, images: int | None, sigma: float | None, steps: int, seed: int) -> ImageDataset:
+    """See `made`. trained: what `trained_levels` gives, of which images is one."""
+    denoiser = usual_denoiser(generator, weights, device) if trained is None else trained[images].denoiser(device)
+    place = torch.arange(len(asked))  # an image may stand there several times
+    if sigma is None:
+        found = generate(denoiser, asked.labels, seed=seed, steps=steps, source_index=place, device=device)
+    else:
+        found = reconstruct(denoiser, asked.floats(), asked.labels, sigma=sigma, seed=seed, steps=steps, source_index=place, device=device)
+    return ImageDataset(to_bytes(found.images), asked.labels, asked.class_names, asked.source_index, asked.name)
+
+
+def joined(images: ImageDataset, others: ImageDataset) -> ImageDataset:
+    return with_real(images, others).data
+
+
+def rare_images(images: ImageDataset, which: str, times: int) -> ImageDataset:
+    """The minorities among training images, by their label before merging, several times."""
+    own = data_of("fashion_mnist").labels[images.source_index]
+    rare = torch.isin(own, torch.tensor([minority for _, minority, _ in minorities(which == "swapped")]))
+    return images.subset(rare.nonzero().flatten().repeat(times))
+
+
+def by_own_class(images: ImageDataset, dataset: str) -> ImageDataset:
+    """Merged images with their labels before merging."""
+    whole = data_of("fashion_mnist")
+    return ImageDataset(images.images, whole.labels[images.source_index], whole.class_names, images.source_index, whole.name)
+
+
+def to_merged(images: ImageDataset, which: str) -> ImageDataset:
+    """Images of the ten classes with the labels of the superclasses."""
+    group = torch.empty(10, dtype=torch.int64)
+    for i, (majority, minority, _) in enumerate(minorities(which == "swapped")):
+        group[[majority, minority]] = i
+    data = data_of(DATASETS[which])
+    return ImageDataset(images.images, group[images.labels], data.class_names, images.source_index, data.name)
+
+
+def fresh_of(asked: ImageDataset, which: str) -> ImageDataset:
+    """Different real images that neither generator has seen, of the classes asked for."""
+    fresh, places = fresh_images(40_000, 0), torch.empty_like(asked.labels)
+    for label in asked.labels.unique():
+        wanted = (asked.labels == label).nonzero().flatten()
+        places[wanted] = (fresh.labels == label).nonzero().flatten()[: len(wanted)]
+    return to_merged(fresh.subset(places), which)
+
+
+def test_images(n: int | None) -> ImageDataset:
+    """Test images of the ten classes."""
+    test = data_of("fashion_mnist", "test")
+    return test if n is None else stratified_subset(test, n, 0)
+
+
+def shares(judge: Trained, images: ImageDataset, which: str, n: int | None, device: str) -> pd.DataFrame:
+    """Of each superclass: the share of the minority among samples over that among training images (share_ratio), corrected
+    for the judge's confusions of the two, as `subgroup_share` does; without correction (raw_ratio); and the judge's rates.
+
+    The judge decides between the two classes of the superclass; its rates are those on the test images of both.
+    """
+    model, test, table = judge.model(device), test_images(n), []
+    found, real = predict(model, images.images), predict(model, test.images)
+    for group, (majority, minority, share) in enumerate(minorities(which == "swapped")):
+        flagged = found[images.labels == group][:, minority] > found[images.labels == group][:, majority]
+        says = real[:, minority] > real[:, majority]
+        hits, alarms = says[test.labels == minority], says[test.labels == majority]
+        counts = {"hits": int(hits.sum()), "positives": len(hits), "false_alarms": int(alarms.sum()), "negatives": len(alarms)}
+        try:
+            corrected = subgroup_share(int(flagged.sum()), len(flagged), **counts).estimate
+        except ValueError:  # worse than chance
+            corrected = np.nan
+        values = {"share_ratio": corrected / share, "raw_ratio": flagged.double().mean().item() / share,
+                  "judge_hits": hits.double().mean().item(), "judge_false_alarms": alarms.double().mean().item()}
+        table += [{"x": share, "metric": metric, "value": value} for metric, value in values.items() if np.isfinite(value)]
+    return pd.DataFrame(table)
+
+
+def minority_errors(classifier: Trained, which: str, n: int | None, device: str) -> pd.DataFrame:
+    """Test error (%) on the minority of each superclass (x: its share), their mean (rare_error), and that on all test images."""
+    test = test_images(n)
+    wrong = predict(classifier.model(device), test.images).argmax(1) != to_merged(test, which).labels
+    table = [{"x": share, "metric": "minority_error", "value": 100 * wrong[test.labels == minority].double().mean().item()}
+             for _, minority, share in minorities(which == "swapped")]
+    table.append({"x": 0.0, "metric": "rare_error", "value": float(np.mean([row["value"] for row in table]))})
+    return pd.DataFrame([*table, {"x": 0.0, "metric": "test_error", "value": 100 * wrong.double().mean().item()}])
+
+
+def shown(s: Rare, which: str, get, per_row: int = 8) -> dict[str, list]:
+    """Of each superclass: rare training images, and the samples that the judge calls rare, surest first; rows of images."""
+    real, found = get(merged(which)), get(samples(s, which, s.first_seed))
+    how = {"architecture": s.architecture, "steps": s.steps, "optimizer": "sgd", "recipe": s.recipe, "device": s.device}
+    judge = get(Task(fitted, {**how, "seed": s.first_seed}, (Task(fresh_images, {"n": s.n_judge, "seed": s.first_seed}),)))
+    own, p = data_of("fashion_mnist").labels[real.source_index], predict(judge.model(s.device), found.images)
+    rows: dict[str, list] = {"real": [], "made": []}
+    for group, (majority, minority, _) in enumerate(minorities(which == "swapped")):
+        rows["real"].append(real.images[(own == minority)][:per_row])
+        odds = (p[:, minority] - p[:, majority]).masked_fill(found.labels != group, -2)
+        rows["made"].append(found.images[odds.argsort(descending=True)[: min(per_row, int((found.labels == group).sum()))]])
+    return rows
