@@ -136,11 +136,11 @@ def generators() -> pd.DataFrame:
     rows = []
     runs = {frame.attrs["provenance"]["parameters"]["generator"]: frame
             for frame in recordings("mode_concentration", ("standard",)).values()}
-    for folder in sorted(checkpoints_dir().iterdir()):
-        recipe = json.loads((folder / RECORD).read_text(encoding="utf-8"))["recipe"]
+    for record in sorted(checkpoints_dir().glob(f"*/{RECORD}")):
+        recipe = json.loads(record.read_text(encoding="utf-8"))["recipe"]
         row = {"trained on": f"{DATA[recipe['dataset']]}, {recipe['subset_size']:,}", "distance": NOT_RECORDED}
-        if folder.name in runs:
-            found = select(runs[folder.name], metric="frechet_distance", encoder="efficientnet_lite0",
+        if record.parent.name in runs:
+            found = select(runs[record.parent.name], metric="frechet_distance", encoder="efficientnet_lite0",
                            reference="fresh", sources="train").set_index("x")
             samples, real = ("{value:,.0f} [{low:,.0f}, {high:,.0f}]".format(**found.loc[x]) for x in (100, 0))
             row["distance"] = f"{samples} against {real}"
