@@ -145,15 +145,15 @@ def test_no_tick_label_lies_over_another_and_none_is_small(count):
 
 
 def test_forest_places_every_estimate_in_its_row_and_panel():
-    rows = pd.DataFrame([{"arm": arm, "set": name, "kind": kind, "estimate": value, "low": value - 1, "high": value + 1,
-                          "adjusted": p} for name in ("A", "B") for arm, kind, value, p in
-                         (("upsampled", "old", 1, 0.2), ("generated", "new", 2, 0.01), ("fresh", "new", np.nan, 1))])
+    rows = pd.DataFrame([{"arm": arm, "set": name, "kind": kind, "estimate": value, "low": value - 1, "high": value + 1}
+                         for name in ("A", "B") for arm, kind, value in
+                         (("upsampled", "old", 0.5), ("generated", "new", 2), ("fresh", "new", np.nan))])
     figure = forest(rows, label="arm", group="kind", panel="set", hue="arm", xlabel="gain", scale=10)
     for ax in figure.axes:
-        assert points(ax, COLOURS["upsampled"])[0].tolist() == [[10, 1]]
+        assert points(ax, COLOURS["upsampled"])[0].tolist() == [[5, 1]]
         assert points(ax, COLOURS["generated"])[0].tolist() == [[20, 3]]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["upsampled", "generated", "old", "new"]
-    assert [ax.get_title() for ax in figure.axes] == ["A", "B"] and legend(figure) == ["p ≥ 0.05 after Holm"]
+    assert [ax.get_title() for ax in figure.axes] == ["A", "B"] and legend(figure) == ["interval holds 0"]
     hollow = {line.get_color(): line.get_markerfacecolor() for line in figure.axes[0].lines if line.get_marker() == "o"}
     assert hollow[COLOURS["upsampled"]] == "white" and hollow[COLOURS["generated"]] == COLOURS["generated"]
 
