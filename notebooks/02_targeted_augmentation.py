@@ -57,7 +57,7 @@ from synaug.augmentation import with_generated
 from synaug.chapters import targeted_augmentation as chapter
 from synaug.chapters import targeted_augmentation_figures as figures
 from synaug.chapters import targeted_draws
-from synaug.chapters.reading import drawn, side_by_side
+from synaug.chapters.reading import decided, drawn, side_by_side
 from synaug.classifiers import build_classifier
 from synaug.data.torch_datasets import TorchImages
 from synaug.plots import image_grid, table_html, theme
@@ -350,8 +350,7 @@ Markdown(targeted_draws.design())
 
 # %% tags=["hide-input"]
 confirming = recordings("targeted_draws", ("standard",)).get("standard")
-decided = targeted_draws.decided(confirming)
-table_html(decided, "The six contrasts of the confirmatory run; without a verdict, it is not recorded yet.")
+table_html(decided("targeted_draws", confirming), "The six contrasts of the confirmatory run; without a verdict, it is not recorded yet.")
 
 # %% [markdown]
 # ## What differs from the paper

@@ -41,16 +41,17 @@ parameters = EXPERIMENT.read(globals())
 
 from collections import defaultdict
 
+import torch
 from IPython.display import Markdown
+from torch.nn import functional as F
 
 import synaug
 from synaug.chapters import will_it_help_me as chapter
 from synaug.chapters import will_it_help_me_figures as figures
-from synaug.chapters.reading import side_by_side
+from synaug.chapters.reading import decided, side_by_side, told
 from synaug.plots import table_html, theme
 from synaug.run import Store
 from synaug.run.results import recorded_run
-from synaug.statistics.claims import verdict_table
 
 theme()
 live = EXPERIMENT.run(**parameters)
@@ -72,12 +73,12 @@ Markdown(figures.describe(live, recorded))
 # It trains nothing but linear classifiers on features of a fixed network. Here is one, of images from noise; with folders of your own it is theirs.
 
 # %% tags=["hide-output"]
-if checked.own_real is None:
-    real, synthetic, held_out = (get(task) for task in (
+real, synthetic = checked.own_real, checked.own_synthetic
+held_out = checked.own_held_out
+if real is None:  # no folders are given
+    real, synthetic, held_out = map(get, (
         chapter.images(checked, "real"), chapter.pool(checked, "from noise"),
         chapter.images(checked, "validation")))
-else:
-    real, synthetic, held_out = checked.own_real, checked.own_synthetic, checked.own_held_out
 report = synaug.audit(real, synthetic, held_out, encoder=checked.encoder)
 print(report.summary())
 
@@ -92,14 +93,23 @@ table_html(report.checks.assign(passed=report.checks["passed"].map({True: "yes",
 # ## Sets whose gain is known
 #
 # Twenty sets of images are at hand: reconstructions of real images at five strengths, images from noise, of an oracle that saw five times the data, of generators whose score is wrong, filtered ones, copies, fresh real images, and these spoilt.
-# A network was trained with each. The small sets of this build are audited here, those that belong to its profile.
+# A network was trained with each. The small sets of this build are shown and audited here, those that belong to its profile.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "One image per class of each set of this build; a small build's sampler takes few steps.", "name": "fig-sets"}, "image": {"alt": "A grid with a row per set of images and a column per class: reconstructions and copies look like the real images, images from noise vary, spoilt ones are blurred."}}
+figures.sets(checked, get);
+
+# %% [markdown]
+# The eye tells the spoilt sets, and says little about the rest.
 
 # %% tags=["hide-input"]
 table_html(figures.audited(checked, get), "What the audit advises for each set of this build, and whether all its thresholds hold.")
 
-# %% tags=["hide-input"]
-gained = figures.measured_gains(largest)[["family", "arm", "estimate", "low", "high"]]
-table_html(gained.rename(columns={"arm": "set", "estimate": "gain (points)"}), "Gain in test accuracy with each set, with 95 % intervals over paired trainings.")
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain in test accuracy with each set, over paired trainings. Hollow: the interval holds 0.", "name": "fig-gains"}, "image": {"alt": "Intervals of the gain over the real images alone, a row per set, in groups by family: copies gain nothing, fresh real images most."}}
+figures.gained(largest) if "pools" in largest.attrs["provenance"]["parameters"]["studies"] else None;
+
+# %% tags=["remove-input"]
+told(recorded, f"Fresh real images gain {found['gain, fresh real images']} points, copies {found['gain, copies']}, images from noise "
+     f"{found['gain, from noise']}.")
 
 # %% [markdown]
 # ## What predicts the gain
@@ -111,27 +121,48 @@ table_html(gained.rename(columns={"arm": "set", "estimate": "gain (points)"}), "
 figures.predicted(largest) if "pools" in largest.attrs["provenance"]["parameters"]["studies"] else None;
 
 # %% tags=["remove-input"]
-Markdown(f"The probe's gain orders the sets with a rank correlation of {found['correlation, probe_gain_all']}, the Fréchet distance with "
-         f"{found['correlation, frechet_distance']}; the difference is {found['over the reference']}.")
+told(recorded, f"The probe's gain orders the sets with a rank correlation of {found['correlation, probe_gain_all']}, the Fréchet distance with "
+     f"{found['correlation, frechet_distance']}; the difference is {found['over the reference']}.")
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Rank correlation of what each measure predicts with the measured gains. Bars: 95 % bootstrap intervals over sets.", "name": "fig-correlations"}, "image": {"alt": "A row per measure with its rank correlation and interval, sorted, from distances and shares of neighbours to gains of a linear probe."}}
 figures.correlations(largest) if "pools" in largest.attrs["provenance"]["parameters"]["studies"] else None;
 
 # %% tags=["remove-input"]
-Markdown(f"The measure with the largest correlation is {figures.NAMES.get(figures.best(largest), 'none')}. Gains have noise of their own: a perfect measure could be "
-         f"expected to have {found['correlation, noise ceiling']}.")
+told(recorded, f"The measure with the largest correlation is {figures.NAMES.get(figures.best(largest), 'none')}. Gains have noise of their own: a perfect measure could be "
+     f"expected to have {found['correlation, noise ceiling']}.")
 
 # %% [markdown]
 # ## Can one choose better images?
 #
 # Several images are made of each real one, and one is added: at random, by how well its gradient in the last layer of an early network points where held-out images want it, or by how unsure that network is of it.
-# All three cost the same images.
+# All three cost the same images. A gradient in the last layer is an outer product, so all of them fit into two small matrices:
+
+# %%
+network = get(chapter.early(checked, checked.first_seed, checked.early_steps)).model()
+
+
+def last_layer(data):  # of each image: d loss / d output, features
+    with torch.no_grad():
+        features = network.features(data.floats()).flatten(1)
+        p = network(data.floats()).softmax(1)
+    return p - F.one_hot(data.labels, data.num_classes), features
+
+
+outputs, features = last_layer(get(chapter.images(checked, "validation")))
+wanted = outputs.T @ features / len(outputs)  # the mean gradient on held-out images
+outputs, features = last_layer(get(chapter.pool(checked, "from noise")))
+alignment = ((outputs @ wanted) * features).sum(1)  # above 0: a step on it helps them
+print(f"a step on {(alignment > 0).float().mean():.0%} of the images from noise would lower "
+      f"the loss on held-out images")
+
+# %% [markdown]
+# The study has this for several images of each real one, and takes the best.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain over the original set where one of several images of each real one is chosen. Hollow: not told from 0 after adjustment.", "name": "fig-choice"}, "image": {"alt": "Three intervals of the gain in test accuracy: images chosen at random, by gradient alignment, and by uncertainty of an early network."}}
 figures.choices(largest) if "choice" in largest.attrs["provenance"]["parameters"]["studies"] else None;
 
 # %% tags=["remove-input"]
-Markdown(f"Over a random choice, gradient alignment gains {found['chosen by alignment']} points, uncertainty {found['chosen by uncertainty']}.")
+told(recorded, f"Over a random choice, gradient alignment gains {found['chosen by alignment']} points, uncertainty {found['chosen by uncertainty']}.")
 
 # %% [markdown]
 # ## Verdicts
@@ -139,7 +170,7 @@ Markdown(f"Over a random choice, gradient alignment gains {found['chosen by alig
 # The rules stand in `data/claims.json` and were committed before the run. They are about the numbers of the recorded plan, so a smaller run resolves none of them.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the verdicts", "code_prompt_hide": "Hide the verdicts"}
-table_html(verdict_table(largest)[["statement", "source", "statistic", "verdict", "evidence"]], "This book's claims, what decides each, and the verdict.")
+table_html(decided(EXPERIMENT.name, recorded), "This book's claims, what decides each, and the verdict.")
 
 # %% [markdown]
 # ## Does it still run?

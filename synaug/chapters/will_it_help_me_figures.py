@@ -7,7 +7,7 @@ from synaug.auditing.page import MEANINGS
 from synaug.chapters import will_it_help_me as chapter
 from synaug.chapters.reading import describe_runs, signed, within
 from synaug.chapters.will_it_help_me import CHOICES, PREDICTORS, PRIMARY, REFERENCE, gains
-from synaug.plots import forest, scatter
+from synaug.plots import forest, image_grid, scatter
 from synaug.statistics.contrasts import paired, select
 from synaug.statistics.prediction import LEAST_GROUPS, left_out_predictions
 
@@ -24,9 +24,23 @@ def audited(s, get) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def sets(s, get):
+    """An image of each class of each set of these settings."""
+    made = {name: get(chapter.pool(s, name)) for name in s.pools}
+    classes = next(iter(made.values())).class_names
+    rows = [data.images[[int((data.labels == c).nonzero()[0]) for c in range(len(classes))]] for data in made.values()]
+    return image_grid(rows, list(made), classes)
+
+
 def measured_gains(frame) -> pd.DataFrame:
     """The gain with each set, points, with limits over paired seeds: the columns of `paired`."""
     return paired(select(frame, role="gain"), {"arm": "original"}, ["family", "arm"], "test_error", sign=-1)
+
+
+def gained(frame):
+    """The gain with each set, in groups by family."""
+    rows = measured_gains(frame)
+    return forest(rows, label="arm", group="family", xlabel="gain over the real images alone (points)")
 
 
 def said(frame, predictor: str) -> pd.DataFrame:
