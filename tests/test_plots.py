@@ -218,7 +218,8 @@ def test_table_is_whole_escaped_and_can_be_read_aloud():
     assert claim.replace("<", "&lt;") in markup and "<caption>Claims &amp; gains</caption>" in markup
     assert markup.startswith('<table class="dataframe synaug-cards">') and markup.count('<th scope="col">') == 4 and markup.count('<th scope="row">') == 2
     assert re.findall("<td data-label=.*?>(.*?)</td>", markup) == ["12,000", "\u22120.123", "", "3", "", "1 × 10<sup>\u22129</sup>"]
+    assert re.findall('<tr id="(.*?)">', markup) == ["claims-gains-1", "claims-gains-2"]
     texts = pd.DataFrame({"": ["t_re = 3"], "said": ["-1 [-2, 3e+05], ResNet-8 of 2-3"]})
     markup = table_html(texts).data
     assert markup.startswith('<table class="dataframe">\n<thead><tr><td></td><th scope="col">said</th>')
-    assert 't<sub>re</sub> = 3</th><td data-label="said">\u22121 [\u22122, 3 × 10<sup>5</sup>], ResNet-8 of 2-3</td>' in markup
+    assert 't<sub>re</sub> = 3</th><td data-label="said">\u22121 <span class="synaug-limits">[\u22122, 3 × 10<sup>5</sup>]</span>, ResNet-8 of 2-3</td>' in markup
