@@ -23,7 +23,7 @@ CHAPTERS = {"mode_concentration": "01_mode_concentration", "targeted_augmentatio
             "two_layer_cnn": "03_two_layer_cnn", "mechanism": "03_two_layer_cnn",
             "exact_score": "04_where_concentration_comes_from", "empirical_score": "04_where_concentration_comes_from",
             "real_generators": "04_where_concentration_comes_from",
-            "how_much_and_how_mixed": "05_how_much_and_how_mixed"}
+            "how_much_and_how_mixed": "05_how_much_and_how_mixed", "will_it_help_me": "08_will_it_help_me"}
 DATA = {"fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "patches": "patches", "random mixtures": "mixtures"}
 #: Recordings beside a profile's own that decide claims.
 VARIANTS = ("cifar10_5000",)
@@ -46,6 +46,7 @@ FIGURES = {
     "mechanism": {"noise|features": "network-premises", "learned": "network-learning", "": "network-consequences"},
     "exact_score": {"exact": "exact", "coarse": "grids", "score": "score-errors"},
     "empirical_score": {"exact": "centres", "generalises|errs": "differences", "": "calibration"},
+    "will_it_help_me": {"choice": "choice", "predicts": "correlations", "": "predicted"},
     "how_much_and_how_mixed": {"exchange": "exchange", "scaling": "width", "ratio": "ratio", "": "order"},
     "real_generators": {"worse-score|best": "ladder", "train-worse|euler|churn": "dials", "": "exploration"},
 }
@@ -81,10 +82,10 @@ def figure(claim) -> str:
 
 
 def effect(verdict) -> str:
-    """The first part's metric and effect, without what it is made of, from the evidence; "" where none was measured."""
-    part = verdict.claim.parts[0]
+    """Metric and effect of the part that decided, without what it is made of, from the evidence; "" where none was measured."""
+    part = verdict.claim.parts[verdict.decisive]
     metric = part["metric"] if "metric" in part else part["terms"][0]["metric"]
-    found = re.search(r"(?:= |((?:rises|falls) by) )([^=;\]]*\])", verdict.evidence)
+    found = re.search(r"(?:= |((?:rises|falls) by) )([^=;\]]*\])", verdict.parts[verdict.decisive])
     return f"{metric.replace('_', ' ')}: {found[1] + ' ' if found[1] else ''}{found[2]}" if found else ""
 
 
@@ -136,11 +137,11 @@ def generators() -> pd.DataFrame:
     rows = []
     runs = {frame.attrs["provenance"]["parameters"]["generator"]: frame
             for frame in recordings("mode_concentration", ("standard",)).values()}
-    for folder in sorted(checkpoints_dir().iterdir()):
-        recipe = json.loads((folder / RECORD).read_text(encoding="utf-8"))["recipe"]
+    for record in sorted(checkpoints_dir().glob(f"*/{RECORD}")):
+        recipe = json.loads(record.read_text(encoding="utf-8"))["recipe"]
         row = {"trained on": f"{DATA[recipe['dataset']]}, {recipe['subset_size']:,}", "distance": NOT_RECORDED}
-        if folder.name in runs:
-            found = select(runs[folder.name], metric="frechet_distance", encoder="efficientnet_lite0",
+        if record.parent.name in runs:
+            found = select(runs[record.parent.name], metric="frechet_distance", encoder="efficientnet_lite0",
                            reference="fresh", sources="train").set_index("x")
             samples, real = ("{value:,.0f} [{low:,.0f}, {high:,.0f}]".format(**found.loc[x]) for x in (100, 0))
             row["distance"] = f"{samples} against {real}"

@@ -38,6 +38,7 @@ UNITS: dict[str | tuple[str, str], tuple[float, str]] = {
     ("targeted_draws", "test_error"): (1, " points"),
     ("targeted_augmentation", "selected_share"): (1, " points"),
     ("how_much_and_how_mixed", "test_error"): (1, " points"),
+    ("will_it_help_me", "test_error"): (1, " points"),
     "judge_entropy": (1, " nats"),
 }
 

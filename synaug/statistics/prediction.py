@@ -1,0 +1,78 @@
+"""How well measures that are taken beforehand predict an outcome: over several sets, families of which are left out."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+
+from synaug.statistics.intervals import _values
+
+#: Groups that a straight line needs beside the one that is left out.
+LEAST_GROUPS = 3
+
+
+def left_out_predictions(measures: Sequence[float], outcomes: Sequence[float], groups: Sequence) -> np.ndarray:
+    """What a straight line says of each outcome, fitted to those of all other groups: float64 ``[n]``.
+
+    measures, outcomes ``[n]``: of each set. groups ``[n]``: the family of each set; a family that a line was fitted to
+    says too much about its own members. Where measures do not vary, their outcomes' mean. ValueError for fewer than
+    three groups, or values that are not finite.
+    """
+    x, y, groups = _values(measures, "measures", 2), _values(outcomes, "outcomes", 2), np.asarray(groups)
+    if not len(x) == len(y) == len(groups):
+        raise ValueError(f"{len(x)} measures, {len(y)} outcomes and {len(groups)} groups: there must be as many of each")
+    if len(names := list(dict.fromkeys(groups.tolist()))) < LEAST_GROUPS:
+        raise ValueError(f"at least {LEAST_GROUPS} groups are needed to leave one out, got {', '.join(map(str, names))}")
+    said = np.empty(len(x))
+    for name in names:
+        out = groups == name
+        spread = x[~out].var()
+        slope = np.cov(x[~out], y[~out], bias=True)[0, 1] / spread if spread > 0 else 0.0
+        said[out] = y[~out].mean() + slope * (x[out] - x[~out].mean())
+    return said
+
+
+def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
+    """Spearman's; 0 where either is constant, which ranks nothing."""
+    one, other = np.asarray(one, float), np.asarray(other, float)
+    return float(spearmanr(one, other).statistic) if np.ptp(one) > 0 and np.ptp(other) > 0 else 0.0
+
+
+def rank_correlations(predictions: Mapping[str, Sequence[float]], outcomes: Sequence[float], reference: str,
+                      n_bootstrap: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Spearman's correlation of each prediction with the outcomes ``[n]``, and what it has over that of a reference.
+
+    Columns: predictor; value, low, high: the correlation; over, over_low, over_high: less the reference's, by the same
+    resampled sets. Limits: 95 %, percentile bootstrap over sets, for the fitted lines. ValueError for an unknown
+    reference, or fewer than four sets.
+    """
+    if reference not in predictions:
+        raise ValueError(f"no prediction {reference!r}; there are {', '.join(predictions)}")
+    y, rng = _values(outcomes, "outcomes", 4), np.random.default_rng(seed)
+    places = rng.integers(len(y), size=(n_bootstrap, len(y)))
+    said = {name: _values(values, name, 4) for name, values in predictions.items()}
+    drawn = {name: np.array([rank_correlation(values[at], y[at]) for at in places]) for name, values in said.items()}
+    rows = []
+    for name, values in said.items():
+        own, base = rank_correlation(values, y), rank_correlation(said[reference], y)
+        limits = np.quantile(drawn[name], (0.025, 0.975)), np.quantile(drawn[name] - drawn[reference], (0.025, 0.975))
+        rows.append((name, own, *limits[0], own - base, *limits[1]))
+    return pd.DataFrame(rows, columns=["predictor", "value", "low", "high", "over", "over_low", "over_high"])
+
+
+def noise_ceiling(outcomes: np.ndarray, n_splits: int = 200, seed: int = 0) -> float:
+    """The rank correlation with mean outcomes that a perfect measure could be expected to have.
+
+    outcomes ``[n, seeds]``, at least four seeds. The root of the reliability of the means: of random halves of the seeds,
+    by the formula of Spearman and Brown for twice as many. 0 where halves have nothing in common.
+    """
+    y = np.asarray(outcomes, float)
+    if y.ndim != 2 or y.shape[1] < 4 or not np.isfinite(y).all():
+        raise ValueError(f"outcomes must be finite [n, seeds] of at least four seeds, got shape {y.shape}")
+    rng, half, found = np.random.default_rng(seed), y.shape[1] // 2, []
+    for _ in range(n_splits):
+        order = rng.permutation(y.shape[1])
+        found.append(rank_correlation(y[:, order[:half]].mean(1), y[:, order[half:2 * half]].mean(1)))
+    r = max(0.0, float(np.mean(found)))
+    return float(np.sqrt(2 * r / (1 + r)))

@@ -1,0 +1,132 @@
+"""Chapter 8: its sets of images, what is measured of them, and its rules on frames whose truth is known."""
+
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.nn import functional as F
+
+from synaug.augmentation.synthetic_pool import SyntheticPool
+from synaug.chapters import will_it_help_me as chapter
+from synaug.chapters.tasks import trained
+from synaug.chapters.will_it_help_me import CHOICES, EXPERIMENT, POOLS, PREDICTORS
+from synaug.classifiers import predict
+from synaug.data import ImageDataset, load_dataset, stratified_subset
+from synaug.run import Store
+from synaug.statistics.claims import load_claims, verdict_table
+from synaug.statistics.contrasts import select
+from synaug.statistics.frames import tidy
+
+
+@pytest.fixture(scope="module")
+def frame():
+    return EXPERIMENT.run("smoke")
+
+
+@pytest.fixture(scope="module")
+def real():
+    return stratified_subset(load_dataset("fashion_mnist", "test"), 60, 0)
+
+
+def simulated(probe, frechet, choice=0.0):
+    """A frame of the standard run where gains follow the probe, and measures are as loud as that."""
+    rng, rows = np.random.default_rng(0), []
+    for i, (name, pool) in enumerate(POOLS.items()):
+        gain, common = i / 8, {"dataset": "fashion_mnist", "arm": name, "family": pool.family, "x": 3000.0}
+        rows += [{**common, "seed": seed, "role": "gain", "metric": "test_error", "value": 15 - gain + rng.normal(0, 0.1)}
+                 for seed in range(800, 805)]
+        measures = dict.fromkeys(PREDICTORS, 0.0) | {"probe_gain_all": gain + rng.normal(0, probe), "frechet_distance": -gain
+                                                     + rng.normal(0, frechet)}
+        rows += [{**common, "seed": 0, "role": "measure", "metric": metric, "value": value} for metric, value in measures.items()]
+    common = {"dataset": "fashion_mnist", "family": "", "metric": "test_error"}
+    for seed in range(800, 810):
+        rows.append({**common, "arm": "original", "x": 0.0, "seed": seed, "role": "gain", "value": 15})
+        rows += [{**common, "arm": by, "x": 2000.0, "seed": seed, "role": "choice",
+                  "value": 15 - choice * (by != "at random") + rng.normal(0, 0.1)} for by in CHOICES]
+    s = EXPERIMENT.settings("standard")
+    done = chapter.finish(pd.DataFrame(rows), s)
+    return tidy(done, {"parameters": asdict(s)}, experiment=EXPERIMENT.name, profile="standard", swept="images added")
+
+
+def test_a_run_has_every_training_measure_and_prediction(frame):
+    s = EXPERIMENT.settings("smoke")
+    gain, choice, measure = (select(frame, role=role) for role in ("gain", "choice", "measure"))
+    assert len(gain) == 2 * (1 + len(s.pools)) and len(choice) == 2 * len(CHOICES)
+    known = set(PREDICTORS) - {"centroid_distance_ratio", "covariance_logdet_ratio"}  # which want more images of a class
+    assert set(measure["metric"]) == known and len(measure) == len(known) * len(s.pools)
+    predicted = select(frame, role="prediction", metric="rank_correlation")
+    assert set(predicted["arm"]) == known and predicted["value"].between(-1, 1).all()
+    assert frame["value"].notna().all()
+
+
+def test_sets_are_what_their_names_say():
+    s, get = EXPERIMENT.settings("smoke"), Store().get
+    made = {name: get(chapter.pool(s, name)) for name in s.pools}
+    real = get(chapter.images(s, "real"))
+    assert all(len(data) >= s.added and data.image_shape == real.image_shape for data in made.values())
+    assert torch.equal(made["copies"].images[: len(real)], real.images)
+    assert not torch.isin(made["fresh, blurred"].source_index, real.source_index).any()
+    assert POOLS["oracle, from noise"].source == "oracle" and chapter.pool(s, "oracle, from noise").needs[0].params["generator"] == s.oracle
+    for name in ("strength 50", "from noise"):
+        assert (chapter.pool(s, name).needs[0].params["sigmas"] is None) == (name == "from noise")
+
+
+@pytest.mark.parametrize("how", ["", "blurred", "noisy", "mislabelled"])
+def test_what_is_done_to_real_images(real, how):
+    made = chapter.changed(real, how, 150)
+    same, labels = made.images[:60] == real.images, made.labels[:60] == real.labels
+    assert len(made) == 150 and same.all() == (how in ("", "mislabelled")) and labels.all() == (how != "mislabelled")
+    if how == "mislabelled":
+        assert 0.05 < 1 - (made.labels == real.labels[torch.arange(150) % 60]).double().mean() < 0.35
+
+
+def test_the_last_layers_gradient_is_autograds(real):
+    network = trained(real, "resnet8", 2, "one_cycle", 0)
+    model = network.model()
+    loss = F.cross_entropy(model(real.floats()), real.labels)
+    weight, bias = torch.autograd.grad(loss, list(model.head.parameters())[-2:])
+    found = chapter.mean_last_layer(model, real)
+    torch.testing.assert_close(found[:, :-1], weight, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found[:, -1], bias, atol=1e-5, rtol=1e-4)
+    assert chapter.alignment(real, real, network, 60)["gradient_alignment"] == pytest.approx(1, abs=1e-5)
+
+
+def test_one_image_of_each_source_is_chosen(real):
+    two = real.subset(torch.arange(120) % 60)
+    images = two.images.clone()
+    images[60:] = 255 - images[60:]
+    pool = SyntheticPool(ImageDataset(images, two.labels, two.class_names, two.source_index), pd.DataFrame(), torch.arange(60), 3)
+    network = trained(real, "resnet8", 40, "one_cycle", 0)
+    found = {by: chapter.chosen(pool, real, network, by, seed=1) for by in CHOICES}
+    for made in found.values():
+        assert torch.equal(made.source_index, real.source_index) and torch.equal(made.labels, real.labels)
+    assert not torch.equal(chapter.chosen(pool, real, network, "at random", seed=2).images, found["at random"].images)
+    entropy = -(p := predict(network.model(), images).double().clamp_min(1e-30)).mul(p.log()).sum(1).view(2, 60)
+    taken = (found["by uncertainty"].images == images[60:]).flatten(1).all(1)
+    assert (taken == (entropy[1] > entropy[0])).double().mean() > 0.95
+
+
+def test_rules_support_what_they_should_and_nothing_else():
+    def verdicts(frame):
+        return dict(zip(load_claims(EXPERIMENT.name), verdict_table(frame)["verdict"]))
+
+    assert set(verdicts(simulated(0.05, 5.0, choice=0.6)).values()) == {"supported"}
+    nothing = verdicts(simulated(5.0, 0.05))
+    assert "supported" not in nothing.values() and nothing["choice-alignment"] == nothing["choice-uncertainty"] == "no effect within the margin"
+
+
+@pytest.mark.parametrize("wrong, message", [
+    ({"n_real": 3000}, "n_real must be at most 2000, what fashion_mnist_2000 was trained on, got 3000"),
+    ({"oracle": None}, None), ({"pools": ["from noise", "best"]}, "pools must be different values, each one of strength 20"),
+    ({"own_real": "a"}, "own_real and own_synthetic must be given together"),
+    ({"own_real": "nowhere", "own_synthetic": "nowhere"}, "own_real: there is no folder nowhere"),
+    ({"held": 20_000}, "held must be from 20 to 10000, got 20000"), ({"candidates": 1}, "candidates must be a whole number of at least 2")])
+def test_bad_input(wrong, message):
+    if message is None:
+        with pytest.raises(ValueError, match="the pools oracle, from noise need an oracle"):
+            EXPERIMENT.Settings(**{**asdict(EXPERIMENT.settings("smoke")), **wrong}).check()
+    else:
+        with pytest.raises(ValueError, match=message):
+            EXPERIMENT.settings("smoke", **wrong)

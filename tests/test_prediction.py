@@ -1,0 +1,52 @@
+"""How well measures predict outcomes of families that are left out."""
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
+
+from synaug.statistics.prediction import left_out_predictions, noise_ceiling, rank_correlation, rank_correlations
+
+RNG = np.random.default_rng(0)
+X, GROUPS = RNG.normal(size=30), np.repeat(list("abcde"), 6)
+Y = 2 * X + RNG.normal(size=30)
+
+
+def test_predictions_are_those_of_scikit_learn():
+    other = cross_val_predict(LinearRegression(), X[:, None], Y, groups=GROUPS, cv=LeaveOneGroupOut())
+    np.testing.assert_allclose(left_out_predictions(X, Y, GROUPS), other)
+
+
+def test_a_family_has_no_part_in_what_is_said_of_it():
+    shifted = Y + 100 * (GROUPS == "c")
+    same = GROUPS == "c"
+    np.testing.assert_allclose(left_out_predictions(X, Y, GROUPS)[same], left_out_predictions(X, shifted, GROUPS)[same])
+    np.testing.assert_allclose(left_out_predictions(np.ones(30), Y, GROUPS)[same], Y[~same].mean())
+
+
+def test_correlations_and_what_they_have_over_the_reference():
+    found = rank_correlations({"good": Y + RNG.normal(size=30) / 4, "bad": RNG.normal(size=30)}, Y, "bad").set_index("predictor")
+    assert found.loc["good", "low"] > 0.5 and found.loc["good", "over_low"] > 0
+    assert found.loc["bad", ["over", "over_low", "over_high"]].tolist() == [0, 0, 0]
+    assert found.loc["bad", "low"] < 0 < found.loc["bad", "high"]
+    assert rank_correlation(X, Y) == pytest.approx(spearmanr(X, Y).statistic) and rank_correlation(np.ones(30), Y) == 0
+
+
+def test_the_ceiling_is_what_the_truth_itself_would_have():
+    truth = RNG.normal(size=400)
+    seen = truth[:, None] + 1.5 * RNG.normal(size=(400, 6))
+    assert noise_ceiling(seen) == pytest.approx(rank_correlation(truth, seen.mean(1)), abs=0.05)
+    assert noise_ceiling(RNG.normal(size=(400, 6))) < 0.4 and noise_ceiling(np.tile(truth[:, None], 4)) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda: left_out_predictions(X[:4], Y[:4], list("aabb")), "at least 3 groups are needed to leave one out, got a, b"),
+    (lambda: left_out_predictions(X, Y[:4], GROUPS), "there must be as many of each"),
+    (lambda: left_out_predictions([*X[:-1], np.nan], Y, GROUPS), "measures must be finite"),
+    (lambda: rank_correlations({"a": Y}, Y, "b"), "no prediction 'b'; there are a"),
+    (lambda: rank_correlations({"a": Y[:3]}, Y[:3], "a"), "at least 4 entries"),
+    (lambda: noise_ceiling(RNG.normal(size=(9, 3))), "of at least four seeds")])
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
