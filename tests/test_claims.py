@@ -180,6 +180,8 @@ def test_a_part_that_rests_on_another_is_open_without_it():
     assert judge(claim_of(rule), high).verdict == REPRODUCED
     verdict = judge(claim_of(rule), low)
     assert verdict.verdict == NOT_RESOLVED and "too low" in verdict.evidence
+    rule["provided"] = [rule["provided"], {"terms": [term(-1, 0)], "constant": 0.5, "because": "too high"}]
+    assert [text in judge(claim_of(rule), frame).evidence for frame, text in ((high, "too high"), (low, "too low"))] == [True, True]
 
 
 def test_a_claim_is_as_good_as_its_weakest_part_and_no_better_than_its_best():
@@ -403,7 +405,8 @@ def test_the_ledger_says_when_a_rule_was_fixed():
 
 
 def test_a_claim_is_gated_on_the_ceiling_of_its_own_setting():
-    gated = [(claim, part["provided"]) for claim in load_claims().values() for part in claim.parts if "provided" in part]
+    gated = [(claim, one) for claim in load_claims().values() for part in claim.parts if "provided" in part
+             for one in (part["provided"] if isinstance(part["provided"], list) else [part["provided"]])]
     assert len(gated) > 30
     for claim, provided in gated:
         assert all(term.get(key, value) == value for term in provided["terms"] for key, value in claim.where.items())

@@ -23,8 +23,10 @@ CHAPTERS = {"mode_concentration": "01_mode_concentration", "targeted_augmentatio
             "two_layer_cnn": "03_two_layer_cnn", "mechanism": "03_two_layer_cnn",
             "exact_score": "04_where_concentration_comes_from", "empirical_score": "04_where_concentration_comes_from",
             "real_generators": "04_where_concentration_comes_from",
-            "how_much_and_how_mixed": "05_how_much_and_how_mixed", "will_it_help_me": "08_will_it_help_me"}
-DATA = {"fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "patches": "patches", "random mixtures": "mixtures"}
+            "how_much_and_how_mixed": "05_how_much_and_how_mixed", "causes": "06_what_is_left_out",
+            "rare_events": "06_what_is_left_out", "composition": "06_what_is_left_out", "will_it_help_me": "08_will_it_help_me"}
+DATA = {"fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "patches": "patches", "random mixtures": "mixtures",
+        "shapes": "drawn shapes", "fashion_mnist_minorities": "Fashion-MNIST, merged", "fashion_mnist_minorities_swapped": "Fashion-MNIST, merged, swapped"}
 #: Recordings beside a profile's own that decide claims.
 VARIANTS = ("cifar10_5000",)
 FIXED = {"before the run": "fixed before the run", "after a first look": "exploratory: after a first look",
@@ -47,8 +49,23 @@ FIGURES = {
     "exact_score": {"exact": "exact", "coarse": "grids", "score": "score-errors"},
     "empirical_score": {"exact": "centres", "generalises|errs": "differences", "": "calibration"},
     "will_it_help_me": {"choice": "choice", "predicts": "correlations", "": "predicted"},
+    "causes": {"mismatch": "mismatch", "noise": "changes", "bias": "head", "": "landscape"},
+    "rare_events": {"reconstructed": "treatments", "": "shares"},
+    "composition": {"": "composition"},
     "how_much_and_how_mixed": {"exchange": "exchange", "scaling": "width", "ratio": "ratio", "": "order"},
     "real_generators": {"worse-score|best": "ladder", "train-worse|euler|churn": "dials", "": "exploration"},
+}
+#: The report's conjectures: in this book's words, and what would refute each.
+CONJECTURES = {
+    "conjecture 1": ("Synthetic images repeat what the real ones hold.", "A synthetic image is worth a fresh real one."),
+    "conjecture 2": ("Their distribution is off, and that is the cause.", "Real images resampled to the synthetic density are no worse to "
+                     "train on, and synthetic ones resampled to the real density no better."),
+    "conjecture 3": ("A classifier learns other features from them.", "A last layer fitted to real images recovers most of what is lost."),
+    "conjecture 4": ("Rare events are lost.", "From a share of 1 % on, minorities are made as often as they are seen."),
+    "conjecture 5": ("Gains do not scale with the model.", "A wider network gains no more from more of them."),
+    "conjecture 6": ("They lead to a flatter loss landscape, which is why they help.", "It is not flatter, or flatter minima do not err less."),
+    "conjecture 7": ("Ratio and order of mixing matter.", "Every share and every order does as well."),
+    "beyond the seven": ("Unseen combinations are left out.", "They are made as often as those that were seen."),
 }
 RULE = "reference/statistics.html#synaug.statistics.rules.judge_{}"
 
@@ -115,6 +132,29 @@ def claims_table(experiment: str) -> HTML:
     caption = "Claims, verdicts and effects with 95 % intervals, and when each rule was fixed"
     return HTML(f'<table class="dataframe synaug-cards synaug-claims"><caption>{caption}</caption><thead><tr>{head}</tr></thead>'
                 f"<tbody>{''.join(rows)}</tbody></table>")
+
+
+def conjectures(top: str = "") -> HTML:
+    """The report's conjectures, a row each: what would refute it, and the claims that decide it with their verdicts.
+
+    top: what leads from the page to that of the claims, such as "../".
+    """
+    claims, rows = load_claims().values(), []
+    for name, (words, refuted) in CONJECTURES.items():
+        decided = []
+        for claim in claims:
+            if claim.source == f"this book, {name}":
+                found = [shown(by_id[claim.id]) for by_id in verdicts(claim.experiment).values()] or [NOT_RECORDED]
+                decided.append(f'<a href="{top}claims.html#claim-{claim.id}">{typeset(claim.statement)}</a> <em>{", ".join(found)}</em>')
+        number = name.removeprefix("conjecture ")
+        chapter = CHAPTERS[next(claim.experiment for claim in claims if claim.source == f"this book, {name}")]
+        label = f"{number}. {words}" if number.isdigit() else f"{name[0].upper()}{name[1:]}: {words}"
+        rows.append(f'<tr id="{name.replace(" ", "-")}"><th scope="row">{label}<br><small>(<a href="{top}notebooks/{chapter}.html">chapter '
+                    f'{int(chapter[:2])}</a>)</small></th><td data-label="refuted if">{typeset(refuted)}</td>'
+                    f'<td data-label="claims and verdicts">{"<br>".join(decided)}</td></tr>')
+    return HTML('<table class="dataframe synaug-cards"><caption>The report\'s seven conjectures, what would refute each, and how the claims '
+                'about it came out</caption><thead><tr><th scope="col">conjecture</th><th scope="col">refuted if</th><th scope="col">claims '
+                f'and verdicts</th></tr></thead><tbody>{"".join(rows)}</tbody></table>')
 
 
 def counts() -> pd.DataFrame:

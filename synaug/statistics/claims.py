@@ -46,7 +46,7 @@ class Claim:
     statistic   what we measure for it, in words
     where       columns of the frame and the values that select its rows
     parts       rules; each a dict with ``kind``, one of ``rules.RULES``, and that rule's
-                arguments. ``provided``: a contrast without whose being positive the part means
+                arguments. ``provided``: a contrast, or several, without whose being positive the part means
                 nothing. ``family``: the name of the contrasts, of all claims of the ledger, over which
                 Holm's correction runs. The claim is as good as its weakest part.
     published   what the paper gives: ``text``, and ``series`` where there are points to draw
@@ -180,12 +180,12 @@ def judge(claim: Claim, frame: pd.DataFrame, families: dict | None = None) -> Ve
             part["adjusted"] = families[name][claim.id, i]
         try:
             verdict, text, found = rule(**part)
-            if provided is not None:
-                ground = contrast(frame, provided["terms"], claim.where, provided["constant"], claim.seeds_only)
+            for condition in provided if isinstance(provided, list) else [provided] if provided else []:
+                ground = contrast(frame, condition["terms"], claim.where, condition["constant"], claim.seeds_only)
                 found["provided"] = ground
                 if ground.low <= 0:
-                    verdict, amount = NOT_RESOLVED, ground.text(*unit_of(frame, provided["terms"]))
-                    text = f"{text}; but {provided['because']}: {amount}"
+                    verdict, amount = NOT_RESOLVED, ground.text(*unit_of(frame, condition["terms"]))
+                    text = f"{text}; but {condition['because']}: {amount}"
         except NotMeasured as missing:
             verdict, text, found = NOT_RESOLVED, str(missing), {}
         verdicts.append(verdict)
