@@ -1,0 +1,216 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,mystnb,-all
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 6. What generated images leave out
+#
+# Trained on synthetic images alone, a classifier is worse than on as many real ones. This chapter asks what is missing.
+# It puts five explanations to the test, each with the control that would refute it: the density of the images, the features learned from them, the loss landscape, rare events, and combinations that were never seen.
+
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
+profile = None  # Size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick".
+studies = None  # What of the causes is compared, some of: "mismatch", "bias", "landscape"; all if None.
+generator = None  # Name or folder of a trained generator, whose training images are the real images of the causes.
+generators = None  # Two generators of merged classes with minorities; the profile's, or trained within the run, if None.
+n_real = None  # Images of a training set.
+n_samples = None  # Images from noise of each generator whose samples are counted.
+architectures = None  # Networks of the causes; the first is that of all studies.
+steps = None  # Optimiser steps of each training.
+seeds = None  # Paired seeds of each arm.
+device = None  # Where networks run: "cpu", "cuda" or "mps"; "cpu" if None.
+settings = {}  # Further parameters of the three experiments in synaug.chapters.what_is_left_out, by name.
+
+# %% tags=["hide-input"] mystnb={"code_prompt_show": "Show the set-up", "code_prompt_hide": "Hide the set-up"}
+from synaug.chapters.what_is_left_out import causes, composition, rare_events
+
+experiments = [module.EXPERIMENT for module in (causes, rare_events, composition)]
+parameters = [one.read(globals(), *(other for other in experiments if other is not one)) for one in experiments]
+
+from IPython.display import Markdown, display
+
+from synaug.chapters.claims_page import conjectures
+from synaug.chapters.reading import decided, side_by_side
+from synaug.chapters.what_is_left_out import left_out_figures as figures
+from synaug.classifiers.landscape import sharpness
+from synaug.classifiers.last_layer import refit_last_layer
+from synaug.metrics import density_ratio_weights, effective_sample_size, encode, two_sample_auc
+from synaug.plots import table_html, theme
+from synaug.run import Store
+from synaug.run.results import recorded_run
+from synaug.statistics.proportions import subgroup_share
+
+theme()
+live = [one.run(**given) for one, given in zip(experiments, parameters)]
+recorded = [recorded_run(frame) for frame in live]
+shown = [frame if stored is None else stored for frame, stored in zip(live, recorded)]
+why, rare, made = shown
+checked, get = causes.EXPERIMENT.settings(**parameters[0]), Store().get
+held = why.attrs["provenance"]["parameters"]["studies"]
+found = figures.numbers(*shown)
+
+# %% tags=["remove-input"]
+Markdown(figures.takeaways(*recorded))
+
+# %% [markdown]
+# Figures and tables show the recorded run where there is one, else this build. In brackets stand 95 % intervals over paired seeds.
+
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the runs behind this page", "code_prompt_hide": "Hide the runs behind this page"}
+Markdown(figures.describe(*zip(live, recorded)))
+
+# %% [markdown]
+# ## The seven conjectures
+#
+# A report on the field has seven answers to the question why synthetic images help so little. Chapter 5 has the tests of the first, the fifth and the seventh, this chapter those of the others, and of one thing more.
+
+# %% tags=["remove-input"]
+conjectures("../")
+
+# %% [markdown]
+# ## Is it their density?
+#
+# Synthetic images crowd where real ones are typical. If that is what costs accuracy, real images that crowd as much must cost as much: *fresh real images are resampled with the density ratio* of synthetic to real ones, as far as a linear classifier sees it in features of a network.
+# Weights make few images count for many, so the control is drawn at random from as few images as the weights are worth.
+# Another network, which had no part in this, says whether the resampled images are as far from real ones as the synthetic ones are.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error of training on each set alone, over training on as many real images. Bars: 95 % intervals.", "name": "fig-mismatch"}, "image": {"alt": "Intervals of test error over that of real images, for synthetic images, synthetic ones resampled to the real density, fresh real ones resampled to the synthetic density, and their control."}}
+figures.mismatch(why) if "mismatch" in held else None;
+
+# %% tags=["remove-input"]
+Markdown(f"Synthetic images cost {found['gap']} points. Concentration explains {found['explained share']} of it, and spreading them out recovers {found['recovered share']}.")
+
+# %% [markdown]
+# The same for images of your own takes four lines, here with two sets of this chapter:
+
+# %%
+real, synthetic = (encode(get(task).floats(), "pixels") for task in (
+    causes.part(checked, "fresh", checked.fresh), causes.pool(checked)))
+told = two_sample_auc(real, synthetic)
+print(f"told apart with AUC {told.estimate:.2f} [{told.low:.2f}, {told.high:.2f}]")
+weights = density_ratio_weights(real, synthetic, strength=1.0)
+print(f"{len(real)} real images with the synthetic density are worth "
+      f"{effective_sample_size(weights):.0f}")
+
+# %% [markdown]
+# ## Does the network learn other features?
+#
+# If features are as good and only the decision is off, a *last layer fitted to real images* repairs it, all else being frozen.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error of networks trained on synthetic images, over that of training on real ones: as trained, and with a new last layer. Bars: 95 % intervals.", "name": "fig-head"}, "image": {"alt": "For each network three intervals: test error as trained on synthetic images, with the last layer fitted to the real training images, and to fresh real ones."}}
+figures.head(why) if "bias" in held else None;
+
+# %% tags=["remove-input"]
+Markdown(f"The new last layer recovers {found['head share']} of the gap.")
+
+# %% [markdown]
+# Networks that err equally often may do so for different reasons. Below, test images lose their high or low frequencies, get noise or blur, or have their patches shuffled. The reference are networks trained on *fewer real images*, so few that both err equally often on unchanged images.
+# Where a network looks, by Grad-CAM, is in [chapter 1](01_mode_concentration).
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Error on changed test images of networks trained on synthetic images, over that of networks trained on fewer real ones with equal accuracy. Bars: 95 % intervals.", "name": "fig-changes"}, "image": {"alt": "Intervals by network for five changes of the test images: low-pass, high-pass, noise, blur and shuffled patches."}}
+figures.changes(why) if "bias" in held else None;
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Power of real and of synthetic images against frequency.", "name": "fig-spectrum"}, "image": {"alt": "Two curves of power that fall with frequency, for real images and for images from noise."}}
+figures.spectrum(why) if "bias" in held else None;
+
+# %% [markdown]
+# ## Is the loss landscape another?
+#
+# How much the loss on real training images rises around the weights is compared *at equal loss on these*, between shorter and longer trainings on real images alone. The statistics of batch normalisation are those of the real images, for all.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Sharpness with images added, over real images alone at equal loss on these. Left of 0: flatter. Bars: 95 % intervals.", "name": "fig-landscape"}, "image": {"alt": "Four panels of intervals, for the largest eigenvalue, the trace, the filter-normalised rise of the loss and the variance of gradients, with synthetic and with fresh real images added."}}
+figures.landscape(why) if "landscape" in held else None;
+
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show where each training ends", "code_prompt_hide": "Hide where each training ends"}
+table_html(figures.landscape_table(why), "Means over seeds, of training by SGD and by SAM.") if "landscape" in held else None
+
+# %% tags=["remove-input"]
+Markdown(f"Adding synthetic images changes the filter-normalised rise by {found['sharpness at equal loss']}; within arms, its rank correlation with test error is {found['rank correlation of sharpness with error']}.")
+
+# %% [markdown]
+# For a network of your own, and its real images:
+
+# %%
+model = get(causes.training(checked, causes.arms("bias", checked)[0], checked.first_seed)).model()
+own = get(causes.part(checked, "real")).subset(range(50))
+print(sharpness(model, own.images, own.labels, probes=1))
+refitted = refit_last_layer(model, own.images, own.labels)
+
+# %% [markdown]
+# ## Are rare events lost?
+#
+# Two classes of Fashion-MNIST at a time are merged into one superclass, in which one of them is a minority of known share. The generator knows superclasses only, so it must decide by itself how often the minority comes.
+# A judge that was trained on all ten classes tells the two apart, and the share is corrected for what it confuses. A second generator has majority and minority swapped.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "How often minorities are made, over how often they are among the training images. Bars: 95 % intervals, below five seeds the range.", "name": "fig-shares"}, "image": {"alt": "Made over true share against the true share from 0.5 to 10 per cent, for two generators, corrected for the judge's confusions on the left and not corrected on the right."}}
+figures.shares(rare);
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Rare training images by their share (left), and the samples of this build that a judge calls rare most surely.", "name": "fig-rare"}, "image": {"alt": "Five rows of images, the minorities of five shares: real ones on the left, generated ones on the right."}}
+figures.rare_pictures(rare_events.EXPERIMENT.settings(**parameters[1]), get);
+
+# %% [markdown]
+# What helps a classifier with them? Each rare image is repeated, reconstructed, joined by images of its class from a generator that knows the class, or by fresh real ones.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error on minorities with four images added for each rare one, less that without. Bars: 95 % intervals.", "name": "fig-treatments"}, "image": {"alt": "Intervals for repeats, reconstructions, images of an oracle generator and fresh real images, for both generators."}}
+figures.treatments(rare);
+
+# %% [markdown]
+# A share of your own, seen through a judge who errs:
+
+# %%
+print(subgroup_share(41, 1000, hits=190, positives=200, false_alarms=24, negatives=800))
+
+# %% [markdown]
+# ## Are unseen combinations made?
+#
+# Small pictures of four shapes in four colours are drawn by a program, and each shape lacks one colour. A generator that is asked for shapes may still make the missing combinations, and a classifier may profit.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error on held-out combinations and on others, over that of real images without them. Bars: 95 % intervals.", "name": "fig-composition"}, "image": {"alt": "Two panels of intervals, for real images with synthetic ones added, synthetic ones alone, images of an oracle added, and real images of all combinations."}}
+figures.composition(made);
+
+# %% tags=["remove-input"]
+Markdown(f"They are made {found['made over true share of unseen combinations']} times as often as they would be in real images of all combinations.")
+
+# %% [markdown]
+# ## Verdicts
+#
+# The rules stand in `data/claims.json`, and were fixed before any run. They are about the numbers of images of the recorded plan, so a smaller run resolves none of them.
+# Holm's correction runs over the primary contrasts of all three experiments; claims that are called secondary have none.
+
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the verdicts", "code_prompt_hide": "Hide the verdicts"}
+for experiment, stored in zip(experiments, recorded):
+    display(table_html(decided(experiment.name, stored), f"Claims about {experiment.name.replace('_', ' ')}, what decides each, and the verdict."))
+
+# %% [markdown]
+# ## What these numbers do not say
+#
+# - One generator for the causes, two for rare events, all small; intervals cover draws of images and trainings, not generators.
+# - A density ratio is what a linear classifier sees in 64 components of one network's features; what it does not see, it does not resample.
+# - The judge's confusions are those on real images. If it errs otherwise on generated ones, the correction is off.
+# - Upsampling has no arm of its own in the landscape: repeating all images alike is the same training.
+#
+# ## Does it still run?
+
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show this build beside the recorded run", "code_prompt_hide": "Hide this build"}
+table_html(side_by_side(lambda frames: figures.numbers(*frames), live, shown if any(frame is not None for frame in recorded) else None), "Numbers of this chapter, with 95 % intervals.")
+
+# %% [markdown]
+# ## What to do with your data
+#
+# Each row is computed from the recorded runs: "open" where its interval allows both. Without all of them, nothing is advised.
+
+# %% tags=["hide-input"]
+advice = figures.what_to_do(*shown)
+if any(frame is None for frame in recorded):
+    advice["what to do"] = "not recorded yet"
+table_html(advice, "Questions, what was measured, and what follows.")
