@@ -35,9 +35,11 @@ settings = {}  # Further parameters of the three experiments in synaug.chapters.
 # %% tags=["hide-input"] mystnb={"code_prompt_show": "Show the set-up", "code_prompt_hide": "Hide the set-up"}
 from synaug.chapters.what_is_left_out import causes, composition, rare_events
 
-experiments = [module.EXPERIMENT for module in (causes, rare_events, composition)]
-parameters = [one.read(globals(), *(other for other in experiments if other is not one)) for one in experiments]
+of_causes = causes.EXPERIMENT.read(globals(), rare_events.EXPERIMENT, composition.EXPERIMENT)
+of_rare = rare_events.EXPERIMENT.read(globals(), causes.EXPERIMENT, composition.EXPERIMENT)
+of_shapes = composition.EXPERIMENT.read(globals(), causes.EXPERIMENT, rare_events.EXPERIMENT)
 
+import torch
 from IPython.display import Markdown, display
 
 from synaug.chapters.claims_page import conjectures
@@ -45,18 +47,20 @@ from synaug.chapters.reading import decided, side_by_side
 from synaug.chapters.what_is_left_out import left_out_figures as figures
 from synaug.classifiers.landscape import sharpness
 from synaug.classifiers.last_layer import refit_last_layer
-from synaug.metrics import density_ratio_weights, effective_sample_size, encode, two_sample_auc
+from synaug.metrics import density_ratio_weights, effective_sample_size, two_sample_auc
+from synaug.metrics.encoders import encode
 from synaug.plots import table_html, theme
 from synaug.run import Store
 from synaug.run.results import recorded_run
 from synaug.statistics.proportions import subgroup_share
 
 theme()
-live = [one.run(**given) for one, given in zip(experiments, parameters)]
+experiments = [module.EXPERIMENT for module in (causes, rare_events, composition)]
+live = [one.run(**given) for one, given in zip(experiments, (of_causes, of_rare, of_shapes))]
 recorded = [recorded_run(frame) for frame in live]
 shown = [frame if stored is None else stored for frame, stored in zip(live, recorded)]
 why, rare, made = shown
-checked, get = causes.EXPERIMENT.settings(**parameters[0]), Store().get
+checked, get = causes.EXPERIMENT.settings(**of_causes), Store().get
 held = why.attrs["provenance"]["parameters"]["studies"]
 found = figures.numbers(*shown)
 
@@ -91,14 +95,15 @@ figures.mismatch(why) if "mismatch" in held else None;
 Markdown(f"Synthetic images cost {found['gap']} points. Concentration explains {found['explained share']} of it, and spreading them out recovers {found['recovered share']}.")
 
 # %% [markdown]
-# The same for images of your own takes four lines, here with two sets of this chapter:
+# The same for images of your own takes a few lines, here with two sets of this chapter:
 
 # %%
 real, synthetic = (encode(get(task).floats(), "pixels") for task in (
     causes.part(checked, "fresh", checked.fresh), causes.pool(checked)))
-told = two_sample_auc(real, synthetic)
+leading = torch.linalg.eigh(torch.cov(real.T))[1][:, -4:]  # principal components
+told = two_sample_auc(real @ leading, synthetic @ leading)
 print(f"told apart with AUC {told.estimate:.2f} [{told.low:.2f}, {told.high:.2f}]")
-weights = density_ratio_weights(real, synthetic, strength=1.0)
+weights = density_ratio_weights(real @ leading, synthetic @ leading)
 print(f"{len(real)} real images with the synthetic density are worth "
       f"{effective_sample_size(weights):.0f}")
 
@@ -141,7 +146,8 @@ Markdown(f"Adding synthetic images changes the filter-normalised rise by {found[
 # For a network of your own, and its real images:
 
 # %%
-model = get(causes.training(checked, causes.arms("bias", checked)[0], checked.first_seed)).model()
+arm = causes.arms("bias", checked)[0]
+model = get(causes.training(checked, arm, checked.first_seed)).model()
 own = get(causes.part(checked, "real")).subset(range(50))
 print(sharpness(model, own.images, own.labels, probes=1))
 refitted = refit_last_layer(model, own.images, own.labels)
@@ -156,7 +162,7 @@ refitted = refit_last_layer(model, own.images, own.labels)
 figures.shares(rare);
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Rare training images by their share (left), and the samples of this build that a judge calls rare most surely.", "name": "fig-rare"}, "image": {"alt": "Five rows of images, the minorities of five shares: real ones on the left, generated ones on the right."}}
-figures.rare_pictures(rare_events.EXPERIMENT.settings(**parameters[1]), get);
+figures.rare_pictures(rare_events.EXPERIMENT.settings(**of_rare), get);
 
 # %% [markdown]
 # What helps a classifier with them? Each rare image is repeated, reconstructed, joined by images of its class from a generator that knows the class, or by fresh real ones.
@@ -168,7 +174,8 @@ figures.treatments(rare);
 # A share of your own, seen through a judge who errs:
 
 # %%
-print(subgroup_share(41, 1000, hits=190, positives=200, false_alarms=24, negatives=800))
+print(subgroup_share(41, 1000, hits=190, positives=200,
+                     false_alarms=24, negatives=800))
 
 # %% [markdown]
 # ## Are unseen combinations made?
