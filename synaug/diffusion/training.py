@@ -67,7 +67,7 @@ def train(recipe: Recipe, folder: str | Path, *, images: float, minutes: float =
             last = now
             if trainer.step == warm:
                 timed = now
-            elif timed and trainer.step >= warm + 3 and now > timed + 5:
+            elif not hidden and timed and trainer.step >= warm + 3 and now > timed + 5:
                 step, timed = (now - timed) / (trainer.step - warm), None
                 left = total - trainer.step
                 bar.write(f"{left:,} steps are left, of {step:.2g} s each on {device_name(device)}: about "

@@ -7,14 +7,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from synaug.augmentation import with_real
 from synaug.chapters.tasks import Trained
 from synaug.chapters.what_is_left_out.causes import fitted
-from synaug.chapters.what_is_left_out.rare_events import sampled, trained_whole
+from synaug.chapters.what_is_left_out.rare_events import data_of, joined, sampled, trained_whole
 from synaug.classifiers import predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import check_recipe
-from synaug.data import ImageDataset, load_dataset, stratified_subset
+from synaug.data import ImageDataset, stratified_subset
 from synaug.data.shapes import COLOURS, SHAPES, colours_of
 from synaug.diffusion.recipe import Recipe
 from synaug.precision import fast_precision
@@ -44,8 +43,8 @@ class Composition(Settings):
 
 PROFILES = {
     "smoke": dict(trained_images=64, n_samples=40, n_real=40, steps=2, sampling_steps=1, seeds=2),
-    "quick": dict(trained_images=20_000, n_samples=100, steps=60, sampling_steps=6, seeds=2),
-    "standard": dict(trained_images=300_000, n_samples=2000, steps=800, first_seed=300, seeds=10),
+    "quick": dict(trained_images=3000, n_samples=100, steps=30, sampling_steps=4, seeds=2),
+    "standard": dict(trained_images=200_000, n_samples=2000, steps=800, first_seed=300, seeds=10),
     "paper": dict(trained_images=1_000_000, width=64, n_samples=10_000, architecture="resnet18", steps=2000, first_seed=300, seeds=10),
 }
 
@@ -82,12 +81,8 @@ EXPERIMENT = Experiment("composition", Composition, PROFILES, rows, constants={"
 
 
 def shapes(dataset: str, split: str, n: int | None, seed: int = 0) -> ImageDataset:
-    data = load_dataset(dataset, split)
+    data = data_of(dataset, split)
     return data if n is None else stratified_subset(data, n, seed)
-
-
-def joined(images: ImageDataset, others: ImageDataset) -> ImageDataset:
-    return with_real(images, others).data
 
 
 def cells(images: ImageDataset) -> ImageDataset:
@@ -99,7 +94,7 @@ def cells(images: ImageDataset) -> ImageDataset:
 def missing_shares(judge: Trained, images: ImageDataset, device: str) -> dict:
     """Among samples of a shape, the share in the colour that was held out for it over that among all real images, mean over
     shapes: corrected for the judge's confusions (`subgroup_share`), and as it says (raw_ratio); the judge's accuracy."""
-    model, test = judge.model(device), cells(load_dataset("shapes", "test"))
+    model, test = judge.model(device), cells(data_of("shapes", "test"))
     # The combination of a shape with each colour: of its own shape's four, which the judge finds likeliest.
     colour, real = (predict(model, part.images).unflatten(1, (len(SHAPES), len(COLOURS)))[torch.arange(len(part)), shape].argmax(1)
                     for part, shape in ((images, images.labels), (test, test.labels // len(COLOURS))))
@@ -121,7 +116,7 @@ def missing_shares(judge: Trained, images: ImageDataset, device: str) -> dict:
 
 def errors(classifier: Trained, device: str) -> pd.DataFrame:
     """Error (%) of the shape of test images in the combinations that were held out, and in the others."""
-    test = load_dataset("shapes", "test")
+    test = data_of("shapes", "test")
     wrong, missing = predict(classifier.model(device), test.images).argmax(1) != test.labels, colours_of(test) == test.labels
     return pd.DataFrame([{"metric": name, "value": 100 * wrong[which].double().mean().item()}
                          for name, which in (("missing_error", missing), ("seen_error", ~missing))])

@@ -15,9 +15,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from synaug.augmentation import with_real
 from synaug.chapters.tasks import Trained, generated, usual_denoiser, weights_of
-from synaug.chapters.what_is_left_out.causes import derived, drawn, fitted
+from synaug.chapters.what_is_left_out.causes import derived, drawn, fitted, joined
 from synaug.chapters.where_concentration_comes_from.real_generators import trained_levels
 from synaug.classifiers import build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
@@ -74,8 +73,8 @@ NAMED = ("fashion_mnist_minorities", "fashion_mnist_minorities_swapped")
 PROFILES = {
     "smoke": dict(trained_images=256, width=16, n_samples=10, n_judge=20, n_real=200, n_evaluate=50, architecture="vgg5", steps=2,
                   sampling_steps=2, seeds=2),
-    "quick": dict(trained_images=5000, width=16, n_samples=100, n_judge=1000, n_real=1000, n_evaluate=1000, architecture="vgg5", steps=30,
-                  sampling_steps=4, seeds=2),
+    "quick": dict(trained_images=2000, width=16, n_samples=100, n_judge=1000, n_real=1000, n_evaluate=500, k=3, architecture="vgg5",
+                  steps=15, sampling_steps=4, seeds=2),
     # The 60,000 samples that decide take a small network some quarter of an hour of two cores.
     "standard": dict(generators=NAMED, n_samples=3000, n_judge=10_000, architecture="vgg5", steps=800, first_seed=300, seeds=10),
     "paper": dict(generators=NAMED, n_samples=10_000, n_judge=20_000, architecture="resnet18", steps=2000, first_seed=300, seeds=10),
@@ -200,10 +199,6 @@ def sampled(asked: ImageDataset, trained: dict | None = None, *, generator: str 
     else:
         found = reconstruct(denoiser, asked.floats(), asked.labels, sigma=sigma, seed=seed, steps=steps, source_index=place, device=device)
     return ImageDataset(to_bytes(found.images), asked.labels, asked.class_names, asked.source_index, asked.name)
-
-
-def joined(images: ImageDataset, others: ImageDataset) -> ImageDataset:
-    return with_real(images, others).data
 
 
 def rare_images(images: ImageDataset, which: str, times: int) -> ImageDataset:
