@@ -72,7 +72,7 @@ def content(cell):
     return cell.cell_type, cell.source, cell.metadata.get("tags", []), cell.metadata.get("mystnb", {})
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS[:3])
+@pytest.mark.parametrize("chapter", [*CHAPTERS[:3], *CHAPTERS[5:]])
 def test_figures_have_short_captions_and_say_what_was_found(chapter):
     cells = jupytext.read(NOTEBOOKS / f"{chapter}.py").cells
     for cell, after in zip(cells, cells[1:]):
@@ -80,7 +80,7 @@ def test_figures_have_short_captions_and_say_what_was_found(chapter):
         if "figure" in shown:
             assert len(shown["figure"]["caption"].split()) <= 30, shown["figure"]["name"]
             assert len(shown["image"]["alt"].split()) >= 10, shown["figure"]["name"]
-            assert after.cell_type == "markdown" or "Markdown(" in after.source, f"no result below {shown['figure']['name']}"
+            assert after.cell_type == "markdown" or after.source.startswith(("Markdown(", "told(")), f"no result below {shown['figure']['name']}"
     assert "takeaways(" in "".join(cell.source for cell in cells[:6] if cell.cell_type == "code")
     assert next(cell for cell in cells[::-1] if cell.cell_type == "markdown").source.startswith("## What to do")
 
