@@ -43,7 +43,7 @@ import torch
 from IPython.display import Markdown, display
 
 from synaug.chapters.claims_page import conjectures
-from synaug.chapters.reading import decided, side_by_side
+from synaug.chapters.reading import decided, side_by_side, told
 from synaug.chapters.what_is_left_out import left_out_figures as figures
 from synaug.classifiers.landscape import sharpness
 from synaug.classifiers.last_layer import refit_last_layer
@@ -63,6 +63,7 @@ why, rare, made = shown
 checked, get = causes.EXPERIMENT.settings(**of_causes), Store().get
 held = why.attrs["provenance"]["parameters"]["studies"]
 found = figures.numbers(*shown)
+smallest = next(name for name in found if name.startswith("made over true share at"))
 
 # %% tags=["remove-input"]
 Markdown(figures.takeaways(*recorded))
@@ -92,7 +93,7 @@ conjectures("../")
 figures.mismatch(why) if "mismatch" in held else None;
 
 # %% tags=["remove-input"]
-Markdown(f"Synthetic images cost {found['gap']} points. Concentration explains {found['explained share']} of it, and spreading them out recovers {found['recovered share']}.")
+told(recorded[0], f"Synthetic images cost {found['gap']} points. Concentration explains {found['explained share']} of it, and spreading them out recovers {found['recovered share']}.")
 
 # %% [markdown]
 # The same for images of your own takes a few lines, here with two sets of this chapter:
@@ -101,8 +102,8 @@ Markdown(f"Synthetic images cost {found['gap']} points. Concentration explains {
 real, synthetic = (encode(get(task).floats(), "pixels") for task in (
     causes.part(checked, "fresh", checked.fresh), causes.pool(checked)))
 leading = torch.linalg.eigh(torch.cov(real.T))[1][:, -4:]  # principal components
-told = two_sample_auc(real @ leading, synthetic @ leading)
-print(f"told apart with AUC {told.estimate:.2f} [{told.low:.2f}, {told.high:.2f}]")
+apart = two_sample_auc(real @ leading, synthetic @ leading)
+print(f"told apart with AUC {apart.estimate:.2f} [{apart.low:.2f}, {apart.high:.2f}]")
 weights = density_ratio_weights(real @ leading, synthetic @ leading)
 print(f"{len(real)} real images with the synthetic density are worth "
       f"{effective_sample_size(weights):.0f}")
@@ -116,7 +117,7 @@ print(f"{len(real)} real images with the synthetic density are worth "
 figures.head(why) if "bias" in held else None;
 
 # %% tags=["remove-input"]
-Markdown(f"The new last layer recovers {found['head share']} of the gap.")
+told(recorded[0], f"The new last layer recovers {found['head share']} of the gap.")
 
 # %% [markdown]
 # Networks that err equally often may do so for different reasons. Below, test images lose their high or low frequencies, get noise or blur, or have their patches shuffled. The reference are networks trained on *fewer real images*, so few that both err equally often on unchanged images.
@@ -124,6 +125,9 @@ Markdown(f"The new last layer recovers {found['head share']} of the gap.")
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Error on changed test images of networks trained on synthetic images, over that of networks trained on fewer real ones with equal accuracy. Bars: 95 % intervals.", "name": "fig-changes"}, "image": {"alt": "Intervals by network for five changes of the test images: low-pass, high-pass, noise, blur and shuffled patches."}}
 figures.changes(why) if "bias" in held else None;
+
+# %% tags=["remove-input"]
+told(recorded[0], f"With noise, the difference is {found['noise at equal accuracy']} points.")
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Power of real and of synthetic images against frequency.", "name": "fig-spectrum"}, "image": {"alt": "Two curves of power that fall with frequency, for real images and for images from noise."}}
 figures.spectrum(why) if "bias" in held else None;
@@ -136,11 +140,11 @@ figures.spectrum(why) if "bias" in held else None;
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Sharpness with images added, over real images alone at equal loss on these. Left of 0: flatter. Bars: 95 % intervals.", "name": "fig-landscape"}, "image": {"alt": "Four panels of intervals, for the largest eigenvalue, the trace, the filter-normalised rise of the loss and the variance of gradients, with synthetic and with fresh real images added."}}
 figures.landscape(why) if "landscape" in held else None;
 
+# %% tags=["remove-input"]
+told(recorded[0], f"Adding synthetic images changes the filter-normalised rise by {found['sharpness at equal loss']}; within arms, its rank correlation with test error is {found['rank correlation of sharpness with error']}.")
+
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show where each training ends", "code_prompt_hide": "Hide where each training ends"}
 table_html(figures.landscape_table(why), "Means over seeds, of training by SGD and by SAM.") if "landscape" in held else None
-
-# %% tags=["remove-input"]
-Markdown(f"Adding synthetic images changes the filter-normalised rise by {found['sharpness at equal loss']}; within arms, its rank correlation with test error is {found['rank correlation of sharpness with error']}.")
 
 # %% [markdown]
 # For a network of your own, and its real images:
@@ -161,6 +165,9 @@ refitted = refit_last_layer(model, own.images, own.labels)
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "How often minorities are made, over how often they are among the training images. Bars: 95 % intervals, below five seeds the range.", "name": "fig-shares"}, "image": {"alt": "Made over true share against the true share from 0.5 to 10 per cent, for two generators, corrected for the judge's confusions on the left and not corrected on the right."}}
 figures.shares(rare);
 
+# %% tags=["remove-input"]
+told(recorded[1], f"At the smallest share, minorities are made {found[smallest]} times as often as they are seen. The logarithm of that ratio rises with that of the share, with a slope of {found['slope']}.")
+
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Rare training images by their share (left), and the samples of this build that a judge calls rare most surely.", "name": "fig-rare"}, "image": {"alt": "Five rows of images, the minorities of five shares: real ones on the left, generated ones on the right."}}
 figures.rare_pictures(rare_events.EXPERIMENT.settings(**of_rare), get);
 
@@ -169,6 +176,9 @@ figures.rare_pictures(rare_events.EXPERIMENT.settings(**of_rare), get);
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error on minorities with four images added for each rare one, less that without. Bars: 95 % intervals.", "name": "fig-treatments"}, "image": {"alt": "Intervals for repeats, reconstructions, images of an oracle generator and fresh real images, for both generators."}}
 figures.treatments(rare);
+
+# %% tags=["remove-input"]
+told(recorded[1], f"Reconstructions lower the error on minorities by {found['reconstructed over repeated']} points against repeats, fresh images by {found['gain on minorities, fresh']} against none.")
 
 # %% [markdown]
 # A share of your own, seen through a judge who errs:
@@ -186,7 +196,7 @@ print(subgroup_share(41, 1000, hits=190, positives=200,
 figures.composition(made);
 
 # %% tags=["remove-input"]
-Markdown(f"They are made {found['made over true share of unseen combinations']} times as often as they would be in real images of all combinations.")
+told(recorded[2], f"They are made {found['made over true share of unseen combinations']} times as often as they would be in real images of all combinations.")
 
 # %% [markdown]
 # ## Verdicts
