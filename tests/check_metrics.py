@@ -23,7 +23,7 @@ import torch
 
 from synaug import audit, compare_with_floor, draw_splits, encode, load_dataset
 from synaug.classifiers import output_entropy
-from synaug.metrics import centroid_distance_ratio, frechet_distance, nearer_than, nearest, outer_edge_recall, prdc
+from synaug.metrics import centroid_distance_ratio, frechet_distance, nearer_than, nearest, outer_edge_recall, prdc, two_sample_auc
 from synaug.statistics import mean_interval
 from synaug.statistics.claims import load_published
 
@@ -46,6 +46,10 @@ print(round(outer_edge_recall(real, shrunk, k=5), 1))
 copied = torch.cat([fresh[:900], real[:100] + 1e-3])
 near = nearer_than(nearest(copied, real)[0], nearest(fresh, real)[0], quantile=0.01)
 print(near[:900].sum().item() <= 10, near[900:].all().item())
+
+# %%
+moved = fresh + torch.tensor([2.0] + [0.0] * 7)
+print(*(round(two_sample_auc(real, other).estimate, 1) for other in (fresh, moved)))
 
 # %%
 labels = torch.zeros(1000, dtype=torch.int64)
