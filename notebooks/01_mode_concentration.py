@@ -204,7 +204,7 @@ Markdown(f"Outer-edge recall goes from {found[figures.named('outer-edge recall')
          f"the log-determinant from {found[figures.named('covariance log-determinant')]} per dimension.")
 
 # %% tags=["remove-input"]
-Markdown("Of the centroid distance ratio: " + figures.lowest(largest, "centroid_distance_ratio", reference="fresh", encoder=chosen.encoders[0]))
+Markdown("The centroid distance ratio is " + figures.lowest(largest, "centroid_distance_ratio", reference="fresh", encoder=chosen.encoders[0]))
 
 # %% [markdown]
 # Do samples concentrate near the modes, then? The answer depends on the data set and on the features.
@@ -288,7 +288,7 @@ figures.pca_plane(chapter.plane_points(chosen, get, picked));
 figures.plane_variance(*shown);
 
 # %% tags=["remove-input"]
-Markdown(f"The ratio goes from {found['variance in the plane']}: compare it with the value of untouched real images, not with 1. {figures.lowest(largest, 'pca_variance_ratio')}")
+Markdown(f"The ratio goes from {found['variance in the plane']}: compare it with the value of untouched real images, not with 1. It is {figures.lowest(largest, 'pca_variance_ratio')}")
 
 # %% [markdown]
 # ## Where classifiers look

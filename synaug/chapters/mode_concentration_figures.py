@@ -101,7 +101,7 @@ def lowest(frame, metric, **where):
     rows = select(frame, metric, sources="train", **where).set_index("x")
     x = rows["value"].idxmin()
     least, real = (within(*rows.loc[at, ["value", "low", "high"]], 2, sign="-") for at in (x, 0))
-    return f"It is lowest at reverse step {x:g}: {least}, where untouched real images have {real}."
+    return f"lowest at reverse step {x:g}: {least}, where untouched real images have {real}."
 
 
 def lowest_accuracy(frame):

@@ -216,7 +216,7 @@ def test_takeaways_are_those_of_the_recorded_runs(frame):
             "centroid_distance_ratio", 0, reference="fresh", encoder=encoder)
         assert abs(change) < 0.01  # "on Fashion-MNIST hardly"
     assert figures.lowest(runs[0], "pca_variance_ratio") == (
-        "It is lowest at reverse step 70: 0.86 [0.84, 0.89], where untouched real images have 0.94 [0.91, 0.97].")
+        "lowest at reverse step 70: 0.86 [0.84, 0.89], where untouched real images have 0.94 [0.91, 0.97].")
     assert "step 70: 0.99 [0.98, 1.00]" in figures.lowest(runs[0], "centroid_distance_ratio", **fresh)
     by_level = 100 * runs[0][runs[0]["metric"] == "test_accuracy"].pivot(index="seed", columns="x", values="value")
     assert by_level.mean().idxmin() == 70

@@ -247,7 +247,7 @@ def searched(frame):
     """`against_reference` in words: how many comparisons there are, and each that is resolved."""
     found = against_reference(frame)
     resolved = found[found["found"] != "not resolved"]
-    text = [f"{row.found} at k = {row.x:g}, {STAGE_NAMES[row.stage]}, with {row.regime}: "
-            f"{within(100 * row.estimate, 100 * row.low, 100 * row.high)} points" for row in resolved.itertuples()]
+    text = [f" Upsampling is {row.found} at k = {row.x:g}, {STAGE_NAMES[row.stage]}, with {row.regime}: "
+            f"{within(100 * row.estimate, 100 * row.low, 100 * row.high)} points." for row in resolved.itertuples()]
     return (f"Of {len(found)} comparisons with k = {REFERENCE_K}, {len(resolved)} can be told from 0 after Holm's "
-            f"correction over all of them" + "".join(f"; {one}" for one in text) + ". No other is resolved.")
+            "correction over all of them." + "".join(text))
