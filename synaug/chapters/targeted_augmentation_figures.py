@@ -190,6 +190,23 @@ def settings(frame):
     return forest(rows.assign(label=label), hue="arm", run="run", xlabel="gain over the row's original set (points)")
 
 
+#: Arms of the study of baselines, beside TrivialAugment at two numbers of steps: what each is.
+BASELINES = {"regularised, weight decay": "ten times the weight decay", "regularised, label smoothing": "label smoothing",
+             "oracle's images": "all real images of the oracle", "generated, from noise, oracle generator": "images from the oracle's noise",
+             "original": "no new images", "upsampled": "copies", "generated": "images from real ones",
+             "generated, from noise": "images from noise", "fresh": "fresh real images"}
+
+
+def baselines(frame):
+    """Gains of the study of baselines over the original set with flips and the usual steps, in groups by setting."""
+    rows = select(frame, metric="test_error", arm=list(BASELINES), **base(frame, "augment", "budget"))
+    found = paired(rows, {"arm": "original", "augment": base(frame)["augment"], "budget": 1}, ("augment", "budget", "arm", "x"), correct=None,
+                   sign=-1)
+    group = ["TrivialAugment" + ", twice the steps" * (row.budget == 2) if row.augment.endswith("trivial") else "flips"
+             for row in found.itertuples()]
+    return forest(found.assign(group=group), label="arm", group="group", names=BASELINES, xlabel="gain over flips alone (points)")
+
+
 def ablated(frame):
     """A row per ablation that the run holds, against usual generation at the largest k, over paired seeds: the columns
     of `paired`, change, and reading by its interval: "helps", "hurts", "no difference" or "not resolved"."""
