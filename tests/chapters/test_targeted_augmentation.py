@@ -220,6 +220,16 @@ def test_ablations_and_selections_run(small):
     assert len(wanted) == 12
 
 
+def test_baselines_are_compared_with_flips_alone(small):
+    frame = EXPERIMENT.run(**{**small, "studies": ("baselines",), "seeds": 2})
+    found = figures.over_flips(frame).set_index(["group", "arm"])
+    assert set(found.index.get_level_values(0)) == {"flips", "TrivialAugment", "TrivialAugment, twice the steps"}
+    errors = select(frame, metric="test_error", arm="original").set_index(["augment", "budget", "seed"])["value"].sort_index()
+    expected = errors["flip", 1] - errors["flip_trivial", 2]
+    assert found.loc[("TrivialAugment, twice the steps", "original"), "estimate"] == pytest.approx(expected.mean())
+    assert figures.baselines_said(frame).count(" points") == 3 and figures.baselines(frame).axes
+
+
 def test_a_training_that_was_cut_goes_on(small, monkeypatch, tmp_path):
     s, taken, cut_at = EXPERIMENT.settings(**small), [], [3]
     task, take = chapter.training(s, Arm(kind="upsampled", k=2), 0), classifier_training.take_step
