@@ -129,9 +129,9 @@ class LatentGenerator(nn.Module, Generator):
             def noise(stream, *shape):
                 return per_image_noise((len(x), *shape), seed, index[batch], stream).to(device)
 
-            z = self.draw(y, noise)
-            if strength < 1:
-                z = self.between(self.encode(x, y, noise), z, y, strength)
+            z = self.encode(x, y, noise) if strength < 1 else self.draw(y, noise)
+            if 0 < strength < 1:
+                z = self.between(z, self.draw(y, noise), y, strength)
             result[batch] = self.render(z, y, noise).clamp(-1, 1).cpu()
         return Reconstruction(result, known, provenance)
 
