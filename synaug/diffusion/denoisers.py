@@ -228,18 +228,25 @@ def load_denoiser(name_or_path: str | Path = "fashion_mnist", device: str | torc
         denoiser = EDMDenoiser(unet, **described).eval().requires_grad_(False)
     except (TypeError, ValueError, OverflowError, LookupError) as error:
         raise ValueError(f"{folder / DESCRIPTION} is damaged, or not of the network in unet: {error}") from error
-    record = read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
-    if {"weights", "sigma_data"} <= set(record):
-        weights = weights_hash(denoiser)
-        if record["weights"] != weights:
-            files = " or ".join(file.name for file in weight_files(folder / "unet"))
-            raise ValueError(f"{folder / 'unet'}: {files} is damaged, or not what {RECORD} is about: the weights' hash "
-                             f"is {weights}, there it is {record['weights']}")
-        if record["sigma_data"] != denoiser.sigma_data:
-            raise ValueError(f"{folder / DESCRIPTION} is damaged: its sigma_data is {denoiser.sigma_data}, and "
-                             f"{record['sigma_data']} in {RECORD}")
-        denoiser.recorded = generator_hash(denoiser), weights
+    record = compare_with_record(denoiser, folder, weight_files(folder / "unet"))
+    if record.get("sigma_data", denoiser.sigma_data) != denoiser.sigma_data:
+        raise ValueError(f"{folder / DESCRIPTION} is damaged: its sigma_data is {denoiser.sigma_data}, and "
+                         f"{record['sigma_data']} in {RECORD}")
     return denoiser.to(device)
+
+
+def compare_with_record(model: Any, folder: Path, files: Sequence[Path]) -> dict:
+    """The training record in a folder, {} without one; ValueError, naming the files of weights, where it is about
+    others than the model's. What agrees is what `generator_hash` knows the model by."""
+    record = read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
+    if "weights" in record:
+        weights = weights_hash(model)
+        if record["weights"] != weights:
+            names = " or ".join(file.name for file in files)
+            raise ValueError(f"{files[0].parent}: {names} is damaged, or not what {RECORD} is about: the weights' hash "
+                             f"is {weights}, there it is {record['weights']}")
+        model.recorded = generator_hash(model), weights
+    return record
 
 
 def weights_hash(module: nn.Module, prefix: str = "") -> str:

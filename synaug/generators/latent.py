@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from synaug.checks import number, texts, warn_unit_range, whole
 from synaug.data.cached import atomic_write
-from synaug.diffusion.denoisers import OTHER_DESCRIPTION, RECORD, generator_hash, weights_hash
+from synaug.diffusion.denoisers import OTHER_DESCRIPTION, compare_with_record, generator_hash, weights_hash
 from synaug.diffusion.network_files import read_json, refuse_pointer
 from synaug.diffusion.reconstruction import Reconstruction, checked, per_image_noise
 from synaug.generators.contract import Generator
@@ -37,7 +37,8 @@ class LatentGenerator(nn.Module, Generator):
     channels: the widths of levels, the finest first, multiples of 8; each halves height and width. Without any, the
     networks are linear. latent: at least 2. seed: of the initial weights. ValueError or TypeError otherwise.
 
-    ``precision``, an attribute, is as in `EDMDenoiser`. Labels are 0 .. K-1; in training K .. 2K-1 are the classes of mirrored images, as in `EDMDenoiser`.
+    Labels are 0 .. K-1; in training K .. 2K-1 are the classes of mirrored images. That, and ``precision``, an
+    attribute, are as in `EDMDenoiser`.
     """
 
     family: str
@@ -48,8 +49,7 @@ class LatentGenerator(nn.Module, Generator):
     def __init__(self, image_shape: Collection[int], class_names: Collection[str], channels: Collection[int],
                  latent: int, seed: int = 0):
         super().__init__()
-        c, h, w = (whole("each of image_shape", size, 1) for size in image_shape)
-        self.image_shape = c, h, w
+        c, h, w = self.image_shape = tuple(whole("each of image_shape", size, 1) for size in image_shape)  # type: ignore[assignment]
         self.precision = torch.float32
         self.class_names, self.channels = texts("class_names", class_names), tuple(channels)
         self.latent, factor = whole("latent", latent, 2, MOST), 2 ** len(self.channels)
@@ -151,10 +151,7 @@ class LatentGenerator(nn.Module, Generator):
 
 def load_latent(folder: Path, families: dict[str, type[LatentGenerator]],
                 device: str | torch.device = "cpu") -> LatentGenerator:
-    """A saved VAE or GAN in float32 evaluation mode, compared with its training record where it has one.
-
-    FileNotFoundError or ValueError name the file that is missing or damaged.
-    """
+    """A saved generator of one of the families; see `synaug.generators.load_generator`."""
     device, described, path = usable_device(device), read_json(folder / OTHER_DESCRIPTION), folder / WEIGHTS
     try:
         model = families[described.pop("family")](**described)
@@ -168,13 +165,7 @@ def load_latent(folder: Path, families: dict[str, type[LatentGenerator]],
     except Exception as error:  # of any kind, as the file may hold anything
         raise ValueError(f"{path} is damaged, or not of the network in {OTHER_DESCRIPTION}: {error}") from error
     model.eval().requires_grad_(False)
-    record = read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
-    if "weights" in record:
-        weights = weights_hash(model)
-        if record["weights"] != weights:
-            raise ValueError(f"{path} is damaged, or not what {RECORD} is about: the weights' hash is {weights}, there "
-                             f"it is {record['weights']}")
-        model.recorded = generator_hash(model), weights
+    compare_with_record(model, folder, [path])
     return model.to(device)
 
 
