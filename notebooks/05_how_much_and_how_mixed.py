@@ -17,7 +17,7 @@
 # # 5. How much, how mixed: what a synthetic image is worth
 #
 # Whoever has a generator asks three things first: how many of its images are worth one new real image, which share of a batch they may take, and in which order they should come.
-# This chapter answers with numbers for small images, and with functions for your own.
+# This chapter asks it of small images, and has functions for your own.
 # It puts three of [seven conjectures](../claims) to the test. The first says that synthetic images repeat what the real ones hold, the fifth that their gains do not scale with the model, the seventh that ratio and order matter.
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
@@ -50,13 +50,12 @@ from synaug.augmentation import MixedBatches
 from synaug.augmentation.mixed_batches import share_schedule
 from synaug.chapters import how_much_and_how_mixed as chapter
 from synaug.chapters import how_much_and_how_mixed_figures as figures
-from synaug.chapters.reading import drawn, side_by_side
+from synaug.chapters.reading import decided, drawn, side_by_side, told
 from synaug.classifiers import build_classifier
 from synaug.data.torch_datasets import TorchImages
 from synaug.plots import finish, panels, table_html, theme
 from synaug.run import Store
 from synaug.run.results import recorded_run
-from synaug.statistics.claims import verdict_table
 from synaug.statistics.exchange import exchange_rate
 
 theme()
@@ -96,18 +95,18 @@ Markdown(figures.describe(live, recorded))
 figures.exchange(*shown) if "exchange" in held else None;
 
 # %% tags=["remove-input"]
-Markdown(f"{n} images gain {found[f'{n} fresh real images']} points where they are fresh real ones, {found[f'{n} from noise']} from noise, "
-         f"{found[f'{n} from noise, oracle generator']} from an oracle's noise, and {found[f'{n} reconstructed']} where they are reconstructions.")
+told(recorded, f"{n} images gain {found[f'{n} fresh real images']} points where they are fresh real ones, {found[f'{n} from noise']} from noise, "
+     f"{found[f'{n} from noise, oracle generator']} from an oracle's noise, and {found[f'{n} reconstructed']} where they are reconstructions.")
 
 # %% [markdown]
 # The rate comes from a monotone curve through the ruler's means, and its interval from resampled seeds. Where a gain lies beyond the ruler, the table says "at most"; where there is no gain, there is no rate.
 
 # %% tags=["hide-input"]
-table_html(figures.rates(largest), "Synthetic images that are worth one fresh real image, with 95 % bootstrap intervals.") if "exchange" in held else None
+table_html(figures.rates(largest), "Synthetic images that are worth one fresh real image, with 95 % bootstrap intervals.") if recorded is not None and "exchange" in held else None
 
 # %% tags=["remove-input"]
-Markdown(f"{many} in place of {sizes['added'][0]:,} images from noise gain {found['more']} points more; {n} distinct ones in place of "
-         f"{sizes['distinct']:,} that are repeated, {found['distinct']}.")
+told(recorded, f"{many} in place of {sizes['added'][0]:,} images from noise gain {found['more']} points more; {n} distinct ones in place of "
+     f"{sizes['distinct']:,} that are repeated, {found['distinct']}.")
 
 # %% [markdown]
 # ## Which share
@@ -118,7 +117,7 @@ Markdown(f"{many} in place of {sizes['added'][0]:,} images from noise gain {foun
 figures.ratio(*shown) if "ratio" in held else None;
 
 # %% tags=["remove-input"]
-Markdown(f"With a pool of {sizes['pool']:,} images, the best of the shares tried, 0 among them, is {found['best share']}, with 95 % bootstrap limits.")
+told(recorded, f"With a pool of {sizes['pool']:,} images, the best of the shares tried, 0 among them, is {found['best share']}, with 95 % bootstrap limits.")
 
 # %% [markdown]
 # ## Which order
@@ -139,8 +138,8 @@ finish(figure, orders);
 figures.order(largest) if "order" in held else None;
 
 # %% tags=["remove-input"]
-Markdown(f"Beyond what the order does to real images, ending on real images rather than on synthetic ones changes accuracy by {found['end on real']} points, "
-         f"and a falling share rather than a constant one by {found['falling']}.")
+told(recorded, f"Beyond what the order does to real images, ending on real images rather than on synthetic ones changes accuracy by {found['end on real']} points, "
+     f"and a falling share rather than a constant one by {found['falling']}.")
 
 # %% [markdown]
 # ## Larger networks
@@ -151,7 +150,7 @@ Markdown(f"Beyond what the order does to real images, ending on real images rath
 figures.scaling(*shown) if "scaling" in held else None;
 
 # %% tags=["remove-input"]
-Markdown(f"What {many} images from noise gain over {sizes['added'][0]:,} differs between the widest and the narrowest network by {found['wider']} points.")
+told(recorded, f"What {many} images from noise gain over {sizes['added'][0]:,} differs between the widest and the narrowest network by {found['wider']} points.")
 
 # %% [markdown]
 # ## In a training loop of your own
@@ -192,8 +191,7 @@ print(exchange_rate(3000, gains, list(ruler), list(ruler.values())))
 # Conjecture 1 is put as a contrast of gains at equal numbers: a rate above 1 means that as many fresh images gain more. Conjecture 5 is put in points; it was first written as a share of the ceiling.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the verdicts", "code_prompt_hide": "Hide the verdicts"}
-verdicts = verdict_table(largest)
-table_html(verdicts[["statement", "source", "statistic", "verdict", "evidence"]], "This book's claims, what decides each, and the verdict.")
+table_html(decided(EXPERIMENT.name, recorded), "This book's claims, what decides each, and the verdict.")
 
 # %% [markdown]
 # ## What these numbers do not say

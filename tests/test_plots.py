@@ -145,15 +145,15 @@ def test_no_tick_label_lies_over_another_and_none_is_small(count):
 
 
 def test_forest_places_every_estimate_in_its_row_and_panel():
-    rows = pd.DataFrame([{"arm": arm, "set": name, "kind": kind, "estimate": value, "low": value - 1, "high": value + 1,
-                          "adjusted": p} for name in ("A", "B") for arm, kind, value, p in
-                         (("upsampled", "old", 1, 0.2), ("generated", "new", 2, 0.01), ("fresh", "new", np.nan, 1))])
+    rows = pd.DataFrame([{"arm": arm, "set": name, "kind": kind, "estimate": value, "low": value - 1, "high": value + 1}
+                         for name in ("A", "B") for arm, kind, value in
+                         (("upsampled", "old", 0.5), ("generated", "new", 2), ("fresh", "new", np.nan))])
     figure = forest(rows, label="arm", group="kind", panel="set", hue="arm", xlabel="gain", scale=10)
     for ax in figure.axes:
-        assert points(ax, COLOURS["upsampled"])[0].tolist() == [[10, 1]]
+        assert points(ax, COLOURS["upsampled"])[0].tolist() == [[5, 1]]
         assert points(ax, COLOURS["generated"])[0].tolist() == [[20, 3]]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["upsampled", "generated", "old", "new"]
-    assert [ax.get_title() for ax in figure.axes] == ["A", "B"] and legend(figure) == ["p ≥ 0.05 after Holm"]
+    assert [ax.get_title() for ax in figure.axes] == ["A", "B"] and legend(figure) == ["interval holds 0"]
     hollow = {line.get_color(): line.get_markerfacecolor() for line in figure.axes[0].lines if line.get_marker() == "o"}
     assert hollow[COLOURS["upsampled"]] == "white" and hollow[COLOURS["generated"]] == COLOURS["generated"]
 
@@ -218,7 +218,8 @@ def test_table_is_whole_escaped_and_can_be_read_aloud():
     assert claim.replace("<", "&lt;") in markup and "<caption>Claims &amp; gains</caption>" in markup
     assert markup.startswith('<table class="dataframe synaug-cards">') and markup.count('<th scope="col">') == 4 and markup.count('<th scope="row">') == 2
     assert re.findall("<td data-label=.*?>(.*?)</td>", markup) == ["12,000", "\u22120.123", "", "3", "", "1 × 10<sup>\u22129</sup>"]
+    assert re.findall('<tr id="(.*?)">', markup) == ["claims-gains-1", "claims-gains-2"]
     texts = pd.DataFrame({"": ["t_re = 3"], "said": ["-1 [-2, 3e+05], ResNet-8 of 2-3"]})
     markup = table_html(texts).data
     assert markup.startswith('<table class="dataframe">\n<thead><tr><td></td><th scope="col">said</th>')
-    assert 't<sub>re</sub> = 3</th><td data-label="said">\u22121 [\u22122, 3 × 10<sup>5</sup>], ResNet-8 of 2-3</td>' in markup
+    assert 't<sub>re</sub> = 3</th><td data-label="said">\u22121 <span class="synaug-limits">[\u22122, 3 × 10<sup>5</sup>]</span>, ResNet-8 of 2-3</td>' in markup

@@ -3,6 +3,7 @@
 import re
 import runpy
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,7 +79,7 @@ def photos(tmp_path, monkeypatch):
     (tmp_path / "photos" / "dresses" / "notes.txt").write_text("mine")
 
 
-@pytest.mark.filterwarnings("ignore:.*files were passed over", "ignore:the training error had not flattened")
+@pytest.mark.filterwarnings("ignore:.*files were passed over")
 def test_your_own_images(photos, capsys):
     """The page from top to bottom, but for the time that training takes."""
     page = "book/your-own-images.md"
@@ -91,8 +92,11 @@ def test_your_own_images(photos, capsys):
     assert words[:3] == ["python", "-m", "synaug"]
     assert main([*words[3:], "--images", "64", "--channels", "32"]) == 0
     code = "import synaug\n" + "".join(rest)
-    names = run(code, {"num_classes, 400": "num_classes, 12", "range(5)": "range(2)", "k=3, sig": "k=3, steps=3, sig"})
+    names = run(code, {"num_classes, 800": "num_classes, 12", "range(5)": "range(2)", "k=3, from": "k=3, steps=3, from"})
     out = capsys.readouterr().out
-    assert out.count("fresh real") == 6 and "nearly copies" in out and "gain in accuracy " in out
+    assert out.count("fresh real") == 6 and "nearly copies" in out and out.count("gain in accuracy ") == 3
     parts = names["real"]
     assert len(parts.trained) + len(parts.unseen) == 280 and len(parts.unseen) == len(names["made"]) == 56
+    (audit,) = [line for block in blocks(page, "bash") for line in block.splitlines() if " audit " in line]
+    assert main([*shlex.split(audit)[3:], "--encoder", "pixels", "--quiet"]) in (0, 1)
+    assert "To do" in capsys.readouterr().out and Path("audit.html").is_file() and Path("drop.txt").is_file()

@@ -63,7 +63,7 @@ figcaption { font-size: .8rem; line-height: 1.3; color: var(--soft); overflow-wr
   .synaug-cards td::before { content: attr(data-label); color: var(--soft); } .numbers td:last-child { min-width: 0; display: block; }
   .numbers td:last-child::before { content: none; }
 }
-p.note, li.note { color: var(--soft); font-size: .92rem; }
+.synaug-limits { white-space: nowrap; } p.note, li.note { color: var(--soft); font-size: .92rem; }
 """
 
 

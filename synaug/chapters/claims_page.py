@@ -23,7 +23,7 @@ CHAPTERS = {"mode_concentration": "01_mode_concentration", "targeted_augmentatio
             "two_layer_cnn": "03_two_layer_cnn", "mechanism": "03_two_layer_cnn",
             "exact_score": "04_where_concentration_comes_from", "empirical_score": "04_where_concentration_comes_from",
             "real_generators": "04_where_concentration_comes_from",
-            "how_much_and_how_mixed": "05_how_much_and_how_mixed"}
+            "how_much_and_how_mixed": "05_how_much_and_how_mixed", "will_it_help_me": "08_will_it_help_me"}
 DATA = {"fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "patches": "patches", "random mixtures": "mixtures"}
 #: Recordings beside a profile's own that decide claims.
 VARIANTS = ("cifar10_5000",)
@@ -46,6 +46,7 @@ FIGURES = {
     "mechanism": {"noise|features": "network-premises", "learned": "network-learning", "": "network-consequences"},
     "exact_score": {"exact": "exact", "coarse": "grids", "score": "score-errors"},
     "empirical_score": {"exact": "centres", "generalises|errs": "differences", "": "calibration"},
+    "will_it_help_me": {"choice": "choice", "predicts": "correlations", "": "predicted"},
     "how_much_and_how_mixed": {"exchange": "exchange", "scaling": "width", "ratio": "ratio", "": "order"},
     "real_generators": {"worse-score|best": "ladder", "train-worse|euler|churn": "dials", "": "exploration"},
 }
@@ -81,10 +82,10 @@ def figure(claim) -> str:
 
 
 def effect(verdict) -> str:
-    """The first part's metric and effect, without what it is made of, from the evidence; "" where none was measured."""
-    part = verdict.claim.parts[0]
+    """Metric and effect of the part that decided, without what it is made of, from the evidence; "" where none was measured."""
+    part = verdict.claim.parts[verdict.decisive]
     metric = part["metric"] if "metric" in part else part["terms"][0]["metric"]
-    found = re.search(r"(?:= |((?:rises|falls) by) )([^=;\]]*\])", verdict.evidence)
+    found = re.search(r"(?:= |((?:rises|falls) by) )([^=;\]]*\])", verdict.parts[verdict.decisive])
     return f"{metric.replace('_', ' ')}: {found[1] + ' ' if found[1] else ''}{found[2]}" if found else ""
 
 

@@ -105,18 +105,18 @@ def numbers(frame):
 
 
 def takeaways(frame, recorded):
-    """The chapter in three lines of Markdown, after a warning where no larger run is recorded."""
+    """The chapter in three lines of Markdown; where no larger run is recorded, that there is none."""
     p, texts = frame.attrs["provenance"]["parameters"], numbers(frame)
     n = f"{p['compared']:,}"
 
     def get(name):
         return texts.get(name, "not measured")
 
-    warning = [] if recorded is not None else [
-        f"**No larger run is recorded yet.** All numbers are of this small build, of {p['n_real']:,} real images, {p['steps']} "
-        f"steps and {p['seeds']} seeds, and show that the code runs; they answer nothing.", ""]
+    if recorded is None:
+        return ("**No larger run is recorded yet.** The figures below are of this small build: they show that the code runs, and answer "
+                "nothing. The recorded run will say how many synthetic images one real image is worth, and which share and order of them "
+                "do best.")
     return "\n".join([
-        *warning,
         f"1. **What a synthetic image is worth.** {n} images from noise gain {get(n + ' from noise')} points, as many fresh "
         f"real ones {get(n + ' fresh real images')}; so many from noise are worth one fresh real image: "
         f"{get(f'rate, {n} from noise')}.",

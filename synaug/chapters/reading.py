@@ -4,11 +4,27 @@ import re
 from collections.abc import Callable
 
 import pandas as pd
+from IPython.display import Markdown
+
+from synaug.statistics.claims import load_claims, verdict_table
 
 
 def drawn(live, recorded=None):
     """The arguments of a figure of one run alone, (live, recorded): the recorded one where there is one."""
     return (live, None) if recorded is None else (None, recorded)
+
+
+def told(recorded, text: str) -> Markdown:
+    """A sentence on a recorded run; without one, that there is none."""
+    return Markdown("*Not recorded yet.*" if recorded is None else text)
+
+
+def decided(experiment: str, recorded=None) -> pd.DataFrame:
+    """The claims of an experiment with what decides each, verdict and evidence; without a recorded run, what they are only."""
+    if recorded is None:
+        return pd.DataFrame([{"statement": claim.statement, "statistic": claim.statistic, "verdict": "not recorded"}
+                             for claim in load_claims(experiment).values()])
+    return verdict_table(recorded)[["statement", "statistic", "verdict", "evidence"]]
 
 
 def signed(value, digits=2, sign="+"):

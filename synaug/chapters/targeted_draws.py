@@ -22,7 +22,7 @@ from synaug.data import ImageDataset
 from synaug.metrics.comparison import compare_with_floor
 from synaug.metrics.encoders import BUILDERS, encode
 from synaug.run import Experiment, Settings, Task, param
-from synaug.statistics.claims import load_claims, verdict_table
+from synaug.statistics.claims import load_claims
 from synaug.statistics.contrasts import select
 
 #: Seeds start here: none of the exploratory runs had them.
@@ -171,14 +171,6 @@ def design() -> str:
         "- *Intervals* are over draws: the wider of Student's t over the means of draws, and a bootstrap of draws, then seeds.",
         f"- *Contrasts*: the six below, and Holm's correction over these alone. A whole interval within {margin:g} points of 0 "
         f"is no effect. All else is secondary, and descriptive."])
-
-
-def decided(frame: pd.DataFrame | None) -> pd.DataFrame:
-    """The six claims with their verdicts and evidence; without a frame, what they are only."""
-    claims = load_claims("targeted_draws")
-    if frame is None:
-        return pd.DataFrame([{"statement": claim.statement, "verdict": "not recorded"} for claim in claims.values()])
-    return verdict_table(frame, claims)[["statement", "verdict", "evidence"]]
 
 
 EXPERIMENT = Experiment("targeted_draws", Draws, PROFILES, rows, constants={"swept": "k", "regime": "small"})

@@ -90,6 +90,11 @@ CHOICES = ("at random", "by alignment", "by uncertainty")
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction(Settings):
+    own_real: str | None = param("folder of your real images, a subfolder per class, whose synthetic ones are audited",
+                                 optional=True)
+    own_synthetic: str | None = param("folder of your synthetic images", optional=True)
+    own_held_out: str | None = param("folder of real images that your generator has not seen; None: a third is held out",
+                                     optional=True)
     studies: tuple[str, ...] = param("what is run", STUDIES, each=True, options=STUDIES)
     generator: str = param("name or folder of a trained generator; its training images are the real images")
     oracle: str | None = param("one that was trained on more images, these among them", optional=True)
@@ -111,6 +116,11 @@ class Prediction(Settings):
     choice_seeds: int = param("paired trainings with each way to choose", at_least=2, at_most=1000)
 
     def check(self):
+        if (self.own_real is None) != (self.own_synthetic is None) or self.own_held_out and not self.own_real:
+            raise ValueError("own_real and own_synthetic must be given together, own_held_out beside them")
+        for name in ("own_real", "own_synthetic", "own_held_out"):
+            if (folder := getattr(self, name)) and not Path(folder).is_dir():
+                raise ValueError(f"{name}: there is no folder {folder}")
         found, wanted = splits(self.generator), self.n_real or 0
         if wanted > len(found["real"]):
             raise ValueError(f"n_real must be at most {len(found['real'])}, what {self.generator} was trained on, got {wanted}")

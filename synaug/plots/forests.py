@@ -11,16 +11,14 @@ from matplotlib.lines import Line2D
 from synaug.plots.lines import run_style
 from synaug.plots.style import BLUE, INK, WIDTH, colours, finish, plain
 
-ALPHA = 0.05
-
 
 def forest(rows: pd.DataFrame, *, label: str = "label", group: str | None = None, panel: str | None = None,
            hue: str | None = None, run: str | None = None, names: Mapping | None = None, xlabel: str | Mapping = "",
            scale: float = 1.0, zero: float | Mapping | None = 0.0) -> Figure:
     """One row per label, its estimates and intervals side by side below each other where it has several.
 
-    rows: a frame with the columns estimate, low and high (NaN for none) and, where given, ``adjusted``, p values after
-    Holm: a point is hollow from 0.05 on. label: the column that a row is for; names: {value: what is written}, in the
+    rows: a frame with the columns estimate, low and high (NaN for none). A point is hollow where the interval holds
+    ``zero``. label: the column that a row is for; names: {value: what is written}, in the
     order to show; None for all in their own. The other columns, where given: group, whose values head groups of rows;
     panel, a panel per value (a data set, a metric), two side by side; hue, which has the colour; run, which says
     "recorded", "this build" (dotted) or "published" (squares).
@@ -53,13 +51,13 @@ def forest(rows: pd.DataFrame, *, label: str = "label", group: str | None = None
                                 sharey=True, layout="constrained")
     entries, kinds = {}, {}
     for ax, value in zip(axes.flat, shown):
-        own = rows if panel is None else rows[rows[panel] == value]
+        own, upright = rows if panel is None else rows[rows[panel] == value], zero.get(value) if isinstance(zero, Mapping) else zero
         for row in own.to_dict("records"):
             beside = list(sides[tuple(row[name] for name in at)])
             side = beside.index(tuple(row[name] for name in columns)) - (len(beside) - 1) / 2
             y = places[row[group] if group else None, row[label]] + apart * side
             kind, colour = row[run] if run else "", palette[row[hue] if hue else None]
-            sure = not row.get("adjusted", 0) >= ALPHA  # a missing p value says nothing
+            sure = upright is None or not row["low"] <= upright <= row["high"]
             ax.plot([scale * row["low"], scale * row["high"]], [y, y], color=colour, linewidth=1.6,
                     linestyle=":" if kind == "this build" else "-")
             ax.plot(scale * row["estimate"], y, "s" if kind == "published" else "o", color=colour, markersize=5,
@@ -70,9 +68,8 @@ def forest(rows: pd.DataFrame, *, label: str = "label", group: str | None = None
                 square = {"marker": "s", "linestyle": "none"} if kind == "published" else {}
                 kinds[kind] = Line2D([], [], **run_style(kind == "this build") | square)
             if not sure:
-                kinds["p ≥ 0.05 after Holm"] = Line2D(
+                kinds[f"interval holds {upright:g}"] = Line2D(
                     [], [], color=INK, marker="o", markerfacecolor="white", markersize=5, linestyle="none")
-        upright = zero.get(value) if isinstance(zero, Mapping) else zero
         if upright is not None:
             ax.axvline(upright, color=INK, linewidth=1)
         several = panel is not None and not isinstance(xlabel, Mapping)

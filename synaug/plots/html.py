@@ -33,14 +33,15 @@ MINUS = {"-": "\u2212", "+": ""}  # of an exponent
 
 
 def typeset(text: str) -> str:
-    """Text as HTML, its numbers and ``t_re`` as they are printed: minus signs, powers of ten, an index."""
+    """Text as HTML, its numbers and ``t_re`` as they are printed: minus signs, powers of ten, an index, limits in one line."""
     text = re.sub(r"(?<![\w.])-(?=\d)", "\u2212", escape(text))
     text = re.sub(r"(\d)e([+-])0*(\d+)\b", lambda found: f"{found[1]} × 10<sup>{MINUS[found[2]]}{found[3]}</sup>", text)
+    text = re.sub(r"\[[+\u2212\d][^\[\]]*\]", lambda found: f'<span class="synaug-limits">{found[0]}</span>', text)
     return text.replace("t_re", "t<sub>re</sub>")
 
 
 def table_html(frame: pd.DataFrame, caption: str = "") -> HTML:
-    """The frame as a table without its index; its first column names the rows.
+    """The frame as a table without its index; its first column names the rows, which have anchors: caption and number.
 
     Whole numbers have commas at thousands, others three significant digits; a missing value is an empty cell. On a
     phone, tables of more than `MOST_COLUMNS` are cards, one a row.
@@ -52,10 +53,11 @@ def table_html(frame: pd.DataFrame, caption: str = "") -> HTML:
 
     names = [str(name) for name in frame.columns]
     head = "".join(f'<th scope="col">{typeset(name)}</th>' if name else "<td></td>" for name in names)
+    anchor = ' id="' + "-".join(re.findall("[a-z0-9]+", caption.lower())[:12]) + '-{}"' if caption else ""
     body = "\n".join(
-        f'<tr><th scope="row">{cell(first)}</th>'
+        f'<tr{anchor.format(i)}><th scope="row">{cell(first)}</th>'
         + "".join(f'<td data-label="{escape(name)}">{cell(value)}</td>' for name, value in zip(names[1:], others)) + "</tr>"
-        for first, *others in frame.astype(object).itertuples(index=False, name=None)
+        for i, (first, *others) in enumerate(frame.astype(object).itertuples(index=False, name=None), 1)
     )
     above = f"<caption>{escape(caption)}</caption>" if caption else ""
     cards = " synaug-cards" * (len(names) > MOST_COLUMNS)

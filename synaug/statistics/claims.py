@@ -87,13 +87,19 @@ class Claim:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``verdict``: one of ``rules.VERDICTS``; ``evidence``: a sentence with the computed numbers;
-    ``numbers``: the intervals behind it, by part and name."""
+    """``verdict``: one of ``rules.VERDICTS``; ``parts``: of each part of the claim, a sentence with the computed numbers;
+    ``decisive``: the place of the weakest part, as which the claim is judged; ``numbers``: the intervals behind it, by part
+    and name."""
 
     claim: Claim
     verdict: str
-    evidence: str
+    parts: tuple[str, ...]
+    decisive: int
     numbers: dict
+
+    @property
+    def evidence(self) -> str:
+        return "; ".join(self.parts)
 
     @property
     def words(self) -> str:
@@ -186,7 +192,7 @@ def judge(claim: Claim, frame: pd.DataFrame, families: dict | None = None) -> Ve
         evidence.append(text)
         numbers[f"part {i + 1}"] = found
     weakest = min([*verdicts, claim.best], key=VERDICTS.index)
-    return Verdict(claim, weakest, "; ".join(evidence), numbers)
+    return Verdict(claim, weakest, tuple(evidence), verdicts.index(min(verdicts, key=VERDICTS.index)), numbers)
 
 
 def verdict_table(frame: pd.DataFrame, claims: dict[str, Claim] | None = None) -> pd.DataFrame:

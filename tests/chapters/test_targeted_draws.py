@@ -6,6 +6,7 @@ import pytest
 from test_targeted_augmentation import generator_of
 
 from synaug.chapters import targeted_draws as chapter
+from synaug.chapters.reading import decided
 from synaug.chapters.targeted_draws import CHOSEN, EXPERIMENT, FIRST_SEED, PROFILES
 from synaug.statistics.claims import judge, load_claims, verdict_table
 from synaug.statistics.contrasts import select
@@ -85,8 +86,8 @@ def test_the_six_claims_are_decided_over_draws():
     assert words(gains={arm: -gain for arm, gain in PUBLISHED.items()}) == {"opposite"}
     assert words(gains=dict.fromkeys(PUBLISHED, 0)) == {"no effect within the margin"}
     assert words(gains=PUBLISHED, draws=2) == words(gains=PUBLISHED, between=3) == {"inconclusive"}
-    assert set(chapter.decided(drawn(PUBLISHED))["verdict"]) == {"supported"}
-    assert chapter.decided(None)["verdict"].tolist() == 6 * ["not recorded"]
+    assert set(decided("targeted_draws", drawn(PUBLISHED))["verdict"]) == {"supported"}
+    assert decided("targeted_draws")["verdict"].tolist() == 6 * ["not recorded"]
     open_one = judge(load_claims()["draws-generation-helps"], drawn(PUBLISHED, between=3))
     assert "6 draws could have seen" in open_one.evidence and "would decide" in open_one.evidence
     assert "(6 draws, 30 paired seeds)" in open_one.evidence

@@ -1,0 +1,188 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,mystnb,-all
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 8. Will it help me? An audit, and what predicts the gain
+#
+# You have real images and synthetic ones. Training with both tells whether they help, but takes hours, and must be repeated for every set you make.
+# This chapter asks what can be known in a minute: it audits sets of images whose gain was measured, and tests which measure predicts that gain.
+# Give it two folders of your own, and it is the report on your images.
+
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
+profile = None  # Size of the run: "smoke", "quick" or "standard"; None: $SYNAUG_PROFILE, or "quick".
+own_real = None  # Folder of your real images, with a subfolder per class.
+own_synthetic = None  # Folder of your synthetic images, with the same subfolders.
+own_held_out = None  # Folder of real images that your generator has not seen; a third of own_real if None.
+studies = None  # What is run, some of: "pools", "choice"; all if None.
+generator = None  # Name or folder of a trained generator, whose training images are the real images.
+pools = None  # Sets of images, by name, see synaug.chapters.will_it_help_me.POOLS.
+added = None  # Images of each set that are added.
+steps = None  # Optimiser steps of each training.
+seeds = None  # Paired trainings with each set.
+device = None  # Where networks run: "cpu", "cuda" or "mps"; "cpu" if None.
+settings = {}  # Further parameters of synaug.chapters.will_it_help_me.Prediction, by name.
+
+# %% tags=["hide-input"] mystnb={"code_prompt_show": "Show the set-up", "code_prompt_hide": "Hide the set-up"}
+from synaug.chapters.will_it_help_me import EXPERIMENT
+
+parameters = EXPERIMENT.read(globals())
+
+from collections import defaultdict
+
+import torch
+from IPython.display import Markdown
+from torch.nn import functional as F
+
+import synaug
+from synaug.chapters import will_it_help_me as chapter
+from synaug.chapters import will_it_help_me_figures as figures
+from synaug.chapters.reading import decided, side_by_side, told
+from synaug.plots import table_html, theme
+from synaug.run import Store
+from synaug.run.results import recorded_run
+
+theme()
+live = EXPERIMENT.run(**parameters)
+recorded = recorded_run(live)
+largest = live if recorded is None else recorded
+checked, get = EXPERIMENT.settings(**parameters), Store().get
+found = defaultdict(lambda: "not measured", figures.numbers(largest))
+
+# %% tags=["remove-input"]
+Markdown(figures.takeaways(largest, recorded))
+
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the runs behind this page", "code_prompt_hide": "Hide the runs behind this page"}
+Markdown(figures.describe(live, recorded))
+
+# %% [markdown]
+# ## The audit
+#
+# An audit compares synthetic images with real ones that are held out, and puts the same number of real images in their place as the baseline: what a perfect generator would score.
+# It trains nothing but linear classifiers on features of a fixed network. Here is one, of images from noise; with folders of your own it is theirs.
+
+# %% tags=["hide-output"]
+real, synthetic = checked.own_real, checked.own_synthetic
+held_out = checked.own_held_out
+if real is None:  # no folders are given
+    real, synthetic, held_out = map(get, (
+        chapter.images(checked, "real"), chapter.pool(checked, "from noise"),
+        chapter.images(checked, "validation")))
+report = synaug.audit(real, synthetic, held_out, encoder=checked.encoder)
+print(report.summary())
+
+# %% [markdown]
+# From a terminal, `python -m synaug audit real synthetic --html audit.html` writes the same as a page with pictures: near-copies in pairs, labels that a judge doubts, and real images that nothing synthetic comes near.
+
+# %% tags=["remove-input"]
+table_html(report.checks.assign(passed=report.checks["passed"].map({True: "yes", False: "no"})),
+           "The audit's thresholds: a value, its 95 % interval, and the bound that the whole interval must not lie beyond.")
+
+# %% [markdown]
+# ## Sets whose gain is known
+#
+# Twenty sets of images are at hand: reconstructions of real images at five strengths, images from noise, of an oracle that saw five times the data, of generators whose score is wrong, filtered ones, copies, fresh real images, and these spoilt.
+# A network was trained with each. The small sets of this build are shown and audited here, those that belong to its profile.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "One image per class of each set of this build; a small build's sampler takes few steps.", "name": "fig-sets"}, "image": {"alt": "A grid with a row per set of images and a column per class: reconstructions and copies look like the real images, images from noise vary, spoilt ones are blurred."}}
+figures.sets(checked, get);
+
+# %% [markdown]
+# The eye tells the spoilt sets, and says little about the rest.
+
+# %% tags=["hide-input"]
+table_html(figures.audited(checked, get), "What the audit advises for each set of this build, and whether all its thresholds hold.")
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain in test accuracy with each set, over paired trainings. Hollow: the interval holds 0.", "name": "fig-gains"}, "image": {"alt": "Intervals of the gain over the real images alone, a row per set, in groups by family: copies gain nothing, fresh real images most."}}
+figures.gained(largest) if "pools" in largest.attrs["provenance"]["parameters"]["studies"] else None;
+
+# %% tags=["remove-input"]
+told(recorded, f"Fresh real images gain {found['gain, fresh real images']} points, copies {found['gain, copies']}, images from noise "
+     f"{found['gain, from noise']}.")
+
+# %% [markdown]
+# ## What predicts the gain
+#
+# Each measure is taken before any network is trained. A straight line through the sets of all other families says what a set should gain; the order of what is said is compared with the order of what was gained.
+# Leaving out the whole family matters: sets of one family are alike, and a line fitted to some of them says too much of the others.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Measured gain of each set against what a measure says of it: the probe's gain (left), the Fr\u00e9chet distance (right).", "name": "fig-predicted"}, "image": {"alt": "Two scatter plots of measured against predicted gain, a point per set of images, coloured by family: predictions by a linear probe on the left, by the Fr\u00e9chet distance on the right."}}
+figures.predicted(largest) if "pools" in largest.attrs["provenance"]["parameters"]["studies"] else None;
+
+# %% tags=["remove-input"]
+told(recorded, f"The probe's gain orders the sets with a rank correlation of {found['correlation, probe_gain_all']}, the Fréchet distance with "
+     f"{found['correlation, frechet_distance']}; the difference is {found['over the reference']}.")
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Rank correlation of what each measure predicts with the measured gains. Bars: 95 % bootstrap intervals over sets.", "name": "fig-correlations"}, "image": {"alt": "A row per measure with its rank correlation and interval, sorted, from distances and shares of neighbours to gains of a linear probe."}}
+figures.correlations(largest) if "pools" in largest.attrs["provenance"]["parameters"]["studies"] else None;
+
+# %% tags=["remove-input"]
+told(recorded, f"The measure with the largest correlation is {figures.NAMES.get(figures.best(largest), 'none')}. Gains have noise of their own: a perfect measure could be "
+     f"expected to have {found['correlation, noise ceiling']}.")
+
+# %% [markdown]
+# ## Can one choose better images?
+#
+# Several images are made of each real one, and one is added: at random, by how well its gradient in the last layer of an early network points where held-out images want it, or by how unsure that network is of it.
+# All three cost the same images. A gradient in the last layer is an outer product, so all of them fit into two small matrices:
+
+# %%
+network = get(chapter.early(checked, checked.first_seed, checked.early_steps)).model()
+
+
+def last_layer(data):  # of each image: d loss / d output, features
+    with torch.no_grad():
+        features = network.features(data.floats()).flatten(1)
+        p = network(data.floats()).softmax(1)
+    return p - F.one_hot(data.labels, data.num_classes), features
+
+
+outputs, features = last_layer(get(chapter.images(checked, "validation")))
+wanted = outputs.T @ features / len(outputs)  # the mean gradient on held-out images
+outputs, features = last_layer(get(chapter.pool(checked, "from noise")))
+alignment = ((outputs @ wanted) * features).sum(1)  # above 0: a step on it helps them
+print(f"a step on {(alignment > 0).float().mean():.0%} of the images from noise would lower "
+      f"the loss on held-out images")
+
+# %% [markdown]
+# The study has this for several images of each real one, and takes the best.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain over the original set where one of several images of each real one is chosen. Hollow: not told from 0 after adjustment.", "name": "fig-choice"}, "image": {"alt": "Three intervals of the gain in test accuracy: images chosen at random, by gradient alignment, and by uncertainty of an early network."}}
+figures.choices(largest) if "choice" in largest.attrs["provenance"]["parameters"]["studies"] else None;
+
+# %% tags=["remove-input"]
+told(recorded, f"Over a random choice, gradient alignment gains {found['chosen by alignment']} points, uncertainty {found['chosen by uncertainty']}.")
+
+# %% [markdown]
+# ## Verdicts
+#
+# The rules stand in `data/claims.json` and were committed before the run. They are about the numbers of the recorded plan, so a smaller run resolves none of them.
+
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the verdicts", "code_prompt_hide": "Hide the verdicts"}
+table_html(decided(EXPERIMENT.name, recorded), "This book's claims, what decides each, and the verdict.")
+
+# %% [markdown]
+# ## Does it still run?
+#
+# When the book is built, the chapter is computed again at a small profile, whose numbers are of other sizes: look only whether they are there.
+
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show this build beside the recorded run", "code_prompt_hide": "Hide this build"}
+table_html(side_by_side(figures.numbers, live, recorded), "Gains in points and rank correlations, with 95 % intervals.")
+
+# %% [markdown]
+# ## What to do with your images
+#
+# 1. Hold out real images that your generator has not seen, and audit: `python -m synaug audit seen synthetic --held-out unseen`.
+# 2. Where a threshold is crossed, mend what it names before you train anything.
+# 3. Where none is crossed, train with and without the images, paired by seed, as in [Your own images](../your-own-images). The audit's probe tells sets apart as far as this chapter shows, and no further.

@@ -1,0 +1,112 @@
+"""What chapter 8 shows: audits of sets whose gain is known, what predicts the gain, and a choice among images."""
+
+import pandas as pd
+
+from synaug.auditing import audit
+from synaug.auditing.page import MEANINGS
+from synaug.chapters import will_it_help_me as chapter
+from synaug.chapters.reading import describe_runs, signed, within
+from synaug.chapters.will_it_help_me import CHOICES, PREDICTORS, PRIMARY, REFERENCE, gains
+from synaug.plots import forest, image_grid, scatter
+from synaug.statistics.contrasts import paired, select
+from synaug.statistics.prediction import LEAST_GROUPS, left_out_predictions
+
+NAMES = {name: MEANINGS[name][0] for name in PREDICTORS if name in MEANINGS} | {"gradient_alignment": "Gradient alignment"}
+
+
+def audited(s, get) -> pd.DataFrame:
+    """An audit of each set at the sizes of these settings. get: gives the results of tasks (`synaug.run.Store.get`)."""
+    real, held = (get(chapter.images(s, part)) for part in ("real", "validation"))
+    rows = []
+    for name in s.pools:
+        found = audit(real, get(chapter.pool(s, name)), held, encoder=s.encoder, device=s.device, cache=False)
+        rows.append({"set": name, "what the audit advises": found.advice, "passed": "yes" if found.passed else "no"})
+    return pd.DataFrame(rows)
+
+
+def sets(s, get):
+    """An image of each class of each set of these settings."""
+    made = {name: get(chapter.pool(s, name)) for name in s.pools}
+    classes = next(iter(made.values())).class_names
+    rows = [data.images[[int((data.labels == c).nonzero()[0]) for c in range(len(classes))]] for data in made.values()]
+    return image_grid(rows, list(made), classes)
+
+
+def measured_gains(frame) -> pd.DataFrame:
+    """The gain with each set, points, with limits over paired seeds: the columns of `paired`."""
+    return paired(select(frame, role="gain"), {"arm": "original"}, ["family", "arm"], "test_error", sign=-1)
+
+
+def gained(frame):
+    """The gain with each set, in groups by family."""
+    rows = measured_gains(frame)
+    return forest(rows, label="arm", group="family", xlabel="gain over the real images alone (points)")
+
+
+def said(frame, predictor: str) -> pd.DataFrame:
+    """Of each set its family, its mean gain, and what the predictor says of it, fitted to the other families."""
+    mean, _ = gains(frame)
+    table = select(frame, role="measure", metric=predictor).set_index("arm")["value"]
+    if mean["family"].nunique() < LEAST_GROUPS or not set(mean["arm"]) <= set(table.index):
+        return mean.iloc[:0].assign(said=0.0)
+    return mean.assign(said=left_out_predictions(table[mean["arm"]], mean["value"], mean["family"]))
+
+
+def predicted(frame):
+    """Gains as the probe says them, and as they were measured."""
+    both = pd.concat([said(frame, name).assign(by=NAMES[name]) for name in (PRIMARY, REFERENCE)])
+    return scatter(both.rename(columns={"said": "predicted gain (points)", "value": "measured gain (points)"}),
+                   x="predicted gain (points)", y="measured gain (points)", hue="family", panel="by")
+
+
+def correlations(frame):
+    """The rank correlation of each predictor with the gains."""
+    rows = select(frame, role="prediction", metric="rank_correlation").rename(columns={"value": "estimate"})
+    names = {name: NAMES[name] for name in rows.sort_values("estimate")["arm"] if name in NAMES}
+    return forest(rows, label="arm", names=names, xlabel="rank correlation with the gain")
+
+
+def choices(frame):
+    """The gain over the original set where one of several images is chosen."""
+    rows = paired(select(frame, role=["choice", "gain"], arm=["original", *CHOICES]), {"arm": "original"}, ("arm",), "test_error", sign=-1)
+    return forest(rows, label="arm", names={name: name for name in CHOICES}, xlabel="gain over the original set (points)")
+
+
+def numbers(frame) -> dict[str, str]:
+    """What the chapter says in numbers, {name: text}."""
+    texts = {f"gain, {row.arm}": within(row.estimate, row.low, row.high) for row in measured_gains(frame).itertuples()}
+    for row in select(frame, role="prediction", metric="rank_correlation").itertuples():
+        texts[f"correlation, {row.arm}"] = signed(row.value) if pd.isna(row.low) else within(row.value, row.low, row.high)
+    for row in select(frame, role="prediction", metric="rank_correlation_over_reference", arm=PRIMARY).itertuples():
+        texts["over the reference"] = within(row.value, row.low, row.high)
+    chosen = paired(select(frame, role="choice"), {"arm": CHOICES[0]}, ("arm",), "test_error", sign=-1)
+    return texts | {f"chosen {row.arm}": within(row.estimate, row.low, row.high) for row in chosen.itertuples()}
+
+
+def best(frame) -> str:
+    """The predictor of the largest correlation."""
+    rows = select(frame, role="prediction", metric="rank_correlation", arm=list(PREDICTORS))
+    return "none" if rows.empty else rows.loc[rows["value"].idxmax(), "arm"]
+
+
+def takeaways(frame, recorded) -> str:
+    """The chapter in three lines of Markdown; where no larger run is recorded, what is planned."""
+    p, texts = frame.attrs["provenance"]["parameters"], numbers(frame)
+    if recorded is None:
+        return ("**No larger run is recorded yet.** The figures below show that the code runs, at sizes that answer nothing. The "
+                "recorded run will say which measure of synthetic images predicts their gain, and whether choosing among them helps.")
+    first = best(frame)
+    return "\n".join([
+        f"1. **What predicts the gain.** Of {len(PREDICTORS)} measures, {NAMES[first]} orders {len(p['pools'])} sets of images best: rank "
+        f"correlation {texts[f'correlation, {first}']}. The gain of a linear probe, which was to be tested, has "
+        f"{texts[f'correlation, {PRIMARY}']}, the Fréchet distance {texts[f'correlation, {REFERENCE}']}.",
+        f"2. **How well anything could.** A perfect measure could be expected to have {texts.get('correlation, noise ceiling', 'not measured')}.",
+        f"3. **Choosing images.** Over a random choice at the same number, gradient alignment gains {texts['chosen by alignment']} points, "
+        f"the early network's uncertainty {texts['chosen by uncertainty']}."])
+
+
+def describe(live, recorded=None):
+    """What the runs behind a page are, as a Markdown list."""
+    return describe_runs(live, recorded, lambda frame, p: (
+        f"{frame['dataset'].iloc[0]}, {len(p['pools'])} sets of which {p['added']:,} images are added, {p['architecture']}; "
+        f"{p['steps']} steps, {p['seeds']} seeds from {p['first_seed']} on, {p['choice_seeds']} for the choice; measured in {p['encoder']}"))
