@@ -100,7 +100,7 @@ def generate_pool(denoiser: Denoiser | Generator, dataset: ImageDataset, sources
     seed: a copy's noise depends on (seed, copy, the source's ``source_index``) alone.
     folder: where copies are kept and looked up, `BLOCK` sources of one copy to a file, so that a run that is cut goes
     on; by default ``pools`` in `synaug.paths.cache_dir`. Of a denoiser whose `generator_hash` is unknown nothing is.
-    device: where the denoiser is. progress: show a bar.
+    device: where the denoiser is; a `Generator` runs where it is. progress: show a bar.
     ValueError or TypeError, or MemoryError where the pool has no room, before the first image is made.
     """
     sources = as_places(sources)
