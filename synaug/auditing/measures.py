@@ -16,11 +16,13 @@ from synaug.metrics.comparison import least_per_class
 from synaug.metrics.encoders import Encoder, encode
 from synaug.metrics.inputs import as_features
 from synaug.statistics import bootstrap_interval, mean_interval
+from synaug.statistics.exchange import exchange_rate
 
 #: Of real images, the share that either rule for single images would call a near-copy, or off its label.
 COPY_QUANTILE, LABEL_QUANTILE = 0.01, 0.02
 #: Synthetic images per real one that the probe is given, as far as there are so many.
 RATIOS = (0.25, 0.5, 1, 2, 4, 8)
+SPLITS = 4  # of the real images into halves, over which the exchange rate is taken
 SMALL = 16  # side in pixels of the small pictures in which copies are looked for, too
 STAGES = ("features", "distances", "each class", "two-sample test", "labels", "copies", "probe")
 COLUMNS = ["scope", "metric", "value", "low", "high", "baseline", "baseline_low", "baseline_high", "n"]
@@ -38,8 +40,9 @@ def check_sizes(sets: Sets, k: int) -> None:
 
 
 def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, seed: int, cache: bool,
-            stage: Callable[[str], None]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """(numbers, ratios, images, uncovered) as fields of `synaug.auditing.Audit`. stage: is told which of STAGES begins."""
+            stage: Callable[[str], None]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame, str]:
+    """(numbers, ratios, images, uncovered, exchange) as fields of `synaug.auditing.Audit`. stage: is told which of STAGES
+    begins."""
     rng = np.random.default_rng(seed)
     stage("features")
     train, held, made = (as_features(encode(data.floats(), encoder, device=device, cache=cache), f"features of {role} images")
@@ -131,27 +134,48 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
     alone = [_right(some[at], some_labels[at], x_held, held_labels, strength)
              for some, some_labels, at in ((x_made, made_labels, made_at), (x, labels, fresh_at))]
     more.append(("all", "probe_accuracy", *(_mean(right, seed) for right in alone), len(x_held)))
-    first, second = (np.flatnonzero(torch.isin(sets.train.source_index, half.source_index)) for half in
-                     halves(sets.train, seed))
-    more_real, more_made = _matched(labels[second], made_labels, rng)
-    start = _right(x[first], labels[first], x_held, held_labels, strength)
-    gains = [_mean(_right(np.concatenate([x[first], some]), np.concatenate([labels[first], its]), x_held, held_labels, strength)
-                   - start, seed)
-             for some, its in ((x_made[more_made], made_labels[more_made]), (x[second][more_real], labels[second][more_real]))]
-    more.append(("all", "probe_gain", *gains, len(x_held)))
-    right = _right(x, labels, x_held, held_labels, strength)
-    order, ratios = rng.permutation(len(x_made)), []
+
+    def gained(at, others, their_labels, start):
+        """What others, added to the real images at these places, change for each held-out image."""
+        return _right(np.concatenate([x[at], others]), np.concatenate([labels[at], their_labels]), x_held, held_labels,
+                      strength) - start
+
+    worth: list[list[float]] = []  # by split: gains of a third of the other half, of all of it, of as many synthetic images
+    for split in range(SPLITS):
+        first, second = (np.flatnonzero(torch.isin(sets.train.source_index, half.source_index)) for half in
+                         halves(sets.train, seed + split))
+        more_real, more_made = _matched(labels[second], made_labels, rng)
+        places = second[more_real]
+        start = _right(x[first], labels[first], x_held, held_labels, strength)
+        third = rng.permutation(places)[:max(1, len(places) // 3)]
+        each = [gained(first, some, its, start) for some, its in (
+            (x[third], labels[third]), (x[places], labels[places]), (x_made[more_made], made_labels[more_made]))]
+        worth.append([one.mean() for one in each])
+        if not split:
+            more.append(("all", "probe_gain", _mean(each[2], seed), _mean(each[1], seed), len(x_held)))
+            sizes = len(third), len(places)
+    try:
+        exchange = str(exchange_rate(sizes[1], [own[2] for own in worth], sizes, np.array(worth)[:, :2].T))
+    except ValueError as error:
+        exchange = f"no rate: {error}"
+    right, everything = _right(x, labels, x_held, held_labels, strength), np.arange(len(x))
+    order, ratios, changes = rng.permutation(len(x_made)), [], []
     for count in sorted({round(ratio * len(x)) for ratio in RATIOS if 0 < round(ratio * len(x)) < len(order)} | {len(order)}):
         at = order[:count]
-        gain = _mean(_right(np.concatenate([x, x_made[at]]), np.concatenate([labels, made_labels[at]]), x_held, held_labels,
-                            strength) - right, seed)
+        changes.append(gained(everything, x_made[at], made_labels[at], right))
+        gain = _mean(changes[-1], seed)
         ratios.append((count / len(x), count, gain.estimate, gain.low, gain.high))
     ratios = pd.DataFrame(ratios, columns=["ratio", "n_synthetic", "gain", "low", "high"])
+    # The best of several flatters itself: chosen on one half of the held-out images, it is judged on the other.
+    chooses, judges = np.array_split(rng.permutation(len(x_held)), 2)
+    best = int(np.argmax([change[chooses].mean() for change in changes]))
+    more += [("all", "best_ratio", (ratios.loc[best, "ratio"], np.nan, np.nan), (np.nan,) * 3, len(chooses)),
+             ("all", "best_ratio_gain", _mean(changes[best][judges], seed), (np.nan,) * 3, len(judges))]
     more.append(("all", "probe_gain_all", tuple(ratios.iloc[-1][["gain", "low", "high"]]), (np.nan,) * 3, len(x_held)))
     rows.append(pd.DataFrame([(scope, metric, *_limits(own), *_limits(base), n) for scope, metric, own, base, n in more],
                              columns=COLUMNS))
     uncovered = uncovered.sort_values("ratio", ascending=False, ignore_index=True)
-    return pd.concat(rows, ignore_index=True), ratios, images, uncovered
+    return pd.concat(rows, ignore_index=True), ratios, images, uncovered, exchange
 
 
 def _matched(labels: np.ndarray, others: np.ndarray, rng) -> tuple[np.ndarray, np.ndarray]:

@@ -37,6 +37,8 @@ MEANINGS = {
     "held_out_seen": ("Held-out images among the other real ones", "Number; any is a leak."),
     "probe_accuracy": ("Probe, synthetic only", "Accuracy on held-out images of a linear probe of the synthetic images; baseline: of as many real ones."),
     "probe_gain": ("Probe, added to half", "Change in its accuracy where they are added to half of the real images; baseline: as many of the other half."),
+    "best_ratio": ("Best ratio", "Synthetic images per real one that do best in the probe, on half of the held-out images."),
+    "best_ratio_gain": ("Gain at the best ratio", "Change in its accuracy, on the other half."),
     "probe_gain_all": ("Probe, all added", "Change in its accuracy where all synthetic images are added to all real ones."),
 }
 
@@ -127,8 +129,9 @@ def _ratios(audit) -> str:
     shown = pd.DataFrame({"To be added": [f"{ratio:.2g} per real image" for ratio in frame["ratio"]],
                           "Synthetic images": frame["n_synthetic"].astype(object),
                           "Gain": frame["gain"], "95 % interval": [_interval(*row) for row in frame[["low", "high"]].itertuples(index=False)]})
+    worth = f'<p class="note">Synthetic images per real one of equal gain of the probe: {typeset(audit.exchange)}.</p>'
     return _wide("How many to add", shown, "Change in the accuracy of the probe where so many are added to all real images. "
-                 "Near-copies of held-out images are left out here.")
+                 "Near-copies of held-out images are left out here.") + worth
 
 
 def _classes(audit) -> str:

@@ -36,6 +36,8 @@ class Audit:
     synthetic ones' place (baseline, baseline_low, baseline_high; NaN where there can be none), n. `MEANINGS` says what
     each is.
     ratios: the probe's gain by number of synthetic images added to all real ones: ratio, n_synthetic, gain, low, high.
+    exchange: synthetic images per real one of equal gain of the probe, with its interval over splits of the real images; or
+    why there is none.
     checks: a row per threshold: check, value, low, high, bound, passed.
     images: a row per synthetic image: file (or its place), label, judged, label_probability, off_label, near_copy,
     nearest_real (its place among the real images, then the held-out ones), duplicate, drop.
@@ -49,6 +51,7 @@ class Audit:
     todo: tuple[str, ...]
     numbers: pd.DataFrame
     ratios: pd.DataFrame
+    exchange: str
     checks: pd.DataFrame
     images: pd.DataFrame
     uncovered: pd.DataFrame
@@ -83,7 +86,7 @@ class Audit:
         """All of it but the images themselves; what is not a number is null."""
         frames = {name: json.loads(getattr(self, name).to_json(orient="records", double_precision=12))
                   for name in ("numbers", "ratios", "checks", "images", "uncovered")}
-        return json.dumps({"advice": self.advice, "passed": self.passed, "todo": self.todo, "about": self.about,
+        return json.dumps({"advice": self.advice, "passed": self.passed, "todo": self.todo, "exchange": self.exchange, "about": self.about,
                            "notes": self.notes, **frames}, indent=1)
 
     def html(self) -> str:
@@ -144,7 +147,7 @@ def of_sets(sets: Sets, encoder: Encoder, k: int, limits: Mapping[str, float], d
             bar.update(STAGES.index(name) - bar.n)
             bar.set_description(name)
 
-        numbers, ratios, images, uncovered = measure(sets, encoder, k, device, seed, cache, stage)
+        numbers, ratios, images, uncovered, exchange = measure(sets, encoder, k, device, seed, cache, stage)
         bar.update(len(STAGES) - bar.n)
     checks = _checks(numbers, limits)
     about = {"n_real": len(sets.train), "n_held_out": len(sets.held), "n_synthetic": len(sets.synthetic),
@@ -152,7 +155,7 @@ def of_sets(sets: Sets, encoder: Encoder, k: int, limits: Mapping[str, float], d
              "encoder": encoder_label(encoder), "k": k, "seed": seed, "torch": torch.__version__}
     passed = bool(checks["passed"].all())
     advice, todo = advise(numbers, ratios, images, checks, about)
-    return Audit(advice, passed, todo, numbers, ratios, checks, images, uncovered, sets.notes, about, sets)
+    return Audit(advice, passed, todo, numbers, ratios, exchange, checks, images, uncovered, sets.notes, about, sets)
 
 
 def _limits(thresholds: Mapping[str, float] | None) -> dict[str, float]:
@@ -207,7 +210,7 @@ def advise(numbers: pd.DataFrame, ratios: pd.DataFrame, images: pd.DataFrame, ch
     elif gain["low"] > 0:
         advice = f"Add them: the probe gains {said}, and no threshold is crossed."
     elif all_.loc["two_sample_auc", "low"] <= all_.loc["two_sample_auc", "baseline_high"] and not _short(all_):
-        advice = (f"Add them: they cannot be told from real images; the probe's gain, {said}, is too small to be seen with "
+        advice = (f"They may be added: they cannot be told from real images, but no gain shows in the probe, {said}, with "
                   f"{about['n_held_out']:,} held-out images.")
     else:
         advice = (f"They may be added, but do not expect much: no threshold is crossed, and the probe's gain, {said}, "
@@ -236,10 +239,11 @@ def _todo(numbers, ratios, images, all_, about, faults):
         told = ", ".join(f"{count:,} {words} (of as many real ones {share * len(images):.0f})" for name, (words, share)
                          in why.items() if (count := (images[name] & images["drop"]).sum()))
         yield f"Drop {images['drop'].sum():,} images: {told}."
-    best = ratios.loc[ratios["gain"].idxmax()]
+    best = all_.loc["best_ratio_gain"]
     if best["low"] > 0:
-        yield (f"Add about {best['ratio']:.2g} synthetic images per real one: that did best in the probe, "
-               f"{100 * best['gain']:+.1f} points [{100 * best['low']:+.1f}, {100 * best['high']:+.1f}].")
+        yield (f"Add about {all_.loc['best_ratio', 'value']:.2g} synthetic images per real one: that did best in the probe on half of "
+               f"the held-out images, and gains {100 * best['value']:+.1f} points [{100 * best['low']:+.1f}, {100 * best['high']:+.1f}] "
+               f"on the other half.")
     else:
         width = (ratios["high"] - ratios["low"]).iloc[-1] / 2
         need = int(np.ceil(about["n_held_out"] * (width / 0.01) ** 2))

@@ -28,7 +28,7 @@ class ExchangeRate(Interval):
         if self.estimate == self.bound:
             return f"at most {self.bound:.3g} (beyond the ruler; up to {high})"
         if not np.isfinite(self.estimate):
-            return f"none: no gain (at least {low})"
+            return "no rate, as nothing is gained" + f" (at least {low})" * bool(np.isfinite(self.low))
         return f"{self.estimate:.3g} [{'≤' if self.low == self.bound else ''}{low}, {high}]"
 
 

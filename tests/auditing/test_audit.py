@@ -54,12 +54,20 @@ def test_other_real_images_pass_and_every_number_stands_beside_its_baseline(fine
     rows = fine.numbers.set_index(["scope", "metric"])
     assert set(MEANINGS) == set(fine.numbers["metric"])
     measured = fine.numbers[~fine.numbers["metric"].isin(["probe_gain_all", "exact_copies_of_real", "exact_copies_of_held_out",
-                                                          "duplicates", "held_out_seen"])]
+                                                          "duplicates", "held_out_seen", "best_ratio", "best_ratio_gain"])]
     assert measured[["value", "low", "high", "baseline"]].notna().all(axis=None)
     assert (measured["low"] <= measured["value"] + 1e-12).all() and (measured["value"] <= measured["high"] + 1e-12).all()
     assert rows.loc[("all", "two_sample_auc"), "low"] < 0.5 < rows.loc[("all", "two_sample_auc"), "high"] + 0.1
     assert set(rows.index.get_level_values(0)) == {"all", *digits.class_names}
     assert not fine.images["drop"].any() and len(fine.summary().splitlines()) == 10
+
+
+def test_a_real_image_is_worth_about_one_real_image_and_noise_none():
+    real, held, other = draw_splits(digits, 20, 60, 40, seed=3)
+    rate = re.match(r"(?:at most )?([\d.]+) ", synaug.audit(real, other, held, encoder="pixels").exchange)
+    assert 0.5 < float(rate[1]) < 2
+    noise = torch.randint(0, 256, other.images.shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    assert synaug.audit(real, changed(other, noise), held, encoder="pixels").exchange.startswith("no rate, as nothing is gained")
 
 
 @pytest.mark.parametrize("made, advice, crossed", [
