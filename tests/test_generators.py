@@ -91,7 +91,7 @@ class TestContract:
         from_noise = generate_pool(generator, DIGITS, k=3, from_noise=True, **options).data.images[2:]
         assert torch.equal(from_noise, pool.data.images[2:4])
         for wrong, message in (({"sigmas": 1.0}, "either strengths"), ({}, "either strengths"), ({"strengths": 2}, "strengths"),
-                               ({"strengths": []}, "at least one of strengths")):
+                               ({"strengths": []}, "either strengths")):
             with pytest.raises(ValueError, match=message):
                 generate_pool(generator, DIGITS, k=2, **options, **wrong)
 
@@ -167,8 +167,8 @@ class TestVAE:
     def test_several_components_where_there_are_several(self):
         """Two groups of images within a class, in the latent space of an encoder that shows them as they are."""
         vae = VAE((1, 2, 1), ("a",), (), 2).requires_grad_(False)
-        vae.encoder.head.weight.copy_(torch.eye(4, 2 + 8))
-        vae.encoder.head.bias.copy_(torch.tensor([0.0, 0, -9, -9]))
+        vae.head.weight.copy_(torch.eye(4, 2 + 8))
+        vae.head.bias.copy_(torch.tensor([0.0, 0, -9, -9]))
         x = torch.tensor([[-0.8, 0.5], [0.6, -0.5]]).repeat(60, 1) + 0.05 * normal(120)(0, 2)
         vae.fit(to_bytes(x.view(-1, 1, 2, 1)), torch.zeros(120, dtype=torch.int64))
         assert vae.shares[0].tolist() == pytest.approx([0.5, 0.5, 0, 0]) and sorted(vae.means[0, :2, 0].tolist()) == pytest.approx([-0.8, 0.6], abs=0.05)
@@ -186,10 +186,9 @@ class TestVAE:
         vae.sigma.fill_(0.1)
         difference = (vae.sample(LABELS).images - plain)[plain.abs() < 0.3]
         assert difference.std() == pytest.approx(0.1, rel=0.15) and abs(difference.mean()) < 0.02
-        vae.decoder_noise, vae.encoding = False, "draw"
-        exact, drawn = made("vae").reconstruct(SOME, LABELS, 0).images, vae.reconstruct(SOME, LABELS, 0).images
-        assert not torch.equal(exact, drawn)
-        torch.testing.assert_close(exact, vae.decoded(vae.posterior(SOME, LABELS)[0], LABELS).clamp(-1, 1))
+        vae.decoder_noise = False
+        nearest = vae.decoded(vae.posterior(SOME, LABELS)[0], LABELS).clamp(-1, 1)
+        torch.testing.assert_close(vae.reconstruct(SOME, LABELS, 0).images, nearest)
         vae.density = "normals"
         with pytest.raises(ValueError, match="unknown density 'normals': choose one of mixture, normal"):
             vae.sample(LABELS)

@@ -149,11 +149,9 @@ def generate_pool(denoiser: Denoiser | Generator, dataset: ImageDataset, sources
 
 def _of_strengths(strengths, sigmas, from_noise) -> list[dict]:
     """What `Generator.reconstruct` takes for each of the copies that take turns."""
-    if sigmas is not None or (strengths is None) != bool(from_noise):
-        raise ValueError("of a Generator give either strengths, 0..1, or from_noise=True; sigmas are for denoisers")
     levels = [1.0] if strengths is None else as_tensor("strengths", strengths).double().reshape(-1).tolist()
-    if not levels:
-        raise ValueError("give at least one of strengths")
+    if sigmas is not None or (strengths is None) != bool(from_noise) or not levels:
+        raise ValueError("of a Generator give either strengths, 0..1, or from_noise=True; sigmas are for denoisers")
     return [{"strength": number("each of strengths", level, 0, 1)} for level in levels]
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,9 @@ from synaug.diffusion.samplers import check_sampler
 from synaug.diffusion.schedules import SIGMA_MAX, sigmas_from
 from synaug.precision import home_of
 
+#: Whole numbers ``[N]``.
+Labels = Collection[int] | Tensor
+
 
 class Generator:
     """The contract, which `Diffusion`, `VAE` and `GAN` keep; what pools and chapters take.
@@ -24,15 +28,13 @@ class Generator:
     image_shape: tuple[int, int, int]
     class_names: tuple[str, ...]
 
-    def sample(self, labels: Collection[int] | Tensor, seed: int = 0, *, source_index: Collection[int] | Tensor | None = None,
-               batch_size: int = 256, progress: bool = False) -> Reconstruction:
-        """New images of classes, int64 ``[N]``: `reconstruct` at strength 1, of which its images are no part."""
-        blank = torch.zeros(len(as_tensor("labels", labels)), *self.image_shape)
-        return self.reconstruct(blank, labels, 1.0, seed, source_index=source_index, batch_size=batch_size, progress=progress)
+    def sample(self, labels: Labels, seed: int = 0, **options: Any) -> Reconstruction:
+        """New images of classes, int64 ``[N]``: `reconstruct`, with its options, at strength 1, of which its images are
+        no part."""
+        return self.reconstruct(torch.zeros(len(as_tensor("labels", labels)), *self.image_shape), labels, 1.0, seed, **options)
 
-    def reconstruct(self, images: Tensor, labels: Collection[int] | Tensor, strength: float, seed: int = 0, *,
-                    source_index: Collection[int] | Tensor | None = None, batch_size: int = 256,
-                    progress: bool = False) -> Reconstruction:
+    def reconstruct(self, images: Tensor, labels: Labels, strength: float, seed: int = 0, *,
+                    source_index: Labels | None = None, batch_size: int = 256, progress: bool = False) -> Reconstruction:
         """Real images taken away from themselves and brought back, with their classes.
 
         images: float ``[N, C, H, W]`` in [-1, 1]. labels: int64 ``[N]``.
@@ -78,12 +80,10 @@ class Diffusion(Wrapped, Generator):
         s = number("strength", strength, 0, 1)
         return SIGMA_MAX if s == 1 else min(SIGMA_MAX, self.sigma_data * s / math.sqrt(1 - s * s))
 
-    def reconstruct(self, images: Tensor, labels: Collection[int] | Tensor, strength: float, seed: int = 0, *,
-                    source_index: Collection[int] | Tensor | None = None, batch_size: int = 256,
-                    progress: bool = False) -> Reconstruction:
+    def reconstruct(self, images: Tensor, labels: Labels, strength: float, seed: int = 0, *,
+                    source_index: Labels | None = None, batch_size: int = 256, progress: bool = False) -> Reconstruction:
         """See `Generator.reconstruct`."""
-        device = home_of(self.denoiser, torch.device("cpu"))
         made = reconstruct(self.denoiser, images, labels, sigma=self.sigma_of(strength), from_noise=strength == 1,
                            steps=self.steps, solver=self.solver, churn=self.churn, seed=seed, source_index=source_index,
-                           batch_size=batch_size, device=device, progress=progress)
+                           batch_size=batch_size, device=home_of(self.denoiser, torch.device("cpu")), progress=progress)
         return Reconstruction(made.images, made.labels, made.provenance.assign(strength=float(strength)))

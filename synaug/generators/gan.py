@@ -8,6 +8,8 @@ A convolutional generator with conditional batch norm against a discriminator wi
 
 import copy
 import math
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -19,7 +21,7 @@ from synaug.checks import whole
 from synaug.data import ImageDataset, to_floats
 from synaug.diffusion.recipe import batch_of, learning_rate
 from synaug.diffusion.trainer import LOOK_EVERY, Trainer
-from synaug.generators.latent import GROUPS, ClassNorm, Decoder, Encoder, LatentGenerator, Noise
+from synaug.generators.latent import LatentGenerator
 from synaug.seeds import seeded
 
 #: Of the Adam steps that improve what the encoder says of an image: the rate of the first, from which it falls to 0.
@@ -36,13 +38,8 @@ class GAN(LatentGenerator):
     sine is the strength where the two are at right angles, as in many dimensions they nearly are.
     """
 
-    family = "gan"
-
-    def build(self) -> None:
-        self.inversion_steps = 100
-        narrow = tuple(GROUPS * max(1, width // (2 * GROUPS)) for width in self.channels)
-        self.encoder = Encoder(self.image_shape, narrow, self.latent)
-        self.decoder = Decoder(self.image_shape, self.channels, self.latent, batch=True)
+    family, narrower, batch = "gan", 2, True
+    inversion_steps = 100
 
     def decode(self, z: Tensor, labels: Tensor, amount: float = 1.0) -> Tensor:
         """Images in [-1, 1] of latent vectors. amount: how much of the class comes in, 0..1."""
@@ -57,7 +54,7 @@ class GAN(LatentGenerator):
             norm.mean.copy_(inputs[0].mean((0, 2, 3)))
             norm.var.copy_(inputs[0].var((0, 2, 3), correction=0))
 
-        hooks = [norm.register_forward_pre_hook(measure) for norm in self.modules() if isinstance(norm, ClassNorm)]
+        hooks = [norm.register_forward_pre_hook(measure) for norm in self.norms]
         labels = torch.arange(max(STANDING, 10 * self.num_classes)) % self.num_classes
         z = torch.randn(len(labels), self.latent, generator=torch.Generator().manual_seed(seed))
         device = self.classes.weight.device
@@ -68,7 +65,7 @@ class GAN(LatentGenerator):
     def settings(self) -> dict:
         return {"inversion_steps": whole("inversion_steps", self.inversion_steps, 0)}
 
-    def encode(self, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
+    def encode(self, images: Tensor, labels: Tensor) -> Tensor:
         z = self.encoded(images, labels)
         with torch.enable_grad():
             z = z.detach().requires_grad_()
@@ -81,7 +78,7 @@ class GAN(LatentGenerator):
                 adam.step()
         return z.detach()
 
-    def draw(self, labels: Tensor, noise: Noise) -> Tensor:
+    def draw(self, labels: Tensor, noise: Callable[..., Tensor]) -> Tensor:
         return noise(0, self.latent)
 
     def between(self, z: Tensor, drawn: Tensor, labels: Tensor, strength: float) -> Tensor:
@@ -89,7 +86,7 @@ class GAN(LatentGenerator):
         part = 2 / math.pi * math.asin(strength)
         return (((1 - part) * angle).sin() * z + (part * angle).sin() * drawn) / angle.sin()
 
-    def render(self, z: Tensor, labels: Tensor, noise: Noise) -> Tensor:
+    def render(self, z: Tensor, labels: Tensor, noise: Callable[..., Tensor]) -> Tensor:
         return self.decode(z, labels)
 
 
@@ -99,14 +96,12 @@ class Discriminator(nn.Module):
 
     def __init__(self, image_shape: tuple[int, ...], channels: tuple[int, ...], num_classes: int):
         super().__init__()
-        layers: list[nn.Module] = []
-        here = image_shape[0]
-        for width in channels:
-            layers += [spectral_norm(nn.Conv2d(here, width, 4, 2, 1)), nn.LeakyReLU(0.1)]
-            here = width
-        self.body = nn.Sequential(*layers, spectral_norm(nn.Conv2d(here, here, 3, 1, 1)), nn.LeakyReLU(0.1))
-        self.head = spectral_norm(nn.Linear(here, 1))
-        self.classes = spectral_norm(nn.Embedding(2 * num_classes, here))
+        widths = (image_shape[0], *channels)
+        convolutions = [*(nn.Conv2d(here, below, 4, 2, 1) for here, below in pairwise(widths)),
+                        nn.Conv2d(widths[-1], widths[-1], 3, 1, 1)]
+        self.body = nn.Sequential(*(nn.Sequential(spectral_norm(layer), nn.LeakyReLU(0.1)) for layer in convolutions))
+        self.head = spectral_norm(nn.Linear(widths[-1], 1))
+        self.classes = spectral_norm(nn.Embedding(2 * num_classes, widths[-1]))
 
     def forward(self, images: Tensor, labels: Tensor, amount: float = 1.0) -> Tensor:
         features = self.body(images).sum((2, 3))
@@ -210,7 +205,7 @@ class GANTrainer(Trainer):
         return ()
 
     def losses(self, model: Any, images: Tensor, labels: Tensor, *drawn: Tensor) -> Tensor:
-        model.decoder.train()  # by the statistics of these images
+        model.norms.train()  # by the statistics of these images
         z = model.encoded(images, labels, self.amount)
         return (model.decode(z, labels, self.amount) - images).square().flatten(1).mean(1)
 

@@ -3,9 +3,10 @@
 import copy
 import json
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -19,15 +20,12 @@ from synaug.data.cached import atomic_write
 from synaug.diffusion.denoisers import OTHER_DESCRIPTION, compare_with_record, generator_hash, weights_hash
 from synaug.diffusion.network_files import read_json, refuse_pointer
 from synaug.diffusion.reconstruction import Reconstruction, checked, per_image_noise
-from synaug.generators.contract import Generator
+from synaug.generators.contract import Generator, Labels
 from synaug.precision import home_of, usable_device
 
 WEIGHTS = "generator.safetensors"
 #: Length of the vectors that stand for classes, groups of a group normalisation, the largest networks.
 CLASS_WIDTH, GROUPS, MOST = 8, 8, 4096
-
-#: ``noise(stream, *shape)``: standard normal ``[N, *shape]``, a function of each image's key and the stream.
-Noise = Callable[..., Tensor]
 
 
 class LatentGenerator(nn.Module, Generator):
@@ -36,15 +34,22 @@ class LatentGenerator(nn.Module, Generator):
     image_shape: (C, H, W), H and W multiples of 2 to the number of channels. class_names: the K names.
     channels: the widths of levels, the finest first, multiples of 8; each halves height and width. Without any, the
     networks are linear. latent: at least 2. seed: of the initial weights. ValueError or TypeError otherwise.
-
     Labels are 0 .. K-1; in training K .. 2K-1 are the classes of mirrored images. That, and ``precision``, an
     attribute, are as in `EDMDenoiser`.
+
+    Encoder: a convolution of stride 2, group normalisation and SiLU a level, then a linear layer. Decoder: a linear
+    layer, then `ClassNorm`, ReLU and a transposed convolution a level. Both linear layers see the class, too.
+    What a family adds, with ``noise(stream, *shape)``, standard normal ``[N, *shape]``, a function of image and stream:
+    ``draw(labels, noise)``, latent vectors of classes alone; ``encode(images, labels)``, those of images;
+    ``between(z, drawn, labels, strength)``, those on the way from one to the other; ``render(z, labels, noise)``, their
+    images; ``settings()``, what may be set of a trained generator, by its name.
     """
 
     family: str
-    encoder: nn.Module
-    decoder: nn.Module
-    recorded: tuple[str, str]  # its `generator_hash` and the weights' hash in its training record, which are right
+    recorded: tuple[str, str]  # as an `EDMDenoiser` has it
+    #: Outputs of the encoder for each latent dimension, how much narrower it is than the decoder, and how the decoder
+    #: normalises: over the batch, or over groups of channels.
+    outputs, narrower, batch = 1, 1, False
 
     def __init__(self, image_shape: Collection[int], class_names: Collection[str], channels: Collection[int],
                  latent: int, seed: int = 0):
@@ -58,10 +63,20 @@ class LatentGenerator(nn.Module, Generator):
         if h % factor or w % factor:
             raise ValueError(f"images of {h}x{w} cannot be halved {len(self.channels)} times; height and width must be "
                              f"multiples of {factor}")
+        narrow = (c, *(GROUPS * max(1, width // self.narrower // GROUPS) for width in self.channels))
+        self.start = (c, *self.channels)[-1], h // factor, w // factor
+        area = h * w // factor**2
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.classes = nn.Embedding(2 * self.num_classes, CLASS_WIDTH)
-            self.build()
+            levels = [(nn.Conv2d(here, below, 4, 2, 1), nn.GroupNorm(GROUPS, below), nn.SiLU())
+                      for here, below in pairwise(narrow)]
+            self.body = nn.Sequential(*(layer for level in levels for layer in level), nn.Flatten())
+            self.head = nn.Linear(narrow[-1] * area + CLASS_WIDTH, self.outputs * self.latent)
+            self.stem = nn.Linear(self.latent + CLASS_WIDTH, math.prod(self.start))
+            upwards = list(pairwise((*reversed(self.channels), c)))
+            self.norms = nn.ModuleList(ClassNorm(width, self.batch) for width, _ in upwards)
+            self.ups = nn.ModuleList(nn.ConvTranspose2d(here, above, 4, 2, 1) for here, above in upwards)
 
     @property
     def num_classes(self) -> int:
@@ -70,45 +85,24 @@ class LatentGenerator(nn.Module, Generator):
     def encoded(self, images: Tensor, labels: Tensor, amount: float = 1.0) -> Tensor:
         """What the encoder says of images. amount: how much of the class it sees, 0..1."""
         with self.fast():
-            return self.encoder(images, amount * self.classes(labels)).float()
+            return self.head(torch.cat([self.body(images), amount * self.classes(labels)], 1)).float()
 
     def decoded(self, z: Tensor, labels: Tensor, amount: float = 1.0) -> Tensor:
         """What the decoder makes of latent vectors ``[N, latent]``."""
+        classes = amount * self.classes(labels)
         with self.fast():
-            return self.decoder(z, amount * self.classes(labels)).float()
+            x = self.stem(torch.cat([z, classes], 1)).unflatten(1, self.start)
+            for norm, up in zip(self.norms, self.ups):
+                x = up(F.relu(norm(x, classes)))
+        return x.float()
 
     def fast(self) -> torch.autocast:
         """Within it, networks compute in the number format ``precision``."""
         return torch.autocast(self.classes.weight.device.type, self.precision, enabled=self.precision != torch.float32)
 
-    def build(self) -> None:
-        """Make ``encoder`` and ``decoder``, and what else a family has."""
-        raise NotImplementedError
-
-    def settings(self) -> dict:
-        """What may be set of a trained generator, by its name. ValueError for what makes no sense."""
-        raise NotImplementedError
-
-    def encode(self, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
-        """The latent vectors of images."""
-        raise NotImplementedError
-
-    def draw(self, labels: Tensor, noise: Noise) -> Tensor:
-        """Latent vectors of classes alone."""
-        raise NotImplementedError
-
-    def between(self, z: Tensor, drawn: Tensor, labels: Tensor, strength: float) -> Tensor:
-        """Latent vectors on the way from images' own to drawn ones."""
-        raise NotImplementedError
-
-    def render(self, z: Tensor, labels: Tensor, noise: Noise) -> Tensor:
-        """The images of latent vectors."""
-        raise NotImplementedError
-
     @torch.no_grad()
-    def reconstruct(self, images: Tensor, labels: Collection[int] | Tensor, strength: float, seed: int = 0, *,
-                    source_index: Collection[int] | Tensor | None = None, batch_size: int = 256,
-                    progress: bool = False) -> Reconstruction:
+    def reconstruct(self, images: Tensor, labels: Labels, strength: float, seed: int = 0, *,
+                    source_index: Labels | None = None, batch_size: int = 256, progress: bool = False) -> Reconstruction:
         """See `Generator.reconstruct`. ValueError also where the generator is in training mode."""
         images, known, index = checked(self, images, labels, seed, source_index)
         if known is None:
@@ -116,7 +110,8 @@ class LatentGenerator(nn.Module, Generator):
         if self.training:
             raise ValueError(f"the {self.family} is in training mode: call its eval()")
         strength, batch_size = number("strength", strength, 0, 1), whole("batch_size", batch_size, 1)
-        settings, device = self.settings(), home_of(self, torch.device("cpu"))
+        model: Any = self
+        settings, device = model.settings(), home_of(self, torch.device("cpu"))
         if strength < 1:
             warn_unit_range(images)
         provenance = pd.DataFrame({"source_index": index.numpy(), "label": known.numpy(), "strength": strength,
@@ -129,10 +124,10 @@ class LatentGenerator(nn.Module, Generator):
             def noise(stream, *shape):
                 return per_image_noise((len(x), *shape), seed, index[batch], stream).to(device)
 
-            z = self.encode(x, y, noise) if strength < 1 else self.draw(y, noise)
+            z = model.encode(x, y) if strength < 1 else model.draw(y, noise)
             if 0 < strength < 1:
-                z = self.between(z, self.draw(y, noise), y, strength)
-            result[batch] = self.render(z, y, noise).clamp(-1, 1).cpu()
+                z = model.between(z, model.draw(y, noise), y, strength)
+            result[batch] = model.render(z, y, noise).clamp(-1, 1).cpu()
         return Reconstruction(result, known, provenance)
 
     def save(self, folder: str | Path) -> str:
@@ -169,40 +164,6 @@ def load_latent(folder: Path, families: dict[str, type[LatentGenerator]],
     return model.to(device)
 
 
-class Encoder(nn.Module):
-    """Numbers ``[N, out]`` of images ``[N, C, H, W]`` and the vectors of their classes: a convolution of stride 2 a
-    level, then a linear layer, which sees the class, too."""
-
-    def __init__(self, image_shape: tuple[int, ...], channels: tuple[int, ...], out: int):
-        super().__init__()
-        levels = [(nn.Conv2d(here, below, 4, 2, 1), nn.GroupNorm(GROUPS, below), nn.SiLU())
-                  for here, below in pairwise((image_shape[0], *channels))]
-        self.body = nn.Sequential(*(layer for level in levels for layer in level), nn.Flatten())
-        self.head = nn.Linear(math.prod(start_of(image_shape, channels)) + CLASS_WIDTH, out)
-
-    def forward(self, images: Tensor, classes: Tensor) -> Tensor:
-        return self.head(torch.cat([self.body(images), classes], 1))
-
-
-class Decoder(nn.Module):
-    """Images of latent vectors ``[N, latent]`` and the vectors of their classes: a linear layer, then normalisation,
-    ReLU and a transposed convolution a level. batch: normalise over the batch, not over groups of channels."""
-
-    def __init__(self, image_shape: tuple[int, ...], channels: tuple[int, ...], latent: int, batch: bool):
-        super().__init__()
-        self.start = start_of(image_shape, channels)
-        self.stem = nn.Linear(latent + CLASS_WIDTH, math.prod(self.start))
-        upwards = list(pairwise((*reversed(channels), image_shape[0])))
-        self.norms = nn.ModuleList(ClassNorm(width, batch) for width, _ in upwards)
-        self.ups = nn.ModuleList(nn.ConvTranspose2d(here, above, 4, 2, 1) for here, above in upwards)
-
-    def forward(self, z: Tensor, classes: Tensor) -> Tensor:
-        x = self.stem(torch.cat([z, classes], 1)).unflatten(1, self.start)
-        for norm, up in zip(self.norms, self.ups):
-            x = up(F.relu(norm(x, classes)))
-        return x
-
-
 class ClassNorm(nn.Module):
     """Normalisation with a gain and a shift that depend on the class (conditional batch norm, Dumoulin et al. 2017),
     both linear in its vector and at first the same for all.
@@ -232,9 +193,3 @@ class ClassNorm(nn.Module):
             x = F.batch_norm(x, self.mean, self.var)
         gain, shift = self.scale(classes)[:, :, None, None].chunk(2, 1)
         return x * (1 + gain) + shift
-
-
-def start_of(image_shape: tuple[int, ...], channels: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape of the coarsest level."""
-    _, h, w = image_shape
-    return (image_shape[0], *channels)[-1], h >> len(channels), w >> len(channels)

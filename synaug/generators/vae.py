@@ -7,6 +7,7 @@ mixtures of Gaussians fitted to each class's latent vectors (Ghosh et al. 2020, 
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,35 +16,33 @@ from torch import Tensor
 from synaug.checks import one_of
 from synaug.data import ImageDataset, to_floats
 from synaug.diffusion.trainer import Trainer
-from synaug.generators.latent import Decoder, Encoder, LatentGenerator, Noise
+from synaug.generators.latent import LatentGenerator
 
 #: Components of a class's mixture, at most; the images per component and latent dimension that it takes to have
 #: several; latent vectors that are drawn of each image to fit them to.
 COMPONENTS, IMAGES_PER_DIMENSION, DRAWS = 4, 10, 2
-DENSITIES, ENCODINGS = ("mixture", "normal"), ("mean", "draw")
+DENSITIES = ("mixture", "normal")
 
 
 class VAE(LatentGenerator):
-    """Reconstruction: z = m + sqrt(1 - s²) (z_post - m) + s (drawn - m), with m the mean of what is drawn from, so that
+    """Reconstruction: z = m + sqrt(1 - s²) (z_post - m) + s (drawn - m), with z_post the posterior's mean and m that of what is drawn from, so that
     at every strength latent vectors have the mean and the covariance of those of images, as far as the density has.
 
     What may be set, beside what `LatentGenerator` takes:
     density: what is drawn from: "mixture", the class's mixture, or "normal", the prior, of which m is 0.
-    encoding: z_post is the posterior's "mean" or a "draw" from it.
     decoder_noise: whether images get the noise of the decoder's distribution, of standard deviation ``sigma``; without
     it they are its means, which are smoother than images and so closer together.
     """
 
-    family = "vae"
+    family, outputs = "vae", 2
     sigma: Tensor
     shares: Tensor
     means: Tensor
     factors: Tensor
 
-    def build(self) -> None:
-        self.density, self.encoding, self.decoder_noise = "mixture", "mean", False
-        self.encoder = Encoder(self.image_shape, self.channels, 2 * self.latent)
-        self.decoder = Decoder(self.image_shape, self.channels, self.latent, batch=False)
+    def __init__(self, *given: Any, **named: Any):
+        super().__init__(*given, **named)
+        self.density, self.decoder_noise = "mixture", False
         k, d = (self.num_classes, COMPONENTS), self.latent
         self.register_buffer("sigma", torch.ones(1))
         self.register_buffer("shares", torch.eye(COMPONENTS)[0].repeat(self.num_classes, 1))
@@ -117,14 +116,12 @@ class VAE(LatentGenerator):
 
     def settings(self) -> dict:
         one_of("density", self.density, DENSITIES)
-        one_of("encoding", self.encoding, ENCODINGS)
-        return {"density": self.density, "encoding": self.encoding, "decoder_noise": bool(self.decoder_noise)}
+        return {"density": self.density, "decoder_noise": bool(self.decoder_noise)}
 
-    def encode(self, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
-        mean, log_variance = self.posterior(images, labels)
-        return mean if self.encoding == "mean" else mean + (log_variance / 2).exp() * noise(1, self.latent)
+    def encode(self, images: Tensor, labels: Tensor) -> Tensor:
+        return self.posterior(images, labels)[0]
 
-    def draw(self, labels: Tensor, noise: Noise) -> Tensor:
+    def draw(self, labels: Tensor, noise: Callable[..., Tensor]) -> Tensor:
         drawn = noise(0, self.latent + 1)
         z, uniform = drawn[:, :-1], torch.special.ndtr(drawn[:, -1:])
         if self.density == "normal":
@@ -137,9 +134,9 @@ class VAE(LatentGenerator):
         m = self.centres[labels] if self.density == "mixture" else 0.0
         return m + math.sqrt(1 - strength**2) * (z - m) + strength * (drawn - m)
 
-    def render(self, z: Tensor, labels: Tensor, noise: Noise) -> Tensor:
+    def render(self, z: Tensor, labels: Tensor, noise: Callable[..., Tensor]) -> Tensor:
         images = self.decoded(z, labels)
-        return images + self.sigma * noise(2, *self.image_shape) if self.decoder_noise else images
+        return images + self.sigma * noise(1, *self.image_shape) if self.decoder_noise else images
 
 
 class VAETrainer(Trainer):
