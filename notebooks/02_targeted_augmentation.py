@@ -57,7 +57,7 @@ from synaug.augmentation import with_generated
 from synaug.chapters import targeted_augmentation as chapter
 from synaug.chapters import targeted_augmentation_figures as figures
 from synaug.chapters import targeted_draws
-from synaug.chapters.reading import decided, drawn, side_by_side
+from synaug.chapters.reading import decided, drawn, side_by_side, told
 from synaug.classifiers import build_classifier
 from synaug.data.torch_datasets import TorchImages
 from synaug.plots import image_grid, table_html, theme
@@ -245,6 +245,16 @@ Markdown(f"TrivialAugment alone gains {found[figures.TRIVIAL]} points over flips
          f"trained on the same images ({found[figures.BEST].removeprefix('generated, ')}). Generated images on top of TrivialAugment change accuracy by {found[figures.ON_TRIVIAL]} points.")
 
 # %% [markdown]
+# What else costs no generator: more weight decay, soft labels, more steps. And what the oracle's own images do, if one has them.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain over flips alone of what needs no generator, and of images added with TrivialAugment on, at one and two times the steps.", "name": "fig-baselines"}, "image": {"alt": "Intervals of the gain over the original set with flips, in three groups: with flips, with TrivialAugment, and with TrivialAugment at twice the steps."}}
+frame = recordings(EXPERIMENT.name).get("standard.baselines")
+figures.baselines(frame) if frame is not None else None;
+
+# %% tags=["remove-input"]
+told(frame, "" if frame is None else figures.baselines_said(frame))
+
+# %% [markdown]
 # ## Ablations
 #
 # Where generation falls short of fresh real images, or of copies, the reason may be the generator, what it draws, the strength, or the number of steps.
@@ -260,7 +270,7 @@ Markdown(f"Over the original set, samples from noise gain {found[f'generated, fr
          f"and {found[f'generated, from noise, {top}']} with the usual one. The ablations by what they do. {'Not measured.' if frame is None else figures.readings(frame)}")
 
 # %% [markdown]
-# A change *helps* or *hurts* where its interval leaves out 0; there is *no difference* where all of it lies within 0.2 points of 0. Of so many changes one may do so by chance.
+# A change *helps* or *hurts* where its interval leaves out 0; there is *no difference* where the whole interval lies within 0.2 points of 0. Of so many changes one may do so by chance.
 #
 # - Of other numbers of steps, it is the gain over an original trained as long that is compared.
 # - What filters drop is not replaced, so their sets are smaller too.

@@ -152,8 +152,8 @@ outputs, features = last_layer(get(chapter.images(checked, "validation")))
 wanted = outputs.T @ features / len(outputs)  # the mean gradient on held-out images
 outputs, features = last_layer(get(chapter.pool(checked, "from noise")))
 alignment = ((outputs @ wanted) * features).sum(1)  # above 0: a step on it helps them
-print(f"a step on {(alignment > 0).float().mean():.0%} of the images from noise would lower "
-      f"the loss on held-out images")
+print(f"a step on {(alignment > 0).float().mean():.0%} of the images from noise "
+      f"would lower the loss on held-out images")
 
 # %% [markdown]
 # The study has this for several images of each real one, and takes the best.

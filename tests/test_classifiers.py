@@ -119,6 +119,10 @@ def test_the_fast_recipe_is_sgd_on_smoothed_labels_in_batches_of_its_size():
     images, labels = squares(16)
     ours, theirs = small(), channels_last(small())
     train_classifier(ours, images, labels, steps=2, seed=0, recipe="fast", augment="none")
+    given = train_classifier(small(), images, labels, steps=2, seed=0, recipe="one_cycle", lr=0.4, batch_size=512, augment="none",
+                             label_smoothing=0.2)
+    for one, other in zip(given.state_dict().values(), ours.state_dict().values()):
+        assert torch.equal(one, other)  # the options of "fast"
     optimizer = torch.optim.SGD(theirs.parameters(), 0.4, momentum=0.9, nesterov=True, weight_decay=5e-4)
     for step, index in enumerate(batch_order(16, 512, 2, seed=0)):
         optimizer.param_groups[0]["lr"] = 0.4 * learning_rate_factor("fast", (step + 0.5) / 2)

@@ -155,7 +155,7 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
             more.append(("all", "probe_gain", _mean(each[2], seed), _mean(each[1], seed), len(x_held)))
             sizes = len(third), len(places)
     try:
-        exchange = str(exchange_rate(sizes[1], [own[2] for own in worth], sizes, np.array(worth)[:, :2].T))
+        exchange = str(exchange_rate(sizes[1], [own[2] for own in worth], sizes, np.array(worth)[:, :2].T.tolist()))
     except ValueError as error:
         exchange = f"no rate: {error}"
     right, everything = _right(x, labels, x_held, held_labels, strength), np.arange(len(x))

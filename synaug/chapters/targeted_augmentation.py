@@ -39,10 +39,12 @@ from synaug.run import Experiment, Settings, Task, param
 #: Recorded runs have the study of ablations under its second name.
 ABLATIONS = ("ablations", "suspects")
 STUDIES = ("k", "pilot", "primaries", "optimizers", "strength", "selection", "classical", "large", "architectures", *ABLATIONS,
-           "budgets")
+           "budgets", "baselines")
 SLOW = "slow_learnable"
 #: Filters that are tried; see `synaug.augmentation.pool_filters.filter_pool`.
 FILTERS = {"near-copies dropped": {"near_copy_quantile": 0.05}, "off-class dropped": {"min_probability": 0.5}}
+#: What is tried on the original set alone: ten times the recipe's weight decay, and soft labels.
+REGULARISED = {"weight decay": {"weight_decay": 5e-3}, "label smoothing": {"label_smoothing": 0.1}}
 #: The share of slow examples that pilots count on: the larger of the published ones (second hand).
 EXPECTED_SLOW = 0.4
 #: Seeds of pilots start here: their runs are none of the comparison's.
@@ -98,9 +100,9 @@ class Comparison(Settings):
                                  f"{getattr(self, name)}")
         if "architectures" in self.studies and not self.architectures:
             raise ValueError("the study of architectures needs some: name them in architectures")
-        if {"large", *ABLATIONS} & set(self.studies):
+        if {"large", "baselines", *ABLATIONS} & set(self.studies):
             if self.large_generator is None:
-                raise ValueError("the studies large and ablations need a large_generator, trained on more images")
+                raise ValueError("the studies large, ablations and baselines need a large_generator, trained on more images")
             small, large = (splits(name)["real"] for name in (self.generator, self.large_generator))
             if large.name != small.name or len(large) <= len(small):
                 raise ValueError(f"large_generator must have been trained on more images than generator, of one data "
@@ -172,6 +174,8 @@ def n_ceiling(s: Comparison, regime: str) -> int:
 class Arm:
     """One way to train a classifier; of the first, "original", only what stands first is said.
 
+    kind: "original", "upsampled", "generated", "fresh", and of baselines "regularised" (one of `REGULARISED`) and "oracle's
+    images", the real ones that the oracle has seen, in place of the classifier's.
     budget: optimiser steps, over those of the regime. strengths: of "generated", as denoising steps of 100; several
     take turns; None: from noise alone. oracle: made by a generator that has seen more real data than the classifier.
     """
@@ -188,6 +192,7 @@ class Arm:
     filtered: str = ""
     oracle: bool = False
     few: bool = False
+    regularised: str = ""
 
     def named(self, usual: float) -> str:
         """What sets it apart beside regime, optimizer, architecture, augment, budget and k; usual: strength."""
@@ -196,7 +201,7 @@ class Arm:
             apart.append("from noise")
         elif self.strengths not in ((), (usual,)):
             apart.append("several strengths" if len(self.strengths) > 1 else f"strength {self.strengths[0]:g}")
-        apart += [self.filtered] * bool(self.filtered) + ["oracle generator"] * self.oracle + ["few"] * self.few
+        apart += [name for name in (self.filtered, self.regularised) if name] + ["oracle generator"] * self.oracle + ["few"] * self.few
         return ", ".join(apart)
 
 
@@ -231,6 +236,12 @@ def arms(study: str, s: Comparison) -> list[Arm]:
             {"oracle": True}, {"strengths": None}, {"oracle": True, "strengths": None}, {"strengths": s.strengths},
             *({"filtered": name} for name in FILTERS))],
         "budgets": [arm for budget in (0.5, 2.0) for arm in four(budget=budget)],
+        # What one would try without a generator, or with all that it has seen; and whether TrivialAugment wants more steps.
+        "baselines": [base, *(replace(base, kind="regularised", regularised=name) for name in REGULARISED),
+                      replace(base, kind="oracle's images"), made("generated", high, strengths=None, oracle=True), made("fresh", high),
+                      *(arm for budget in (1.0, 2.0) for trivial in [f"{base.augment}_trivial"] for arm in (
+                          *four(augment=trivial, budget=budget),
+                          made("generated", high, strengths=None, augment=trivial, budget=budget)))],
     }.get("ablations" if study in ABLATIONS else study, [])
     return [arm for arm in dict.fromkeys(found) if s.fresh or arm.few or arm.kind != "fresh"]
 
@@ -270,18 +281,20 @@ def training(s: Comparison, arm: Arm, seed: int) -> Task:
     recipe = {"architecture": arm.architecture, "recipe": s.recipe, "seed": seed, "device": s.device,
               "steps": round(arm.budget * of_regime(s, arm.regime)[1])}
     needs = (*images(s, arm.regime, "real", "test", "validation"), early(s, arm.regime, arm.architecture, seed))
-    filters, most = FILTERS.get(arm.filtered, {}), None
+    filters, most, more = FILTERS.get(arm.filtered, {}), None, REGULARISED.get(arm.regularised, {})
     if arm.few:
         fresh = splits(of_regime(s, arm.regime)[0])["fresh"]
         most = int(fresh.labels.bincount(minlength=fresh.num_classes).min()) // (arm.k - 1)
     if arm.kind == "fresh":
         needs += images(s, arm.regime, "fresh")
+    elif arm.kind == "oracle's images":
+        needs += images(s, "large", "real")
     elif arm.kind == "generated":
         needs += (pool(s, arm), pool(s, arm, seconds_per_image))
         if "min_probability" in filters:  # their judge has seen the real images only
             needs += (Task(trained, recipe, needs[:1]),)
     return Task(train_arm, {**recipe, "augment": arm.augment, "optimizer": arm.optimizer, "kind": arm.kind, "k": arm.k,
-                            "selection": arm.selection, "most": most, "filters": filters}, needs)
+                            "selection": arm.selection, "most": most, "filters": filters, **more}, needs)
 
 
 def rows(s: Comparison):
@@ -296,7 +309,7 @@ def rows(s: Comparison):
         return {"dataset": real.name, "arm": name or arm.named(s.strength), "seed": seed, "x": float(arm.k),
                 "regime": arm.regime, "n_real": len(real), "steps": steps, "budget": arm.budget,
                 "optimizer": arm.optimizer, "architecture": arm.architecture, "augment": arm.augment,
-                "selection": "" if arm.kind in ("original", "pilot") else arm.selection, "kind": arm.kind,
+                "selection": arm.selection if arm.kind in ("upsampled", "generated", "fresh") else "", "kind": arm.kind,
                 "strength": strength, "sigma": sigma_of_strength(strength) if strength > 0 else nan}
 
     seeds = {}
@@ -371,9 +384,9 @@ def train_arm(real: ImageDataset, test: ImageDataset, validation: ImageDataset, 
     Returns errors in % (test_error_slow: on the half of the test images that is slow), test_loss (cross-entropy, nats),
     added (images) and added_share (% of the real ones), selected_share, seconds of training and of generation.
     """
-    training_set, generation = original(real), 0.0
+    training_set, generation = original(added if kind == "oracle's images" else real), 0.0
     chosen = torch.tensor([], dtype=torch.int64)
-    if kind != "original":
+    if kind in ("upsampled", "generated", "fresh"):
         chosen = selected_by(shown, real, selection, seed).indices
     if most is not None:
         chosen = torch.cat([chosen[real.labels[chosen] == c][:most] for c in range(real.num_classes)]).sort().values

@@ -190,6 +190,34 @@ def settings(frame):
     return forest(rows.assign(label=label), hue="arm", run="run", xlabel="gain over the row's original set (points)")
 
 
+#: Arms of the study of baselines, beside TrivialAugment at two numbers of steps: what each is.
+BASELINES = {"regularised, weight decay": "ten times the weight decay", "regularised, label smoothing": "label smoothing",
+             "oracle's images": "all real images of the oracle", "generated, from noise, oracle generator": "images from the oracle's noise",
+             "original": "no new images", "upsampled": "copies", "generated": "images from real ones",
+             "generated, from noise": "images from noise", "fresh": "fresh real images"}
+
+
+def over_flips(frame):
+    """Gains of the study of baselines over the original set with flips and the usual steps: the columns of `paired`, group."""
+    rows = select(frame, metric="test_error", arm=list(BASELINES), **base(frame, "augment", "budget"))
+    found = paired(rows, {"arm": "original", "augment": base(frame)["augment"], "budget": 1}, ("augment", "budget", "arm", "x"), correct=None,
+                   sign=-1)
+    return found.assign(group=["TrivialAugment" + ", twice the steps" * (row.budget == 2) if row.augment.endswith("trivial") else "flips"
+                               for row in found.itertuples()])
+
+
+def baselines(frame):
+    """`over_flips`, in groups by setting."""
+    return forest(over_flips(frame), label="arm", group="group", names=BASELINES, xlabel="gain over flips alone (points)")
+
+
+def baselines_said(frame):
+    """The largest gain of each group, in a sentence."""
+    best = over_flips(frame).sort_values("estimate").drop_duplicates("group", keep="last")
+    return "The largest gains over flips alone: " + "; ".join(
+        f"with {row.group}, {BASELINES[row.arm]}, {said(row)} points" for row in best.itertuples()) + "."
+
+
 def ablated(frame):
     """A row per ablation that the run holds, against usual generation at the largest k, over paired seeds: the columns
     of `paired`, change, and reading by its interval: "helps", "hurts", "no difference" or "not resolved"."""
@@ -243,7 +271,8 @@ def table(found, unit="gain in points", **columns):
 
 def runs_table(live):
     """The main comparison in every recorded run of the live frame's experiment, else in itself."""
-    runs = recordings(experiment_of(live)) or {"this build": live}
+    runs = {name: frame for name, frame in recordings(experiment_of(live)).items()
+            if "k" in frame.attrs["provenance"]["parameters"]["studies"]} or {"this build": live}
     return table(pd.concat(comparisons(frame, arm=list(ARMS), **base(frame)).assign(run=f"{images_of(frame)} ({name})")
                            for name, frame in runs.items()), run="run", arm="arm", k="x")
 

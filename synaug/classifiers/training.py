@@ -112,6 +112,7 @@ def train_classifier(
     lr: float | None = None,
     momentum: float = 0.9,
     weight_decay: float | None = None,
+    label_smoothing: float | None = None,
     augment: str = "flip",
     optimizer: str = "sgd",
     rho: float = RHO,
@@ -133,7 +134,7 @@ def train_classifier(
     seed : at least 0; decides the order of batches (with N) and, apart from it, the augmentation and the dropout.
     recipe : "one_cycle" or "fast" (rate up for a quarter of the steps, then down to 0), "paper" or "two_drops"; see
         ``RECIPES``.
-    batch_size, lr, weight_decay : of the recipe when None. momentum : of Nesterov's method.
+    batch_size, lr, weight_decay, label_smoothing : of the recipe when None. momentum : of Nesterov's method.
     augment : one of ``AUGMENTATIONS``; those with TrivialAugment take uint8 images.
     optimizer : "sgd", or "sam", whose every step passes the batch twice (the second time, at the perturbed
         weights, without counting in the running statistics of batch normalisation).
@@ -167,6 +168,7 @@ def train_classifier(
     weight_decay = RECIPES[recipe]["weight_decay"] if weight_decay is None else weight_decay
     lr, momentum = number("lr", lr, 0), number("momentum", momentum, 0)
     weight_decay = number("weight_decay", weight_decay, 0)
+    smoothing = RECIPES[recipe]["label_smoothing"] if label_smoothing is None else number("label_smoothing", label_smoothing, 0, 1)
     if any(p.is_inference() for p in model.parameters()):
         raise ValueError("the model was made under torch.inference_mode, and cannot be trained: make it outside")
     if (dtypes := {p.dtype for p in model.parameters() if p.requires_grad}) not in ({torch.float32}, {torch.float64}):
@@ -176,7 +178,7 @@ def train_classifier(
     precision = fast_precision(device)
     channels_last(model.to(device))
     check_labels(model, images, labels)
-    described = [lr, momentum, weight_decay, optimizer, rho, recipe, augment, steps, seed]
+    described = [lr, momentum, weight_decay, smoothing, optimizer, rho, recipe, augment, steps, seed]
     optimizer = new_optimizer(optimizer, model.parameters(), lr, momentum, weight_decay, rho)
     generator = torch.Generator().manual_seed(seed + 1_000_003)  # its own stream: the order stays the same
     # Dropout draws from the process's own streams: each step has its seed for it. A CPU's generators read 32 bits.
@@ -200,7 +202,7 @@ def train_classifier(
         def backward():
             with torch.autocast(device.type, precision, enabled=precision != torch.float32):
                 logits = model(batch)
-                loss = F.cross_entropy(logits, target, label_smoothing=RECIPES[recipe]["label_smoothing"])
+                loss = F.cross_entropy(logits, target, label_smoothing=smoothing)
             optimizer.zero_grad()
             loss.backward()
             return logits.detach(), loss.detach()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy.stats import spearmanr
 
@@ -33,10 +34,10 @@ def left_out_predictions(measures: Sequence[float], outcomes: Sequence[float], g
     return said
 
 
-def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
-    """Spearman's; 0 where either is constant, which ranks nothing."""
-    one, other = np.asarray(one, float), np.asarray(other, float)
-    return float(spearmanr(one, other).statistic) if np.ptp(one) > 0 and np.ptp(other) > 0 else 0.0
+def rank_correlation(one: npt.ArrayLike, other: npt.ArrayLike) -> float:
+    """Spearman's, of two ``[n]``; 0 where either is constant, which ranks nothing."""
+    x, y = np.asarray(one, float), np.asarray(other, float)
+    return float(spearmanr(x, y).statistic) if np.ptp(x) > 0 and np.ptp(y) > 0 else 0.0
 
 
 def rank_correlations(predictions: Mapping[str, Sequence[float]], outcomes: Sequence[float], reference: str,

