@@ -1,6 +1,5 @@
 """Generators of all families under one contract; what the VAE and the GAN are, against closed forms."""
 
-import copy
 import json
 import math
 from dataclasses import replace
@@ -90,9 +89,8 @@ class TestContract:
         assert torch.equal(pool.data.images[:2], to_bytes(expected.images))
         from_noise = generate_pool(generator, DIGITS, k=3, from_noise=True, **options).data.images[2:]
         assert torch.equal(from_noise, pool.data.images[2:4])
-        for wrong, message in (({"sigmas": 1.0}, "either strengths"), ({}, "either strengths"), ({"strengths": 2}, "strengths"),
-                               ({"strengths": []}, "either strengths")):
-            with pytest.raises(ValueError, match=message):
+        for wrong in ({"sigmas": 1.0}, {}, {"strengths": 2}, {"strengths": []}):
+            with pytest.raises(ValueError, match="strengths"):
                 generate_pool(generator, DIGITS, k=2, **options, **wrong)
 
 
@@ -109,8 +107,7 @@ class TestDiffusion:
 
     def test_takes_what_its_sampler_takes(self):
         known = EmpiricalDenoiser(SOME, LABELS)
-        for wrong, message in (({}, "sigma_data"), ({"steps": 0}, "steps"), ({"solver": "x"}, "solver"),
-                               ({"sigma_data": -1}, "sigma_data")):
+        for wrong, message in (({}, "sigma_data"), ({"steps": 0}, "steps"), ({"solver": "x"}, "solver"), ({"sigma_data": -1}, "sigma_data")):
             with pytest.raises(ValueError, match=message):
                 Diffusion(known, **wrong)
 
@@ -140,9 +137,9 @@ class TestVAE:
             bound = torch.stack([vae(images, labels, normal(2000)(seed, 2)).mean() for seed in range(10)]).mean()
             assert bound == pytest.approx(-pca.score(x.numpy()) / 6, abs=0.01)
             zero, *units = vae.decoded(torch.tensor([[0.0, 0], [1, 0], [0, 1]]), labels[:3]).flatten(1)
-            loadings = torch.stack([unit - zero for unit in units], 1)
-            model = loadings @ loadings.T + pca.noise_variance_ * torch.eye(6)
-            torch.testing.assert_close(model.double(), torch.from_numpy(pca.get_covariance()).double(), atol=0.1, rtol=0)
+            loadings = torch.stack(units) - zero
+            model = loadings.T @ loadings + pca.noise_variance_ * torch.eye(6)
+            torch.testing.assert_close(model, torch.from_numpy(pca.get_covariance()).float(), atol=0.1, rtol=0)
 
     @pytest.fixture
     def vae(self):
@@ -211,18 +208,17 @@ class TestGAN:
 
     def test_what_it_can_make_it_finds_again(self):
         gan = made("gan")
-        own = gan.sample(LABELS, 3).images
-        error = (gan.reconstruct(own, LABELS, 0).images - own).square().mean((1, 2, 3))
-        gan.inversion_steps = 0
-        without = (gan.reconstruct(own, LABELS, 0).images - own).square().mean((1, 2, 3))
-        assert error.median() < 0.02 * without.median()
+        own, errors = gan.sample(LABELS, 3).images, []
+        for gan.inversion_steps in (100, 0):
+            errors.append((gan.reconstruct(own, LABELS, 0).images - own).square().mean((1, 2, 3)).median())
+        assert errors[0] < 0.02 * errors[1]
 
     def test_between_is_on_the_sphere(self):
         z, drawn = (5 * torch.nn.functional.normalize(normal(50)(stream, 4)) for stream in (0, 1))
         gan = made("gan")
         for strength in (0, 0.3, 1):
             torch.testing.assert_close(gan.between(z, drawn, LABELS, strength).norm(dim=1), torch.full((50,), 5.0))
-        x, y = torch.eye(4)[:1], torch.eye(4)[1:2]
+        x, y = torch.eye(4)[:2].split(1)
         torch.testing.assert_close(gan.between(x, y, LABELS, 0.6), 0.8 * x + 0.6 * y)
 
     def test_diff_augment_moves_and_cuts(self):
@@ -273,11 +269,10 @@ class TestTraining:
         with pytest.raises(ValueError, match=r"no diffusion model: synaug.generators.load_generator"):
             load_denoiser(tmp_path)
         assert weights_hash(load_generator(tmp_path)) == weights
-        for name, content, message in (("training_record.json", b'{"weights": "00"}', "weights' hash"),
-                                       ("generator.safetensors", b"x" * 50, "damaged"), ("generator.json", b'{"family": "x"}', "damaged"),
-                                       ("generator.json", b"{", "damaged")):
+        for name, content in (("training_record.json", b'{"weights": "00"}'), ("generator.safetensors", b"x" * 50),
+                              ("generator.json", b'{"family": "x"}'), ("generator.json", b"{")):
             (tmp_path / name).write_bytes(content)
-            with pytest.raises(ValueError, match=f"(?s){name}.*{message}|{message}.*{name}"):
+            with pytest.raises(ValueError, match=f"(?s)damaged.*{name}|{name}.*damaged"):
                 load_generator(tmp_path)
         model.save(tmp_path)
         (tmp_path / "generator.safetensors").unlink()
@@ -291,13 +286,13 @@ class TestTraining:
                                ({"latent": -1}, "latent"), ({"family": "flow"}, "unknown family 'flow'")):
             with pytest.raises(ValueError, match=message):
                 replace(TINY[family], **wrong)
-        with pytest.raises(ValueError, match="unconditional must be 0" if family == "vae" else "latent must be 0"):
-            replace(TINY["vae"], unconditional=3) if family == "vae" else Recipe(latent=3)
+        with pytest.raises(ValueError, match="latent, unconditional must be 0, 0 in a recipe of the family diffusion"):
+            Recipe(latent=3, unconditional=3)
         for wrong, message in (({"latent": 1}, "latent"), ({"channels": (12,)}, "multiples of 8"),
                                ({"channels": (8, 8, 8, 8)}, "cannot be halved 4 times")):
             with pytest.raises(ValueError, match=message):
                 run(tmp_path / "new", 1, replace(TINY[family], **wrong))
-        model = copy.deepcopy(made(family)).train()
+        model = made(family).train()
         with pytest.raises(ValueError, match="in training mode"):
             model.sample(LABELS)
         with pytest.raises(ValueError, match="labels must be given"):
