@@ -260,8 +260,8 @@ class TestTraining:
 
     def test_the_loss_falls(self, family, tmp_path):
         recipe = replace(TINY[family], decay_from=10**9, unconditional=0, learning_rate=2e-3)
-        before, after = (run(tmp_path / str(steps), steps, recipe).curve[-1]["held_out_loss"] for steps in (1, 150))
-        assert after < before - 0.1
+        before, after = (run(tmp_path / str(steps), steps, recipe).curve[-1]["held_out_loss"] for steps in (1, 200))
+        assert after < before - 0.05
 
     def test_damaged_files_are_named(self, family, tmp_path):
         model = made(family)
