@@ -92,7 +92,7 @@ class GAN(LatentGenerator):
 
 class Discriminator(nn.Module):
     """Scores ``[N]`` of images and their classes: convolutions of stride 2 and one of stride 1, all under spectral
-    norm, summed over places; a linear head, and the projection on the class (Miyato & Koyama 2018, eq. 6)."""
+    norm, summed over places; a linear head, and the projection on the class (Miyato & Koyama 2018)."""
 
     def __init__(self, image_shape: tuple[int, ...], channels: tuple[int, ...], num_classes: int):
         super().__init__()
@@ -111,8 +111,8 @@ class Discriminator(nn.Module):
 def diff_augment(images: Tensor, generator: torch.Generator) -> Tensor:
     """Images moved by up to an eighth of their size, and a square of half their size cut out, both filled with 0.
 
-    images: float ``[N, C, H, W]``; gradients go through. generator: on their device. "Translation + Cutout" of Zhao et
-    al. 2020, section 3.
+    images: float ``[N, C, H, W]``; gradients go through. generator: on their device. "Translation" and "Cutout"
+    of Zhao et al. 2020.
     """
     n, _, *sizes = images.shape
 

@@ -1,8 +1,8 @@
 """A class-conditional variational autoencoder with a calibrated likelihood, and its training.
 
 The decoder's variance is the mean squared error of the batch, its optimum, so that nothing weighs reconstruction
-against the prior (the optimal sigma-VAE of Rybkin et al. 2021, section 3.2). What is sampled from is not the prior but
-mixtures of Gaussians fitted to each class's latent vectors (Ghosh et al. 2020, section 4).
+against the prior (the optimal sigma-VAE of Rybkin et al. 2021). What is sampled from is not the prior but mixtures of
+Gaussians fitted to each class's latent vectors (ex-post density estimation, Ghosh et al. 2020).
 """
 
 import copy
@@ -25,8 +25,9 @@ DENSITIES = ("mixture", "normal")
 
 
 class VAE(LatentGenerator):
-    """Reconstruction: z = m + sqrt(1 - s²) (z_post - m) + s (drawn - m), with z_post the posterior's mean and m that of what is drawn from, so that
-    at every strength latent vectors have the mean and the covariance of those of images, as far as the density has.
+    """Reconstruction: z = m + sqrt(1 - s²) (z_post - m) + s (drawn - m), with z_post the mean of the posterior and m that
+    of the density that is drawn from. So at every strength latent vectors have the mean and covariance of those of
+    images, as far as the density has, but for (1 - s²) times the posterior's own variance, which is small.
 
     What may be set, beside what `LatentGenerator` takes:
     density: what is drawn from: "mixture", the class's mixture, or "normal", the prior, of which m is 0.
@@ -58,7 +59,7 @@ class VAE(LatentGenerator):
         """The negative evidence bound of each image in nats per pixel and channel, ``[N]``.
 
         images: float ``[N, C, H, W]``. labels: int64 ``[N]``, 0 .. 2K-1. noise: standard normal ``[N, latent]``. The
-        likelihood's variance is the mean squared error of these images (Rybkin et al. 2021, eq. 6).
+        likelihood's variance is the mean squared error of these images, its optimum.
         """
         mean, log_variance = self.posterior(images, labels)
         z = mean + (log_variance / 2).exp() * noise
