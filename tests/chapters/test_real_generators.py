@@ -23,7 +23,7 @@ from synaug.diffusion.denoisers import denoising_loss, load_denoiser, weights_ha
 from synaug.diffusion.exploration import AnnealedClass
 from synaug.diffusion.recipe import Recipe
 from synaug.diffusion.reconstruction import generate
-from synaug.diffusion.training import snapshot_folder, train
+from synaug.generators.training import snapshot_folder, train
 from synaug.plots import table_html
 from synaug.run import Store
 from synaug.run.results import load_recorded, record
