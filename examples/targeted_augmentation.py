@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, RandomSampler, Subset
 import synaug
 from synaug.classifiers import accuracy, predict
 from synaug.data.torch_datasets import TorchImages, from_torch
-from synaug.diffusion.training import trained_on
+from synaug.generators.training import trained_on
 
 _, seen = trained_on("fashion_mnist")  # of these the generator may make more: it has seen no others
 real = from_torch(Subset(seen, range(300)))  # any torch Dataset of (image, label) will do

@@ -17,7 +17,7 @@
 # # 0. The generator and how good it is
 #
 # The synthetic images of this book come from class-conditional diffusion models that were trained from scratch on a part of the training images.
-# Each is a {term}`denoiser` under the preconditioning of {cite:t}`karras2022`.
+# Each is a {term}`denoiser` under the preconditioning of {cite:t}`karras2022`: the network's input and output are scaled at each noise level, so that it always works on values of about unit size.
 # If its images are bad, whatever a chapter finds about synthetic images may be the fault of this one model.
 # So its samples are measured first, against real images that it has not seen. What fresh real images score is all that can be asked of a generator.
 
@@ -71,19 +71,18 @@ sets = {name: get(task) for name, task in chapter.sets(chosen).items()}
 Markdown(figures.takeaways(book))
 
 # %% [markdown]
-# These numbers are of the recorded run of the generator `fashion_mnist`; so are the figures, unless you choose a generator of your own.
+# These numbers are of the recorded run of the generator `fashion_mnist`; so are the figures, unless you choose a generator of your own. Intervals are not adjusted for their number.
 #
 # ## The generators of this book
 #
 # Three generators are kept in `data/checkpoints`.
 # Chapters 0, 1 and 4 use `fashion_mnist`. Chapter 2 trains its classifiers on fewer images, so its generator, `fashion_mnist_2000`, has seen only those.
-# `cifar10_5000` is small and stands for a poor generator. Chapter 4 adds quality levels: generators that are weak on purpose.
+# The third, `cifar10_5000`, is small and stands for a poor generator: chapter 1 shows how far its samples are from real images. Chapter 4 adds quality levels: generators that are weak on purpose.
 
 # %% tags=["hide-input"]
 table_html(
     figures.generators_table(["fashion_mnist", "fashion_mnist_2000", "cifar10_5000"]),
-    "The generators. Held-out loss: at the end of training, comparable within a data set only. Fréchet multiple: of fully "
-    "synthetic images over their sources, both against fresh real images (chapter 1).",
+    "The generators. Held-out loss: at the end of training, comparable within a data set only.",
 )
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the runs behind this page", "code_prompt_hide": "Hide the runs behind this page"}
@@ -134,7 +133,8 @@ Markdown(f"The judge agrees with {found[figures.AGREES]} of the samples and {fou
 # %% [markdown]
 # ## How far are samples from real images?
 #
-# The {term}`Fréchet distance` from samples to real test images is given as a multiple of the {term}`real-data baseline`.
+# The {term}`Fréchet distance` compares the means and covariances of two sets of images, in pixels or in the features of a network. Here this is EfficientNet-Lite0, a small classifier trained on ImageNet ({term}`FD-EfficientNetLite0`).
+# The distance from samples to real test images is given as a multiple of the {term}`real-data baseline`.
 # That baseline is the distance from {term}`fresh real` images to the same test images, with as many images in each set.
 # Both distances are too large for finite sets, by about the same amount, and small sets hide more of the difference.
 # So compare multiples only between runs of equal size.
@@ -147,7 +147,7 @@ for name in ("samples", "fresh"):
     print(f"{name}: {distance:,.0f} ({len(features[name]):,} images of this build)")
 
 # %% tags=["hide-input"]
-table_html(figures.comparison(*shown, metrics=["frechet_distance"]), "Fréchet distance to real test images. In brackets: 95 % limits, delete-a-group jackknife.")
+table_html(figures.comparison(*shown, metrics=["frechet_distance"]), "Fréchet distance to real test images. In brackets: 95 % limits, delete-a-group jackknife: from how much the distance varies when a tenth of the images is left out.")
 
 # %% tags=["remove-input"]
 Markdown("The distance of samples, as a multiple of that of fresh real images: " + "; ".join(
@@ -158,16 +158,16 @@ Markdown("The distance of samples, as a multiple of that of fresh real images: "
 #
 # ## Does it copy its training images?
 #
-# A *near-copy* is an image that lies nearer to one of the generator's training images than 99 of 100 real test images do.
+# A {term}`near-copy` is an image that lies nearer to one of the generator's training images than 99 of 100 real test images do.
 # Among other fresh real images, about 1 % are near-copies.
-# But smooth and typical images lie near everything, so a larger share alone does not show copying.
+# But plain images, such as trousers, lie near many training images without being a copy of any. So a larger share alone does not show copying.
 # The second measure is free of this: is the nearest image one of the generator's training images, or one of equally many that it never saw?
 # A generator that copies nothing has no reason to prefer the former: fresh real images have it nearest in about half of the cases.
 
 # %% tags=["hide-input"]
 table_html(figures.comparison(*shown, metrics=["near_copy_share", "trained_nearer_share"]), "Two measures of copying. In brackets: 95 % limits (Newcombe), in points.")
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Distance to the nearest training image of the generator: share of samples, and of real test images, that lie nearer. Drawn from this build.", "name": "fig-neighbour-distances"}, "image": {"alt": "Cumulative distributions of the distance to the nearest training image, one panel per encoder. The curves of samples and of real test images run close together, and few images of either lie left of the dashed limit."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Distance to the nearest training image of the generator: share of samples, and of real test images, that lie nearer. Left of the dashed line: near-copies. Drawn from this build.", "name": "fig-neighbour-distances"}, "image": {"alt": "Cumulative distributions of the distance to the nearest training image, one panel per encoder. The curves of samples and of real test images run close together, and few images of either lie left of the dashed limit."}}
 figures.neighbour_distances(chapter.neighbour_distances(chosen, get));
 
 # %% tags=["remove-input"]
@@ -189,7 +189,8 @@ figures.closest_pairs(pairs);
 #
 # ## How it was trained
 #
-# The denoising loss on real images that the generator never sees, at four noise levels each.
+# The denoising loss on real images that the generator never sees, at four noise levels each, drawn as in the training.
+# Chapter 4 takes the mean over five fixed noise levels, from 0.1 to 10. So its losses of the same generator are others than these.
 # Where the held-out curve still falls at its right end, more training would have lowered it further.
 # Where it rises, the generator has begun to fit its training images too closely.
 

@@ -79,7 +79,7 @@ levels = chosen.reverse_steps
 Markdown(figures.takeaways(book, poor))
 
 # %% [markdown]
-# Numbers and curves are of the recorded run of the chosen generator, where there is one.
+# Numbers and curves are of the recorded run of the chosen generator, where there is one. Intervals are not adjusted for their number; verdicts are.
 # The noise level σ at which the way back begins is the horizontal axis. The paper's count of reverse steps, $t_{\mathrm{re}}$ of 100, stands above it.
 # The operation itself is older and has several names: SDEdit {cite:p}`meng2022`, Boomerang {cite:p}`luzi2024`, forward-backward experiments {cite:p}`sclocchi2025`.
 
@@ -128,14 +128,14 @@ slider(
 # The reason is its reference, the set of *source* images: at $t_{\mathrm{re}} = 0$ the images are compared with themselves.
 # But a generator is not meant to return its training images.
 # The better reference is a set of *fresh* real images, which neither the generator nor any classifier here has seen.
-# Against it, the untouched source images reach the {term}`real-data baseline`: the value at σ = 0 of the fresh curve, which one set of real images scores against another.
+# The {term}`real-data baseline` is what real images score against other real images: the fresh curve at σ = 0.
 # Nothing can be asked of a generator beyond it.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Fr\u00e9chet distance of reconstructions: in features' own units (left), and as a share of the last level's, beside the paper's FID (right). Bars: 95 % intervals over images.", "name": "fig-distance"}, "image": {"alt": "Fr\u00e9chet distance rises with the noise level and flattens at high noise, for both references and for the published FID. Against fresh real images it begins above zero."}}
 figures.distances(*shown);
 
 # %% tags=["remove-input"]
-Markdown(f"Against fresh real images the distance goes from {found[figures.named('Fréchet distance')]}: what real images have among themselves is a good part of it.")
+Markdown(f"Against fresh real images the distance goes from {found[figures.named('Fréchet distance')]}. So real images alone have {found[figures.SHARE.format(figures.ENCODERS['efficientnet_lite0'])]} of the distance that samples have.")
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Precision and recall with two references, and the paper's (CIFAR-10). At \u03c3 = 0 the fresh reference gives the real-data baseline. Bars: 95 % intervals over images.", "name": "fig-precision-recall"}, "image": {"alt": "Precision and recall fall with the noise level. With sources as reference they begin at 1, with fresh real images below it, so that the fall is smaller."}}
 figures.precision_recall(*shown);
@@ -203,8 +203,18 @@ figures.concentration(*shown);
 Markdown(f"Outer-edge recall goes from {found[figures.named('outer-edge recall')]}, the centroid distance ratio from {found[figures.named('centroid distance ratio')]}, "
          f"the log-determinant from {found[figures.named('covariance log-determinant')]} per dimension.")
 
+# %% tags=["remove-input"]
+Markdown("The centroid distance ratio is " + figures.lowest(largest, "centroid_distance_ratio", reference="fresh", encoder=chosen.encoders[0]))
+
 # %% [markdown]
-# On Fashion-MNIST, then, samples do not move towards the centre of their class. They fill less volume and leave the edge bare.
+# Do samples concentrate near the modes, then? The answer depends on the data set and on the features.
+
+# %% tags=["remove-input"]
+Markdown(figures.concentrated(poor, book))
+
+# %% [markdown]
+# So samples of the CIFAR-10 generator do concentrate in EfficientNet features: nearer to the centre, more precise, with little recall. In the judge's features they move away from the centre instead.
+# On Fashion-MNIST samples hardly move to the centre in either encoder. They fill less volume and leave the edge bare.
 #
 # ## What classifiers learn from reconstructions
 #
@@ -215,7 +225,7 @@ Markdown(f"Outer-edge recall goes from {found[figures.named('outer-edge recall')
 figures.accuracies(*shown);
 
 # %% tags=["remove-input"]
-Markdown(f"Accuracy goes from {found['test accuracy (%)']} %, a change of {found['change of test accuracy (points)']} points from real to fully synthetic images.")
+Markdown(f"Accuracy goes from {found['test accuracy (%)']} %, a change of {found['change of test accuracy (points)']} points from real to fully synthetic images. {figures.lowest_accuracy(largest)}")
 
 # %% [markdown]
 # The data sets differ, Fashion-MNIST here and CIFAR-10 in the paper, so compare the falls.
@@ -229,17 +239,18 @@ Markdown("The run was first recorded with a generator that had seen 0.5 million 
 
 # %% [markdown]
 # The same change follows for every recorded run of this chapter.
-# The run `cifar10_5000` is scaled down: its generator is small and has seen no more than 5,000 images, so that it stands for a poor one.
+# The run on CIFAR-10 is scaled down: its generator, `cifar10_5000`, is small and has seen no more than 5,000 images, so that it stands for a poor one.
+# The runs differ in data, number of images and generator at once. So only the two recordings on Fashion-MNIST speak of the generator alone.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Change of test accuracy from real training images, in all recorded runs and in the paper. Bars: 95 % t intervals over seeds, or the range; the paper's as printed.", "name": "fig-falls"}, "image": {"alt": "Change of test accuracy against noise level. The run with the small CIFAR-10 generator falls by far the most, the published run less, the Fashion-MNIST run least."}}
-runs = chapter.recorded_runs(live)
+runs = figures.recorded_runs(live)
 figures.falls(runs) if runs else None;
 
 # %% tags=["remove-input"]
-Markdown(f"With the poor generator accuracy changes by {poor['change of test accuracy (points)']} points, and recall goes from {poor[figures.named('recall')]} against fresh real images.")
+Markdown(f"With the generator of CIFAR-10 accuracy changes by {poor['change of test accuracy (points)']} points, and recall goes from {poor[figures.named('recall')]} against fresh real images.")
 
 # %% tags=["hide-input"]
-table_html(chapter.falls_table(runs), "Accuracy at both ends, in per cent, and its change. Precision and recall: of fully synthetic images, in EfficientNet-Lite0 features, "
+table_html(figures.falls_table(runs), "Accuracy at both ends, in per cent, and its change. Precision and recall: of fully synthetic images, in EfficientNet-Lite0 features, "
            "with their sources as reference, where the sources have 1.") if runs else None
 
 # %% [markdown]
@@ -247,7 +258,7 @@ table_html(chapter.falls_table(runs), "Accuracy at both ends, in per cent, and i
 #
 # The judge looks at reconstructions of images it was trained on, and of test images it was not.
 # The paper plots the entropy of such a judge's output.
-# Most of its values exceed ln 10, which a mean entropy over ten classes cannot (eq. 4 there, in nats). So only the shapes are compared.
+# Most of its values exceed ln 10, which a mean entropy over ten classes cannot (eq. 4 there, in nats: natural logarithms). So only the shapes are compared.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Output entropy as published (first); entropy and accuracy of this book's judge on reconstructions of train and of test images (second, third). Bars: 95 % intervals over images.", "name": "fig-entropy"}, "image": {"alt": "Published entropy falls with the noise level and mostly lies above the largest possible value. The entropy of this book's judge does not fall."}}
 figures.entropies(*shown);
@@ -257,23 +268,27 @@ Markdown(f"The judge's entropy goes from {found[figures.ENTROPY['train']]} nats 
          f"Its accuracy goes from {found[figures.ACCURACY['train']]} % and from {found[figures.ACCURACY['test']]} %.")
 
 # %% [markdown]
+# The judge has fitted its training images, so it is surer of them than of any others, and reconstructions lose this head start. Test images have none.
+# In the recorded run, the intervals at both ends of the test images' curve overlap: whether the judge is surer or less sure is not resolved.
+
+# %% [markdown]
 # ## In the plane of the judge's features
 #
 # The first two principal components of the judge's features, fitted on the real source images only; everything else is projected.
-# If samples concentrate, the clouds shrink towards their centres from panel to panel.
+# If samples concentrate, clouds shrink towards their centres from panel to panel.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The judge's features of real images (first) and of reconstructions, in the plane of the real images; at most 50 images per class, from this build.", "name": "fig-pca"}, "image": {"alt": "Scatter plots of two principal components, coloured by class: by eye, the clouds of real images and of reconstructions have nearly the same size and place."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The judge's features of real images (first) and of reconstructions, in the plane of the real images; at most 50 images per class, from this build.", "name": "fig-pca"}, "image": {"alt": "Scatter plots of two principal components, coloured by class, a panel per level. The judge of this small build is hardly trained, so that nothing can be read off the clouds."}}
 picked = sorted({levels[0], levels[len(levels) // 2], levels[-1]})
 figures.pca_plane(chapter.plane_points(chosen, get, picked));
 
 # %% [markdown]
-# By eye the clouds hardly shrink, so the next figure measures them.
+# These few points are of this small build, whose judge is hardly trained. They show what is measured, not what was found; the next figure measures the clouds of the recorded run.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Within-class variance in that plane, over that of fresh real images. At \u03c3 = 0: the judge's own training images. Bars: 95 % intervals over images.", "name": "fig-pca-variance"}, "image": {"alt": "Relative within-class variance in the plane against noise level: below 1 already for untouched real images, and a little lower for reconstructions."}}
 figures.plane_variance(*shown);
 
 # %% tags=["remove-input"]
-Markdown(f"The ratio goes from {found['variance in the plane']}: compare it with the value of untouched real images, not with 1.")
+Markdown(f"The ratio goes from {found['variance in the plane']}: compare it with the value of untouched real images, not with 1. It is {figures.lowest(largest, 'pca_variance_ratio')}")
 
 # %% [markdown]
 # ## Where classifiers look
@@ -281,13 +296,13 @@ Markdown(f"The ratio goes from {found['variance in the plane']}: compare it with
 # Grad-CAM {cite:p}`selvaraju2017` on real test images, for the true class, of classifiers trained at each level.
 # Maps of two networks differ even when both are trained on the same images. So the agreement at each level is read against the agreement between two seeds at $t_{\mathrm{re}} = 0$.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Grad-CAM maps (bright: used) of classifiers trained on real images (left) up to fully synthetic ones (right); this build, first seed.", "name": "fig-attention"}, "image": {"alt": "A grid of test images overlaid with Grad-CAM maps, one row per image and one column per level of the training images: the maps differ, without a trend that the eye could see."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Grad-CAM maps (bright: used) of classifiers trained on real images (left) up to fully synthetic ones (right); this build, first seed.", "name": "fig-attention"}, "image": {"alt": "A grid of test images overlaid with Grad-CAM maps, one row per image and one column per level of the training images. The classifiers of this small build are hardly trained, and their maps differ at random."}}
 rows = min(5, chosen.n_maps)
 maps = [get(chapter.maps(chosen, level, 0))[:rows] for level in levels]
 figures.attention_maps(get(chapter.real(chosen, "test", chosen.n_evaluate)).images[:rows], maps, levels);
 
 # %% [markdown]
-# Single maps show no trend, so the next figure takes the mean over many.
+# These maps are of this small build and only show what is compared. The next figure takes the mean over many, in the recorded run.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Correlation of Grad-CAM maps with those of another seed's classifier, trained on real images. At \u03c3 = 0: what two seeds share. Bars as for accuracy.", "name": "fig-attention-agreement"}, "image": {"alt": "Correlation of Grad-CAM maps with those of a real-trained classifier of another seed: it hardly changes with the noise level."}}
 figures.attention_agreement(*shown);
@@ -298,7 +313,7 @@ Markdown(f"The correlation goes from {found['agreement of maps']}. Pairs share c
 # %% [markdown]
 # ## Verdicts
 #
-# The rules stand in `data/claims.json`. Verdicts are taken on the recorded run or, where there is none, on this build.
+# Verdicts are taken on the recorded run or, where there is none, on this build. Rules and evidence stand on the [Claims page](../claims).
 #
 # - *Reproduced*: the direction holds with its whole interval, and the size where the paper's can be compared.
 # - *Shape only*: the direction holds, the size differs or cannot be compared.
@@ -307,7 +322,7 @@ Markdown(f"The correlation goes from {found['agreement of maps']}. Pairs share c
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the verdicts", "code_prompt_hide": "Hide the verdicts"}
 verdicts = verdict_table(largest)
-table_html(verdicts[["statement", "statistic", "published", "verdict", "evidence"]], "The paper's claims, what decides each, and the verdict.")
+table_html(verdicts[["statement", "verdict"]], "The paper's claims and their verdicts; how each was decided stands on the Claims page.")
 
 # %% [markdown]
 # ## What differs from the paper, and what the paper leaves open
@@ -333,7 +348,7 @@ table_html(side_by_side(figures.numbers, live, recorded), "Headline numbers, fro
 # %% [markdown]
 # ## What to do
 #
-# - Do not train on synthetic images alone if you have the real ones. Even a good generator costs accuracy, and a poor one costs a lot.
+# - Do not train on synthetic images alone if you have the real ones. It cost accuracy with every generator that was tried here.
 # - Measure coverage against fresh real images, never against the training images of the generator. Outer-edge recall shows a loss that means hide.
 # - Check a conclusion in a second set of features before you believe it.
 # - If you need variants of real images, start from them at moderate noise: what is kept of the source keeps the coverage, too. Whether such variants help is the question of chapter 2.

@@ -15,7 +15,8 @@ Each folder is one subject, and imports only from those above it:
 
 - `synaug.statistics`: intervals and contrasts over paired seeds; claims and the rules that decide them;
 - `synaug.data`: data sets by name, folders of one's own images, subsets, splits, torch data sets;
-- `synaug.diffusion`: noise levels, denoisers, samplers, reconstruction, training of small generators;
+- `synaug.diffusion`: noise levels, denoisers, samplers, reconstruction;
+- `synaug.generators`: a VAE and a GAN beside the diffusion model, one contract for all, and their training;
 - `synaug.classifiers`: networks, their training, predictions, Grad-CAM, what they learn slowly;
 - `synaug.metrics`: features, Frechet distance, precision and recall, mode concentration, near-copies;
 - `synaug.augmentation`: which images are chosen, what is made of them, how all are mixed;

@@ -13,8 +13,8 @@ import sys
 import time
 
 from synaug.auditing import command as auditing
-from synaug.diffusion import training
 from synaug.files import canonical_json
+from synaug.generators import training
 from synaug.resources import cores, count_gpus, format_duration
 from synaug.run.experiment import PROFILES, Experiment
 from synaug.run.results import load_recorded, record
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     status = commands.add_parser("status", help="what is recorded, and what is missing for it")
     recorder = commands.add_parser("record", help="run what is missing of an experiment, and record it when complete")
-    trainer = commands.add_parser("train-generator", help="train a diffusion model on images", description=training.__doc__,
+    trainer = commands.add_parser("train-generator", help="train a diffusion model, a VAE or a GAN on images", description=training.__doc__,
                                   formatter_class=argparse.RawDescriptionHelpFormatter)
     training.add_arguments(trainer)
     auditor = commands.add_parser("audit", help="whether synthetic images are worth adding to real ones",
@@ -178,7 +178,7 @@ def _status(experiment: Experiment, profile: str, variant: str | None, given: di
 
 def _recorded(experiment: Experiment, settings, variant: str | None) -> str:
     """"yes", "no", "damaged", or what the recorded run was made with instead of these settings."""
-    from synaug.run.experiment import generator_hash, load_denoiser
+    from synaug.run.experiment import generator_hash, load_generator
 
     try:
         origin = load_recorded(experiment.name, settings.profile, variant).attrs["provenance"]
@@ -191,7 +191,7 @@ def _recorded(experiment: Experiment, settings, variant: str | None) -> str:
     now = {name: value for name, value in dataclasses.asdict(settings).items() if name in origin["parameters"]}
     if any(canonical_json(origin["parameters"][name]) != canonical_json(now[name]) for name in now if name != "device"):
         return "other parameters"
-    if origin["generator"] is not None and origin["generator"] != generator_hash(load_denoiser(now["generator"])):
+    if origin["generator"] is not None and origin["generator"] != generator_hash(load_generator(now["generator"])):
         return "another generator"
     return "yes"
 

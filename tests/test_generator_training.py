@@ -17,12 +17,12 @@ from synaug import resources
 from synaug.__main__ import main
 from synaug.data import ImageDataset, content_hash, load_dataset, save_image_folder, stratified_subset, to_floats
 from synaug.diffusion import trainer as generator_trainer
-from synaug.diffusion import training as generator_training
 from synaug.diffusion.denoisers import generator_hash, load_denoiser, weights_hash
 from synaug.diffusion.recipe import RECIPES, Recipe, batch_of, command, learning_rate
 from synaug.diffusion.reconstruction import generate
 from synaug.diffusion.trainer import Trainer
-from synaug.diffusion.training import snapshot_folder, train, trained_on
+from synaug.generators import training as generator_training
+from synaug.generators.training import snapshot_folder, train, trained_on
 
 pytestmark = pytest.mark.filterwarnings("ignore:of some classes few images are left")
 
@@ -204,7 +204,7 @@ class TestTraining:
             run(tmp_path / "cut", steps, recipe)
         assert same(state_of(tmp_path / "cut"), state_of(tmp_path / "whole"))
         without = run(tmp_path / "without", 4, replace(recipe, dropout=0.0))
-        assert weights_hash(without.denoiser) != weights_hash(whole.denoiser)
+        assert weights_hash(without.model) != weights_hash(whole.model)
 
     def test_a_run_from_before_recipes_had_all_their_fields_goes_on(self, finished, tmp_path):
         run(tmp_path, 13)
@@ -220,7 +220,7 @@ class TestTraining:
     def test_cifar100_has_the_recipe_of_cifar10(self):
         assert RECIPES["cifar100"] == replace(RECIPES["cifar10"], dataset="cifar100")
 
-    @pytest.mark.parametrize("name", [name for name in RECIPES if name != "cifar100"])
+    @pytest.mark.parametrize("name", [n for n, r in RECIPES.items() if r.family == "diffusion" and n != "cifar100"])
     def test_each_named_recipe_makes_a_generator_that_samples(self, name, tmp_path):
         """All but narrower and of fewer images, two steps in two pieces."""
         recipe = RECIPES[name]
@@ -238,9 +238,9 @@ class TestTraining:
         assert len(trained_on(tmp_path / "run")[1]) == 24
         sampled = generate(saved, torch.arange(2), steps=2).images
         assert sampled.shape == (2, *shape) and sampled.isfinite().all() and sampled.std() > 0.1
-        trainer.denoiser.precision = torch.float32
+        trainer.model.precision = torch.float32
         with trainer.averaged(), torch.no_grad():
-            expected = trainer.denoiser(data.floats()[:4], 0.5, data.labels[:4])
+            expected = trainer.model(data.floats()[:4], 0.5, data.labels[:4])
         torch.testing.assert_close(saved(data.floats()[:4], 0.5, data.labels[:4]), expected, rtol=0, atol=5e-3)
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -269,18 +269,18 @@ class TestTraining:
         trainer, average = Trainer(TINY, tmp_path), None
         for t in range(4):
             trainer.train_step()
-            weights = [p.detach().clone() for p in trainer.denoiser.parameters()]
+            weights = [p.detach().clone() for p in trainer.model.parameters()]
             share = 1 - (1 + t) ** -TINY.ema_power
             average = weights if average is None else [share * a + (1 - share) * w for a, w in zip(average, weights)]
         with trainer.averaged():
-            for ours, theirs in zip(trainer.denoiser.parameters(), average, strict=True):
+            for ours, theirs in zip(trainer.model.parameters(), average, strict=True):
                 torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
-        assert all(map(torch.equal, trainer.denoiser.parameters(), weights))
+        assert all(map(torch.equal, trainer.model.parameters(), weights))
 
     def test_another_seed_is_another_run(self, finished, tmp_path):
         run(tmp_path, 1, replace(TINY, seed=4))
         other = run(tmp_path / "same", 1)
-        assert weights_hash(load_denoiser(tmp_path)) != weights_hash(other.denoiser)
+        assert weights_hash(load_denoiser(tmp_path)) != weights_hash(other.model)
 
     def test_compiled_steps_are_the_same_steps(self, finished, tmp_path):
         plain, folder = finished
@@ -293,7 +293,7 @@ class TestTraining:
     def test_divergence_is_an_error(self, tmp_path):
         trainer = Trainer(TINY, tmp_path)
         with torch.no_grad():
-            next(trainer.denoiser.parameters()).fill_(float("nan"))
+            next(trainer.model.parameters()).fill_(float("nan"))
         with pytest.raises(FloatingPointError, match="training loss is nan at step 0: lower the learning rate"):
             trainer.train_step()
         with pytest.raises(FloatingPointError):
@@ -307,9 +307,9 @@ class TestFiles:
         saved = load_denoiser(folder)
         x, labels = to_floats(trainer.images[:8]) + 0.5, trainer.labels[:8]
         with trainer.averaged(), torch.no_grad():
-            trainer.denoiser.precision, kept = torch.float32, trainer.denoiser.precision
-            expected = trainer.denoiser(x, 0.5, labels)
-            trainer.denoiser.precision = kept
+            trainer.model.precision, kept = torch.float32, trainer.model.precision
+            expected = trainer.model(x, 0.5, labels)
+            trainer.model.precision = kept
         torch.testing.assert_close(saved(x, 0.5, labels), expected, rtol=0, atol=5e-3)
 
     def test_record(self, finished):
@@ -320,7 +320,7 @@ class TestFiles:
         assert Recipe(**{**record["recipe"], "channels": tuple(record["recipe"]["channels"])}) == TINY
         assert record["command"] == command(TINY, "digits", 24)
         assert record["curve"] == trainer.curve and record["minutes"] >= 0
-        assert record["parameters"] == sum(p.numel() for p in trainer.denoiser.parameters())
+        assert record["parameters"] == sum(p.numel() for p in trainer.model.parameters())
 
     def test_snapshots_are_the_generators_of_shorter_runs(self, tmp_path):
         run(tmp_path / "long", 4, snapshots=(2 * TINY.batch_size, 4 * TINY.batch_size))
@@ -474,7 +474,7 @@ class TestLimits:
 
     def test_too_little_room_is_refused_before_training(self, finished, tmp_path, monkeypatch):
         trainer, folder = finished
-        size = sum(p.numel() for p in trainer.denoiser.parameters())
+        size = sum(p.numel() for p in trainer.model.parameters())
         usage = namedtuple("Usage", "free")(20 * size)
         monkeypatch.setattr(resources.shutil, "disk_usage", lambda place: usage)
         assert sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) < 20 * size  # with files' headers
@@ -522,7 +522,7 @@ class TestLimits:
         assert same(state_of(folder), before)
 
     def test_a_generator_without_its_state_is_not_overwritten(self, finished, tmp_path):
-        finished[0].denoiser.save(tmp_path)
+        finished[0].model.save(tmp_path)
         before = generator_hash(load_denoiser(tmp_path))
         with pytest.raises(ValueError, match="holds a generator but no training_state.pt"):
             run(tmp_path, 1)
@@ -569,7 +569,7 @@ class TestSeveralProcesses:
         record = json.loads((tmp_path / "two" / "training_record.json").read_text())
         assert (record["processes"], record["images_seen"]) == (2, 120)
         assert record["curve"][0]["held_out_loss"] == pytest.approx(one.curve[0]["held_out_loss"], rel=0.01)
-        start = Trainer(TINY, "unused").denoiser
+        start = Trainer(TINY, "unused").model
         two, one = (load_denoiser(tmp_path / name) for name in ("two", "one"))
         weights = [torch.cat([p.detach().flatten() for p in d.parameters()]) for d in (start, one, two)]
         # Rounding in bfloat16 leaves 0.02; with half of each batch missing it would be 0.7.

@@ -9,7 +9,7 @@ from synaug.paths import ROOT
 
 #: From the foundation up; what stands in one row may import from it and from those before.
 ROWS = (("paths", "dependencies", "files", "checks", "seeds", "resources", "precision", "provenance"),
-        ("statistics",), ("data",), ("diffusion",), ("classifiers",), ("metrics",), ("augmentation",), ("theory",),
+        ("statistics",), ("data",), ("diffusion",), ("generators",), ("classifiers",), ("metrics",), ("augmentation",), ("theory",),
         ("run",), ("plots",), ("auditing",), ("chapters",), ("__main__",))
 PACKAGE = ROOT / "synaug"
 MODULES = {".".join(("synaug", *p.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): p

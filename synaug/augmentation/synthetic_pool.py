@@ -7,15 +7,17 @@ the images of k = 2, and every arm of a comparison takes its part of one pool (`
 import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from synaug.checks import as_tensor, of_kind, whole
+from synaug.checks import as_tensor, number, of_kind, whole
 from synaug.data import ImageDataset, same_classes, to_bytes
 from synaug.data.images import HINT, Indices
 from synaug.diffusion.adapters import DDPMDenoiser
@@ -24,6 +26,7 @@ from synaug.diffusion.reconstruction import reconstruct
 from synaug.diffusion.samplers import check_sampler
 from synaug.diffusion.schedules import SIGMA_MAX, sigmas_from
 from synaug.files import content_key, kept, storable
+from synaug.generators.contract import Generator
 from synaug.paths import cache_dir
 from synaug.precision import usable_device
 from synaug.resources import check_memory
@@ -78,24 +81,26 @@ class SyntheticPool:
         return self.data.subset(wanted), self.provenance.iloc[wanted.numpy()].reset_index(drop=True)
 
 
-def generate_pool(denoiser: Denoiser, dataset: ImageDataset, sources: Indices, *, k: int,
+def generate_pool(denoiser: Denoiser | Generator, dataset: ImageDataset, sources: Indices, *, k: int,
                   sigmas: float | Sequence[float] | None = None, from_noise: bool = False, steps: int = 18,
                   solver: str = "heun", churn: float = 0.0, seed: int = 0, folder: str | Path | None = None,
-                  batch_size: int = 256, device: str | torch.device = "cpu", progress: bool = False) -> SyntheticPool:
+                  batch_size: int = 256, device: str | torch.device = "cpu", progress: bool = False,
+                  strengths: float | Sequence[float] | None = None) -> SyntheticPool:
     """k - 1 images of each source's class, from the source itself at a noise level or from noise alone.
 
-    denoiser: see `synaug.diffusion.denoisers`; class names that it has must be those of ``dataset``, in any order.
+    denoiser: see `synaug.diffusion.denoisers`, or a `Generator` of any family, which takes strengths in the place of
+    sigmas and has its own steps, solver and churn; class names that it has must be those of ``dataset``, in any order.
     sources: the places in ``dataset`` to augment, each once.
     sigmas: the noise level that a source is taken to; of several, the copies take turns (copy 1 the first, ...; of more
     levels than copies the last are not used), as targeted augmentation fills a large quota with images of different
     denoising depth (second hand). from_noise: start from noise alone, at 80 (EDM's highest level) where no sigmas are
-    given.
+    given. strengths: of a `Generator`, each in 0..1, taken in turns as sigmas are; 1 is from noise alone.
     steps, solver, churn, batch_size: see `synaug.diffusion.reconstruction.reconstruct`; 18 steps are EDM's for small
     images.
     seed: a copy's noise depends on (seed, copy, the source's ``source_index``) alone.
     folder: where copies are kept and looked up, `BLOCK` sources of one copy to a file, so that a run that is cut goes
     on; by default ``pools`` in `synaug.paths.cache_dir`. Of a denoiser whose `generator_hash` is unknown nothing is.
-    device: where the denoiser is. progress: show a bar.
+    device: where the denoiser is; a `Generator` runs where it is. progress: show a bar.
     ValueError or TypeError, or MemoryError where the pool has no room, before the first image is made.
     """
     sources = as_places(sources)
@@ -103,14 +108,10 @@ def generate_pool(denoiser: Denoiser, dataset: ImageDataset, sources: Indices, *
     if isinstance(k, bool) or not isinstance(k, Integral) or not 2 <= k <= MOST_COPIES:
         raise ValueError(f"k must be a whole number in 2..{MOST_COPIES}, the original and at least one copy, got {k!r}")
     whole("seed", seed, 0, 2**47 - 1)
-    if sigmas is None and not from_noise:
-        raise ValueError("give the noise level(s) sigmas that real images are taken to, or from_noise=True")
-    levels = [SIGMA_MAX] if sigmas is None else as_tensor("sigmas", sigmas).double().reshape(-1).tolist()
-    if not levels or not min(levels) > 0:
-        raise ValueError(f"sigmas must be positive, got {levels}")
-    for level in levels:
-        sigmas_from(level, steps)
-    check_sampler(solver, churn)
+    if isinstance(denoiser, Generator):
+        settings = _of_strengths(strengths, sigmas, from_noise)
+    else:
+        settings = _of_sigmas(sigmas, from_noise, steps, solver, churn, strengths)
     batch_size = whole("batch_size", batch_size, 1)
     usable_device(device)
     real, classes = dataset.subset(sources), _classes_of(denoiser, dataset)
@@ -119,19 +120,19 @@ def generate_pool(denoiser: Denoiser, dataset: ImageDataset, sources: Indices, *
     check_memory(2 * (k - 1) * real.images.numel(), what)  # its blocks, and they together
 
     folder = cache_dir() / "pools" if folder is None else Path(folder)
+    make_images: Any = denoiser.reconstruct if isinstance(denoiser, Generator) else partial(reconstruct, denoiser, device=device)
     known, precision = generator_hash(denoiser), str(getattr(denoiser, "precision", torch.float32))
     parts = []
     for copy in range(1, k):
-        draw = {"steps": int(steps), "solver": solver, "churn": float(churn), "from_noise": bool(from_noise),
-                "sigma": levels[(copy - 1) % len(levels)], "seed": int(seed) * MOST_COPIES + copy}
+        draw = {**settings[(copy - 1) % len(settings)], "seed": int(seed) * MOST_COPIES + copy}
         # Whole batches, so that images do not depend on the blocks, not even by rounding.
         for places in torch.arange(len(real)).split(-(-BLOCK // batch_size) * batch_size):
             block = real.subset(places)
             labels = classes[block.labels]
 
             def make():
-                made = reconstruct(denoiser, block.floats(), labels, source_index=block.source_index,
-                                   batch_size=batch_size, device=device, progress=progress, **draw)
+                made = make_images(block.floats(), labels, source_index=block.source_index, batch_size=batch_size,
+                                   progress=progress, **draw)
                 return {"images": to_bytes(made.images), "provenance": made.provenance}
 
             key = content_key(FORMAT, torch.__version__, known, precision, draw, block.images, labels,
@@ -144,6 +145,30 @@ def generate_pool(denoiser: Denoiser, dataset: ImageDataset, sources: Indices, *
     pool = ImageDataset(images, real.labels.repeat(k - 1), dataset.class_names, real.source_index.repeat(k - 1),
                         dataset.name)
     return SyntheticPool(pool, provenance, sources, int(k))
+
+
+def _of_strengths(strengths, sigmas, from_noise) -> list[dict]:
+    """What `Generator.reconstruct` takes for each of the copies that take turns."""
+    levels = [1.0] if strengths is None else as_tensor("strengths", strengths).double().reshape(-1).tolist()
+    if sigmas is not None or (strengths is None) != bool(from_noise) or not levels:
+        raise ValueError("of a Generator give either strengths, 0..1, or from_noise=True; sigmas are for denoisers")
+    return [{"strength": number("each of strengths", level, 0, 1)} for level in levels]
+
+
+def _of_sigmas(sigmas, from_noise, steps, solver, churn, strengths) -> list[dict]:
+    """What `reconstruct` takes for each of the copies that take turns."""
+    if strengths is not None:
+        raise ValueError("strengths are for generators: synaug.generators.Diffusion makes one of a denoiser")
+    if sigmas is None and not from_noise:
+        raise ValueError("give the noise level(s) sigmas that real images are taken to, or from_noise=True")
+    levels = [SIGMA_MAX] if sigmas is None else as_tensor("sigmas", sigmas).double().reshape(-1).tolist()
+    if not levels or not min(levels) > 0:
+        raise ValueError(f"sigmas must be positive, got {levels}")
+    for level in levels:
+        sigmas_from(level, steps)
+    check_sampler(solver, churn)
+    return [{"steps": int(steps), "solver": solver, "churn": float(churn), "from_noise": bool(from_noise), "sigma": level}
+            for level in levels]
 
 
 def _classes_of(denoiser, dataset: ImageDataset) -> Tensor:

@@ -44,7 +44,7 @@ FIGURES = {
     "two_layer_cnn": {"sam-suppresses": "sam-noise", "aligns-less-toy": "noise-align-toy", "aligns|tolerance": "noise-align",
                       "variance|converges": "variance", "first|sam-": "features", "clusters": "recovery",
                       "degrades": "degradation", "": "map"},
-    "targeted_draws": {},  # not drawn yet
+    "targeted_draws": {"": "draws"},
     "mechanism": {"noise|features": "network-premises", "learned": "network-learning", "": "network-consequences"},
     "exact_score": {"exact": "exact", "coarse": "grids", "score": "score-errors"},
     "empirical_score": {"exact": "centres", "generalises|errs": "differences", "": "calibration"},

@@ -32,9 +32,7 @@ from synaug.metrics.comparison import least_per_class
 from synaug.metrics.encoders import BUILDERS, encode
 from synaug.run import Experiment, Settings, Task, param
 from synaug.run.experiment import named
-from synaug.run.results import experiment_of, recordings
-from synaug.statistics import bootstrap_interval, paired_interval
-from synaug.statistics.claims import load_claims, published_series
+from synaug.statistics import bootstrap_interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,37 +270,3 @@ def describe(live: pd.DataFrame, recorded: pd.DataFrame | None = None) -> str:
         f"reconstructed at {len(p['reverse_steps'])} levels (stride {p['stride']} on the grid of {p['steps']}), "
         f"{int(frame['n_candidate'].max()):,} of the training images compared (k = {p['k']}); {p['seeds']} classifiers "
         f"per level ({p['classifier']}, {p['classifier_steps']:,} steps), scored on {number(p['n_evaluate'])} test images"))
-
-
-def recorded_runs(live: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """All recorded runs of the experiment, named by their data, classifier and profile."""
-    named = {}
-    for profile, frame in recordings(experiment_of(live)).items():
-        p = frame.attrs["provenance"]["parameters"]
-        named[f"{frame['dataset'].iloc[0]}, {p['classifier']} ({p['recipe']}), recorded at {profile}"] = frame
-    return named
-
-
-def falls_table(runs: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Accuracies at both ends of `recorded_runs` and the change between them, paired by seed; precision and recall at
-    the far end, in the first encoder's features and with the sources as reference, where both start at 1; and the
-    paper's."""
-    rows, kept = [], ("precision", "recall")
-    for name, frame in runs.items():
-        by_level = frame[frame["metric"] == "test_accuracy"].pivot(index="seed", columns="x", values="value") * 100
-        real, synthetic = by_level[by_level.columns.min()], by_level[by_level.columns.max()]
-        change = f"{(synthetic - real).mean():+.2f}"
-        if len(by_level) > 1:  # one seed has no interval
-            interval = paired_interval(synthetic - real)
-            change += f" [{interval.low:+.2f}, {interval.high:+.2f}]"
-        encoder = frame.attrs["provenance"]["parameters"]["encoders"][0]
-        far = frame[(frame["reference"] == "source") & (frame["encoder"] == encoder) & (frame["x"] == frame["x"].max())]
-        rows.append([name, len(by_level), f"{real.mean():.2f}", f"{synthetic.mean():.2f}", change,
-                     *(f"{far.loc[far['metric'] == metric, 'value'].mean():.2f}" for metric in kept)])
-    accuracy, *others = (published_series(load_claims()[claim]).set_index("x")["value"]
-                         for claim in ("accuracy-falls", "precision-falls", "recall-falls-more"))
-    first, last = 100 * accuracy.iloc[0], 100 * accuracy.iloc[-1]
-    rows.append(["published (CIFAR-10, EDM, ResNet-18)", "", f"{first:.2f}", f"{last:.2f}", f"{last - first:+.2f}",
-                 *(f"{series.iloc[-1]:.2f}" for series in others)])
-    return pd.DataFrame(rows, columns=["run", "seeds", "trained on real images (%)", "on synthetic ones (%)",
-                                       "change in points, 95 % interval", *(f"{metric} of these" for metric in kept)])

@@ -20,7 +20,7 @@ from synaug.diffusion.denoisers import DESCRIPTION, RECORD, generator_hash, load
 from synaug.diffusion.network_files import read_json
 from synaug.diffusion.recipe import RECIPES
 from synaug.diffusion.trainer import STATE
-from synaug.diffusion.training import train
+from synaug.generators.training import train
 from synaug.precision import usable_device
 from synaug.run.results import load_recorded, record
 from synaug.run.sweep import run_missing

@@ -28,7 +28,7 @@ def decided(experiment: str, recorded=None) -> pd.DataFrame:
 
 
 def signed(value, digits=2, sign="+"):
-    return f"{value:{sign}.{digits}f}".replace("-", "\u2212")
+    return f"{value:{sign}z.{digits}f}".replace("-", "\u2212")
 
 
 def within(estimate, low, high, digits=2, sign="+"):

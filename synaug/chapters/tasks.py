@@ -14,8 +14,9 @@ from synaug.data import ImageDataset, load_dataset, stratified_subset, to_bytes
 from synaug.diffusion.denoisers import EDMDenoiser, generator_hash, load_denoiser, new_unet
 from synaug.diffusion.reconstruction import generate, reconstruct
 from synaug.diffusion.schedules import SIGMA_MAX
-from synaug.diffusion.training import trained_on
 from synaug.files import kept, storable
+from synaug.generators import load_generator
+from synaug.generators.training import trained_on
 from synaug.precision import channels_last, fast_precision
 from synaug.run import Task
 
@@ -53,16 +54,16 @@ def real_images_of(generator: str) -> RealImages:
 @cache
 def weights_of(generator: str) -> str:
     """The hash of a saved generator, which stands for its weights and its training images in tasks' parameters."""
-    return generator_hash(load_denoiser(generator))
+    return generator_hash(load_generator(generator))
 
 
-def check_weights(generator: str, weights: str, device="cpu") -> EDMDenoiser:
-    """A saved generator; RuntimeError where it has other weights than those."""
-    denoiser = load_denoiser(generator, device)
-    if (here := generator_hash(denoiser)) != weights:
+def check_weights(generator: str, weights: str, device="cpu", load=load_generator):
+    """A saved generator of any family, as ``load`` gives it; RuntimeError where it has other weights than those."""
+    loaded = load(generator, device)
+    if (here := generator_hash(loaded)) != weights:
         raise RuntimeError(f"the generator {generator} is another one here than where the run started: {here}, not "
                            f"{weights}")
-    return denoiser
+    return loaded
 
 
 @lru_cache(1)
@@ -71,7 +72,7 @@ def usual_denoiser(generator: str, weights: str, device: str = "cpu", compile: b
 
     compile: whether its network is compiled, which takes a minute at its first use; None: on a CUDA device.
     """
-    denoiser = check_weights(generator, weights, device)
+    denoiser = check_weights(generator, weights, device, load_denoiser)
     denoiser.precision = fast_precision(device)
     if compile or compile is None and torch.device(device).type == "cuda":
         denoiser.unet.compile()

@@ -1,1 +1,1 @@
-"""Diffusion models: noise levels, denoisers, samplers, reconstruction, and the training of small generators."""
+"""Diffusion models: noise levels, denoisers, samplers, reconstruction, and one run of their training."""

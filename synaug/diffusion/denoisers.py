@@ -35,6 +35,8 @@ from synaug.precision import channels_last, usable_device
 
 #: Files of a checkpoint, beside its network: what the denoiser is, and how it was trained.
 DESCRIPTION, RECORD = "denoiser.json", "training_record.json"
+#: What describes a generator of another family (`synaug.generators`) in the place of the first.
+OTHER_DESCRIPTION = "generator.json"
 #: What `generator_hash` says of a denoiser that another one could be mistaken for.
 UNKNOWN = "unknown"
 #: The largest networks: far above all that is trained here, below what has no room while it is built.
@@ -197,12 +199,17 @@ def new_unet(image_shape: tuple[int, int, int], num_classes: int, *, channels: S
     return channels_last(unet)
 
 
+def holds_generator(folder: Path) -> bool:
+    """Whether a folder is that of a saved generator, of any family."""
+    return any((folder / name).is_file() for name in (DESCRIPTION, OTHER_DESCRIPTION))
+
+
 def checkpoint_folder(name_or_path: str | Path) -> Path:
     """The folder of a checkpoint: a path as it is, or a name below `synaug.paths.checkpoints_dir`."""
     for folder in (Path(name_or_path), paths.checkpoints_dir() / str(name_or_path)):
-        if (folder / DESCRIPTION).is_file():
+        if holds_generator(folder):
             return folder
-    known = sorted(p.parent.name for p in paths.checkpoints_dir().glob(f"*/{DESCRIPTION}"))
+    known = sorted(folder.name for folder in paths.checkpoints_dir().glob("*") if holds_generator(folder))
     raise FileNotFoundError(f"no generator {str(name_or_path)!r}: neither a folder with {DESCRIPTION} nor one of "
                             f"{known} (synaug.diffusion.adapters loads diffusers' DDPM pipelines and EDM checkpoints)")
 
@@ -213,24 +220,33 @@ def load_denoiser(name_or_path: str | Path = "fashion_mnist", device: str | torc
     FileNotFoundError says what is missing, and which generators there are. ValueError names the file that is damaged.
     """
     folder, device = checkpoint_folder(name_or_path), usable_device(device)
+    if (folder / OTHER_DESCRIPTION).is_file():
+        raise ValueError(f"{folder} holds no diffusion model: synaug.generators.load_generator loads what it holds")
     described = read_json(folder / DESCRIPTION)
     unet = channels_last(load_unet(folder / "unet"))
     try:
         denoiser = EDMDenoiser(unet, **described).eval().requires_grad_(False)
     except (TypeError, ValueError, OverflowError, LookupError) as error:
         raise ValueError(f"{folder / DESCRIPTION} is damaged, or not of the network in unet: {error}") from error
-    record = read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
-    if {"weights", "sigma_data"} <= set(record):
-        weights = weights_hash(denoiser)
-        if record["weights"] != weights:
-            files = " or ".join(file.name for file in weight_files(folder / "unet"))
-            raise ValueError(f"{folder / 'unet'}: {files} is damaged, or not what {RECORD} is about: the weights' hash "
-                             f"is {weights}, there it is {record['weights']}")
-        if record["sigma_data"] != denoiser.sigma_data:
-            raise ValueError(f"{folder / DESCRIPTION} is damaged: its sigma_data is {denoiser.sigma_data}, and "
-                             f"{record['sigma_data']} in {RECORD}")
-        denoiser.recorded = generator_hash(denoiser), weights
+    record = compare_with_record(denoiser, folder, weight_files(folder / "unet"))
+    if record.get("sigma_data", denoiser.sigma_data) != denoiser.sigma_data:
+        raise ValueError(f"{folder / DESCRIPTION} is damaged: its sigma_data is {denoiser.sigma_data}, and "
+                         f"{record['sigma_data']} in {RECORD}")
     return denoiser.to(device)
+
+
+def compare_with_record(model: Any, folder: Path, files: Sequence[Path]) -> dict:
+    """The training record in a folder, {} without one; ValueError, naming the files of weights, where it is about
+    others than the model's. What agrees is what `generator_hash` knows the model by."""
+    record = read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
+    if "weights" in record:
+        weights = weights_hash(model)
+        if record["weights"] != weights:
+            names = " or ".join(file.name for file in files)
+            raise ValueError(f"{files[0].parent}: {names} is damaged, or not what {RECORD} is about: the weights' hash "
+                             f"is {weights}, there it is {record['weights']}")
+        model.recorded = generator_hash(model), weights
+    return record
 
 
 def weights_hash(module: nn.Module, prefix: str = "") -> str:
@@ -246,7 +262,7 @@ def weights_hash(module: nn.Module, prefix: str = "") -> str:
 APART = ("precision", "_compiled_call_impl", "recorded")
 
 
-def generator_hash(denoiser: Denoiser) -> str:
+def generator_hash(denoiser: object) -> str:
     """What a denoiser is known by: 16 hex digits, or `UNKNOWN` where another one could have the same.
 
     Of what `load_denoiser` has compared with its training record: the weights' hash that stands there. Of others: a

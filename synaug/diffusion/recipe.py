@@ -8,10 +8,14 @@ from pathlib import Path
 
 import torch
 
-from synaug.checks import whole
+from synaug.checks import one_of, whole
 from synaug.data import ImageDataset, stratified_subset
 
-STRATA = ("proportional", "equal")
+STRATA, FAMILIES = ("proportional", "equal"), ("diffusion", "vae", "gan")
+#: Fields that not every family of generators has: which do, and what they are in a recipe of the others.
+OF_FAMILIES = {"layers": (("diffusion",), 1), "patch": (("diffusion",), 2), "attention": (("diffusion",), ()),
+               "dropout": (("diffusion",), 0.0), "drop_label": (("diffusion",), 0.0), "latent": (("vae", "gan"), 0),
+               "unconditional": (("gan",), 0)}
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,9 @@ class Recipe:
     eq. 67).
     ema_power: the average at step t keeps a share 1 - (1 + t)^-power of itself. flip: share of mirrored images.
     drop_label: share trained without a class, which guidance needs. seed: of the weights, the order, the noise.
+    family: "diffusion", or "vae" or "gan" of `synaug.generators`; their channels are the widths of levels that each
+    halve height and width. latent: the length of a VAE's or a GAN's latent vector. unconditional: steps of a GAN
+    before its classes come in, which then takes as many again.
     """
 
     dataset: str = "fashion_mnist"
@@ -47,6 +54,9 @@ class Recipe:
     dropout: float = 0.0
     strata: str = "proportional"
     subset_start: int = 0
+    family: str = "diffusion"
+    latent: int = 0
+    unconditional: int = 0
 
     def __post_init__(self):
         for name in ("channels", "attention"):  # lists, where it was read from a file
@@ -57,8 +67,14 @@ class Recipe:
         for name in ("flip", "drop_label"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share in 0..1, got {getattr(self, name)}")
-        for name, least in {"batch_size": 1, "layers": 1, "patch": 1, "subset_seed": 0, "subset_start": 0}.items():
+        one_of("family", self.family, FAMILIES)
+        least_of = {"batch_size": 1, "layers": 1, "patch": 1, "subset_seed": 0, "subset_start": 0, "latent": 0, "unconditional": 0}
+        for name, least in least_of.items():
             object.__setattr__(self, name, whole(name, getattr(self, name), least))
+        if odd := {name: other for name, (families, other) in OF_FAMILIES.items()
+                   if self.family not in families and getattr(self, name) != other}:
+            raise ValueError(f"{', '.join(odd)} must be {', '.join(map(str, odd.values()))} in a recipe of the family "
+                             f"{self.family}, which has none")
         if self.strata not in STRATA:
             raise ValueError(f"strata must be {' or '.join(STRATA)}, got {self.strata!r}")
         object.__setattr__(self, "subset_size", _size(self.subset_size))
@@ -101,11 +117,15 @@ def _size(value) -> int | float | str:
 #: dropout. "cifar10" makes a checkpoint of 13 MB (6.5 million parameters); "cifar10_edm" is of the size that EDM trains
 #: (see `new_unet`), with its batches, rate and dropout; "fast" is for minutes of a GPU (3.7 million parameters). All
 #: but the first leave a fifth of the training images unseen: the fresh real ones that everything is measured against
-#: and those that chapter 2 validates on, so that test images are for test accuracies alone.
+#: and those that chapter 2 validates on, so that test images are for test accuracies alone. "vae" and "gan" are for
+#: what "fashion_mnist" is for: the same images, a fifth of its weights, files of 1.6 and 1.3 MB.
 CIFAR10 = Recipe(dataset="cifar10", subset_size=40_000, channels=(64, 128, 128), layers=2, patch=1, attention=(16,),
                  batch_size=256, warmup=500, decay_from=10_000)
 RECIPES = {
     "fashion_mnist": Recipe(),
+    "vae": Recipe(family="vae", latent=24, drop_label=0.0),
+    "gan": Recipe(family="gan", latent=40, drop_label=0.0, flip=0.0, learning_rate=2e-4, warmup=1, decay_from=10**9,
+                  unconditional=1000),
     "small": Recipe(subset_size=0.8, channels=(32, 64), batch_size=32, warmup=500, decay_from=5000, dropout=0.1),
     "cifar10": CIFAR10,
     "fast": replace(CIFAR10, subset_size=0.8, channels=(64, 96, 128), layers=1, batch_size=512, decay_from=5000,

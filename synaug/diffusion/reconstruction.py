@@ -55,11 +55,7 @@ def reconstruct(denoiser: Denoiser, images: Tensor, labels: Collection[int] | Te
     batch_size: images at a time. device: where the denoiser is; images are brought there. progress: show a bar.
     Returns a `Reconstruction` on the CPU. Raises ValueError or TypeError before sampling starts.
     """
-    labels = _as_labels(labels)
-    check_images(denoiser, images, labels)
-    images = images.detach().cpu().float()
-    source_index = torch.arange(len(images)) if source_index is None else as_tensor("source_index", source_index).cpu()
-    _check_noise_keys(seed, source_index, len(images))
+    images, labels, source_index = checked(denoiser, images, labels, seed, source_index)
     check_sampler(solver, churn, s_noise)
     batch_size = whole("batch_size", batch_size, 1)
     device = usable_device(device)
@@ -122,6 +118,17 @@ def generate(denoiser: Denoiser, labels: Collection[int] | Tensor | None = None,
     blank = torch.zeros(n, *shape)
     return reconstruct(denoiser, blank, labels, reverse_step=steps, steps=steps, mapping=mapping, seed=seed,
                        source_index=source_index, **options)
+
+
+def checked(generator: Denoiser, images: Tensor, labels: Collection[int] | Tensor | None, seed: int,
+            source_index: Collection[int] | Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Images, labels and source indices of a reconstruction on the CPU; ValueError or TypeError as there."""
+    labels = _as_labels(labels)
+    check_images(generator, images, labels)
+    images = images.detach().cpu().float()
+    source_index = torch.arange(len(images)) if source_index is None else as_tensor("source_index", source_index).cpu()
+    _check_noise_keys(seed, source_index, len(images))
+    return images, labels, source_index
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""One run of generator training: its state, its steps, its files."""
+"""One run of generator training: its state, its steps, its files; and what of it is a diffusion model's own."""
 
 import json
 import math
@@ -9,15 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from synaug.checks import as_tensor, number, whole
-from synaug.data import content_hash, load_dataset, stratified_subset, to_floats
+from synaug.data import ImageDataset, content_hash, load_dataset, stratified_subset, to_floats
 from synaug.data.cached import atomic_write
-from synaug.diffusion.denoisers import DESCRIPTION, RECORD, denoising_loss, log_normal_sigmas, new_denoiser
+from synaug.diffusion.denoisers import RECORD, denoising_loss, holds_generator, log_normal_sigmas, new_denoiser
 from synaug.diffusion.recipe import Recipe, batch_of, command, learning_rate, step_generator, step_seed
 from synaug.precision import device_name, fast_precision, usable_device
 from synaug.resources import check_disk, check_memory
@@ -33,6 +35,8 @@ MEASURABLE = 14
 class Trainer:
     """One training run: its state, one step of it, and its files. ``folder`` holds all that is written.
 
+    This one trains a diffusion model; those of other families override `new_model`, `draw`, `losses` and what else is
+    their own (`synaug.generators`).
     recipe: `Recipe`. device: where the network runs, and where images lie and noise is drawn, so that runs of one seed
     differ between kinds of devices. compile: whether torch.compile makes the steps faster, for a minute at the start
     and rounding errors of another kind. Of several processes, every one makes one and takes every step.
@@ -49,6 +53,8 @@ class Trainer:
         self.rank, self.world = process_rank(self.device)
         if recipe.batch_size % self.world:
             raise ValueError(f"{self.world} processes cannot share batches of {recipe.batch_size} equally")
+        if self.world > 1 and recipe.family != "diffusion":
+            raise ValueError(f"a {recipe.family} is trained by one process, not by {self.world}")
         check_folder(self.folder)
         whole = load_dataset(recipe.dataset)
         if os.path.isabs(whole.name) and self.folder.resolve().is_relative_to(Path(whole.name).resolve()):
@@ -57,19 +63,18 @@ class Trainer:
         self.recipe = recipe = recipe.of(whole)
         subset = recipe.subset(whole)
         self.content = content_hash(subset)
-        self.denoiser = new_denoiser(subset, channels=recipe.channels, layers=recipe.layers, patch=recipe.patch,
-                                     attention=recipe.attention, dropout=recipe.dropout, seed=recipe.seed)
+        self.model = self.new_model(subset)
         self.check_room()
         #: Bytes, as stored: a quarter of the memory of floats.
         self.images, self.labels = subset.images.to(self.device), subset.labels.to(self.device)
-        self.denoiser.to(self.device).train()
-        self.denoiser.precision = fast_precision(self.device)
+        self.model.to(self.device).train()
+        self.model.precision = fast_precision(self.device)
         if compile:
-            self.denoiser.unet.compile()
-        self.parallel = ShareSigmaData(self.denoiser) if self.world > 1 else self.denoiser
-        self.optimizer = torch.optim.AdamW(self.denoiser.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99),
-                                           weight_decay=1e-4)
-        self.ema = EMAModel(self.denoiser.parameters(), decay=0.99999, use_ema_warmup=True, power=recipe.ema_power,
+            for part in self.model.children():
+                part.compile()
+        self.parallel = ShareSigmaData(self.model) if self.world > 1 else self.model
+        self.optimizer = self.new_optimizer()
+        self.ema = EMAModel(self.model.parameters(), decay=0.99999, use_ema_warmup=True, power=recipe.ema_power,
                             foreach=self.device.type != "cpu")  # one call for all weights, rounded otherwise
         self.step, self.seconds, self.curve = 0, 0.0, []
         self.loss: torch.Tensor | None = None
@@ -84,6 +89,34 @@ class Trainer:
                           f"{', ...' if few[5:] else ''}): chapters measure it against {MEASURABLE} of each at least; a "
                           f"smaller subset_size (such as 0.8) leaves more", stacklevel=3)
 
+    def new_model(self, subset: ImageDataset) -> Any:
+        """The untrained model for the images and classes that it is trained on."""
+        r = self.recipe
+        return new_denoiser(subset, channels=r.channels, layers=r.layers, patch=r.patch, attention=r.attention,
+                            dropout=r.dropout, seed=r.seed)
+
+    def new_optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer of the model's weights."""
+        return torch.optim.AdamW(self.model.parameters(), lr=self.recipe.learning_rate, betas=(0.9, 0.99),
+                                 weight_decay=1e-4)
+
+    def parts(self) -> dict[str, Any]:
+        """All that a run goes on from beside numbers, by its name in the file of the state."""
+        return {"denoiser": self.model, "optimizer": self.optimizer, "ema": self.ema}
+
+    def draw(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """What the loss of a batch takes beside it, on the generator's device."""
+        sigma = log_normal_sigmas(len(images), self.model.sigma_data, generator)
+        return sigma, torch.randn(images.shape, generator=generator, device=generator.device)
+
+    def losses(self, model: Any, images: Tensor, labels: Tensor, *drawn: Tensor) -> Tensor:
+        """The loss of each image, ``[N]``: float ones, and what `draw` says of them."""
+        return denoising_loss(model, images, labels, *drawn)
+
+    def finished(self) -> Any:
+        """The model as it is saved, within `averaged`."""
+        return self.model
+
     def check_room(self) -> None:
         """Refuse a run that cannot keep its weights, gradients, two moments of AdamW and average, of 4 bytes each,
         or a batch of images.
@@ -91,34 +124,33 @@ class Trainer:
         Activations are not counted. On disk, all but the gradients and a generator in half precision, twice: a new
         state is written beside the last one.
         """
-        parameters = sum(p.numel() for p in self.denoiser.parameters())
+        parameters = sum(p.numel() for p in self.model.parameters())
         what = f"training a generator of {parameters:,} parameters"
         check_memory(20 * parameters, what, self.device)
         size = self.recipe.batch_size // self.world
-        check_memory(16 * size * math.prod(self.denoiser.image_shape), f"a batch of {size:,} images", self.device)
+        check_memory(16 * size * math.prod(self.model.image_shape), f"a batch of {size:,} images", self.device)
         if not self.rank:
             check_disk(self.folder, (1 if (self.folder / STATE).exists() else 2) * 18 * parameters, what)
 
     def train_step(self) -> torch.Tensor:
         """One optimiser step; the mean loss of its batch, a tensor on the device."""
-        x, y, generator = batch_of(self.recipe, self.images, self.labels, self.denoiser.num_classes, self.step)
-        sigma = log_normal_sigmas(len(x), self.denoiser.sigma_data, generator)
-        noise = torch.randn(x.shape, generator=generator, device=self.device)
+        x, y, generator = batch_of(self.recipe, self.images, self.labels, self.model.num_classes, self.step)
+        drawn = self.draw(x, generator)
         mine = slice(self.rank, None, self.world)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, self.step)
         # Dropout draws from the process's own streams: each process and step has its own seed for it.
         with seeded(step_seed(self.recipe.seed, self.step) + (1 + self.rank) * 2**54, self.device):
-            self.loss = denoising_loss(self.parallel, to_floats(x[mine]), y[mine], sigma[mine], noise[mine]).mean()
+            self.loss = self.losses(self.parallel, to_floats(x[mine]), y[mine], *(part[mine] for part in drawn)).mean()
             if self.device.type == "cpu" or self.step % LOOK_EVERY == 0:
                 self.refuse_divergence()
             self.optimizer.zero_grad(set_to_none=True)
             self.loss.backward()
         self.loss = self.loss.detach()
         self.recent.append(self.loss)
-        torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
-        self.ema.step(self.denoiser.parameters())
+        self.ema.step(self.model.parameters())
         self.step += 1
         return self.loss
 
@@ -130,20 +162,20 @@ class Trainer:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Within it, the denoiser has the averaged weights."""
-        self.ema.store(self.denoiser.parameters())
-        self.ema.copy_to(self.denoiser.parameters())
-        self.denoiser.eval()
+        """Within it, the model has the averaged weights."""
+        self.ema.store(self.model.parameters())
+        self.ema.copy_to(self.model.parameters())
+        self.model.eval()
         try:
             with torch.compiler.set_stance("force_eager"):  # too few passes to compile them too
                 yield
         finally:
-            self.denoiser.train()
-            self.ema.restore(self.denoiser.parameters())
+            self.model.train()
+            self.ema.restore(self.model.parameters())
 
     @torch.no_grad()
     def held_out_loss(self) -> float | None:
-        """The averaged weights' denoising loss on held-out images, 4 noise levels per image, fixed noise.
+        """The averaged weights' loss on held-out images, with noise drawn 4 times per image, always the same.
 
         None where the generator is trained on every image that there is.
         """
@@ -154,10 +186,8 @@ class Trainer:
         with self.averaged():
             for _ in range(4):
                 for x, y in zip(self.held_out.floats().split(250), self.held_out.labels.split(250)):
-                    sigma = log_normal_sigmas(len(x), self.denoiser.sigma_data, generator)
-                    noise = torch.randn(x.shape, generator=generator)
-                    values = (v.to(self.device) for v in (x, y, sigma, noise))
-                    total.append(denoising_loss(self.denoiser, *values).mean().item())
+                    values = (v.to(self.device) for v in (x, y, *self.draw(x, generator)))
+                    total.append(self.losses(self.model, *values).mean().item())
         return round(sum(total) / len(total), 5)
 
     def add_point(self) -> None:
@@ -186,8 +216,8 @@ class Trainer:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         state = {"recipe": asdict(self.recipe), "images_sha256": self.content, "step": self.step,
-                 "seconds": self.seconds, "curve": self.curve, "denoiser": self.denoiser.state_dict(),
-                 "optimizer": self.optimizer.state_dict(), "ema": self.ema.state_dict(),
+                 "seconds": self.seconds, "curve": self.curve,
+                 **{name: part.state_dict() for name, part in self.parts().items()},
                  "recent": torch.stack(self.recent).cpu() if self.recent else torch.empty(0)}
         with atomic_write(self.folder / STATE) as path:
             torch.save(state, path)
@@ -201,7 +231,7 @@ class Trainer:
         # Loading compares weights with the record beside them, so there is none while they change.
         (folder / RECORD).unlink(missing_ok=True)
         with self.averaged():
-            weights = self.denoiser.save(folder)
+            weights = self.finished().save(folder)
         with atomic_write(folder / RECORD) as path:
             path.write_text(json.dumps(self.record(weights), indent=1) + "\n")
 
@@ -212,7 +242,7 @@ class Trainer:
         would be overwritten.
         """
         if not (self.folder / STATE).is_file():
-            if (self.folder / DESCRIPTION).is_file():
+            if holds_generator(self.folder):
                 raise ValueError(f"{self.folder} holds a generator but no {STATE} to go on from: choose another folder")
             return self
         path, compared = self.folder / STATE, set(asdict(self.recipe))
@@ -228,11 +258,10 @@ class Trainer:
             raise ValueError(f"{self.folder} holds a run with other images, of {begun.dataset}: choose another folder, "
                              f"or bring those again")
         with damaged(path):
-            self.denoiser.load_state_dict(state["denoiser"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            for average, own in zip(state["ema"]["shadow_params"], self.denoiser.parameters(), strict=True):
+            for average, own in zip(state["ema"]["shadow_params"], self.model.parameters(), strict=True):
                 average.expand_as(own)
-            self.ema.load_state_dict(state["ema"])
+            for name, part in self.parts().items():
+                part.load_state_dict(state[name])
             self.step, self.seconds = whole("step", state["step"], 0), number("seconds", state["seconds"], 0)
             self.curve = [dict(point) for point in state["curve"]]
             self.recent = list(as_tensor("recent", state.get("recent", ())))
@@ -241,8 +270,9 @@ class Trainer:
     def record(self, weights: str) -> dict:
         """What was done, as it is kept beside a checkpoint. weights: the hash of what was saved."""
         return {"command": command(self.recipe, self.folder.name, self.step, self.compile),
-                "recipe": asdict(self.recipe), "images_sha256": self.content, "sigma_data": self.denoiser.sigma_data,
-                "parameters": sum(p.numel() for p in self.denoiser.parameters()),
+                "recipe": asdict(self.recipe), "images_sha256": self.content,
+                **({"sigma_data": self.model.sigma_data} if hasattr(self.model, "sigma_data") else {}),
+                "parameters": sum(p.numel() for p in self.model.parameters()),
                 "steps": self.step, "images_seen": self.step * self.recipe.batch_size,
                 "minutes": round(self.seconds / 60, 1), "processes": self.world, "compiled": self.compile,
                 "device": device_name(self.device),

@@ -192,14 +192,14 @@ def noise_axis(ax: Axes, levels: pd.DataFrame) -> None:
 
 
 def scatter(points: pd.DataFrame, *, x: str, y: str, hue: str | None = None, panel: str | None = None,
-            names: Mapping | None = None, height: float = 3.3, limits: float | None = None) -> Figure:
+            names: Mapping | None = None, height: float = 3.3) -> Figure:
     """Points of a plane, a panel per value of a column (``names``: {value: title}), coloured by another; equal axes in
-    all panels. limits: share of the points left out at each end, None for none."""
+    all panels."""
     values = [None] if panel is None else list(names or points[panel].unique())
     figure, axes = panels(len(values), height)
     bounds = {}
     for side, column in (("xlim", x), ("ylim", y)):
-        low, high = points[column].quantile([limits or 0, 1 - (limits or 0)])
+        low, high = points[column].min(), points[column].max()
         margin = 0.05 * (high - low) or 1
         bounds[side] = low - margin, high + margin
     palette = colours(points[hue].unique()) if hue else {None: BLUE}

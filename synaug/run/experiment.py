@@ -16,7 +16,8 @@ from typing import Any
 
 import pandas as pd
 
-from synaug.diffusion.denoisers import generator_hash, load_denoiser
+from synaug.diffusion.denoisers import generator_hash
+from synaug.generators import load_generator
 from synaug.precision import usable_device
 from synaug.provenance import provenance
 from synaug.run.tasks import Store, Task, ordered
@@ -110,7 +111,7 @@ class Experiment:
             frame = self.finish(frame, settings)
         generator = getattr(settings, "generator", None)
         origin = provenance(dataclasses.asdict(settings), sum(store.seconds(task) for task in ordered(tasks)),
-                            settings.device, generator and generator_hash(load_denoiser(generator)))
+                            settings.device, generator and generator_hash(load_generator(generator)))
         return tidy(frame, origin, experiment=self.name, profile=settings.profile, **self.constants)
 
     def read(self, namespace: dict, *others: "Experiment") -> dict:

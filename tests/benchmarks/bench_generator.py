@@ -25,7 +25,7 @@ WARM_UP = 3
 
 def bare_network(trainer):
     """A forward and a backward pass of the network alone, of one batch."""
-    denoiser, recipe, device = trainer.denoiser, trainer.recipe, trainer.device
+    denoiser, recipe, device = trainer.model, trainer.recipe, trainer.device
     _, h, w = denoiser.image_shape
     inner = torch.randn(recipe.batch_size, denoiser.unet.config.in_channels, h // denoiser.patch, w // denoiser.patch,
                         device=device).contiguous(memory_format=torch.channels_last)
@@ -57,7 +57,7 @@ def main() -> int:
     step, network = (min(seconds) for seconds in found.values())
     memory = torch.cuda.max_memory_allocated() / 2**20 if trainer.device.type == "cuda" else peak_mib()
     batch = trainer.recipe.batch_size
-    print(f"{options.recipe}, batches of {batch}, {options.device}, {trainer.denoiser.precision}, "
+    print(f"{options.recipe}, batches of {batch}, {options.device}, {trainer.model.precision}, "
           f"{torch.get_num_threads()} threads, {options.clock} time")
     print(f"{batch / step:,.0f} images a second, {batch / network:,.0f} by the bare network; peak memory "
           f"{memory:,.0f} MiB")

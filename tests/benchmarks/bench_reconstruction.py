@@ -24,7 +24,7 @@ from synaug.diffusion.denoisers import load_denoiser
 from synaug.diffusion.reconstruction import reconstruct
 from synaug.diffusion.samplers import network_evaluations
 from synaug.diffusion.schedules import reverse_sigmas, sigmas_from
-from synaug.diffusion.training import trained_on
+from synaug.generators.training import trained_on
 from synaug.precision import fast_precision
 
 BOUND = 1.05

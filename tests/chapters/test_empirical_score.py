@@ -24,7 +24,6 @@ from synaug.chapters.where_concentration_comes_from.empirical_score import (
 )
 from synaug.diffusion.perturbed import ScaledScore
 from synaug.diffusion.reconstruction import per_image_noise
-from synaug.statistics import holm
 
 SMALL = dict(n_training=400, n_sources=40, n_compared=60, reverse_steps=(0, 30, 50, 60, 100), stride=10)
 
@@ -198,5 +197,5 @@ def test_figures_and_tables(frame):
     assert table.loc[BLIND, "σ"] == of(frame, "half_own", BLIND)[0] and list(table.index) == list(ARMS)
     assert figures.half_own_table(frame[frame["metric"] != "half_own"])["σ"].isna().all()
     rows = frame[(frame["metric"] == "error_difference") & (frame["split"] == "held out")].sort_values("x")
-    expected = [f"{p:.2g}" if p >= 1e-9 else "below 1e-09" for p in holm(rows["p_value"])]
-    assert figures.error_table(frame)["p (Holm)"].tolist() == expected
+    expected = [f"{row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}]" for row in rows.itertuples()]
+    assert figures.error_table(frame)["difference"].tolist() == expected

@@ -182,13 +182,6 @@ class TestFigures:
             f"{interval.estimate:+.3f} ± {interval.high - interval.estimate:.3f}")
         assert table.shape == (3, 9) and table.notna().all(axis=None)
 
-    def test_point_clouds(self):
-        points = chapter.shown_points(7, {"few steps": ("Euler", 5)}, n_points=100)
-        assert points.groupby("panel").size().to_dict() == {"fresh draws": 100, "few steps": 100}
-        figures.point_clouds(points)
-        with pytest.raises(ValueError, match="mixture 0 has 16 dimensions, not 2"):
-            chapter.shown_points(0, {})
-
 
 @pytest.mark.parametrize("wrong, message", [
     (dict(worlds=0), "worlds must be a whole number"), (dict(n_points=2.5), "n_points"), (dict(k=0), "k must be"),

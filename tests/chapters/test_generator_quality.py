@@ -151,6 +151,7 @@ def test_takeaways_are_those_of_the_recorded_run(frame):
     features, pixels = (at("frechet_multiple", encoder=encoder) for encoder in ("efficientnet_lite0", "pixels"))
     assert features["low"] > 1 and features["low"] > pixels["high"]  # "still differ", and pixels see little of it
     assert f"{features['value']:.2f} [{features['low']:.2f}, {features['high']:.2f}] times" in said
+    assert features["n"] == pixels["n"] == 2000 and "2,000 images in each set" in said
     for encoder in ("efficientnet_lite0", "pixels"):  # "no copying was found"
         assert at("trained_nearer_share_difference", encoder=encoder)["low"] < 0
         assert at("near_copy_share_difference", encoder=encoder)["high"] < 0
@@ -162,10 +163,7 @@ def test_takeaways_are_those_of_the_recorded_run(frame):
 
 def test_each_generator_has_its_row():
     table = figures.generators_table(["fashion_mnist", "cifar10_5000", "fashion_mnist_2000"]).set_index("generator")
-    frame = select(load_recorded("mode_concentration"), "frechet_distance", reference="fresh",
-                   encoder="efficientnet_lite0").set_index("x")["value"]
-    assert table.loc["fashion_mnist", "Fréchet multiple"] == f"{frame[100] / frame[0]:.2f}"
-    assert table.loc["fashion_mnist_2000", "Fréchet multiple"] == "not recorded"
+    assert table.loc["fashion_mnist", ["images seen (millions)", "held-out loss"]].tolist() == ["1.72", "0.167"]
     assert table.loc["cifar10_5000", "training images"] == "5,000 of cifar10"
 
 

@@ -10,7 +10,7 @@ from synaug.chapters.mode_concentration import EXPERIMENT
 from synaug.chapters.tasks import usual_denoiser, weights_of
 from synaug.data import to_bytes
 from synaug.diffusion.reconstruction import reconstruct
-from synaug.plots import BLUE, summary
+from synaug.plots import BLUE, select, summary
 from synaug.run.results import load_recorded
 from synaug.statistics import paired_interval
 from synaug.statistics.claims import load_claims, verdict_table
@@ -148,8 +148,8 @@ def test_training_figures_draw_every_origin(frame, draw):
 
 
 def test_falls_of_all_recorded_runs(frame):
-    runs = chapter.recorded_runs(frame)
-    assert "fashion_mnist, resnet8 (one_cycle), recorded at standard" in runs
+    runs = figures.recorded_runs(frame)
+    assert list(runs) == ["Fashion-MNIST", "CIFAR-10"]
     (ax, _) = figures.falls({"a": frame, **runs}).axes  # and the axis above it
     names = [text.get_text() for text in ax.figure.legends[0].get_texts()]
     assert names[: 1 + len(runs)] == ["a", *runs]
@@ -160,13 +160,13 @@ def test_falls_of_all_recorded_runs(frame):
 
 
 def test_falls_are_paired_by_seed(frame):
-    table = chapter.falls_table({"one": frame}).set_index("run")
+    table = figures.falls_table({"one": frame}).set_index("run")
     accuracy = 100 * frame[frame["metric"] == "test_accuracy"].pivot(index="seed", columns="x", values="value")
     expected = paired_interval(accuracy[100] - accuracy[0])
     change = table.loc["one", "change in points, 95 % interval"]
     assert change == f"{expected.estimate:+.2f} [{expected.low:+.2f}, {expected.high:+.2f}]"
     assert table.loc["one", "trained on real images (%)"] == f"{accuracy[0].mean():.2f}"
-    alone = chapter.falls_table({"one": frame[frame["seed"] == 0]}).set_index("run")
+    alone = figures.falls_table({"one": frame[frame["seed"] == 0]}).set_index("run")
     assert alone.loc["one", "change in points, 95 % interval"] == f"{(accuracy[100] - accuracy[0])[0]:+.2f}"
     end = frame[(frame["reference"] == "source") & (frame["encoder"] == "pixels") & (frame["x"] == 100)]
     for metric in ("precision", "recall"):
@@ -203,10 +203,25 @@ def test_takeaways_are_those_of_the_recorded_runs(frame):
         assert f"{first:.2f} to {far:.2f}" in said and found[figures.named(name)] == f"{first:.2f} to {far:.2f}"
     falls = [1 - at(metric, 100, **fresh) / at(metric, 0, **fresh) for metric in ("recall", "outer_edge_recall")]
     assert 0.05 < falls[0] < falls[1]  # "above all at the outer edge"
-    for split in ("train", "test"):  # "not surer"
-        assert at("judge_entropy", 100, "high", sources=split) > at("judge_entropy", 0, sources=split)
+    assert at("judge_entropy", 100, "low", sources="train") > at("judge_entropy", 0, "high", sources="train")  # "rises"
+    for near, far in ((0, 100), (100, 0)):  # "not resolved"
+        assert at("judge_entropy", near, "low", sources="test") < at("judge_entropy", far, "high", sources="test")
+    for split in ("train", "test"):
         assert f"{at('judge_entropy', 0, sources=split):.3f} to {at('judge_entropy', 100, sources=split):.3f}" in said
-    centroid = at("centroid_distance_ratio", 100, "low", **fresh), at("centroid_distance_ratio", 100, "high", **fresh)
-    assert centroid[0] < 1 < centroid[1]  # "samples do not move towards the centre of their class"
+    for encoder, nearer, farther in (("efficientnet_lite0", 100, 0), ("judge", 0, 100)):  # "in one of two encoders"
+        rows = select(runs[1], "centroid_distance_ratio", reference="fresh", encoder=encoder).set_index("x")
+        assert rows.loc[nearer, "high"] < rows.loc[farther, "low"]
+        assert f"from {rows.loc[0, 'value']:.2f} to {rows.loc[100, 'value']:.2f}" in said
+        change = at("centroid_distance_ratio", 100, reference="fresh", encoder=encoder) - at(
+            "centroid_distance_ratio", 0, reference="fresh", encoder=encoder)
+        assert abs(change) < 0.01  # "on Fashion-MNIST hardly"
+    assert figures.lowest(runs[0], "pca_variance_ratio") == (
+        "lowest at reverse step 70: 0.86 [0.84, 0.89], where untouched real images have 0.94 [0.91, 0.97].")
+    assert "step 70: 0.99 [0.98, 1.00]" in figures.lowest(runs[0], "centroid_distance_ratio", **fresh)
+    by_level = 100 * runs[0][runs[0]["metric"] == "test_accuracy"].pivot(index="seed", columns="x", values="value")
+    assert by_level.mean().idxmin() == 70
+    assert f"step 70: {(by_level[70] - by_level[0]).mean():+.2f} [".replace("-", "\u2212") in figures.lowest_accuracy(runs[0])
+    distance = [at("frechet_distance", level, **fresh) for level in (0, 100)]
+    assert f"{100 * distance[0] / distance[1]:.0f} %" == found[figures.SHARE.format("EfficientNet-Lite0 features")] == "30 %"
     assert at("covariance_logdet_ratio", 100, "high", **fresh) < 0  # "they fill less volume"
     assert figures.numbers(frame).keys() >= {"test accuracy (%)", figures.named("recall", "judge")}

@@ -6,6 +6,7 @@ import pytest
 from test_targeted_augmentation import generator_of
 
 from synaug.chapters import targeted_draws as chapter
+from synaug.chapters import targeted_draws_figures as figures
 from synaug.chapters.reading import decided
 from synaug.chapters.targeted_draws import CHOSEN, EXPERIMENT, FIRST_SEED, PROFILES
 from synaug.statistics.claims import judge, load_claims, verdict_table
@@ -74,7 +75,23 @@ def drawn(gains, draws=6, seeds=5, between=0.05):
 
 
 PUBLISHED = {("original", 1): 0, ("upsampled", 2): 0.6, ("upsampled", 5): -0.4, ("generated", 5): 1.6,
-             ("generated, from noise", 5): 0.1, ("generated, random", 5): 0.7}
+             ("generated, from noise", 5): 0.1, ("generated, random", 5): 0.7, ("fresh", 5): 3}
+
+
+def test_what_is_shown_of_the_draws():
+    frame = pd.concat([drawn(PUBLISHED).assign(budget=1.0), drawn(PUBLISHED).assign(budget=2.0, chosen=False)], ignore_index=True)
+    frame = pd.concat([frame, frame.assign(metric="test_error_early", value=frame["value"] - 0.5)], ignore_index=True)
+    rows = figures.primaries({"none": frame})
+    assert len(rows) == 6 and (rows["low"] > 0).all() and set(rows["verdict"]) == {"supported"}
+    others = figures.secondaries(frame).set_index("arm")
+    assert others.loc["generated, from noise, k = 5", "estimate"] == pytest.approx(0.1, abs=0.1)
+    assert (others["adjusted"] >= others["p_value"]).all() and others.loc["fresh, k = 5", "low"] > 2.5
+    table = figures.draws_table(frame.assign(role="quality", arm="samples", metric="precision").drop_duplicates("draw"))
+    assert len(table) == 6 and "precision" in table
+    for figure in (figures.forest_of(rows), figures.budgets(frame), figures.others(frame)):
+        assert figure.axes
+    assert "fresh, k = 5 +3.0" in figures.found(frame)
+    assert "6 of 6" in figures.takeaways({"none": frame})
 
 
 def test_the_six_claims_are_decided_over_draws():
@@ -83,8 +100,10 @@ def test_the_six_claims_are_decided_over_draws():
 
     assert len(load_claims(EXPERIMENT.name)) == 6
     assert words(gains=PUBLISHED) == {"supported"}
-    assert words(gains={arm: -gain for arm, gain in PUBLISHED.items()}) == {"opposite"}
-    assert words(gains=dict.fromkeys(PUBLISHED, 0)) == {"no effect within the margin"}
+    ceiling = {("fresh", 5): 3}
+    assert words(gains={arm: -gain for arm, gain in PUBLISHED.items()} | ceiling) == {"opposite"}
+    assert words(gains=dict.fromkeys(PUBLISHED, 0) | ceiling) == {"no effect within the margin"}
+    assert words(gains=PUBLISHED | {("fresh", 5): 0}) == {"inconclusive"}
     assert words(gains=PUBLISHED, draws=2) == words(gains=PUBLISHED, between=3) == {"inconclusive"}
     assert set(decided("targeted_draws", drawn(PUBLISHED))["verdict"]) == {"supported"}
     assert decided("targeted_draws")["verdict"].tolist() == 6 * ["not recorded"]

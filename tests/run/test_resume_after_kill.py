@@ -17,9 +17,9 @@ from synaug.augmentation import synthetic_pool
 from synaug.chapters.tasks import trained
 from synaug.classifiers import checkpoint
 from synaug.data import load_dataset, stratified_subset
-from synaug.diffusion import training as generator_training
 from synaug.diffusion.denoisers import generator_hash, load_denoiser, new_denoiser
 from synaug.diffusion.recipe import Recipe
+from synaug.generators import training as generator_training
 from synaug.run import Store, Task
 from synaug.run.sweep import run_missing
 

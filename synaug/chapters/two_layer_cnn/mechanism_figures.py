@@ -17,14 +17,19 @@ def numbers(frame):
     p = frame.attrs["provenance"]["parameters"]
     rows = select(frame, part="premises", metric="same_source_correlation", sigma=p["sigma"], stage=p["stages"][0])
     own = mean_interval(rows["value"])
+    words = {"train_loss_slow": ("loss of slow images", 1, 3), "train_loss_fast": ("loss of fast images", 1, 2),
+             "test_error": ("test error", 100, 1)}
     found = {"correlation": within(own.estimate, own.low, own.high, sign="-")}
     shares = select(frame, part="learning")["x"].unique()
     for when, share in (("early", min(shares, key=lambda x: abs(x - EARLY))), ("end", 1.0)):
-        rows = select(frame, part="learning", metric="train_loss_slow", x=share)
-        means = rows.groupby("arm")["value"].mean()
+        rows = select(frame, part="learning", x=share)
+        means = select(rows, metric="train_loss_slow").groupby("arm")["value"].mean()
         found |= {f"loss of slow images, {when}, {arm}": f"{value:.3f}" for arm, value in means.items()}
-        found |= {f"loss of slow images, {when}, {row.arm} minus original": within(row.estimate, row.low, row.high, 3)
-                  for row in paired(rows, {"arm": "original"}).itertuples()}
+        for row in paired(rows, {"arm": "original"}, ("metric", "arm"), pair=("seed", "metric"), correct=None).itertuples():
+            if row.metric in words:
+                name, scale, digits = words[row.metric]
+                limits = (scale * limit for limit in (row.estimate, row.low, row.high))
+                found[f"{name}, {when}, {row.arm} minus original"] = within(*limits, digits)
     errors = select(frame, part="learning", metric="test_error", x=1.0).groupby("arm")["value"].mean()
     return found | {f"test error, {arm}": f"{100 * errors[arm]:.1f}" for arm in ARMS}
 
@@ -45,7 +50,7 @@ def premises(live, recorded=None):
     strength of their residuals, share of the features; and what it assumes as a line."""
     where = {"part": "premises", "arm": "generated"}
     panels = [Panel("same_source_correlation", "correlation with the source's residual", where, line=0.0),
-              Panel("synthetic_strength", "strength of generated residuals,\nA_γ / A", where, line=1.0, yscale="log"),
+              Panel("synthetic_strength", "strength of generated residuals,\ns_γ / s", where, line=1.0, yscale="log"),
               Panel("feature_ratio", "share of the slow images' mean\ngradient that generated ones supply", where,
                     line=1.0, yscale="log")]
     live, recorded = staged(live), staged(recorded)

@@ -238,19 +238,3 @@ def within_class_variance(points: Tensor, labels: Tensor) -> Tensor:
     """Total variance within classes, unbiased in each, averaged over points."""
     total = sum(len(own) * own.var(0).sum() for own in (points[labels == c] for c in labels.unique()))
     return total / len(points)
-
-
-# What the page shows.
-
-
-def shown_points(seed: int, cases: dict, n_points: int = 1000, k: int = 5) -> pd.DataFrame:
-    """Points of a two-dimensional mixture to draw: its fresh draws, and its sources after each of
-    ``{panel: (arm, x)}`` from noise alone. Columns panel, x, y, label. ValueError for another dimension."""
-    draws = draws_of(seed, n_points, k)
-    if draws.mixture.image_shape != (2,):
-        raise ValueError(f"mixture {seed} has {draws.mixture.image_shape[0]} dimensions, not 2")
-    sets = {"fresh draws": (draws.fresh, draws.fresh_labels)}
-    for panel, (arm, x) in cases.items():
-        sets[panel] = reconstructions(draws, arm, x, STEPS), draws.labels
-    return pd.concat([pd.DataFrame({"panel": panel, "x": points[:, 0], "y": points[:, 1], "label": labels})
-                      for panel, (points, labels) in sets.items()], ignore_index=True)

@@ -7,7 +7,7 @@ import pandas as pd
 from synaug.chapters.reading import describe_runs
 from synaug.chapters.where_concentration_comes_from.exact_score import EXACT, SOLVERS, STEPS
 from synaug.metrics import FRESH_REAL
-from synaug.plots import Panel, lines, scatter
+from synaug.plots import Panel, lines
 from synaug.statistics import mean_interval
 from synaug.statistics.contrasts import differences
 
@@ -47,7 +47,8 @@ def fine_grid(live, recorded=None):
     """The exact score on the fine grid from every level: with both references, and what the mixture says."""
     shown = [Panel(metric, f"{label},\nminus the baseline", {"arm": EXACT}, line=0)
              for metric, label in (SHARES | OF_MIXTURE).items()]
-    return lines(above_baseline(live), above_baseline(recorded), shown, x="sigma", hue="reference", names=NAMES)
+    figure = lines(above_baseline(live), above_baseline(recorded), shown, x="sigma", hue="reference", names=NAMES)
+    return same_scale(figure, len(SHARES))
 
 
 def coarse_grids(live, recorded=None):
@@ -61,15 +62,24 @@ def coarse_grids(live, recorded=None):
              panel("mean_log_density", "world", yscale={"value": "symlog", "linthresh": 10})]
     ticks = sorted({x for frame in (live, recorded) if frame is not None
                     for x in frame.loc[frame["swept"] == "steps", "x"]})
-    return lines(above_baseline(live), above_baseline(recorded), shown, hue="arm", names={arm: arm for arm in SOLVERS},
-                 xlabel="sampling steps", xscale="log", xticks=ticks)
+    figure = lines(above_baseline(live), above_baseline(recorded), shown, hue="arm",
+                   names={arm: arm for arm in SOLVERS}, xlabel="sampling steps", xscale="log", xticks=ticks)
+    return same_scale(figure, len(SHARES))
 
 
 def score_errors(live, recorded=None):
     """Scores with a known error, on the fine grid from noise alone: a panel per kind of error, a curve per metric."""
     shown = [Panel(list(SHARES), "difference from the baseline", {"arm": arm, "reference": "fresh"}, xlabel=label,
                    line=0) for arm, (label, _) in ERRORS.items()]
-    return lines(with_neutral(live), with_neutral(recorded), shown, hue="metric", names=SHARES)
+    return same_scale(lines(with_neutral(live), with_neutral(recorded), shown, hue="metric", names=SHARES), len(shown))
+
+
+def same_scale(figure, count):
+    """The figure with one vertical scale for its first panels."""
+    low, high = zip(*(ax.get_ylim() for ax in figure.axes[:count]))
+    for ax in figure.axes[:count]:
+        ax.set_ylim(min(low), max(high))
+    return figure
 
 
 def with_neutral(frame):
@@ -96,9 +106,3 @@ def controls_table(frame, controls):
     table = {UNITS[arm].format(x): found[arm, x] for arm, x in controls if (arm, x) in found}
     table = pd.DataFrame(table).T[list(LABELS)]
     return table.rename(columns=lambda metric: LABELS[metric].replace("\n", " ")).rename_axis("").reset_index()
-
-
-def point_clouds(points):
-    """Draws of a two-dimensional mixture and its reconstructions, a panel each: columns panel, x, y, label."""
-    points = points.assign(label="class " + points["label"].astype(str))
-    return scatter(points, x="x", y="y", hue="label", panel="panel", limits=0.001)

@@ -34,7 +34,7 @@ from synaug.diffusion.recipe import Recipe
 from synaug.diffusion.reconstruction import generate, reconstruct
 from synaug.diffusion.samplers import check_sampler
 from synaug.diffusion.schedules import sigma_of_reverse_step, sigmas_from
-from synaug.diffusion.training import snapshot_folder, train
+from synaug.generators.training import snapshot_folder, train
 from synaug.metrics import FRESH_REAL, compare
 from synaug.metrics.encoders import BUILDERS, encode
 from synaug.run import Experiment, Settings, Task, param

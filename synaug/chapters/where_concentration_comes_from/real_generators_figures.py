@@ -5,13 +5,15 @@ asked of samples."""
 
 import pandas as pd
 
-from synaug.chapters.reading import describe_runs
+from synaug.chapters.generator_quality import training_record
+from synaug.chapters.reading import describe_runs, within
 from synaug.chapters.where_concentration_comes_from.real_generators import (
     EXPLORATION,
     LEVELS,
     MIDDLE,
     NOISE,
     PLAIN,
+    REAL_ALONE,
     SAMPLERS,
 )
 from synaug.metrics import FRESH_REAL
@@ -96,21 +98,54 @@ def samplers(live, recorded=None):
 def gains(frame, metrics=tuple(LABELS)):
     """What each exploration term changes against plain sampling, over paired seeds: a row per metric, arm and x.
 
-    Columns: those of `synaug.statistics.contrasts.paired`, Holm over all terms and strengths of a metric; group,
-    "terms" or "real images": these in the samples' place and no samples at all, of which nothing is tested.
+    Columns: those of `synaug.statistics.contrasts.paired` but for adjusted p values, which stand in verdicts only;
+    group, "terms" or "real images": these in the samples' place and no samples at all.
     """
     tables = []
     for metric in metrics:
         rows = select(frame, metric=metric)
-        for group, part, correct in (("terms", EXPLORATION, "holm"), ("real images", "floor", None)):
+        for group, part in (("terms", EXPLORATION), ("real images", "floor")):
             own = rows[(rows["part"] == part) | (rows["arm"] == PLAIN)]
-            table = paired(own, {"arm": PLAIN}, by=("arm", "x"), correct=correct)
+            table = paired(own, {"arm": PLAIN}, by=("arm", "x"), correct=None).drop(columns="adjusted")
             tables.append(table.assign(metric=metric, group=group))
     return pd.concat(tables, ignore_index=True)
 
 
+def beside_real(frame):
+    """In words, what samples add to classifiers that are trained on as many real images: plain ones, and fresh real
+    images in their place (points, 95 % t intervals over seeds); "" for one seed."""
+    rows = select(frame, metric="accuracy_with_real", arm=[REAL_ALONE, PLAIN, FRESH_REAL])
+    table = paired(rows, {"arm": REAL_ALONE}, correct=None).set_index("arm")[["estimate", "low", "high"]]
+    if table["low"].isna().any():
+        return ""  # of one seed
+    samples, fresh = (within(*(100 * table.loc[arm])) for arm in (PLAIN, FRESH_REAL))
+    p = frame.attrs["provenance"]["parameters"]
+    times = training_record(p["generator"])["recipe"]["subset_size"] / p["n_images"]
+    return (f"Joined to as many real images, plain samples add {samples} points of accuracy to what the real ones alone "
+            f"reach; as many fresh real images add {fresh}. There are {p['n_images']:,} real images and "
+            f"{p['classifier_steps']:,} steps, and the generator was trained on {times:g} times these images.")
+
+
+def network_calls(arm, steps):
+    """How often a sampler calls the network (see `synaug.diffusion.samplers.sample`)."""
+    return 2 * steps - 1 if arm.startswith("Heun") else steps
+
+
+def equal_calls(frame, euler=18, heun=10):
+    """In words, what either solver reaches with about as many calls of the network; "" where that was not run."""
+    rows = select(frame, part=SAMPLERS, metric="accuracy")
+    rows = rows[((rows["arm"] == "Euler") & (rows["x"] == euler)) | ((rows["arm"] == "Heun") & (rows["x"] == heun))]
+    means = 100 * rows.groupby("arm")["value"].mean()
+    if len(table := paired(rows, {"arm": "Euler"}, correct=None).dropna(subset="low")) == 0:
+        return ""  # of one seed, or of other steps
+    (row,) = table.itertuples()
+    more = within(*(100 * limit for limit in (row.estimate, row.low, row.high)), 1, sign="-")
+    return (f"{heun} Heun steps ({network_calls('Heun', heun)} calls of the network) teach {more} points more accuracy "
+            f"than {euler} Euler steps ({network_calls('Euler', euler)} calls): {means['Heun']:.1f} against {means['Euler']:.1f} %.")
+
+
 def exploration(live, recorded=None, metrics=("outer_edge_recall", "precision", "accuracy", "accuracy_with_real")):
-    """What each exploration term changes against plain sampling, paired over seeds; filled: significant after Holm."""
+    """What each exploration term changes against plain sampling, paired over seeds; hollow: the interval holds 0."""
     frame = next(run for run in run_with(EXPLORATION, live, recorded).values() if run is not None)
     table = gains(frame, metrics)
     return forest(table.assign(label=names(table)), panel="metric", hue="group",
@@ -133,11 +168,12 @@ def gains_table(frame, metrics):
     text = [f"{row.estimate:+.3f} [{row.low:+.3f}, {row.high:+.3f}]" for row in table.itertuples()]
     return pd.DataFrame({
         "": names(table), "change of": table["metric"].map(LABELS).str.replace("\n", " "),
-        "against plain sampling": text, "p (Holm)": table["adjusted"], "seeds": table["n"]})
+        "against plain sampling": text, "seeds": table["n"]})
 
 
 def levels_table(frame, level=NOISE):
-    """One row per quality level, the best first: rank, channels, images seen, mean over seeds of each metric."""
+    """One row per quality level, the best first: rank, channels, images seen in training, metrics of its one pool of
+    samples; accuracy is the mean over classifiers."""
     rows = select(frame, part=LEVELS)
     excess = rows[rows["metric"] == "mean_loss_excess"].set_index("x")["value"]
     rows = rows[(rows["level"] == level) & rows["sigma"].isna()]
@@ -146,9 +182,21 @@ def levels_table(frame, level=NOISE):
     columns = {"mean_loss": "denoising loss", **{metric: LABELS[metric].replace("\n", " ") for metric in SHOWN}}
     table = values.reindex(columns=list(columns)).rename(columns=columns)
     table.insert(0, "channels", about["arm"])
-    table.insert(1, "after images", [None if pd.isna(n) else int(n) for n in about["training_images"]])
+    saved = training_record(frame.attrs["provenance"]["parameters"]["generator"])["images_seen"]
+    table.insert(1, "after images", about["training_images"].fillna(saved).astype(int))
     table.insert(3, "minus the best's", excess)
     return table.rename_axis("rank").reset_index().astype({"rank": int})
+
+
+def levels_trained(frame):
+    """In words, how long the quality levels were trained."""
+    table = levels_table(frame)
+    small = table.loc[table["channels"] != "saved", "after images"]
+    best = table.loc[table["channels"] == "saved", "after images"].item()
+    steps = frame.attrs["provenance"]["parameters"]["steps"]
+    return (f"The generator of the other chapters has seen {best / 1e6:.2f} million images in training, the other "
+            f"{len(small)} levels {small.min() / 1e6:.2f} to {small.max() / 1e6:.2f} million. So one trained network "
+            f"is compared with {len(small)} that are nearly untrained. All samples are of {steps} Heun steps.")
 
 
 def levels_summary(frame):
@@ -163,8 +211,10 @@ def levels_summary(frame):
 
 
 def samplers_table(frame):
-    """A row per setting of the sampler, and fresh real images in the samples' place: mean over seeds of each metric."""
+    """A row per setting of the sampler, and fresh real images in the samples' place: calls of the network, and metrics
+    of the one pool of samples; accuracy is the mean over classifiers."""
     values = select(frame, part=SAMPLERS).pivot_table(index=["arm", "x"], columns="metric", values="value")[list(SHOWN)]
+    values.insert(0, "calls", [f"{network_calls(*setting):g}" for setting in values.index])
     values.index = [f"{arm}, {steps:g} steps" for arm, steps in values.index]
-    values.loc["fresh real images"] = [baseline(frame, metric) for metric in SHOWN]
-    return values.rename(columns=lambda metric: LABELS[metric].replace("\n", " ")).rename_axis("").reset_index()
+    values.loc["fresh real images"] = ["", *(baseline(frame, metric) for metric in SHOWN)]
+    return values.rename(columns=lambda metric: LABELS.get(metric, metric).replace("\n", " ")).rename_axis("").reset_index()

@@ -1,11 +1,11 @@
-"""Training a class-conditional diffusion model from scratch, or going on with it.
+"""Training a class-conditional generator from scratch, or going on with it: a diffusion model, or --recipe vae or gan.
 
-Denoising score matching under EDM preconditioning, AdamW with a warm-up and an inverse square root decay of the
-rate (no planned end, so a run can always be continued), an exponential moving average of the weights, mirrored
-images under class labels of their own. A step's images and noise depend only on (seed, step): a run that was cut
-goes on as if it had not been.
+A diffusion model: denoising score matching under EDM preconditioning, AdamW with a warm-up and an inverse square root
+decay of the rate (no planned end, so a run can always be continued), an exponential moving average of the weights,
+mirrored images under class labels of their own. The other families: synaug.generators.vae and synaug.generators.gan.
+A step's images and noise depend only on (seed, step): a run that was cut goes on as if it had not been.
 
-Several processes share each batch, one per GPU or CPU core, when they are started by
+Several processes share each batch of a diffusion model, one per GPU or CPU core, when they are started by
 "accelerate launch --multi_gpu --num_processes 2 -m synaug train-generator --folder my_generator" or by
 "torchrun --nproc-per-node 2 -m ...", which is the same. On two CPU cores that is 1.4 times as fast as one process
 with two threads, and --compile makes the steps another 1.3 times as fast.
@@ -31,9 +31,14 @@ from tqdm import tqdm
 from synaug.data import ImageDataset, content_hash, load_dataset
 from synaug.diffusion.denoisers import RECORD, checkpoint_folder
 from synaug.diffusion.network_files import read_json
-from synaug.diffusion.recipe import RECIPES, STRATA, Recipe
+from synaug.diffusion.recipe import FAMILIES, RECIPES, STRATA, Recipe
 from synaug.diffusion.trainer import CURVE_EVERY, LOOK_EVERY, Trainer
+from synaug.generators.gan import GANTrainer
+from synaug.generators.vae import VAETrainer
 from synaug.precision import device_name
+
+#: By the family of the recipe.
+TRAINERS = {"diffusion": Trainer, "vae": VAETrainer, "gan": GANTrainer}
 
 
 def train(recipe: Recipe, folder: str | Path, *, images: float, minutes: float = math.inf, device: str = "cpu",
@@ -52,7 +57,7 @@ def train(recipe: Recipe, folder: str | Path, *, images: float, minutes: float =
     if not 0 < images < math.inf or not minutes >= 0 or not save_every >= 0:
         raise ValueError(f"images must be positive, minutes and save_every not negative; got {images}, {minutes} and "
                          f"{save_every}")
-    trainer = Trainer(recipe, folder, device, compile).resume()
+    trainer = TRAINERS[recipe.family](recipe, folder, device, compile).resume()
     recipe, total = trainer.recipe, math.ceil(images / recipe.batch_size)
     snapshots = {math.ceil(n / recipe.batch_size): snapshot_folder(folder, n) for n in snapshots}
     start = saved = last = time.monotonic()
@@ -132,7 +137,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         several = isinstance(value, tuple)
         kind = str if name == "subset_size" else int if several else type(value)
         changes.add_argument("--" + name.replace("_", "-"), type=kind, nargs="*" if several else None,
-                             default=argparse.SUPPRESS, choices=STRATA if name == "strata" else None,
+                             default=argparse.SUPPRESS, choices={"strata": STRATA, "family": FAMILIES}.get(name),
                              help=f"{meanings.get(name, '')} ({value} in fashion_mnist)".strip())
 
 
