@@ -31,8 +31,8 @@ def interval(one, other=None):
     return paired_interval(found.to_numpy()) if len(found) > 1 else None
 
 
-def said(found) -> str:
-    return "not measured" if found is None else within(found.estimate, found.low, found.high)
+def said(found, sign="+") -> str:
+    return "not measured" if found is None else within(found.estimate, found.low, found.high, sign=sign)
 
 
 def drawn_forest(rows, **options):
@@ -95,8 +95,8 @@ def landscape(frame):
         for arm in ("added", "fresh added"):
             own = values(frame, study="landscape", metric=metric, arm=arm, optimizer="sgd")
             rows.append(({"label": arm, "panel": title}, interval(own, values(frame, study="landscape", metric=metric, arm=f"original, matched to {arm}"))))
-    sam = {"added": "synthetic images added", "fresh added": "fresh real images added"}
-    return drawn_forest(rows, panel="panel", names=sam, xlabel="over real images alone")
+    names = {"added": "synthetic images added", "fresh added": "fresh real images added"}
+    return drawn_forest(rows, panel="panel", names=names, xlabel="over real images alone")
 
 
 def landscape_table(frame):
@@ -168,7 +168,7 @@ def found(causes, rare, made):
 
 def numbers(causes, rare, made):
     """What the chapter says in numbers, {name: text}."""
-    return {name: said(one) for name, one in found(causes, rare, made).items()}
+    return {name: said(one, "-" if "share" in name else "+") for name, one in found(causes, rare, made).items()}
 
 
 def takeaways(*recorded):

@@ -26,7 +26,7 @@ from synaug.data.merged import minorities
 from synaug.diffusion.recipe import Recipe
 from synaug.diffusion.reconstruction import generate, reconstruct
 from synaug.diffusion.schedules import SIGMA_MAX
-from synaug.diffusion.training import trained_on
+from synaug.generators.training import trained_on
 from synaug.precision import fast_precision
 from synaug.run import Experiment, Settings, Task, param
 from synaug.statistics import pseudo_values
