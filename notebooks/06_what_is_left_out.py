@@ -85,7 +85,7 @@ conjectures("../")
 # %% [markdown]
 # ## Is it their density?
 #
-# Synthetic images crowd where real ones are typical. If that is what costs accuracy, real images that crowd as much must cost as much: *fresh real images are resampled with the density ratio* of synthetic to real ones, as far as a linear classifier sees it in features of a network.
+# Synthetic images crowd where real ones are typical. If that is what costs accuracy, real images that crowd as much must cost as much: *fresh real images are resampled with the density ratio* of synthetic to real ones, as far as a classifier sees it that is linear in features of a network and their squares.
 # Weights make few images count for many, so the control is drawn at random from as few images as the weights are worth.
 # Another network, which had no part in this, says whether the resampled images are as far from real ones as the synthetic ones are.
 
@@ -104,7 +104,7 @@ real, synthetic = (encode(get(task).floats(), "pixels") for task in (
 leading = torch.linalg.eigh(torch.cov(real.T))[1][:, -4:]  # principal components
 apart = two_sample_auc(real @ leading, synthetic @ leading)
 print(f"told apart with AUC {apart.estimate:.2f} [{apart.low:.2f}, {apart.high:.2f}]")
-weights = density_ratio_weights(real @ leading, synthetic @ leading)
+weights = density_ratio_weights(real @ leading, synthetic @ leading, strength=0.1)
 print(f"{len(real)} real images with the synthetic density are worth "
       f"{effective_sample_size(weights):.0f}")
 
@@ -212,7 +212,7 @@ for experiment, stored in zip(experiments, recorded):
 # ## What these numbers do not say
 #
 # - One generator for the causes, two for rare events, all small; intervals cover draws of images and trainings, not generators.
-# - A density ratio is what a linear classifier sees in 64 components of one network's features; what it does not see, it does not resample.
+# - A density ratio is what a classifier sees in means and spreads of 64 components of one network's features; what it does not see, it does not resample.
 # - The judge's confusions are those on real images. If it errs otherwise on generated ones, the correction is off.
 # - Upsampling has no arm of its own in the landscape: repeating all images alike is the same training.
 #

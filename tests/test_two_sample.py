@@ -32,11 +32,17 @@ def test_the_auc_is_that_of_scikit_learns_cross_validation():
 
 
 def test_weights_have_the_known_ratio_and_move_the_real_set_to_the_fake_one():
-    weights = density_ratio_weights(REAL, FAKE, strength=0.001)
+    weights = density_ratio_weights(REAL, FAKE)
     truth = np.exp(0.8 * REAL[:, 0] - 0.32)  # of two Gaussians whose means differ by 0.8
     assert np.corrcoef(weights.log().numpy(), np.log(truth))[0, 1] > 0.95 and weights.mean() == pytest.approx(1)
     assert float((weights * torch.from_numpy(REAL[:, 0])).mean()) == pytest.approx(FAKE[:, 0].mean(), abs=0.15)
     assert effective_sample_size(weights) == pytest.approx(effective_sample_size(torch.from_numpy(truth)), rel=0.15)
+
+
+def test_with_squares_a_wide_set_becomes_a_narrow_one():
+    wide, narrow = RNG.normal(size=(3000, 2)), 0.6 * RNG.normal(size=(3000, 2))
+    weights = density_ratio_weights(*(np.concatenate([x, x**2], 1) for x in (wide, narrow)))
+    assert (weights[:, None] * torch.from_numpy(wide) ** 2).mean(0).sqrt().numpy() == pytest.approx(0.6, abs=0.05)
 
 
 def test_sets_that_are_told_apart_have_an_interval_and_no_ratio():

@@ -13,6 +13,9 @@ from synaug.classifiers.last_layer import fit_linear
 from synaug.metrics.inputs import Features, as_feature_pair
 from synaug.statistics import Interval
 
+#: Weights of |w|^2 / 2 beside the mean loss among which density ratios choose.
+STRENGTHS = (0.001, 0.01, 0.1, 1.0)
+
 
 def two_sample_auc(real: Features, fake: Features, seed: int = 0, folds: int = 5, strength: float = 1.0) -> Interval:
     """How well a linear classifier tells fake ``[M, D]`` from real ``[N, D]``: 0.5 not at all, 1 always.
@@ -25,15 +28,18 @@ def two_sample_auc(real: Features, fake: Features, seed: int = 0, folds: int = 5
     return auc_interval(scores[~is_fake], scores[is_fake])
 
 
-def density_ratio_weights(real: Features, fake: Features, seed: int = 0, folds: int = 5, strength: float = 0.1) -> torch.Tensor:
+def density_ratio_weights(real: Features, fake: Features, seed: int = 0, folds: int = 5,
+                          strength: float | None = None) -> torch.Tensor:
     """For each real row how dense the fake set is there, relative to the real one: float64 ``[N]`` of mean 1.
 
     exp of the held-out log-odds of "fake" (Sugiyama et al. 2012, sec. 4.2: density ratios by probabilistic
     classification), so that real rows resampled with these weights have the density of the fake ones, as far as a linear
-    classifier sees. Swap the sets for the reverse. `effective_sample_size` says how many rows they rest on.
-    Raises as `two_sample_auc`, and ValueError where the classifier tells all rows apart: then there is no ratio.
+    classifier sees: means of the features, so give their squares, too, where spreads matter. Swap the sets for the reverse.
+    `effective_sample_size` says how many rows they rest on. strength: None for that of `STRENGTHS` whose held-out log-odds
+    have the least log loss. Raises as `two_sample_auc`, and ValueError where the classifier tells all rows apart: then there is no ratio.
     """
-    scores, is_fake = _scores(real, fake, seed, folds, strength)
+    found = [_scores(real, fake, seed, folds, value) for value in (STRENGTHS if strength is None else (strength,))]
+    scores, is_fake = min(found, key=lambda one: sum(np.logaddexp(0, sign * one[0][which]).mean() for sign, which in ((1, ~one[1]), (-1, one[1]))))
     if scores[is_fake].min() > scores[~is_fake].max():
         raise ValueError("the classifier tells every fake row from every real one: the sets do not overlap, and no real rows "
                          "have the density of the fake ones")

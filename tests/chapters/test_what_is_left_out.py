@@ -48,6 +48,16 @@ def test_resampling_follows_the_weights_and_its_control_has_as_few_images():
     assert len(few.unique()) <= worth + 2 and any_.double().mean() == pytest.approx(n / 2, rel=0.05)
 
 
+def test_weights_concentrate_real_images_as_synthetic_ones_are():
+    rng = np.random.default_rng(0)
+    wide, narrow = (ImageDataset(torch.from_numpy(rng.normal(128, std, (2000, 1, 2, 2)).round().clip(0, 255).astype(np.uint8)),
+                                 torch.arange(2000) % 2, ("a", "b")) for std in (40, 24))
+    found = causes.ratios(wide, narrow, "pixels", 4, "cpu")
+    for images, weights, std in ((wide, found["real"], 24), (narrow, found["synthetic"], 40)):
+        values = images.images.flatten(1).double() - 128
+        assert (weights[:, None] * values**2).mean(0).sqrt().mean() == pytest.approx(std, rel=0.12)
+
+
 def test_changes_do_what_their_names_say():
     x = load_dataset("fashion_mnist", "test").subset(range(8)).floats()
     done = {name: change(x, torch.Generator().manual_seed(0)) for name, change in causes.CHANGES.items()}

@@ -191,14 +191,13 @@ def fitted(images: ImageDataset, architecture: str, steps: int, optimizer: str, 
 
 
 def ratios(fresh: ImageDataset, made: ImageDataset, encoder: str, components: int, device: str) -> dict:
-    """{"real": weights of fresh images that give them the synthetic density, "synthetic": the reverse}, in the leading
-    principal components of the real features."""
+    """{"real": weights of fresh images that give them the synthetic density, "synthetic": the reverse}, as far as a classifier
+    sees it that is linear in the leading principal components of the real features and their squares: means and spreads."""
     real, fake = (encode(images.floats(), encoder, device=device).double() for images in (fresh, made))
-    _, vectors = torch.linalg.eigh(torch.cov(real.T))
-    leading = vectors[:, -components:]
-    real, fake = (features - real.mean(0) for features in (real, fake))
-    return {"real": density_ratio_weights(real @ leading, fake @ leading),
-            "synthetic": density_ratio_weights(fake @ leading, real @ leading)}
+    values, vectors = torch.linalg.eigh(torch.cov(real.T))
+    centre, leading = real.mean(0), vectors[:, -components:] / values[-components:].clamp(min=1e-12).sqrt()
+    real, fake = (torch.cat([z, z**2], 1) for z in ((features - centre) @ leading for features in (real, fake)))
+    return {"real": density_ratio_weights(real, fake), "synthetic": density_ratio_weights(fake, real)}
 
 
 def sizes(found: dict) -> dict:
