@@ -175,15 +175,18 @@ def counts() -> pd.DataFrame:
 def generators() -> pd.DataFrame:
     """The generators of the book: what each was trained on, and how far its samples are from fresh real images."""
     rows = []
-    runs = {frame.attrs["provenance"]["parameters"]["generator"]: frame
-            for frame in recordings("mode_concentration", ("standard",)).values()}
+    runs, judged = ({frame.attrs["provenance"]["parameters"]["generator"]: frame for frame in recordings(name, ("standard",)).values()}
+                    for name in ("mode_concentration", "generator_quality"))
     for record in sorted(checkpoints_dir().glob(f"*/{RECORD}")):
         recipe = json.loads(record.read_text(encoding="utf-8"))["recipe"]
-        row = {"trained on": f"{DATA[recipe['dataset']]}, {recipe['subset_size']:,}", "distance": NOT_RECORDED}
-        if record.parent.name in runs:
-            found = select(runs[record.parent.name], metric="frechet_distance", encoder="efficientnet_lite0",
-                           reference="fresh", sources="train").set_index("x")
-            samples, real = ("{value:,.0f} [{low:,.0f}, {high:,.0f}]".format(**found.loc[x]) for x in (100, 0))
+        name, distance = record.parent.name, {"metric": "frechet_distance", "encoder": "efficientnet_lite0"}
+        row = {"trained on": f"{DATA.get(recipe['dataset'], recipe['dataset'])}, {recipe['subset_size']:,}", "distance": NOT_RECORDED}
+        if name in runs:
+            found = select(runs[name], **distance, reference="fresh", sources="train").set_index("x").loc[[100, 0]]
+        elif name in judged:
+            found = select(judged[name], **distance).set_index("arm").loc[["samples", "fresh real"]]
+        if name in {**runs, **judged}:
+            samples, real = ("{value:,.0f} [{low:,.0f}, {high:,.0f}]".format(**limits) for limits in found.to_dict("records"))
             row["distance"] = f"{samples} against {real}"
         rows.append(row)
     return pd.DataFrame(rows)
