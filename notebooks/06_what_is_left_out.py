@@ -17,7 +17,8 @@
 # # 6. What generated images leave out
 #
 # Trained on synthetic images alone, a classifier is worse than on as many real ones. This chapter asks what is missing.
-# It puts five explanations to the test, each with the control that would refute it: the density of the images, the features learned from them, the loss landscape, rare events, and combinations that were never seen.
+# It puts five explanations to the test, each with the control that would refute it.
+# They are the density of the images, the features learned from them, the loss landscape, rare events, and combinations that were never seen.
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
 profile = None  # Size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick".
@@ -85,7 +86,8 @@ conjectures("../")
 # %% [markdown]
 # ## Is it their density?
 #
-# Synthetic images crowd where real ones are typical. If that is what costs accuracy, real images that crowd as much must cost as much: *fresh real images are resampled with the density ratio* of synthetic to real ones, as far as a classifier sees it that is linear in features of a network and their squares.
+# Synthetic images crowd where real ones are typical. If that is what costs accuracy, real images that crowd as much must cost as much.
+# So *fresh real images are resampled with the density ratio* of synthetic to real ones. A classifier that is linear in features of a network and their squares says what that ratio is.
 # Weights make few images count for many, so the control is drawn at random from as few images as the weights are worth.
 # Another network, which had no part in this, says whether the resampled images are as far from real ones as the synthetic ones are.
 

@@ -92,7 +92,7 @@ table_html(report.checks.assign(passed=report.checks["passed"].map({True: "yes",
 # %% [markdown]
 # ## Sets whose gain is known
 #
-# Twenty sets of images are at hand: reconstructions of real images at five strengths, images from noise, of an oracle that saw five times the data, of generators whose score is wrong, filtered ones, copies, fresh real images, and these spoilt.
+# Twenty sets of images are at hand. The usual generator makes some from real images at five strengths, and some from noise. Others are of an oracle that saw five times the data, of generators whose score is wrong, or filtered. The rest are copies, fresh real images, and these spoilt.
 # A network was trained with each. The small sets of this build are shown and audited here, those that belong to its profile.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "One image per class of each set of this build; a small build's sampler takes few steps.", "name": "fig-sets"}, "image": {"alt": "A grid with a row per set of images and a column per class: reconstructions and copies look like the real images, images from noise vary, spoilt ones are blurred."}}
@@ -134,7 +134,7 @@ told(recorded, f"The measure with the largest correlation is {figures.NAMES.get(
 # %% [markdown]
 # ## Can one choose better images?
 #
-# Several images are made of each real one, and one is added: at random, by how well its gradient in the last layer of an early network points where held-out images want it, or by how unsure that network is of it.
+# Several images are made of each real one, and one is added. It is chosen at random, or by an early network: by how unsure that is of the image, or by how well the image's gradient in its last layer agrees with that of held-out images.
 # All three cost the same images. A gradient in the last layer is an outer product, so all of them fit into two small matrices:
 
 # %%

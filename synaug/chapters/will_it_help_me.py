@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torchvision.transforms.functional import gaussian_blur
 
 from synaug.auditing.inputs import Sets
-from synaug.auditing.measures import measure
+from synaug.auditing.report import THRESHOLDS, of_sets
 from synaug.augmentation import original, with_synthetic
 from synaug.augmentation.pool_filters import filter_pool
 from synaug.augmentation.synthetic_pool import SyntheticPool, generate_pool
@@ -136,7 +136,7 @@ class Prediction(Settings):
 SMALL = {"generator": "fashion_mnist_2000", "oracle": "fashion_mnist"}
 
 PROFILES = {
-    "smoke": dict(**SMALL, pools=("strength 50", "from noise", "oracle, from noise", "score with much noise", "copies", "fresh, blurred"),
+    "smoke": dict(**SMALL, pools=("strength 50", "from noise", "copies", "fresh, blurred"),
                   n_real=60, added=60, held=60, candidates=2, steps=3, early_steps=2, sampling_steps=2, encoder="pixels",
                   n_evaluate=50, seeds=2, choice_seeds=2),
     "quick": dict(**SMALL, pools=("strength 50", "from noise", "oracle, from noise", "copies", "fresh real images", "fresh, blurred"),
@@ -191,6 +191,12 @@ def choice(s: Prediction, by: str, seed: int) -> Task:
     return Task(chosen, {"by": by, "seed": seed}, (made, images(s, "validation"), early(s, seed, s.early_steps)))
 
 
+def audited(s: Prediction, name: str) -> Task:
+    """The audit of a set: numbers (as `synaug.auditing.Audit` has them), advice, passed."""
+    needs = images(s, "real"), images(s, "validation"), pool(s, name)
+    return Task(audit_of, {"n": s.added, "encoder": s.encoder, "device": s.device}, needs)
+
+
 def training(s: Prediction, seed: int, added: Task | None = None, n: int | None = None) -> Task:
     needs = images(s, "real"), images(s, "test")
     return Task(train_one, {"n": n, "architecture": s.architecture, "steps": s.steps, "recipe": s.recipe, "seed": seed,
@@ -214,10 +220,10 @@ def rows(s: Prediction):
                 yield ({"dataset": dataset, "arm": by, "family": "", "x": float(n_real(s)), "seed": seed, "role": "choice"},
                        training(s, seed, choice(s, by, seed)))
     for name in s.pools if "pools" in s.studies else ():
-        needs = images(s, "real"), images(s, "validation"), pool(s, name)
+        needs = images(s, "validation"), pool(s, name)
         columns = {"dataset": dataset, "arm": name, "family": POOLS[name].family, "x": float(s.added), "seed": 0, "role": "measure"}
-        yield columns, Task(measured, {"n": s.added, "encoder": s.encoder, "device": s.device}, needs)
-        yield columns, Task(alignment, {"n": s.added}, (*needs[1:], early(s, s.first_seed, s.early_steps)))
+        yield columns, Task(measured, {}, (audited(s, name),))
+        yield columns, Task(alignment, {"n": s.added}, (*needs, early(s, s.first_seed, s.early_steps)))
 
 
 def finish(frame: pd.DataFrame, s: Prediction) -> pd.DataFrame:
@@ -293,10 +299,15 @@ def train_one(real: ImageDataset, test: ImageDataset, added: ImageDataset | None
     return {"test_error": 100 * (1 - accuracy(predict(model, test.images), test.labels))}
 
 
-def measured(real: ImageDataset, held: ImageDataset, added: ImageDataset, n: int, encoder: str, device: str) -> pd.DataFrame:
-    """What an audit measures of all classes together, less its real-data baseline where it has one: metric, value."""
+def audit_of(real: ImageDataset, held: ImageDataset, added: ImageDataset, n: int, encoder: str, device: str) -> dict:
     added = stratified_subset(added, min(n, len(added)), 0, proportional=True)
-    numbers = measure(Sets(real, held, added, None, ()), encoder, 5, device, 0, False, lambda stage: None)[0]
+    found = of_sets(Sets(real, held, added, None, ()), encoder, 5, THRESHOLDS, device, 0, False, False)
+    return {"numbers": found.numbers.reset_index(drop=True), "advice": found.advice, "passed": found.passed}
+
+
+def measured(found: dict) -> pd.DataFrame:
+    """What an audit measures of all classes together, less its real-data baseline where it has one: metric, value."""
+    numbers = found["numbers"]
     numbers = numbers[(numbers["scope"] == "all") & numbers["metric"].isin(PREDICTORS)]
     return pd.DataFrame({"metric": numbers["metric"], "value": numbers["value"] - numbers["baseline"].fillna(0)}).reset_index(drop=True)
 

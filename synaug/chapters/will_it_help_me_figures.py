@@ -2,7 +2,6 @@
 
 import pandas as pd
 
-from synaug.auditing import audit
 from synaug.auditing.page import MEANINGS
 from synaug.chapters import will_it_help_me as chapter
 from synaug.chapters.reading import describe_runs, signed, within
@@ -15,13 +14,10 @@ NAMES = {name: MEANINGS[name][0] for name in PREDICTORS if name in MEANINGS} | {
 
 
 def audited(s, get) -> pd.DataFrame:
-    """An audit of each set at the sizes of these settings. get: gives the results of tasks (`synaug.run.Store.get`)."""
-    real, held = (get(chapter.images(s, part)) for part in ("real", "validation"))
-    rows = []
-    for name in s.pools:
-        found = audit(real, get(chapter.pool(s, name)), held, encoder=s.encoder, device=s.device, cache=False)
-        rows.append({"set": name, "what the audit advises": found.advice, "passed": "yes" if found.passed else "no"})
-    return pd.DataFrame(rows)
+    """The audit of each set at the sizes of these settings. get: gives the results of tasks (`synaug.run.Store.get`)."""
+    found = {name: get(chapter.audited(s, name)) for name in s.pools}
+    return pd.DataFrame([{"set": name, "what the audit advises": one["advice"], "passed": "yes" if one["passed"] else "no"}
+                         for name, one in found.items()])
 
 
 def sets(s, get):

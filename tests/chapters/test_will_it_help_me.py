@@ -68,7 +68,8 @@ def test_sets_are_what_their_names_say():
     assert all(len(data) >= s.added and data.image_shape == real.image_shape for data in made.values())
     assert torch.equal(made["copies"].images[: len(real)], real.images)
     assert not torch.isin(made["fresh, blurred"].source_index, real.source_index).any()
-    assert POOLS["oracle, from noise"].source == "oracle" and chapter.pool(s, "oracle, from noise").needs[0].params["generator"] == s.oracle
+    assert chapter.pool(s, "oracle, from noise").needs[0].params["generator"] == s.oracle
+    assert len(get(chapter.pool(s, "score with much noise"))) >= s.added
     for name in ("strength 50", "from noise"):
         assert (chapter.pool(s, name).needs[0].params["sigmas"] is None) == (name == "from noise")
 
@@ -125,8 +126,8 @@ def test_rules_support_what_they_should_and_nothing_else():
     ({"held": 20_000}, "held must be from 20 to 10000, got 20000"), ({"candidates": 1}, "candidates must be a whole number of at least 2")])
 def test_bad_input(wrong, message):
     if message is None:
-        with pytest.raises(ValueError, match="the pools oracle, from noise need an oracle"):
-            EXPERIMENT.Settings(**{**asdict(EXPERIMENT.settings("smoke")), **wrong}).check()
+        with pytest.raises(ValueError, match="the pools oracle, strength 50, oracle, from noise need an oracle"):
+            EXPERIMENT.Settings(**{**asdict(EXPERIMENT.settings("standard")), **wrong}).check()
     else:
         with pytest.raises(ValueError, match=message):
             EXPERIMENT.settings("smoke", **wrong)

@@ -63,7 +63,7 @@ def files_in(folder):
 
 def pool_of(folder, monkeypatch):
     monkeypatch.setattr(synthetic_pool, "BLOCK", 2)
-    monkeypatch.setattr(synthetic_pool, "reconstruct", None)  # all is read, nothing is made
+    monkeypatch.setattr(synthetic_pool, "reconstruct", lambda *_, **__: 1 / 0)  # all is read, nothing is made
     pool = make_pool(folder)
     return pool.data.images, pool.provenance
 
