@@ -134,7 +134,7 @@ finish(figure, orders);
 # %% [markdown]
 # Every order is run twice, the second time with fresh real images in the synthetic ones' place. What the order does to these, too, is an artefact of the learning rate and says nothing about synthetic images.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain of each order at the same mean share, and of the same order of fresh real images. Hollow: not told from 0 after adjustment.", "name": "fig-order"}, "image": {"alt": "Intervals of the gain over the original set in four orders, mixed, synthetic first, real first and a falling share, each for images from noise and for fresh real images."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain of each order at the same mean share, and of the same order of fresh real images. Hollow: the interval holds 0.", "name": "fig-order"}, "image": {"alt": "Intervals of the gain over the original set in four orders, mixed, synthetic first, real first and a falling share, each for images from noise and for fresh real images."}}
 figures.order(largest) if "order" in held else None;
 
 # %% tags=["remove-input"]

@@ -44,7 +44,7 @@ import torch
 from IPython.display import Markdown, display
 
 from synaug.chapters.claims_page import conjectures
-from synaug.chapters.reading import decided, side_by_side, told
+from synaug.chapters.reading import decided, drawn, side_by_side, told
 from synaug.chapters.what_is_left_out import left_out_figures as figures
 from synaug.classifiers.landscape import sharpness
 from synaug.classifiers.last_layer import refit_last_layer
@@ -132,7 +132,7 @@ figures.changes(why) if "bias" in held else None;
 told(recorded[0], f"With noise, the difference is {found['noise at equal accuracy']} points.")
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Power of real and of synthetic images against frequency.", "name": "fig-spectrum"}, "image": {"alt": "Two curves of power that fall with frequency, for real images and for images from noise."}}
-figures.spectrum(why) if "bias" in held else None;
+figures.spectrum(*drawn(live[0], recorded[0])) if "bias" in held else None;
 
 # %% [markdown]
 # ## Is the loss landscape another?
@@ -165,7 +165,7 @@ refitted = refit_last_layer(model, own.images, own.labels)
 # A judge that was trained on all ten classes tells the two apart, and the share is corrected for what it confuses. A second generator has majority and minority swapped.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "How often minorities are made, over how often they are among the training images. Bars: 95 % intervals, below five seeds the range.", "name": "fig-shares"}, "image": {"alt": "Made over true share against the true share from 0.5 to 10 per cent, for two generators, corrected for the judge's confusions on the left and not corrected on the right."}}
-figures.shares(rare);
+figures.shares(*drawn(live[1], recorded[1]));
 
 # %% tags=["remove-input"]
 told(recorded[1], f"At the smallest share, minorities are made {found[smallest]} times as often as they are seen. The logarithm of that ratio rises with that of the share, with a slope of {found['slope']}.")

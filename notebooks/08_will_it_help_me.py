@@ -158,7 +158,7 @@ print(f"a step on {(alignment > 0).float().mean():.0%} of the images from noise 
 # %% [markdown]
 # The study has this for several images of each real one, and takes the best.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain over the original set where one of several images of each real one is chosen. Hollow: not told from 0 after adjustment.", "name": "fig-choice"}, "image": {"alt": "Three intervals of the gain in test accuracy: images chosen at random, by gradient alignment, and by uncertainty of an early network."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain over the original set where one of several images of each real one is chosen. Hollow: the interval holds 0.", "name": "fig-choice"}, "image": {"alt": "Three intervals of the gain in test accuracy: images chosen at random, by gradient alignment, and by uncertainty of an early network."}}
 figures.choices(largest) if "choice" in largest.attrs["provenance"]["parameters"]["studies"] else None;
 
 # %% tags=["remove-input"]

@@ -173,7 +173,7 @@ def _checks(numbers: pd.DataFrame, limits: Mapping[str, float]) -> pd.DataFrame:
     for name, limit in limits.items():
         row = all_.loc["probe_gain_all" if name == "probe_loss" else name]
         upper = name in MENDED
-        bound = limit if upper else -limit if name == "probe_loss" else row["baseline"] - limit
+        bound = limit if upper else 0.0 - limit if name == "probe_loss" else row["baseline"] - limit
         crossed = row["low"] > bound if upper else row["high"] < bound
         rows.append((name, row["value"], row["low"], row["high"], bound, not crossed))
     return pd.DataFrame(rows, columns=["check", "value", "low", "high", "bound", "passed"])
