@@ -57,6 +57,7 @@ theme()
 live = EXPERIMENT.run(**parameters)
 recorded = recorded_run(live)
 largest = live if recorded is None else recorded
+held = largest.attrs["provenance"]["parameters"]["studies"]
 checked, get = EXPERIMENT.settings(**parameters), Store().get
 found = defaultdict(lambda: "not measured", figures.numbers(largest))
 
@@ -105,7 +106,7 @@ figures.sets(checked, get);
 table_html(figures.audited(checked, get), "What the audit advises for each set of this build, and whether all its thresholds hold.")
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain in test accuracy with each set, over paired trainings. Hollow: the interval holds 0.", "name": "fig-gains"}, "image": {"alt": "Intervals of the gain over the real images alone, a row per set, in groups by family: copies gain nothing, fresh real images most."}}
-figures.gained(largest) if "pools" in largest.attrs["provenance"]["parameters"]["studies"] else None;
+figures.gained(largest) if "pools" in held else None;
 
 # %% tags=["remove-input"]
 told(recorded, f"Fresh real images gain {found['gain, fresh real images']} points, copies {found['gain, copies']}, images from noise "
@@ -118,14 +119,14 @@ told(recorded, f"Fresh real images gain {found['gain, fresh real images']} point
 # Leaving out the whole family matters: sets of one family are alike, and a line fitted to some of them says too much of the others.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Measured gain of each set against what a measure says of it: the probe's gain (left), the Fr\u00e9chet distance (right).", "name": "fig-predicted"}, "image": {"alt": "Two scatter plots of measured against predicted gain, a point per set of images, coloured by family: predictions by a linear probe on the left, by the Fr\u00e9chet distance on the right."}}
-figures.predicted(largest) if "pools" in largest.attrs["provenance"]["parameters"]["studies"] else None;
+figures.predicted(largest) if "pools" in held else None;
 
 # %% tags=["remove-input"]
 told(recorded, f"The probe's gain orders the sets with a rank correlation of {found['correlation, probe_gain_all']}, the Fréchet distance with "
      f"{found['correlation, frechet_distance']}; the difference is {found['over the reference']}.")
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Rank correlation of what each measure predicts with the measured gains. Bars: 95 % bootstrap intervals over sets.", "name": "fig-correlations"}, "image": {"alt": "A row per measure with its rank correlation and interval, sorted, from distances and shares of neighbours to gains of a linear probe."}}
-figures.correlations(largest) if "pools" in largest.attrs["provenance"]["parameters"]["studies"] else None;
+figures.correlations(largest) if "pools" in held else None;
 
 # %% tags=["remove-input"]
 told(recorded, f"The measure with the largest correlation is {figures.NAMES.get(figures.best(largest), 'none')}. Gains have noise of their own: a perfect measure could be "
@@ -159,7 +160,7 @@ print(f"a step on {(alignment > 0).float().mean():.0%} of the images from noise 
 # The study has this for several images of each real one, and takes the best.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain over the original set where one of several images of each real one is chosen. Hollow: the interval holds 0.", "name": "fig-choice"}, "image": {"alt": "Three intervals of the gain in test accuracy: images chosen at random, by gradient alignment, and by uncertainty of an early network."}}
-figures.choices(largest) if "choice" in largest.attrs["provenance"]["parameters"]["studies"] else None;
+figures.choices(largest) if "choice" in held else None;
 
 # %% tags=["remove-input"]
 told(recorded, f"Over a random choice, gradient alignment gains {found['chosen by alignment']} points, uncertainty {found['chosen by uncertainty']}.")

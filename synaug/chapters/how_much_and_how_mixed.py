@@ -7,8 +7,8 @@ import torch
 
 from synaug.augmentation import TrainingSet, mixture, original, with_synthetic
 from synaug.augmentation.mixed_batches import ORDERS
-from synaug.chapters.tasks import first, generated_pool, network, split, splits, weights_of
-from synaug.classifiers import accuracy, build_classifier, predict
+from synaug.chapters.tasks import error, first, generated_pool, network, split, splits, weights_of
+from synaug.classifiers import build_classifier
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import check_recipe
 from synaug.data import ImageDataset, stratified_subset
@@ -200,4 +200,4 @@ def train_arm(real: ImageDataset, test: ImageDataset, others: ImageDataset | Non
     own = training_set(real, others, seed=seed, **how)
     model = build_classifier(architecture, real.image_shape, real.num_classes, seed, width=width)
     own.train(model, steps=steps, seed=seed, recipe=recipe, device=device, checkpoint=checkpoint)
-    return {"test_error": 100 * (1 - accuracy(predict(model, test.images), test.labels))}
+    return {"test_error": error(model, test)}

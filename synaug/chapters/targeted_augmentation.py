@@ -16,6 +16,7 @@ from synaug.augmentation.selection import Selection, select, slow_clusters
 from synaug.chapters.tasks import (
     Trained,
     clock,
+    error,
     generated_pool,
     seconds_per_image,
     split,
@@ -24,7 +25,7 @@ from synaug.chapters.tasks import (
     usual_denoiser,
     weights_of,
 )
-from synaug.classifiers import accuracy, build_classifier, predict
+from synaug.classifiers import build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.checkpoint import steps_kept
 from synaug.classifiers.optimizers import OPTIMIZERS
@@ -446,11 +447,6 @@ class Earliest:
 def selected_by(shown: dict, real: ImageDataset, selection: str = SLOW, seed: int = 0) -> Selection:
     """The examples that are selected by what `warmed_up` has shown."""
     return select(selection, WarmUp(shown["logits"], real.labels, shown["correct"]), seed=seed)
-
-
-def error(model, dataset: ImageDataset) -> float:
-    """In per cent."""
-    return 100 * (1 - accuracy(predict(model, dataset.images), dataset.labels))
 
 
 def shown_images(s: Comparison, get) -> tuple[dict[str, Tensor], list[str]]:

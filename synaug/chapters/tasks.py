@@ -209,13 +209,18 @@ class Trained:
 
 
 def trained(images: ImageDataset, architecture: str, steps: int, recipe: str, seed: int, augment: str = "flip",
-            device: str = "cpu", checkpoint: Path | None = None) -> Trained:
+            optimizer: str = "sgd", device: str = "cpu", checkpoint: Path | None = None) -> Trained:
     """A classifier trained on a data set; a training that was cut goes on."""
     model = build_classifier(architecture, images.image_shape, images.num_classes, seed)
     train_classifier(model, images.images, images.labels, steps=steps, seed=seed, recipe=recipe, augment=augment,
-                     device=device, checkpoint=checkpoint)
+                     optimizer=optimizer, device=device, checkpoint=checkpoint)
     weights = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     return Trained(architecture, images.image_shape, images.num_classes, weights)
+
+
+def error(model: nn.Module, dataset: ImageDataset) -> float:
+    """The share of images that a classifier gets wrong, in per cent."""
+    return 100 * (1 - accuracy(predict(model, dataset.images), dataset.labels))
 
 
 def scored(classifier: Trained, test: ImageDataset, device: str = "cpu") -> dict:

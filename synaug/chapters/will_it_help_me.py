@@ -20,6 +20,7 @@ from synaug.chapters.targeted_augmentation import FILTERS
 from synaug.chapters.tasks import (
     Trained,
     at_once,
+    error,
     generated_pool,
     network,
     split,
@@ -28,7 +29,7 @@ from synaug.chapters.tasks import (
     usual_denoiser,
     weights_of,
 )
-from synaug.classifiers import accuracy, build_classifier, output_entropy, predict
+from synaug.classifiers import build_classifier, output_entropy, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.predictions import as_inputs
 from synaug.classifiers.training import RECIPES
@@ -296,7 +297,7 @@ def train_one(real: ImageDataset, test: ImageDataset, added: ImageDataset | None
     own = original(real) if added is None else with_synthetic(real, added, n and min(n, len(added)), seed=seed)
     model = build_classifier(architecture, real.image_shape, real.num_classes, seed)
     own.train(model, steps=steps, seed=seed, recipe=recipe, device=device, checkpoint=checkpoint)
-    return {"test_error": 100 * (1 - accuracy(predict(model, test.images), test.labels))}
+    return {"test_error": error(model, test)}
 
 
 def audit_of(real: ImageDataset, held: ImageDataset, added: ImageDataset, n: int, encoder: str, device: str) -> dict:

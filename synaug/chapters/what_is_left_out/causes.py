@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,8 +10,8 @@ from torch.nn import functional as F
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from synaug.augmentation import with_real
-from synaug.chapters.tasks import Trained, generated, network, split, splits, weights_of
-from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
+from synaug.chapters.tasks import Trained, error, generated, network, split, splits, trained, weights_of
+from synaug.classifiers import accuracy, build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.landscape import loss_barrier, sharpness
 from synaug.classifiers.last_layer import refit_last_layer
@@ -134,13 +133,13 @@ def training_images(s: Causes, source: str, n: int, seed: int) -> Task:
 
 def training(s: Causes, arm: Arm, seed: int) -> Task:
     how = {"architecture": arm.architecture, "steps": arm.steps, "optimizer": arm.optimizer, "recipe": s.recipe, "device": s.device}
-    return Task(fitted, {**how, "seed": seed}, (training_images(s, arm.source, arm.n, seed),))
+    return Task(trained, {**how, "seed": seed}, (training_images(s, arm.source, arm.n, seed),))
 
 
 def rows(s: Causes):
     """Every training, seed by seed, and what its study measures; x is the number of images of the source."""
     test, changed, device = part(s, "test", s.n_evaluate), part(s, "test", s.n_changed), {"device": s.device}
-    judge = Task(fitted, {"architecture": s.architectures[0], "steps": s.steps, "optimizer": "sgd", "recipe": s.recipe,
+    judge = Task(trained, {"architecture": s.architectures[0], "steps": s.steps, "optimizer": "sgd", "recipe": s.recipe,
                           "seed": JUDGE_SEED, "device": s.device}, (part(s, "validation"),))
     if "bias" in s.studies:
         spectrum = Task(power, {}, (changed, Task(drawn, {"n": s.n_real, "seed": 0}, (pool(s),))))
@@ -153,7 +152,7 @@ def rows(s: Causes):
                 columns = {"study": study, "dataset": splits(s.generator)["test"].name, "seed": seed, "arm": arm.source,
                            "x": float(arm.n), **{k: v for k, v in asdict(arm).items() if k in ("architecture", "steps", "optimizer")}}
                 model, own = training(s, arm, seed), Task(drawn, {"n": s.n_real, "seed": seed}, (part(s, "real"),))
-                yield columns, Task(error, device, (model, test))
+                yield columns, Task(tested, device, (model, test))
                 if study == "mismatch":
                     yield columns, Task(auc, {**device, "seed": seed}, (judge, changed, training_images(s, arm.source, arm.n, seed)))
                 elif study == "bias":
@@ -178,16 +177,6 @@ def repeated(images: ImageDataset, n: int) -> ImageDataset:
 
 def joined(images: ImageDataset, others: ImageDataset) -> ImageDataset:
     return with_real(images, others).data
-
-
-def fitted(images: ImageDataset, architecture: str, steps: int, optimizer: str, recipe: str, seed: int, device: str,
-           checkpoint: Path | None = None) -> Trained:
-    """A classifier trained on a data set; a training that was cut goes on."""
-    model = build_classifier(architecture, images.image_shape, images.num_classes, seed)
-    train_classifier(model, images.images, images.labels, steps=steps, seed=seed, recipe=recipe, augment="flip",
-                     optimizer=optimizer, device=device, checkpoint=checkpoint)
-    values = {name: value.detach().cpu() for name, value in model.state_dict().items()}
-    return Trained(architecture, images.image_shape, images.num_classes, values)
 
 
 def ratios(fresh: ImageDataset, made: ImageDataset, encoder: str, components: int, device: str) -> dict:
@@ -219,8 +208,8 @@ def resampled(images: ImageDataset, found: dict, arm: str, n: int, seed: int) ->
     return images.subset(torch.from_numpy(np.concatenate(places)))
 
 
-def error(classifier: Trained, test: ImageDataset, device: str) -> dict:
-    return {"test_error": 100 * (1 - accuracy(predict(classifier.model(device), test.images), test.labels))}
+def tested(classifier: Trained, test: ImageDataset, device: str) -> dict:
+    return {"test_error": error(classifier.model(device), test)}
 
 
 def auc(judge: Trained, real: ImageDataset, images: ImageDataset, seed: int, device: str) -> dict:
@@ -232,8 +221,8 @@ def auc(judge: Trained, real: ImageDataset, images: ImageDataset, seed: int, dev
 def refitted(classifier: Trained, own: ImageDataset, fresh: ImageDataset, test: ImageDataset, device: str) -> pd.DataFrame:
     """Test error (%) once the last layer is fitted to the real training images, or to fresh real ones."""
     model = classifier.model(device)
-    return pd.DataFrame([{"metric": "refit_error", "refit": name, "value": 100 * (1 - accuracy(predict(
-        refit_last_layer(model, images.images, images.labels), test.images), test.labels))}
+    return pd.DataFrame([{"metric": "refit_error", "refit": name, "value": error(
+        refit_last_layer(model, images.images, images.labels), test)}
         for name, images in (("real", own), ("fresh", fresh))])
 
 

@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from synaug.chapters.tasks import Trained
-from synaug.chapters.what_is_left_out.causes import fitted
+from synaug.chapters.tasks import Trained, trained
 from synaug.chapters.what_is_left_out.rare_events import data_of, joined, sampled, trained_whole
 from synaug.classifiers import predict
 from synaug.classifiers.architectures import ARCHITECTURES
@@ -62,7 +61,7 @@ def rows(s: Composition) -> Iterator[tuple[dict, Task]]:
     how = {"architecture": s.architecture, "steps": s.steps, "optimizer": "sgd", "recipe": s.recipe, "device": s.device}
     for seed in range(s.first_seed, s.first_seed + s.seeds):
         columns = {"dataset": "shapes", "seed": seed, "x": float(s.n_samples)}
-        judge = Task(fitted, {**how, "seed": seed}, (Task(cells, {}, (Task(shapes, {"dataset": "shapes", "split": "train", "n": None}),)),))
+        judge = Task(trained, {**how, "seed": seed}, (Task(cells, {}, (Task(shapes, {"dataset": "shapes", "split": "train", "n": None}),)),))
         real = {of: Task(shapes, {"dataset": name, "split": "train", "n": s.n_real, "seed": seed}) for of, name in DATASETS.items()}
         made = {of: samples(s, of, seed) for of in DATASETS}
         for of in DATASETS:
@@ -71,7 +70,7 @@ def rows(s: Composition) -> Iterator[tuple[dict, Task]]:
                 "synthetic": made["held out"], "real of all": real["all"],
                 "real and oracle": Task(joined, {}, (real["held out"], made["all"]))}
         for arm, images in arms.items():
-            yield {**columns, "arm": arm}, Task(errors, {"device": s.device}, (Task(fitted, {**how, "seed": seed}, (images,)),))
+            yield {**columns, "arm": arm}, Task(errors, {"device": s.device}, (Task(trained, {**how, "seed": seed}, (images,)),))
 
 
 EXPERIMENT = Experiment("composition", Composition, PROFILES, rows, constants={"swept": "samples"})

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from synaug.chapters.tasks import Trained, generated, usual_denoiser, weights_of
-from synaug.chapters.what_is_left_out.causes import derived, drawn, fitted, joined
+from synaug.chapters.tasks import Trained, generated, trained, usual_denoiser, weights_of
+from synaug.chapters.what_is_left_out.causes import derived, drawn, joined
 from synaug.chapters.where_concentration_comes_from.real_generators import trained_levels
 from synaug.classifiers import build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
@@ -128,7 +128,7 @@ def rows(s: Rare) -> Iterator[tuple[dict, Task]]:
     """By generator (arm) and seed: shares of rare images among samples, and errors of classifiers; x is the true share."""
     how = {"architecture": s.architecture, "steps": s.steps, "optimizer": "sgd", "recipe": s.recipe, "device": s.device}
     for seed in range(s.first_seed, s.first_seed + s.seeds):
-        judge = Task(fitted, {**how, "seed": seed}, (Task(fresh_images, {"n": s.n_judge, "seed": seed}),))
+        judge = Task(trained, {**how, "seed": seed}, (Task(fresh_images, {"n": s.n_judge, "seed": seed}),))
         for which in DATASETS:
             columns = {"dataset": "fashion_mnist", "arm": which, "seed": seed}
             yield {**columns, "treatment": "none"}, Task(shares, {"which": which, "n": s.n_evaluate, "device": s.device}, (judge, samples(s, which, seed)))
@@ -136,7 +136,7 @@ def rows(s: Rare) -> Iterator[tuple[dict, Task]]:
                 base = merged(which, s.n_real)
                 own = base if treatment == "original" else Task(joined, {}, (base, added(s, which, treatment)))
                 yield {**columns, "treatment": treatment}, Task(minority_errors, {"which": which, "n": s.n_evaluate, "device": s.device},
-                                                                (Task(fitted, {**how, "seed": seed}, (own,)),))
+                                                                (Task(trained, {**how, "seed": seed}, (own,)),))
 
 
 def finish(frame: pd.DataFrame, s: Rare) -> pd.DataFrame:
@@ -275,7 +275,7 @@ def shown(s: Rare, which: str, get, per_row: int = 8) -> dict[str, list]:
     """Of each superclass: rare training images, and the samples that the judge calls rare, surest first; rows of images."""
     real, found = get(merged(which)), get(samples(s, which, s.first_seed))
     how = {"architecture": s.architecture, "steps": s.steps, "optimizer": "sgd", "recipe": s.recipe, "device": s.device}
-    judge = get(Task(fitted, {**how, "seed": s.first_seed}, (Task(fresh_images, {"n": s.n_judge, "seed": s.first_seed}),)))
+    judge = get(Task(trained, {**how, "seed": s.first_seed}, (Task(fresh_images, {"n": s.n_judge, "seed": s.first_seed}),)))
     own, p = data_of("fashion_mnist").labels[real.source_index], predict(judge.model(s.device), found.images)
     rows: dict[str, list] = {"real": [], "made": []}
     for group, (majority, minority, _) in enumerate(minorities(which == "swapped")):
