@@ -26,6 +26,11 @@ from synaug.run.tasks import MISSING, Store, Task, call, ordered
 #: Seconds without any worker after which a run gives up.
 PATIENCE = 60
 
+#: Results travel whole. And distributed has workers give freed memory back to the system at once, so that the tensors of
+#: each batch cost new page faults, a third of the time of a training: here glibc keeps what it has (bytes).
+SETTINGS = {"distributed.admin.large-graph-warning-threshold": "1 PB",
+            **{f"distributed.nanny.pre-spawn-environ.MALLOC_{name}_THRESHOLD_": 2**32 for name in ("TRIM", "MMAP")}}
+
 
 @dataclass
 class Report:
@@ -99,8 +104,7 @@ def run_missing(tasks: Iterable[Task], store: Store, *, cluster: str | None = No
                     outcome = error
                 settle(task, outcome)
         elif todo or cluster:
-            large = {"distributed.admin.large-graph-warning-threshold": "1 PB"}  # results travel whole
-            with (dask.config.set(large), _client(cluster, min(workers or cores(), max(len(todo), 1)), threads) as client,
+            with (dask.config.set(SETTINGS), _client(cluster, min(workers or cores(), max(len(todo), 1)), threads) as client,
                   client.as_current()):
                 report.reason = _run_on(client, store, next_task, todo, settle)
     report.missing = todo

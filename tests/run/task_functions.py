@@ -1,6 +1,7 @@
 """Functions of tasks for tests, in a module that workers import; a file notes each time that one runs."""
 
 import os
+import resource
 import signal
 import sys
 import time
@@ -72,6 +73,17 @@ def counted(n, notes, checkpoint):
         if i + 1 == 3 and have == 0:
             raise RuntimeError("cut")
     return n
+
+
+def page_faults():
+    """Per tensor of 8 MB that is made and let go, after some."""
+    def more(n):
+        for _ in range(n):
+            torch.ones(2**21)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+    before = more(10)
+    return (more(50) - before) / 50
 
 
 def unstorable(notes):

@@ -45,9 +45,9 @@ def test_processes_survive_failures_exits_and_deaths(notes, store):
     given = Task(functions.pool, {"seed": 0, "notes": notes})
     once = Task(functions.killed, {"times": 1, "notes": notes}, (given,))  # what it needs dies with the only worker
     after = Task(functions.mean, {"power": 1, "notes": notes}, (bad[0],))
-    threads = Task(functions.threads)
-    report = run_missing([*bad, deadly, after, *squares(notes), threads], store, workers=2, progress=False)
-    assert set(report.errors) == {*bad, deadly} and report.missing == [after] and len(report.finished) == 7
+    threads, faults = Task(functions.threads), Task(functions.page_faults)
+    report = run_missing([*bad, deadly, after, *squares(notes), threads, faults], store, workers=2, progress=False)
+    assert set(report.errors) == {*bad, deadly} and report.missing == [after] and len(report.finished) == 8
     said = str(report)
     for words in ("ZeroDivisionError: no 2 here", "failing(x=2", "SystemExit inside", "KeyboardInterrupt inside", "KilledWorker",
                   "can be stored; got set", "1 not run (what they need failed"):
@@ -55,6 +55,7 @@ def test_processes_survive_failures_exits_and_deaths(notes, store):
     # With each of the four workers that die, the result of one other task may be lost on its way, and is computed again.
     squared = ran(notes, "square")
     assert 6 <= squared <= 6 + 4 and store.get(threads) == {"torch": 1, "most": 1}
+    assert store.get(faults) < 200  # 2,048 where memory is given back at once
     for note in notes.glob("killed*"):
         note.unlink()
     assert run_missing([once, *squares(notes)], store, workers=1, progress=False).finished == [given, once]
