@@ -47,7 +47,7 @@ from IPython.display import Markdown
 from synaug.chapters import generator_quality as chapter
 from synaug.chapters import generator_quality_figures as figures
 from synaug.chapters.reading import drawn, side_by_side
-from synaug.chapters.tasks import real_images_of
+from synaug.chapters.tasks import real_images_of, training_record
 from synaug.data import to_bytes
 from synaug.diffusion.denoisers import load_denoiser
 from synaug.diffusion.schedules import reverse_sigmas
@@ -86,7 +86,7 @@ table_html(
 )
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the runs behind this page", "code_prompt_hide": "Hide the runs behind this page"}
-Markdown(figures.describe_generator(chapter.training_record(chosen.generator), real_images_of(chosen.generator).trained) + "\n" + figures.describe(live, recorded))
+Markdown(figures.describe_generator(training_record(chosen.generator), real_images_of(chosen.generator).trained) + "\n" + figures.describe(live, recorded))
 
 # %% [markdown]
 # ## Samples

@@ -1,4 +1,4 @@
-"""Data sets that are made: merged classes with minorities of known share, and drawn shapes."""
+"""Data sets that are made: merged classes with minorities of known share, one trait changed, and drawn shapes."""
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ import torch
 from synaug.data import ImageDataset, load_dataset
 from synaug.data.merged import merge_classes, minorities, with_minorities
 from synaug.data.shapes import SHAPES, colours_of
+from synaug.data.traits import TRAITS
 
 
 @pytest.mark.parametrize("swapped", [False, True])
@@ -34,6 +35,42 @@ def test_what_cannot_be_merged_is_refused(groups, n, shares, message):
     with pytest.raises((ValueError, IndexError), match=message):
         merge_classes(data, groups)
         with_minorities(data, groups, shares, n)
+
+
+class TestTraits:
+    @pytest.fixture(scope="class")
+    def whole(self):
+        return {split: load_dataset("fashion_mnist", split) for split in ("train", "test")}
+
+    @pytest.mark.parametrize("trait", TRAITS)
+    def test_images_stay_what_they_were_in_all_else(self, trait, whole):
+        for split, original in whole.items():
+            data = load_dataset(f"fashion_mnist_{trait}", split)
+            same = original.subset(data.source_index)
+            assert data.name == f"fashion_mnist_{trait}" and len(data.source_index.unique()) == len(data)
+            assert torch.equal(data.images, same.images) == (trait not in ("low_contrast", "textured"))
+            assert (trait == "mislabelled" and split == "train" or "merged" in trait) != torch.equal(data.labels, same.labels)
+
+    def test_numbers_of_classes(self, whole):
+        few, some, merged = (load_dataset(f"fashion_mnist_{trait}") for trait in ("2_classes", "5_classes", "merged"))
+        assert few.class_names == whole["train"].class_names[:2] and few.labels.bincount().tolist() == 2 * [6000]
+        assert some.num_classes == merged.num_classes == 5 and merged.labels.bincount().tolist() == 5 * [12_000]
+
+    def test_contrast_is_a_quarter_about_the_middle(self, whole):
+        data = load_dataset("fashion_mnist_low_contrast").images[:500].float()
+        original = whole["train"].images[:500].float()
+        assert (data - 127.5 - (original - 127.5) / 4).abs().max() <= 0.5
+
+    def test_texture_is_behind_and_another_for_each_image(self, whole):
+        data, original = load_dataset("fashion_mnist_textured").images[:500].float(), whole["train"].images[:500].float()
+        change = data - original
+        assert change[original == 255].abs().max() == 0 and change[original == 0].std() == pytest.approx(40, abs=12)
+        dark = change[:, 0, 0, 0][original[:, 0, 0, 0] == 0]
+        assert dark.unique().numel() > 50
+
+    def test_a_fifth_of_the_labels_is_wrong_in_training_alone(self, whole):
+        wrong = load_dataset("fashion_mnist_mislabelled").labels != whole["train"].labels
+        assert wrong.double().mean() == pytest.approx(0.2, abs=0.01)
 
 
 def test_shapes_are_told_by_their_pixels():

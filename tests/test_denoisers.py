@@ -108,11 +108,27 @@ class TestNewDenoiser:
     @pytest.mark.parametrize("wrong, message", [
         ({"attention": (3,)}, r"some of 8, 4, the heights .* got \(3,\)"),
         ({"attention": (8,)}, r"channels are multiples of 32; got \(8,\) with channels \(16, 32\)"),
-        ({"dropout": 1.0}, "dropout must be in 0..1, below 1, got 1.0"), ({"dropout": -0.1}, "got -0.1"),
+        ({"network": "mlp"}, "unknown network .mlp.: choose one of unet, dit"), ({"network": "dit"}, "one width in channels"),
+        ({"network": "dit", "channels": (32,), "patch": 8}, "multiple of 16"), ({"dropout": 1.0}, "dropout must be in 0..1, below 1, got 1.0"), ({"dropout": -0.1}, "got -0.1"),
     ])
     def test_refuses_what_the_network_cannot_have(self, wrong, message):
         with pytest.raises(ValueError, match=message):
             new_denoiser(dataset(), **{"channels": (16, 32), "patch": 1, **wrong})
+
+    def test_a_transformer_in_the_networks_place(self, tmp_path):
+        made = new_denoiser(dataset(classes=3), channels=(32,), layers=2, patch=1, network="dit", seed=4).train()
+        x, labels = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2] * 2)
+        assert type(made.unet).__name__ == "DiTTransformer2DModel" and len(made.unet.transformer_blocks) == 2
+        with torch.no_grad():
+            for weights in made.parameters():  # as drawn, its blocks let nothing through
+                weights.add_(0.05 * torch.randn(weights.shape, generator=torch.Generator().manual_seed(1)))
+            answers = [made(x, 1.0, labels) for _ in range(20)]
+            assert all(torch.equal(answers[0], one) for one in answers)  # no class is dropped, in training neither
+            assert not torch.equal(answers[0], made(x, 1.0, labels.flip(0)))
+            made.eval().save(tmp_path)
+            back = load_denoiser(tmp_path)
+            torch.testing.assert_close(back(x, 1.0, labels), made(x, 1.0, labels), rtol=0, atol=5e-3)
+            assert back.unet.config.num_embeds_ada_norm == 7 and generator_hash(back) != "unknown"
 
     @pytest.mark.parametrize("name, millions", [("fashion_mnist", 2.6), ("cifar10", 6.5), ("cifar10_edm", 59),
                                                 ("cifar100", 6.5), ("tiny_imagenet", 6.6)])

@@ -107,7 +107,7 @@ class TestRecipe:
         assert message in capsys.readouterr().err
 
     @pytest.mark.parametrize("words, message", [
-        (["--dataset", "mnist"], "unknown data set 'mnist'"), (["--device", "nonsense"], "there is no device nonsense"),
+        (["--dataset", "emnist"], "unknown data set 'emnist'"), (["--device", "nonsense"], "there is no device nonsense"),
         (["--device", "meta"], "there is no device meta here"), (["--images", "nan"], "images must be positive"),
         (["--subset-size", "1.5"], "subset_size must be a number of images, a share below 1 or"),
         (["--folder", "file"], "file cannot be a folder: .*file is a file"),
@@ -184,6 +184,17 @@ class TestTraining:
         untrained = Trainer(TINY, "unused").held_out_loss()
         assert trainer.curve[-1]["held_out_loss"] < 0.8 * untrained
         assert [point["step"] for point in trainer.curve] == [24]
+
+    def test_errors_weighted_alike_are_mean_squares_of_the_clean_image(self):
+        alike, usual = (Trainer(replace(TINY, weighting=weighting), "unused") for weighting in ("error", "edm"))
+        x, y, generator = batch_of(TINY, alike.images, alike.labels, 10, 0)
+        sigma, noise = alike.draw(x, generator)
+        x = to_floats(x)
+        with torch.no_grad():
+            mine, edm = (trainer.losses(trainer.model, x, y, sigma, noise) for trainer in (alike, usual))
+            error = (alike.model(x + sigma.view(-1, 1, 1, 1) * noise, sigma, y) - x).square().mean((1, 2, 3))
+        torch.testing.assert_close(mine, error, rtol=1e-4, atol=1e-6)
+        assert (edm / mine).std() > 1
 
     def test_a_cut_run_goes_on_as_if_it_had_not_been(self, finished, tmp_path):
         _, folder = finished
@@ -532,7 +543,7 @@ class TestLimits:
         ({"patch": 3}, "multiples of 3"), ({"attention": (5,)}, "attention must be some of 4"),
         ({"dropout": 1.0}, "dropout must be in 0..1"), ({"channels": (24,)}, "channels must be multiples of 16"),
         ({"channels": (16, 3_200_000)}, "of at most 4096"), ({"layers": 10**6}, "layers at most 64"),
-        ({"dataset": "mnist"}, "unknown data set 'mnist'"), ({"subset_size": 5}, "between 10 images"),
+        ({"dataset": "emnist"}, "unknown data set 'emnist'"), ({"subset_size": 5}, "between 10 images"),
     ])
     def test_networks_and_images_that_cannot_be_are_refused(self, wrong, message, tmp_path):
         with pytest.raises(ValueError, match=message):

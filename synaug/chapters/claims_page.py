@@ -8,6 +8,7 @@ from html import escape
 import pandas as pd
 from IPython.display import HTML
 
+from synaug.data.traits import TRAITS
 from synaug.diffusion.trainer import RECORD
 from synaug.paths import checkpoints_dir
 from synaug.plots.html import typeset
@@ -24,9 +25,11 @@ CHAPTERS = {"mode_concentration": "01_mode_concentration", "targeted_augmentatio
             "exact_score": "04_where_concentration_comes_from", "empirical_score": "04_where_concentration_comes_from",
             "real_generators": "04_where_concentration_comes_from",
             "how_much_and_how_mixed": "05_how_much_and_how_mixed", "causes": "06_what_is_left_out",
-            "rare_events": "06_what_is_left_out", "composition": "06_what_is_left_out", "will_it_help_me": "08_will_it_help_me"}
+            "rare_events": "06_what_is_left_out", "composition": "06_what_is_left_out",
+            **dict.fromkeys(("families", "data_traits", "ablations"), "07_other_generators_and_data"), "will_it_help_me": "08_will_it_help_me"}
 DATA = {"fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "patches": "patches", "random mixtures": "mixtures",
-        "shapes": "drawn shapes", "fashion_mnist_minorities": "Fashion-MNIST, merged", "fashion_mnist_minorities_swapped": "Fashion-MNIST, merged, swapped"}
+        "shapes": "drawn shapes", "fashion_mnist_minorities": "Fashion-MNIST, merged", "fashion_mnist_minorities_swapped": "Fashion-MNIST, merged, swapped",
+        "mnist": "MNIST", **{f"fashion_mnist_{trait}": f"Fashion-MNIST, {trait.replace('_', ' ')}" for trait in TRAITS}}
 #: Recordings beside a profile's own that decide claims.
 VARIANTS = ("cifar10_5000",)
 FIXED = {"before the run": "fixed before the run", "after a first look": "exploratory: after a first look",
@@ -52,6 +55,9 @@ FIGURES = {
     "causes": {"mismatch": "mismatch", "noise": "changes", "bias": "head", "": "landscape"},
     "rare_events": {"reconstructed": "treatments", "": "shares"},
     "composition": {"": "composition"},
+    "families": {"outer-edge": "from-noise", "adds": "family-gains", "": "family-accuracy"},
+    "data_traits": {"": "traits"},
+    "ablations": {"levels": "levels", "": "terms"},
     "how_much_and_how_mixed": {"exchange": "exchange", "scaling": "width", "ratio": "ratio", "": "order"},
     "real_generators": {"worse-score|best": "ladder", "train-worse|euler|churn": "dials", "": "exploration"},
 }

@@ -1,6 +1,5 @@
 """Chapter 0: how good the generator is, its samples against real images that it has not seen."""
 
-import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,16 +15,15 @@ from synaug.chapters.tasks import (
     real_images,
     real_images_of,
     trained,
+    training_record,
     weights_of,
 )
 from synaug.classifiers import build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import check_recipe
 from synaug.data import ImageDataset
-from synaug.diffusion.denoisers import checkpoint_folder
 from synaug.diffusion.samplers import SOLVERS
 from synaug.diffusion.schedules import reverse_sigmas
-from synaug.diffusion.trainer import RECORD
 from synaug.metrics import FRESH_REAL, frechet_distance
 from synaug.metrics.encoders import BUILDERS, encode
 from synaug.metrics.near_copies import nearer_than, nearest
@@ -121,11 +119,6 @@ def rows(s: Quality):
 
 
 EXPERIMENT = Experiment("generator_quality", Quality, PROFILES, rows, constants={"swept": "training_images"})
-
-
-def training_record(generator: str) -> dict:
-    """What was written down when a generator was trained."""
-    return json.loads((checkpoint_folder(generator) / RECORD).read_text(encoding="utf-8"))
 
 
 def training_losses(generator: str, weights: str) -> pd.DataFrame:

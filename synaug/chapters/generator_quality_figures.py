@@ -3,8 +3,9 @@
 
 import pandas as pd
 
-from synaug.chapters.generator_quality import NEAR_COPY_QUANTILE, SAMPLES, training_record
+from synaug.chapters.generator_quality import NEAR_COPY_QUANTILE, SAMPLES
 from synaug.chapters.reading import describe_runs, singular, within
+from synaug.chapters.tasks import training_record
 from synaug.metrics import FRESH_REAL
 from synaug.metrics.encoders import encoder_label
 from synaug.plots import COLOURS, INK, finish, forest, image_grid, panels, select

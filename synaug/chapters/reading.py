@@ -6,7 +6,11 @@ from collections.abc import Callable
 import pandas as pd
 from IPython.display import Markdown
 
+from synaug.plots import forest
+from synaug.statistics import paired_interval
 from synaug.statistics.claims import load_claims, verdict_table
+from synaug.statistics.contrasts import select
+from synaug.statistics.frames import bare
 
 
 def drawn(live, recorded=None):
@@ -37,6 +41,29 @@ def within(estimate, low, high, digits=2, sign="+"):
     return f"{estimate} [{low}, {high}]"
 
 
+def values(frame, **where) -> pd.Series:
+    """One value a seed; of several generators, their mean."""
+    known = {name: value for name, value in where.items() if name in frame}
+    return select(bare(frame), **known).groupby("seed")["value"].mean() if len(known) == len(where) else pd.Series(dtype=float)
+
+
+def interval(one, other=None):
+    """Of values by seed, or of their differences; None for fewer than two."""
+    found = (one if other is None else one - other).dropna()
+    return paired_interval(found.to_numpy()) if len(found) > 1 else None
+
+
+def said(found, sign="+") -> str:
+    return "not measured" if found is None else within(found.estimate, found.low, found.high, sign=sign)
+
+
+def drawn_forest(rows, **options):
+    """`forest` of (columns, interval or None); None where nothing was measured."""
+    table = pd.DataFrame([{**columns, "estimate": found.estimate, "low": found.low, "high": found.high}
+                          for columns, found in rows if found is not None])
+    return forest(table, **options) if len(table) else None
+
+
 def side_by_side(numbers, live, recorded=None):
     """The numbers of this build beside the recorded ones, a row each. numbers: gives {name: text} of a frame."""
     own = numbers(live)
@@ -57,6 +84,14 @@ def describe_runs(live: pd.DataFrame, recorded: pd.DataFrame | None, words: Call
         lines += [f"- *{name}*: profile `{frame['profile'].iloc[0]}`, {origin['wall_seconds'] / 60:.1f} minutes on "
                   f"{origin['device']}.", *(f"  - {part}" for part in words(frame, origin["parameters"]).split("; "))]
     return singular("\n".join(lines))
+
+
+def describe_several(*pairs) -> str:
+    """`describe_runs` of several experiments. pairs: (live, recorded) of each."""
+    def words(frame, p):
+        return f"{frame['experiment'].iloc[0].replace('_', ' ')}; {p['steps']} steps, {p['seeds']} seeds from {p['first_seed']} on, {len(frame)} values"
+
+    return "\n".join(describe_runs(live, recorded, words) for live, recorded in pairs)
 
 
 def singular(text: str) -> str:

@@ -1,9 +1,12 @@
 """What chapters are made of: library calls as tasks, functions of results that they need and plain parameters."""
 
 import time
-from dataclasses import dataclass
+import warnings
+from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +14,14 @@ from torch import Tensor, nn
 from synaug.augmentation.synthetic_pool import SyntheticPool, generate_pool
 from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
 from synaug.data import ImageDataset, load_dataset, stratified_subset, to_bytes
-from synaug.diffusion.denoisers import EDMDenoiser, generator_hash, load_denoiser, new_unet
+from synaug.diffusion.denoisers import RECORD, EDMDenoiser, checkpoint_folder, generator_hash, load_denoiser
+from synaug.diffusion.network_files import read_json
+from synaug.diffusion.recipe import Recipe
 from synaug.diffusion.reconstruction import generate, reconstruct
 from synaug.diffusion.schedules import SIGMA_MAX
-from synaug.files import kept, storable
-from synaug.generators import load_generator
-from synaug.generators.training import trained_on
+from synaug.files import kept, storable, write_atomically
+from synaug.generators import Diffusion, load_generator
+from synaug.generators.training import snapshot_folder, train, trained_on
 from synaug.precision import channels_last, fast_precision
 from synaug.run import Task
 
@@ -228,27 +233,52 @@ def scored(classifier: Trained, test: ImageDataset, device: str = "cpu") -> dict
     return {"test_accuracy": accuracy(predict(classifier.model(device), test.images), test.labels)}
 
 
-def unet_options(recipe: dict) -> dict:
-    """Those fields of a generator's recipe that `new_unet` takes."""
-    return {name: recipe[name] for name in ("channels", "layers", "patch", "attention", "dropout")}
-
-
 @storable
 @dataclass(frozen=True, eq=False)
 class Generator:
-    """A generator as it can be kept."""
+    """A generator of any family as it can be kept: its files, each bytes uint8 ``[n]``, by their paths in its folder."""
 
-    options: dict  # of `new_unet`
-    sigma_data: float
-    class_names: tuple[str, ...]
-    image_shape: tuple[int, int, int]
-    weights: dict[str, Tensor]
+    files: dict[str, Tensor]
 
-    def denoiser(self, device="cpu") -> EDMDenoiser:
-        """The generator itself, in the device's fast number format."""
-        unet = new_unet(self.image_shape, len(self.class_names), **self.options)
-        denoiser = EDMDenoiser(unet, sigma_data=self.sigma_data, class_names=self.class_names,
-                               image_shape=self.image_shape, patch=self.options["patch"])
-        denoiser.load_state_dict(self.weights)
-        denoiser.precision = fast_precision(device)
-        return denoiser.eval().requires_grad_(False).to(device)
+    @classmethod
+    def of(cls, folder: Path) -> "Generator":
+        return cls({path.relative_to(folder).as_posix(): torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
+                    for path in sorted(folder.rglob("*")) if path.is_file()})
+
+    def load(self, device="cpu") -> Any:
+        """The generator itself, in the device's fast number format; see `synaug.generators.load_generator`."""
+        with TemporaryDirectory() as folder:
+            for name, content in self.files.items():
+                write_atomically(Path(folder) / name, content.numpy().tobytes())
+            return fastest(load_generator(folder, device), device)
+
+
+def fastest(generator, device):
+    """A generator of any family, in the device's fast number format."""
+    (generator.denoiser if isinstance(generator, Diffusion) else generator).precision = fast_precision(device)
+    return generator
+
+
+def found_generator(trained: dict | None, images: int | None, generator: str | None, weights: str | None, device: str) -> Any:
+    """One of `trained_generators` where there are such, else a saved one; each as `Generator.load` gives it."""
+    if trained is not None:
+        return trained[images].load(device)
+    return fastest(check_weights(generator, weights, device), device)
+
+
+def trained_generators(recipe: dict, snapshots: list, device: str, checkpoint: Path | None = None) -> dict:
+    """{number of images: the `Generator` of after so many}, of one training by a recipe; one that was cut goes on. That of
+    some classes few images are left unseen, of which a trainer warns, is meant."""
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
+        train(Recipe(**recipe), checkpoint, images=max(snapshots), snapshots=snapshots, device=device, progress=False)
+    return {images: Generator.of(snapshot_folder(checkpoint, images)) for images in snapshots}
+
+
+def recipe_of(generator: str) -> dict:
+    """The recipe that a saved generator was trained by, as plain data."""
+    return asdict(Recipe.recorded(training_record(generator)["recipe"]))
+
+
+def training_record(generator: str) -> dict:
+    """What was written down when a generator was trained."""
+    return read_json(checkpoint_folder(generator) / RECORD)

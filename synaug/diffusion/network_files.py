@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,18 +15,18 @@ WEIGHTS = "diffusion_pytorch_model"
 
 
 def load_unet(folder: Path, use_safetensors: bool | None = True) -> nn.Module:
-    """The ``UNet2DModel`` in a folder of diffusers' format, in float32.
+    """The ``UNet2DModel``, or ``DiTTransformer2DModel``, in a folder of diffusers' format, in float32.
 
     use_safetensors: True for no other format, None for diffusers' older ``.bin`` files too, read without running code.
     FileNotFoundError where a file is missing, ValueError where one is damaged; both name it.
     """
-    from diffusers import UNet2DModel
+    from diffusers import DiTTransformer2DModel, UNet2DModel
 
-    read_json(folder / "config.json")
+    kind: Any = DiTTransformer2DModel if read_json(folder / "config.json").get("_class_name") == "DiTTransformer2DModel" else UNet2DModel
     files = weight_files(folder, ("safetensors",) if use_safetensors else ("safetensors", "bin"))
     try:
         with silent_diffusers():
-            unet, differences = UNet2DModel.from_pretrained(
+            unet, differences = kind.from_pretrained(
                 folder, torch_dtype=torch.float32, local_files_only=True, use_safetensors=files[0].suffix == ".safetensors",
                 output_loading_info=True, low_cpu_mem_usage=False)  # else it asks for accelerate
     except Exception as error:  # of any kind, as the weights or the configuration may hold anything

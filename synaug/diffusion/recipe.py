@@ -12,10 +12,11 @@ from synaug.checks import one_of, whole
 from synaug.data import ImageDataset, stratified_subset
 
 STRATA, FAMILIES = ("proportional", "equal"), ("diffusion", "vae", "gan")
+NETWORKS, WEIGHTINGS = ("unet", "dit"), ("edm", "error")
 #: Fields that not every family of generators has: which do, and what they are in a recipe of the others.
 OF_FAMILIES = {"layers": (("diffusion",), 1), "patch": (("diffusion",), 2), "attention": (("diffusion",), ()),
                "dropout": (("diffusion",), 0.0), "drop_label": (("diffusion",), 0.0), "latent": (("vae", "gan"), 0),
-               "unconditional": (("gan",), 0)}
+               "unconditional": (("gan",), 0), "network": (("diffusion",), "unet"), "weighting": (("diffusion",), "edm")}
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Recipe:
     family: "diffusion", or "vae" or "gan" of `synaug.generators`; their channels are the widths of levels that each
     halve height and width. latent: the length of a VAE's or a GAN's latent vector. unconditional: steps of a GAN
     before its classes come in, which then takes as many again.
+    network: "unet", or "dit", a transformer (see `new_unet`). weighting: of noise levels in the loss, "edm", or "error",
+    which counts the error of the clean image alike at all of them.
     """
 
     dataset: str = "fashion_mnist"
@@ -57,6 +60,8 @@ class Recipe:
     family: str = "diffusion"
     latent: int = 0
     unconditional: int = 0
+    network: str = "unet"
+    weighting: str = "edm"
 
     def __post_init__(self):
         for name in ("channels", "attention"):  # lists, where it was read from a file
@@ -67,7 +72,8 @@ class Recipe:
         for name in ("flip", "drop_label"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share in 0..1, got {getattr(self, name)}")
-        one_of("family", self.family, FAMILIES)
+        for name, options in (("family", FAMILIES), ("network", NETWORKS), ("weighting", WEIGHTINGS)):
+            one_of(name, getattr(self, name), options)
         least_of = {"batch_size": 1, "layers": 1, "patch": 1, "subset_seed": 0, "subset_start": 0, "latent": 0, "unconditional": 0}
         for name, least in least_of.items():
             object.__setattr__(self, name, whole(name, getattr(self, name), least))

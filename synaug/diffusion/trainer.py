@@ -19,7 +19,14 @@ from torch.nn.parallel import DistributedDataParallel
 from synaug.checks import as_tensor, number, whole
 from synaug.data import ImageDataset, content_hash, load_dataset, stratified_subset, to_floats
 from synaug.data.cached import atomic_write
-from synaug.diffusion.denoisers import RECORD, denoising_loss, holds_generator, log_normal_sigmas, new_denoiser
+from synaug.diffusion.denoisers import (
+    RECORD,
+    denoising_loss,
+    edm_weight,
+    holds_generator,
+    log_normal_sigmas,
+    new_denoiser,
+)
 from synaug.diffusion.recipe import Recipe, batch_of, command, learning_rate, step_generator, step_seed
 from synaug.precision import device_name, fast_precision, usable_device
 from synaug.resources import check_disk, check_memory
@@ -93,7 +100,7 @@ class Trainer:
         """The untrained model for the images and classes that it is trained on."""
         r = self.recipe
         return new_denoiser(subset, channels=r.channels, layers=r.layers, patch=r.patch, attention=r.attention,
-                            dropout=r.dropout, seed=r.seed)
+                            dropout=r.dropout, network=r.network, seed=r.seed)
 
     def new_optimizer(self) -> torch.optim.Optimizer:
         """The optimizer of the model's weights."""
@@ -111,7 +118,10 @@ class Trainer:
 
     def losses(self, model: Any, images: Tensor, labels: Tensor, *drawn: Tensor) -> Tensor:
         """The loss of each image, ``[N]``: float ones, and what `draw` says of them."""
-        return denoising_loss(model, images, labels, *drawn)
+        losses = denoising_loss(model, images, labels, *drawn)
+        if self.recipe.weighting == "error":
+            losses = losses / edm_weight(drawn[0], model.sigma_data)
+        return losses
 
     def finished(self) -> Any:
         """The model as it is saved, within `averaged`."""

@@ -31,7 +31,7 @@ from tqdm import tqdm
 from synaug.data import ImageDataset, content_hash, load_dataset
 from synaug.diffusion.denoisers import RECORD, checkpoint_folder
 from synaug.diffusion.network_files import read_json
-from synaug.diffusion.recipe import FAMILIES, RECIPES, STRATA, Recipe
+from synaug.diffusion.recipe import FAMILIES, NETWORKS, RECIPES, STRATA, WEIGHTINGS, Recipe
 from synaug.diffusion.trainer import CURVE_EVERY, LOOK_EVERY, Trainer
 from synaug.generators.gan import GANTrainer
 from synaug.generators.vae import VAETrainer
@@ -137,7 +137,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         several = isinstance(value, tuple)
         kind = str if name == "subset_size" else int if several else type(value)
         changes.add_argument("--" + name.replace("_", "-"), type=kind, nargs="*" if several else None,
-                             default=argparse.SUPPRESS, choices={"strata": STRATA, "family": FAMILIES}.get(name),
+                             default=argparse.SUPPRESS, choices={"strata": STRATA, "family": FAMILIES, "network": NETWORKS, "weighting": WEIGHTINGS}.get(name),
                              help=f"{meanings.get(name, '')} ({value} in fashion_mnist)".strip())
 
 

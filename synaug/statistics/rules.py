@@ -39,7 +39,7 @@ UNITS: dict[str | tuple[str, str], tuple[float, str]] = {
     ("targeted_augmentation", "selected_share"): (1, " points"),
     ("how_much_and_how_mixed", "test_error"): (1, " points"),
     ("will_it_help_me", "test_error"): (1, " points"),
-    ("causes", "test_error"): (1, " points"),
+    **{(name, "test_error"): (1, " points") for name in ("causes", "families", "data_traits")},
     **{name: (1, " points") for name in ("changed_error", "rare_error", "missing_error")},
     "judge_entropy": (1, " nats"),
 }

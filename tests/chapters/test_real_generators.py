@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from synaug.chapters.tasks import first, real_images_of, usual_denoiser, weights_of
+from synaug.chapters.tasks import first, real_images_of, recipe_of, trained_generators, usual_denoiser, weights_of
 from synaug.chapters.where_concentration_comes_from import real_generators as chapter
 from synaug.chapters.where_concentration_comes_from import real_generators_figures as figures
 from synaug.chapters.where_concentration_comes_from.real_generators import (
@@ -15,7 +15,6 @@ from synaug.chapters.where_concentration_comes_from.real_generators import (
     levels,
     loss_rows,
     pool,
-    trained_levels,
 )
 from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
 from synaug.data import to_bytes
@@ -122,23 +121,23 @@ class TestQualityLevels:
         assert excess.loc[("b", 0.1), "high"] - 1.5 == pytest.approx(1.96 * np.std([1, 2], ddof=1) / 2**0.5)
 
     def test_are_the_generators_of_a_training_by_the_recipe(self, chosen, tmp_path):
-        recipe = {**chapter.recipe_of(chosen), "dataset": "digits", "subset_size": 100, "channels": (16, 32),
+        recipe = {**recipe_of(chosen.generator), "dataset": "digits", "subset_size": 100, "channels": (16, 32),
                   "batch_size": 8}
-        assert recipe["seed"] == 0 and chapter.recipe_of(chosen)["subset_size"] == 10_000
-        found = trained_levels(recipe, [8, 16], "cpu", tmp_path / "own")
+        assert recipe["seed"] == 0 and recipe_of(chosen.generator)["subset_size"] == 10_000
+        found = trained_generators(recipe, [8, 16], "cpu", tmp_path / "own")
         train(Recipe(**recipe), tmp_path / "other", images=16, snapshots=[8, 16], progress=False)
         for images, generator in found.items():
             other = load_denoiser(snapshot_folder(tmp_path / "other", images))
-            assert weights_hash(generator.denoiser()) == weights_hash(other)
-        assert weights_hash(found[8].denoiser()) != weights_hash(found[16].denoiser())
+            assert weights_hash(generator.load().denoiser) == weights_hash(other)
+        assert weights_hash(found[8].load().denoiser) != weights_hash(found[16].load().denoiser)
 
     def test_come_back_from_the_store_as_they_were(self, frame, chosen):
         generator = Store().get(levels(chosen, (16, 32)))[32]
         x, labels = torch.randn(4, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.arange(4)
         made = Store().get(pool(chosen, 2, size=(16, 32), images=32))
-        by_hand = generate(generator.denoiser(), made.labels, steps=2, source_index=made.source_index)
+        by_hand = generate(generator.load().denoiser, made.labels, steps=2, source_index=made.source_index)
         assert torch.equal(made.images, to_bytes(by_hand.images))
-        assert generator.denoiser()(x, 1.0, labels).isfinite().all()
+        assert generator.load().denoiser(x, 1.0, labels).isfinite().all()
 
 
 class TestPools:

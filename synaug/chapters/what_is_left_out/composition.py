@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from synaug.chapters.tasks import Trained, trained
-from synaug.chapters.what_is_left_out.rare_events import data_of, joined, sampled, trained_whole
+from synaug.chapters.tasks import Trained, trained, trained_generators
+from synaug.chapters.what_is_left_out.rare_events import data_of, joined, sampled
 from synaug.classifiers import predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import check_recipe
@@ -50,7 +50,7 @@ PROFILES = {
 
 def samples(s: Composition, of: str, seed: int) -> Task:
     recipe = asdict(Recipe(dataset=DATASETS[of], subset_size="all", channels=(s.width, 2 * s.width), flip=0.0, seed=seed))
-    generator = Task(trained_whole, {"recipe": recipe, "snapshots": [s.trained_images], "device": s.device})
+    generator = Task(trained_generators, {"recipe": recipe, "snapshots": [s.trained_images], "device": s.device})
     return Task(sampled, {"generator": None, "weights": None, "precision": str(fast_precision(s.device)), "device": s.device,
                           "images": s.trained_images, "sigma": None, "steps": s.sampling_steps, "seed": seed},
                 (Task(shapes, {"dataset": "shapes", "split": "test", "n": s.n_samples}), generator))

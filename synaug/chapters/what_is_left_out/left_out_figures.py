@@ -2,12 +2,11 @@
 
 import pandas as pd
 
-from synaug.chapters.reading import describe_runs, within
+from synaug.chapters.reading import drawn_forest, interval, said, values
 from synaug.chapters.what_is_left_out.causes import CHANGES
 from synaug.chapters.what_is_left_out.rare_events import DATASETS, TREATMENTS, shown
 from synaug.data.merged import SHARES
-from synaug.plots import Panel, forest, image_grid, lines
-from synaug.statistics import paired_interval
+from synaug.plots import Panel, image_grid, lines
 from synaug.statistics.contrasts import select
 from synaug.statistics.frames import bare
 
@@ -17,29 +16,6 @@ NETWORKS = {"resnet8": "ResNet-8", "vgg5": "VGG-5", "vit_tiny": "small ViT"}
 SHARPNESS = {"log_largest_eigenvalue": "log of the largest eigenvalue", "log_trace": "log of the trace",
              "filter_normalised": "rise of the loss, filter-normalised", "log_gradient_variance": "log of the gradients' variance"}
 POINTS = "test error (points)"
-
-
-def values(frame, **where) -> pd.Series:
-    """One value a seed; of several generators, their mean."""
-    known = {name: value for name, value in where.items() if name in frame}
-    return select(bare(frame), **known).groupby("seed")["value"].mean() if len(known) == len(where) else pd.Series(dtype=float)
-
-
-def interval(one, other=None):
-    """Of values by seed, or of their differences; None for fewer than two."""
-    found = (one if other is None else one - other).dropna()
-    return paired_interval(found.to_numpy()) if len(found) > 1 else None
-
-
-def said(found, sign="+") -> str:
-    return "not measured" if found is None else within(found.estimate, found.low, found.high, sign=sign)
-
-
-def drawn_forest(rows, **options):
-    """`forest` of (columns, interval or None); None where nothing was measured."""
-    table = pd.DataFrame([{**columns, "estimate": found.estimate, "low": found.low, "high": found.high}
-                          for columns, found in rows if found is not None])
-    return forest(table, **options) if len(table) else None
 
 
 def networks(frame):
@@ -208,11 +184,3 @@ def what_to_do(*frames):
         row("Reconstruct rare images, or repeat them?", "reconstructed over repeated", "Reconstruct.", "Repeat."),
         row("Rely on combinations that nobody photographed?", "gain on unseen combinations", "Yes.", "No."),
     ], columns=["your question", "measured", "what to do"])
-
-
-def describe(*pairs):
-    """What the runs behind a page are, as a Markdown list. pairs: (live, recorded) of each experiment."""
-    def words(frame, p):
-        return f"{frame['experiment'].iloc[0].replace('_', ' ')}; {p['steps']} steps, {p['seeds']} seeds from {p['first_seed']} on, {len(frame)} values"
-
-    return "\n".join(describe_runs(live, recorded, words) for live, recorded in pairs)

@@ -5,19 +5,16 @@ Classes of Fashion-MNIST are merged into five superclasses, in each of which one
 the share is corrected for what it confuses. A second generator has the roles of majority and minority swapped.
 """
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
-from synaug.chapters.tasks import Trained, generated, trained, usual_denoiser, weights_of
+from synaug.chapters.tasks import Trained, generated, trained, trained_generators, usual_denoiser, weights_of
 from synaug.chapters.what_is_left_out.causes import derived, drawn, joined
-from synaug.chapters.where_concentration_comes_from.real_generators import trained_levels
 from synaug.classifiers import build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import check_recipe
@@ -93,7 +90,7 @@ def own_network(s: Rare, which: str) -> tuple[dict, tuple[Task, ...]]:
         return {"generator": name, "weights": weights_of(name), **where, "images": None}, ()
     recipe = asdict(Recipe(dataset=DATASETS[which], subset_size="all", channels=(s.width, 2 * s.width)))
     return ({"generator": None, "weights": None, **where, "images": s.trained_images},
-            (Task(trained_whole, {"recipe": recipe, "snapshots": [s.trained_images], "device": s.device}),))
+            (Task(trained_generators, {"recipe": recipe, "snapshots": [s.trained_images], "device": s.device}),))
 
 
 def merged(which: str, n: int | None = None) -> Task:
@@ -165,12 +162,6 @@ EXPERIMENT = Experiment("rare_events", Rare, PROFILES, rows, finish, constants={
 data_of = lru_cache(6)(load_dataset)
 
 
-def trained_whole(recipe: dict, snapshots: list, device: str, checkpoint: Path | None = None) -> dict:
-    """`trained_levels` on all images of a data set; that none is left unseen, of which a trainer warns, is meant."""
-    with warnings.catch_warnings(action="ignore", category=UserWarning):
-        return trained_levels(recipe, snapshots, device, checkpoint)
-
-
 def merged_images(dataset: str, n: int | None) -> ImageDataset:
     """The training images of a generator, or the first n of their stratified order."""
     data = data_of(dataset)
@@ -191,8 +182,8 @@ def fresh_images(n: int, seed: int) -> ImageDataset:
 
 def sampled(asked: ImageDataset, trained: dict | None = None, *, generator: str | None, weights: str | None, precision: str,
             device: str, images: int | None, sigma: float | None, steps: int, seed: int) -> ImageDataset:
-    """See `made`. trained: what `trained_levels` gives, of which images is one."""
-    denoiser = usual_denoiser(generator, weights, device) if trained is None else trained[images].denoiser(device)
+    """See `made`. trained: what `trained_generators` gives, of which images is one."""
+    denoiser = usual_denoiser(generator, weights, device) if trained is None else trained[images].load(device).denoiser
     place = torch.arange(len(asked))  # an image may stand there several times
     if sigma is None:
         found = generate(denoiser, asked.labels, seed=seed, steps=steps, source_index=place, device=device)

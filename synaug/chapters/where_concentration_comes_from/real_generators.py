@@ -4,7 +4,7 @@ Three parts: generators of several quality levels, small ones at moments of thei
 the best; exploration terms, judged by classifiers trained on their samples and by outer-edge recall.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +12,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from synaug.chapters.generator_quality import training_record
 from synaug.chapters.tasks import (
-    Generator,
     network,
     real,
     real_images,
     real_images_of,
-    unet_options,
+    recipe_of,
+    trained_generators,
     usual_denoiser,
     weights_of,
 )
@@ -30,11 +29,9 @@ from synaug.classifiers.training import check_recipe
 from synaug.data import ImageDataset, to_bytes
 from synaug.diffusion.denoisers import denoising_loss, load_denoiser, new_unet
 from synaug.diffusion.exploration import AnnealedClass, Autoguided, GuidedInterval, MinorityGuided, ParticleGuided
-from synaug.diffusion.recipe import Recipe
 from synaug.diffusion.reconstruction import generate, reconstruct
 from synaug.diffusion.samplers import check_sampler
 from synaug.diffusion.schedules import sigma_of_reverse_step, sigmas_from
-from synaug.generators.training import snapshot_folder, train
 from synaug.metrics import FRESH_REAL, compare
 from synaug.metrics.encoders import BUILDERS, encode
 from synaug.run import Experiment, Settings, Task, param
@@ -121,9 +118,9 @@ class Generators(Settings):
         weak = LEVELS in self.parts or EXPLORATION in self.parts and AUTOGUIDANCE in self.strengths
         if weak and not (self.sizes and self.snapshots):
             raise ValueError("quality levels (part ladder) and autoguidance need sizes and snapshots to train")
-        recipe = recipe_of(self)
+        patch = recipe_of(self.generator)["patch"]
         for size in self.sizes:
-            named("sizes", new_unet, shape, classes, **unet_options({**recipe, "channels": size}))
+            named("sizes", new_unet, shape, classes, channels=size, patch=patch)
         for setting in self.dials:
             if len(setting) != 4:
                 raise ValueError(f"each of dials must be solver, steps, churn and s_noise, got {setting}")
@@ -161,8 +158,8 @@ PROFILES = {
 
 def levels(s: Generators, size: tuple) -> Task:
     """The generators of a size, one per snapshot."""
-    recipe = {**recipe_of(s), "channels": size, "batch_size": s.batch_size}
-    return Task(trained_levels, {"recipe": recipe, "snapshots": s.snapshots, "device": s.device})
+    recipe = {**recipe_of(s.generator), "channels": size, "batch_size": s.batch_size}
+    return Task(trained_generators, {"recipe": recipe, "snapshots": s.snapshots, "device": s.device})
 
 
 def pool(s: Generators, steps: int, solver: str = "heun", churn: float = 0.0, s_noise: float = 1.0, sigma=None,
@@ -269,22 +266,6 @@ def sampler_name(solver: str, churn: float, s_noise: float) -> str:
     return name + (f", S_noise {s_noise:g}" if s_noise != 1 else "")
 
 
-def recipe_of(s: Generators) -> dict:
-    """The recipe that the saved generator was trained by, as plain data."""
-    return asdict(Recipe(**training_record(s.generator)["recipe"]))
-
-
-def trained_levels(recipe: dict, snapshots: list, device: str, checkpoint: Path | None = None) -> dict:
-    """{number of images: the `Generator` of after so many}, of one training by a recipe; one that was cut goes on."""
-    train(Recipe(**recipe), checkpoint, images=max(snapshots), snapshots=snapshots, device=device, progress=False)
-    found = {}
-    for images in snapshots:
-        denoiser = load_denoiser(snapshot_folder(checkpoint, images))
-        found[images] = Generator(unet_options(recipe), denoiser.sigma_data, denoiser.class_names, denoiser.image_shape,
-                                  dict(denoiser.state_dict()))
-    return found
-
-
 def unseen_images(generator: str, weights: str, place: int, n: int) -> ImageDataset:
     return real_images(generator, weights, "unseen", n * (place + 1)).subset(range(n * place, n * (place + 1)))
 
@@ -292,8 +273,8 @@ def unseen_images(generator: str, weights: str, place: int, n: int) -> ImageData
 def drawn(sources: ImageDataset, trained: dict | None = None, *, generator: str, weights: str, precision: str,
           device: str, images: int | None, term: str | None, strength: float | None, sigma: float | None, seed: int,
           **sampling) -> ImageDataset:
-    """See `pool`. trained: what `trained_levels` gives, of which images is one."""
-    other = None if trained is None else trained[images].denoiser(device)
+    """See `pool`. trained: what `trained_generators` gives, of which images is one."""
+    other = None if trained is None else trained[images].load(device).denoiser
     denoiser = usual_denoiser(generator, weights, device) if other is None or term is not None else other
     if term is not None:
         denoiser = TERMS[term](denoiser, strength, seed, other)
@@ -326,8 +307,8 @@ def accuracy_after(test: ImageDataset, *sets: ImageDataset, metric: str, classif
 def denoising_losses(held_out: ImageDataset, trained: dict | None = None, *, generator: str, weights: str,
                      precision: str, device: str, images: int | None, sigmas: list) -> np.ndarray:
     """EDM's weighted denoising loss of each image at each noise level, float32 ``[len(sigmas), N]``, of the saved
-    generator, or of one of `trained_levels`. The noise of an image is the same at every level, and for all."""
-    denoiser = usual_denoiser(generator, weights, device) if trained is None else trained[images].denoiser(device)
+    generator, or of one of `trained_generators`. The noise of an image is the same at every level, and for all."""
+    denoiser = usual_denoiser(generator, weights, device) if trained is None else trained[images].load(device).denoiser
     clean, noise = held_out.floats(), torch.randn(len(held_out), *held_out.image_shape,
                                                   generator=torch.Generator().manual_seed(0))
     losses = np.empty((len(sigmas), len(clean)), np.float32)

@@ -5,8 +5,8 @@ asked of samples."""
 
 import pandas as pd
 
-from synaug.chapters.generator_quality import training_record
 from synaug.chapters.reading import describe_runs, within
+from synaug.chapters.tasks import training_record
 from synaug.chapters.where_concentration_comes_from.real_generators import (
     EXPLORATION,
     LEVELS,

@@ -1,0 +1,235 @@
+"""Other settings of the diffusion model, one at a time: network, training, sampler, and terms that are to explore.
+
+Networks and trainings see equally many images, samplers take equally many evaluations of the network, and of a term the
+strength is chosen on seeds that do not judge it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import pandas as pd
+
+from synaug.chapters.tasks import network, real, real_images_of, recipe_of, trained_generators, weights_of
+from synaug.chapters.where_concentration_comes_from.real_generators import (
+    AUTOGUIDANCE,
+    INFLATED_CHURN,
+    NOISE_INFLATION,
+    PLAIN,
+    TERMS,
+    accuracy_after,
+    compared,
+    denoising_losses,
+    drawn,
+    loss_rows,
+    unseen_images,
+)
+from synaug.classifiers.architectures import ARCHITECTURES
+from synaug.classifiers.training import check_recipe
+from synaug.data import ImageDataset, to_bytes
+from synaug.diffusion.denoisers import new_unet
+from synaug.diffusion.perturbed import Guided
+from synaug.diffusion.recipe import Recipe
+from synaug.diffusion.reconstruction import generate
+from synaug.metrics import FRESH_REAL
+from synaug.metrics.comparison import least_per_class
+from synaug.metrics.encoders import BUILDERS
+from synaug.run import Experiment, Settings, Task, param
+from synaug.run.experiment import named
+
+STUDIES = ("networks", "levels", "samplers", "exploration")
+BASE = "as it is"
+#: What is changed of the base recipe. The average over steps keeps nothing of itself where its power is next to 0.
+CHANGES = {
+    BASE: {}, "half the width": {"channels": (16, 32)}, "twice the width": {"channels": (64, 128)}, "two blocks a level": {"layers": 2},
+    "attention at 14 x 14": {"attention": (14,)}, "a transformer": {"network": "dit", "channels": (96,), "layers": 3},
+    "no averaged weights": {"ema_power": 1e-6}, "errors weighted alike": {"weighting": "error"}, "no class dropout": {"drop_label": 0.0},
+    "no mirrored images": {"flip": 0.0},
+}
+#: The base, sampled with classifier-free guidance at all noise levels.
+GUIDED, GUIDANCE = "guidance 1.5", 1.5
+#: Steps of a solver whose sampler evaluates the network so often: Heun's last step has one evaluation, all others two.
+SOLVERS = {"heun": lambda evaluations: (evaluations + 1) // 2, "euler": int, "ancestral": int}
+TRIED = {"CADS": (0.25, 0.5, 1.0), "guidance interval": (1.5, 2.0, 3.0), AUTOGUIDANCE: (1.5, 2.0, 3.0),
+         "particle guidance": (0.003, 0.01, 0.03), "minority guidance": (0.03, 0.1, 0.3), NOISE_INFLATION: (1.01, 1.02, 1.05)}
+CHOSEN_BY = "outer_edge_recall"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablations(Settings):
+    studies: tuple[str, ...] = param("what is measured", STUDIES, each=True, options=STUDIES)
+    generator: str = param("name or folder of a trained diffusion model, whose images and recipe are the base", "fashion_mnist")
+    changes: tuple[str, ...] = param("of networks and trainings", tuple(CHANGES), each=True, options=tuple(CHANGES))
+    generator_width: int = param("channels of the base network's first stage; the second has twice as many", 32, at_least=16)
+    trained_images: int = param("images that each generator has seen in its training", at_least=1)
+    levels: tuple[int, ...] = param("images seen at which the base is looked at", each=True, at_least=1, at_most=10**9)
+    evaluations: tuple[int, ...] = param("of the network, by the sampler, for each image", each=True, at_least=1)
+    terms: dict = param("exploration terms, {term: strengths to choose from}")
+    weak_images: int = param("images that the weak generator of autoguidance has seen, which is as large as the other", at_least=1)
+    n_images: int = param("samples of each set, and real images that they are compared with", at_least=20)
+    n_losses: int = param("unseen images in denoising losses", at_least=10)
+    loss_sigmas: tuple[float, ...] = param("noise levels of denoising losses", (0.1, 0.3, 1.0, 3.0, 10.0), each=True, at_least=0.001)
+    sampling_steps: int = param("Heun steps, unless said", 18, at_least=1)
+    encoder: str = param("features that samples are compared in", "efficientnet_lite0", options=("pixels", *BUILDERS))
+    k: int = param("neighbours in precision and recall", 5, at_least=1)
+    n_bootstrap: int = param("resamples behind intervals", 1000, at_least=1)
+    architecture: str = param("the network that is trained on samples", "vgg5", options=tuple(ARCHITECTURES))
+    steps: int = param("optimiser steps of its training", at_least=2)
+    recipe: str = param("learning rates, see synaug.classifiers.train_classifier", "one_cycle")
+    n_evaluate: int | None = param("test images; None: all", None, at_least=20, optional=True)
+    first_seed: int = param("the first of the seeds: of trainings, in exploration of samples, too", 0, at_least=0, at_most=2**30)
+    seeds: int = param("paired seeds that judge", at_least=2, at_most=1000)
+    choice_seeds: int = param("further seeds, on which the strength of a term is chosen", at_least=1, at_most=1000)
+
+    def check(self):
+        check_recipe(self.recipe, "flip")
+        found = real_images_of(self.generator)
+        least = max(self.k + 1, found.test.num_classes * least_per_class())
+        if not least <= self.n_images <= (most := min(len(found.trained), len(found.unseen) // 2)):
+            raise ValueError(f"n_images must be from {least} to {most}, got {self.n_images}")
+        for name in self.changes:
+            recipe = Recipe(**recipe_for(self, name))
+            named(f"changes, {name}", new_unet, found.test.image_shape, found.test.num_classes, channels=recipe.channels, layers=recipe.layers,
+                  patch=recipe.patch, attention=recipe.attention, network=recipe.network)
+        if odd := [term for term in self.terms if term not in TERMS or not self.terms[term]]:
+            raise ValueError(f"terms must be lists by exploration term, of {', '.join(TERMS)}; got {', '.join(odd)}")
+
+
+PROFILES = {
+    "smoke": dict(studies=("networks", "samplers", "exploration"), changes=(BASE, "a transformer"), generator_width=16, trained_images=128, levels=(128,),
+                  evaluations=(3,), terms={"CADS": (0.5, 1.0)}, weak_images=128, n_images=150, n_losses=20, sampling_steps=1, encoder="pixels",
+                  n_bootstrap=10, steps=2, n_evaluate=50, seeds=2, choice_seeds=1),
+    "quick": dict(studies=("networks", "samplers", "exploration"), changes=(BASE, "no averaged weights"), generator_width=16, trained_images=1024, levels=(1024,),
+                  evaluations=(9,), terms={"CADS": (0.5, 1.0)}, weak_images=128, n_images=150, n_losses=100, sampling_steps=4, encoder="pixels",
+                  n_bootstrap=100, steps=15, n_evaluate=500, seeds=2, choice_seeds=1),
+    "standard": dict(trained_images=200_000, levels=(200_000, 400_000, 800_000, 1_600_000), evaluations=(9, 19, 39, 79), terms=TRIED, weak_images=128_000,
+                     n_images=1000, n_losses=1000, steps=400, first_seed=1000, seeds=10, choice_seeds=3),
+}
+
+
+def recipe_for(s: Ablations, change: str = BASE) -> dict:
+    changed = dict(CHANGES[change])
+    if "channels" in changed and change != "a transformer":  # widths for a base of 32
+        first = max(16, changed["channels"][0] * s.generator_width // 32)
+        changed["channels"] = first, 2 * first
+    return {**recipe_of(s.generator), "channels": (s.generator_width, 2 * s.generator_width), **changed}
+
+
+def generators(s: Ablations, change: str, levels: tuple[int, ...]) -> Task:
+    return Task(trained_generators, {"recipe": recipe_for(s, change), "snapshots": levels, "device": s.device})
+
+
+def pool(s: Ablations, steps: int, of: Task | None = None, images: int | None = None, solver: str = "heun", seed: int = 0, **more) -> Task:
+    """Samples of the classes of training images: of the saved generator, or of one of ``of``. more: of `drawn`."""
+    how = {**network(s), "steps": steps, "solver": solver, "churn": 0.0, "s_noise": 1.0, "sigma": None, "term": None, "strength": None,
+           "seed": seed, "images": images, **more}
+    needs = (real(s, "trained", s.n_images),)
+    return Task(drawn, how, needs if of is None else (*needs, of))
+
+
+def explored(s: Ablations, term: str, seed: int, by: float | Task | None = None) -> Task:
+    """Samples with a term at a strength, or at the one that a task says."""
+    weak = (Task(trained_generators, {"recipe": recipe_of(s.generator), "snapshots": [s.weak_images], "device": s.device}),
+            ) if term == AUTOGUIDANCE else ()
+    how = {**network(s), "steps": s.sampling_steps, "term": term, "seed": seed, "images": s.weak_images}
+    sources = real(s, "trained", s.n_images)
+    if isinstance(by, Task):
+        return Task(with_term, how, (sources, by, *weak))
+    return Task(with_term, {**how, "strength": by}, (sources, Task(nothing), *weak))
+
+
+def rows(s: Ablations) -> Iterator[tuple[dict, Task]]:
+    """By study: what is measured of samples against fresh real images, losses, and accuracies of classifiers trained on
+    samples, by seed. x: images seen, evaluations of the network, or the strength; role "choice": of seeds that choose."""
+    every, judging = {"dataset": real_images_of(s.generator).test.name}, range(s.first_seed, s.first_seed + s.seeds)
+    test = real(s, "test", s.n_evaluate)
+    fresh = [Task(unseen_images, {"generator": s.generator, "weights": weights_of(s.generator), "place": place, "n": s.n_images})
+             for place in (0, 1)]
+
+    def measured(at, samples, seed):
+        options = {"encoder": s.encoder, "k": s.k, "n_bootstrap": s.n_bootstrap, "device": s.device}
+        return {**every, **at, "seed": seed}, Task(compared, options, (fresh[0], samples))
+
+    def taught(at, samples, seed):
+        learning = {"classifier": s.architecture, "recipe": s.recipe, "steps": s.steps, "device": s.device, "metric": "test_accuracy"}
+        return {**every, **at, "seed": seed}, Task(accuracy_after, {**learning, "seed": seed}, (test, samples))
+
+    def both(at, samples):
+        yield measured(at, samples, judging[0])
+        for seed in judging:
+            yield taught(at, samples, seed)
+
+    yield from both({"study": "baseline", "arm": FRESH_REAL, "x": 0.0, "role": "judged"}, fresh[1])
+    found = {}
+    if "networks" in s.studies:
+        found |= {("networks", change, s.trained_images): generators(s, change, (s.trained_images,)) for change in s.changes}
+    if "levels" in s.studies:
+        found |= {("levels", BASE, images): generators(s, BASE, s.levels) for images in s.levels}
+    for (study, arm, images), of in found.items():
+        at = {"study": study, "arm": arm, "x": float(images), "role": "judged"}
+        yield from both(at, pool(s, s.sampling_steps, of, images))
+        losses = Task(denoising_losses, {**network(s), "sigmas": s.loss_sigmas, "images": images}, (real(s, "unseen", s.n_losses), of))
+        yield {**every, **at, "seed": judging[0]}, Task(mean_loss, {"sigmas": s.loss_sigmas}, (losses,))
+        if study == "networks" and arm == BASE:
+            how = {"images": images, "scale": GUIDANCE, "steps": s.sampling_steps, "seed": 0, "precision": network(s)["precision"], "device": s.device}
+            yield from both({**at, "arm": GUIDED}, Task(guided, how, (real(s, "trained", s.n_images), of)))
+    if "samplers" in s.studies:
+        for evaluations in s.evaluations:
+            for solver, steps in SOLVERS.items():
+                yield from both({"study": "samplers", "arm": solver, "x": float(evaluations), "role": "judged"}, pool(s, steps(evaluations), solver=solver))
+    if "exploration" in s.studies:
+        yield from exploration(s, judging, measured, taught)
+
+
+def exploration(s: Ablations, judging: range, measured, taught) -> Iterator[tuple[dict, Task]]:
+    """Each strength of a term on the seeds that choose, then the best on those that judge, beside samples without any."""
+    choosing = range(judging.stop, judging.stop + s.choice_seeds)
+    for term, strengths in s.terms.items():
+        tried = []
+        for strength, seed in product(strengths, choosing):
+            at = {"study": "exploration", "arm": term, "x": float(strength), "role": "choice"}
+            tried.append(measured(at, explored(s, term, seed, float(strength)), seed))
+        yield from tried
+        best = Task(best_strength, {"strengths": [float(x) for x in strengths], "metric": CHOSEN_BY}, tuple(task for _, task in tried))
+        yield {**tried[0][0], "x": 0.0, "role": "judged", "seed": judging[0]}, best
+        for seed in judging:
+            at, made = {"study": "exploration", "arm": term, "x": 0.0, "role": "judged"}, explored(s, term, seed, best)
+            yield from (measured(at, made, seed), taught(at, made, seed))
+    for seed in judging:
+        at, made = {"study": "exploration", "arm": PLAIN, "x": 0.0, "role": "judged"}, pool(s, s.sampling_steps, seed=seed)
+        yield from (measured(at, made, seed), taught(at, made, seed))
+
+
+EXPERIMENT = Experiment("ablations", Ablations, PROFILES, rows, constants={"swept": "amount"})
+
+
+def mean_loss(losses, sigmas: list) -> pd.DataFrame:
+    """The mean denoising loss over noise levels, with limits over images."""
+    rows = loss_rows(losses, sigmas=sigmas, names=[{}])
+    return rows.loc[rows["metric"] == "mean_loss", ["metric", "value", "low", "high"]].reset_index(drop=True)
+
+
+def guided(sources: ImageDataset, trained: dict, images: int, scale: float, steps: int, seed: int, precision: str, device: str) -> ImageDataset:
+    """Samples of one of `trained_generators` with guidance at all noise levels."""
+    denoiser = Guided(trained[images].load(device).denoiser, scale)
+    made = generate(denoiser, sources.labels, steps=steps, seed=seed, source_index=sources.source_index, device=device)
+    return ImageDataset(to_bytes(made.images), sources.labels, sources.class_names, sources.source_index, sources.name)
+
+
+def nothing() -> dict:
+    return {}
+
+
+def best_strength(*frames: pd.DataFrame, strengths: list, metric: str) -> dict:
+    """The strength with the highest mean of a metric; frames: of all seeds at the first strength, then the second, ..."""
+    values = np.array([frame.loc[frame["metric"] == metric, "value"].item() for frame in frames])
+    return {"strength": strengths[values.reshape(len(strengths), -1).mean(1).argmax()]}
+
+
+def with_term(sources: ImageDataset, best: dict, weak: dict | None = None, *, term: str, steps: int, strength: float | None = None,
+              **how) -> ImageDataset:
+    """`drawn` with an exploration term at its strength, or at the best one. weak: what `trained_generators` gives."""
+    strength = best["strength"] if strength is None else strength
+    inflated = {"churn": INFLATED_CHURN * steps, "s_noise": strength} if term == NOISE_INFLATION else {"churn": 0.0, "s_noise": 1.0}
+    return drawn(sources, weak, **how, **inflated, solver="heun", sigma=None, term=term, steps=steps, strength=strength)

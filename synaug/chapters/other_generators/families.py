@@ -1,0 +1,266 @@
+"""Three families of generators under one method: what each does to images, and what its images are worth in training.
+
+All are trained on the very same images. What is measured at each strength is also read off at equal distance from the
+sources: a strength takes an image further away in one family than in another.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
+
+from synaug.chapters.how_much_and_how_mixed import train_arm
+from synaug.chapters.mode_concentration import compared, judged, limits
+from synaug.chapters.tasks import (
+    BLOCK,
+    found_generator,
+    recipe_of,
+    scored,
+    split,
+    splits,
+    trained,
+    trained_generators,
+    weights_of,
+)
+from synaug.classifiers import build_classifier
+from synaug.classifiers.architectures import ARCHITECTURES
+from synaug.classifiers.training import check_recipe
+from synaug.data import ImageDataset, to_bytes
+from synaug.diffusion.recipe import RECIPES, Recipe
+from synaug.files import kept
+from synaug.generators import Diffusion, load_generator
+from synaug.metrics import FRESH_REAL
+from synaug.metrics.comparison import least_per_class
+from synaug.metrics.encoders import BUILDERS, encode
+from synaug.precision import fast_precision
+from synaug.run import Experiment, Settings, Task, param
+from synaug.run.experiment import named
+from synaug.statistics import bootstrap_interval
+from synaug.statistics.contrasts import select
+
+STUDIES = ("samples", "adding")
+#: Those that are trained within the run, by their recipes' names.
+LATENT = ("vae", "gan")
+#: What is asked of the nearest reconstruction, strength 0: the images that the generator has seen, others, and the tenth
+#: of these that is furthest from its neighbours.
+NEIGHBOUR = 5
+SEEN, UNSEEN, OUTER = INVERTED = ("seen", "unseen", "outer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Families(Settings):
+    studies: tuple[str, ...] = param("what is measured: samples, and what they are worth added to real images", STUDIES,
+                                     each=True, options=STUDIES)
+    generator: str = param("name or folder of a trained diffusion model, on whose images the others are trained")
+    few: str = param("one that was trained on few images, to which synthetic ones are added")
+    families: tuple[str, ...] = param("which others", LATENT, each=True, options=LATENT)
+    family_images: dict = param("images that each of them has seen in its training, {family: number}")
+    few_family_images: dict = param("those of the ones that are trained on few images, {family: number}")
+    strengths: tuple[float, ...] = param("of reconstructions, the last 1: images from noise", each=True, at_least=0.01, at_most=1)
+    distances: tuple[float, ...] = param("where families are compared: distances from the source, over those between real "
+                                         "images of a class", (0.4, 0.6, 0.8), each=True, at_least=0.01, at_most=2)
+    n_images: int = param("training images that are reconstructed, and classifiers trained on", at_least=10)
+    n_compare: int = param("of those, how many go into distances, precision and recall", at_least=20)
+    n_inverted: int = param("images of each kind of which the nearest reconstruction is asked", at_least=10)
+    n_few: int | None = param("real images to which others are added; None: all of those of few", at_least=10, optional=True)
+    ratios: tuple[int, ...] = param("synthetic images added for each real one", (1, 3), each=True, at_least=1, at_most=20)
+    encoder: str = param("features that distances are taken in", "efficientnet_lite0", options=("pixels", *BUILDERS))
+    k: int = param("neighbours in precision, recall, density, coverage", 5, at_least=1)
+    n_bootstrap: int = param("resamples behind intervals", 1000, at_least=1)
+    sampling_steps: int = param("steps of the diffusion model's sampler", 18, at_least=1)
+    architecture: str = param("the network", "resnet8", options=tuple(ARCHITECTURES))
+    width: int | None = param("channels of its first stage; None: the usual", optional=True, at_least=4)
+    steps: int = param("optimiser steps of every training", at_least=2)
+    recipe: str = param("learning rates, see synaug.classifiers.train_classifier", "one_cycle")
+    n_evaluate: int | None = param("test images; None: all", None, at_least=20, optional=True)
+    first_seed: int = param("the first of the seeds of trainings", 0, at_least=0, at_most=2**30)
+    seeds: int = param("paired seeds of each arm", at_least=2, at_most=1000)
+
+    def check(self):
+        check_recipe(self.recipe, "flip")
+        if list(self.strengths) != sorted(self.strengths) or self.strengths[-1:] != (1.0,):
+            raise ValueError(f"strengths must increase to 1, images from noise, got {self.strengths}")
+        for name in ("generator", "few"):
+            if not isinstance(load_generator(getattr(self, name)), Diffusion):
+                raise ValueError(f"{name} must be a diffusion model; the others are trained beside it, got {getattr(self, name)}")
+        for name in ("family_images", "few_family_images"):
+            numbers = getattr(self, name)
+            if not set(self.families) <= set(numbers) or not all(isinstance(n, int) and n > 0 for n in numbers.values()):
+                raise ValueError(f"{name} must have a whole number of images for each of {', '.join(self.families)}, got {numbers}")
+        found, few = splits(self.generator), splits(self.few)
+        shape, classes = found["real"].image_shape, found["real"].num_classes
+        build_classifier(self.architecture, shape, classes, seed=0, width=self.width)
+        least = max(self.k + 1, classes * least_per_class())
+        for name, most in (("n_images", len(found["real"])), ("n_compare", min(self.n_images, len(found["fresh"])))):
+            if not least <= getattr(self, name) <= most:
+                raise ValueError(f"{name} must be from {least} to {most}, got {getattr(self, name)}")
+        wanted = max(self.ratios, default=0) * (self.n_few or len(few["real"]))
+        if (self.n_few or 0) > len(few["real"]) or "adding" in self.studies and wanted > len(few["fresh"]):
+            raise ValueError(f"n_few must be at most {len(few['real'])}, and the largest of ratios times it at most "
+                             f"{len(few['fresh'])}, the fresh real images, got {self.n_few} and {self.ratios}")
+        for family in self.families:
+            named("families", recipe_for, family, self.generator)
+
+
+SMALL = {"generator": "fashion_mnist", "few": "fashion_mnist_2000"}
+
+PROFILES = {
+    "smoke": dict(**SMALL, family_images={"vae": 256, "gan": 256}, few_family_images={"vae": 256, "gan": 256}, strengths=(0.8, 1.0), n_images=200,
+                  n_compare=200, n_inverted=20, n_few=40, encoder="pixels", n_bootstrap=20, sampling_steps=2, architecture="vgg5",
+                  steps=2, n_evaluate=50, seeds=2),
+    "quick": dict(**SMALL, family_images={"vae": 6400, "gan": 3200}, few_family_images={"vae": 3200, "gan": 3200}, strengths=(0.5, 1.0),
+                  n_images=200, n_compare=200, n_inverted=50, n_few=100, encoder="pixels", n_bootstrap=100, sampling_steps=4,
+                  architecture="vgg5", steps=15, n_evaluate=500, seeds=2),
+    "standard": dict(**SMALL, family_images={"vae": 1_280_000, "gan": 1_356_800}, few_family_images={"vae": 512_000, "gan": 1_356_800},
+                     strengths=(0.5, 0.8, 1.0), n_images=10_000, n_compare=5000, n_inverted=500, steps=800, first_seed=900, seeds=10),
+}
+
+
+def recipe_for(family: str, generator: str) -> Recipe:
+    """The recipe of a family, for the very images that a saved generator was trained on."""
+    own = recipe_of(generator)
+    same = {name: own[name] for name in ("dataset", "subset_size", "subset_seed", "subset_start", "strata")}
+    return replace(RECIPES[family], **same)
+
+
+def model_of(s: Families, family: str, few: bool = False) -> tuple[dict, tuple[Task, ...]]:
+    """Parameters of what runs a generator, and the task that trains it where it is none that is saved."""
+    name = s.few if few else s.generator
+    where = {"precision": str(fast_precision(s.device)), "device": s.device, "steps": s.sampling_steps}
+    if family not in LATENT:
+        return {"generator": name, "weights": weights_of(name), "images": None, **where}, ()
+    images = (s.few_family_images if few else s.family_images)[family]
+    needs = Task(trained_generators, {"recipe": asdict(recipe_for(family, name)), "snapshots": [images], "device": s.device})
+    return {"generator": None, "weights": None, "images": images, **where}, (needs,)
+
+
+def part(s: Families, name: str, n: int | None, few: bool = False) -> Task:
+    generator = s.few if few else s.generator
+    return Task(split, {"generator": generator, "weights": weights_of(generator), "part": name, "n": n})
+
+
+def made(s: Families, family: str, strength: float, sources: Task, seed: int = 0, few: bool = False) -> Task:
+    own, needs = model_of(s, family, few)
+    return Task(at_strength, {**own, "strength": strength, "seed": seed}, (sources, *needs))
+
+
+def added(s: Families, source: str, ratio: int) -> Task:
+    """So many images for each of few real ones."""
+    n = s.n_few or len(splits(s.few)["real"])
+    if source == FRESH_REAL:
+        return part(s, "fresh", ratio * n, few=True)
+    return Task(joined, {}, tuple(made(s, source, 1.0, part(s, "real", s.n_few, few=True), seed=i, few=True) for i in range(ratio)))
+
+
+def rows(s: Families) -> Iterator[tuple[dict, Task]]:
+    """By family (arm) and strength (x): what is measured of the samples, and what classifiers learn from them, by seed;
+    role "inversion": the nearest reconstructions; role "adding": test errors, x the ratio. `finish` adds role "matched"."""
+    dataset, families = splits(s.generator)["real"].name, ("diffusion", *s.families)
+    seeds = range(s.first_seed, s.first_seed + s.seeds)
+    if "samples" in s.studies:
+        yield from sample_rows(s, dataset, families, seeds)
+    if "adding" not in s.studies:
+        return
+    n = s.n_few or len(splits(s.few)["real"])
+    for seed in seeds:
+        for source, ratio in (("original", 0), *product((*families, FRESH_REAL), s.ratios)):
+            needs = part(s, "real", s.n_few, few=True), part(s, "test", s.n_evaluate, few=True)
+            options = {"n_real": n, "added": ratio * n, "distinct": ratio * n, "mixing": "shuffled", "share": 0.0, "width": s.width,
+                       "architecture": s.architecture, "steps": s.steps, "recipe": s.recipe, "seed": seed, "device": s.device}
+            yield ({"dataset": dataset, "arm": source, "seed": seed, "x": float(ratio), "role": "adding"},
+                   Task(train_arm, options, (*needs, added(s, source, ratio)) if ratio else needs))
+
+
+def sample_rows(s: Families, dataset: str, families: tuple[str, ...], seeds: range) -> Iterator[tuple[dict, Task]]:
+    sources, fresh, test = part(s, "real", s.n_images), part(s, "fresh", s.n_images), part(s, "test", s.n_evaluate)
+    how = {"architecture": s.architecture, "steps": s.steps, "recipe": s.recipe, "device": s.device}
+    judge = Task(trained, {**how, "seed": s.first_seed}, (sources,))
+    measure = {"encoder": s.encoder, "n_bootstrap": s.n_bootstrap, "device": s.device}
+    pools = {("original", 0.0): sources} | {(f, x): made(s, f, x, sources) for f, x in product(families, s.strengths)}
+    for (family, strength), pool in pools.items():
+        at = {"dataset": dataset, "arm": family, "x": strength, "role": "strength"}
+        for seed in seeds:
+            yield {**at, "seed": seed}, Task(scored, {"device": s.device}, (Task(trained, {**how, "seed": seed}, (pool,)), test))
+        yield {**at, "seed": 0}, Task(compared, {**measure, "n": s.n_compare, "k": s.k}, (fresh, pool, fresh))
+        yield {**at, "seed": 0}, Task(judged, {name: measure[name] for name in ("n_bootstrap", "device")}, (judge, pool))
+        yield {**at, "seed": 0}, Task(moved, {**measure, "n": s.n_compare}, (sources, pool))
+    for family, which in product(families, INVERTED):
+        wanted = part(s, "real" if which == SEEN else "fresh", s.n_images)
+        images = Task(asked, {"which": which, "n": s.n_inverted, "encoder": s.encoder, "device": s.device}, (wanted,))
+        yield ({"dataset": dataset, "arm": family, "x": 0.0, "role": "inversion", "which": which, "seed": 0},
+               Task(inversion, {"n_bootstrap": s.n_bootstrap}, (images, made(s, family, 0.0, images))))
+
+
+def finish(frame: pd.DataFrame, s: Families) -> pd.DataFrame:
+    """Adds each metric read off at the distances, between the two nearest strengths: role "matched", x the distance."""
+    rows = select(frame, role="strength")
+    distance, more = select(rows, metric="moved").set_index(["arm", "x"])["value"], []
+    for (family, metric, seed), own in rows[rows["arm"] != "original"].groupby(["arm", "metric", "seed"]):
+        at = distance[family].reindex(own["x"]).to_numpy()
+        order = np.argsort(at)
+        for wanted in s.distances:
+            if metric != "moved" and at[order[0]] <= wanted <= at[order[-1]]:
+                more.append({"dataset": own["dataset"].iloc[0], "arm": family, "metric": metric, "seed": seed, "x": wanted, "role": "matched",
+                             **{name: np.interp(wanted, at[order], own[name].to_numpy()[order]) for name in ("value", "low", "high") if name in own}})
+    return pd.concat([frame, pd.DataFrame(more)], ignore_index=True) if more else frame
+
+
+EXPERIMENT = Experiment("families", Families, PROFILES, rows, finish, constants={"swept": "strength"})
+
+
+# The library calls.
+
+
+def at_strength(sources: ImageDataset, trained: dict | None = None, *, generator: str | None, weights: str | None, images: int | None,
+                precision: str, device: str, strength: float, steps: int, seed: int, checkpoint: Path | None = None) -> ImageDataset:
+    """Reconstructions at a strength, as bytes, kept block by block. trained: what `trained_generators` gives."""
+    model = found_generator(trained, images, generator, weights, device)
+    if isinstance(model, Diffusion):
+        model.steps = steps
+
+    def make(block: ImageDataset) -> Tensor:
+        return to_bytes(model.reconstruct(block.floats(), block.labels, strength, seed, source_index=block.source_index).images)
+
+    blocks = [sources.subset(places) for places in torch.arange(len(sources)).split(BLOCK)]
+    pixels = [make(block) if checkpoint is None else kept(checkpoint / f"{i}.zip", lambda block=block: make(block))
+              for i, block in enumerate(blocks)]
+    return ImageDataset(torch.cat(pixels), sources.labels, sources.class_names, sources.source_index, sources.name)
+
+
+def joined(*sets: ImageDataset) -> ImageDataset:
+    """Data sets of the same classes, one after the other."""
+    pixels, labels, index = (torch.cat([getattr(one, name) for one in sets]) for name in ("images", "labels", "source_index"))
+    return ImageDataset(pixels, labels, sets[0].class_names, index, sets[0].name)
+
+
+def moved(sources: ImageDataset, pool: ImageDataset, encoder: str, n: int, n_bootstrap: int, device: str) -> pd.DataFrame:
+    """How far images are from their sources in features, over the mean distance between two sources of a class."""
+    sources, pool = sources.subset(range(n)), pool.subset(range(n))
+    own, other = (encode(images.floats(), encoder, device=device).double() for images in (sources, pool))
+    between = []
+    for label in sources.labels.unique():
+        features = own[sources.labels == label]
+        between.append((features - features.roll(1, 0)).norm(dim=1))
+    return pd.DataFrame([{"metric": "moved", **limits((other - own).norm(dim=1) / torch.cat(between).mean(), n_bootstrap)}])
+
+
+def asked(images: ImageDataset, which: str, n: int, encoder: str, device: str) -> ImageDataset:
+    """n images, or of the tenth that is furthest from its fifth neighbour as many as there are."""
+    if which != OUTER:
+        return images.subset(range(min(n, len(images))))
+    features = encode(images.floats(), encoder, device=device).numpy()
+    distance = NearestNeighbors(n_neighbors=NEIGHBOUR + 1).fit(features).kneighbors(features)[0][:, -1]
+    return images.subset(np.argsort(-distance)[: min(n, len(images) // 10)])
+
+
+def inversion(images: ImageDataset, made: ImageDataset, n_bootstrap: int) -> pd.DataFrame:
+    """Root mean square difference, in a range of -1 to 1, between images and their nearest reconstruction."""
+    difference = (made.floats() - images.floats()).flatten(1).square().mean(1).sqrt()
+    interval = bootstrap_interval(difference.numpy().astype(float), n_bootstrap=n_bootstrap, seed=0)
+    return pd.DataFrame([{"metric": "inversion_error", "value": interval.estimate, "low": interval.low, "high": interval.high}])

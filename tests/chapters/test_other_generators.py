@@ -1,0 +1,242 @@
+"""Chapter 7: three families of generators, data with one trait changed, settings of the diffusion model, and its rules."""
+
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from synaug.chapters.other_generators import ablations, data_traits, families
+from synaug.chapters.other_generators import other_generators_figures as figures
+from synaug.data import ImageDataset, load_dataset, stratified_subset
+from synaug.diffusion.perturbed import Guided
+from synaug.diffusion.recipe import Recipe
+from synaug.diffusion.reconstruction import generate
+from synaug.generators import GAN, VAE, load_generator
+from synaug.run import Store
+from synaug.statistics.claims import load_claims, verdict_table
+from synaug.statistics.contrasts import select
+from synaug.statistics.frames import tidy
+
+MODULES = (families, data_traits, ablations)
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return [module.EXPERIMENT.run("smoke") for module in MODULES]
+
+
+@pytest.fixture(scope="module")
+def real():
+    return stratified_subset(load_dataset("fashion_mnist", "test"), 60, 0)
+
+
+def test_every_part_is_measured(frames):
+    of_families, data, tuned = frames
+    assert all(frame["value"].notna().all() for frame in frames)
+    for arm, x in (("original", 0.0), *((arm, 1.0) for arm in figures.NAMES)):
+        metrics = set(select(of_families, role="strength", arm=arm, x=x)["metric"])
+        assert {"recall", "outer_edge_recall", "frechet_distance", "judge_entropy", "moved", "test_accuracy"} <= metrics
+    assert len(select(of_families, role="inversion")) == 9 and len(select(of_families, role="adding")) == 2 * (1 + 4 * 2)
+    assert len(data) == 2 * 5 * 4 and set(data["arm"]) == {"original", "synthetic", "added", "fresh"}
+    assert set(select(tuned, study="networks")["arm"]) == {ablations.BASE, ablations.GUIDED, "a transformer"}
+    strength = select(tuned, study="exploration", metric="strength")
+    assert strength["value"].item() in (0.5, 1.0) and set(select(tuned, study="exploration", role="judged")["arm"]) == {"CADS", "plain"}
+
+
+@pytest.mark.parametrize("family, kind", [("vae", VAE), ("gan", GAN)])
+def test_generators_come_back_from_the_store_as_they_were(frames, family, kind):
+    s, get = families.EXPERIMENT.settings("smoke"), Store().get
+    own, (training,) = families.model_of(s, family)
+    model, sources = get(training)[own["images"]].load(), families.part(s, "real", s.n_images)
+    made = get(families.made(s, family, 1.0, sources))
+    assert isinstance(model, kind)
+    again = model.sample(made.labels, 0, source_index=made.source_index).images
+    assert (again - made.floats()).abs().max() <= 1.01 / 255  # as bytes
+    trained_on = training.params["recipe"]
+    assert torch.equal(Recipe(**trained_on).subset(load_dataset("fashion_mnist")).source_index.sort().values,
+                       get(families.part(s, "real", None)).source_index.sort().values)
+
+
+def test_strength_0_is_the_image_and_1_has_nothing_of_it(real):
+    own, _ = families.model_of(families.EXPERIMENT.settings("smoke"), "diffusion")
+    same = families.at_strength(real, **own, strength=0.0, seed=0)
+    assert torch.equal(same.images, real.images)
+    other = ImageDataset(255 - real.images, real.labels, real.class_names, real.source_index)
+    one, two = (families.at_strength(images, **own, strength=1.0, seed=0).images for images in (real, other))
+    assert torch.equal(one, two) and not torch.equal(one, real.images)
+
+
+def test_distances_are_in_units_of_those_between_real_images(real):
+    def moved(pool):
+        return families.moved(real, pool, "pixels", 60, 20, "cpu")["value"].item()
+
+    order = torch.arange(60)
+    for label in range(10):
+        places = (real.labels == label).nonzero().flatten()
+        order[places] = places.roll(1)
+    assert moved(real) == 0 and moved(real.subset(order)) == pytest.approx(1, rel=1e-5)
+
+
+def test_outer_images_are_those_without_neighbours():
+    pixels = torch.randint(100, 110, (100, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels[[3, 50]] = 250
+    pixels[50, 0, 0] = 0
+    images = ImageDataset(pixels, torch.zeros(100, dtype=torch.int64), ("a", "b"))
+    outer = families.asked(images, "outer", 2, "pixels", "cpu").source_index.tolist()
+    assert set(outer) == {3, 50} and len(families.asked(images, "outer", 30, "pixels", "cpu")) == 10
+    assert families.asked(images, "seen", 5, "pixels", "cpu").source_index.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_the_error_of_the_nearest_reconstruction(real):
+    darker = ImageDataset(torch.full_like(real.images, 51), real.labels, real.class_names)
+    lighter = ImageDataset(torch.full_like(real.images, 102), real.labels, real.class_names)
+    row = families.inversion(darker, lighter, 10).iloc[0]
+    assert [row["value"], row["low"], row["high"]] == pytest.approx([0.4] * 3, rel=1e-5)
+
+
+def test_families_are_compared_at_equal_distance():
+    rows = [{"dataset": "d", "role": "strength", "arm": arm, "seed": seed, "x": x, "metric": metric, "value": value}
+            for arm, at in (("diffusion", {0.5: 0.2, 1.0: 1.0}), ("gan", {0.5: 0.7, 1.0: 1.1})) for x, distance in at.items()
+            for metric, seed, value in (("moved", 0, distance), ("recall", 0, 1 - distance / 2), ("test_accuracy", 7, 0.9 - distance / 10))]
+    s = families.EXPERIMENT.settings("smoke")
+    found = select(families.finish(pd.DataFrame(rows), s), role="matched")
+    recall = found[found["metric"] == "recall"].set_index(["arm", "x"])["value"].to_dict()
+    assert recall == pytest.approx({("diffusion", 0.4): 0.8, ("diffusion", 0.6): 0.7, ("diffusion", 0.8): 0.6, ("gan", 0.8): 0.6})
+    assert select(found, metric="test_accuracy", arm="gan")[["x", "seed", "value"]].to_numpy().tolist() == [[0.8, 7, pytest.approx(0.82)]]
+
+
+@pytest.mark.parametrize("name", data_traits.USUAL)
+def test_fresh_images_follow_those_that_a_generator_has_seen(name):
+    s = data_traits.EXPERIMENT.settings("standard")
+    params = data_traits.part(s, name, "fresh").params
+    fresh, seen = (data_traits.images_of(**{**params, "which": which}) for which in ("fresh", "real"))
+    assert not torch.isin(fresh.source_index, seen.source_index).any() and len(fresh) >= data_traits.added_sizes(s, name)[1]
+    recipe = Recipe(**data_traits.recipe_for(s, name))
+    assert torch.equal(recipe.subset(load_dataset(recipe.dataset)).images, seen.images)
+
+
+def test_networks_are_evaluated_equally_often():
+    calls, denoiser = [], load_generator("fashion_mnist_2000").denoiser
+
+    def counted(x, sigma, labels=None):
+        calls.append(len(x))
+        return denoiser(x, sigma, labels)
+
+    for evaluations in (3, 9):
+        for solver, steps in ablations.SOLVERS.items():
+            calls.clear()
+            generate(counted, [0, 1], steps=steps(evaluations), solver=solver, image_shape=(1, 28, 28))
+            assert len(calls) == evaluations, solver
+
+
+def test_the_strength_is_that_of_the_best_mean_over_seeds():
+    frames = [pd.DataFrame({"metric": ["recall", "outer_edge_recall"], "value": [9.0, value]}) for value in (1, 1, 0, 3, 1, 1.5)]
+    assert ablations.best_strength(*frames, strengths=[0.1, 0.2, 0.3], metric="outer_edge_recall") == {"strength": 0.2}
+
+
+def test_guidance_is_that_of_the_generator_of_the_run(frames):
+    s, get = ablations.EXPERIMENT.settings("smoke"), Store().get
+    task = next(task for columns, task in ablations.rows(s) if columns["arm"] == ablations.GUIDED).needs[1]
+    sources, models = map(get, task.needs)
+    made = generate(Guided(models[s.trained_images].load().denoiser, 1.5), sources.labels, steps=1, source_index=sources.source_index)
+    assert (made.images - get(task).floats()).abs().max() <= 1.01 / 255
+
+
+@pytest.mark.parametrize("width", [32, 64])
+def test_changes_are_recipes_and_none_is_the_base(width):
+    s = ablations.EXPERIMENT.settings("standard", generator_width=width)
+    found = {name: Recipe(**ablations.recipe_for(s, name)) for name in s.changes}
+    assert len({str(recipe) for recipe in found.values()}) == len(found)
+    assert found[ablations.BASE].channels == (width, 2 * width)
+
+
+def simulated(module, rows, seeds, **parameters):
+    """A frame of the standard run from (columns, mean) pairs, with noise that seeds share and their own."""
+    rng = np.random.default_rng(0)
+    shared, table = rng.normal(0, 1, len(seeds)), []
+    for columns, mean in rows:
+        scale = 0.1 if columns["metric"] == "test_error" else 0.001
+        if columns.pop("single", False):
+            table.append({"dataset": "fashion_mnist", "seed": seeds[0], **columns, "value": mean, "low": mean - 0.01, "high": mean + 0.01})
+        else:
+            table += [{"dataset": "fashion_mnist", "seed": seed, **columns, "value": mean + scale * (offset + rng.normal(0, 0.3))}
+                      for seed, offset in zip(seeds, shared)]
+    s = module.EXPERIMENT.settings("standard")
+    return tidy(pd.DataFrame(table), {"parameters": {**asdict(s), **parameters}, "generator": None, "wall_seconds": 0.0, "device": "cpu"},
+                experiment=module.EXPERIMENT.name, profile="standard", swept="x")
+
+
+def of_families(cost, better, gain):
+    """cost, better: of samples and of the diffusion model, in points; gain: of the diffusion model's over the others'."""
+    for arm, worse in (("original", 0), ("diffusion", cost), ("vae", cost + better), ("gan", cost + better)):
+        role, x = {"role": "strength"}, 0.0 if arm == "original" else 1.0
+        yield {**role, "arm": arm, "x": x, "metric": "test_accuracy"}, 0.9 - worse / 100
+        yield {**role, "arm": arm, "x": x, "metric": "outer_edge_recall", "single": True}, 0.9 - cost / 10 * (arm != "original")
+        yield {"role": "matched", "arm": arm, "x": 0.6, "metric": "test_accuracy"}, 0.9
+        for ratio in (0.0,) if arm == "original" else (1.0, 3.0):
+            yield {"role": "adding", "arm": arm, "x": ratio, "metric": "test_error"}, 15 - (1 + gain * (arm == "diffusion")) * (ratio > 0)
+    for ratio in (1.0, 3.0):
+        yield {"role": "adding", "arm": "fresh real", "x": ratio, "metric": "test_error"}, 12
+
+
+def of_traits(more):
+    for name in data_traits.USUAL:
+        gap = 3 + more * (name in ("100 per class", "5 merged classes", "low contrast", "textured", "mislabelled"))
+        for arm, x, error in (("original", 0.0, 15), ("synthetic", 0.0, 15 + gap), ("added", 2000.0, 14.5), ("fresh", 500.0, 14), ("fresh", 2000.0, 12)):
+            yield {"set": name, "arm": arm, "x": x, "metric": "test_error", "n_real": 2000}, error
+
+
+def of_settings(more):
+    for arm in ("plain", *ablations.TRIED):
+        for metric in ("outer_edge_recall", "test_accuracy"):
+            yield {"study": "exploration", "role": "judged", "arm": arm, "x": 0.0, "metric": metric}, 0.7 + more * (arm == "autoguidance")
+    for i, images in enumerate((200_000.0, 400_000.0, 800_000.0, 1_600_000.0)):
+        yield {"study": "levels", "arm": ablations.BASE, "x": images, "metric": "outer_edge_recall", "single": True}, 0.6 + 3 * more * i
+
+
+def planted(cost=3.0, better=2.0, gain=1.0, more=2.0, explored=0.05):
+    return (simulated(families, of_families(cost, better, gain), range(900, 910)), simulated(data_traits, of_traits(more), range(950, 960)),
+            simulated(ablations, of_settings(explored), range(1000, 1010)))
+
+
+def verdicts(planted):
+    return {row["id"]: row["verdict"] for frame in planted for row in verdict_table(frame).to_dict("records")}
+
+
+def test_claims_say_what_was_planted():
+    claims = [claim for module in MODULES for claim in load_claims(module.EXPERIMENT.name)]
+    assert len(claims) == 13
+    assert verdicts(planted()) == dict.fromkeys(claims, "supported")
+    flat = verdicts(planted(cost=0.0, better=0.0, gain=0.0, more=0.0, explored=0.0))
+    assert set(flat.values()) <= {"no effect within the margin", "inconclusive", "supported"}
+    assert [name for name, verdict in flat.items() if verdict == "supported"] == ["families-equal-at-equal-distance"]
+    turned = verdicts(planted(cost=-3.0, better=-2.0, gain=-1.0, more=-2.0, explored=-0.05))
+    assert [name for name, verdict in turned.items() if verdict != "opposite"] == ["families-equal-at-equal-distance"]
+
+
+def test_the_page_says_what_was_measured():
+    frames = planted()
+    found, texts, advice = figures.found(*frames), figures.numbers(*frames), figures.what_to_do(*frames)
+    planted_here = {"accuracy from noise, diffusion": -3, "accuracy from noise, gan": -5, "gain when added 1:1, diffusion": 2,
+                    "gain when added 1:1, fresh real": 3, "cost, textured": 5, "cost, as it is": 3, "gain, textured": 0.5}
+    assert {name: found[name].estimate for name in planted_here} == pytest.approx(planted_here, abs=0.15)
+    assert found["outer edge, autoguidance"].estimate == pytest.approx(0.05, abs=0.002)
+    assert advice["what to do"].tolist() == ["The diffusion model.", "Yes: autoguidance."]
+    takeaways = figures.takeaways(*frames)
+    assert all(texts[name] in takeaways for name in ("accuracy from noise, vae", "cost, as it is", "outer edge, autoguidance"))
+    assert "recorded yet" in figures.takeaways(frames[0], None, frames[2])
+    table = figures.rates(frames[1])
+    assert table["synthetic per fresh real image"].str.match(r"\d").all() and len(table) == len(data_traits.USUAL)
+
+
+@pytest.mark.parametrize("module, given, message", [
+    (families, {"strengths": (1.0, 0.5)}, "increase to 1"), (families, {"few": "digits_ddpm"}, "no generator"),
+    (families, {"family_images": {"vae": 10}}, "each of vae, gan"), (families, {"n_compare": 201}, "n_compare"),
+    (families, {"ratios": (20,), "n_few": 2001}, "n_few"), (data_traits, {"sets": ("everything",)}, "everything"),
+    (data_traits, {"sets": ("100 per class",), "share": 0.01}, "two images per class"), (ablations, {"changes": ("no such",)}, "no such"),
+    (ablations, {"terms": {"CADS": ()}}, "CADS"), (ablations, {"n_images": 10}, "n_images"), (ablations, {"generator_width": 18}, "width|channels|16")])
+def test_bad_parameters_are_refused_before_anything_runs(module, given, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        module.EXPERIMENT.settings("smoke", **given)
