@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import torch
 from scipy.sparse.linalg import eigsh
 from torch import nn
-from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
-from torch.utils._pytree import tree_map
 
 from synaug.checks import number, of_kind, whole
+from synaug.classifiers.gradients import per_example_gradients
 from synaug.classifiers.predictions import as_floats, check_images, check_labels, evaluating
 from synaug.seeds import seeded
 
@@ -128,16 +127,9 @@ def _loss(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float
 
 
 def _gradient_variance(model: nn.Module, batches) -> float:
-    weights = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
-
-    def loss(values, image, label):
-        return F.cross_entropy(functional_call(model, values, (image[None],)), label[None])
-
-    squares, total, n = 0.0, tree_map(torch.zeros_like, weights), 0
+    squares, total, n = 0.0, torch.tensor(0.0), 0
     for images, labels in batches:
         for x, y in zip(images.split(50), labels.split(50)):
-            gradients = vmap(grad(loss), (None, 0, 0))(weights, x, y)
-            squares += sum(float(g.square().sum()) for g in gradients.values())
-            total = {name: total[name] + gradients[name].sum(0) for name in total}
-            n += len(x)
-    return squares / n - sum(float((g / n).square().sum()) for g in total.values())
+            gradients = per_example_gradients(model, x, y)
+            squares, total, n = squares + float(gradients.square().sum()), total + gradients.sum(0), n + len(x)
+    return squares / n - float((total / n).square().sum())

@@ -11,9 +11,10 @@ from synaug.chapters.two_layer_cnn import mechanism
 from synaug.chapters.two_layer_cnn import mechanism_figures as figures
 from synaug.chapters.two_layer_cnn.mechanism import EXPERIMENT, METRICS, RELATIVE, STAGES, Members
 from synaug.classifiers import build_classifier
+from synaug.classifiers.gradients import mean_gradient
 from synaug.statistics.claims import load_claims, verdict_table
 from synaug.statistics.contrasts import select
-from synaug.theory.gradient_statistics import gradient_products, mean_gradient
+from synaug.theory.gradient_statistics import gradient_products
 
 SMALL = dict(ks=[2, 5])
 

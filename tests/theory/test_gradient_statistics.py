@@ -8,12 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from synaug.classifiers import build_classifier
-from synaug.theory.gradient_statistics import (
-    gradient_products,
-    mean_gradient,
-    per_example_gradients,
-    relative_set_variance,
-)
+from synaug.classifiers.gradients import mean_gradient, per_example_gradients
+from synaug.theory.gradient_statistics import gradient_products, relative_set_variance
 from synaug.theory.two_layer_cnn.gradient_variance import duplicate_term, total_variance
 from synaug.theory.two_layer_cnn.theory import augmented_size
 

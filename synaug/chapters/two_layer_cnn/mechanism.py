@@ -20,11 +20,12 @@ from synaug.chapters import tasks
 from synaug.chapters.tasks import Trained, real, real_images_of
 from synaug.classifiers import build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
+from synaug.classifiers.gradients import mean_gradient
 from synaug.classifiers.training import AUGMENTATIONS, augment_batch, check_recipe
 from synaug.classifiers.warm_up import warm_up
 from synaug.data import ImageDataset, to_floats
 from synaug.run import Experiment, Settings, Task, param
-from synaug.theory.gradient_statistics import gradient_products, mean_gradient, relative_set_variance
+from synaug.theory.gradient_statistics import gradient_products, relative_set_variance
 from synaug.theory.two_layer_cnn.gradient_variance import total_variance
 
 #: What each metric is.
