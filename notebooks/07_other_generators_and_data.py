@@ -79,7 +79,7 @@ figures.pictures(checked, get);
 # %% [markdown]
 # With a generator of your own the same takes four lines. `python -m synaug train-generator --recipe vae --folder my_vae` makes one.
 
-# %%
+# %% mystnb={"figure": {"caption": "Six images, and what the diffusion model makes of them at three strengths.", "name": "fig-strengths"}, "image": {"alt": "Four rows of pictures: six real images, then the same at strengths 0.3, 0.6 and 1, where nothing but the class is left."}}
 from synaug.data import load_dataset, to_bytes
 from synaug.generators import load_generator
 
@@ -141,7 +141,7 @@ table_html(figures.rates(data), "By data set: error on real images, cost and gai
 # %% [markdown]
 # The sets are data sets by name. Yours are folders; `load_dataset` takes both.
 
-# %%
+# %% mystnb={"figure": {"caption": "Images of four of the data sets.", "name": "fig-data-sets"}, "image": {"alt": "Four rows of pictures: clothes as they are, at low contrast and with a smooth texture behind them, and handwritten digits."}}
 by_name = ["fashion_mnist", "fashion_mnist_low_contrast", "fashion_mnist_textured", "mnist"]
 image_grid([load_dataset(name).images[::600][:6] for name in by_name], [name.removeprefix("fashion_mnist_").replace("_", " ") for name in by_name]);
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from functools import cache
 from html import escape
 
@@ -164,18 +165,24 @@ def conjectures(top: str = "") -> HTML:
 
 
 def counts() -> pd.DataFrame:
-    """How many claims came out how: a row per chapter and data set."""
-    rows = []
+    """How many claims there are of each chapter, and how they came out on each data set."""
+    found: dict[str, dict] = {}
+    numbers: Counter[str] = Counter()
     for experiment, chapter in CHAPTERS.items():
+        own = found.setdefault(f"{int(chapter[:2])}", {})
+        numbers[f"{int(chapter[:2])}"] += len(load_claims(experiment))
         if not (by_data := verdicts(experiment)):
-            rows += len(load_claims(experiment)) * [{"chapter": f"{int(chapter[:2])}", "verdict": NOT_RECORDED}]
-        for data, found in by_data.items():
-            words = [shown(verdict).split(": ")[-1] for verdict in found.values()]
-            rows += [{"chapter": f"{int(chapter[:2])}, {data}", "verdict": word} for word in words]
+            own.setdefault(NOT_RECORDED, []).extend([NOT_RECORDED] * len(load_claims(experiment)))
+        for data, claims in by_data.items():
+            own.setdefault(data, []).extend(shown(verdict).split(": ")[-1] for verdict in claims.values())
     order = [REPRODUCED, CONSISTENT, OWN[REPRODUCED], *reversed(VERDICTS[:-1]), *CONFIRMED.values(), NOT_RECORDED]
-    table = pd.crosstab(*pd.DataFrame(rows).to_numpy().T).reindex(columns=list(dict.fromkeys(order)), fill_value=0)
-    said = [", ".join(f"{n} {word}" for word, n in row.items() if n) for _, row in table.iterrows()]
-    return pd.DataFrame({"chapter": table.index, "claims": table.sum(axis=1).to_numpy(), "verdicts": said})
+
+    def said(data, words):
+        text = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(order) if word in words)
+        return text if data == NOT_RECORDED else f"{data}: {text}"
+
+    return pd.DataFrame([{"chapter": chapter, "claims": numbers[chapter], "verdicts": "; ".join(said(*item) for item in own.items())}
+                         for chapter, own in found.items()])
 
 
 def generators() -> pd.DataFrame:
