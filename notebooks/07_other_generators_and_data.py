@@ -83,9 +83,13 @@ figures.pictures(checked, get);
 from synaug.data import load_dataset, to_bytes
 from synaug.generators import load_generator
 
-some, model = load_dataset("fashion_mnist", "test").subset(range(6)), load_generator("fashion_mnist_2000")
-rows = [to_bytes(model.reconstruct(some.floats(), some.labels, strength).images) for strength in (0.3, 0.6, 1.0)]
-image_grid([some.images, *rows], ["real", "0.3", "0.6", "1"]);
+some = load_dataset("fashion_mnist", "test").subset(range(6))
+model = load_generator("fashion_mnist_2000")
+rows = {"real": some.images}
+for strength in (0.3, 0.6, 1.0):
+    made = model.reconstruct(some.floats(), some.labels, strength)
+    rows[f"strength {strength}"] = to_bytes(made.images)
+image_grid(list(rows.values()), list(rows));
 
 # %% [markdown]
 # ## Do they leave out the same?
@@ -142,8 +146,10 @@ table_html(figures.rates(data), "By data set: error on real images, cost and gai
 # The sets are data sets by name. Yours are folders; `load_dataset` takes both.
 
 # %% mystnb={"figure": {"caption": "Images of four of the data sets.", "name": "fig-data-sets"}, "image": {"alt": "Four rows of pictures: clothes as they are, at low contrast and with a smooth texture behind them, and handwritten digits."}}
-by_name = ["fashion_mnist", "fashion_mnist_low_contrast", "fashion_mnist_textured", "mnist"]
-image_grid([load_dataset(name).images[::600][:6] for name in by_name], [name.removeprefix("fashion_mnist_").replace("_", " ") for name in by_name]);
+by_name = {"as it is": "fashion_mnist", "low contrast": "fashion_mnist_low_contrast",
+           "textured": "fashion_mnist_textured", "MNIST": "mnist"}
+rows = [load_dataset(name).images[::600][:6] for name in by_name.values()]
+image_grid(rows, list(by_name));
 
 # %% [markdown]
 # ## Which settings of a diffusion model matter?
