@@ -99,6 +99,9 @@ image_grid(list(rows.values()), list(rows));
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "What of fresh real images, and of their outer edge, lies near reconstructions, at equal distance from the sources.", "name": "fig-at-distance"}, "image": {"alt": "Two panels of curves that show recall and outer-edge recall against the distance from the source, one curve for each family of generators."}}
 figures.at_distance(*drawn(live[0], recorded[0]));
 
+# %% tags=["remove-input"]
+told(recorded[0], "At " + ", ".join(f"{name.replace('outer-edge recall at ', '')}: {text}" for name, text in found.items() if name.startswith("outer-edge recall at")) + " of the outer edge.")
+
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Images from noise against fresh real ones, and the training images in their place. Bars: 95 % intervals over images.", "name": "fig-from-noise"}, "image": {"alt": "Panels of intervals for recall, outer-edge recall and precision, of the training images and of images from noise of three families."}}
 figures.from_noise(samples);
 
@@ -110,6 +113,9 @@ told(recorded[0], f"From noise, {found['outer-edge recall from noise, diffusion'
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Error of the nearest reconstruction, strength 0, by family and by what is reconstructed. Bars: 95 % intervals over images.", "name": "fig-inversion"}, "image": {"alt": "Intervals of pixel errors for three families: images seen in training, others, and those with the fewest neighbours."}}
 figures.inversion(samples);
+
+# %% tags=["remove-input"]
+told(recorded[0], "Of images with the fewest neighbours the error is " + ", ".join(f"{found[f'inversion error, {arm}, outer']} ({title})" for arm, title in figures.NAMES.items()) + ".")
 
 # %% [markdown]
 # ## What are their images worth?
@@ -165,11 +171,17 @@ table_html(figures.networks(tuned), "Changes of the diffusion model: loss and re
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Denoising loss on unseen images, and recall of the outer edge, along one training.", "name": "fig-levels"}, "image": {"alt": "Two panels of curves against the images seen in training: the mean denoising loss and the outer-edge recall."}}
 figures.levels(*drawn(live[2], recorded[2])) if "levels" in tuned.attrs["provenance"]["parameters"]["studies"] else None;
 
+# %% tags=["remove-input"]
+told(recorded[2], "Outer-edge recall " + ", ".join(f"after {name.partition('training, ')[2]} images: {text}" for name, text in found.items() if name.startswith("outer-edge recall, levels")) + ".")
+
 # %% [markdown]
 # Samplers are compared at equal *evaluations of the network*, which are what costs time: a step of Heun's method has two, one of Euler's has one.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Precision and outer-edge recall of three samplers at equal cost.", "name": "fig-samplers"}, "image": {"alt": "Two panels of curves against the evaluations of the network, for Heun, Euler and ancestral sampling."}}
 figures.samplers(*drawn(live[2], recorded[2])) if "samplers" in tuned.attrs["provenance"]["parameters"]["studies"] else None;
+
+# %% tags=["remove-input"]
+told(recorded[2], "Outer-edge recall at the fewest and the most evaluations: " + ", ".join(f"{name.partition('samplers, ')[2]}: {text}" for name, text in found.items() if name.startswith("outer-edge recall, samplers")) + ".")
 
 # %% [markdown]
 # Terms that are to make a sampler explore have a strength. Other seeds choose it, by the recall of the outer edge, and these judge.

@@ -162,6 +162,13 @@ def found(families, data, settings):
     numbers |= {f"gain when added 1:{ratios[0]}, {arm}": interval(base, values(families, role="adding", arm=arm, x=float(ratios[0]))) for arm in SOURCES}
     numbers |= {f"{title} from noise, {arm}": measured(families, role="strength", metric=metric, arm=arm, x=1.0)
                 for metric, title in SHOWN.items() for arm in NAMES}
+    middle = of(families, "distances")[len(of(families, "distances")) // 2]
+    numbers |= {f"outer-edge recall at distance {middle}, {arm}": measured(families, role="matched", metric="outer_edge_recall", arm=arm, x=middle)
+                for arm in NAMES}
+    numbers |= {f"inversion error, {arm}, {which}": measured(families, role="inversion", arm=arm, which=which) for arm in NAMES for which in KINDS}
+    for study, arms, place in (("levels", {BASE: "one training"}, "levels"), ("samplers", dict.fromkeys(SOLVERS), "evaluations")):
+        numbers |= {f"outer-edge recall, {study}, {arms[arm] or arm}, {x:,}": measured(settings, study=study, metric="outer_edge_recall", arm=arm, x=float(x))
+                    for arm in arms for x in (of(settings, place)[0], of(settings, place)[-1])}
     alone, gains = costs(data)
     numbers |= {f"cost, {name}": one for name, one in alone.items()} | {f"gain, {name}": one for name, one in gains.items()}
     own = {"study": "exploration", "role": "judged", "metric": "outer_edge_recall", "x": 0.0}
@@ -170,7 +177,7 @@ def found(families, data, settings):
 
 def numbers(families, data, settings):
     """What the chapter says in numbers, {name: text}."""
-    return {name: said(one, "-" if "recall" in name else "+") for name, one in found(families, data, settings).items()}
+    return {name: said(one, "-" if "recall" in name or "inversion" in name else "+") for name, one in found(families, data, settings).items()}
 
 
 def takeaways(*recorded):
