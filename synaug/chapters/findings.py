@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from synaug.chapters.how_much_and_how_mixed_figures import RATE, rates
 from synaug.chapters.targeted_augmentation_figures import ablated, base, comparisons
 from synaug.paths import ROOT
 from synaug.plots import forest, theme
@@ -93,6 +94,10 @@ def _facts() -> dict:
                         "ceiling": {"arm": "fresh", "x": 5, "augment": "flip_trivial"},
                         "few": {"arm": "generated, from noise", "x": 2}, "large": {"arm": "generated", "x": 5, "regime": "large"}}.items():
         (facts[name],) = comparisons(frame, **{**base(frame), **where}).itertuples()
+    mixing = recordings("how_much_and_how_mixed")["standard"]
+    p = mixing.attrs["provenance"]["parameters"]
+    worth = rates(mixing).set_index(["real images", "added"])[RATE]
+    facts["worth"], facts["compared"] = worth[f"{p['n_real']:,}", f"{p['compared']:,} from noise"], f"{p['compared']:,}"
     frame = select(recordings("exact_score")["standard"], metric="recall", reference="fresh")
     both = pd.concat([select(frame, arm="fresh real"), select(frame, arm="exact score", t_re=100)])
     (row,) = paired(both, {"arm": "fresh real"}, correct=None).itertuples()
@@ -120,7 +125,8 @@ def findings() -> list[Finding]:
         Finding("Images from noise helped more, where many were added.", f"{fashion} {points(facts[noise, fashion])} with "
                 f"{facts['added', 5]} for each real image, tried last; {points(facts['few'])} with {facts['added', 2]}.", second, "fig-ablations",
                 facts[noise, fashion].low > 0 and facts["noise"].low > 0 > facts["few"].low),
-        Finding("As many new real images help most.", f"{both('fresh')}.", second, "fig-k", all(
+        Finding("As many new real images help most.", f"{both('fresh')}. One is worth {facts['worth']} images from noise ({fashion}, "
+                f"{facts['compared']} added).", "05_how_much_and_how_mixed", "fig-exchange", all(
                 facts["fresh", name].low > max(facts[arm, name].high for arm in ("upsampled", "generated"))
                 for name in (fashion, cifar))),
         Finding("Plain augmentation comes first.", f"TrivialAugment gains {points(facts['TrivialAugment', fashion])} ({fashion}). "
