@@ -30,8 +30,7 @@ CAPTION = ("Gain in test accuracy over the original training set, with 95 % inte
 ALTERNATIVE = ("Two panels of intervals. On Fashion-MNIST copies gain nothing, generated images a little, more from "
                "noise, TrivialAugment and an oracle generator more, and more real images most. On CIFAR-10 copies and "
                "generated images lose, more real images gain most.")
-NOTE = ("Intervals are over paired trainings on one draw of images, unadjusted (verdicts are adjusted). A run over several draws is "
-        "not recorded yet.")
+NOTE = "Intervals: paired trainings on one draw of images, unadjusted. Several draws are not recorded yet."
 
 
 @dataclass(frozen=True)
@@ -125,8 +124,8 @@ def findings() -> list[Finding]:
         Finding("Images from noise helped more, where many were added.", f"{fashion} {points(facts[noise, fashion])} with "
                 f"{facts['added', 5]} for each real image, tried last; {points(facts['few'])} with {facts['added', 2]}.", second, "fig-ablations",
                 facts[noise, fashion].low > 0 and facts["noise"].low > 0 > facts["few"].low),
-        Finding("As many new real images help most.", f"{both('fresh')}. One is worth {facts['worth']} images from noise ({fashion}, "
-                f"{facts['compared']} added).", "05_how_much_and_how_mixed", "fig-exchange", all(
+        Finding("As many new real images help most.", f"{both('fresh')}. One is worth {facts['worth']} from noise "
+                f"({facts['compared']} added).", "05_how_much_and_how_mixed", "fig-exchange", all(
                 facts["fresh", name].low > max(facts[arm, name].high for arm in ("upsampled", "generated"))
                 for name in (fashion, cifar))),
         Finding("Plain augmentation comes first.", f"TrivialAugment gains {points(facts['TrivialAugment', fashion])} ({fashion}). "
