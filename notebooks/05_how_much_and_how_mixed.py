@@ -138,7 +138,8 @@ finish(figure, orders);
 figures.order(largest) if "order" in held else None;
 
 # %% tags=["remove-input"]
-told(recorded, f"Beyond what the order does to real images, ending on real images rather than on synthetic ones changes accuracy by {found['end on real']} points, "
+told(recorded, f"Synthetic images first rather than an even mix change accuracy by {found['synthetic first, less mixed']} points, a falling share by {found['falling share, less mixed']}. "
+     f"Beyond what the order does to real images, ending on real images rather than on synthetic ones changes accuracy by {found['end on real']} points, "
      f"and a falling share rather than a constant one by {found['falling']}.")
 
 # %% [markdown]

@@ -73,7 +73,13 @@ def contrasts(frame):
         return difference(frame, *((sign, {"arm": arm, "x": p["pool"], "mixing": mixing, "share": p["order_share"]}) for sign, arm, mixing
                                    in ((1, "from noise", better), (-1, "from noise", worse), (-1, "fresh", better), (1, "fresh", worse))))
 
-    return {"more": difference(frame, (1, many), (-1, few)), "distinct": difference(frame, (1, n), (-1, {**n, "mixing": "repeated"})),
+    def directly(better, worse):
+        return difference(frame, *((sign, {"arm": "from noise", "x": p["pool"], "mixing": mixing, "share": p["order_share"]})
+                                   for sign, mixing in ((1, better), (-1, worse))))
+
+    return {"synthetic first, less real first": directly("synthetic_first", "real_first"),
+            "synthetic first, less mixed": directly("synthetic_first", "mixed"), "falling share, less mixed": directly("falling", "mixed"),
+            "more": difference(frame, (1, many), (-1, few)), "distinct": difference(frame, (1, n), (-1, {**n, "mixing": "repeated"})),
             "end on real": order("synthetic_first", "real_first"), "falling": order("falling", "mixed"),
             "wider": difference(frame, *((side * sign, {**many_or_few, "width": width}) for side, width in ((1, wide), (-1, narrow))
                                          for sign, many_or_few in ((1, many), (-1, few)))) if wide > narrow else None}
@@ -121,8 +127,9 @@ def takeaways(frame, recorded):
         f"real ones {get(n + ' fresh real images')}; so many from noise are worth one fresh real image: "
         f"{get(f'rate, {n} from noise')}.",
         f"2. **Which share.** With a pool of {p['pool']:,}, the best of the shares tried is {get('best share')}.",
-        f"3. **Which order.** Ending on real rather than on synthetic images changes accuracy by {get('end on real')} points, "
-        f"beyond what the same order does to real images."])
+        f"3. **Which order.** Against an even mix, synthetic images first change accuracy by {get('synthetic first, less mixed')} points, a "
+        f"falling share by {get('falling share, less mixed')}. If one comes last, then real images: synthetic first, less real first, is "
+        f"{get('synthetic first, less real first')}."])
 
 
 def against_added(live, recorded, panels, **more):
@@ -182,8 +189,9 @@ def what_to_do(frame):
             row(f"{many} in place of {few}?", own["more"], "Add more.", "Add fewer.", "The first are enough."),
             row("Draw new ones, or repeat a few?", own["distinct"], "Draw new ones.", "Repeat a few.", "A few will do."),
             ("Which share of a batch?", texts.get("best share", "not measured"), "Take a share within the limits."),
-            row("End on real images?", own["end on real"], "Synthetic first.", "Real first.", "Mix them."),
-            row("Let the share fall?", own["falling"], "Let it fall.", "Keep it.", "Keep it: mix."),
+            row("Synthetic images first, or an even mix?", own["synthetic first, less mixed"], "Synthetic first.", "Mix them.", "Mix them."),
+            row("A falling share, or an even mix?", own["falling share, less mixed"], "Let it fall.", "Mix them.", "Mix them."),
+            row("If not mixed, which first?", own["synthetic first, less real first"], "Synthetic first.", "Real first.", "Either."),
             row("More of them for a wider network?", own["wider"], "Yes.", "Fewer.", "The number need not grow with it.")]
     return pd.DataFrame(rows, columns=["your question", "measured (points but for rates and shares)", "what to do"])
 

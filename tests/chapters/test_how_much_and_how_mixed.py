@@ -115,8 +115,9 @@ def test_figures_and_words_have_the_truth_of_the_frame():
     assert rate["3,000 from noise, few distinct"] > 10 and found["best share"] == "0.5 [0.5, 0.5]"
     assert set(figures.rates(CONJECTURED)["real images"]) == {"500", "1,000", "2,000", "5,000"}
     advice = figures.what_to_do(CONJECTURED).set_index("your question")["what to do"]
-    assert list(advice.loc[["Draw new ones, or repeat a few?", "End on real images?", "More of them for a wider network?"]]) == [
-        "Draw new ones.", "Synthetic first.", "Yes."]
+    assert list(advice.loc[["Draw new ones, or repeat a few?", "Synthetic images first, or an even mix?", "A falling share, or an even mix?",
+                            "If not mixed, which first?", "More of them for a wider network?"]]) == [
+        "Draw new ones.", "Synthetic first.", "Let it fall.", "Synthetic first.", "Yes."]
     assert "No larger run" in figures.takeaways(CONJECTURED, None) and "No larger" not in figures.takeaways(CONJECTURED, CONJECTURED)
     assert "end on real" in found and figures.order(CONJECTURED).axes and figures.scaling(None, CONJECTURED).axes
 
@@ -124,6 +125,6 @@ def test_figures_and_words_have_the_truth_of_the_frame():
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_run_of_one_study_can_be_shown(study):
     alone = EXPERIMENT.run("smoke", studies=(study,))
-    assert len(figures.what_to_do(alone)) == 8 and "No larger run" in figures.takeaways(alone, None)
+    assert len(figures.what_to_do(alone)) == 9 and "No larger run" in figures.takeaways(alone, None)
     draw = {"exchange": figures.exchange, "ratio": figures.ratio, "order": figures.order, "scaling": figures.scaling}[study]
     assert draw(alone).axes
