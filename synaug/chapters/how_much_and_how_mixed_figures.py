@@ -69,18 +69,14 @@ def contrasts(frame):
     n, few, many = ({**noise, "x": x} for x in (p["compared"], p["added"][0], p["added"][-1]))
     narrow, wide = (f([p["width"], *p["widths"]]) for f in (min, max))
 
-    def order(better, worse):
-        return difference(frame, *((sign, {"arm": arm, "x": p["pool"], "mixing": mixing, "share": p["order_share"]}) for sign, arm, mixing
-                                   in ((1, "from noise", better), (-1, "from noise", worse), (-1, "fresh", better), (1, "fresh", worse))))
+    def order(better, worse, **sides):
+        return difference(frame, *((side * sign, {"arm": arm, "x": p["pool"], "mixing": mixing, "share": p["order_share"]})
+                                   for arm, side in {"from noise": 1, **sides}.items() for sign, mixing in ((1, better), (-1, worse))))
 
-    def directly(better, worse):
-        return difference(frame, *((sign, {"arm": "from noise", "x": p["pool"], "mixing": mixing, "share": p["order_share"]})
-                                   for sign, mixing in ((1, better), (-1, worse))))
-
-    return {"synthetic first, less real first": directly("synthetic_first", "real_first"),
-            "synthetic first, less mixed": directly("synthetic_first", "mixed"), "falling share, less mixed": directly("falling", "mixed"),
+    return {"synthetic first, less real first": order("synthetic_first", "real_first"),
+            "synthetic first, less mixed": order("synthetic_first", "mixed"), "falling share, less mixed": order("falling", "mixed"),
             "more": difference(frame, (1, many), (-1, few)), "distinct": difference(frame, (1, n), (-1, {**n, "mixing": "repeated"})),
-            "end on real": order("synthetic_first", "real_first"), "falling": order("falling", "mixed"),
+            "end on real": order("synthetic_first", "real_first", fresh=-1), "falling": order("falling", "mixed", fresh=-1),
             "wider": difference(frame, *((side * sign, {**many_or_few, "width": width}) for side, width in ((1, wide), (-1, narrow))
                                          for sign, many_or_few in ((1, many), (-1, few)))) if wide > narrow else None}
 
@@ -127,9 +123,8 @@ def takeaways(frame, recorded):
         f"real ones {get(n + ' fresh real images')}; so many from noise are worth one fresh real image: "
         f"{get(f'rate, {n} from noise')}.",
         f"2. **Which share.** With a pool of {p['pool']:,}, the best of the shares tried is {get('best share')}.",
-        f"3. **Which order.** Against an even mix, synthetic images first change accuracy by {get('synthetic first, less mixed')} points, a "
-        f"falling share by {get('falling share, less mixed')}. If one comes last, then real images: synthetic first, less real first, is "
-        f"{get('synthetic first, less real first')}."])
+        f"3. **Which order.** Over an even mix, synthetic images first change accuracy by {get('synthetic first, less mixed')} points, a falling "
+        f"share by {get('falling share, less mixed')}. Synthetic first rather than real first: {get('synthetic first, less real first')}."])
 
 
 def against_added(live, recorded, panels, **more):
