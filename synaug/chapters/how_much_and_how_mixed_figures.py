@@ -116,8 +116,7 @@ def takeaways(frame, recorded):
 
     if recorded is None:
         return ("**No larger run is recorded yet.** The figures below are of this small build: they show that the code runs, and answer "
-                "nothing. The recorded run will say how many synthetic images one real image is worth, and which share and order of them "
-                "do best.")
+                "nothing. The recorded run will say what a synthetic image is worth, and which share and order do best.")
     return "\n".join([
         f"1. **What a synthetic image is worth.** {n} images from noise gain {get(n + ' from noise')} points, as many fresh "
         f"real ones {get(n + ' fresh real images')}; so many from noise are worth one fresh real image: "
