@@ -2,8 +2,9 @@
 
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, reduce
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from synaug.augmentation import with_real
 from synaug.augmentation.synthetic_pool import SyntheticPool, generate_pool
 from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
 from synaug.data import ImageDataset, load_dataset, stratified_subset, to_bytes
@@ -189,10 +191,20 @@ def reconstructed(sources: ImageDataset, generator: str, weights: str, precision
         return to_bytes(reconstruct(denoiser, block.floats(), block.labels, source_index=block.source_index,
                                     batch_size=at_once(device), device=device, **sampling).images)
 
+    return in_blocks(sources, make, checkpoint)
+
+
+def in_blocks(sources: ImageDataset, make: Callable[[ImageDataset], Tensor], checkpoint: Path | None = None) -> ImageDataset:
+    """What ``make`` makes of sources, bytes image by image, block by block; with a checkpoint each block is kept."""
     blocks = [sources.subset(places) for places in torch.arange(len(sources)).split(BLOCK)]
     images = [make(block) if checkpoint is None else kept(checkpoint / f"{i}.zip", lambda block=block: make(block))
               for i, block in enumerate(blocks)]
     return ImageDataset(torch.cat(images), sources.labels, sources.class_names, sources.source_index, sources.name)
+
+
+def joined(images: ImageDataset, *others: ImageDataset) -> ImageDataset:
+    """Data sets of the same classes, one after the other."""
+    return reduce(lambda own, more: with_real(own, more).data, others, images)
 
 
 @storable

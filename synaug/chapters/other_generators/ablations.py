@@ -128,15 +128,12 @@ def pool(s: Ablations, steps: int, of: Task | None = None, images: int | None = 
     return Task(drawn, how, needs if of is None else (*needs, of))
 
 
-def explored(s: Ablations, term: str, seed: int, by: float | Task | None = None) -> Task:
-    """Samples with a term at a strength, or at the one that a task says."""
+def explored(s: Ablations, term: str, seed: int, strength: Task) -> Task:
+    """Samples with a term at the strength that a task says."""
     weak = (Task(trained_generators, {"recipe": recipe_of(s.generator), "snapshots": [s.weak_images], "device": s.device}),
             ) if term == AUTOGUIDANCE else ()
     how = {**network(s), "steps": s.sampling_steps, "term": term, "seed": seed, "images": s.weak_images}
-    sources = real(s, "trained", s.n_images)
-    if isinstance(by, Task):
-        return Task(with_term, how, (sources, by, *weak))
-    return Task(with_term, {**how, "strength": by}, (sources, Task(nothing), *weak))
+    return Task(with_term, how, (real(s, "trained", s.n_images), strength, *weak))
 
 
 def rows(s: Ablations) -> Iterator[tuple[dict, Task]]:
@@ -189,7 +186,7 @@ def exploration(s: Ablations, judging: range, measured, taught) -> Iterator[tupl
         tried = []
         for strength, seed in product(strengths, choosing):
             at = {"study": "exploration", "arm": term, "x": float(strength), "role": "choice"}
-            tried.append(measured(at, explored(s, term, seed, float(strength)), seed))
+            tried.append(measured(at, explored(s, term, seed, Task(given, {"strength": float(strength)})), seed))
         yield from tried
         best = Task(best_strength, {"strengths": [float(x) for x in strengths], "metric": CHOSEN_BY}, tuple(task for _, task in tried))
         yield {**tried[0][0], "x": 0.0, "role": "judged", "seed": judging[0]}, best
@@ -217,8 +214,8 @@ def guided(sources: ImageDataset, trained: dict, images: int, scale: float, step
     return ImageDataset(to_bytes(made.images), sources.labels, sources.class_names, sources.source_index, sources.name)
 
 
-def nothing() -> dict:
-    return {}
+def given(strength: float) -> dict:
+    return {"strength": strength}
 
 
 def best_strength(*frames: pd.DataFrame, strengths: list, metric: str) -> dict:
@@ -227,9 +224,8 @@ def best_strength(*frames: pd.DataFrame, strengths: list, metric: str) -> dict:
     return {"strength": strengths[values.reshape(len(strengths), -1).mean(1).argmax()]}
 
 
-def with_term(sources: ImageDataset, best: dict, weak: dict | None = None, *, term: str, steps: int, strength: float | None = None,
-              **how) -> ImageDataset:
-    """`drawn` with an exploration term at its strength, or at the best one. weak: what `trained_generators` gives."""
-    strength = best["strength"] if strength is None else strength
+def with_term(sources: ImageDataset, chosen: dict, weak: dict | None = None, *, term: str, steps: int, **how) -> ImageDataset:
+    """`drawn` with an exploration term at the chosen strength. weak: what `trained_generators` gives."""
+    strength = chosen["strength"]
     inflated = {"churn": INFLATED_CHURN * steps, "s_noise": strength} if term == NOISE_INFLATION else {"churn": 0.0, "s_noise": 1.0}
     return drawn(sources, weak, **how, **inflated, solver="heun", sigma=None, term=term, steps=steps, strength=strength)

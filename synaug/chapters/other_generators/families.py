@@ -18,8 +18,9 @@ from torch import Tensor
 from synaug.chapters.how_much_and_how_mixed import train_arm
 from synaug.chapters.mode_concentration import compared, judged, limits
 from synaug.chapters.tasks import (
-    BLOCK,
     found_generator,
+    in_blocks,
+    joined,
     recipe_of,
     scored,
     split,
@@ -33,7 +34,6 @@ from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import check_recipe
 from synaug.data import ImageDataset, to_bytes
 from synaug.diffusion.recipe import RECIPES, Recipe
-from synaug.files import kept
 from synaug.generators import Diffusion, load_generator
 from synaug.metrics import FRESH_REAL
 from synaug.metrics.comparison import least_per_class
@@ -227,16 +227,7 @@ def at_strength(sources: ImageDataset, trained: dict | None = None, *, generator
     def make(block: ImageDataset) -> Tensor:
         return to_bytes(model.reconstruct(block.floats(), block.labels, strength, seed, source_index=block.source_index).images)
 
-    blocks = [sources.subset(places) for places in torch.arange(len(sources)).split(BLOCK)]
-    pixels = [make(block) if checkpoint is None else kept(checkpoint / f"{i}.zip", lambda block=block: make(block))
-              for i, block in enumerate(blocks)]
-    return ImageDataset(torch.cat(pixels), sources.labels, sources.class_names, sources.source_index, sources.name)
-
-
-def joined(*sets: ImageDataset) -> ImageDataset:
-    """Data sets of the same classes, one after the other."""
-    pixels, labels, index = (torch.cat([getattr(one, name) for one in sets]) for name in ("images", "labels", "source_index"))
-    return ImageDataset(pixels, labels, sets[0].class_names, index, sets[0].name)
+    return in_blocks(sources, make, checkpoint)
 
 
 def moved(sources: ImageDataset, pool: ImageDataset, encoder: str, n: int, n_bootstrap: int, device: str) -> pd.DataFrame:

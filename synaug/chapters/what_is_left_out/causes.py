@@ -9,8 +9,7 @@ import torch
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from synaug.augmentation import with_real
-from synaug.chapters.tasks import Trained, error, generated, network, split, splits, trained, weights_of
+from synaug.chapters.tasks import Trained, error, generated, joined, network, split, splits, trained, weights_of
 from synaug.classifiers import accuracy, build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.landscape import loss_barrier, sharpness
@@ -173,10 +172,6 @@ def drawn(images: ImageDataset, n: int, seed: int) -> ImageDataset:
 
 def repeated(images: ImageDataset, n: int) -> ImageDataset:
     return images.subset(torch.arange(n) % len(images))
-
-
-def joined(images: ImageDataset, others: ImageDataset) -> ImageDataset:
-    return with_real(images, others).data
 
 
 def ratios(fresh: ImageDataset, made: ImageDataset, encoder: str, components: int, device: str) -> dict:

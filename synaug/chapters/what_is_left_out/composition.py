@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from synaug.chapters.tasks import Trained, trained, trained_generators
-from synaug.chapters.what_is_left_out.rare_events import data_of, joined, sampled
+from synaug.chapters.tasks import Trained, joined, trained, trained_generators
+from synaug.chapters.what_is_left_out.rare_events import data_of, sampled
 from synaug.classifiers import predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import check_recipe

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from synaug.chapters.tasks import Trained, generated, trained, trained_generators, usual_denoiser, weights_of
-from synaug.chapters.what_is_left_out.causes import derived, drawn, joined
+from synaug.chapters.tasks import Trained, generated, joined, trained, trained_generators, usual_denoiser, weights_of
+from synaug.chapters.what_is_left_out.causes import derived, drawn
 from synaug.classifiers import build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import check_recipe
