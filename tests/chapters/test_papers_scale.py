@@ -40,7 +40,7 @@ def test_rehearsal(capsys):
     before = dict(os.environ)
     assert main(["record", "--profile", "paper", "--minutes", "7", "--dry-run"]) == 0
     told = capsys.readouterr().out
-    for part in ("generator   ", "4,320,000 passes", "11 trainings of 781 x 512 images", "210 s (assumed)", "all is recorded",
+    for part in ("generator   ", "4,320,000 passes", "11 trainings of 781 x 512 images", "210 s (H200)", "all is recorded",
                  *(f"{name}, 2 seeds: " for name in NAMES)):
         assert part in told
     assert dict(os.environ) == before
