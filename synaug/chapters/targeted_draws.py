@@ -94,9 +94,9 @@ def primary(s: targeted.Comparison) -> list[Arm]:
             replace(base, augment=f"{s.augment}_trivial")]
 
 
-#: The budget of each primary arm, in their order: that of the least validation error in the pilot, see `choose`. Until
-#: the pilot is recorded, 1.
-CHOSEN = (1.0,) * 8
+#: By data set, the budget of each primary arm in their order: that of the least validation error in its pilot, see
+#: `choose`. Where no pilot is recorded, 1.
+CHOSEN: dict[str, tuple[float, ...]] = {}
 
 
 def choose(pilot: pd.DataFrame) -> tuple[float, ...]:
@@ -117,9 +117,10 @@ def rows(s: Draws) -> Iterator[tuple[dict, Task]]:
     for seed in range(max(s.seeds, s.more_seeds)):
         for own in draws:
             first = primary(own)
+            best = CHOSEN.get(columns(own)["dataset"], (1.0,) * len(first))
             for place, arm in enumerate(first):
                 for budget in s.budgets:
-                    chosen = budget == CHOSEN[place]
+                    chosen = budget == best[place]
                     if seed < (s.seeds if chosen else s.more_seeds):
                         yield training(own, replace(arm, budget=budget), seed, role="primary", place=place, chosen=chosen)
             if seed < s.more_seeds:

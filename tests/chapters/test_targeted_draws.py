@@ -9,6 +9,7 @@ from synaug.chapters import targeted_draws as chapter
 from synaug.chapters import targeted_draws_figures as figures
 from synaug.chapters.reading import decided
 from synaug.chapters.targeted_draws import CHOSEN, EXPERIMENT, FIRST_SEED, PROFILES
+from synaug.run.results import recordings
 from synaug.statistics.claims import judge, load_claims, verdict_table
 from synaug.statistics.contrasts import select
 
@@ -52,8 +53,13 @@ def test_a_run_of_two_draws(small):
     early = select(frame, metric="early_step")
     assert early["value"].between(1, early["steps"]).all() and len(early) == len(errors)
     assert set(select(frame, role="quality")["arm"]) == {"fresh real", "samples"}
-    assert len(CHOSEN) == 8 and chapter.choose(frame) == tuple(
+    assert chapter.choose(frame) == tuple(
         select(frame, metric="validation_error", place=place).groupby("budget")["value"].mean().idxmin() for place in range(8))
+
+
+def test_budgets_are_those_that_the_recorded_pilots_chose():
+    pilots = [run for name, run in recordings("targeted_draws", ("standard",)).items() if name.endswith("pilot")]
+    assert CHOSEN == {run["dataset"].iloc[0]: chapter.choose(run) for run in pilots}
 
 
 def test_the_design_is_that_of_the_recorded_run():
