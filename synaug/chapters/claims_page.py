@@ -69,7 +69,7 @@ CONJECTURES = {
                      "train on, and synthetic ones resampled to the real density no better."),
     "conjecture 3": ("A classifier learns other features from them.", "A last layer fitted to real images recovers most of what is lost."),
     "conjecture 4": ("Rare events are lost.", "From a share of 1 % on, minorities are made as often as they are seen."),
-    "conjecture 5": ("Gains do not scale with the model.", "A wider network gains no more from more of them."),
+    "conjecture 5": ("The model's capacity limits what is gained.", "A wider network gains no more from more of them."),
     "conjecture 6": ("They lead to a flatter loss landscape, which is why they help.", "It is not flatter, or flatter minima do not err less."),
     "conjecture 7": ("Ratio and order of mixing matter.", "Every share and every order does as well."),
     "beyond the seven": ("Unseen combinations are left out.", "They are made as often as those that were seen."),

@@ -44,8 +44,7 @@ class Mixing(Settings):
     recipe: str = param("learning rates of the training, see synaug.classifiers.train_classifier", "one_cycle")
     sampling_steps: int = param("steps of the sampler", 18, at_least=1)
     n_evaluate: int = param("test images on which classifiers are scored; None: all", at_least=10, optional=True)
-    first_seed: int = param("the first of the seeds, each a draw of images and a training on them", 0, at_least=0,
-                            at_most=2**30)
+    first_seed: int = param("the first of the seeds, each a draw of images and a training on them", 0, at_least=0, at_most=2**30)
     seeds: int = param("paired seeds of each arm", at_least=2, at_most=1000)
     few_seeds: int = param("those of the arms of other_n_real", at_least=2, at_most=1000)
 
@@ -68,25 +67,21 @@ class Mixing(Settings):
         for width in (self.width, *self.widths):
             build_classifier(self.architecture, of["real"].image_shape, of["real"].num_classes, seed=0, width=width)
         if self.oracle is not None:
-            missing = ~torch.isin(splits(self.generator)["real"].source_index, splits(self.oracle)["real"].source_index)
-            if missing.any():
+            if (missing := ~torch.isin(*(splits(name)["real"].source_index for name in (self.generator, self.oracle)))).any():
                 raise ValueError(f"the oracle {self.oracle} has not seen {int(missing.sum())} of {self.generator}'s images")
 
     def generator_of(self, n_real: int) -> str:
         """The generator whose training images so many real ones are drawn from."""
-        few = self.oracle is None or n_real <= len(splits(self.generator)["real"])
-        return self.generator if few else self.oracle
+        return self.generator if self.oracle is None or n_real <= len(splits(self.generator)["real"]) else self.oracle
 
 
 SMALL = {"generator": "fashion_mnist_2000", "oracle": "fashion_mnist"}
 
 PROFILES = {
-    "smoke": dict(**SMALL, sources=40, n_real=40, other_n_real=(20,), added=(20, 40), fresh=(20, 40), compared=40, distinct=10,
-                  pool=60, shares=(0.5,), replaced=(0.5,), widths=(8,), width=4, steps=2, sampling_steps=1, n_evaluate=50,
-                  seeds=2, few_seeds=2),
-    "quick": dict(**SMALL, sources=100, n_real=100, added=(100, 200), fresh=(50, 200), compared=200, distinct=20, pool=200,
-                  shares=(0.5,), replaced=(0.5,), widths=(4,), width=8, steps=10, sampling_steps=4, n_evaluate=300,
-                  seeds=2, few_seeds=2),
+    "smoke": dict(**SMALL, sources=40, n_real=40, other_n_real=(20,), added=(20, 40), fresh=(20, 40), compared=40, distinct=10, pool=60,
+                  shares=(0.5,), replaced=(0.5,), widths=(8,), width=4, steps=2, sampling_steps=1, n_evaluate=50, seeds=2, few_seeds=2),
+    "quick": dict(**SMALL, sources=100, n_real=100, added=(100, 200), fresh=(50, 200), compared=200, distinct=20, pool=200, shares=(0.5,),
+                  replaced=(0.5,), widths=(4,), width=8, steps=10, sampling_steps=4, n_evaluate=300, seeds=2, few_seeds=2),
     "standard": dict(**SMALL, sources=None, n_real=2000, other_n_real=(500, 1000, 5000), added=(1000, 3000, 9000),
                      fresh=(300, 1000, 3000), compared=3000, distinct=300, pool=6000, shares=(0.25, 0.5, 0.75, 0.9),
                      replaced=(0.5, 0.9), widths=(8, 24), steps=800, first_seed=100, seeds=10, few_seeds=3),
@@ -159,8 +154,8 @@ def training(s: Mixing, arm: Arm, seed: int) -> Task:
         needs += (images(s, arm.n_real, "fresh") if arm.source == "fresh" else pool(s, arm.source, arm.n_real),)
     distinct = s.distinct if arm.mixing == "repeated" else arm.added
     return Task(train_arm, {"n_real": arm.n_real, "added": arm.added, "distinct": distinct, "mixing": arm.mixing,
-                            "share": arm.share, "width": arm.width, "architecture": s.architecture, "steps": s.steps,
-                            "recipe": s.recipe, "seed": seed, "device": s.device}, needs)
+                            "share": arm.share, "width": arm.width, "architecture": s.architecture, "steps": s.steps, "recipe": s.recipe,
+                            "seed": seed, "device": s.device}, needs)
 
 
 def rows(s: Mixing):

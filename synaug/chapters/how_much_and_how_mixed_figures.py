@@ -1,11 +1,14 @@
 """What chapter 5 shows: gains against images added, exchange rates, shares, orders, widths, and what follows for one's own data."""
 
+from collections import defaultdict
 from functools import cache
 
 import numpy as np
 import pandas as pd
 
-from synaug.chapters.reading import describe_runs, within
+from synaug.chapters.claims_page import DATA
+from synaug.chapters.reading import describe_runs, said
+from synaug.chapters.what_is_left_out.left_out_figures import NETWORKS
 from synaug.plots import Panel, forest, lines
 from synaug.statistics import paired_interval
 from synaug.statistics.contrasts import differences, paired, select
@@ -13,9 +16,9 @@ from synaug.statistics.exchange import exchange_rate
 from synaug.statistics.frames import bare
 
 GROUP = ("n_real", "width")
-ARMS = {"fresh": "fresh real images", "oracle": "from noise, oracle generator", "from noise": "from noise",
-        "reconstruction": "reconstructed"}
+ARMS = {"fresh": "fresh real images", "oracle": "from noise, oracle generator", "from noise": "from noise", "reconstruction": "reconstructed"}
 ORDERED = {"mixed": "mixed", "synthetic_first": "synthetic first", "real_first": "real first", "falling": "falling share"}
+RENAMED = {"synthetic_first": "added first", "real_first": "original first"}  # where fresh images stand in
 RATE = "synthetic images per fresh one"
 NEGLIGIBLE = 0.3  # points: effects below count as none, as in the rules of the claims
 _rate = cache(exchange_rate)
@@ -23,8 +26,8 @@ _rate = cache(exchange_rate)
 
 def gains(frame):
     """What each training gains over the original set of its real images, network and seed: metric "gain", points."""
-    return frame if frame is None else differences(bare(frame), {"arm": "original"}, pair=(*GROUP, "seed"), metric="test_error",
-                                                   sign=-1).assign(metric="gain")
+    return frame if frame is None else differences(
+        bare(frame), {"arm": "original"}, pair=(*GROUP, "seed"), metric="test_error", sign=-1).assign(metric="gain")
 
 
 def main(frame):
@@ -52,8 +55,9 @@ def rates(frame):
                 rate = str(_rate(x, tuple(own), tuple(ruler.index.get_level_values("x")), tuple(map(tuple, ruler.to_numpy()))))
             except ValueError as error:
                 rate = str(error) if pairs.shape[1] > 2 else "not measured: fewer than three seeds"
-            rows.append({"real images": f"{n_real:,}", "added": f"{x:,.0f} {ARMS[arm]}" + ", few distinct" * (mixing == "repeated"),
-                         "seeds": pairs.shape[1], RATE: rate})
+            of = "oracle" if arm == "from noise" and n_real > main(frame)["n_real"] else arm
+            name = f"{x:,.0f} {ARMS[of]}" + ", few distinct" * (mixing == "repeated")
+            rows.append((f"{n_real:,}", name, pairs.shape[1], rate))
     return pd.DataFrame(rows, columns=["real images", "added", "seeds", RATE])
 
 
@@ -69,14 +73,15 @@ def contrasts(frame):
     n, few, many = ({**noise, "x": x} for x in (p["compared"], p["added"][0], p["added"][-1]))
     narrow, wide = (f([p["width"], *p["widths"]]) for f in (min, max))
 
-    def order(better, worse, **sides):
+    def order(better, worse, sides=(("from noise", 1),)):
         return difference(frame, *((side * sign, {"arm": arm, "x": p["pool"], "mixing": mixing, "share": p["order_share"]})
-                                   for arm, side in {"from noise": 1, **sides}.items() for sign, mixing in ((1, better), (-1, worse))))
+                                   for arm, side in sides for sign, mixing in ((1, better), (-1, worse))))
 
-    return {"synthetic first, less real first": order("synthetic_first", "real_first"),
-            "synthetic first, less mixed": order("synthetic_first", "mixed"), "falling share, less mixed": order("falling", "mixed"),
-            "more": difference(frame, (1, many), (-1, few)), "distinct": difference(frame, (1, n), (-1, {**n, "mixing": "repeated"})),
-            "end on real": order("synthetic_first", "real_first", fresh=-1), "falling": order("falling", "mixed", fresh=-1),
+    fresh, beyond = (("fresh", 1),), (("from noise", 1), ("fresh", -1))
+    return {"synthetic first, less real first": order("synthetic_first", "real_first"), "falling share, less mixed": order("falling", "mixed"),
+            "fresh first, less original first": order("synthetic_first", "real_first", fresh), "falling, fresh": order("falling", "mixed", fresh),
+            "synthetic first, less mixed": order("synthetic_first", "mixed"), "more": difference(frame, (1, many), (-1, few)),
+            "distinct": difference(frame, (1, n), (-1, {**n, "mixing": "repeated"})), "end on real": order("synthetic_first", "real_first", beyond), "falling": order("falling", "mixed", beyond),
             "wider": difference(frame, *((side * sign, {**many_or_few, "width": width}) for side, width in ((1, wide), (-1, narrow))
                                          for sign, many_or_few in ((1, many), (-1, few)))) if wide > narrow else None}
 
@@ -92,14 +97,12 @@ def optimum(frame, n_bootstrap=2000):
     return f"{table.mean().idxmax():g} [{low:g}, {high:g}]"
 
 
-def said(row):
-    return "not measured" if row is None else within(row.estimate, row.low, row.high)
-
-
 def numbers(frame):
     """What the chapter says in numbers, {name: text}."""
     p = frame.attrs["provenance"]["parameters"]
     texts = {f"{row.x:,.0f} {ARMS[row.arm]}": said(row) for row in found(frame, mixing="shuffled", **main(frame)).itertuples()}
+    others = found(frame, mixing=["repeated", "replaced", "mixed"], arm="from noise", **main(frame))
+    texts |= {row.mixing + f", {row.share:g}" * (row.mixing != "repeated"): said(row) for row in others.itertuples()}
     texts |= {name: said(row) for name, row in contrasts(frame).items()}
     own = select(rates(frame), **{"real images": f"{p['n_real']:,}"})
     texts |= {f"rate, {name}": rate for name, rate in zip(own["added"], own[RATE])}
@@ -107,36 +110,35 @@ def numbers(frame):
 
 
 def takeaways(frame, recorded):
-    """The chapter in three lines of Markdown; where no larger run is recorded, that there is none."""
+    """The chapter in a line on what was run and three answers, Markdown; where no larger run is recorded, that there is none."""
     p, texts = frame.attrs["provenance"]["parameters"], numbers(frame)
-    n = f"{p['compared']:,}"
-
-    def get(name):
-        return texts.get(name, "not measured")
-
+    get, n = defaultdict(lambda: "not measured", texts).__getitem__, f"{p['compared']:,}"
     if recorded is None:
         return ("**No larger run is recorded yet.** The figures below are of this small build: they show that the code runs, and answer "
                 "nothing. The recorded run will say what a synthetic image is worth, and which share and order do best.")
+    shares = ", ".join(f"{share:g}" for share in (0, *p["shares"]))
     return "\n".join([
-        f"1. **What a synthetic image is worth.** {n} images from noise gain {get(n + ' from noise')} points, as many fresh "
-        f"real ones {get(n + ' fresh real images')}; so many from noise are worth one fresh real image: "
-        f"{get(f'rate, {n} from noise')}.",
-        f"2. **Which share.** With a pool of {p['pool']:,}, the best of the shares tried is {get('best share')}.",
-        f"3. **Which order.** Over an even mix, synthetic images first change accuracy by {get('synthetic first, less mixed')} points, a falling "
-        f"share by {get('falling share, less mixed')}. Synthetic first rather than real first: {get('synthetic first, less real first')}."])
+        f"{DATA[frame['dataset'].iloc[0]]}, {p['n_real']:,} real images, {NETWORKS[p['architecture']]}, flips only; points of test accuracy.", "",
+        f"1. **What a synthetic image is worth.** {n} new images of the generator (*from noise*) gain {get(n + ' from noise')}. As many new "
+        f"real ones (*fresh*) gain {get(n + ' fresh real images')}. As much as one fresh gain {get(f'rate, {n} from noise')} from noise, or "
+        f"{get(f'rate, {n} from noise, oracle generator')} of an *oracle*, a generator that has seen more real images.",
+        f"2. **Which share.** Of {shares} of each batch, {get('best share').split()[0]} did best: "
+        f"{get('mixed, ' + get('best share').split()[0])}. In place of real images, at a share of {p['replaced'][0]:g}: "
+        f"{get('replaced, ' + format(p['replaced'][0], 'g'))}.",
+        f"3. **Which order.** Over an even mix, synthetic images first change accuracy by {get('synthetic first, less mixed')}, a falling "
+        f"share by {get('falling share, less mixed')}: mix evenly."])
 
 
 def against_added(live, recorded, panels, **more):
     """`lines` of gains against the number of images added."""
     shown = sorted(select(gains(recorded if live is None else live), mixing="shuffled")["x"].unique())
-    return lines(gains(live), gains(recorded), panels, xscale="log", xticks={x: f"{x:,.0f}" for x in shown}, xlabel="images added",
-                 **more)
+    return lines(gains(live), gains(recorded), panels, xscale="log", xticks={x: f"{x:,.0f}" for x in shown}, xlabel="images added", **more)
 
 
 def exchange(live, recorded=None):
     """Gain against images added, a curve per source."""
-    where = {"mixing": "shuffled", **main(recorded if live is None else live)}
-    return against_added(live, recorded, [Panel("gain", "gain (points)", line=0.0, where=where)], hue="arm", names=ARMS)
+    shown = Panel("gain", "gain (points)", line=0.0, where={"mixing": "shuffled", **main(recorded if live is None else live)})
+    return against_added(live, recorded, [shown], hue="arm", names=ARMS)
 
 
 def ratio(live, recorded=None):
@@ -151,7 +153,7 @@ def order(frame):
     """Gain of each order, of synthetic images and of fresh real ones in their place."""
     p = frame.attrs["provenance"]["parameters"]
     rows = found(frame, mixing=list(ORDERED), share=p["order_share"], x=p["pool"], **main(frame))
-    return forest(rows, label="mixing", hue="arm", names=ORDERED, xlabel="gain over the original set (points)")
+    return forest(rows, label="mixing", hue="arm", names=ORDERED | RENAMED, xlabel="gain over the original set (points)")
 
 
 def scaling(live, recorded=None):
@@ -162,32 +164,35 @@ def scaling(live, recorded=None):
     return against_added(live, recorded, shown, hue="width", names={w: f"width {w}" for w in sorted(run["width"].unique())})
 
 
-def verdict_of(row, better, worse, none):
+def verdict_of(row, better, worse, none, undecided="open: try both, paired"):
     """The advice that an interval allows."""
     return ("not measured" if row is None else none if max(-row.low, row.high) < NEGLIGIBLE else better if row.low > 0
-            else worse if row.high < 0 else "open: try both, paired")
+            else worse if row.high < 0 else undecided)
 
 
 def what_to_do(frame):
     """A decision table: the question, what was measured (points, 95 % limits), what to do."""
     p, own, texts = frame.attrs["provenance"]["parameters"], contrasts(frame), numbers(frame)
     n, few, many = (f"{x:,}" for x in (p["compared"], p["added"][0], p["added"][-1]))
-    gain = next(found(frame, arm="from noise", mixing="shuffled", x=p["compared"], **main(frame)).itertuples(), None)
+    gain, replaced = (next(found(frame, arm="from noise", **where, **main(frame)).itertuples(), None) for where in (
+        {"mixing": "shuffled", "x": p["compared"]}, {"mixing": "replaced", "share": max(p["replaced"])}))
+    worth = [texts.get(f"rate, {x} from noise", "not measured") for x in (n, many)]
 
     def row(question, measured, *advice):
         return question, said(measured), verdict_of(measured, *advice)
 
-    rows = [row(f"Add {n} images from noise?", gain, "Add them.", "Do not.", "It does not matter."),
-            ("How many are worth one new real image?", texts.get(f"rate, {n} from noise", "not measured"),
-             "Collect real images where one costs less than so many."),
+    rows = [row(f"Add {n} images from noise?", gain, "Add them; try stronger augmentation first.", "Do not.", "It does not matter."),
+            row("Replace real images by them?", replaced, "Replace them.", "Never: add, do not replace.", "Either will do."),
+            ("How many match one new real image?", f"{worth[0]}; of {many}: {worth[1]}", "Collect real images where one costs less. The more you add, the less each is worth."),
             row(f"{many} in place of {few}?", own["more"], "Add more.", "Add fewer.", "The first are enough."),
             row("Draw new ones, or repeat a few?", own["distinct"], "Draw new ones.", "Repeat a few.", "A few will do."),
-            ("Which share of a batch?", texts.get("best share", "not measured"), "Take a share within the limits."),
+            ("Which share of a batch?", texts.get("best share", "not measured"), "Take about that, also where the pool is larger than the real set."),
             row("Synthetic images first, or an even mix?", own["synthetic first, less mixed"], "Synthetic first.", "Mix them.", "Mix them."),
             row("A falling share, or an even mix?", own["falling share, less mixed"], "Let it fall.", "Mix them.", "Mix them."),
             row("If not mixed, which first?", own["synthetic first, less real first"], "Synthetic first.", "Real first.", "Either."),
-            row("More of them for a wider network?", own["wider"], "Yes.", "Fewer.", "The number need not grow with it.")]
-    return pd.DataFrame(rows, columns=["your question", "measured (points but for rates and shares)", "what to do"])
+            row("More of them for a wider network?", own["wider"], "Yes.", "Fewer.", "The number need not grow with it.",
+                "Undecided: choose the number as for your present network.")]
+    return pd.DataFrame(rows, columns=["your question", "measured (points, unless a rate or share)", "what to do"])
 
 
 def describe(live, recorded=None):

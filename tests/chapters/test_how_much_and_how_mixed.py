@@ -125,6 +125,6 @@ def test_figures_and_words_have_the_truth_of_the_frame():
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_run_of_one_study_can_be_shown(study):
     alone = EXPERIMENT.run("smoke", studies=(study,))
-    assert len(figures.what_to_do(alone)) == 9 and "No larger run" in figures.takeaways(alone, None)
+    assert len(figures.what_to_do(alone)) == 10 and "No larger run" in figures.takeaways(alone, None)
     draw = {"exchange": figures.exchange, "ratio": figures.ratio, "order": figures.order, "scaling": figures.scaling}[study]
     assert draw(alone).axes
