@@ -117,6 +117,7 @@ told(recorded, f"Fresh real images gain {found['gain, fresh real images']} point
 #
 # Each measure is taken before any network is trained. A straight line through the sets of all other families says what a set should gain; the order of what is said is compared with the order of what was gained.
 # Leaving out the whole family matters: sets of one family are alike, and a line fitted to some of them says too much of the others.
+# It has a price: a measure that knows nothing comes out below 0, since its line says the mean of the other families, which is low where the one left out is high.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Measured gain of each set against what a measure says of it: the probe's gain (left), the Fr\u00e9chet distance (right).", "name": "fig-predicted"}, "image": {"alt": "Two scatter plots of measured against predicted gain, a point per set of images, coloured by family: predictions by a linear probe on the left, by the Fr\u00e9chet distance on the right."}}
 figures.predicted(largest) if "pools" in held else None;
@@ -186,4 +187,4 @@ table_html(side_by_side(figures.numbers, live, recorded), "Gains in points and r
 #
 # 1. Hold out real images that your generator has not seen, and audit: `python -m synaug audit seen synthetic --held-out unseen`.
 # 2. Where a threshold is crossed, mend what it names before you train anything.
-# 3. Where none is crossed, train with and without the images, paired by seed, as in [Your own images](../your-own-images). The audit's probe tells sets apart as far as this chapter shows, and no further.
+# 3. Where none is crossed, train with and without the images, paired by seed, as in [Your own images](../your-own-images). The audit names faults; no measure of this chapter takes that training's place.

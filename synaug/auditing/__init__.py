@@ -6,6 +6,6 @@ as a command.
 """
 
 from synaug.auditing.planted import check
-from synaug.auditing.report import THRESHOLDS, Audit, audit
+from synaug.auditing.report import THRESHOLDS, Audit, audit, augmentation_quality
 
-__all__ = ["THRESHOLDS", "Audit", "audit", "check"]
+__all__ = ["THRESHOLDS", "Audit", "audit", "augmentation_quality", "check"]

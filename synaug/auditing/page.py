@@ -74,7 +74,7 @@ def page(audit: Any) -> str:
     about, sets = audit.about, audit.sets
     parts = [f'<h1>Audit of {about["n_synthetic"]:,} synthetic images beside {about["n_real"]:,} real and '
              f'{about["n_held_out"]:,} held-out real ones</h1>'
-             f'<p class="advice{"" if audit.passed else " failed"}">{typeset(audit.advice)}</p>',
+             f'<p class="advice{"" if audit.passed else " failed"}">{typeset(audit.advice)}</p><p>{typeset(audit.predicted.text)}</p>',
              _list("What to do", audit.todo, ordered=True), _samples(audit), _numbers(audit), _checks(audit), _ratios(audit),
              _classes(audit), _copies(audit), _off_label(audit), _uncovered(audit)]
     how = (f"Encoder {about['encoder']}, {about['k']} neighbours, seed {about['seed']}, images {about['image_shape']} "

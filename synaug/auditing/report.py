@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from synaug.auditing.inputs import Images, Sets, gather
 from synaug.auditing.measures import COPY_QUANTILE, LABEL_QUANTILE, STAGES, check_sizes, measure
+from synaug.auditing.prediction import Predicted, predicted
 from synaug.checks import whole
 from synaug.metrics.encoders import BUILDERS, Encoder, encoder_label
 from synaug.precision import usable_device
@@ -38,6 +39,7 @@ class Audit:
     ratios: the probe's gain by number of synthetic images added to all real ones: ratio, n_synthetic, gain, low, high.
     exchange: synthetic images per real one of equal gain of the probe, with its interval over splits of the real images; or
     why there is none.
+    predicted: what adding all of them should gain a network, by chapter 8's line, and how well that predicts.
     checks: a row per threshold: check, value, low, high, bound, passed.
     images: a row per synthetic image: file (or its place), label, judged, label_probability, off_label, near_copy,
     nearest_real (its place among the real images, then the held-out ones), duplicate, drop.
@@ -52,6 +54,7 @@ class Audit:
     numbers: pd.DataFrame
     ratios: pd.DataFrame
     exchange: str
+    predicted: Predicted
     checks: pd.DataFrame
     images: pd.DataFrame
     uncovered: pd.DataFrame
@@ -77,7 +80,7 @@ class Audit:
                     f"{row['baseline']:.3f}" for metric in metrics for row in [self.value(metric)])
             lines.append(f"  {title + ':':8}{'; '.join(told)}")
         gain = self.value("probe_gain_all")
-        lines.append(f"  all in: the probe gains {gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]")
+        lines.append(f"  all in: the probe gains {gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]. {self.predicted.text}")
         failed = self.checks.loc[~self.checks["passed"], "check"]
         lines.append(f"Thresholds crossed: {', '.join(failed) or 'none'}.")
         return "\n".join([*lines, *(f"To do: {text}" for text in self.todo[:1])])
@@ -86,8 +89,9 @@ class Audit:
         """All of it but the images themselves; what is not a number is null."""
         frames = {name: json.loads(getattr(self, name).to_json(orient="records", double_precision=12))
                   for name in ("numbers", "ratios", "checks", "images", "uncovered")}
-        return json.dumps({"advice": self.advice, "passed": self.passed, "todo": self.todo, "exchange": self.exchange, "about": self.about,
-                           "notes": self.notes, **frames}, indent=1)
+        return json.dumps({"advice": self.advice, "passed": self.passed, "todo": self.todo, "exchange": self.exchange,
+                           "predicted": {name: None if value != value else value for name, value in asdict(self.predicted).items()},
+                           "about": self.about, "notes": self.notes, **frames}, indent=1)
 
     def html(self) -> str:
         """The same as one page that needs nothing else: no network, no script."""
@@ -155,7 +159,17 @@ def of_sets(sets: Sets, encoder: Encoder, k: int, limits: Mapping[str, float], d
              "encoder": encoder_label(encoder), "k": k, "seed": seed, "torch": torch.__version__}
     passed = bool(checks["passed"].all())
     advice, todo = advise(numbers, ratios, images, checks, about)
-    return Audit(advice, passed, todo, numbers, ratios, exchange, checks, images, uncovered, sets.notes, about, sets)
+    return Audit(advice, passed, todo, numbers, ratios, exchange, predicted(numbers, about["encoder"]), checks, images, uncovered,
+                 sets.notes, about, sets)
+
+
+def augmentation_quality(real: Images, synthetic: Images, held_out: Images | None = None, **options) -> Predicted:
+    """How many points of test accuracy the synthetic images should gain a network that is trained on both, with its
+    interval and with how well the measure predicted the gains of chapter 8's sets, in ``text``.
+
+    real, synthetic, held_out, options: as in `audit`, of whose numbers one predicts; its errors are raised.
+    """
+    return audit(real, synthetic, held_out, **options).predicted
 
 
 def _limits(thresholds: Mapping[str, float] | None) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Chapter 8: its sets of images, what is measured of them, and its rules on frames whose truth is known."""
 
+import json
 from dataclasses import asdict
 
 import numpy as np
@@ -8,13 +9,16 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from synaug.auditing.prediction import FITTED
 from synaug.augmentation.synthetic_pool import SyntheticPool
 from synaug.chapters import will_it_help_me as chapter
+from synaug.chapters import will_it_help_me_figures as figures
 from synaug.chapters.tasks import trained
 from synaug.chapters.will_it_help_me import CHOICES, EXPERIMENT, POOLS, PREDICTORS
 from synaug.classifiers import predict
 from synaug.data import ImageDataset, load_dataset, stratified_subset
 from synaug.run import Store
+from synaug.run.results import load_recorded
 from synaug.statistics.claims import load_claims, verdict_table
 from synaug.statistics.contrasts import select
 from synaug.statistics.frames import tidy
@@ -131,3 +135,15 @@ def test_bad_input(wrong, message):
     else:
         with pytest.raises(ValueError, match=message):
             EXPERIMENT.settings("smoke", **wrong)
+
+
+def test_the_line_of_an_audit_is_that_of_the_best_measure():
+    found = figures.fitted(simulated(probe=0.05, frechet=2.0))
+    assert found["measure"] == "probe_gain_all" and found["sets"] == len(POOLS) and found["encoder"] == "EfficientNetLite0"
+    assert found["slope"] == pytest.approx(1, abs=0.1) and found["intercept"] == pytest.approx(0, abs=0.1)
+    assert 0.1 < found["within"] < 0.6 and found["correlation"][1] > 0.9 and found["n_real"] == 2000
+    assert figures.fitted(simulated(probe=2.0, frechet=0.05))["measure"] == "frechet_distance"
+
+
+def test_audits_predict_by_the_recorded_line():
+    assert json.loads(FITTED.read_text()) == figures.fitted(load_recorded("will_it_help_me"))
