@@ -159,7 +159,7 @@ def of_sets(sets: Sets, encoder: Encoder, k: int, limits: Mapping[str, float], d
              "encoder": encoder_label(encoder), "k": k, "seed": seed, "torch": torch.__version__}
     passed = bool(checks["passed"].all())
     advice, todo = advise(numbers, ratios, images, checks, about)
-    return Audit(advice, passed, todo, numbers, ratios, exchange, predicted(numbers, about["encoder"]), checks, images, uncovered,
+    return Audit(advice, passed, todo, numbers, ratios, exchange, predicted(numbers, encoder_label(encoder)), checks, images, uncovered,
                  sets.notes, about, sets)
 
 
