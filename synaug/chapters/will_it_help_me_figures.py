@@ -116,14 +116,15 @@ def takeaways(frame, recorded) -> str:
     if recorded is None:
         return ("**No larger run is recorded yet.** The figures below show that the code runs, at sizes that answer nothing. The "
                 "recorded run will say which measure of synthetic images predicts their gain, and whether choosing among them helps.")
-    first = best(frame)
+    first, far = best(frame), select(frame, role="measure", metric=REFERENCE).set_index("arm")["value"]
     return "\n".join([
         f"1. **What predicts the gain.** {'One measure does.' if fitted(frame)['correlation'][1] > LEAST_CORRELATION else 'No measure does.'} Of "
         f"{len(PREDICTORS)}, the best orders {len(p['pools'])} sets of images with a rank correlation of {texts[f'correlation, {first}']} "
         f"({NAMES[first]}); the Fréchet distance has {texts[f'correlation, {REFERENCE}']}. A perfect one could be expected to have "
         f"{texts.get('correlation, noise ceiling', 'not measured')}.",
-        f"2. **Looks are not what gains.** Fresh real images gain {texts.get('gain, fresh, blurred', 'not measured')} points even when they are "
-        f"blurred, which every distance punishes. Copies look perfect and gain {texts.get('gain, copies', 'not measured')}.",
+        f"2. **Likeness is not what gains.** Fresh real images gain {texts['gain, fresh, blurred']} points even when blurred, at a Fréchet "
+        f"distance {far['fresh, blurred']:,.0f} above that of real images; images from noise gain {texts['gain, from noise']} at "
+        f"{far['from noise']:,.0f}, copies {texts['gain, copies']} at {far['copies']:,.0f}.",
         f"3. **Choosing images.** Over a random choice at the same number, gradient alignment gains {texts['chosen by alignment']} points, "
         f"the early network's uncertainty {texts['chosen by uncertainty']}."])
 
