@@ -134,7 +134,7 @@ ax.set(xlabel="step, of 100", ylabel="share of synthetic images")
 finish(figure, orders);
 
 # %% [markdown]
-# Every order is run again with fresh real images in the synthetic ones' place. That takes out the learning rate, but not size: the fresh images are more than the original ones and each is seen less often, so ending on the originals also means ending on a small, repeated set.
+# Every order is run again with fresh real images in the synthetic ones' place. That takes out the learning rate, but not size. The fresh images are more than the original ones, and each is seen less often: ending on the originals also means ending on a small, repeated set.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain of each order at the same mean share, and of the same order of fresh real images. Hollow: the interval holds 0.", "name": "fig-order"}, "image": {"alt": "Intervals of the gain in four orders: every order gains, an even mix as much as any, both for images from noise and for fresh real ones."}}
 figures.order(largest) if "order" in held else None;
