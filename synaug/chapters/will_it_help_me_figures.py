@@ -75,7 +75,7 @@ def fitted(frame: pd.DataFrame) -> dict:
     the errors on families of sets that a line was not fitted to."""
     mean, _ = gains(frame)
     p, names = frame.attrs["provenance"]["parameters"], [name for name in PREDICTORS if name != "gradient_alignment"]
-    found = select(frame, role="prediction", metric="rank_correlation", arm=names).sort_values("value").iloc[-1]
+    found = best_row(frame, names)
     x = select(frame, role="measure", metric=found["arm"]).set_index("arm")["value"].loc[mean["arm"]].to_numpy()
     y = mean["value"].to_numpy()
     slope, intercept = np.polyfit(x, y, 1)
@@ -104,10 +104,16 @@ def numbers(frame) -> dict[str, str]:
     return texts | {f"chosen {row.arm}": within(row.estimate, row.low, row.high) for row in chosen.itertuples()}
 
 
+def best_row(frame, names=PREDICTORS):
+    """The row of the largest rank correlation among these measures; None where none is there."""
+    rows = select(frame, role="prediction", metric="rank_correlation", arm=list(names))
+    return None if rows.empty else rows.loc[rows["value"].idxmax()]
+
+
 def best(frame) -> str:
     """The predictor of the largest correlation."""
-    rows = select(frame, role="prediction", metric="rank_correlation", arm=list(PREDICTORS))
-    return "none" if rows.empty else rows.loc[rows["value"].idxmax(), "arm"]
+    row = best_row(frame)
+    return "none" if row is None else row["arm"]
 
 
 def takeaways(frame, recorded) -> str:
@@ -116,11 +122,11 @@ def takeaways(frame, recorded) -> str:
     if recorded is None:
         return ("**No larger run is recorded yet.** The figures below show that the code runs, at sizes that answer nothing. The "
                 "recorded run will say which measure of synthetic images predicts their gain, and whether choosing among them helps.")
-    first, far = best(frame), select(frame, role="measure", metric=REFERENCE).set_index("arm")["value"]
+    row, far = best_row(frame), select(frame, role="measure", metric=REFERENCE).set_index("arm")["value"]
     return "\n".join([
-        f"1. **What predicts the gain.** {'One measure does.' if fitted(frame)['correlation'][1] > LEAST_CORRELATION else 'No measure does.'} Of "
-        f"{len(PREDICTORS)}, the best orders {len(p['pools'])} sets of images with a rank correlation of {texts[f'correlation, {first}']} "
-        f"({NAMES[first]}); the Fréchet distance has {texts[f'correlation, {REFERENCE}']}. A perfect one could be expected to have "
+        f"1. **What predicts the gain.** {'One measure does.' if row['low'] > LEAST_CORRELATION else 'No measure does.'} Of "
+        f"{len(PREDICTORS)}, the best orders {len(p['pools'])} sets of images with a rank correlation of {texts[f'correlation, {row.arm}']} "
+        f"({NAMES[row.arm]}); the Fréchet distance has {texts[f'correlation, {REFERENCE}']}. A perfect one could be expected to have "
         f"{texts.get('correlation, noise ceiling', 'not measured')}.",
         f"2. **Likeness is not what gains.** Fresh real images gain {texts['gain, fresh, blurred']} points even when blurred, at a Fréchet "
         f"distance {far['fresh, blurred']:,.0f} above that of real images; images from noise gain {texts['gain, from noise']} at "
