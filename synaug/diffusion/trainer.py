@@ -105,7 +105,7 @@ class Trainer:
     def new_optimizer(self) -> torch.optim.Optimizer:
         """The optimizer of the model's weights."""
         return torch.optim.AdamW(self.model.parameters(), lr=self.recipe.learning_rate, betas=(0.9, 0.99),
-                                 weight_decay=1e-4)
+                                 weight_decay=1e-4, fused=True if self.device.type == "cuda" else None)
 
     def parts(self) -> dict[str, Any]:
         """All that a run goes on from beside numbers, by its name in the file of the state."""
