@@ -197,6 +197,19 @@ table_html(figures.runs_table(live), "Gains over the original set in all recorde
 Markdown(f"On 5,000 images of CIFAR-10, generated images at k = 5 change accuracy by {poor['generated, k = 5']} points, and fresh real images by {poor['fresh, k = 5']}.")
 
 # %% [markdown]
+# ### At the papers' scale
+#
+# The same arms on all of CIFAR-10 that a generator may see, with a larger generator and network, on a graphics card ([how](../papers-scale)).
+# It is exploratory, of two seeds and ten passes over the original set. There are too few fresh real images for a ceiling, so it cannot say that images would help nobody. It shows what they do in a short, modern training.
+
+# %% tags=["hide-input"]
+large_run = recordings(EXPERIMENT.name).get("paper.fast_cifar10")
+table_html(figures.few_seeds_table(large_run), "Gains over the original set on 40,000 images of CIFAR-10, in points, by seed.") if large_run is not None else None
+
+# %% tags=["remove-input"]
+told(large_run, "" if large_run is None else figures.few_seeds_said(large_run))
+
+# %% [markdown]
 # ## From real images or from noise, and how strong
 #
 # Published: images from noise alone are worse than no augmentation.

@@ -20,7 +20,7 @@
 # This chapter answers them for small images, and has functions to ask them of yours.
 # It puts three of [seven conjectures](../claims) to the test. The first says that synthetic images repeat what the real ones hold, the fifth that the capacity of the model limits their gains, the seventh that ratio and order matter.
 
-# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
+# %% mystnb={"code_prompt_hide": "Hide the parameters", "code_prompt_show": "Show the parameters"} tags=["parameters", "hide-input"]
 profile = None  # Size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick".
 studies = None  # What is compared, some of: "exchange", "ratio", "order", "scaling"; all if None.
 generator = None  # Name or folder of a trained generator, whose training images are the real images.
@@ -34,7 +34,7 @@ seeds = None  # Paired seeds of each arm.
 device = None  # Where networks run: "cpu", "cuda" or "mps"; "cpu" if None.
 settings = {}  # Further parameters of synaug.chapters.how_much_and_how_mixed.Mixing, by name.
 
-# %% tags=["hide-input"] mystnb={"code_prompt_show": "Show the set-up", "code_prompt_hide": "Hide the set-up"}
+# %% mystnb={"code_prompt_hide": "Hide the set-up", "code_prompt_show": "Show the set-up"} tags=["hide-input"]
 from synaug.chapters.how_much_and_how_mixed import EXPERIMENT
 
 parameters = EXPERIMENT.read(globals())
@@ -75,7 +75,7 @@ Markdown(figures.takeaways(largest, recorded))
 # %% [markdown]
 # Figures and tables show the recorded run where there is one, else this build. In brackets stand 95 % intervals over paired seeds.
 
-# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the runs behind this page", "code_prompt_hide": "Hide the runs behind this page"}
+# %% mystnb={"code_prompt_hide": "Hide the runs behind this page", "code_prompt_show": "Show the runs behind this page"} tags=["hide-cell"]
 Markdown(figures.describe(live, recorded))
 
 # %% [markdown]
@@ -92,7 +92,7 @@ Markdown(figures.describe(live, recorded))
 #
 # Fresh real images are the *ruler*: how many of them gain as much as so many synthetic ones? The number of synthetic images per fresh one is the *exchange rate*. Below 1, synthetic images would be better than real ones.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain in test accuracy against images added to the real ones, a curve per source. Bars: 95 % t intervals, below five seeds the range.", "name": "fig-exchange"}, "image": {"alt": "Gain against the number of images added: fresh real images gain most at every number, an oracle's less, images from noise less still, reconstructions least."}}
+# %% mystnb={"figure": {"caption": "Gain in test accuracy against images added to the real ones, a curve per source. Bars: 95 % t intervals, below five seeds the range.", "name": "fig-exchange"}, "image": {"alt": "Gain against the number of images added: fresh real images gain most at every number, an oracle's less, images from noise less still, reconstructions least."}} tags=["hide-input"]
 figures.exchange(*shown) if "exchange" in held else None;
 
 # %% tags=["remove-input"]
@@ -114,7 +114,7 @@ told(recorded, f"{many} in place of {sizes['added'][0]:,} images from noise gain
 #
 # Share and pool are two things: with a pool of fixed size, each batch takes a share of synthetic images. At a fixed total, synthetic images take the place of real ones.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain against the share of synthetic images: of each batch, from a pool of fixed size, or of a set of fixed size. Bars as above.", "name": "fig-ratio"}, "image": {"alt": "Gain against the share of synthetic images: beside all real images they gain at every share, most at a half; in place of real images they only lose."}}
+# %% mystnb={"figure": {"caption": "Gain against the share of synthetic images: of each batch, from a pool of fixed size, or of a set of fixed size. Bars as above.", "name": "fig-ratio"}, "image": {"alt": "Gain against the share of synthetic images: beside all real images they gain at every share, most at a half; in place of real images they only lose."}} tags=["hide-input"]
 figures.ratio(*shown) if "ratio" in held else None;
 
 # %% tags=["remove-input"]
@@ -136,7 +136,7 @@ finish(figure, orders);
 # %% [markdown]
 # Every order is run again with fresh real images in the synthetic ones' place. That takes out the learning rate, but not size. The fresh images are more than the original ones, and each is seen less often: ending on the originals also means ending on a small, repeated set.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain of each order at the same mean share, and of the same order of fresh real images. Hollow: the interval holds 0.", "name": "fig-order"}, "image": {"alt": "Intervals of the gain in four orders: every order gains, an even mix as much as any, both for images from noise and for fresh real ones."}}
+# %% mystnb={"figure": {"caption": "Gain of each order at the same mean share, and of the same order of fresh real images. Hollow: the interval holds 0.", "name": "fig-order"}, "image": {"alt": "Intervals of the gain in four orders: every order gains, an even mix as much as any, both for images from noise and for fresh real ones."}} tags=["hide-input"]
 figures.order(largest) if "order" in held else None;
 
 # %% tags=["remove-input"]
@@ -150,7 +150,7 @@ told(recorded, f"Synthetic images first rather than an even mix change accuracy 
 #
 # If capacity limits what is learned from synthetic images, a wider network gains more from more of them.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain against images added by the width of the network: from noise (left), fresh real images (right). Bars as above.", "name": "fig-width"}, "image": {"alt": "Two panels of gain against images added, from noise and fresh: the curves of the three widths of the network nearly coincide."}}
+# %% mystnb={"figure": {"caption": "Gain against images added by the width of the network: from noise (left), fresh real images (right). Bars as above.", "name": "fig-width"}, "image": {"alt": "Two panels of gain against images added, from noise and fresh: the curves of the three widths of the network nearly coincide."}} tags=["hide-input"]
 figures.scaling(*shown) if "scaling" in held else None;
 
 # %% tags=["remove-input"]
@@ -195,7 +195,7 @@ print(exchange_rate(3000, gains, list(ruler), list(ruler.values())))
 # The two claims on order are about differences from the control, not about the best order.
 # Conjecture 1 is put as a contrast of gains at equal numbers: a rate above 1 means that as many fresh images gain more. Conjecture 5 is put in points; it was first written as a share of the ceiling.
 
-# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the verdicts", "code_prompt_hide": "Hide the verdicts"}
+# %% mystnb={"code_prompt_hide": "Hide the verdicts", "code_prompt_show": "Show the verdicts"} tags=["hide-cell"]
 table_html(decided(EXPERIMENT.name, recorded), "This book's claims, what decides each, and the verdict.")
 
 # %% [markdown]
@@ -211,7 +211,7 @@ table_html(decided(EXPERIMENT.name, recorded), "This book's claims, what decides
 #
 # When the book is built, the chapter is computed again at a small profile, whose numbers are of other sizes: look only whether they are there.
 
-# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show this build beside the recorded run", "code_prompt_hide": "Hide this build"}
+# %% mystnb={"code_prompt_hide": "Hide this build", "code_prompt_show": "Show this build beside the recorded run"} tags=["hide-cell"]
 table_html(side_by_side(figures.numbers, live, recorded), "Gains in points, rates and shares, with 95 % intervals.")
 
 # %% [markdown]

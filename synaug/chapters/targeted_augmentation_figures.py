@@ -277,6 +277,35 @@ def runs_table(live):
                            for name, frame in runs.items()), run="run", arm="arm", k="x")
 
 
+def few_seeds_table(frame):
+    """Each arm of a run of a few seeds: images added, and the gain of each seed and of their mean, in points."""
+    added = select(frame, metric="added").groupby(["arm", "x"])["value"].mean()
+    own = gains(frame).pivot_table(index=["arm", "x"], columns="seed", values="value")
+    return pd.DataFrame({"arm": [arm for arm, _ in own.index], "k": [f"{k:g}" for _, k in own.index],
+                         "images added": [f"{added[at]:,.0f}" for at in own.index],
+                         **{f"gain, seed {seed}": [f"{value:+.2f}".replace("-", "\u2212") for value in own[seed]] for seed in own},
+                         "mean gain": [f"{value:+.2f}".replace("-", "\u2212") for value in own.mean(axis=1)]})
+
+
+def few_seeds_said(frame):
+    """The same in sentences: what the largest k and as few fresh real images as there are do, and why."""
+    own = gains(frame).pivot_table(index=["arm", "x"], columns="seed", values="value")
+    errors = select(frame, metric=["test_error", "real_error"]).groupby(["metric", "arm", "x"])["value"].mean()
+    top, seeds = frame["x"].max(), own.shape[1]
+
+    def both(arm, k):
+        values = own.loc[arm, k]
+        return f"{values.mean():+.1f} ({values.min():+.1f} to {values.max():+.1f})".replace("-", "\u2212")
+
+    lose = [(arm, k) for arm, k in own.index if arm.startswith("generated") and (own.loc[arm, k] < 0).all()]
+    made = [at for at in own.index if at[0].startswith("generated")]
+    return (f"{images_of(frame)}, {seeds} seeds: the original set errs on {errors['test_error', 'original', 1]:.1f}\u00a0% of the test images. "
+            f"At k = {top:g} generated images change accuracy by {both('generated', top)} points, copies by {both('upsampled', top)}; "
+            f"the few fresh real images that there are, by {both('fresh, few', 2)}. Generated images lose in every seed in {len(lose)} of "
+            f"{len(made)} arms. The error on the real training images themselves rises from {errors['real_error', 'original', 1]:.1f} to "
+            f"{errors['real_error', 'generated', top]:.1f}\u00a0%: in so few steps, each step on a generated image is one less on a real image.")
+
+
 def pilot_table(frame):
     """What fresh real images gain on validation images, by number of steps, and which the rule takes."""
     rows, by = select(frame, kind="pilot"), ["regime", "steps"]

@@ -1,5 +1,6 @@
 """The plan at the papers' scale, tiny: its rehearsal, a run that is cut again and again, a subset of CIFAR-10."""
 
+import json
 import os
 import warnings
 from dataclasses import replace
@@ -14,9 +15,10 @@ from synaug.chapters.papers_scale import CLASSIFIER, FAST, TINY, WHOLE, full_siz
 from synaug.chapters.tasks import splits, usual_denoiser, weights_of
 from synaug.classifiers import build_classifier, train_classifier
 from synaug.data import load_dataset, stratified_subset
-from synaug.diffusion.denoisers import UNKNOWN, generator_hash
+from synaug.diffusion.denoisers import UNKNOWN, generator_hash, load_denoiser
 from synaug.diffusion.reconstruction import generate
 from synaug.diffusion.trainer import STATE, Trainer
+from synaug.paths import ROOT
 from synaug.run import sweep
 from synaug.run.results import load_recorded
 from synaug.statistics.contrasts import select
@@ -45,6 +47,17 @@ def test_rehearsal(capsys):
         assert part in told
     assert dict(os.environ) == before
     assert all(len(steps_table(dataset, 9, 0.4)) == 5 for dataset in WHOLE)
+
+
+def test_the_page_says_what_the_recorded_run_took():
+    """By the generator's record, and by the frame."""
+    text = (ROOT / "book" / "papers-scale.md").read_text()
+    record = json.loads((ROOT / "data" / "checkpoints" / "cifar10_fast" / "training_record.json").read_text())
+    frame = load_recorded("targeted_augmentation", "paper", "fast_cifar10")
+    assert f"{record['steps']:,} steps in {record['minutes']} minutes and saw {record['images_seen']:,} images" in text
+    assert f"Each classifier took {select(frame, metric='training_seconds')['value'].mean():.1f} seconds" in text
+    assert frame.attrs["provenance"]["generator"] == generator_hash(load_denoiser("cifar10_fast"))
+    assert frame.attrs["provenance"]["device"] == record["device"] == "NVIDIA H200"
 
 
 def test_a_run_that_was_cut_again_and_again_is_one_that_was_not(tmp_path, monkeypatch):

@@ -1,3 +1,4 @@
+import importlib.metadata
 import itertools
 import json
 import subprocess
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+import synaug
 from synaug.chapters.reading import describe_runs
 from synaug.provenance import provenance
 from synaug.run.results import load_recorded, record, recorded_run, recordings
@@ -124,6 +126,19 @@ def test_provenance_is_complete_and_plain():
     assert found["parameters"] == {"seeds": [0, 1], "n": 3}
     assert found["wall_seconds"] == 2.3 and found["generator"] == "abc"
     assert found["package"].startswith("synaug ") and "threads" in found["device"]
+
+
+def test_provenance_where_the_package_runs_from_its_folder(monkeypatch):
+    """A long run must not be lost at its end for want of an installation."""
+    found = importlib.metadata.version
+
+    def version(name):
+        if name == "synaug":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return found(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert provenance({}, 1.0)["package"] == f"synaug {synaug.__version__}"
 
 
 def test_no_commit_outside_git(monkeypatch, tmp_path):
