@@ -11,11 +11,11 @@ from synaug.chapters.claims_page import DATA
 from synaug.chapters.reading import describe_runs, signed, within
 from synaug.chapters.tasks import splits
 from synaug.chapters.what_is_left_out.left_out_figures import NETWORKS
-from synaug.chapters.will_it_help_me import CHOICES, PREDICTORS, PRIMARY, REFERENCE, gains
+from synaug.chapters.will_it_help_me import CHOICES, POOLS, PREDICTORS, PRIMARY, REFERENCE, gains
 from synaug.metrics.encoders import encoder_label
 from synaug.plots import forest, image_grid, scatter
 from synaug.statistics.contrasts import paired, select
-from synaug.statistics.prediction import LEAST_GROUPS, left_out_predictions
+from synaug.statistics.prediction import LEAST_GROUPS, left_out_predictions, rank_correlations
 
 NAMES = {name: MEANINGS[name][0] for name in PREDICTORS if name in MEANINGS} | {"gradient_alignment": "Gradient alignment"}
 
@@ -67,6 +67,67 @@ def correlations(frame):
     rows = select(frame, role="prediction", metric="rank_correlation").rename(columns={"value": "estimate"})
     names = {name: NAMES[name] for name in rows.sort_values("estimate")["arm"] if name in NAMES}
     return forest(rows, label="arm", names=names, xlabel="rank correlation with the gain")
+
+
+def of_measures(frame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The mean gain with each set, and what was measured of it, a column a measure."""
+    mean, _ = gains(frame)
+    return mean, select(frame, role="measure").pivot(index="arm", columns="metric", values="value").loc[mean["arm"]].reset_index(drop=True)
+
+
+def plain_correlations(frame) -> dict[str, pd.DataFrame]:
+    """The rank correlation of each measure itself with the gains, of all sets and of those that a generator made."""
+    mean, table = of_measures(frame)
+    made = mean["family"] != POOLS["copies"].family
+    return {name: rank_correlations(table[own].to_dict("list"), mean.loc[own, "value"], REFERENCE).set_index("predictor")
+            for name, own in {ALL: made | True, GENERATED: made}.items() if own.sum() >= 4}
+
+
+def plain(frame) -> pd.DataFrame:
+    """`plain_correlations`, to read."""
+    found = plain_correlations(frame)
+    order = found[ALL]["value"].abs().sort_values(ascending=False).index
+    return pd.DataFrame({"measure": [NAMES[name] for name in order], **{
+        title: [within(row.value, row.low, row.high) for row in rows.loc[order].itertuples()] for title, rows in found.items()}})
+
+
+def plain_said(frame) -> str:
+    """The measures whose intervals leave out 0, in a sentence."""
+    def told(title):
+        rows = plain_correlations(frame)[title]
+        sure = rows[(rows["low"] > 0) | (rows["high"] < 0)]
+        return ", ".join(f"{NAMES[name]} ({within(row['value'], row['low'], row['high'])})" for name, row in sure.iterrows()) or "none"
+
+    return f"Measures whose interval leaves out 0: over {ALL}, {told(ALL)}; over {GENERATED}, {told(GENERATED)}."
+
+
+#: Titles of `plain`; kinds of images in `decisions`, by the names of their sets.
+ALL, GENERATED = "all sets", "generated sets"
+KINDS = {"fresh real images": ["fresh real images"], "fresh real images, spoilt": [name for name, how in POOLS.items() if how.source == "fresh" and how.changed],
+         "copies of your images": ["copies"], "made from your images": [name for name, how in POOLS.items() if how.family == "from real images"],
+         "the same, filtered": [name for name, how in POOLS.items() if how.family == "filtered"], "from noise": ["from noise"],
+         "from noise, too few steps": ["from noise, few steps"],
+         "a generator with a wrong score": [name for name, how in POOLS.items() if how.family == "wrong score"],
+         "a generator that saw more images": [name for name, how in POOLS.items() if how.family == "oracle"]}
+#: What to do where all, some or none of a kind's sets gain for sure: from the intervals alone.
+SURE, SOME, NONE = "gained for sure: try them, paired", "gained in some sets: audit, then try the best, paired", "gained nothing for sure: do not add them"
+
+
+def decisions(frame) -> pd.DataFrame:
+    """What each kind of images gained, of the gain of fresh real images, and what follows."""
+    rows = measured_gains(frame).set_index("arm")
+    ceiling, found = rows["estimate"].get("fresh real images", np.nan), []
+    for kind, names in KINDS.items():
+        own = rows.loc[[name for name in names if name in rows.index]]
+        if own.empty:
+            continue
+        mean, sure = own["estimate"].mean(), int((own["low"] > 0).sum())
+        spread = f" ({signed(own['estimate'].min())} to {signed(own['estimate'].max())})" if len(own) > 1 else ""
+        share = f"{100 * mean / ceiling:.0f}\u00a0%".replace("-", "\u2212") if ceiling > 0 else ""
+        advice = "collect them first" if kind == "fresh real images" and sure else SURE if sure == len(own) else SOME if sure else NONE
+        found.append({"images": kind, "gain": signed(mean) + spread, "of fresh real images' gain": share, "surely above 0": f"{sure} of {len(own)}",
+                      "what to do": advice})
+    return pd.DataFrame(found)
 
 
 def fitted(frame: pd.DataFrame) -> dict:

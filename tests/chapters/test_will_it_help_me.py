@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import spearmanr
 from torch.nn import functional as F
 
 from synaug.auditing.prediction import FITTED
@@ -147,3 +148,25 @@ def test_the_line_of_an_audit_is_that_of_the_best_measure():
 
 def test_audits_predict_by_the_recorded_line():
     assert json.loads(FITTED.read_text()) == figures.fitted(load_recorded("will_it_help_me"))
+
+
+def test_the_decisions_follow_from_the_recorded_gains():
+    frame = load_recorded("will_it_help_me")
+    error = select(frame, role="gain", seed=list(range(800, 805))).pivot_table(index="arm", values="value")["value"]
+    gain, table = error["original"] - error, figures.decisions(frame).set_index("images")
+    assert table.index[0] == "fresh real images" and table.loc["fresh real images", "what to do"] == "collect them first"
+    share = gain[[f"strength {n}" for n in (20, 35, 50, 65, 80)]].mean() / gain["fresh real images"]
+    assert table.loc["made from your images", "of fresh real images' gain"] == f"{100 * share:.0f}\u00a0%"
+    assert table.loc["copies of your images", "what to do"] == figures.NONE and gain["copies"] < 0.5
+    assert sorted(name for names in figures.KINDS.values() for name in names) == sorted(POOLS)
+
+
+def test_the_order_by_a_measure_itself_is_spearmans():
+    frame = load_recorded("will_it_help_me")
+    error = select(frame, role="gain").pivot_table(index="arm", values="value")["value"]
+    far = select(frame, role="measure", metric="frechet_distance").set_index("arm")["value"]
+    gain, rows = (error["original"] - error)[far.index], figures.plain_correlations(frame)
+    made = [name for name in far.index if not name.startswith(("fresh", "copies"))]
+    assert rows[figures.ALL].loc["frechet_distance", "value"] == pytest.approx(spearmanr(far, gain).statistic)
+    assert rows[figures.GENERATED].loc["frechet_distance", "value"] == pytest.approx(spearmanr(far[made], gain[made]).statistic)
+    assert len(figures.plain(frame)) == len(PREDICTORS)
