@@ -67,7 +67,7 @@ found = figures.numbers(*shown)
 smallest = next(name for name in found if name.startswith("made over true share at"))
 
 # %% tags=["remove-input"]
-Markdown(figures.takeaways(*recorded))
+Markdown(figures.takeaways(shown, recorded))
 
 # %% [markdown]
 # Figures and tables show the recorded run where there is one, else this build. In brackets stand 95 % intervals over paired seeds.
@@ -226,10 +226,7 @@ table_html(side_by_side(lambda frames: figures.numbers(*frames), live, shown if 
 # %% [markdown]
 # ## What to do with your data
 #
-# Each row is computed from the recorded runs: "open" where its interval allows both. Without all of them, nothing is advised.
+# Each row is computed from a recorded run: "open" where its interval allows both.
 
 # %% tags=["hide-input"]
-advice = figures.what_to_do(*shown)
-if any(frame is None for frame in recorded):
-    advice["what to do"] = "not recorded yet"
-table_html(advice, "Questions, what was measured, and what follows.")
+table_html(figures.what_to_do(shown, recorded), "Questions, what was measured, and what follows.")

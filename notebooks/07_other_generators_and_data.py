@@ -58,7 +58,7 @@ found = figures.numbers(*shown)
 ratio = samples.attrs["provenance"]["parameters"]["ratios"][0]
 
 # %% tags=["remove-input"]
-Markdown(figures.takeaways(*recorded))
+Markdown(figures.takeaways(shown, recorded))
 
 # %% [markdown]
 # Figures and tables show the recorded run where there is one, else this build. In brackets stand 95 % intervals over paired seeds, or over images where there is one set of them.
@@ -218,10 +218,7 @@ table_html(side_by_side(lambda frames: figures.numbers(*frames), live, shown if 
 # %% [markdown]
 # ## What to do with your data
 #
-# Each row is computed from the recorded runs: "open" where its interval allows both. Without all of them, nothing is advised.
+# Each row is computed from a recorded run: "open" where its interval allows both.
 
 # %% tags=["hide-input"]
-advice = figures.what_to_do(*shown)
-if any(frame is None for frame in recorded):
-    advice["what to do"] = "not recorded yet"
-table_html(advice, "Which generator would you take? Questions, what was measured, and what follows.")
+table_html(figures.what_to_do(shown, recorded), "Which generator would you take? Questions, what was measured, and what follows.")

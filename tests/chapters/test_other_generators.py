@@ -218,15 +218,18 @@ def test_claims_say_what_was_planted():
 
 def test_the_page_says_what_was_measured():
     frames = planted()
-    found, texts, advice = figures.found(*frames), figures.numbers(*frames), figures.what_to_do(*frames)
+    found, texts, advice = figures.found(*frames), figures.numbers(*frames), figures.what_to_do(frames, frames)
     planted_here = {"accuracy from noise, diffusion": -3, "accuracy from noise, gan": -5, "gain when added 1:1, diffusion": 2,
                     "gain when added 1:1, fresh real": 3, "cost, textured": 5, "cost, as it is": 3, "gain, textured": 0.5}
     assert {name: found[name].estimate for name in planted_here} == pytest.approx(planted_here, abs=0.15)
     assert found["outer edge, autoguidance"].estimate == pytest.approx(0.05, abs=0.002)
     assert advice["what to do"].tolist() == ["The diffusion model.", "Yes: autoguidance."]
-    takeaways = figures.takeaways(*frames)
+    takeaways = figures.takeaways(frames, frames)
     assert all(texts[name] in takeaways for name in ("accuracy from noise, vae", "cost, as it is", "outer edge, autoguidance"))
-    assert "recorded yet" in figures.takeaways(frames[0], None, frames[2])
+    one_is_missing = frames[0], None, frames[2]
+    assert ["Not recorded" in line for line in figures.takeaways(frames, one_is_missing).splitlines()] == [False, True, False]
+    assert figures.what_to_do(frames, one_is_missing).equals(advice)
+    assert figures.what_to_do(frames, (None, *frames[1:]))["what to do"].tolist() == ["not recorded yet", "Yes: autoguidance."]
     table = figures.rates(frames[1])
     assert table["synthetic per fresh real image"].str.match(r"\d").all() and len(table) == len(data_traits.USUAL)
 

@@ -180,33 +180,34 @@ def numbers(families, data, settings):
     return {name: said(one, "-" if "recall" in name or "inversion" in name else "+") for name, one in found(families, data, settings).items()}
 
 
-def takeaways(*recorded):
-    """The chapter in three lines of Markdown; where not all three runs are recorded, that they are not."""
-    if any(frame is None for frame in recorded):
-        return ("**Not all of this chapter is recorded yet.** The figures below are of this small build where they are not: they show that the "
-                "code runs, and answer nothing. The recorded runs will say which family of generators trains the better classifiers, which data "
-                "suffer, and which settings of a diffusion model matter.")
-    texts, known = numbers(*recorded), found(*recorded)
+def takeaways(shown, recorded):
+    """The chapter in three lines of Markdown, of the recorded runs among those shown; of the others, that they are not recorded.
+    Both: frames of the three experiments, recorded ones None where there is none."""
+    texts, known = numbers(*shown), found(*shown)
     costs = {name.removeprefix("cost, "): one.estimate for name, one in known.items() if name.startswith("cost, ") and one}
-    worst = max(costs, key=lambda name: costs[name])
-    return "\n".join([
-        "1. **Which generator?** Classifiers trained on images from noise alone differ from those on real ones by "
-        + ", ".join(f"{texts[f'accuracy from noise, {arm}']} points ({title})" for arm, title in NAMES.items()) + ".",
-        f"2. **Which data suffer?** Synthetic images alone cost {texts[f'cost, {AS_IT_IS}']} points on the data as they are, and most on "
-        f"“{worst}”: {texts[f'cost, {worst}']}.",
-        f"3. **Can a sampler explore?** Autoguidance changes the recall of the outer edge by {texts.get(f'outer edge, {AUTOGUIDANCE}', 'an unknown amount')}."])
+    worst = max(costs, key=lambda name: costs[name], default=AS_IT_IS)
+    lines = [
+        ("Which generator?", "Classifiers trained on images from noise alone differ from those on real ones by "
+         + ", ".join(f"{texts[f'accuracy from noise, {arm}']} points ({title})" for arm, title in NAMES.items()) + "."),
+        ("Which data suffer?", f"Synthetic images alone cost {texts.get(f'cost, {AS_IT_IS}')} points on the data as they are, and most on "
+         f"“{worst}”: {texts.get(f'cost, {worst}')}."),
+        ("Can a sampler explore?", f"Autoguidance changes the recall of the outer edge by {texts.get(f'outer edge, {AUTOGUIDANCE}', 'an unknown amount')}.")]
+    return "\n".join(f"{i}. **{title}** {'*Not recorded yet.*' if frame is None else text}"
+                     for i, ((title, text), frame) in enumerate(zip(lines, recorded), 1))
 
 
-def what_to_do(*frames):
-    """Which generator would you take? A row per question, computed."""
-    known = found(*frames)
-    ratio = of(frames[0], "ratios")[0]
+def what_to_do(shown, recorded):
+    """Which generator would you take? A row per question, computed from its recorded run. shown, recorded: as of `takeaways`."""
+    known = found(*shown)
+    ratio = of(shown[0], "ratios")[0]
     gains = {arm: known[f"gain when added 1:{ratio}, {arm}"] for arm in NAMES}
     best = max((arm for arm in gains if gains[arm]), key=lambda arm: gains[arm].estimate, default=None)
     edge = {name.removeprefix("outer edge, "): one for name, one in known.items() if name.startswith("outer edge, ") and one}
     top = max(edge, key=lambda term: edge[term].estimate, default=None)
-    rows = [("Which family, to add to few real images?", "not measured" if best is None else f"gains: {', '.join(f'{NAMES[a]} {signed(g.estimate)}' for a, g in gains.items() if g)}",
+    rows = [(recorded[0], "Which family, to add to few real images?",
+             "not measured" if best is None else f"gains: {', '.join(f'{NAMES[a]} {signed(g.estimate)}' for a, g in gains.items() if g)}",
              "open" if best is None or gains[best].low <= 0 else f"The {NAMES[best]}."),
-            ("A term that explores?", "not measured" if top is None else f"{top}: {said(edge[top])} outer-edge recall",
+            (recorded[2], "A term that explores?", "not measured" if top is None else f"{top}: {said(edge[top])} outer-edge recall",
              "open" if top is None or edge[top].low <= 0 else f"Yes: {top}.")]
-    return pd.DataFrame(rows, columns=["your question", "measured", "what to do"])
+    return pd.DataFrame([(question, *((measured, advice) if run is not None else ("", "not recorded yet")))
+                         for run, question, measured, advice in rows], columns=["your question", "measured", "what to do"])

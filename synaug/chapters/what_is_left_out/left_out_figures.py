@@ -151,36 +151,37 @@ def numbers(causes, rare, made):
     return {name: said(one, "-" if "share" in name else "+") for name, one in found(causes, rare, made).items()}
 
 
-def takeaways(*recorded):
-    """The chapter in three lines of Markdown; where not all three runs are recorded, that they are not."""
-    if any(frame is None for frame in recorded):
-        return ("**Not all of this chapter is recorded yet.** The figures below are of this small build where they are not: they show that the "
-                "code runs, and answer nothing. The recorded runs will say how much of what synthetic images cost is their density, how much a "
-                "new last layer repairs, and how rare a rare event becomes.")
-    texts = numbers(*recorded)
-    return "\n".join([
-        f"1. **Why they train worse.** Synthetic images alone cost {texts['gap']} points. Real images resampled to their density lose the share "
-        f"{texts['explained share']} of that; a last layer fitted to real images recovers {texts['head share']}.",
-        f"2. **Rare events.** A minority of {100 * SHARES[-1]:g} % is made {texts[f'made over true share at {100 * SHARES[-1]:g} %']} times as often as it "
-        f"is seen. Reconstructions of rare images change the error on them by {texts['reconstructed over repeated']} points against repeats (above 0: better).",
-        f"3. **Unseen combinations** are made {texts['made over true share of unseen combinations']} times as often as they should be, and synthetic "
-        f"images gain {texts['gain on unseen combinations']} points on them."])
+def takeaways(shown, recorded):
+    """The chapter in three lines of Markdown, of the recorded runs among those shown; of the others, that they are not recorded.
+    Both: frames of the three experiments, recorded ones None where there is none."""
+    texts = numbers(*shown)
+    lines = [
+        ("Why they train worse.", f"Synthetic images alone cost {texts['gap']} points. Real images resampled to their density lose the share "
+         f"{texts['explained share']} of that; a last layer fitted to real images recovers {texts['head share']}."),
+        ("Rare events.", f"A minority of {100 * SHARES[-1]:g} % is made {texts[f'made over true share at {100 * SHARES[-1]:g} %']} times as often as it "
+         f"is seen. Reconstructions of rare images change the error on them by {texts['reconstructed over repeated']} points against repeats (above 0: better)."),
+        ("Unseen combinations.", f"They are made {texts['made over true share of unseen combinations']} times as often as they should be, and synthetic "
+         f"images gain {texts['gain on unseen combinations']} points on them.")]
+    return "\n".join(f"{i}. **{title}** {'*Not recorded yet.*' if frame is None else text}"
+                     for i, ((title, text), frame) in enumerate(zip(lines, recorded), 1))
 
 
-def what_to_do(*frames):
-    """A decision table: the question, what was measured (95 % limits), what to do."""
-    p = found(*frames)
+def what_to_do(shown, recorded):
+    """A decision table: the question, what was measured (95 % limits), what to do. shown, recorded: as of `takeaways`."""
+    p, (causes, rare, made) = found(*shown), recorded
 
-    def row(question, name, above, below, zero=0.0):
+    def row(run, question, name, above, below, zero=0.0):
+        if run is None:
+            return question, "", "not recorded yet"
         one = p[name]
         advice = ("not measured" if one is None else above if one.low > zero else below if one.high < zero else "open: look at your own")
         return question, f"{name}: {said(one)}", advice
 
     return pd.DataFrame([
-        row("Resample synthetic images to the density of real ones?", "recovered share", "Yes.", "No."),
-        row("Fit the last layer to real images at the end?", "head share", "Yes: it repairs most.", "It repairs less than half: mix real images in.", 0.5),
-        row("Rely on them where images are noisy?", "noise at equal accuracy", "Not without noise in training.", "Yes."),
-        row("Rely on rare events among samples?", f"made over true share at {100 * SHARES[-1]:g} %", "Yes: they are as frequent or more.", "No: collect them.", 1.0),
-        row("Reconstruct rare images, or repeat them?", "reconstructed over repeated", "Reconstruct.", "Repeat."),
-        row("Rely on combinations that nobody photographed?", "gain on unseen combinations", "Yes.", "No."),
+        row(causes, "Resample synthetic images to the density of real ones?", "recovered share", "Yes.", "No."),
+        row(causes, "Fit the last layer to real images at the end?", "head share", "Yes: it repairs most.", "It repairs less than half: mix real images in.", 0.5),
+        row(causes, "Rely on them where images are noisy?", "noise at equal accuracy", "Not without noise in training.", "Yes."),
+        row(rare, "Rely on rare events among samples?", f"made over true share at {100 * SHARES[-1]:g} %", "Yes: they are as frequent or more.", "No: collect them.", 1.0),
+        row(rare, "Reconstruct rare images, or repeat them?", "reconstructed over repeated", "Reconstruct.", "Repeat."),
+        row(made, "Rely on combinations that nobody photographed?", "gain on unseen combinations", "Yes.", "No."),
     ], columns=["your question", "measured", "what to do"])
