@@ -233,6 +233,12 @@ def test_no_page_carries_what_it_does_not_use(pages, html):
     assert all(page.locator("i[class*=fa-], .fa-missing").count() == 0 for page in pages.values())
 
 
+def test_the_first_page_is_three_screens_of_a_phone(pages):
+    """Without what leads to the next page. A phone of 390 x 844."""
+    pages["index.html"].set_viewport_size({"width": 390, "height": 844})
+    assert pages["index.html"].evaluate("document.querySelector('article.bd-article').getBoundingClientRect().bottom + scrollY") <= 3 * 844
+
+
 def test_a_narrow_screen_needs_no_sideways_scroll(pages):
     for name, page in pages.items():
         page.set_viewport_size({"width": 390, "height": 800})
