@@ -373,6 +373,10 @@ table_html(figures.table(figures.comparisons(largest), setting="setting", arm="a
 Markdown(targeted_draws.design())
 
 # %% tags=["hide-input"]
+pilot = recordings("targeted_draws", ("standard",)).get("standard.pilot")
+table_html(draws.pilot_table(pilot), "The pilot: validation error (%) of each arm by its steps, mean over seeds. The least of each, marked by a star, is taken.") if pilot is not None else None
+
+# %% tags=["hide-input"]
 confirming = {claims_page.DATA[run["dataset"].iloc[0]]: run for name, run in recordings("targeted_draws", ("standard",)).items()
               if not name.endswith("pilot")}
 first = next(iter(confirming.values()), None)

@@ -38,6 +38,17 @@ def forest_of(rows):
     return forest(rows, label="claim", panel="dataset", xlabel="points of test error, over draws")
 
 
+def pilot_table(pilot) -> pd.DataFrame:
+    """The mean validation error (%) of each arm of a pilot at each number of steps, the least of each arm marked by a star."""
+    rows = select(pilot, metric="validation_error", role="primary")
+    mean = rows.pivot_table(index=["place", "arm", "x", "augment"], columns="steps", values="value")
+    usual = rows["augment"].min()
+    names = ["TrivialAugment" if how != usual else arm if arm == "original" else f"{arm}, k = {x:g}" for _, arm, x, how in mean.index]
+    least = mean.eq(mean.min(axis=1), axis=0)
+    return pd.DataFrame({"arm": names, **{f"{steps:g} steps": [f"{value:.2f}" + " *" * best for value, best in zip(mean[steps], least[steps])]
+                                          for steps in mean}})
+
+
 def secondaries(frame) -> pd.DataFrame:
     """The gain of each primary arm over the original set with flips, over draws: arm, estimate, low, high, p_value, and
     adjusted by Benjamini and Hochberg's method, which bounds the share of false ones among those found."""

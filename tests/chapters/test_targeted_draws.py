@@ -9,7 +9,7 @@ from synaug.chapters import targeted_draws as chapter
 from synaug.chapters import targeted_draws_figures as figures
 from synaug.chapters.reading import decided
 from synaug.chapters.targeted_draws import CHOSEN, EXPERIMENT, FIRST_SEED, PROFILES
-from synaug.run.results import recordings
+from synaug.run.results import load_recorded, recordings
 from synaug.statistics.claims import judge, load_claims, verdict_table
 from synaug.statistics.contrasts import select
 
@@ -116,3 +116,11 @@ def test_the_six_claims_are_decided_over_draws():
     open_one = judge(load_claims()["draws-generation-helps"], drawn(PUBLISHED, between=3))
     assert "6 draws could have seen" in open_one.evidence and "would decide" in open_one.evidence
     assert "(6 draws, 30 paired seeds)" in open_one.evidence
+
+
+def test_the_table_of_the_pilot_marks_what_was_chosen():
+    pilot = load_recorded("targeted_draws", "standard", "pilot")
+    table = figures.pilot_table(pilot)
+    steps = [next(name for name in table if str(row[name]).endswith("*")) for row in table.to_dict("records")]
+    assert [float(name.split()[0]) / 800 for name in steps] == list(CHOSEN["fashion_mnist"])
+    assert table["arm"].iloc[-1] == "TrivialAugment" and len(table) == 8
