@@ -186,12 +186,15 @@ def counts() -> pd.DataFrame:
 
 
 def generators() -> pd.DataFrame:
-    """The generators of the book: what each was trained on, and how far its samples are from fresh real images."""
+    """The generators that have left images unseen: what each was trained on, and how far its samples are from fresh real images."""
     rows = []
     runs, judged = ({frame.attrs["provenance"]["parameters"]["generator"]: frame for frame in recordings(name, ("standard",)).values()}
                     for name in ("mode_concentration", "generator_quality"))
     for record in sorted(checkpoints_dir().glob(f"*/{RECORD}")):
-        recipe = json.loads(record.read_text(encoding="utf-8"))["recipe"]
+        about = json.loads(record.read_text(encoding="utf-8"))
+        recipe = about["recipe"]
+        if about["curve"][-1]["held_out_loss"] is None:  # it has seen every image: none is left to measure it against
+            continue
         name, distance = record.parent.name, {"metric": "frechet_distance", "encoder": "efficientnet_lite0"}
         row = {"trained on": f"{DATA.get(recipe['dataset'], recipe['dataset'])}, {recipe['subset_size']:,}", "distance": NOT_RECORDED}
         if name in runs:
