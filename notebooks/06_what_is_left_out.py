@@ -168,7 +168,7 @@ refitted = refit_last_layer(model, own.images, own.labels)
 figures.shares(*drawn(live[1], recorded[1]));
 
 # %% tags=["remove-input"]
-told(recorded[1], f"At the smallest share, minorities are made {found[smallest]} times as often as they are seen. The logarithm of that ratio rises with that of the share, with a slope of {found['slope']}.")
+told(recorded[1], f"Minorities are made {found[smallest]} times as often as they are seen at the smallest share, {found['made over true share at 1 %']} times at 1 %. Over all shares the logarithm of that ratio rises with that of the share, with a slope of {found['slope']}.")
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Rare training images by their share (left), and the samples of this build that a judge calls rare most surely.", "name": "fig-rare"}, "image": {"alt": "Five rows of images, the minorities of five shares: real ones on the left, generated ones on the right."}}
 figures.rare_pictures(rare_events.EXPERIMENT.settings(**of_rare), get);
@@ -180,7 +180,7 @@ figures.rare_pictures(rare_events.EXPERIMENT.settings(**of_rare), get);
 figures.treatments(rare);
 
 # %% tags=["remove-input"]
-told(recorded[1], f"Reconstructions lower the error on minorities by {found['reconstructed over repeated']} points against repeats, fresh images by {found['gain on minorities, fresh']} against none.")
+told(recorded[1], f"Against repeats, reconstructions change the accuracy on minorities by {found['reconstructed over repeated']} points. Against none, fresh images gain {found['gain on minorities, fresh']}, those of an oracle {found['gain on minorities, from noise, oracle']}.")
 
 # %% [markdown]
 # A share of your own, seen through a judge who errs:

@@ -126,7 +126,6 @@ def found(causes, rare, made):
     def error(study, arm, **more):
         return values(causes, **{"study": study, "arm": arm, "metric": "test_error", "architecture": first, "x": size(causes), **more})
 
-    both = [values(rare, metric="share_ratio", x=SHARES[-1]), values(rare, metric="slope")]
     noise = {"study": "bias", "metric": "changed_error", "change": "noise", "architecture": first, "x": size(causes)}
     flat = {"study": "landscape", "metric": "filter_normalised"}
     rarely = {name: values(rare, metric="rare_error", treatment=name) for name in ("original", *TREATMENTS)}
@@ -138,7 +137,8 @@ def found(causes, rare, made):
         "noise at equal accuracy": interval(values(causes, **noise, arm="synthetic"), values(causes, **noise, arm="original, matched to synthetic")),
         "sharpness at equal loss": interval(values(causes, **flat, arm="added", optimizer="sgd"), values(causes, **flat, arm="original, matched to added")),
         "rank correlation of sharpness with error": interval(values(causes, study="landscape", metric="rank_correlation", of="filter_normalised")),
-        f"made over true share at {100 * SHARES[-1]:g} %": interval(both[0]), "slope": interval(both[1]),
+        **{f"made over true share at {100 * share:g} %": interval(values(rare, metric="share_ratio", x=share)) for share in sorted(SHARES)},
+        "slope": interval(values(rare, metric="slope")),
         **{f"gain on minorities, {name}": interval(rarely["original"], rarely[name]) for name in TREATMENTS},
         "reconstructed over repeated": interval(rarely["upsampled"], rarely["reconstructed"]),
         "made over true share of unseen combinations": interval(values(made, metric="missing_ratio", arm="held out")),
@@ -158,8 +158,10 @@ def takeaways(shown, recorded):
     lines = [
         ("Why they train worse.", f"Synthetic images alone cost {texts['gap']} points. Real images resampled to their density lose the share "
          f"{texts['explained share']} of that; a last layer fitted to real images recovers {texts['head share']}."),
-        ("Rare events.", f"A minority of {100 * SHARES[-1]:g} % is made {texts[f'made over true share at {100 * SHARES[-1]:g} %']} times as often as it "
-         f"is seen. Reconstructions of rare images change the error on them by {texts['reconstructed over repeated']} points against repeats (above 0: better)."),
+        ("Rare events.", "How often minorities are made, over how often they are seen: " + ", ".join(
+            f"{texts[f'made over true share at {100 * share:g} %']} at {100 * share:g} %" for share in sorted(SHARES)[:3]) + ". What four more of "
+         f"each rare image gain on minorities: repeats {texts['gain on minorities, upsampled']} points, reconstructions "
+         f"{texts['gain on minorities, reconstructed']}, fresh ones {texts['gain on minorities, fresh']}."),
         ("Unseen combinations.", f"They are made {texts['made over true share of unseen combinations']} times as often as they should be, and synthetic "
          f"images gain {texts['gain on unseen combinations']} points on them.")]
     return "\n".join(f"{i}. **{title}** {'*Not recorded yet.*' if frame is None else text}"
