@@ -54,7 +54,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from synaug.augmentation import with_generated
-from synaug.chapters import claims_page, targeted_draws
+from synaug.chapters import claims_page, generator_quality_figures, targeted_draws
 from synaug.chapters import targeted_augmentation as chapter
 from synaug.chapters import targeted_augmentation_figures as figures
 from synaug.chapters import targeted_draws_figures as draws
@@ -207,7 +207,9 @@ large_run = recordings(EXPERIMENT.name).get("paper.fast_cifar10")
 table_html(figures.few_seeds_table(large_run), "Gains over the original set on 40,000 images of CIFAR-10, in points, by seed.") if large_run is not None else None
 
 # %% tags=["remove-input"]
-told(large_run, "" if large_run is None else figures.few_seeds_said(large_run))
+judged = recordings("generator_quality").get("standard.cifar10_fast")
+told(large_run, "" if large_run is None else figures.few_seeds_said(large_run) + ("" if judged is None else
+     f" The generator is not to blame alone: its samples lie {generator_quality_figures.numbers(judged)['Fréchet multiple in EfficientNetLite0 features']} times as far from fresh real images as other real images do."))
 
 # %% [markdown]
 # ## From real images or from noise, and how strong
