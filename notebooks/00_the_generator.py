@@ -77,7 +77,7 @@ Markdown(figures.takeaways(book))
 #
 # Four generators are kept in `data/checkpoints`.
 # Chapters 0, 1 and 4 use `fashion_mnist`. Chapter 2 trains its classifiers on fewer images, so its generator, `fashion_mnist_2000`, has seen only those.
-# The third, `cifar10_5000`, is small and stands for a poor generator: chapter 1 shows how far its samples are from real images. `cifar10_fast` is five times as large, saw 40,000 images in six minutes of a graphics card, and serves chapter 2 at the papers' scale. Chapter 6 has two more, of merged classes. Chapter 4 adds quality levels: generators that are weak on purpose.
+# The third, `cifar10_5000`, is small and stands for a poor generator: chapter 1 shows how far its samples are from real images. The fourth, `cifar10_fast`, is five times as large. It learned from 40,000 images, in six minutes of a graphics card, and serves chapter 2 at the papers' scale. Chapter 6 has two more, of merged classes. Chapter 4 adds quality levels: generators that are weak on purpose.
 
 # %% tags=["hide-input"]
 table_html(

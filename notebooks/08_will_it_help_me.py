@@ -210,12 +210,11 @@ table_html(side_by_side(figures.numbers, live, recorded), "Gains in points and r
 # %% [markdown]
 # ## What to do with your images
 #
+# 1. Hold out real images that your generator has not seen, and audit: `python -m synaug audit seen synthetic --held-out unseen`.
+# 2. Where a threshold is crossed, mend what it names before you train anything.
+# 3. Where none is crossed, train with and without the images, paired by seed, as in [Your own images](../your-own-images). The audit names faults; no measure of this chapter takes that training's place.
+#
 # What the kinds of images gained, beside as many fresh real ones:
 
 # %% tags=["hide-input"]
 table_html(figures.decisions(largest), "Should you add them? Gains in points: the mean of the sets of a kind, and their range.") if "pools" in held else None
-
-# %% [markdown]
-# 1. Hold out real images that your generator has not seen, and audit: `python -m synaug audit seen synthetic --held-out unseen`.
-# 2. Where a threshold is crossed, mend what it names before you train anything.
-# 3. Where none is crossed, train with and without the images, paired by seed, as in [Your own images](../your-own-images). The audit names faults; no measure of this chapter takes that training's place.

@@ -7,7 +7,6 @@ import subprocess
 
 import torch
 
-from synaug import __version__
 from synaug.files import canonical_json
 from synaug.paths import ROOT
 from synaug.precision import device_name
@@ -38,7 +37,7 @@ def provenance(parameters: dict, wall_seconds: float, device: str | torch.device
     ``generator``: the fingerprint of the diffusion model's checkpoint, None where none is used.
     """
     return {
-        "package": f"synaug {__version__}",
+        "package": f"synaug {importlib.import_module(__package__).__version__}",
         "commit": _commit(),
         "device": device_name(device),
         "python": platform.python_version(),
