@@ -6,10 +6,6 @@ import shutil
 import sys
 from dataclasses import asdict
 
-# Processes that share the machine's cores, before torch is imported.
-if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
-
 import pytest
 from playwright.sync_api import sync_playwright
 
