@@ -96,7 +96,7 @@ table_html(report.checks.assign(passed=report.checks["passed"].map({True: "yes",
 
 # %% tags=["hide-input"]
 planted = check(get(chapter.images(checked, "fresh")) if checked.own_real is None else real, encoder=checked.encoder)
-table_html(planted.assign(ok=planted["ok"].map({True: "yes", False: "no"})).round(2),
+table_html(planted.assign(ok=planted["ok"].map({True: "yes", False: "no"})).round(2).rename(columns={"by": "shown by", "false_alarms": "false alarms"}),
            "Known defects, how many images have each, and what the audit finds of them; false alarms are the share of other images that it names.")
 
 # %% tags=["remove-input"]

@@ -299,7 +299,7 @@ def few_seeds_said(frame):
 
     lose = [(arm, k) for arm, k in own.index if arm.startswith("generated") and (own.loc[arm, k] < 0).all()]
     made = [at for at in own.index if at[0].startswith("generated")]
-    return (f"{images_of(frame)}, {seeds} seeds: the original set errs on {errors['test_error', 'original', 1]:.1f}\u00a0% of the test images. "
+    return (f"Over {seeds} seeds, the original set errs on {errors['test_error', 'original', 1]:.1f}\u00a0% of the test images. "
             f"At k = {top:g} generated images change accuracy by {both('generated', top)} points, copies by {both('upsampled', top)}; "
             f"the few fresh real images that there are, by {both('fresh, few', 2)}. Generated images lose in every seed in {len(lose)} of "
             f"{len(made)} arms. The error on the real training images themselves rises from {errors['real_error', 'original', 1]:.1f} to "
