@@ -150,11 +150,11 @@ told(recorded, f"The measure with the largest correlation is {figures.NAMES.get(
 # The line may be to blame, or the measure. Without a line, the order by each measure itself stands in this table, for all sets, and for those that a generator made. It is exploratory.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the correlations without a line", "code_prompt_hide": "Hide the correlations without a line"}
-plain = figures.plain(largest) if "pools" in held else None
-table_html(plain, "Rank correlation of each measure itself with the measured gains, 95 % bootstrap intervals over sets; below 0: the smaller, the larger the gain.") if plain is not None else None
+plain = figures.plain_correlations(largest) if "pools" in held else None
+table_html(figures.plain(plain), "Rank correlation of each measure itself with the measured gains, 95 % bootstrap intervals over sets; below 0: the smaller, the larger the gain.") if plain is not None else None
 
 # %% tags=["remove-input"]
-told(recorded, "" if plain is None else figures.plain_said(largest))
+told(recorded, "" if plain is None else figures.plain_said(plain))
 
 # %% [markdown]
 # One published measure is missing: the *discriminative span* of {cite:t}`desai2026`. It asks whether the differences between negatives and the positives made of them span a classifier's weights. Nothing here is made of another class, and thousands of differences span all features.

@@ -23,6 +23,11 @@ def told(recorded, text: str) -> Markdown:
     return Markdown("*Not recorded yet.*" if recorded is None else text)
 
 
+def told_each(lines, recorded) -> str:
+    """Takeaways, (title, text) each of its own recorded run, as a numbered list of Markdown; where it is None, that there is none."""
+    return "\n".join(f"{i}. **{title}** {told(frame, text).data}" for i, ((title, text), frame) in enumerate(zip(lines, recorded, strict=True), 1))
+
+
 def decided(experiment: str, recorded=None) -> pd.DataFrame:
     """The claims of an experiment with what decides each, verdict and evidence; without a recorded run, what they are only."""
     if recorded is None:

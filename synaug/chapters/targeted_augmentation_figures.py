@@ -7,7 +7,7 @@ from itertools import product
 
 import pandas as pd
 
-from synaug.chapters.reading import describe_runs, within
+from synaug.chapters.reading import describe_runs, signed, within
 from synaug.plots import Panel, forest, lines
 from synaug.run.results import experiment_of, recordings
 from synaug.statistics import paired_interval, ratio_interval
@@ -283,8 +283,8 @@ def few_seeds_table(frame):
     own = gains(frame).pivot_table(index=["arm", "x"], columns="seed", values="value")
     return pd.DataFrame({"arm": [arm for arm, _ in own.index], "k": [f"{k:g}" for _, k in own.index],
                          "images added": [f"{added[at]:,.0f}" for at in own.index],
-                         **{f"gain, seed {seed}": [f"{value:+.2f}".replace("-", "\u2212") for value in own[seed]] for seed in own},
-                         "mean gain": [f"{value:+.2f}".replace("-", "\u2212") for value in own.mean(axis=1)]})
+                         **{f"gain, seed {seed}": [signed(value) for value in own[seed]] for seed in own},
+                         "mean gain": [signed(value) for value in own.mean(axis=1)]})
 
 
 def few_seeds_said(frame):
@@ -295,10 +295,10 @@ def few_seeds_said(frame):
 
     def both(arm, k):
         values = own.loc[arm, k]
-        return f"{values.mean():+.1f} ({values.min():+.1f} to {values.max():+.1f})".replace("-", "\u2212")
+        return f"{signed(values.mean(), 1)} ({signed(values.min(), 1)} to {signed(values.max(), 1)})"
 
-    lose = [(arm, k) for arm, k in own.index if arm.startswith("generated") and (own.loc[arm, k] < 0).all()]
     made = [at for at in own.index if at[0].startswith("generated")]
+    lose = [at for at in made if (own.loc[at] < 0).all()]
     return (f"Over {seeds} seeds, the original set errs on {errors['test_error', 'original', 1]:.1f}\u00a0% of the test images. "
             f"At k = {top:g} generated images change accuracy by {both('generated', top)} points, copies by {both('upsampled', top)}; "
             f"the few fresh real images that there are, by {both('fresh, few', 2)}. Generated images lose in every seed in {len(lose)} of "

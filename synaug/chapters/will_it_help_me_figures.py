@@ -83,18 +83,17 @@ def plain_correlations(frame) -> dict[str, pd.DataFrame]:
             for name, own in {ALL: made | True, GENERATED: made}.items() if own.sum() >= 4}
 
 
-def plain(frame) -> pd.DataFrame:
+def plain(found: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """`plain_correlations`, to read."""
-    found = plain_correlations(frame)
     order = found[ALL]["value"].abs().sort_values(ascending=False).index
     return pd.DataFrame({"measure": [NAMES[name] for name in order], **{
         title: [within(row.value, row.low, row.high) for row in rows.loc[order].itertuples()] for title, rows in found.items()}})
 
 
-def plain_said(frame) -> str:
-    """The measures whose intervals leave out 0, in a sentence."""
+def plain_said(found: dict[str, pd.DataFrame]) -> str:
+    """The measures whose intervals leave out 0, in a sentence. found: `plain_correlations`."""
     def told(title):
-        rows = plain_correlations(frame)[title]
+        rows = found[title]
         sure = rows[(rows["low"] > 0) | (rows["high"] < 0)]
         return ", ".join(f"{NAMES[name]} ({within(row['value'], row['low'], row['high'])})" for name, row in sure.iterrows()) or "none"
 
@@ -123,7 +122,7 @@ def decisions(frame) -> pd.DataFrame:
             continue
         mean, sure = own["estimate"].mean(), int((own["low"] > 0).sum())
         spread = f" ({signed(own['estimate'].min())} to {signed(own['estimate'].max())})" if len(own) > 1 else ""
-        share = f"{100 * mean / ceiling:.0f}\u00a0%".replace("-", "\u2212") if ceiling > 0 else ""
+        share = f"{signed(100 * mean / ceiling, 0, '-')}\u00a0%" if ceiling > 0 else ""
         advice = "collect them first" if kind == "fresh real images" and sure else SURE if sure == len(own) else SOME if sure else NONE
         found.append({"images": kind, "gain": signed(mean) + spread, "of fresh real images' gain": share, "surely above 0": f"{sure} of {len(own)}",
                       "what to do": advice})

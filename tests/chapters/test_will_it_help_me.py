@@ -169,4 +169,4 @@ def test_the_order_by_a_measure_itself_is_spearmans():
     made = [name for name in far.index if not name.startswith(("fresh", "copies"))]
     assert rows[figures.ALL].loc["frechet_distance", "value"] == pytest.approx(spearmanr(far, gain).statistic)
     assert rows[figures.GENERATED].loc["frechet_distance", "value"] == pytest.approx(spearmanr(far[made], gain[made]).statistic)
-    assert len(figures.plain(frame)) == len(PREDICTORS)
+    assert len(figures.plain(rows)) == len(PREDICTORS)

@@ -8,7 +8,7 @@ from synaug.chapters.other_generators import families as chapter
 from synaug.chapters.other_generators.ablations import BASE, GUIDED, SOLVERS
 from synaug.chapters.other_generators.data_traits import BASE as AS_IT_IS
 from synaug.chapters.other_generators.families import INVERTED
-from synaug.chapters.reading import drawn_forest, interval, said, signed, values
+from synaug.chapters.reading import drawn_forest, interval, said, signed, told_each, values
 from synaug.chapters.where_concentration_comes_from.real_generators import AUTOGUIDANCE, PLAIN
 from synaug.metrics import FRESH_REAL
 from synaug.plots import Panel, image_grid, lines
@@ -192,8 +192,7 @@ def takeaways(shown, recorded):
         ("Which data suffer?", f"Synthetic images alone cost {texts.get(f'cost, {AS_IT_IS}')} points on the data as they are, and most on "
          f"“{worst}”: {texts.get(f'cost, {worst}')}."),
         ("Can a sampler explore?", f"Autoguidance changes the recall of the outer edge by {texts.get(f'outer edge, {AUTOGUIDANCE}', 'an unknown amount')}.")]
-    return "\n".join(f"{i}. **{title}** {'*Not recorded yet.*' if frame is None else text}"
-                     for i, ((title, text), frame) in enumerate(zip(lines, recorded), 1))
+    return told_each(lines, recorded)
 
 
 def what_to_do(shown, recorded):

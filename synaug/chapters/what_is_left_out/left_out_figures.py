@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from synaug.chapters.reading import drawn_forest, interval, said, values
+from synaug.chapters.reading import drawn_forest, interval, said, told_each, values
 from synaug.chapters.what_is_left_out.causes import CHANGES
 from synaug.chapters.what_is_left_out.rare_events import DATASETS, TREATMENTS, shown
 from synaug.data.merged import SHARES
@@ -164,8 +164,7 @@ def takeaways(shown, recorded):
          f"{texts['gain on minorities, reconstructed']}, fresh ones {texts['gain on minorities, fresh']}."),
         ("Unseen combinations.", f"They are made {texts['made over true share of unseen combinations']} times as often as they should be, and synthetic "
          f"images gain {texts['gain on unseen combinations']} points on them.")]
-    return "\n".join(f"{i}. **{title}** {'*Not recorded yet.*' if frame is None else text}"
-                     for i, ((title, text), frame) in enumerate(zip(lines, recorded), 1))
+    return told_each(lines, recorded)
 
 
 def what_to_do(shown, recorded):
