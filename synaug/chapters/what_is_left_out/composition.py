@@ -13,7 +13,7 @@ from synaug.classifiers import predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import check_recipe
 from synaug.data import ImageDataset, stratified_subset
-from synaug.data.shapes import COLOURS, SHAPES, colours_of
+from synaug.data.shapes import CELLS, COLOURS, PER_CELL, SHAPES, colours_of
 from synaug.diffusion.recipe import Recipe
 from synaug.precision import fast_precision
 from synaug.run import Experiment, Settings, Task, param
@@ -27,8 +27,8 @@ DATASETS = {"held out": "shapes_held_out", "all": "shapes"}
 class Composition(Settings):
     trained_images: int = param("images that each generator has seen", at_least=1)
     width: int = param("channels of its first stage; the second has twice as many", 16, at_least=16)
-    n_samples: int = param("images from noise of each generator", at_least=len(SHAPES))
-    n_real: int = param("real images of a classifier", 400, at_least=len(SHAPES) * len(COLOURS), at_most=3000)
+    n_samples: int = param("images from noise of each generator", at_least=len(SHAPES), at_most=CELLS * PER_CELL["train"])
+    n_real: int = param("real images of a classifier", 400, at_least=CELLS, at_most=3000)
     architecture: str = param("the network of judge and classifier", "vgg5", options=tuple(ARCHITECTURES))
     steps: int = param("optimiser steps of each", at_least=2)
     recipe: str = param("learning rates, see synaug.classifiers.train_classifier", "one_cycle")
@@ -44,7 +44,7 @@ PROFILES = {
     "smoke": dict(trained_images=64, n_samples=40, n_real=40, steps=2, sampling_steps=1, seeds=2),
     "quick": dict(trained_images=3000, n_samples=100, steps=30, sampling_steps=4, seeds=2),
     "standard": dict(trained_images=150_000, n_samples=2000, steps=800, first_seed=300, seeds=10),
-    "paper": dict(trained_images=1_000_000, width=64, n_samples=10_000, architecture="resnet18", steps=2000, first_seed=300, seeds=10),
+    "paper": dict(trained_images=1_000_000, width=64, n_samples=4000, architecture="resnet18", steps=2000, first_seed=300, seeds=10),
 }
 
 
@@ -53,7 +53,7 @@ def samples(s: Composition, of: str, seed: int) -> Task:
     generator = Task(trained_generators, {"recipe": recipe, "snapshots": [s.trained_images], "device": s.device})
     return Task(sampled, {"generator": None, "weights": None, "precision": str(fast_precision(s.device)), "device": s.device,
                           "images": s.trained_images, "sigma": None, "steps": s.sampling_steps, "seed": seed},
-                (Task(shapes, {"dataset": "shapes", "split": "test", "n": s.n_samples}), generator))
+                (Task(shapes, {"dataset": "shapes", "split": "train", "n": s.n_samples}), generator))  # for their labels
 
 
 def rows(s: Composition) -> Iterator[tuple[dict, Task]]:
