@@ -12,11 +12,6 @@ from synaug.data.merged import PAIRS, merge_classes
 CONTRAST, WRONG_LABELS, TEXTURE = 0.25, 0.2, 48
 
 
-def few_classes(data: ImageDataset, n: int) -> ImageDataset:
-    """Its first n classes."""
-    return merge_classes(data, [(label,) for label in range(n)])
-
-
 def low_contrast(data: ImageDataset) -> ImageDataset:
     """Every pixel moved towards the middle of the range, to a quarter of the contrast."""
     images = (127.5 + CONTRAST * (data.images.float() - 127.5)).round().to(torch.uint8)
@@ -42,8 +37,8 @@ def mislabelled(data: ImageDataset, seed: int) -> ImageDataset:
 
 #: By what is appended to the name: (train split or not, data set) -> data set.
 TRAITS = {
-    "2_classes": lambda data, train: few_classes(data, 2),
-    "5_classes": lambda data, train: few_classes(data, 5),
+    "2_classes": lambda data, train: merge_classes(data, [(0,), (1,)]),
+    "5_classes": lambda data, train: merge_classes(data, [(label,) for label, _ in PAIRS]),  # of each merged class one
     "merged": lambda data, train: merge_classes(data, PAIRS),
     "low_contrast": lambda data, train: low_contrast(data),
     "textured": lambda data, train: textured(data, int(train)),

@@ -12,9 +12,10 @@ from synaug.chapters.other_generators import other_generators_figures as figures
 from synaug.data import ImageDataset, load_dataset, stratified_subset
 from synaug.diffusion.perturbed import Guided
 from synaug.diffusion.recipe import Recipe
-from synaug.diffusion.reconstruction import generate
+from synaug.diffusion.reconstruction import generate, per_image_noise
 from synaug.generators import GAN, VAE, load_generator
 from synaug.run import Store
+from synaug.run.tasks import ordered
 from synaug.statistics.claims import load_claims, verdict_table
 from synaug.statistics.contrasts import select
 from synaug.statistics.frames import tidy
@@ -35,9 +36,11 @@ def real():
 def test_every_part_is_measured(frames):
     of_families, data, tuned = frames
     assert all(frame["value"].notna().all() for frame in frames)
-    for arm, x in (("original", 0.0), *((arm, 1.0) for arm in figures.NAMES)):
+    for arm, x in (("original", 0.0), *((arm, 1.0) for arm in figures.FROM_NOISE)):
         metrics = set(select(of_families, role="strength", arm=arm, x=x)["metric"])
         assert {"recall", "outer_edge_recall", "frechet_distance", "judge_entropy", "moved", "test_accuracy"} <= metrics
+    departure = select(of_families, role="departure").set_index("x")
+    assert set(departure.index) == {2000, 10_000} and (departure["low"] < departure["value"]).all() and (departure["value"] < departure["high"]).all()
     assert len(select(of_families, role="inversion")) == 9 and len(select(of_families, role="adding")) == 2 * (1 + 4 * 2)
     assert len(data) == 2 * 5 * 4 and set(data["arm"]) == {"original", "synthetic", "added", "fresh"}
     assert set(select(tuned, study="networks")["arm"]) == {ablations.BASE, ablations.GUIDED, "a transformer"}
@@ -97,14 +100,49 @@ def test_the_error_of_the_nearest_reconstruction(real):
 
 
 def test_families_are_compared_at_equal_distance():
-    rows = [{"dataset": "d", "role": "strength", "arm": arm, "seed": seed, "x": x, "metric": metric, "value": value}
-            for arm, at in (("diffusion", {0.5: 0.2, 1.0: 1.0}), ("gan", {0.5: 0.7, 1.0: 1.1})) for x, distance in at.items()
-            for metric, seed, value in (("moved", 0, distance), ("recall", 0, 1 - distance / 2), ("test_accuracy", 7, 0.9 - distance / 10))]
-    s = families.EXPERIMENT.settings("smoke")
-    found = select(families.finish(pd.DataFrame(rows), s), role="matched")
-    recall = found[found["metric"] == "recall"].set_index(["arm", "x"])["value"].to_dict()
-    assert recall == pytest.approx({("diffusion", 0.4): 0.8, ("diffusion", 0.6): 0.7, ("diffusion", 0.8): 0.6, ("gan", 0.8): 0.6})
-    assert select(found, metric="test_accuracy", arm="gan")[["x", "seed", "value"]].to_numpy().tolist() == [[0.8, 7, pytest.approx(0.82)]]
+    def finished(far):
+        rows = [{"dataset": "d", "role": "strength", "arm": arm, "seed": seed, "x": x, "metric": metric, "value": value}
+                for arm, at in (("diffusion", {0.0: 0.0, 0.5: 0.2, 1.0: 1.0}), ("gan", {0.0: 0.6, 1.0: far}), (families.NOISY, {1.0: 0.1}))
+                for x, distance in at.items()
+                for metric, seed, value in (("moved", 0, distance), ("recall", 0, 1 - distance / 2), ("test_accuracy", 7, 0.9 - distance / 10))]
+        return select(families.finish(pd.DataFrame(rows), families.EXPERIMENT.settings("smoke", families=("gan",))), role="matched")
+
+    found = finished(0.9)  # all reach 0.6 to 0.9
+    for metric, expected in (("moved", [0.63, 0.75, 0.87]), ("recall", [0.685, 0.625, 0.565]), ("test_accuracy", [0.837, 0.825, 0.813])):
+        for arm in ("diffusion", "gan"):
+            own = select(found, metric=metric, arm=arm)
+            assert own["x"].tolist() == [0.1, 0.5, 0.9] and own["value"].tolist() == pytest.approx(expected)
+    assert set(found["arm"]) == {"diffusion", "gan"} and set(select(found, metric="test_accuracy")["seed"]) == {7}
+    assert finished(0.5)["x"].tolist() == [0.1, 0.5, 0.9] * 6  # the gan between 0.5 and 0.6
+
+
+def test_the_nearest_that_a_diffusion_model_can_make_is_the_image():
+    s = families.EXPERIMENT.settings("smoke", strengths=(0.0, 1.0))
+    tasks = {}
+    for columns, task in families.rows(s):
+        if columns["role"] == "strength" and columns["x"] == 0:
+            tasks.setdefault(columns["arm"], []).append(task.key)
+    assert tasks["diffusion"] == tasks["original"] and not set(tasks["gan"]) & set(tasks["original"])
+
+
+def test_a_vae_may_have_its_decoders_noise(frames):
+    s, get = families.EXPERIMENT.settings("smoke"), Store().get
+    sources, (_, (training,)) = families.part(s, "real", s.n_images), families.model_of(s, "vae")
+    plain, noisy = (get(families.made(s, family, 1.0, sources)) for family in ("vae", families.NOISY))
+    sigma, inside = get(training)[s.family_images["vae"]].load().sigma, plain.floats().abs() < 0.99
+    expected = plain.floats() + sigma * per_image_noise(plain.images.shape, 0, plain.source_index, 1)
+    assert (noisy.floats() - expected.clamp(-1, 1))[inside].abs().max() <= 2.01 / 255  # both as bytes
+
+
+def test_trainings_are_shared_and_choices_do_not_judge():
+    s = ablations.EXPERIMENT.settings("standard")
+    found = list(ablations.rows(s))
+    snapshots = [task.params["snapshots"] for task in ordered(row for _, row in found) if task.function is ablations.trained_generators]
+    assert len(snapshots) == len(ablations.CHANGES) and sorted(map(len, snapshots))[-2:] == [2, 4]
+    references = {role: {task.needs[0].params["place"] for columns, task in found if task.function is ablations.compared
+                         and columns.get("role") == role and columns["study"] == "exploration"} for role in ("choice", "judged")}
+    assert references == {"choice": {0}, "judged": {1}}
+    assert len({task.needs[1].key for columns, task in found if columns["study"] == "levels" and task.function is ablations.compared}) == 40
 
 
 @pytest.mark.parametrize("name", data_traits.USUAL)
@@ -174,7 +212,7 @@ def of_families(cost, better, gain):
         role, x = {"role": "strength"}, 0.0 if arm == "original" else 1.0
         yield {**role, "arm": arm, "x": x, "metric": "test_accuracy"}, 0.9 - worse / 100
         yield {**role, "arm": arm, "x": x, "metric": "outer_edge_recall", "single": True}, 0.9 - cost / 10 * (arm != "original")
-        yield {"role": "matched", "arm": arm, "x": 0.6, "metric": "test_accuracy"}, 0.9
+        yield {"role": "matched", "arm": arm, "x": 0.5, "metric": "test_accuracy"}, 0.9
         for ratio in (0.0,) if arm == "original" else (1.0, 3.0):
             yield {"role": "adding", "arm": arm, "x": ratio, "metric": "test_error"}, 15 - (1 + gain * (arm == "diffusion")) * (ratio > 0)
     for ratio in (1.0, 3.0):
@@ -193,7 +231,7 @@ def of_settings(more):
         for metric in ("outer_edge_recall", "test_accuracy"):
             yield {"study": "exploration", "role": "judged", "arm": arm, "x": 0.0, "metric": metric}, 0.7 + more * (arm == "autoguidance")
     for i, images in enumerate((200_000.0, 400_000.0, 800_000.0, 1_600_000.0)):
-        yield {"study": "levels", "arm": ablations.BASE, "x": images, "metric": "outer_edge_recall", "single": True}, 0.6 + 3 * more * i
+        yield {"study": "levels", "arm": ablations.BASE, "role": "judged", "x": images, "metric": "outer_edge_recall"}, 0.6 + 3 * more * i
 
 
 def planted(cost=3.0, better=2.0, gain=1.0, more=2.0, explored=0.05):
@@ -230,6 +268,7 @@ def test_the_page_says_what_was_measured():
     assert ["Not recorded" in line for line in figures.takeaways(frames, one_is_missing).splitlines()] == [False, True, False]
     assert figures.what_to_do(frames, one_is_missing).equals(advice)
     assert figures.what_to_do(frames, (None, *frames[1:]))["what to do"].tolist() == ["not recorded yet", "Yes: autoguidance."]
+    assert figures.rates(frames[1], None).equals(figures.rates(frames[1]))
     table = figures.rates(frames[1])
     assert table["synthetic per fresh real image"].str.match(r"\d").all() and len(table) == len(data_traits.USUAL)
 

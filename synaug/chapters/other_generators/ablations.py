@@ -1,7 +1,7 @@
 """Other settings of the diffusion model, one at a time: network, training, sampler, and terms that are to explore.
 
 Networks and trainings see equally many images, samplers take equally many evaluations of the network, and of a term the
-strength is chosen on seeds that do not judge it.
+strength is chosen on seeds and real images that do not judge it.
 """
 
 from collections.abc import Iterator
@@ -116,8 +116,13 @@ def recipe_for(s: Ablations, change: str = BASE) -> dict:
     return {**recipe_of(s.generator), "channels": (s.generator_width, 2 * s.generator_width), **changed}
 
 
-def generators(s: Ablations, change: str, levels: tuple[int, ...]) -> Task:
-    return Task(trained_generators, {"recipe": recipe_for(s, change), "snapshots": levels, "device": s.device})
+def generators(s: Ablations, recipe: dict) -> Task:
+    """Of one training by a recipe, all that the studies need."""
+    needed = {images for study, found in (
+        ("networks", [(recipe_for(s, change), s.trained_images) for change in s.changes]), ("levels", [(recipe_for(s), n) for n in s.levels]),
+        ("exploration", [(recipe_of(s.generator), s.weak_images)] * (AUTOGUIDANCE in s.terms))) if study in s.studies
+        for own, images in found if own == recipe}
+    return Task(trained_generators, {"recipe": recipe, "snapshots": sorted(needed), "device": s.device})
 
 
 def pool(s: Ablations, steps: int, of: Task | None = None, images: int | None = None, solver: str = "heun", seed: int = 0, **more) -> Task:
@@ -130,8 +135,7 @@ def pool(s: Ablations, steps: int, of: Task | None = None, images: int | None = 
 
 def explored(s: Ablations, term: str, seed: int, strength: Task) -> Task:
     """Samples with a term at the strength that a task says."""
-    weak = (Task(trained_generators, {"recipe": recipe_of(s.generator), "snapshots": [s.weak_images], "device": s.device}),
-            ) if term == AUTOGUIDANCE else ()
+    weak = (generators(s, recipe_of(s.generator)),) if term == AUTOGUIDANCE else ()
     how = {**network(s), "steps": s.sampling_steps, "term": term, "seed": seed, "images": s.weak_images}
     return Task(with_term, how, (real(s, "trained", s.n_images), strength, *weak))
 
@@ -146,7 +150,7 @@ def rows(s: Ablations) -> Iterator[tuple[dict, Task]]:
 
     def measured(at, samples, seed):
         options = {"encoder": s.encoder, "k": s.k, "n_bootstrap": s.n_bootstrap, "device": s.device}
-        return {**every, **at, "seed": seed}, Task(compared, options, (fresh[0], samples))
+        return {**every, **at, "seed": seed}, Task(compared, options, (fresh[at["role"] == "judged"], samples))
 
     def taught(at, samples, seed):
         learning = {"classifier": s.architecture, "recipe": s.recipe, "steps": s.steps, "device": s.device, "metric": "test_accuracy"}
@@ -157,15 +161,22 @@ def rows(s: Ablations) -> Iterator[tuple[dict, Task]]:
         for seed in judging:
             yield taught(at, samples, seed)
 
-    yield from both({"study": "baseline", "arm": FRESH_REAL, "x": 0.0, "role": "judged"}, fresh[1])
+    def each(at, samples):
+        for seed in judging:
+            yield from (measured(at, samples(seed), seed), taught(at, samples(seed), seed))
+
+    yield from both({"study": "baseline", "arm": FRESH_REAL, "x": 0.0, "role": "judged"}, fresh[0])
     found = {}
     if "networks" in s.studies:
-        found |= {("networks", change, s.trained_images): generators(s, change, (s.trained_images,)) for change in s.changes}
+        found |= {("networks", change, s.trained_images): generators(s, recipe_for(s, change)) for change in s.changes}
     if "levels" in s.studies:
-        found |= {("levels", BASE, images): generators(s, BASE, s.levels) for images in s.levels}
+        found |= {("levels", BASE, images): generators(s, recipe_for(s)) for images in s.levels}
     for (study, arm, images), of in found.items():
         at = {"study": study, "arm": arm, "x": float(images), "role": "judged"}
-        yield from both(at, pool(s, s.sampling_steps, of, images))
+        if study == "levels":
+            yield from each(at, lambda seed, of=of, images=images: pool(s, s.sampling_steps, of, images, seed=seed))
+        else:
+            yield from both(at, pool(s, s.sampling_steps, of, images))
         losses = Task(denoising_losses, {**network(s), "sigmas": s.loss_sigmas, "images": images}, (real(s, "unseen", s.n_losses), of))
         yield {**every, **at, "seed": judging[0]}, Task(mean_loss, {"sigmas": s.loss_sigmas}, (losses,))
         if study == "networks" and arm == BASE:
@@ -176,10 +187,10 @@ def rows(s: Ablations) -> Iterator[tuple[dict, Task]]:
             for solver, steps in SOLVERS.items():
                 yield from both({"study": "samplers", "arm": solver, "x": float(evaluations), "role": "judged"}, pool(s, steps(evaluations), solver=solver))
     if "exploration" in s.studies:
-        yield from exploration(s, judging, measured, taught)
+        yield from exploration(s, judging, measured, each)
 
 
-def exploration(s: Ablations, judging: range, measured, taught) -> Iterator[tuple[dict, Task]]:
+def exploration(s: Ablations, judging: range, measured, each) -> Iterator[tuple[dict, Task]]:
     """Each strength of a term on the seeds that choose, then the best on those that judge, beside samples without any."""
     choosing = range(judging.stop, judging.stop + s.choice_seeds)
     for term, strengths in s.terms.items():
@@ -190,12 +201,8 @@ def exploration(s: Ablations, judging: range, measured, taught) -> Iterator[tupl
         yield from tried
         best = Task(best_strength, {"strengths": [float(x) for x in strengths], "metric": CHOSEN_BY}, tuple(task for _, task in tried))
         yield {**tried[0][0], "x": 0.0, "role": "judged", "seed": judging[0]}, best
-        for seed in judging:
-            at, made = {"study": "exploration", "arm": term, "x": 0.0, "role": "judged"}, explored(s, term, seed, best)
-            yield from (measured(at, made, seed), taught(at, made, seed))
-    for seed in judging:
-        at, made = {"study": "exploration", "arm": PLAIN, "x": 0.0, "role": "judged"}, pool(s, s.sampling_steps, seed=seed)
-        yield from (measured(at, made, seed), taught(at, made, seed))
+        yield from each({"study": "exploration", "arm": term, "x": 0.0, "role": "judged"}, lambda seed: explored(s, term, seed, best))
+    yield from each({"study": "exploration", "arm": PLAIN, "x": 0.0, "role": "judged"}, lambda seed: pool(s, s.sampling_steps, seed=seed))
 
 
 EXPERIMENT = Experiment("ablations", Ablations, PROFILES, rows, constants={"swept": "amount"})

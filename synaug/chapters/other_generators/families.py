@@ -1,7 +1,7 @@
 """Three families of generators under one method: what each does to images, and what its images are worth in training.
 
 All are trained on the very same images. What is measured at each strength is also read off at equal distance from the
-sources: a strength takes an image further away in one family than in another.
+sources, within the range that all families reach: a strength takes an image further away in one than in another.
 """
 
 from collections.abc import Iterator
@@ -47,6 +47,8 @@ from synaug.statistics.contrasts import select
 STUDIES = ("samples", "adding")
 #: Those that are trained within the run, by their recipes' names.
 LATENT = ("vae", "gan")
+#: The VAE whose images have the noise of its decoder, lest blur be taken for concentration.
+NOISY = "vae, with noise"
 #: What is asked of the nearest reconstruction, strength 0: the images that the generator has seen, others, and the tenth
 #: of these that is furthest from its neighbours.
 NEIGHBOUR = 5
@@ -62,9 +64,9 @@ class Families(Settings):
     families: tuple[str, ...] = param("which others", LATENT, each=True, options=LATENT)
     family_images: dict = param("images that each of them has seen in its training, {family: number}")
     few_family_images: dict = param("those of the ones that are trained on few images, {family: number}")
-    strengths: tuple[float, ...] = param("of reconstructions, the last 1: images from noise", each=True, at_least=0.01, at_most=1)
-    distances: tuple[float, ...] = param("where families are compared: distances from the source, over those between real "
-                                         "images of a class", (0.4, 0.6, 0.8), each=True, at_least=0.01, at_most=2)
+    strengths: tuple[float, ...] = param("of reconstructions, 0 the nearest to the last, 1: images from noise", each=True, at_least=0, at_most=1)
+    places: tuple[float, ...] = param("where families are compared: between the least, 0, and the largest, 1, of the distances "
+                                      "from the source that all of them reach", (0.1, 0.5, 0.9), each=True, at_least=0, at_most=1)
     n_images: int = param("training images that are reconstructed, and classifiers trained on", at_least=10)
     n_compare: int = param("of those, how many go into distances, precision and recall", at_least=20)
     n_inverted: int = param("images of each kind of which the nearest reconstruction is asked", at_least=10)
@@ -118,7 +120,7 @@ PROFILES = {
                   n_images=200, n_compare=200, n_inverted=50, n_few=100, encoder="pixels", n_bootstrap=100, sampling_steps=4,
                   architecture="vgg5", steps=15, n_evaluate=500, seeds=2),
     "standard": dict(**SMALL, family_images={"vae": 1_280_000, "gan": 1_356_800}, few_family_images={"vae": 512_000, "gan": 1_356_800},
-                     strengths=(0.5, 0.8, 1.0), n_images=10_000, n_compare=5000, n_inverted=500, steps=800, first_seed=900, seeds=10),
+                     strengths=(0.0, 0.2, 0.5, 0.8, 1.0), n_images=10_000, n_compare=5000, n_inverted=500, steps=800, first_seed=900, seeds=10),
 }
 
 
@@ -146,8 +148,8 @@ def part(s: Families, name: str, n: int | None, few: bool = False) -> Task:
 
 
 def made(s: Families, family: str, strength: float, sources: Task, seed: int = 0, few: bool = False) -> Task:
-    own, needs = model_of(s, family, few)
-    return Task(at_strength, {**own, "strength": strength, "seed": seed}, (sources, *needs))
+    own, needs = model_of(s, "vae" if family == NOISY else family, few)
+    return Task(at_strength, {**own, "strength": strength, "seed": seed, "noise": family == NOISY}, (sources, *needs))
 
 
 def added(s: Families, source: str, ratio: int) -> Task:
@@ -160,7 +162,8 @@ def added(s: Families, source: str, ratio: int) -> Task:
 
 def rows(s: Families) -> Iterator[tuple[dict, Task]]:
     """By family (arm) and strength (x): what is measured of the samples, and what classifiers learn from them, by seed;
-    role "inversion": the nearest reconstructions; role "adding": test errors, x the ratio. `finish` adds role "matched"."""
+    role "inversion": the nearest reconstructions; role "departure": of a VAE from its prior, x its training images; role
+    "adding": test errors, x the ratio. `finish` adds role "matched"."""
     dataset, families = splits(s.generator)["real"].name, ("diffusion", *s.families)
     seeds = range(s.first_seed, s.first_seed + s.seeds)
     if "samples" in s.studies:
@@ -183,6 +186,14 @@ def sample_rows(s: Families, dataset: str, families: tuple[str, ...], seeds: ran
     judge = Task(trained, {**how, "seed": s.first_seed}, (sources,))
     measure = {"encoder": s.encoder, "n_bootstrap": s.n_bootstrap, "device": s.device}
     pools = {("original", 0.0): sources} | {(f, x): made(s, f, x, sources) for f, x in product(families, s.strengths)}
+    if 0.0 in s.strengths:
+        pools["diffusion", 0.0] = sources  # the nearest that it can make is the image itself
+    if "vae" in families:
+        pools[NOISY, 1.0] = made(s, NOISY, 1.0, sources)
+        for few, of in ((False, s.generator), (True, s.few)):
+            own, needs = model_of(s, "vae", few)
+            yield ({"dataset": dataset, "arm": "vae", "x": float(len(splits(of)["real"])), "role": "departure", "seed": 0},
+                   Task(departure, {"images": own["images"], "device": s.device}, needs))
     for (family, strength), pool in pools.items():
         at = {"dataset": dataset, "arm": family, "x": strength, "role": "strength"}
         for seed in seeds:
@@ -198,17 +209,21 @@ def sample_rows(s: Families, dataset: str, families: tuple[str, ...], seeds: ran
 
 
 def finish(frame: pd.DataFrame, s: Families) -> pd.DataFrame:
-    """Adds each metric read off at the distances, between the two nearest strengths: role "matched", x the distance."""
-    rows = select(frame, role="strength")
-    distance, more = select(rows, metric="moved").set_index(["arm", "x"])["value"], []
-    for (family, metric, seed), own in rows[rows["arm"] != "original"].groupby(["arm", "metric", "seed"]):
-        at = distance[family].reindex(own["x"]).to_numpy()
+    """Adds each metric read off at the places, between the two nearest strengths: role "matched", x the place."""
+    rows = select(frame, role="strength", arm=["diffusion", *s.families])
+    distances = select(rows, metric="moved").pivot(index="x", columns="arm", values="value")
+    least, most = distances.min().max(), distances.max().min()
+    if not least < most:
+        return frame
+    more = []
+    for (family, metric, seed), own in rows.groupby(["arm", "metric", "seed"]):
+        at = distances[family].reindex(own["x"]).to_numpy()
         order = np.argsort(at)
-        for wanted in s.distances:
-            if metric != "moved" and at[order[0]] <= wanted <= at[order[-1]]:
-                more.append({"dataset": own["dataset"].iloc[0], "arm": family, "metric": metric, "seed": seed, "x": wanted, "role": "matched",
-                             **{name: np.interp(wanted, at[order], own[name].to_numpy()[order]) for name in ("value", "low", "high") if name in own}})
-    return pd.concat([frame, pd.DataFrame(more)], ignore_index=True) if more else frame
+        for place in s.places:
+            wanted = least + place * (most - least)
+            more.append({"dataset": own["dataset"].iloc[0], "arm": family, "metric": metric, "seed": seed, "x": place, "role": "matched",
+                         **{name: np.interp(wanted, at[order], own[name].to_numpy()[order]) for name in ("value", "low", "high") if name in own}})
+    return pd.concat([frame, pd.DataFrame(more)], ignore_index=True)
 
 
 EXPERIMENT = Experiment("families", Families, PROFILES, rows, finish, constants={"swept": "strength"})
@@ -218,16 +233,26 @@ EXPERIMENT = Experiment("families", Families, PROFILES, rows, finish, constants=
 
 
 def at_strength(sources: ImageDataset, trained: dict | None = None, *, generator: str | None, weights: str | None, images: int | None,
-                precision: str, device: str, strength: float, steps: int, seed: int, checkpoint: Path | None = None) -> ImageDataset:
-    """Reconstructions at a strength, as bytes, kept block by block. trained: what `trained_generators` gives."""
+                precision: str, device: str, strength: float, steps: int, seed: int, noise: bool = False,
+                checkpoint: Path | None = None) -> ImageDataset:
+    """Reconstructions at a strength, as bytes, kept block by block. trained: what `trained_generators` gives. noise: with
+    that of a VAE's decoder."""
     model = found_generator(trained, images, generator, weights, device)
     if isinstance(model, Diffusion):
         model.steps = steps
+    elif noise:
+        model.decoder_noise = True
 
     def make(block: ImageDataset) -> Tensor:
         return to_bytes(model.reconstruct(block.floats(), block.labels, strength, seed, source_index=block.source_index).images)
 
     return in_blocks(sources, make, checkpoint)
+
+
+def departure(trained: dict, images: int, device: str) -> pd.DataFrame:
+    """How far a VAE's latent vectors are from its prior, in nats: mean over classes, the least and the largest."""
+    nats = trained[images].load(device).departure()
+    return pd.DataFrame([{"metric": "departure", "value": nats.mean().item(), "low": nats.min().item(), "high": nats.max().item()}])
 
 
 def moved(sources: ImageDataset, pool: ImageDataset, encoder: str, n: int, n_bootstrap: int, device: str) -> pd.DataFrame:

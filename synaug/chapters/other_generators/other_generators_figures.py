@@ -7,7 +7,7 @@ import pandas as pd
 from synaug.chapters.other_generators import families as chapter
 from synaug.chapters.other_generators.ablations import BASE, GUIDED, SOLVERS
 from synaug.chapters.other_generators.data_traits import BASE as AS_IT_IS
-from synaug.chapters.other_generators.families import INVERTED
+from synaug.chapters.other_generators.families import INVERTED, NOISY
 from synaug.chapters.reading import drawn_forest, interval, said, signed, told_each, values
 from synaug.chapters.where_concentration_comes_from.real_generators import AUTOGUIDANCE, PLAIN
 from synaug.metrics import FRESH_REAL
@@ -17,6 +17,7 @@ from synaug.statistics.exchange import exchange_rate
 from synaug.statistics.frames import bare
 
 NAMES = {"diffusion": "diffusion model", "vae": "VAE", "gan": "GAN"}
+FROM_NOISE = {**NAMES, NOISY: "VAE with its noise"}
 SHOWN = {"recall": "recall", "outer_edge_recall": "outer-edge recall", "precision": "precision"}
 KINDS = dict(zip(INVERTED, ("seen in training", "not seen", "not seen, the tenth with the fewest neighbours")))
 SOURCES = {**NAMES, FRESH_REAL: "fresh real images"}
@@ -37,17 +38,27 @@ def measured(frame, **where):
 
 
 def at_distance(live, recorded=None):
-    """Recall and recall of the outer edge, by fresh real images, at equal distance from the sources."""
-    shown = [Panel(name, title, where={"role": "matched"}) for name, title in list(SHOWN.items())[:2]]
+    """Recall of the outer edge and accuracy of classifiers at equal distance from the sources."""
+    shown = [Panel(name, title, where={"role": "matched"}) for name, title in (("outer_edge_recall", "outer-edge recall"), ("test_accuracy", "test accuracy"))]
     return lines(*(frame if frame is None else bare(frame) for frame in (live, recorded)), shown, hue="arm", names=NAMES,
-                 xlabel="distance from the source")
+                 xlabel="from the least to the largest distance")
+
+
+def matched_table(frame):
+    """All that was measured midway between the least and the largest distance that all families reach, and from noise."""
+    places = of(frame, "places")
+    rows = select(bare(frame), arm=list(FROM_NOISE))
+    rows = pd.concat([select(rows, role=role, x=x).assign(at=at) for at, role, x in (
+        ("midway", "matched", places[len(places) // 2]), ("from noise", "strength", 1.0))])
+    table = rows.pivot_table(index=["metric", "at"], columns="arm", values="value", sort=False).rename(columns=FROM_NOISE)
+    return table.rename_axis(columns=None).reset_index().replace({"metric": {"moved": "distance from the source"}})
 
 
 def from_noise(frame):
     """Images from noise against fresh real ones, and the training images in their place."""
     rows = [({"label": "original" if arm == "original" else arm, "panel": title}, measured(frame, role="strength", metric=metric, arm=arm, x=x))
-            for metric, title in SHOWN.items() for arm, x in (("original", 0.0), *((name, 1.0) for name in NAMES))]
-    return drawn_forest(rows, panel="panel", names={"original": "training images", **NAMES}, xlabel={title: title for title in SHOWN.values()}, zero=None)
+            for metric, title in SHOWN.items() for arm, x in (("original", 0.0), *((name, 1.0) for name in FROM_NOISE))]
+    return drawn_forest(rows, panel="panel", names={"original": "training images", **FROM_NOISE}, xlabel={title: title for title in SHOWN.values()}, zero=None)
 
 
 def accuracy(frame):
@@ -55,8 +66,8 @@ def accuracy(frame):
     real = 100 * values(frame, role="strength", metric="test_accuracy", arm="original")
     rows = [({"label": arm, "group": "from noise" if x == 1 else f"strength {x:g}"},
              interval(100 * values(frame, role="strength", metric="test_accuracy", arm=arm, x=x), real))
-            for x in of(frame, "strengths") for arm in NAMES]
-    return drawn_forest(rows, group="group", names=NAMES, xlabel="test accuracy (points), over training on real images")
+            for x in of(frame, "strengths") for arm in (FROM_NOISE if x == 1 else NAMES)]
+    return drawn_forest(rows, group="group", names=FROM_NOISE, xlabel="test accuracy (points), over training on real images")
 
 
 def inversion(frame):
@@ -83,36 +94,37 @@ def pictures(settings, get):
     return image_grid(list(rows.values()), list(rows), real.class_names)
 
 
-def costs(frame):
-    """{set: interval} of the test error of synthetic images alone over that of real ones; and of the gain when they are added."""
+def costs(*frames):
+    """{set: interval} of the test error of synthetic images alone over that of real ones; and of the gain when they are added.
+    frames: one or more runs, or None."""
     alone, gains = {}, {}
-    for name in of(frame, "sets"):
+    for frame, name in ((run, name) for run in frames if run is not None for name in of(run, "sets")):
         own, real = select(bare(frame), set=name), values(frame, set=name, arm="original")
         alone[name] = interval(values(frame, set=name, arm="synthetic"), real)
         gains[name] = interval(real, values(frame, set=name, arm="added", x=own.loc[own["arm"] == "added", "x"].max()))
     return alone, gains
 
 
-def traits(frame):
-    """By set: what training on synthetic images alone costs, and what they gain beside real ones."""
-    alone, gains = costs(frame)
+def traits(*frames):
+    """By set: what training on synthetic images alone costs, and what they gain beside real ones. frames: as of `costs`."""
+    alone, gains = costs(*frames)
     rows = [({"label": name, "panel": panel}, found) for panel, table in (("cost, alone", alone), ("gain, added", gains)) for name, found in table.items()]
     return drawn_forest(rows, panel="panel", names={name: name for name in alone}, xlabel="test error (points)")
 
 
-def rates(frame):
+def rates(*frames):
     """The table behind `traits`: error on real images, cost, gain, and how many synthetic images are worth a fresh real one."""
-    alone, gains = costs(frame)
-    table = []
+    alone, gains = costs(*frames)
+    table, every = [], pd.concat([bare(frame) for frame in frames if frame is not None])
     for name in alone:
-        rows = select(bare(frame), set=name).pivot_table(index="seed", columns=["arm", "x"], values="value")
+        rows = select(every, set=name).pivot_table(index="seed", columns=["arm", "x"], values="value")
         ruler = sorted(x for arm, x in rows if arm == "fresh")
         base, most = rows["original", 0.0], max(x for arm, x in rows if arm == "added")
         try:
             rate = str(exchange_rate(most, base - rows["added", most], ruler, [base - rows["fresh", x] for x in ruler]))
         except ValueError as error:
             rate = "no rate: " + ("too few seeds" if len(base) < 3 else str(error).split(":")[0])
-        table.append({"data": name, "real images": int(select(bare(frame), set=name)["n_real"].iloc[0]), "test error on real (%)": f"{base.mean():.1f}",
+        table.append({"data": name, "real images": int(select(every, set=name)["n_real"].iloc[0]), "test error on real (%)": f"{base.mean():.1f}",
                       "cost of synthetic alone (points)": said(alone[name]), "gain when added (points)": said(gains[name]), "synthetic per fresh real image": rate})
     return pd.DataFrame(table)
 
@@ -158,17 +170,22 @@ def found(families, data, settings):
     """{name: interval or None} of what the chapter says in numbers."""
     real = 100 * values(families, role="strength", metric="test_accuracy", arm="original")
     ratios, base = of(families, "ratios"), values(families, role="adding", arm="original")
-    numbers = {f"accuracy from noise, {arm}": interval(100 * values(families, role="strength", metric="test_accuracy", arm=arm, x=1.0), real) for arm in NAMES}
+    numbers = {f"accuracy from noise, {arm}": interval(100 * values(families, role="strength", metric="test_accuracy", arm=arm, x=1.0), real) for arm in FROM_NOISE}
     numbers |= {f"gain when added 1:{ratios[0]}, {arm}": interval(base, values(families, role="adding", arm=arm, x=float(ratios[0]))) for arm in SOURCES}
     numbers |= {f"{title} from noise, {arm}": measured(families, role="strength", metric=metric, arm=arm, x=1.0)
-                for metric, title in SHOWN.items() for arm in NAMES}
-    middle = of(families, "distances")[len(of(families, "distances")) // 2]
-    numbers |= {f"outer-edge recall at distance {middle}, {arm}": measured(families, role="matched", metric="outer_edge_recall", arm=arm, x=middle)
-                for arm in NAMES}
+                for metric, title in SHOWN.items() for arm in FROM_NOISE}
+    midway = of(families, "places")[len(of(families, "places")) // 2]
+    numbers |= {f"{title} midway, {arm}": one for arm in NAMES for title, one in (
+        ("distance", measured(families, role="matched", metric="moved", arm=arm, x=midway)),
+        ("outer-edge recall", measured(families, role="matched", metric="outer_edge_recall", arm=arm, x=midway)),
+        ("accuracy over real", interval(100 * values(families, role="matched", metric="test_accuracy", arm=arm, x=midway), real)))}
+    numbers |= {f"nats from the prior, VAE of {n:,}": measured(families, role="departure", x=float(n))
+                for n in sorted(set(select(bare(families), role="departure")["x"].astype(int)))}
     numbers |= {f"inversion error, {arm}, {which}": measured(families, role="inversion", arm=arm, which=which) for arm in NAMES for which in KINDS}
-    for study, arms, place in (("levels", {BASE: "one training"}, "levels"), ("samplers", dict.fromkeys(SOLVERS), "evaluations")):
-        numbers |= {f"outer-edge recall, {study}, {arms[arm] or arm}, {x:,}": measured(settings, study=study, metric="outer_edge_recall", arm=arm, x=float(x))
-                    for arm in arms for x in (of(settings, place)[0], of(settings, place)[-1])}
+    edge = {"metric": "outer_edge_recall", "role": "judged"}
+    numbers |= {f"outer-edge recall, levels, {x:,}": interval(values(settings, **edge, study="levels", x=float(x))) for x in of(settings, "levels")}
+    numbers |= {f"outer-edge recall, samplers, {arm}, {x:,}": measured(settings, **edge, study="samplers", arm=arm, x=float(x))
+                for arm in SOLVERS for x in (of(settings, "evaluations")[0], of(settings, "evaluations")[-1])}
     alone, gains = costs(data)
     numbers |= {f"cost, {name}": one for name, one in alone.items()} | {f"gain, {name}": one for name, one in gains.items()}
     own = {"study": "exploration", "role": "judged", "metric": "outer_edge_recall", "x": 0.0}
