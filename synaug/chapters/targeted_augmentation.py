@@ -381,7 +381,7 @@ def train_arm(real: ImageDataset, test: ImageDataset, validation: ImageDataset, 
     shown: of `warmed_up`, by which examples are selected. added: fresh images, or a pool whose generation took
     ``per_image`` seconds per image. most: examples of each class that are selected at most; None: no limit. filters: of
     `filter_pool`, with the judge. looks: how often validation images are looked at while it is trained, for
-    test_error_early, at the look of the least error, which came after early_step steps. options: of `train`.
+    test_error_early, at the look of the least loss, which came after early_step steps. options: of `train`.
     Returns errors in % (test_error_slow: on the half of the test images that is slow), test_loss (cross-entropy, nats),
     added (images) and added_share (% of the real ones), selected_share, seconds of training and of generation.
     """
@@ -406,7 +406,7 @@ def train_arm(real: ImageDataset, test: ImageDataset, validation: ImageDataset, 
     says, n = predict(model, test.images), len(training_set) - len(real)
     wrong = (says.argmax(1) != test.labels).double()
     return {"test_error": 100 * wrong.mean(), "test_error_slow": 100 * wrong[shown["slow_test"]].mean(),
-            "test_loss": F.nll_loss(says.double().clamp_min(TINY).log(), test.labels),
+            "test_loss": cross_entropy(says, test.labels),
             "validation_error": error(model, validation), "real_error": error(model, real), "added": n,
             "added_share": 100 * n / len(real), "selected_share": 100 * len(chosen) / len(real),
             "training_seconds": seconds, "generation_seconds": generation,
@@ -423,18 +423,24 @@ def train(training_set: TrainingSet, architecture: str, *, steps: int, seed: int
     return model, (clock(device) - start) * steps / max(steps - before, 1)
 
 
+def cross_entropy(says: Tensor, labels: Tensor) -> Tensor:
+    """Of probabilities ``[N, K]``, in nats."""
+    return F.nll_loss(says.double().clamp_min(TINY).log(), labels)
+
+
 class Earliest:
-    """Keeps the weights of a training at the look at which the error on (some) validation images is least."""
+    """Keeps the weights of a training at the look at which the loss on (some) validation images is least."""
 
     def __init__(self, validation: ImageDataset, steps: int, looks: int):
         self.images = stratified_subset(validation, min(WATCHED, len(validation)), 0)
-        self.every, self.error, self.step, self.weights = max(1, steps // looks), math.inf, 0, {}
+        self.every, self.loss, self.step, self.weights = max(1, steps // looks), math.inf, 0, {}
 
     def __call__(self, model, step: int, index, logits) -> None:
         if (step + 1) % self.every:
             return
-        if (now := error(model.eval(), self.images)) < self.error:
-            self.error, self.step = now, step + 1
+        now = cross_entropy(predict(model.eval(), self.images.images), self.images.labels).item()
+        if now < self.loss or not self.weights:  # a loss that is not a number ends the training in time
+            self.loss, self.step = now, step + 1
             self.weights = {name: value.clone() for name, value in model.state_dict().items()}
         model.train()
 

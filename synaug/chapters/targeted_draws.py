@@ -15,7 +15,7 @@ import pandas as pd
 
 from synaug.chapters import targeted_augmentation as targeted
 from synaug.chapters.targeted_augmentation import Arm
-from synaug.chapters.tasks import generated, network, real, real_images_of, splits
+from synaug.chapters.tasks import generated, network, real, real_images_of, recipe_of, splits
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import RECIPES
 from synaug.data import ImageDataset
@@ -25,8 +25,8 @@ from synaug.run import Experiment, Settings, Task, param
 from synaug.statistics.claims import load_claims
 from synaug.statistics.contrasts import select
 
-#: Seeds start here: none of the exploratory runs had them.
-FIRST_SEED = 2000
+#: Seeds start here, for each draw a hundred further on: none of the exploratory runs had them, and no two draws share any.
+FIRST_SEED, SEEDS_APART = 2000, 100
 #: Looks at validation images in a training, after the best of which it would have been stopped.
 LOOKS = 16
 
@@ -37,8 +37,8 @@ class Draws(Settings):
                                         "which no two share any, are the real images", each=True)
     steps: int = param("optimiser steps at a budget of 1", at_least=1)
     budgets: tuple[float, ...] = param("budgets that are tried, 1 among them", (0.5, 1.0, 2.0), each=True, at_least=0.01)
-    seeds: int = param("paired trainings of each arm and draw, at the budget that the pilot chose", at_least=1)
-    more_seeds: int = param("those at the other budgets, and of the secondary arms", at_least=0)
+    seeds: int = param("paired trainings of each arm and draw, at the budget that the pilot chose", at_least=1, at_most=SEEDS_APART)
+    more_seeds: int = param("those at the other budgets, and of the secondary arms", at_least=0, at_most=SEEDS_APART)
     studies: tuple[str, ...] = param("studies of chapter 2 whose further arms are secondary ones", (), each=True,
                                      options=targeted.STUDIES)
     strength: int | float = param("denoising steps of 100 from which images are generated", 50, at_least=0.1,
@@ -68,7 +68,7 @@ class Draws(Settings):
     def of(self, generator: str) -> targeted.Comparison:
         """The settings of chapter 2 for one draw."""
         return targeted.EXPERIMENT.settings(
-            self.profile, device=self.device, generator=generator, studies=("k", *self.studies), steps=self.steps,
+            self.profile, device=self.device, generator=generator, studies=tuple(dict.fromkeys(("k", *self.studies))), steps=self.steps,
             ks=(2, 3, 4, 5), strength=self.strength, strengths=tuple(sorted({20, self.strength, 80})), passes=self.passes,
             architecture=self.architecture, recipe=self.recipe, sampling_steps=self.sampling_steps,
             n_evaluate=self.n_evaluate)
@@ -109,7 +109,7 @@ def rows(s: Draws) -> Iterator[tuple[dict, Task]]:
     """Every training, draw by draw within a seed, so that a run that was cut has whole pairs; x is k.
 
     role: "primary" or "secondary" arm, or "quality" of a draw's generator. chosen: whether budget is that of the pilot.
-    test_error_early: at the look of the least validation error, of which early_step tells the step.
+    test_error_early: at the look of the least validation loss, of which early_step tells the step.
     """
     draws = [s.of(generator) for generator in s.generators]
     for own in draws:
@@ -135,12 +135,19 @@ def columns(s: targeted.Comparison) -> dict:
 
 
 def training(s: targeted.Comparison, arm: Arm, seed: int, **more) -> tuple[dict, Task]:
-    task = targeted.training(s, arm, FIRST_SEED + seed)
-    of_arm = {"arm": arm.named(s.strength), "x": float(arm.k), "seed": FIRST_SEED + seed, "steps": task.params["steps"],
+    seed += FIRST_SEED + SEEDS_APART * place_of(s.generator)
+    task = targeted.training(s, arm, seed)
+    of_arm = {"arm": arm.named(s.strength), "x": float(arm.k), "seed": seed, "steps": task.params["steps"],
               "selection": "" if arm.kind == "original" else arm.selection}
     same = {name: getattr(arm, name) for name in ("budget", "kind", "augment", "optimizer", "architecture")}
     return ({**columns(s), **of_arm, **same, **more},
             replace(task, params={**task.params, "looks": LOOKS}))
+
+
+def place_of(generator: str) -> int:
+    """Which draw its training images are, of those that follow each other in the stratified order; from 0."""
+    recipe = recipe_of(generator)
+    return recipe["subset_start"] // len(splits(generator)["real"])
 
 
 def quality_task(s: Draws, own: targeted.Comparison) -> Task:
@@ -164,11 +171,12 @@ def design() -> str:
     (margin,) = {part["negligible"] for claim in load_claims("targeted_draws").values() for part in claim.parts}
     return "\n".join([
         f"- *A draw*: real images that no other draw has, a generator trained on exactly these, its images, a selection, and "
-        f"classifiers. {len(found['generators'])} draws, {found['seeds']} seeds each, from {FIRST_SEED} on.",
+        f"classifiers. {len(found['generators'])} draws, {found['seeds']} seeds each, which no two draws share, from {FIRST_SEED + SEEDS_APART} on.",
         f"- *Arms*: {len(arms)}, among them fresh real images as the ceiling, and TrivialAugment alone.",
         f"- *Steps*: {steps} are tried. The one of least "
         f"validation error in a pilot is taken for each arm; the pilot's draw is none of the others. Beside it stands what the "
-        f"arm would have had if it had been stopped at the least validation error of {LOOKS} looks.",
+        f"arm would have had if it had been stopped at the least validation loss of {LOOKS} looks.",
+        "- *Fresh real images* of a draw are the next draws' real ones, so ceilings are not independent of each other.",
         "- *Intervals* are over draws: the wider of Student's t over the means of draws, and a bootstrap of draws, then seeds.",
         f"- *Contrasts*: the six below, and Holm's correction over these alone. A whole interval within {margin:g} points of 0 "
         f"is no effect. All else is secondary, and descriptive."])

@@ -22,15 +22,37 @@ QUALITY = {"frechet_distance": "Fréchet distance", "precision": "precision", "r
 
 def primaries(frames: dict) -> pd.DataFrame:
     """The six contrasts of each run, {data set: frame}: claim, dataset, estimate, low, high, verdict; those measured."""
-    rows = []
-    for dataset, frame in frames.items():
-        families, own = {}, bare(frame)
-        for claim in load_claims("targeted_draws").values():
-            verdict = judge(claim, own, families)
-            if found := verdict.numbers["part 1"].get("contrast"):
-                rows.append({"claim": NAMES[claim.id], "dataset": dataset, "estimate": found.value, "low": found.low,
-                             "high": found.high, "verdict": verdict.words})
+    rows = [{"dataset": dataset, **row} for dataset, frame in frames.items() for row in six(bare(frame))]
     return pd.DataFrame(rows, columns=["claim", "dataset", "estimate", "low", "high", "verdict"])
+
+
+def six(rows):
+    """The contrasts of one run that are measured."""
+    families: dict = {}
+    for claim in load_claims("targeted_draws").values():
+        verdict = judge(claim, rows, families)
+        if found := verdict.numbers["part 1"].get("contrast"):
+            words = verdict.words.replace("the margin", f"{claim.parts[0]['negligible']:g} points")
+            yield {"claim": NAMES[claim.id], "estimate": found.value, "low": found.low, "high": found.high, "verdict": words}
+
+
+def by_steps(frame) -> pd.DataFrame:
+    """The six contrasts where all arms have the same number of steps, on the seeds that have all of them, and where each
+    is stopped at its least validation loss."""
+    rows = titled(select(bare(frame), role="primary"))
+    common = rows[rows.groupby(["draw", "title", "seed", "metric"])["budget"].transform("nunique") == rows["budget"].nunique()]
+    runs = {f"{budget:g} times the steps": own.assign(chosen=True) for budget, own in common.groupby("budget")}
+    early = select(rows, metric="test_error_early", chosen=True)
+    runs = {"as chosen": select(rows, chosen=True), **runs, "stopped early": early.assign(metric="test_error")}
+    return pd.DataFrame({name: {row["claim"]: within(row["estimate"], row["low"], row["high"]) for row in six(own)}
+                         for name, own in runs.items()}).rename_axis("contrast").reset_index()
+
+
+def titled(rows):
+    """Rows of arms with what each is called as ``title``."""
+    usual = rows["augment"].min()  # the other is with TrivialAugment
+    names = rows["arm"].where(rows["arm"] == "original", rows["arm"] + rows["x"].map(", k = {:g}".format))
+    return rows.assign(title=names.where(rows["augment"] == usual, "TrivialAugment"))
 
 
 def forest_of(rows):
@@ -40,26 +62,27 @@ def forest_of(rows):
 
 def pilot_table(pilot) -> pd.DataFrame:
     """The mean validation error (%) of each arm of a pilot at each number of steps, the least of each arm marked by a star."""
-    rows = select(pilot, metric="validation_error", role="primary")
-    mean = rows.pivot_table(index=["place", "arm", "x", "augment"], columns="steps", values="value")
-    usual = rows["augment"].min()
-    names = ["TrivialAugment" if how != usual else arm if arm == "original" else f"{arm}, k = {x:g}" for _, arm, x, how in mean.index]
+    rows = titled(select(pilot, metric="validation_error", role="primary"))
+    mean = rows.pivot_table(index=["place", "title"], columns="steps", values="value")
     least = mean.eq(mean.min(axis=1), axis=0)
-    return pd.DataFrame({"arm": names, **{f"{steps:g} steps": [f"{value:.2f}" + " *" * best for value, best in zip(mean[steps], least[steps])]
+    return pd.DataFrame({"arm": mean.index.get_level_values("title"), **{f"{steps:g} steps": [f"{value:.2f}" + " *" * best for value, best in zip(mean[steps], least[steps])]
                                           for steps in mean}})
 
 
 def secondaries(frame) -> pd.DataFrame:
-    """The gain of each primary arm over the original set with flips, over draws: arm, estimate, low, high, p_value, and
-    adjusted by Benjamini and Hochberg's method, which bounds the share of false ones among those found."""
-    rows = select(bare(frame), role="primary", chosen=True)
-    augment = rows["augment"].min()  # that of the original; the other is with TrivialAugment
-    gains = differences(rows, {"arm": "original", "augment": augment}, pair=("draw", "seed"), metric="test_error", sign=-1)
+    """The gain of each primary arm over the original set with flips, over draws, and of secondary ones that differ from it in
+    k alone: arm, estimate, low, high, p_value, and adjusted by Benjamini and Hochberg's method, which bounds the share of
+    false ones among those found."""
+    every = bare(frame)
+    rows = titled(select(every, role="primary", chosen=True))
+    if len(further := select(every, role="secondary")):
+        (base,) = select(rows, title="original")[["augment", "optimizer", "architecture"]].drop_duplicates().to_dict("records")
+        rows = pd.concat([rows, titled(select(further, **base, budget=1.0))])
+    gains = differences(rows, {"title": "original"}, pair=("draw", "seed"), metric="test_error", sign=-1)
     table = []
-    for (arm, x, how), own in gains.groupby(["arm", "x", "augment"]):
+    for title, own in gains.groupby("title"):
         found = draws_interval([values.to_numpy() for _, values in own.groupby("draw")["value"]])
-        name = "TrivialAugment" if how != augment else f"{arm}, k = {x:g}"
-        table.append({"arm": name, **{key: getattr(found, key) for key in ("estimate", "low", "high", "p_value")}})
+        table.append({"arm": title, **{key: getattr(found, key) for key in ("estimate", "low", "high", "p_value")}})
     return pd.DataFrame(table).assign(adjusted=lambda found: false_discovery_control(found["p_value"]))
 
 
@@ -76,20 +99,27 @@ def others(frame):
 
 
 def budgets(frame):
-    """Test error of each primary arm by its steps, at the end and where the least validation error would have stopped it."""
-    rows = select(bare(frame), role="primary").assign(seed=lambda rows: rows["draw"].astype(str) + " " + rows["seed"].astype(str))
-    names = {arm: arm for arm in rows["arm"].unique()}
-    return lines(None, rows.assign(x=rows["budget"]), [Panel("test_error", "test error (%)", title="at the end"), Panel(
-        "test_error_early", "test error (%)", title="stopped early")], hue="arm", names=names, xlabel="steps, over the usual number",
+    """Test error of each primary arm by its steps, at the end and where the least validation loss would have stopped it, over
+    the means of draws."""
+    rows = titled(select(bare(frame), role="primary", metric=["test_error", "test_error_early"]))
+    common = rows[rows.groupby(["draw", "title", "seed", "metric"])["budget"].transform("nunique") == rows["budget"].nunique()]
+    means = common.groupby(["metric", "title", "budget", "draw"], as_index=False)["value"].mean()
+    means = means.assign(x=means["budget"], seed=means["draw"].astype("category").cat.codes, swept="budget")
+    names = {title: title for title in rows["title"].unique()}
+    return lines(None, means, [Panel("test_error", "test error (%)", title="at the end"), Panel(
+        "test_error_early", "test error (%)", title="stopped early")], hue="title", names=names, xlabel="steps, over the usual number",
         xscale="log", xticks=sorted(rows["budget"].unique()))
 
 
-def draws_table(frame) -> pd.DataFrame:
-    """A row per draw: what its generator's samples score, and fresh real images in their place."""
-    rows = select(bare(frame), role="quality", metric=list(QUALITY))
-    table = rows.pivot_table(index="draw", columns=["metric", "arm"], values="value")
+def draws_table(frame, pilot=None) -> pd.DataFrame:
+    """A row per draw, of the run and of a pilot by the committed generator: what its generator's samples score, over fresh
+    real images where that is a distance."""
+    rows = pd.concat([select(bare(run), role="quality", metric=list(QUALITY)) for run in (frame, pilot) if run is not None])
+    table = rows.pivot_table(index="draw", columns=["metric", "arm"], values="value", sort=False)
     shown = {f"{name}{', real' * (arm != 'samples')}": table[metric, arm] for metric, name in QUALITY.items()
              for arm in ("samples", "fresh real") if (metric, arm) in table}
+    if {("frechet_distance", arm) for arm in ("samples", "fresh real")} <= set(table):
+        shown = {"Fréchet distance over that of real ones": table["frechet_distance", "samples"] / table["frechet_distance", "fresh real"], **shown}
     return pd.DataFrame(shown).rename_axis("draw").reset_index()
 
 

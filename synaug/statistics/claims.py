@@ -177,7 +177,7 @@ def judge(claim: Claim, frame: pd.DataFrame, families: dict | None = None) -> Ve
         if (name := part.pop("family", None)) is not None:
             if name not in families:
                 families[name] = family_p_values(frame, name)
-            part["adjusted"] = families[name][claim.id, i]
+            part |= {"adjusted": families[name][claim.id, i], "tests": len(families[name])}
         try:
             verdict, text, found = rule(**part)
             for condition in provided if isinstance(provided, list) else [provided] if provided else []:

@@ -212,10 +212,11 @@ def _sign_verdict(interval: Interval, negligible: float, size: Sequence[float] |
 
 def judge_contrast(frame: pd.DataFrame, where: dict, seeds_only: bool, *, terms: list[dict], constant: float = 0.0,
                    negligible: float = 0.0, size: Sequence[float] | None = None,
-                   adjusted: float | None = None) -> tuple[str, str, dict]:
+                   adjusted: float | None = None, tests: int = 1) -> tuple[str, str, dict]:
     """The contrast is positive; "shape only" if positive but not wholly within ``size``.
 
     adjusted: its p-value among those of its family, see `family_p_values`: a sign counts only where it is below 0.05.
+    tests: contrasts of that family; what would decide is said for the strictest of their tests.
     """
     interval = contrast(frame, terms, where, constant, seeds_only)
     verdict = _sign_verdict(interval, negligible, size)
@@ -227,7 +228,7 @@ def judge_contrast(frame: pd.DataFrame, where: dict, seeds_only: bool, *, terms:
     if verdict == NOT_RESOLVED and "draw" in frame and negligible:
         weights, rows, seeds = _paired(frame, terms, where)
         means = [own.mean() for own in _by_draw(weights, rows, seeds, constant)]
-        (seen, needed), (factor, unit) = detectable(means, negligible), unit_of(frame, terms)
+        (seen, needed), (factor, unit) = detectable(means, negligible, 1 - 0.05 / tests), unit_of(frame, terms)
         text += f"; {len(means)} draws could have seen {factor * seen:.2g}{unit}, {needed} would decide"
     return verdict, text, {"contrast": interval}
 
