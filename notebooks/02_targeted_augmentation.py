@@ -428,7 +428,7 @@ table_html(side_by_side(figures.numbers, live, recorded), "Gains over the origin
 # %% [markdown]
 # ## What to do
 #
-# - Try strong classical augmentation first. Here it gains more than any generator trained on the same images, and costs nothing to generate.
+# - Try strong classical augmentation first. Here it gains more than any set that a generator of the same images made, and costs nothing to generate.
 # - Do not add generated images on top of it unchecked: with TrivialAugment, images made from real ones lowered accuracy at these steps. Longer training was not tried there, nor images from noise.
 # - Look for real images before synthetic ones, or for a generator that has seen many more real images than you have. Draw from noise, then: from noise the oracle's images gained more than the usual ones, and from real images they did not.
 # - Always train a control for as many steps on the original set, and put fresh real images beside it. Without the ceiling, a null result means nothing.

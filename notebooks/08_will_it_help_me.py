@@ -136,14 +136,14 @@ told(recorded, f"Fresh real images gain {found['gain, fresh real images']} point
 figures.predicted(largest) if "pools" in held else None;
 
 # %% tags=["remove-input"]
-told(recorded, f"The probe's gain orders the sets with a rank correlation of {found['correlation, probe_gain_all']}, the Fréchet distance with "
+told(recorded, f"The gain of the probe with all images added orders the sets with a rank correlation of {found['correlation, probe_gain_all']}, the Fréchet distance with "
      f"{found['correlation, frechet_distance']}; the difference is {found['over the reference']}.")
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Rank correlation of what each measure predicts with the measured gains. Bars: 95 % bootstrap intervals over sets.", "name": "fig-correlations"}, "image": {"alt": "A row per measure with its rank correlation and interval, sorted, from distances and shares of neighbours to gains of a linear probe."}}
 figures.correlations(largest) if "pools" in held else None;
 
 # %% tags=["remove-input"]
-told(recorded, f"The measure with the largest correlation is {figures.NAMES.get(figures.best(largest), 'none')}. Gains have noise of their own: a perfect measure could be "
+told(recorded, f"These are correlations of predicted with measured gains: below 0, a measure predicts the wrong order. The measure with the largest correlation is {figures.NAMES.get(figures.best(largest), 'none')}. Gains have noise of their own: a perfect measure could be "
      f"expected to have {found['correlation, noise ceiling']}.")
 
 # %% [markdown]
@@ -162,7 +162,7 @@ told(recorded, "" if plain is None else figures.plain_said(plain))
 # ## Can one choose better images?
 #
 # Several images are made of each real one, and one is added. It is chosen at random, or by an early network: by how unsure that is of the image, or by how well the image's gradient in its last layer agrees with that of held-out images.
-# All three cost the same images. A gradient in the last layer is an outer product, so all of them fit into two small matrices:
+# All three add the same number of images. A gradient in the last layer is an outer product, so all of them fit into two small matrices:
 
 # %%
 network = get(chapter.early(checked, checked.first_seed, checked.early_steps)).model()
@@ -179,8 +179,8 @@ outputs, features = last_layer(get(chapter.images(checked, "validation")))
 wanted = outputs.T @ features / len(outputs)  # the mean gradient on held-out images
 outputs, features = last_layer(get(chapter.pool(checked, "from noise")))
 alignment = ((outputs @ wanted) * features).sum(1)  # above 0: a step on it helps them
-print(f"a step on {(alignment > 0).float().mean():.0%} of the images from noise "
-      f"would lower the loss on held-out images")
+print(f"A step on {(alignment > 0).float().mean():.0%} of the images from noise "
+      f"would lower the loss on held-out images.")
 
 # %% [markdown]
 # The study has this for several images of each real one, and takes the best.
@@ -211,8 +211,9 @@ table_html(side_by_side(figures.numbers, live, recorded), "Gains in points and r
 # ## What to do with your images
 #
 # 1. Hold out real images that your generator has not seen, and audit: `python -m synaug audit seen synthetic --held-out unseen`.
-# 2. Where a threshold is crossed, mend what it names before you train anything.
-# 3. Where none is crossed, train with and without the images, paired by seed, as in [Your own images](../your-own-images). The audit names faults; no measure of this chapter takes that training's place.
+# 2. Where a threshold is crossed, look at what it names. It is a fault of the images, but need not cost accuracy: above, fresh images with noise gain, too.
+# 3. Train with and without the images, paired by seed, as in [Your own images](../your-own-images). The audit names faults; no measure of this chapter takes that training's place.
+# 4. If you can make several images of each real one, take the one that a network trained for a short while is least sure of: the figure above has what it gains.
 #
 # What the kinds of images gained, beside as many fresh real ones:
 

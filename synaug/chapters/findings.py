@@ -10,8 +10,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from synaug.chapters.how_much_and_how_mixed_figures import RATE, rates
-from synaug.chapters.targeted_augmentation_figures import ablated, base, comparisons
+from synaug.chapters.how_much_and_how_mixed_figures import RATE, contrasts, found, main, optimum, rates
+from synaug.chapters.targeted_augmentation_figures import base, comparisons
 from synaug.paths import ROOT
 from synaug.plots import forest, theme
 from synaug.run.results import recordings
@@ -30,7 +30,7 @@ CAPTION = ("Gain in test accuracy over the original training set, with 95 % inte
 ALTERNATIVE = ("Two panels of intervals. On Fashion-MNIST copies gain nothing, generated images a little, more from "
                "noise, TrivialAugment and an oracle generator more, and more real images most. On CIFAR-10 copies and "
                "generated images lose, more real images gain most.")
-NOTE = "Intervals: paired trainings on one draw of images, unadjusted. Several draws are not recorded yet."
+NOTE = "Intervals: paired trainings on one draw of images, unadjusted."
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,17 @@ def _facts() -> dict:
     frame = recordings("targeted_augmentation")["standard"]
     rows = select(frame, metric="added_share", arm="generated", **base(frame))
     facts |= {("added", k): f"{share / 100:.1f}" for k, share in rows.groupby("x")["value"].mean().items()}
-    (facts["noise"],) = select(ablated(frame), arm="generated, from noise").itertuples()
     for name, where in {"stacked": {"arm": "generated", "x": 5, "augment": "flip_trivial"},
                         "ceiling": {"arm": "fresh", "x": 5, "augment": "flip_trivial"},
-                        "few": {"arm": "generated, from noise", "x": 2}, "large": {"arm": "generated", "x": 5, "regime": "large"}}.items():
+                        "large": {"arm": "generated", "x": 5, "regime": "large"}}.items():
         (facts[name],) = comparisons(frame, **{**base(frame), **where}).itertuples()
     mixing = recordings("how_much_and_how_mixed")["standard"]
     p = mixing.attrs["provenance"]["parameters"]
     worth = rates(mixing).set_index(["real images", "added"])[RATE]
+    facts["added at most"] = p["compared"], p["added"][-1]
+    for n in facts["added at most"]:
+        (facts["mixed in", n],) = found(mixing, arm="from noise", mixing="shuffled", x=n, **main(mixing)).itertuples()
+    facts["more"], facts["share"] = contrasts(mixing)["more"], optimum(mixing).split()[0]
     facts["worth"], facts["compared"] = worth[f"{p['n_real']:,}", f"{p['compared']:,} from noise"], f"{p['compared']:,}"
     frame = select(recordings("exact_score")["standard"], metric="recall", reference="fresh")
     both = pd.concat([select(frame, arm="fresh real"), select(frame, arm="exact score", t_re=100)])
@@ -107,12 +110,13 @@ def _facts() -> dict:
 def findings() -> list[Finding]:
     """What was found, each with its numbers and where it is shown."""
     facts = _facts()
-    (fashion, cifar), noise = RUNS.values(), "generated, from noise"
+    fashion, cifar = RUNS.values()
 
     def both(name):
         return f"{fashion} {points(facts[name, fashion])}, {cifar} {points(facts[name, cifar])}"
 
     first, second, fourth = "01_mode_concentration", "02_targeted_augmentation", "04_where_concentration_comes_from"
+    fifth, (few, many) = "05_how_much_and_how_mixed", facts["added at most"]
     return [
         Finding("Replacing real images costs accuracy.", f"Trained on generated images alone: {fashion} ({facts['n alone', fashion]} "
                 f"images) {points(facts['replaced', fashion])}, {cifar} ({facts['n alone', cifar]}) {points(facts['replaced', cifar])}.",
@@ -121,11 +125,11 @@ def findings() -> list[Finding]:
                 not any(facts["upsampled", name].low > 0 for name in (fashion, cifar))),
         Finding("New images made from them help little, or harm.", f"{both('generated')}.", second, "fig-k",
                 facts["generated", fashion].high < facts["fresh", fashion].low and facts["generated", cifar].high < 0),
-        Finding("Images from noise helped more, where many were added.", f"{fashion} {points(facts[noise, fashion])} with "
-                f"{facts['added', 5]} for each real image, tried last; {points(facts['few'])} with {facts['added', 2]}.", second, "fig-ablations",
-                facts[noise, fashion].low > 0 and facts["noise"].low > 0 > facts["few"].low),
-        Finding("As many new real images help most.", f"{both('fresh')}. One is worth {facts['worth']} from noise "
-                f"({facts['compared']} added).", "05_how_much_and_how_mixed", "fig-exchange", all(
+        Finding("Images from noise help more, where many are added.", f"{fashion} {points(facts['mixed in', few])} with {few:,}, "
+                f"{points(facts['mixed in', many])} with {many:,}. In a batch, a share of {facts['share']} did best.",
+                fifth, "fig-exchange", facts["mixed in", few].low > 0 and facts["more"].low > 0),
+        Finding("New real images help most.", f"{both('fresh')}. One is worth {facts['worth']} from noise "
+                f"({facts['compared']} added).", fifth, "fig-exchange", all(
                 facts["fresh", name].low > max(facts[arm, name].high for arm in ("upsampled", "generated"))
                 for name in (fashion, cifar))),
         Finding("Plain augmentation comes first.", f"TrivialAugment gains {points(facts['TrivialAugment', fashion])} ({fashion}). "
@@ -154,14 +158,15 @@ def advice() -> pd.DataFrame:
         return points(facts[name if len(name) > 1 else name[0]]).replace("\\", "")
 
     few, many, many_cifar, each = facts["n", fashion], facts["n", "large"], facts["n", cifar], facts["added", 5]
+    most = facts["added at most"][1]
     rows = [
         ("You train with flips only", gain("TrivialAugment", fashion), "Use TrivialAugment."),
         (f"You can take {each} new images for each real one", gain("fresh", fashion), "Take them."),
         ("The same, with TrivialAugment on", gain("ceiling"), "Take them; expect less."),
-        (f"Your generator saw your {few} images only", gain("generated, from noise", fashion), f"Draw {each} for each from noise; test."),
+        (f"Your generator saw your {few} images only", gain("mixed in", most), f"Draw {most:,} from noise; test."),
         ("The same, with TrivialAugment on", gain("stacked"), "Not from real images; from noise: not tried."),
         (f"You have {many} images", gain("large"), "Expect little; from noise: not tried."),
-        (f"{many_cifar} colour photographs, weak generator", gain("generated", cifar), "Add none."),
+        (f"{many_cifar} colour photographs, weak generator", gain("generated", cifar), "Add none made from real ones."),
         (f"Your generator saw {many} images of your classes", gain("generated, from noise, oracle generator", fashion),
          "Draw from noise."),
     ]

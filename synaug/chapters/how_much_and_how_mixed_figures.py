@@ -120,7 +120,7 @@ def takeaways(frame, recorded):
     return "\n".join([
         f"{DATA[frame['dataset'].iloc[0]]}, {p['n_real']:,} real images, {NETWORKS[p['architecture']]}, flips only; points of test accuracy.", "",
         f"1. **What a synthetic image is worth.** {n} new images of the generator (*from noise*) gain {get(n + ' from noise')}. As many new "
-        f"real ones (*fresh*) gain {get(n + ' fresh real images')}. As much as one fresh gain {get(f'rate, {n} from noise')} from noise, or "
+        f"real ones (*fresh*) gain {get(n + ' fresh real images')}. One fresh image is worth {get(f'rate, {n} from noise')} from noise, or "
         f"{get(f'rate, {n} from noise, oracle generator')} of an *oracle*, a generator that has seen more real images.",
         f"2. **Which share.** Of {shares} of each batch, {get('best share').split()[0]} did best: "
         f"{get('mixed, ' + get('best share').split()[0])}. In place of real images, at a share of {p['replaced'][0]:g}: "
@@ -182,8 +182,8 @@ def what_to_do(frame):
         return question, said(measured), verdict_of(measured, *advice)
 
     rows = [row(f"Add {n} images from noise?", gain, "Add them; try stronger augmentation first.", "Do not.", "It does not matter."),
-            row("Replace real images by them?", replaced, "Replace them.", "Never: add, do not replace.", "Either will do."),
-            ("How many match one new real image?", f"{worth[0]}; of {many}: {worth[1]}", "Collect real images where one costs less. The more you add, the less each is worth."),
+            row(f"Replace {max(p['replaced']):.0%} of the real images by them?", replaced, "Replace them.", "Never: add, do not replace.", "Either will do."),
+            ("How many match one new real image?", f"{worth[0]}; of {many}: {worth[1]}", "Collect real images where one costs less than so many."),
             row(f"{many} in place of {few}?", own["more"], "Add more.", "Add fewer.", "The first are enough."),
             row("Draw new ones, or repeat a few?", own["distinct"], "Draw new ones.", "Repeat a few.", "A few will do."),
             ("Which share of a batch?", texts.get("best share", "not measured"), "Take about that, also where the pool is larger than the real set."),

@@ -238,7 +238,7 @@ def arms(study: str, s: Comparison) -> list[Arm]:
             *({"filtered": name} for name in FILTERS))],
         "budgets": [arm for budget in (0.5, 2.0) for arm in four(budget=budget)],
         # What one would try without a generator, or with all that it has seen; and whether TrivialAugment wants more steps.
-        "baselines": [base, *(replace(base, kind="regularised", regularised=name) for name in REGULARISED),
+        "baselines": [base, replace(base, budget=2.0), *(replace(base, kind="regularised", regularised=name) for name in REGULARISED),
                       replace(base, kind="oracle's images"), made("generated", high, strengths=None, oracle=True), made("fresh", high),
                       *(arm for budget in (1.0, 2.0) for trivial in [f"{base.augment}_trivial"] for arm in (
                           *four(augment=trivial, budget=budget),

@@ -114,8 +114,8 @@ def trivial_name(frame):
 def takeaways(found, poor):
     """The chapter in three lines of Markdown; found, poor: `numbers` of the recorded runs of the two data sets."""
     return "\n".join((
-        f"1. **Classical augmentation beats every generator that was trained on the same images.** TrivialAugment "
-        f"gains {found[TRIVIAL]} points of test accuracy without any new image. The best such generated images "
+        f"1. **Classical augmentation beats every generated set of this chapter.** TrivialAugment "
+        f"gains {found[TRIVIAL]} points of test accuracy without any new image. The best images of a generator that was trained on the same ones "
         f"({found[BEST].removeprefix('generated, ')}) gain {found[found[BEST]]}.",
         f"2. **Generated images bring a fraction of what real ones would.** Made from the slow examples at k = 5, "
         f"they gain {found['generated, k = 5']} points; as many fresh real images gain {found['fresh, k = 5']}, copies "
@@ -202,8 +202,9 @@ def over_flips(frame):
     rows = select(frame, metric="test_error", arm=list(BASELINES), **base(frame, "augment", "budget"))
     found = paired(rows, {"arm": "original", "augment": base(frame)["augment"], "budget": 1}, ("augment", "budget", "arm", "x"), correct=None,
                    sign=-1)
-    return found.assign(group=["TrivialAugment" + ", twice the steps" * (row.budget == 2) if row.augment.endswith("trivial") else "flips"
-                               for row in found.itertuples()])
+    steps = {0.5: ", half the steps", 2: ", twice the steps"}
+    return found.assign(group=["TrivialAugment" * row.augment.endswith("trivial") or "flips" for row in found.itertuples()]).assign(
+        group=lambda rows: rows["group"] + rows["budget"].map(steps).fillna(""))
 
 
 def baselines(frame):

@@ -184,13 +184,13 @@ def takeaways(frame, recorded) -> str:
                 "recorded run will say which measure of synthetic images predicts their gain, and whether choosing among them helps.")
     row, far = best_row(frame), select(frame, role="measure", metric=REFERENCE).set_index("arm")["value"]
     return "\n".join([
-        f"1. **What predicts the gain.** {'One measure does.' if row['low'] > LEAST_CORRELATION else 'No measure does.'} Of "
+        f"1. **What predicts the gain.** {'One measure does.' if row['low'] > LEAST_CORRELATION else 'None was shown to.'} Of "
         f"{len(PREDICTORS)}, the best orders {len(p['pools'])} sets of images with a rank correlation of {texts[f'correlation, {row.arm}']} "
         f"({NAMES[row.arm]}); the Fréchet distance has {texts[f'correlation, {REFERENCE}']}. A perfect one could be expected to have "
         f"{texts.get('correlation, noise ceiling', 'not measured')}.",
-        f"2. **Likeness is not what gains.** Fresh real images gain {texts['gain, fresh, blurred']} points even when blurred, at a Fréchet "
+        f"2. **Looking real is not what makes images useful.** Fresh real images gain {texts['gain, fresh, blurred']} points even when blurred, at a Fréchet "
         f"distance {far['fresh, blurred']:,.0f} above that of real images; images from noise gain {texts['gain, from noise']} at "
-        f"{far['from noise']:,.0f}, copies {texts['gain, copies']} at {far['copies']:,.0f}.",
+        f"{far['from noise']:,.0f} above it, copies {texts['gain, copies']} at {far['copies']:,.0f} above it.",
         f"3. **Choosing images.** Over a random choice at the same number, gradient alignment gains {texts['chosen by alignment']} points, "
         f"the early network's uncertainty {texts['chosen by uncertainty']}."])
 
