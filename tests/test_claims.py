@@ -390,7 +390,8 @@ def test_verdicts_map_one_to_one_onto_those_of_before(run):
 
 
 #: Claims whose rule was changed after its run.
-LATER = ("pca-concentrates", "targeted-oracle-from-noise", "targeted-sam-too", "targeted-stacks-with-trivialaugment", "targeted-with-vgg5", "targeted-with-vit-tiny")
+LATER = ("pca-concentrates", "targeted-oracle-from-noise", "targeted-sam-too", "targeted-stacks-with-trivialaugment", "targeted-with-vgg5",
+         "targeted-with-vit-tiny")
 
 
 def test_the_ledger_says_when_a_rule_was_fixed():
