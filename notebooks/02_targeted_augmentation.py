@@ -153,7 +153,7 @@ table_html(figures.warm_up_table(largest), "What warm-ups took and found, mean o
 # %% [markdown]
 # How far an image is noised before it comes back decides how far the new one is from it.
 # The published recipe counts denoising steps of a schedule of 100.
-# In that of a cosine schedule, $n$ steps are the noise level $\sigma=\tan(\pi n/200)$ in images from -1 to 1 (derived here), so 50 steps are $\sigma=1$.
+# In that of a cosine schedule, $n$ steps are the noise level $\sigma=\tan(\pi n/200)$ in images from −1 to 1 (derived here), so 50 steps are $\sigma=1$.
 # At 28 × 28 pixels the same σ destroys more than at the 64 × 64 of the published generator, so strengths cannot be compared one to one.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "A fast and a slow example per class, and what becomes of the slow one at rising strength, with the same noise scaled. Last row: from noise alone. This build.", "name": "fig-slow-fast"}, "image": {"alt": "A grid of images, one class per column: fast examples, slow examples, and images made of the slow ones, which keep their shape at small strength and lose it at large strength and from noise alone."}}
@@ -186,7 +186,7 @@ Markdown(f"On slow test images, at {top}: copies {found[f'upsampled, {top}, slow
          f"fresh real images {found[f'fresh, {top}, slow test images']}.")
 
 # %% [markdown]
-# The table has the main comparison of every recorded run, as gains over the original set. The run `cifar10_5000` has a small generator that has seen no more than those 5,000 images.
+# The table has the main comparison of the runs at profile `standard`, as gains over the original set. The run `cifar10_5000` has a small generator that was trained on only those 5,000 images.
 # *Fresh* is what as many new real images of the same classes gain.
 # *Generated* minus *upsampled* is what new images add to mere weight. What lies between *generated* and *fresh* is what generated images lack.
 
@@ -199,8 +199,8 @@ Markdown(f"On 5,000 images of CIFAR-10, generated images at k = 5 change accurac
 # %% [markdown]
 # ### At the papers' scale
 #
-# The same arms on all of CIFAR-10 that a generator may see, with a larger generator and network, on a graphics card ([how](../papers-scale)).
-# It is exploratory, of two seeds and ten passes over the original set. There are too few fresh real images for a ceiling, so it cannot say that images would help nobody. It shows what they do in a short, modern training.
+# The same arms on 40,000 images of CIFAR-10, all that a generator may see here, with a larger generator and network, on a graphics card ([how](../papers-scale)).
+# It is exploratory, of two seeds and ten passes over the original set. There are too few fresh real images for a ceiling, so it cannot tell whether more images of any kind would help. It shows what they do in a short, modern training.
 
 # %% tags=["hide-input"]
 large_run = recordings(EXPERIMENT.name).get("paper.fast_cifar10")
@@ -209,7 +209,7 @@ table_html(figures.few_seeds_table(large_run), "Gains over the original set on 4
 # %% tags=["remove-input"]
 judged = recordings("generator_quality").get("standard.cifar10_fast")
 told(large_run, "" if large_run is None else figures.few_seeds_said(large_run) + ("" if judged is None else
-     f" The generator is not to blame alone: its samples lie {generator_quality_figures.numbers(judged)['Fréchet multiple in EfficientNetLite0 features']} times as far from fresh real images as other real images do."))
+     " Its samples lie {0[Fréchet multiple in EfficientNetLite0 features]} times as far from fresh real images as other real images do, but a judge sees their class in {0[judge's agreement, samples]} of them, in real ones in {0[judge's agreement, real test images]}. How much each of these costs was not separated.".format(generator_quality_figures.numbers(judged))))
 
 # %% [markdown]
 # ## From real images or from noise, and how strong
@@ -261,7 +261,7 @@ Markdown(f"TrivialAugment alone gains {found[figures.TRIVIAL]} points over flips
          f"trained on the same images ({found[figures.BEST].removeprefix('generated, ')}). Generated images on top of TrivialAugment change accuracy by {found[figures.ON_TRIVIAL]} points.")
 
 # %% [markdown]
-# What else costs no generator: more weight decay, soft labels, more steps. And what the oracle's own images do, if one has them.
+# What else needs no generator: more weight decay, soft labels, more steps. And what the oracle's own images do, if one has them.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain over flips alone of what needs no generator, and of images added with TrivialAugment on, at one and two times the steps.", "name": "fig-baselines"}, "image": {"alt": "Intervals of the gain over the original set with flips, in three groups: with flips, with TrivialAugment, and with TrivialAugment at twice the steps."}}
 frame = recordings(EXPERIMENT.name).get("standard.baselines")
@@ -288,7 +288,7 @@ Markdown(f"Over the original set, samples from noise gain {found[f'generated, fr
 # %% [markdown]
 # A change *helps* or *hurts* where its interval leaves out 0; there is *no difference* where the whole interval lies within 0.2 points of 0. Of so many changes one may do so by chance.
 #
-# - Of other numbers of steps, it is the gain over an original trained as long that is compared.
+# - For other numbers of steps, the original set is trained as long.
 # - What filters drop is not replaced, so their sets are smaller too.
 # - Of several strengths, the copies of an example take turns, so that $k-1$ of them occur, from the weakest on.
 # - The first run of this study had five seeds and resolved nothing but the harm of half the steps. It was given as many as that of $k$.
@@ -309,7 +309,7 @@ table_html(shares, "Shares of the gain of fresh real images, and of the gap to i
 # %% [markdown]
 # ## What a point costs
 #
-# Seconds are of one core on a processor, else by the clock. Steps are equal, so training costs all arms of one optimiser the same.
+# Seconds are of one core; on a graphics card, by the clock. Steps are equal, so training costs all arms of one optimiser the same.
 # Extra are the warm-up that chooses, the generation, and SAM's second pass.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show what a point costs", "code_prompt_hide": "Hide what a point costs"}
@@ -406,12 +406,12 @@ told(first, "Whether a contrast rests on the number of steps is in the table bel
 table_html(draws.by_steps(first), "The six contrasts (points, over draws) as chosen, with equally many steps for all arms, and with each arm stopped at its least validation loss.") if confirming else None
 
 # %% tags=["hide-input"]
-table_html(draws.draws_table(first, pilot), "The generator of each draw: what its samples score, and real images in their place. The last is that of the pilot, which is four times larger.") if confirming else None
+table_html(draws.draws_table(first, pilot), "The generator of each draw: what its samples score, and real images in their place. The last is that of the pilot, whose generator has four times the parameters.") if confirming else None
 
 # %% [markdown]
 # ## What differs from the paper
 #
-# - *Scale.* CIFAR-10, CIFAR-100 and TinyImageNet with ResNet-18 there. In the recorded runs: Fashion-MNIST, and for the main comparison 5,000 images of CIFAR-10, with a network of fewer than 80,000 parameters.
+# - *Scale.* CIFAR-10, CIFAR-100 and TinyImageNet with ResNet-18 there. In the recorded runs: Fashion-MNIST, and for the main comparison 5,000 images of CIFAR-10, with a network of fewer than 80,000 parameters. One run has 40,000 images of CIFAR-10 and ResNet-9.
 # - *Generator.* GLIDE there, trained on tens of millions of images (if it is the released model) and told the class in words. Here it is a small class-conditional model that has seen only the classifier's own images. A generator that has seen more can bring in what the training set lacks, whatever is done with it.
 # - *Sampler.* Ancestral steps with guidance of 3 there (as far as known); deterministic Heun steps without guidance here.
 # - *Evidence of the warm-up.* Outputs are those of its last pass, of augmented images and weights that still move, not those of a network that is held after it.

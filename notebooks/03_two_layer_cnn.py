@@ -234,7 +234,7 @@ figures.noise_alignment(*shown);
 figures.noise_alignment(*shown, problem="toy");
 
 # %% [markdown]
-# Outside the proofs' premises the order of the means holds, that of the sums is reversed, and the tolerance is less than half of $k+1$ at the largest $k$.
+# Outside the proofs' premises copies align less than the original set does, not more. The order of the means holds, that of the sums is reversed, and the tolerance is less than half of $k+1$ at the largest $k$.
 #
 # ## Theorem 4.3 and Corollary 4.4: the variance of a batch
 #
@@ -282,7 +282,7 @@ figures.regime_map(*shown);
 figures.stages(*shown);
 
 # %% [markdown]
-# Early, both arms lose by a large $k$, which delays the fast feature. At the end and at the best step new versions are far ahead from $k=5$ on, and not told apart from copies below.
+# Early, both arms tend to lose by a large $k$, which delays the fast feature; at the largest the intervals hold 0. At the end and at the best step new versions are far ahead from $k=5$ on, and not told apart from copies below.
 #
 # ## Where does upsampling degrade beyond k = 2?
 #
@@ -325,7 +325,7 @@ figures.recovery(*shown);
 # Then, for other networks, the gradients of every image and of images generated from the slow ones are taken one by one, with batch normalisation fixed.
 # From their inner products follow the variance of mini-batches given the training set, and the variance of the whole gradient over training sets.
 # For the latter an image and the images generated from it are one draw, not several.
-# Upsampling, copies, and perfect generation, new examples, are the two ends of one formula (derived here): with $c$ the correlation of the residuals of an image and one generated from it,
+# Copies (upsampling) and new examples (perfect generation) are the two ends of one formula (derived here): with $c$ the correlation of the residuals of an image and one generated from it,
 #
 # $$\frac{\operatorname{Var}\Gamma}{\operatorname{Var}\Gamma_{\text{original}}}=\frac{\alpha+k(1-\alpha)\,(1+(k-1)c)}{(\alpha+k(1-\alpha))^2},$$
 #
@@ -352,7 +352,7 @@ network_figures.premises(*network_shown);
 #
 # Late in the training of the recorded run, the network has fitted the slow images but not those generated from them.
 # So the latter have by far the larger gradients: what little is left to learn is in them.
-# The theorems, made for the beginning, do not speak of this.
+# The theorems, which describe early training, do not speak of this.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Training sets at the largest k, over the original set: variance over training sets, alignment with own copies, variance of mini-batches. Bars: 95 % t intervals.", "name": "fig-network-consequences"}, "image": {"alt": "Early, generation varies a little and aligns less than upsampling. Later the variance of its gradients exceeds that of upsampling many times over."}}
 network_figures.consequences(*network_shown);

@@ -17,7 +17,7 @@
 # # 4. Where does mode concentration come from?
 #
 # {cite:t}`yamaguchi2024` explains {term}`mode concentration` by the reverse process: each step follows the gradient of the log-density, so samples climb towards the modes.
-# This chapter finds that the samples of a trained network do lose coverage, but that the error behind it is not the one of that explanation.
+# This chapter finds that the samples of a trained network do lose coverage, but that the error behind it is not the one of that explanation. Only with ancestral steps, the form in which the paper writes the process, does that explanation fit.
 # The {term}`score` is the gradient of the log-density. Take the reverse process with the exact one: at each noise level its points are distributed like data with that much noise {cite:p}`song2021`.
 # The climb and the noise that is still there balance, and what comes out at the end is distributed as the data.
 #
@@ -107,7 +107,7 @@ falls = pd.concat([parts.of_images(sweep), parts.of_samplers(recorded_generators
 parts.parts_figure(mixed, falls);
 
 # %% [markdown]
-# Nothing that could be told from 0 is due to the reverse process. On real images a part of the fall of recall is due to the metric, and nearly all of the rest is score error. Most of the fall of accuracy with 18 Euler steps is due to these steps.
+# Nothing that could be told from 0 is due to the reverse process. On real images a part of the fall of recall is due to the metric. What is left on the finest grid is called score error; the sampler's part was not told from 0. Most of the fall of accuracy with 18 Euler steps is due to these steps.
 # Rows that name steps begin at fresh real images, so that the metric has no part in them.
 #
 # The next tables have all parts, also of settings that are not drawn. A part whose interval holds 0 may be nothing.
@@ -272,7 +272,7 @@ images.differences(*shown_images);
 table_html(images.error_table(largest_images), "Errors on held-out images (squared, per pixel), and their paired difference with 95 % limits.")
 
 # %% [markdown]
-# The second column, a share of the training, may say why: so small a part of it happened at such noise.
+# The second column of the table may say why: only a small share of the training happened at so much noise.
 # Two more measurements say in which way the network errs.
 # The error of an optimal denoiser, a conditional mean, is uncorrelated with everything that can be computed from its input.
 # So the detail by which its estimate differs from the mean image of the class must on average be in the clean image, too. The figure shows the share of detail that is real in this sense.
@@ -288,7 +288,7 @@ images.calibration(*shown_images);
 # ## Real generators: the error of the score
 #
 # A trained network's score cannot be made worse at will, but networks can be trained badly.
-# Below are *quality levels*: generators of several sizes, each looked at at several moments of a short training, and the generator of the other chapters; all have seen the same images.
+# Below are *quality levels*: generators of several sizes, each measured at several moments of a short training, and the generator of the other chapters; all have seen the same images.
 # How wrong a level's score is cannot be known, because the exact one is not.
 # But one can measure by how much its denoising loss exceeds the best one's, on images that none of them has seen and with the same noise.
 # The loss is the mean over five fixed noise levels from 0.1 to 10. So it is not that of chapter 0, which draws noise levels as the training does.
@@ -321,7 +321,7 @@ generators.samplers(live_generators, recorded_generators);
 
 # %% [markdown]
 # Heun's method is at its best accuracy from about ten steps on; Euler's is not there at forty. No setting covers the outer edge as fresh real images do.
-# Fewest steps mean five here, and their samples are visibly unfinished.
+# The fewest steps tried are five, and their samples are visibly unfinished.
 # A step of Heun's method calls the network twice, but for the last; one of Euler's, once.
 
 # %% tags=["remove-input"]
@@ -420,7 +420,7 @@ table_html(parts.explanation_table(verdicts), "The steps of the published explan
 #
 # - *That reverse steps follow the gradient of the log-density* is how they are built. *That samples therefore gather at the modes* does not follow: an exact climb does no more than undo the noise, and returns data as they are distributed. Mixtures show it; training images known by heart only check the numerics of it.
 # - *What holds* is the explanation, as that of an error. A process that climbs more steeply than the exact score says gathers at the modes and leaves the edges bare. The reason can be a score that is too strong, first-order steps that are few or ancestral, or guidance.
-# - *Part of the published fall* of recall is none: it is what recall loses when images are no longer compared with themselves.
+# - *Part of the published fall* of recall is an artefact: it is what recall loses when images are no longer compared with themselves.
 # - *What remains on real images* is nearly all left over on the finest grid, and so is not the sampler's; few first-order steps cost more of the accuracy than this residual does.
 # - *But that error is not the one of the explanation.* The trained network's factor is nearer to 1 than those that cost the mixtures as much. From level to level precision falls with recall, while the distance to the class centres grows.
 # - *On Fashion-MNIST*, then, the bad scores of undertrained networks lead samples out of the distribution, not to its modes. On CIFAR-10 it depends on the encoder (chapter 1).
@@ -463,5 +463,5 @@ table_html(pd.concat(both), "Headline numbers; shares unless said, with 95 % lim
 # - Take second-order steps, ten to twenty of them at least. Few first-order steps cost more accuracy than the network's error does.
 # - Then put work into the generator: coverage, precision and accuracy all fall as its held-out denoising loss rises.
 # - Do not expect coverage from the exploration terms as they were tried here. Autoguidance by a weak generator that is like the one it guides is the one worth a run of its own.
-# - Do not sharpen samples by guidance or a stronger score if they are to train a classifier: that is what bares the outer edge.
+# - Be careful with whatever sharpens samples, if they are to train a classifier. In mixtures a score that is too strong bares the outer edge; on trained networks guidance was not seen to.
 # - Measure recall against fresh real images. Against the sources, a third or more of the fall is the metric's.

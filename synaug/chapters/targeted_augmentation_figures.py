@@ -304,7 +304,7 @@ def few_seeds_said(frame):
             f"At k = {top:g} generated images change accuracy by {both('generated', top)} points, copies by {both('upsampled', top)}; "
             f"the few fresh real images that there are, by {both('fresh, few', 2)}. Generated images lose in every seed in {len(lose)} of "
             f"{len(made)} arms. The error on the real training images themselves rises from {errors['real_error', 'original', 1]:.1f} to "
-            f"{errors['real_error', 'generated', top]:.1f}\u00a0%: in so few steps, each step on a generated image is one less on a real image.")
+            f"{errors['real_error', 'generated', top]:.1f}\u00a0%: the real images are seen less often in as many steps. Whether that is the cause was not tested.")
 
 
 def pilot_table(frame):

@@ -171,7 +171,7 @@ def design() -> str:
     (margin,) = {part["negligible"] for claim in load_claims("targeted_draws").values() for part in claim.parts}
     return "\n".join([
         f"- *A draw*: real images that no other draw has, a generator trained on exactly these, its images, a selection, and "
-        f"classifiers. {len(found['generators'])} draws, {found['seeds']} seeds each, which no two draws share, from {FIRST_SEED + SEEDS_APART} on.",
+        f"classifiers. {len(found['generators'])} draws, {found['seeds']} seeds per draw, none shared, from {FIRST_SEED + SEEDS_APART} on.",
         f"- *Arms*: {len(arms)}, among them fresh real images as the ceiling, and TrivialAugment alone.",
         f"- *Steps*: {steps} are tried. The one of least "
         f"validation error in a pilot is taken for each arm; the pilot's draw is none of the others. Beside it stands what the "

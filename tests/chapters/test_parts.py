@@ -176,7 +176,7 @@ def test_takeaways_are_those_of_the_recorded_runs():
     heun, euler = (accuracy[(accuracy["arm"] == arm) & (accuracy["x"] == steps)].set_index("seed")["value"]
                    for arm, steps in (("Heun", 10), ("Euler", 18)))
     low, high = stats.t.interval(0.95, len(heun) - 1, (heun - euler).mean(), stats.sem(heun - euler))
-    assert low > 0 and f"{100 * (heun - euler).mean():.1f} [{100 * low:.1f}, {100 * high:.1f}] points more accuracy" in said
+    assert low > 0 and f"{100 * (heun - euler).mean():.1f} [{100 * low:.1f}, {100 * high:.1f}] points better" in said
     assert "(19 calls of the network)" in said and f"{100 * heun.mean():.1f} against {100 * euler.mean():.1f} %" in said
     cifar = load_recorded("mode_concentration", "standard", "cifar10_5000")  # "to the centre in one of two encoders"
     cifar = cifar[(cifar["metric"] == "centroid_distance_ratio") & (cifar["reference"] == "fresh")].set_index(["encoder", "x"])

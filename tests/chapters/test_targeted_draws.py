@@ -69,7 +69,7 @@ def test_budgets_are_those_that_the_recorded_pilots_chose():
 def test_the_design_is_that_of_the_recorded_run():
     standard = PROFILES["standard"]
     assert len(set(standard["generators"])) == 6 and not set(standard["generators"]) & set(PROFILES["quick"]["generators"])
-    assert "6 draws, 5 seeds each, which no two draws share, from 2100 on" in chapter.design() and "within 0.3 points" in chapter.design()
+    assert "6 draws, 5 seeds per draw, none shared, from 2100 on" in chapter.design() and "within 0.3 points" in chapter.design()
 
 
 def test_a_training_is_stopped_at_its_least_loss():

@@ -169,7 +169,7 @@ def takeaways(found):
     """The chapter in four lines of Markdown; found: `numbers` of the three recorded runs."""
     levels = {name: found[f"{name}, best to lowest quality level"] for name in ("precision", "recall", CENTRES)}
     return "\n".join((
-        f"1. **The network loses coverage because its score is wrong, but not because it is too steep.** From fresh "
+        f"1. **The network loses coverage, not by its sampler, and not because its score is too steep.** From fresh "
         f"real images to samples in 18 Heun steps, recall falls by {found['recall, 18 Heun steps: whole fall']}. On the "
         f"finest grid it still falls by {found['recall, 18 Heun steps: score error']}: this part is not the sampler's. "
         f"Along its own direction the score is at most {found[TOO_LONG]} % too long. A score 2 % too strong costs "
@@ -183,7 +183,7 @@ def takeaways(found):
         f"3. **The reverse process itself is not to blame.** In mixtures, where the score is exact, "
         f"{found['recall lost in mixtures to: reverse process']} of recall is due to it. "
         f"{found['recall lost in mixtures to: metric']} is due to the metric, which compares images with themselves.",
-        f"4. **Few first-order steps cost accuracy.** At about equal cost, {found[EQUAL_CALLS]}"))
+        f"4. **Few first-order steps cost accuracy, at about equal cost.** {found[EQUAL_CALLS]}"))
 
 
 def parts_table(table):

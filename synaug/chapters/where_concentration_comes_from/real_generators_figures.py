@@ -140,8 +140,8 @@ def equal_calls(frame, euler=18, heun=10):
         return ""  # of one seed, or of other steps
     (row,) = table.itertuples()
     more = within(*(100 * limit for limit in (row.estimate, row.low, row.high)), 1, sign="-")
-    return (f"{heun} Heun steps ({network_calls('Heun', heun)} calls of the network) teach {more} points more accuracy "
-            f"than {euler} Euler steps ({network_calls('Euler', euler)} calls): {means['Heun']:.1f} against {means['Euler']:.1f} %.")
+    return (f"Samples from {heun} Heun steps ({network_calls('Heun', heun)} calls of the network) train classifiers {more} points better "
+            f"than those from {euler} Euler steps ({network_calls('Euler', euler)} calls): {means['Heun']:.1f} against {means['Euler']:.1f} %.")
 
 
 def exploration(live, recorded=None, metrics=("outer_edge_recall", "precision", "accuracy", "accuracy_with_real")):
