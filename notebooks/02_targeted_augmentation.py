@@ -75,6 +75,9 @@ checked, get = EXPERIMENT.settings(**parameters), Store().get
 found = defaultdict(lambda: "not measured", figures.numbers(largest))
 book, poor = (figures.numbers(load_recorded(EXPERIMENT.name, "standard", variant)) for variant in (None, "cifar10_5000"))
 top = f"k = {largest['x'].max():g}"
+confirming = {claims_page.DATA[run["dataset"].iloc[0]]: run for name, run in recordings("targeted_draws", ("standard",)).items()
+              if name in ("standard", "standard.cifar10_5000")}
+first = next(iter(confirming.values()), None)
 
 
 def holding(*studies):
@@ -84,7 +87,7 @@ def holding(*studies):
 
 
 # %% tags=["remove-input"]
-Markdown(figures.takeaways(book, poor))
+Markdown("\n\n".join(([draws.takeaways(confirming), "Before, in exploratory runs of one draw:"] if confirming else []) + [figures.takeaways(book, poor)]))
 
 # %% [markdown]
 # All this is exploratory, from one draw of real images and one generator per data set; the run over several draws, below, is to decide.
@@ -379,16 +382,14 @@ pilot = recordings("targeted_draws", ("standard",)).get("standard.pilot")
 table_html(draws.pilot_table(pilot), "The pilot: validation error (%) of each arm by its steps, mean over seeds. The least of each, marked by a star, is taken.") if pilot is not None else None
 
 # %% tags=["hide-input"]
-confirming = {claims_page.DATA[run["dataset"].iloc[0]]: run for name, run in recordings("targeted_draws", ("standard",)).items()
-              if name in ("standard", "standard.cifar10_5000")}
-first = next(iter(confirming.values()), None)
 table_html(decided("targeted_draws", first), "The six contrasts of the confirmatory run; without a verdict, it is not recorded yet.")
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The six contrasts over draws, 95 % intervals, positive where the claim holds. Hollow: the interval holds 0.", "name": "fig-draws"}, "image": {"alt": "Six intervals per data set over draws of real images, from generated images against the original set to images for slow against random examples."}}
-draws.forest_of(draws.primaries(confirming)) if confirming else None;
+six = draws.primaries(confirming)
+draws.forest_of(six) if confirming else None;
 
 # %% tags=["remove-input"]
-told(first, draws.takeaways(confirming))
+told(first, "" if first is None else "Decided: {0} of {1} contrasts.".format((six["verdict"] != "inconclusive").sum(), len(six)))
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain of each arm over the original set, over draws. Descriptive, but for the first of the six contrasts.", "name": "fig-draws-arms"}, "image": {"alt": "Intervals over draws of the gain of copies, generated images, images from noise, fresh real images and TrivialAugment."}}
 draws.others(first) if confirming else None;
@@ -426,9 +427,12 @@ table_html(draws.draws_table(first, pilot), "The generator of each draw: what it
 table_html(side_by_side(figures.numbers, live, recorded), "Gains over the original set in points, with 95 % intervals, and other headline numbers.")
 
 # %% [markdown]
-# ## What to do
+# ## What to do: should you generate?
 #
 # - Try strong classical augmentation first. Here it gains more than any set that a generator of the same images made, and costs nothing to generate.
 # - Do not add generated images on top of it unchecked: with TrivialAugment, images made from real ones lowered accuracy at these steps. Longer training was not tried there, nor images from noise.
 # - Look for real images before synthetic ones, or for a generator that has seen many more real images than you have. Draw from noise, then: from noise the oracle's images gained more than the usual ones, and from real images they did not.
 # - Always train a control for as many steps on the original set, and put fresh real images beside it. Without the ceiling, a null result means nothing.
+
+# %% tags=["hide-input"]
+table_html(draws.answers(confirming), "Gain of each arm over the original set, with intervals over draws, and minutes of one core to train and to generate.") if confirming else None

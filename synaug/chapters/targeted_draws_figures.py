@@ -93,6 +93,19 @@ def found(frame) -> str:
     return "; ".join(f"{row.arm} {within(row.estimate, row.low, row.high)}" for row in rows.itertuples()) + "." if len(rows) else "none."
 
 
+def answers(frames: dict) -> pd.DataFrame:
+    """Each arm's gain over the original set, over draws, and what it costs, {data set: frame}: by data set, in points and in
+    minutes of training and generation."""
+    columns = {}
+    for dataset, frame in frames.items():
+        found = secondaries(frame).set_index("arm")
+        columns[f"{dataset}: gain (points)"] = {arm: within(row.estimate, row.low, row.high) for arm, row in found.iterrows()}
+        rows = titled(select(bare(frame), role="primary", chosen=True, metric=["training_seconds", "generation_seconds"]))
+        seconds = rows.groupby(["title", "metric"])["value"].mean().groupby("title").sum()
+        columns[f"{dataset}: minutes"] = {arm: f"{seconds[arm] / 60:.1f}" for arm in found.index if arm in seconds}
+    return pd.DataFrame(columns).rename_axis("arm").reset_index()
+
+
 def others(frame):
     """`secondaries` as a figure."""
     return forest(secondaries(frame), label="arm", xlabel="gain over the original set (points, over draws)")

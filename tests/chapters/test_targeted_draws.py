@@ -129,6 +129,9 @@ def test_what_is_shown_of_the_draws():
     further = further[further["arm"] == "generated"].assign(role="secondary", chosen=np.nan, budget=1.0)
     both = pd.concat([frame, further]).assign(optimizer="sgd", architecture="resnet8")
     assert figures.secondaries(both).set_index("arm").loc["generated, k = 3", "estimate"] == pytest.approx(1, abs=0.15)
+    costs = [frame.assign(metric=metric, value=seconds) for metric, seconds in (("training_seconds", 60), ("generation_seconds", 30))]
+    answers = figures.answers({"none": pd.concat([frame, *costs])}).set_index("arm")
+    assert answers.loc["fresh, k = 5", "none: minutes"] == "1.5" and answers.loc["fresh, k = 5", "none: gain (points)"].startswith("+3.0")
     assert "6 of 6" in figures.takeaways({"none": frame})
 
 
