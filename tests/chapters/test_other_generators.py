@@ -268,6 +268,8 @@ def test_the_page_says_what_was_measured():
     assert ["Not recorded" in line for line in figures.takeaways(frames, one_is_missing).splitlines()] == [False, True, False]
     assert figures.what_to_do(frames, one_is_missing).equals(advice)
     assert figures.what_to_do(frames, (None, *frames[1:]))["what to do"].tolist() == ["not recorded yet", "Yes: autoguidance."]
+    assert figures.at_distance(None, frames[0]).axes
+    assert figures.at_distance(frames[0][frames[0]["role"] != "matched"]) is None
     assert figures.rates(frames[1], None).equals(figures.rates(frames[1]))
     table = figures.rates(frames[1])
     assert table["synthetic per fresh real image"].str.match(r"\d").all() and len(table) == len(data_traits.USUAL)
