@@ -40,12 +40,16 @@ def by_steps(frame) -> pd.DataFrame:
     """The six contrasts where all arms have the same number of steps, on the seeds that have all of them, and where each
     is stopped at its least validation loss."""
     rows = titled(select(bare(frame), role="primary"))
-    common = rows[rows.groupby(["draw", "title", "seed", "metric"])["budget"].transform("nunique") == rows["budget"].nunique()]
-    runs = {f"{budget:g} times the steps": own.assign(chosen=True) for budget, own in common.groupby("budget")}
+    runs = {f"{budget:g} times the steps": own.assign(chosen=True) for budget, own in at_all_budgets(rows).groupby("budget")}
     early = select(rows, metric="test_error_early", chosen=True)
     runs = {"as chosen": select(rows, chosen=True), **runs, "stopped early": early.assign(metric="test_error")}
     return pd.DataFrame({name: {row["claim"]: within(row["estimate"], row["low"], row["high"]) for row in six(own)}
                          for name, own in runs.items()}).rename_axis("contrast").reset_index()
+
+
+def at_all_budgets(rows):
+    """Of `titled` rows, the seeds that an arm was trained with at every number of steps."""
+    return rows[rows.groupby(["draw", "title", "seed", "metric"])["budget"].transform("nunique") == rows["budget"].nunique()]
 
 
 def titled(rows):
@@ -115,8 +119,7 @@ def budgets(frame):
     """Test error of each primary arm by its steps, at the end and where the least validation loss would have stopped it, over
     the means of draws."""
     rows = titled(select(bare(frame), role="primary", metric=["test_error", "test_error_early"]))
-    common = rows[rows.groupby(["draw", "title", "seed", "metric"])["budget"].transform("nunique") == rows["budget"].nunique()]
-    means = common.groupby(["metric", "title", "budget", "draw"], as_index=False)["value"].mean()
+    means = at_all_budgets(rows).groupby(["metric", "title", "budget", "draw"], as_index=False)["value"].mean()
     means = means.assign(x=means["budget"], seed=means["draw"].astype("category").cat.codes, swept="budget")
     names = {title: title for title in rows["title"].unique()}
     return lines(None, means, [Panel("test_error", "test error (%)", title="at the end"), Panel(
