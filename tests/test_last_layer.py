@@ -1,12 +1,17 @@
 """Last layers fitted anew, against the condition of their optimum."""
 
+import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch import nn
 from torch.nn import functional as F
 
 from synaug.classifiers import build_classifier, predict
-from synaug.classifiers.last_layer import refit_last_layer
+from synaug.classifiers.last_layer import fit_linear, refit_last_layer
+from synaug.generators import VAE
 
 
 def some(classes, n=90):
@@ -44,3 +49,20 @@ def test_what_cannot_be_refitted_is_said(change, message):
     images, labels = some(3)
     with pytest.raises(ValueError, match=message):
         refit_last_layer(**{"model": build_classifier("resnet8", (1, 8, 8), 3, seed=0), "images": images, "labels": labels, **change})
+
+
+@pytest.mark.parametrize("estimator, fit", [
+    (LogisticRegression, lambda: fit_linear(np.eye(6), np.arange(6) % 2, 0.1)),
+    (GaussianMixture, lambda: VAE((1, 8, 8), ("a", "b"), (16,), 2, seed=0).fit(torch.zeros(20, 1, 8, 8, dtype=torch.uint8), some(2, 20)[1]))])
+def test_fits_of_many_small_products_share_none_among_threads(monkeypatch, estimator, fit):
+    """With two threads of BLAS beside torch's, an audit took eight times as long as with one."""
+    fitted, seen = estimator.fit, []
+
+    def watched(self, *data):
+        seen.append({pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"})
+        return fitted(self, *data)
+
+    monkeypatch.setattr(estimator, "fit", watched)
+    with threadpool_limits(2, user_api="blas"):
+        fit()
+    assert seen and all(threads == {1} for threads in seen)

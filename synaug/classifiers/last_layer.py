@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 from synaug.checks import number, of_kind
@@ -15,7 +16,8 @@ from synaug.classifiers.predictions import check_images, check_labels, evaluatin
 
 def fit_linear(features: np.ndarray, labels: np.ndarray, strength: float, **options) -> LogisticRegression:
     """Logistic regression on features ``[N, D]`` that minimises mean loss + strength |w|^2 / 2, whatever N."""
-    with warnings.catch_warnings():
+    # Its products are small: where BLAS shares them among threads, those wait for each other and for torch's.
+    with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):
         warnings.simplefilter("ignore", ConvergenceWarning)  # one that is nearly there does
         return LogisticRegression(C=1 / (strength * len(labels)), **{"max_iter": 200, **options}).fit(features, labels)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from synaug.checks import one_of
@@ -89,8 +90,9 @@ class VAE(LatentGenerator):
                 continue
             sizes = [k for k in (1, 2, COMPONENTS) if k == 1 or count >= IMAGES_PER_DIMENSION * self.latent * k]
             own = z[:, labels == label].flatten(0, 1).double().numpy()
-            best = min((GaussianMixture(k, reg_covar=1e-4, random_state=seed).fit(own) for k in sizes),
-                       key=lambda mixture: mixture.bic(own))
+            with threadpool_limits(1, user_api="blas"):  # small products, see `fit_linear`
+                best = min((GaussianMixture(k, reg_covar=1e-4, random_state=seed).fit(own) for k in sizes),
+                           key=lambda mixture: mixture.bic(own))
             k = best.n_components
             self.shares[label] = 0
             self.shares[label, :k] = torch.from_numpy(best.weights_)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from synaug.statistics.intervals import _values
 
@@ -34,10 +34,11 @@ def left_out_predictions(measures: Sequence[float], outcomes: Sequence[float], g
     return said
 
 
-def rank_correlation(one: npt.ArrayLike, other: npt.ArrayLike) -> float:
-    """Spearman's, of two ``[n]``; 0 where either is constant, which ranks nothing."""
-    x, y = np.asarray(one, float), np.asarray(other, float)
-    return float(spearmanr(x, y).statistic) if np.ptp(x) > 0 and np.ptp(y) > 0 else 0.0
+def rank_correlation(one: npt.ArrayLike, other: npt.ArrayLike) -> np.ndarray:
+    """Spearman's along the last axis, of two ``[..., n]``; 0 where either is constant, which ranks nothing."""
+    x, y = (ranks - ranks.mean(-1, keepdims=True) for ranks in (rankdata(one, axis=-1), rankdata(other, axis=-1)))
+    scale = np.sqrt((x * x).sum(-1) * (y * y).sum(-1))
+    return (x * y).sum(-1) / np.where(scale > 0, scale, 1)
 
 
 def rank_correlations(predictions: Mapping[str, Sequence[float]], outcomes: Sequence[float], reference: str,
@@ -53,7 +54,7 @@ def rank_correlations(predictions: Mapping[str, Sequence[float]], outcomes: Sequ
     y, rng = _values(outcomes, "outcomes", 4), np.random.default_rng(seed)
     places = rng.integers(len(y), size=(n_bootstrap, len(y)))
     said = {name: _values(values, name, 4) for name, values in predictions.items()}
-    drawn = {name: np.array([rank_correlation(values[at], y[at]) for at in places]) for name, values in said.items()}
+    drawn = {name: rank_correlation(values[places], y[places]) for name, values in said.items()}
     rows = []
     for name, values in said.items():
         own, base = rank_correlation(values, y), rank_correlation(said[reference], y)

@@ -70,8 +70,8 @@ NAMED = ("fashion_mnist_minorities", "fashion_mnist_minorities_swapped")
 PROFILES = {
     "smoke": dict(trained_images=256, width=16, n_samples=10, n_judge=20, n_real=200, n_evaluate=50, architecture="vgg5", steps=2,
                   sampling_steps=2, seeds=2),
-    "quick": dict(trained_images=2000, width=16, n_samples=100, n_judge=1000, n_real=1000, n_evaluate=500, k=3, architecture="vgg5",
-                  steps=15, sampling_steps=4, seeds=2),
+    "quick": dict(trained_images=512, width=16, n_samples=100, n_judge=500, n_real=1000, n_evaluate=200, k=3, architecture="vgg5",
+                  steps=5, sampling_steps=4, seeds=2),
     # The 60,000 samples that decide take a small network some quarter of an hour of two cores.
     "standard": dict(generators=NAMED, n_samples=3000, n_judge=10_000, architecture="vgg5", steps=800, first_seed=300, seeds=10),
     "paper": dict(generators=NAMED, n_samples=10_000, n_judge=20_000, architecture="resnet18", steps=2000, first_seed=300, seeds=10),
