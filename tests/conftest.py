@@ -7,7 +7,9 @@ import sys
 from dataclasses import asdict
 
 import pytest
+import torch
 from playwright.sync_api import sync_playwright
+from threadpoolctl import threadpool_limits
 
 from synaug.data import load_dataset, stratified_subset
 from synaug.diffusion.denoisers import new_denoiser
@@ -27,9 +29,13 @@ BROWSER_ARGUMENTS = [
 
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment(tmp_path_factory):
-    """Kernels and builds started by tests inherit it: no cache of earlier runs is read or filled."""
+    """Kernels and builds started by tests inherit it: no cache of earlier runs is read or filled, and each process takes
+    one thread. Threads that wait for each other where other work holds a core make a test take ten times as long."""
     os.environ["SYNAUG_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     os.environ["MPLBACKEND"] = "Agg"
+    os.environ["OMP_NUM_THREADS"] = "1"
+    threadpool_limits(1)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
