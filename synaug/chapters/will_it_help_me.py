@@ -141,7 +141,7 @@ PROFILES = {
                   n_real=60, added=60, held=60, candidates=2, steps=3, early_steps=2, sampling_steps=2, encoder="pixels",
                   n_evaluate=50, seeds=2, choice_seeds=2),
     "quick": dict(**SMALL, pools=("strength 50", "from noise", "oracle, from noise", "copies", "fresh real images", "fresh, blurred"),
-                  n_real=100, added=100, held=100, candidates=2, steps=5, early_steps=3, sampling_steps=4, encoder="pixels",
+                  n_real=200, added=200, held=200, candidates=2, steps=5, early_steps=3, sampling_steps=4, encoder="pixels",
                   n_evaluate=200, seeds=2, choice_seeds=2),
     "standard": dict(**SMALL, added=3000, held=1000, steps=800, early_steps=80, sampling_steps=18, first_seed=800, seeds=5,
                      choice_seeds=10),
