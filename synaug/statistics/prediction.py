@@ -55,9 +55,9 @@ def rank_correlations(predictions: Mapping[str, Sequence[float]], outcomes: Sequ
     places = rng.integers(len(y), size=(n_bootstrap, len(y)))
     said = {name: _values(values, name, 4) for name, values in predictions.items()}
     drawn = {name: rank_correlation(values[places], y[places]) for name, values in said.items()}
-    rows = []
+    rows, base = [], rank_correlation(said[reference], y)
     for name, values in said.items():
-        own, base = rank_correlation(values, y), rank_correlation(said[reference], y)
+        own = rank_correlation(values, y)
         limits = np.quantile(drawn[name], (0.025, 0.975)), np.quantile(drawn[name] - drawn[reference], (0.025, 0.975))
         rows.append((name, own, *limits[0], own - base, *limits[1]))
     return pd.DataFrame(rows, columns=["predictor", "value", "low", "high", "over", "over_low", "over_high"])

@@ -280,7 +280,8 @@ def test_the_page_says_what_was_measured():
     (families, {"family_images": {"vae": 10}}, "each of vae, gan"), (families, {"n_compare": 201}, "n_compare"),
     (families, {"ratios": (20,), "n_few": 2001}, "n_few"), (data_traits, {"sets": ("everything",)}, "everything"),
     (data_traits, {"sets": ("100 per class",), "share": 0.01}, "two images per class"), (ablations, {"changes": ("no such",)}, "no such"),
-    (ablations, {"terms": {"CADS": ()}}, "CADS"), (ablations, {"n_images": 30}, "n_images must be from 140"), (ablations, {"generator_width": 18}, "width|channels|16")])
+    (ablations, {"terms": {"CADS": ()}}, "CADS"), (ablations, {"n_images": 10}, "n_images"),
+    (ablations, {"n_images": 30}, "n_images must be from 140"), (ablations, {"generator_width": 18}, "width|channels|16")])
 def test_bad_parameters_are_refused_before_anything_runs(module, given, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         module.EXPERIMENT.settings("smoke", **given)

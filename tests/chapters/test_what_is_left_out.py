@@ -88,7 +88,9 @@ def test_ranks_are_compared_within_arms():
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(10, 3, 1)) * [1, 1] + rng.normal(0, 0.01, (10, 3, 2))
     rows += np.arange(3)[:, None] * [5, -5]  # between arms it is the other way round
-    assert causes.rank_correlation(rows) > 0.9
+    assert causes.correlation_within(rows) > 0.9
+    rows[:, 1:, 0] = 0  # where one value is the same for all, ranks say nothing
+    assert 0.3 < causes.correlation_within(rows) <= 1 / 3
 
 
 @pytest.mark.parametrize("which", rare_events.DATASETS)

@@ -5,6 +5,7 @@ import resource
 import signal
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -76,14 +77,13 @@ def counted(n, notes, checkpoint):
 
 
 def page_faults():
-    """Per tensor of 8 MB that is made and let go, after some."""
-    def more(n):
-        for _ in range(n):
-            torch.ones(2**21)
+    """Of each of 50 tensors of 8 MB that is made and let go, after some."""
+    def count():
+        torch.ones(2**21)
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
-    before = more(10)
-    return (more(50) - before) / 50
+    counts = [count() for _ in range(61)][10:]
+    return [after - before for before, after in pairwise(counts)]
 
 
 def unstorable(notes):

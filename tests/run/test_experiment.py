@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 
@@ -92,6 +93,7 @@ CHAPTER = '''
 """A small experiment of real tasks: squares, of which "paper" has one that fails."""
 import os
 from dataclasses import dataclass
+from itertools import pairwise
 import task_functions as functions
 from synaug.run import Experiment, Settings, Task, param
 
@@ -222,6 +224,15 @@ def test_every_experiment_has_its_profiles_and_says_what_its_parameters_are():
         assert experiment.name == name and {"smoke", "quick", "standard"} <= set(experiment.profiles)
         assert all(field.metadata["doc"] for field in experiment.parameters.values())
         assert set().union(*experiment.profiles.values()) <= set(experiment.parameters)
+
+
+def test_profiles_grow():
+    """From smoke to quick to standard every number does, but for the step between levels."""
+    for name, experiment in experiments().items():
+        for smaller, larger in pairwise(experiment.profiles[profile] for profile in ("smoke", "quick", "standard")):
+            sizes = [(size, larger.get(parameter, experiment.parameters[parameter].default))
+                     for parameter, size in smaller.items() if type(size) is int and parameter != "stride"]
+            assert sizes and all(other is None or size <= other for size, other in sizes), name
 
 
 def test_the_command_says_what_it_does():

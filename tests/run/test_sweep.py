@@ -8,6 +8,7 @@ import time
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import median
 
 import pytest
 import task_functions as functions
@@ -55,7 +56,8 @@ def test_processes_survive_failures_exits_and_deaths(notes, store):
     # With each of the four workers that die, the result of one other task may be lost on its way, and is computed again.
     squared = ran(notes, "square")
     assert 6 <= squared <= 6 + 4 and store.get(threads) == {"torch": 1, "most": 1}
-    assert store.get(faults) < 200  # 2,048 where memory is given back at once
+    # 2,048 where memory is given back at once; some tensors find their place taken, by what else the worker does.
+    assert median(store.get(faults)) < 20
     for note in notes.glob("killed*"):
         note.unlink()
     assert run_missing([once, *squares(notes)], store, workers=1, progress=False).finished == [given, once]

@@ -117,7 +117,7 @@ PROFILES = {
                   n_compare=200, n_inverted=20, n_few=40, encoder="pixels", n_bootstrap=20, sampling_steps=2, architecture="vgg5",
                   steps=2, n_evaluate=50, seeds=2),
     "quick": dict(**SMALL, family_images={"vae": 1600, "gan": 800}, few_family_images={"vae": 1600, "gan": 800}, strengths=(0.5, 1.0),
-                  n_images=140, n_compare=140, n_inverted=20, n_few=60, encoder="pixels", n_bootstrap=100, sampling_steps=4,
+                  n_images=200, n_compare=200, n_inverted=20, n_few=60, encoder="pixels", n_bootstrap=100, sampling_steps=4,
                   architecture="vgg5", steps=10, n_evaluate=200, seeds=2),
     "standard": dict(**SMALL, family_images={"vae": 1_280_000, "gan": 1_356_800}, few_family_images={"vae": 512_000, "gan": 1_356_800},
                      strengths=(0.0, 0.2, 0.5, 0.8, 1.0), n_images=10_000, n_compare=5000, n_inverted=500, steps=800, first_seed=900, seeds=10),

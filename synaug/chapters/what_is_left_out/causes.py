@@ -21,6 +21,7 @@ from synaug.metrics.encoders import BUILDERS, encode
 from synaug.run import Experiment, Settings, Task, param
 from synaug.statistics import pseudo_values
 from synaug.statistics.contrasts import select
+from synaug.statistics.prediction import rank_correlation
 
 STUDIES = ("mismatch", "bias", "landscape")
 #: Of the pool: no image of it was made for an earlier chapter. Of the judge's training.
@@ -318,11 +319,9 @@ def _safe(values: np.ndarray) -> bool:
     return bool((np.abs(values.sum() - values) > 1e-9).all() and abs(values.sum()) > 1e-9)
 
 
-def rank_correlation(rows: np.ndarray) -> float:
-    """Correlation of ranks within arms of two values ``[n, arms, 2]``; 0 where either is all the same."""
-    ranks = rows.argsort(0).argsort(0) - (len(rows) - 1) / 2
-    a, b = ranks[..., 0].ravel(), ranks[..., 1].ravel()
-    return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
+def correlation_within(rows: np.ndarray) -> float:
+    """Mean over arms of the rank correlation of two values ``[n, arms, 2]``."""
+    return float(rank_correlation(*rows.T).mean())
 
 
 def finish(frame: pd.DataFrame, s: Causes) -> pd.DataFrame:
@@ -364,7 +363,7 @@ def finish(frame: pd.DataFrame, s: Causes) -> pd.DataFrame:
         errors = table(full, "trained", metric="test_error")
         for metric in metrics[:3] if len(errors) > 2 else ():
             both = np.stack([table(full, "trained", metric=metric), errors], 2)
-            more += derived(pseudo_values(rank_correlation, both), errors.index, "rank_correlation", arm="all", of=metric, **own)
+            more += derived(pseudo_values(correlation_within, both), errors.index, "rank_correlation", arm="all", of=metric, **own)
     return pd.concat([frame, pd.DataFrame(more)], ignore_index=True)
 
 
