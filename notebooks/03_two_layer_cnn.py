@@ -106,7 +106,7 @@ figures.picture();
 # Which examples have the slow patch can be read in two ways.
 # In reading A, USEFUL's, all have it. In reading B only those without the fast one do; a digest that was found later says that B is this paper's.
 # So this paper's theorems are tested in reading B, and the statements of USEFUL in reading A; the order of the features is shown in both.
-# A run with reading A everywhere is recorded as well: all verdicts are the same, but upsampling is harmed by a large $k$ in another regime.
+# A run with reading A everywhere is recorded as well: all verdicts are the same. Only the regime in which a large $k$ harms copies differs.
 #
 # The network is $f(x;W)=\sum_{j=1}^{J}\sum_{p=1}^{P}\langle w_j,x^{(p)}\rangle^3$ with logistic loss (Definition 3.2, second hand).
 # Everything below follows from its gradient (derived here, equal to autograd's in the tests):
@@ -158,7 +158,7 @@ figures.feature_learning(*shown);
 Markdown(figures.sam_sizes(largest))
 
 # %% [markdown]
-# So a statement on SAM can be reproduced, by the sign of its whole interval, with an effect as small as this.
+# The rules look at the sign only, so even so small an effect counts as reproduced.
 #
 # Which feature comes first is not a matter of $\beta_e>\beta_d$ alone.
 # By the gradient, a feature grows from small alignments at a rate proportional to its frequency times its strength cubed.
@@ -358,7 +358,7 @@ network_figures.premises(*network_shown);
 network_figures.consequences(*network_shown);
 
 # %% [markdown]
-# Early, generated sets vary and align somewhat less than copies do. Later their gradients vary far more, because the network has not fitted them.
+# Early, generated sets align less with their own sources than copies do; in total the two are not told apart. Later their gradients vary far more, because the network has not fitted them.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Losses of slow and of fast training images (real ones, each once) and of test images, at equal steps. Bars: 95 % t intervals over networks.", "name": "fig-network-learning"}, "image": {"alt": "Slow images have a lower loss with both kinds of augmentation at a tenth of the training. At the end the loss is lower than the original's with copies, higher with generated images."}}
 network_figures.learning(*network_shown);
@@ -388,7 +388,7 @@ table_html(figures.worded(network_verdicts)[["statement", "verdict"]], "Statemen
 
 # %% [markdown]
 # In short, copies do in the network what the theory says: they add variance, and align with single examples.
-# Generated versions do not, because what is new in them is not independent of their sources. Early in the training they vary and align less than copies, and later more.
+# Generated versions do not, because what is new in them is not independent of their sources. Early in the training they align less with these than copies do, and later they vary more.
 
 # %% [markdown]
 # ## Verdicts

@@ -88,7 +88,7 @@ conjectures("../")
 #
 # Synthetic images crowd where real ones are typical. If that is what costs accuracy, real images that crowd as much must cost as much.
 # So *fresh real images are resampled with the density ratio* of synthetic to real ones. A classifier that is linear in features of a network and their squares says what that ratio is.
-# Weights make few images count for many, so the control is drawn at random from as few images as the weights are worth.
+# Weighting makes the set worth fewer images, so the control is drawn at random from that number of images, with equal weights.
 # Another network, which had no part in this, says whether the resampled images are as far from real ones as the synthetic ones are.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error of training on each set alone, over training on as many real images. Bars: 95 % intervals.", "name": "fig-mismatch"}, "image": {"alt": "Intervals of test error over that of real images, for synthetic images, synthetic ones resampled to the real density, fresh real ones resampled to the synthetic density, and their control."}}
@@ -168,7 +168,7 @@ refitted = refit_last_layer(model, own.images, own.labels)
 figures.shares(*drawn(live[1], recorded[1]));
 
 # %% tags=["remove-input"]
-told(recorded[1], f"Minorities are made {found[smallest]} times as often as they are seen at the smallest share, {found['made over true share at 1 %']} times at 1 %. Over all shares the logarithm of that ratio rises with that of the share, with a slope of {found['slope']}.")
+told(recorded[1], f"Minorities are made {found[smallest]} times as often as they are seen at the smallest share, {found['made over true share at 1 %']} times at 1 % (as the judge says: {found['the judge says, at 1 %']}). Over all shares the logarithm of that ratio rises with that of the share, with a slope of {found['slope']}.")
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Rare training images by their share (left), and the samples of this build that a judge calls rare most surely.", "name": "fig-rare"}, "image": {"alt": "Five rows of images, the minorities of five shares: real ones on the left, generated ones on the right."}}
 figures.rare_pictures(rare_events.EXPERIMENT.settings(**of_rare), get);
@@ -218,6 +218,7 @@ for experiment, stored in zip(experiments, recorded):
 # - A density ratio is what a classifier sees in means and spreads of 64 components of one network's features; what it does not see, it does not resample.
 # - The generators of shapes are small and trained for minutes. A classifier that sees their images alone errs often on the combinations that they have seen, too (figure above), so a better one may do better on the others.
 # - The judge's confusions are those on real images. If it errs otherwise on generated ones, the correction is off.
+# - All judges' false alarms are counted on the same 1,000 test images of each class. That error is not in the intervals; at 1 % it is larger than they are, and without the correction the ratio is nearer to 1.
 # - Upsampling has no arm of its own in the landscape: repeating all images alike is the same training.
 #
 # ## Does it still run?

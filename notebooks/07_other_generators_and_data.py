@@ -205,7 +205,7 @@ figures.exploration(tuned) if "exploration" in tuned.attrs["provenance"]["parame
 told(recorded[2], f"Autoguidance changes the outer-edge recall by {found.get('outer edge, autoguidance', 'what was not measured')}.")
 
 # %% [markdown]
-# Autoguidance once gained 0.17 in chapter 4, after a first verdict against it that had used a broken guide. That first verdict is withdrawn; the rule above was committed before this run, with a guide that is as large as the model and trained for a shorter time.
+# Autoguidance once gained 0.17 in chapter 4, after a first verdict against it that had used a broken guide. That first verdict is withdrawn, as its rows on the [Claims page](../claims) say; the rule above was committed before this run, with a guide that is as large as the model and trained for a shorter time.
 #
 # ## Verdicts
 #
@@ -220,7 +220,7 @@ for experiment, stored in zip(experiments, recorded):
 #
 # - One generator of each family, one for each data set: intervals cover trainings of classifiers, not of generators.
 # - The VAE and the GAN are small and of a kind that was current some years ago; a better GAN may do better.
-# - Two classes may be easier than ten. Five merged classes are compared with five that are one half of each.
+# - Two classes may be easier than ten. Five merged classes are compared with five single ones, one from each pair.
 # - At 4,000 per class, 10,000 images are added to 40,000; elsewhere as many as there are. Compare its cost, not its gain.
 #
 # ## Does it still run?

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.model_selection import StratifiedKFold
 
 from synaug.metrics import density_ratio_weights, effective_sample_size, two_sample_auc
 from synaug.metrics.two_sample import auc_interval
@@ -22,13 +22,34 @@ def test_the_area_is_that_of_scikit_learn():
     assert (found.high - found.low) / 3.92 == pytest.approx(np.std(areas), rel=0.2)
 
 
-def test_the_auc_is_that_of_scikit_learns_cross_validation():
+def test_the_auc_is_that_of_scikit_learn_on_the_half_that_was_left_out():
     both, which = np.concatenate([REAL, FAKE]), np.repeat([0, 1], [3000, 2000])
     x = (both - both.mean(0)) / both.std(0)
-    model = LogisticRegression(C=1 / 4000, class_weight="balanced")  # four of five folds are fitted on
-    scores = cross_val_predict(model, x, which, cv=StratifiedKFold(5, shuffle=True, random_state=0), method="decision_function")
-    assert two_sample_auc(REAL, FAKE).estimate == pytest.approx(roc_auc_score(which, scores), abs=1e-6)
+    fitted, left = next(StratifiedKFold(2, shuffle=True, random_state=0).split(x, which))
+    model = LogisticRegression(C=1 / 2500, class_weight="balanced").fit(x[fitted], which[fitted])
+    expected = roc_auc_score(which[left], model.decision_function(x[left]))
+    assert two_sample_auc(REAL, FAKE).estimate == pytest.approx(expected, abs=1e-6)
     assert two_sample_auc(100 * REAL + 7, 100 * FAKE + 7).estimate == pytest.approx(two_sample_auc(REAL, FAKE).estimate, abs=1e-3)
+
+
+def test_intervals_hold_a_half_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+    found = [two_sample_auc(*rng.normal(size=(2, 60, 8)), seed) for seed in range(200)]
+    inside = np.mean([one.low <= 0.5 <= one.high for one in found])
+    assert 0.9 <= inside <= 0.99 and np.mean([one.estimate for one in found]) == pytest.approx(0.5, abs=0.02)
+
+
+def test_sets_that_were_matched_by_class_are_not_told_apart():
+    """With classes that lie apart, halves of unequal classes would say that the sets differ, the other way round."""
+    rng, centres = np.random.default_rng(1), 4 * np.eye(12)
+    labels = np.repeat(np.arange(12), 4)
+    found = [two_sample_auc(*(centres[labels] + rng.normal(size=(2, 48, 12))), seed, classes=(labels, labels)).estimate for seed in range(150)]
+    assert np.mean(found) == pytest.approx(0.5, abs=0.025)
+
+
+def test_columns_of_any_scale_count():
+    columns = [np.concatenate([part, 1e7 * RNG.normal(size=(len(part), 1)), np.full((len(part), 1), 1e9)], 1) for part in (REAL[:, :1], FAKE[:, :1])]
+    assert two_sample_auc(*columns).estimate == pytest.approx(two_sample_auc(REAL[:, :1], FAKE[:, :1]).estimate, abs=0.01)
 
 
 def test_weights_have_the_known_ratio_and_move_the_real_set_to_the_fake_one():
@@ -48,7 +69,7 @@ def test_with_squares_a_wide_set_becomes_a_narrow_one():
 def test_sets_that_are_told_apart_have_an_interval_and_no_ratio():
     apart = FAKE + [50, 0, 0, 0, 0]
     found = two_sample_auc(REAL, apart)
-    assert (found.estimate, found.high) == (1, 1) and found.low == pytest.approx(0.025 ** (1 / 2000))
+    assert (found.estimate, found.high) == (1, 1) and found.low == pytest.approx(0.025 ** (1 / 1000))
     with pytest.raises(ValueError, match="do not overlap"):
         density_ratio_weights(REAL, apart)
 
@@ -56,8 +77,15 @@ def test_sets_that_are_told_apart_have_an_interval_and_no_ratio():
 def test_equal_weights_are_worth_all_and_one_is_worth_one():
     assert effective_sample_size(torch.ones(7)) == pytest.approx(7)
     assert effective_sample_size(torch.tensor([0.0, 3.0])) == 1
-    with pytest.raises(ValueError, match="not all 0"):
-        effective_sample_size(torch.zeros(3))
+    assert effective_sample_size(torch.tensor([200, 200], dtype=torch.uint8)) == effective_sample_size(torch.full((2,), 1e30)) == 2
+    for wrong in (torch.zeros(3), torch.tensor([1.0, torch.inf]), torch.tensor([1.0, torch.nan])):
+        with pytest.raises(ValueError, match="finite, not negative, and not all 0"):
+            effective_sample_size(wrong)
+
+
+def test_classes_must_be_of_the_rows():
+    with pytest.raises(ValueError, match="of 3000 and 2000 rows, got 3000 and 3"):
+        two_sample_auc(REAL, FAKE, classes=(np.zeros(3000, int), np.zeros(3, int)))
 
 
 @pytest.mark.parametrize("wrong, message", [({"strength": 0}, "strength must be positive"), ({"folds": 1}, "folds"),

@@ -66,9 +66,10 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
 
     stage("two-sample test")
     centre, scale = train.mean(0), train.std(0)
-    scale[scale <= 1e-6 * scale.max()] = torch.inf  # what does not vary says nothing
+    scale[scale <= 1e-6 * train.abs().amax(0)] = torch.inf  # what does not vary says nothing
     x, x_held, x_made = (((features - centre) / scale).float().cpu().numpy() for features in (train, held, made))
-    own, base = (two_sample_auc(x_held, other, seed) for other in (x_made[made_at], x[fresh_at]))
+    own, base = (two_sample_auc(x_held, other[at], seed, classes=(held_labels, its_labels[at]))
+                 for other, its_labels, at in ((x_made, made_labels, made_at), (x, labels, fresh_at)))
     more: list[tuple] = [("all", "two_sample_auc", own, base, len(made_at))]
 
     stage("labels")

@@ -108,8 +108,8 @@ EXTREME_MORE, LOSS, LOWEST = "its difference (points)", "held-out loss, last not
 IMAGES = "images in each set"
 
 
-def takeaways(found):
-    """The chapter in three lines of Markdown; found: the recorded run's `numbers`."""
+def takeaways(found, smaller):
+    """The chapter in three lines of Markdown; found, smaller: `numbers` of the recorded runs of two generators."""
     features, pixels = (f"in {space(encoder)}" for encoder in ("efficientnet_lite0", "pixels"))
     nearest = "nearest to a training image"
     return "\n".join((
@@ -119,9 +119,11 @@ def takeaways(found):
         f"sets. From samples to real images it is {found[f'Fréchet multiple {features}']} times that from fresh real "
         f"images ({found[IMAGES]} images in each set). This is in the features of EfficientNet-Lite0, a small ImageNet "
         f"classifier; in pixels it is {found[f'Fréchet multiple {pixels}']} times.",
-        f"3. **No copying was found.** The nearest image is one of the generator's training images in "
+        f"3. **The generator that saw more images shows no copying.** The nearest image is one of its training images in "
         f"{found[f'{nearest} {features}, samples']} of samples and {found[f'{nearest} {features}, fresh real']} of "
-        f"fresh real images (difference: {found[f'{nearest} {features}, difference (points)']} points)."))
+        f"fresh real images (difference: {found[f'{nearest} {features}, difference (points)']} points). The one that saw "
+        f"2,000 leans to them in pixels, by {smaller[f'{nearest} {pixels}, difference (points)']} points, not in "
+        f"features: {smaller[f'{nearest} {features}, difference (points)']}."))
 
 
 def numbers(frame):

@@ -117,16 +117,19 @@ def takeaways(frame, recorded):
         return ("**No larger run is recorded yet.** The figures below are of this small build: they show that the code runs, and answer "
                 "nothing. The recorded run will say what a synthetic image is worth, and which share and order do best.")
     shares = ", ".join(f"{share:g}" for share in (0, *p["shares"]))
+    others = ", ".join(f"{get(f'rate, {x:,} from noise')} of {x:,}" for x in p["added"] if x != p["compared"])
+    advice = verdict_of(contrasts(frame)["synthetic first, less mixed"], "begin with them", "do not begin with them", "either will do")
     return "\n".join([
         f"{DATA[frame['dataset'].iloc[0]]}, {p['n_real']:,} real images, {NETWORKS[p['architecture']]}, flips only; points of test accuracy.", "",
         f"1. **What a synthetic image is worth.** {n} new images of the generator (*from noise*) gain {get(n + ' from noise')}. As many new "
-        f"real ones (*fresh*) gain {get(n + ' fresh real images')}. One fresh image is worth {get(f'rate, {n} from noise')} from noise, or "
-        f"{get(f'rate, {n} from noise, oracle generator')} of an *oracle*, a generator that has seen more real images.",
+        f"real ones (*fresh*) gain {get(n + ' fresh real images')}. One fresh image is worth {get(f'rate, {n} from noise')} of them, "
+        f"and {others}. Of an *oracle*, a generator that has seen more real images, it is worth "
+        f"{get(f'rate, {n} from noise, oracle generator')}.",
         f"2. **Which share.** Of {shares} of each batch, {get('best share').split()[0]} did best: "
         f"{get('mixed, ' + get('best share').split()[0])}. In place of real images, at a share of {p['replaced'][0]:g}: "
         f"{get('replaced, ' + format(p['replaced'][0], 'g'))}.",
         f"3. **Which order.** Over an even mix, synthetic images first change accuracy by {get('synthetic first, less mixed')}, a falling "
-        f"share by {get('falling share, less mixed')}: mix evenly."])
+        f"share by {get('falling share, less mixed')}: {advice}."])
 
 
 def against_added(live, recorded, panels, **more):

@@ -1,7 +1,9 @@
 """How well a linear classifier tells two sets apart, and the ratio of their densities that follows from it.
 
-Both on features, standardised by those of both sets together; every score is of a fold that it was not fitted on.
+Both on features, standardised by those of both sets together; every score is of rows that it was not fitted on.
 """
+
+import warnings
 
 import numpy as np
 import torch
@@ -17,15 +19,27 @@ from synaug.statistics import Interval
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 
 
-def two_sample_auc(real: Features, fake: Features, seed: int = 0, folds: int = 5, strength: float = 1.0) -> Interval:
+def two_sample_auc(real: Features, fake: Features, seed: int = 0, strength: float = 1.0,
+                   classes: tuple[np.ndarray, np.ndarray] | None = None) -> Interval:
     """How well a linear classifier tells fake ``[M, D]`` from real ``[N, D]``: 0.5 not at all, 1 always.
 
-    Area under the ROC curve of held-out scores (a classifier two-sample test, Lopez-Paz & Oquab 2017), with
-    `auc_interval` for the fitted classifiers. strength: of the penalty beside the mean loss, see `fit_linear`; sets weigh
-    equally, whatever their sizes. Raises as `frechet_distance`, and ValueError for fewer than two folds.
+    Area under the ROC curve on one half of the rows, of a classifier fitted to the other (a classifier two-sample test,
+    Lopez-Paz & Oquab 2017), with `auc_interval`. Scores of several folds would depend on each other, and an interval over
+    them would be too narrow. classes ``[N]`` and ``[M]``: int64, of the rows, so that the halves have as many of each; to be
+    given where the sets were matched by class, else a class that is rare in one half is frequent in the other, and the
+    area falls below 0.5. strength: of the penalty beside the mean loss, see `fit_linear`; sets weigh equally, whatever
+    their sizes. Raises as `frechet_distance`, and ValueError for classes of another length.
     """
-    scores, is_fake = _scores(real, fake, seed, folds, strength)
-    return auc_interval(scores[~is_fake], scores[is_fake])
+    x, is_fake = _standardised(real, fake)
+    groups = is_fake.astype(np.int64)
+    if classes is not None:
+        if tuple(map(len, classes)) != (len(real), len(fake)):
+            raise ValueError(f"classes must be of {len(real)} and {len(fake)} rows, got {' and '.join(str(len(some)) for some in classes)}")
+        groups = groups + 2 * np.concatenate([np.asarray(some) for some in classes])
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # of classes of one row
+        fitted, left = next(_folds(2, seed).split(x, groups))
+    scores = _fitted(x[fitted], is_fake[fitted], strength).decision_function(x[left])
+    return auc_interval(scores[~is_fake[left]], scores[is_fake[left]])
 
 
 def density_ratio_weights(real: Features, fake: Features, seed: int = 0, folds: int = 5,
@@ -36,7 +50,7 @@ def density_ratio_weights(real: Features, fake: Features, seed: int = 0, folds: 
     classification), so that real rows resampled with these weights have the density of the fake ones, as far as a linear
     classifier sees: means of the features, so give their squares, too, where spreads matter. Swap the sets for the reverse.
     `effective_sample_size` says how many rows they rest on. strength: None for that of `STRENGTHS` whose held-out log-odds
-    have the least log loss. Raises as `two_sample_auc`, and ValueError where the classifier tells all rows apart: then there is no ratio.
+    have the least log loss. Raises as `frechet_distance`, and ValueError for fewer than two folds, and where the classifier tells all rows apart: then there is no ratio.
     """
     found = [_scores(real, fake, seed, folds, value) for value in (STRENGTHS if strength is None else (strength,))]
     scores, is_fake = min(found, key=lambda one: sum(np.logaddexp(0, sign * one[0][which]).mean() for sign, which in ((1, ~one[1]), (-1, one[1]))))
@@ -49,10 +63,11 @@ def density_ratio_weights(real: Features, fake: Features, seed: int = 0, folds: 
 
 def effective_sample_size(weights: torch.Tensor) -> float:
     """How many equally weighted rows weights ``[N]`` are worth, 1 to N: (sum w)^2 / sum w^2 (Kish 1965). ValueError for
-    negative ones and where all are 0."""
-    if weights.ndim != 1 or not bool((weights >= 0).all() and weights.sum() > 0):
-        raise ValueError("weights must be [N], not negative, and not all 0")
-    return float(weights.sum() ** 2 / weights.square().sum())
+    negative or infinite ones and where all are 0."""
+    if weights.ndim != 1 or not bool((weights >= 0).all() and weights.isfinite().all() and weights.any()):
+        raise ValueError("weights must be [N], finite, not negative, and not all 0")
+    share = weights.double() / weights.max()
+    return float(share.sum() ** 2 / share.square().sum())
 
 
 def auc_interval(low: np.ndarray, high: np.ndarray) -> Interval:
@@ -72,15 +87,28 @@ def auc_interval(low: np.ndarray, high: np.ndarray) -> Interval:
 
 def _scores(real, fake, seed, folds, strength) -> tuple[np.ndarray, np.ndarray]:
     """Held-out log-odds ``[N + M]`` of "fake" at equal sizes, and which rows are."""
+    x, is_fake = _standardised(real, fake)
+    scores = np.empty(len(x))
+    for fitted, left in _folds(min(whole("folds", folds, 2), len(real), len(fake)), seed).split(x, is_fake):
+        scores[left] = _fitted(x[fitted], is_fake[fitted], strength).decision_function(x[left])
+    return scores, is_fake
+
+
+def _standardised(real, fake) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of both, float64 ``[N + M, D]``, and which are fake."""
     real, fake = as_feature_pair(real, fake)
-    folds, seed = whole("folds", folds, 2), whole("seed", seed, 0, 2**32 - 1)
-    if not number("strength", strength) > 0:
-        raise ValueError(f"strength must be positive, got {strength}")
     x = torch.cat([real.double(), fake.double()]).cpu().numpy()
     scale = x.std(0)
-    x = (x - x.mean(0)) / np.where(scale > 1e-6 * scale.max(), scale, np.inf)  # what does not vary says nothing
-    is_fake, scores = np.repeat([False, True], [len(real), len(fake)]), np.empty(len(x))
-    parts = StratifiedKFold(min(folds, len(real), len(fake)), shuffle=True, random_state=seed)
-    for fitted, left in parts.split(x, is_fake):
-        scores[left] = fit_linear(x[fitted], is_fake[fitted], strength, class_weight="balanced").decision_function(x[left])
-    return scores, is_fake
+    scale[scale <= 1e-6 * np.abs(x).max(0)] = np.inf  # what does not vary says nothing
+    return (x - x.mean(0)) / scale, np.repeat([False, True], [len(real), len(fake)])
+
+
+def _folds(n, seed) -> StratifiedKFold:
+    return StratifiedKFold(n, shuffle=True, random_state=whole("seed", seed, 0, 2**32 - 1))
+
+
+def _fitted(x, is_fake, strength):
+    """A linear classifier of fake rows, both sets weighing equally."""
+    if not number("strength", strength) > 0:
+        raise ValueError(f"strength must be positive, got {strength}")
+    return fit_linear(x, is_fake, strength, class_weight="balanced")

@@ -211,7 +211,7 @@ def tested(classifier: Trained, test: ImageDataset, device: str) -> dict:
 def auc(judge: Trained, real: ImageDataset, images: ImageDataset, seed: int, device: str) -> dict:
     """How well images are told from real test images by the features of a classifier that had no part in the resampling."""
     a, b = (encode(part.floats(), judge.model(device), device=device) for part in (real, images))
-    return {"auc": two_sample_auc(a, b, seed).estimate}
+    return {"auc": two_sample_auc(a, b, seed, classes=(real.labels.numpy(), images.labels.numpy())).estimate}
 
 
 def refitted(classifier: Trained, own: ImageDataset, fresh: ImageDataset, test: ImageDataset, device: str) -> pd.DataFrame:

@@ -138,6 +138,7 @@ def found(causes, rare, made):
         "sharpness at equal loss": interval(values(causes, **flat, arm="added", optimizer="sgd"), values(causes, **flat, arm="original, matched to added")),
         "rank correlation of sharpness with error": interval(values(causes, study="landscape", metric="rank_correlation", of="filter_normalised")),
         **{f"made over true share at {100 * share:g} %": interval(values(rare, metric="share_ratio", x=share)) for share in sorted(SHARES)},
+        "the judge says, at 1 %": interval(values(rare, metric="raw_ratio", x=0.01)),
         "slope": interval(values(rare, metric="slope")),
         **{f"gain on minorities, {name}": interval(rarely["original"], rarely[name]) for name in TREATMENTS},
         "reconstructed over repeated": interval(rarely["upsampled"], rarely["reconstructed"]),
@@ -151,7 +152,7 @@ def found(causes, rare, made):
 
 def numbers(causes, rare, made):
     """What the chapter says in numbers, {name: text}."""
-    return {name: said(one, "-" if any(word in name for word in ("share", "generator", "error of")) else "+") for name, one in found(causes, rare, made).items()}
+    return {name: said(one, "-" if any(word in name for word in ("share", "generator", "error of", "judge")) else "+") for name, one in found(causes, rare, made).items()}
 
 
 def takeaways(shown, recorded):
