@@ -79,7 +79,7 @@ def test_seeds_that_lack_a_term_are_left_out():
 def test_few_seeds_fall_back_on_limits_over_images_each_at_its_worst():
     frame = measured("m", {0: 1.0, 100: 0.5}, seeds=1, limits=0.1)
     found = contrast(frame, [term(1, 0), term(-1, 100)], {})
-    assert (found.low, found.high) == pytest.approx((0.3, 0.7)) and found.basis == "limits over images"
+    assert (found.low, found.high) == pytest.approx((0.3, 0.7)) and found.basis == "limits as recorded"
     with pytest.raises(NotMeasured, match="1 paired seeds for m, at least 5 needed"):
         contrast(frame, [term(1, 0), term(-1, 100)], {}, seeds_only=True)
 

@@ -25,12 +25,12 @@ ARMS = {"upsampled": "copies", "generated": "generated from real images",
         "generated, from noise, oracle generator": "from noise, oracle generator", "TrivialAugment": "TrivialAugment",
         "fresh": "more real images"}
 FIGURE = ROOT / "book" / "assets" / "findings.png"
-CAPTION = ("Gain in test accuracy over the original training set, with 95 % intervals over paired trainings. Added sets are "
-           "equally large; TrivialAugment adds none. No point: not run. Scales differ.")
+CAPTION = ("Gain in test accuracy over the original training set, with 95 % intervals. Added sets are equally "
+           "large; TrivialAugment adds none. No point: not run. Scales differ.")
 ALTERNATIVE = ("Two panels of intervals. On Fashion-MNIST copies gain nothing, generated images a little, more from "
                "noise, TrivialAugment and an oracle generator more, and more real images most. On CIFAR-10 copies and "
                "generated images lose, more real images gain most.")
-NOTE = "Intervals: paired trainings on one draw of images, not adjusted for their number, as verdicts are."
+NOTE = "Intervals: paired trainings on one draw, not adjusted for their number."
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def findings() -> list[Finding]:
                 f"{points(facts['mixed in', many])} with {many:,}. In a batch, a share of {facts['share']} did best.",
                 fifth, "fig-exchange", facts["mixed in", few].low > 0 and facts["more"].low > 0),
         Finding("With flips alone, new real images help most.", f"{both('fresh')}. One is worth {facts['worth'][0]:.0f} to "
-                f"{facts['worth'][-1]:.0f} from noise, by how many are added.", fifth, "fig-exchange", all(
+                f"{facts['worth'][-1]:.0f} from noise.", fifth, "fig-exchange", all(
                 facts["fresh", name].low > max(facts[arm, name].high for arm in ("upsampled", "generated"))
                 for name in (fashion, cifar))),
         Finding("Plain augmentation comes first.", f"TrivialAugment gains {points(facts['TrivialAugment', fashion])} ({fashion}), "
@@ -139,7 +139,7 @@ def findings() -> list[Finding]:
                 f"{points(facts['stacked'])}.", second, "fig-settings",
                 min(facts["TrivialAugment", fashion].low, facts["longer"].low) > 0 > facts["stacked"].high),
         Finding("An exact sampler loses nothing.", f"On mixtures of Gaussians recall changes by {points(facts['exact'])} with the exact "
-                f"score. Which error of a trained network costs its recall is open.", fourth, "fig-exact",
+                f"score. What costs a trained network its recall is open.", fourth, "fig-exact",
                 max(abs(facts["exact"].low), abs(facts["exact"].high)) < 1),
     ]
 

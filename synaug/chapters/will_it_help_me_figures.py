@@ -15,7 +15,7 @@ from synaug.chapters.will_it_help_me import CHOICES, POOLS, PREDICTORS, PRIMARY,
 from synaug.metrics.encoders import encoder_label
 from synaug.plots import forest, image_grid, scatter
 from synaug.statistics.contrasts import paired, select
-from synaug.statistics.prediction import LEAST_GROUPS, left_out_predictions, rank_correlations
+from synaug.statistics.prediction import LEAST_GROUPS, left_out_predictions, rank_correlation, rank_correlations
 
 NAMES = {name: MEANINGS[name][0] for name in PREDICTORS if name in MEANINGS} | {"gradient_alignment": "Gradient alignment"}
 
@@ -83,6 +83,23 @@ def plain_correlations(frame) -> dict[str, pd.DataFrame]:
             for name, own in {ALL: made | True, GENERATED: made}.items() if own.sum() >= 4}
 
 
+def fitted_anew(frame, n_bootstrap=400) -> str:
+    """What the probe's correlation has over the Fréchet distance's, with limits where lines are fitted anew to each resample of
+    sets, and the correlation of a constant, which knows nothing: a sentence."""
+    mean, table = of_measures(frame)
+    y, family, rng = mean["value"].to_numpy(), mean["family"].to_numpy(), np.random.default_rng(0)
+
+    def correlation(x, places=slice(None)):
+        return rank_correlation(left_out_predictions(x[places], y[places], family[places]), y[places])
+
+    probe, distance = (table[name].to_numpy() for name in (PRIMARY, REFERENCE))
+    drawn = [places for places in rng.integers(len(y), size=(n_bootstrap, len(y))) if len(set(family[places])) >= LEAST_GROUPS]
+    low, high = np.quantile([correlation(probe, places) - correlation(distance, places) for places in drawn], (0.025, 0.975))
+    over = correlation(probe) - correlation(distance)
+    return (f"A constant has a correlation of {signed(correlation(np.zeros(len(y))))}. With lines fitted anew to each resample, the probe's "
+            f"correlation is {within(over, low, high)} above that of the Fréchet distance.")
+
+
 def plain(found: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """`plain_correlations`, to read."""
     order = found[ALL]["value"].abs().sort_values(ascending=False).index
@@ -109,7 +126,7 @@ KINDS = {"fresh real images": ["fresh real images"], "fresh real images, spoilt"
          "a generator with a wrong score": [name for name, how in POOLS.items() if how.family == "wrong score"],
          "a generator that saw more images": [name for name, how in POOLS.items() if how.family == "oracle"]}
 #: What to do where all, some or none of a kind's sets gain for sure: from the intervals alone.
-SURE, SOME, NONE = "gained for sure: try them, paired", "gained in some sets: audit, then try the best, paired", "gained nothing for sure: do not add them"
+SURE, SOME, NONE = "gained for sure: try them, paired", "gained in some sets: audit, then try the best, paired", "no gain could be shown: do not add them"
 
 
 def decisions(frame) -> pd.DataFrame:

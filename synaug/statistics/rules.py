@@ -108,7 +108,7 @@ def contrast(
     value = constant + sum(w * m["value"] for w, m in zip(weights, means))
     low = constant + sum(min(w * m["low"], w * m["high"]) for w, m in zip(weights, means))
     high = constant + sum(max(w * m["low"], w * m["high"]) for w, m in zip(weights, means))
-    return Interval(value, low, high, "limits over images")
+    return Interval(value, low, high, "limits as recorded")
 
 
 def _paired(frame, terms, where):

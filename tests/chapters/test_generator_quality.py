@@ -139,7 +139,8 @@ def test_words_follow_the_numbers(frame):
 def test_takeaways_are_those_of_the_recorded_run(frame):
     recorded = load_recorded("generator_quality")
     found = figures.numbers(recorded)
-    said = figures.takeaways(found)
+    small = load_recorded("generator_quality", "standard", "fashion_mnist_2000")
+    said = figures.takeaways(found, figures.numbers(small))
 
     def at(metric, **where):
         return value(recorded, metric, **where)
@@ -155,6 +156,8 @@ def test_takeaways_are_those_of_the_recorded_run(frame):
     for encoder in ("efficientnet_lite0", "pixels"):  # "no copying was found"
         assert at("trained_nearer_share_difference", encoder=encoder)["low"] < 0
         assert at("near_copy_share_difference", encoder=encoder)["high"] < 0
+    leans = {encoder: value(small, "trained_nearer_share_difference", encoder=encoder) for encoder in ("efficientnet_lite0", "pixels")}
+    assert leans["efficientnet_lite0"]["low"] < 0 < leans["pixels"]["low"] and f"{100 * leans['pixels']['value']:+.1f} [" in said
     assert found[figures.EXTREME] == "Shirt" and found[figures.EXTREME_MORE].startswith("+12.0")
     table = side_by_side(figures.numbers, frame, recorded).set_index("")
     assert table.loc[figures.AGREES, "recorded"] == found[figures.AGREES] and (table["this build"] != "").all()

@@ -131,7 +131,7 @@ def test_the_prose_says_what_was_recorded():
         return f"{100 * taken(table, what, part) / taken(table, what, TOTAL):.0f} %"
 
     exact, heun, euler = "exact score, fine grid", "18 Heun steps", "18 Euler steps"
-    assert of(mixtures, exact, PROCESS)["low"] < 0
+    assert of(mixtures, exact, PROCESS)["low"] < 0 and of(samplers, f"recall, {heun}", GRID)["low"] < 0
     for sentence in (
         f"{taken(mixtures, exact, PROCESS):.3f} of recall is due to the *reverse process*, which cannot be told from "
         f"nothing, and {taken(mixtures, exact, METRIC):.3f} to the *metric*",
@@ -142,7 +142,8 @@ def test_the_prose_says_what_was_recorded():
         f"metric; outer-edge recall falls by {taken(images, 'outer-edge recall', TOTAL):.3f}, of which "
         f"{share(images, 'outer-edge recall', METRIC)} is",
         f"18 Heun steps recall falls by {taken(samplers, f'recall, {heun}', TOTAL):.3f}, of which "
-        f"{share(samplers, f'recall, {heun}', SCORE)} is not the sampler's and is called score error",
+        f"{share(samplers, f'recall, {heun}', SCORE)} remains on the finest grid and is called score error. The sampler's "
+        f"part is not told from 0, with an upper limit of {of(samplers, f'recall, {heun}', GRID)['high']:.2f}",
         f"Test accuracy falls by {taken(samplers, f'test accuracy, {heun}', TOTAL):.3f} there, and by "
         f"{taken(samplers, f'test accuracy, {euler}', TOTAL):.3f} with 18 Euler steps, of which "
         f"{share(samplers, f'test accuracy, {euler}', GRID)} is due to discretisation",

@@ -3,6 +3,7 @@ holds, and that tables and claims read frames of known gains in both directions.
 
 import json
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from synaug.augmentation import of_classes, upsampled, with_generated, with_real
 from synaug.chapters import targeted_augmentation as chapter
 from synaug.chapters import targeted_augmentation_figures as figures
 from synaug.chapters.targeted_augmentation import EXPERIMENT, PROFILES, STUDIES, Arm, arms
-from synaug.chapters.tasks import splits
+from synaug.chapters.tasks import real_images_of, splits
 from synaug.classifiers import checkpoint as training_checkpoint
 from synaug.classifiers import training as classifier_training
 from synaug.data import load_dataset, save_image_folder, stratified_subset
@@ -386,6 +387,31 @@ def test_figures_of_recorded_runs_are_labelled(frame, variant):
     for draw in (figures.strengths, figures.selections, figures.settings, figures.ablations):
         figure = draw(recorded)
         assert all(ax.get_xlabel() and ax.has_data() for ax in figure.axes)
+
+
+def test_noise_beats_real_images_in_two_pools_of_three():
+    found = re.findall(r"(\S+) \[(\S+), (\S+)\] (here|in chapter \d)", figures.noise_over_real().replace("\u2212", "-"))
+    lows = {where: float(low) for _, low, _, where in found}
+    assert list(lows) == ["here", "in chapter 5", "in chapter 8"] and [low > 0 for low in lows.values()] == [True, True, False]
+    frame = load_recorded("will_it_help_me").query("role == 'gain' and metric == 'test_error'").pivot(index="seed", columns="arm", values="value")
+    assert float(found[2][0]) == pytest.approx((frame["strength 50"] - frame["from noise"]).mean(), abs=0.006)
+
+
+def test_choices_are_compared_in_the_seeds_that_both_have():
+    frame = load_recorded(EXPERIMENT.name)
+    wide = select(frame, metric="test_error", x=2, **figures.base(frame)).pivot_table(index="seed", columns="arm", values="value")
+    found = figures.numbers(frame)
+    for arm in ("generated, random", "generated, strength 80"):
+        assert float(found[f"{arm}, k = 2, over the usual"].split()[0].replace("\u2212", "-")) == pytest.approx(
+            (wide["generated"] - wide[arm]).mean(), abs=0.006)
+
+
+def test_the_oracle_has_seen_the_ceilings_images_and_no_test_image():
+    seen = set(real_images_of("fashion_mnist").trained.source_index.tolist())
+    own, fresh = (splits("fashion_mnist_2000")[name] for name in ("real", "fresh"))
+    # More slow examples of a class than any warm-up of the recorded run has found would be needed to leave them.
+    assert set(of_classes(fresh, own.labels.repeat(4)[: 8000]).source_index.tolist()) <= seen
+    assert len(seen & set(fresh.source_index.tolist())) / len(fresh) == pytest.approx(1 / 6, abs=0.02)
 
 
 def test_takeaways_are_those_of_the_recorded_runs(frame):

@@ -1,6 +1,7 @@
 """Chapter 8: its sets of images, what is measured of them, and its rules on frames whose truth is known."""
 
 import json
+import re
 from dataclasses import asdict
 
 import numpy as np
@@ -148,6 +149,14 @@ def test_the_line_of_an_audit_is_that_of_the_best_measure():
 
 def test_audits_predict_by_the_recorded_line():
     assert json.loads(FITTED.read_text()) == figures.fitted(load_recorded("will_it_help_me"))
+
+
+def test_a_constant_predicts_the_wrong_order_and_lines_are_uncertain():
+    frame = load_recorded("will_it_help_me")
+    told = figures.fitted_anew(frame).replace("\u2212", "-")
+    constant, over, low, high = map(float, re.search(r"of (\S+)\. .* is (\S+) \[(\S+), (\S+)\]", told).groups())
+    assert constant < -0.3 and low < 0 < over < high
+    assert over == pytest.approx(float(figures.numbers(frame)["over the reference"].split()[0]), abs=0.006)
 
 
 def test_the_decisions_follow_from_the_recorded_gains():
