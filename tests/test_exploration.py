@@ -98,13 +98,13 @@ class TestContract:
             assert torch.equal(first, again) and not torch.allclose(first, other, atol=1e-3)
 
     @pytest.mark.parametrize("make, said", [
-        (lambda: GuidedInterval(WORLD, -0.1, 0, 1), "scale must be finite and at least 0, got -0.1"),
-        (lambda: GuidedInterval(WORLD, 2, 1, 1), "low must be below high, got 1.0 and 1.0"),
-        (lambda: GuidedInterval(WORLD, 2, -1, 1), "low must be finite and at least 0, got -1.0"),
-        (lambda: Autoguided(WORLD, WORLD, float("nan")), "scale must be finite and at least 0, got nan"),
+        (lambda: GuidedInterval(WORLD, -0.1, 0, 1), "scale must be a finite number of at least 0, got -0.1"),
+        (lambda: GuidedInterval(WORLD, 2, 1, 1), "high must be a finite number of more than 1, got 1"),
+        (lambda: GuidedInterval(WORLD, 2, -1, 1), "low must be a finite number of at least 0, got -1"),
+        (lambda: Autoguided(WORLD, WORLD, float("nan")), "scale must be a finite number of at least 0, got nan"),
         (lambda: Autoguided(WORLD, GAUSSIAN, 2), r"weak denoiser is for images \(1,\)"),
-        (lambda: ParticleGuided(WORLD, float("inf")), "strength must be finite and at least 0, got inf"),
-        (lambda: MinorityGuided(WORLD, -1), "strength must be finite and at least 0, got -1.0"),
+        (lambda: ParticleGuided(WORLD, float("inf")), "strength must be a finite number of at least 0, got inf"),
+        (lambda: MinorityGuided(WORLD, -1), "strength must be a finite number of at least 0, got -1"),
     ])
     def test_bad_values_are_refused(self, make, said):
         with pytest.raises(ValueError, match=said):

@@ -112,7 +112,7 @@ class TestRecipe:
         (["--subset-size", "1.5"], "subset_size must be a number of images, a share below 1 or"),
         (["--folder", "file"], "file cannot be a folder: .*file is a file"),
         (["--folder", "file/x/y"], "file/x/y cannot be a folder: .*file is a file"),
-        (["--subset-size", "4000"], "between 10 images .* and 1437"), (["--flip", "nan"], "flip is a share"),
+        (["--subset-size", "4000"], "between 10 images .* and 1437"), (["--flip", "nan"], "flip must be a finite number of at least 0 and at most 1"),
         (["--snapshots", "1e9"], "snapshots must be whole numbers in"), (["--snapshots", "0.5"], "snapshots must be whole"),
         (["--batch-size", "1000000000"], "a batch of 1,000,000,000 images needs about"), (["--patch", "0"], "patch must be a whole number"),
         (["--learning-rate", "1e30", "--warmup", "1"], "the training loss is .* lower the learning rate"),

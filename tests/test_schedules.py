@@ -43,7 +43,7 @@ class TestGrids:
             grid("edn")
         for wrong in [(0.0, 80.0, 7.0), (80.0, 0.002, 7.0), (0.002, float("inf"), 7.0), (0.002, 80.0, 0.0),
                       (float("nan"), 80.0, 7.0)]:
-            with pytest.raises(ValueError, match="0 < sigma_min < sigma_max|must be a finite number"):
+            with pytest.raises(ValueError, match="must be a finite number"):
                 edm_sigmas(10, *wrong)
 
 

@@ -331,10 +331,10 @@ class TestFilters:
         assert report["kept"].tolist() == expected.tolist() and len(kept) == expected.sum()
 
     @pytest.mark.parametrize(("options", "message"), [
-        ({"near_copy_quantile": 1.0}, "strictly between"),
+        ({"near_copy_quantile": 1.0}, "near_copy_quantile must be a finite number of more than 0 and less than 1"),
         ({"min_probability": 0.5}, "both a judge and"),
         ({"judge": nn.Identity()}, "both a judge and"),
-        ({"judge": nn.Identity(), "min_probability": 0.0}, r"\(0, 1\]"),
+        ({"judge": nn.Identity(), "min_probability": 0.0}, "min_probability must be a finite number of more than 0 and at most 1"),
     ])
     def test_bad_rules_are_refused(self, options, message):
         with pytest.raises(ValueError, match=message):

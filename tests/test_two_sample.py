@@ -60,7 +60,7 @@ def test_equal_weights_are_worth_all_and_one_is_worth_one():
         effective_sample_size(torch.zeros(3))
 
 
-@pytest.mark.parametrize("wrong, message", [({"strength": 0}, "strength must be positive"), ({"folds": 1}, "folds"),
+@pytest.mark.parametrize("wrong, message", [({"strength": 0}, "strength must be a finite number of more than 0"), ({"folds": 1}, "folds"),
                                             ({"fake": REAL[:, :3]}, "differ in dimension")])
 def test_bad_input_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler, Subset
 
-from synaug.checks import whole
+from synaug.checks import number, whole
 from synaug.classifiers.training import batch_order
 
 #: How the share goes over the training; see `share_schedule`.
@@ -22,8 +22,7 @@ def share_schedule(order: str, share: float, steps: int) -> Tensor:
     """
     if order not in ORDERS:
         raise ValueError(f"unknown order {order!r}: choose one of {', '.join(ORDERS)}")
-    if not 0 <= share <= 1:
-        raise ValueError(f"the share of synthetic images must be in 0..1, got {share}")
+    number("share", share, 0, 1)
     if order == "mixed":
         return torch.full((steps,), share, dtype=torch.float64)
     if order == "falling":

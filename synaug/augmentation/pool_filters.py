@@ -17,7 +17,6 @@ from synaug.metrics.encoders import Encoder, encode
 from synaug.metrics.inputs import Features, as_features
 from synaug.metrics.near_copies import nearer_than, nearest
 from synaug.precision import usable_device
-from synaug.statistics.intervals import check_fraction
 
 
 def filter_pool(pool: SyntheticPool, real: ImageDataset, *, near_copy_quantile: float | None = None,
@@ -40,11 +39,11 @@ def filter_pool(pool: SyntheticPool, real: ImageDataset, *, near_copy_quantile: 
     of_kind("pool", pool, SyntheticPool)
     of_kind("real", real, ImageDataset, HINT)
     if near_copy_quantile is not None:
-        check_fraction(near_copy_quantile, "near_copy_quantile")
+        number("near_copy_quantile", near_copy_quantile, above=0, below=1)
     if (min_probability is None) != (judge is None):
         raise ValueError("the filter of off-class images needs both a judge and a min_probability")
-    if min_probability is not None and not 0 < number("min_probability", min_probability) <= 1:
-        raise ValueError(f"min_probability must lie in (0, 1], got {min_probability}")
+    if min_probability is not None:
+        number("min_probability", min_probability, above=0, at_most=1)
     usable_device(device)
     if pool.data.image_shape != real.image_shape:
         raise ValueError(f"the pool has images {pool.data.image_shape}, the real ones are {real.image_shape}")

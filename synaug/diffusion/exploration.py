@@ -15,8 +15,9 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from synaug.checks import number
 from synaug.diffusion.denoisers import estimate
-from synaug.diffusion.perturbed import Guided, Wrapped, checked_number
+from synaug.diffusion.perturbed import Guided, Wrapped
 from synaug.diffusion.schedules import RHO
 
 
@@ -37,7 +38,7 @@ class AnnealedClass(Wrapped):
         if not isinstance(getattr(getattr(denoiser, "unet", None), "class_embedding", None), nn.Embedding):
             raise TypeError(f"annealing the class needs a denoiser with an embedding of it, unet.class_embedding; "
                             f"{type(denoiser).__name__} has none")
-        self.scale, (self.low, self.high) = checked_number("scale", scale, at_least=0), _interval(low, high)
+        self.scale, (self.low, self.high) = number("scale", scale, 0), _interval(low, high)
         self.seed, self.generator = seed, torch.Generator().manual_seed(seed)
 
     def __call__(self, x, sigma, labels=None):
@@ -93,7 +94,7 @@ class Autoguided(Wrapped):
         self.weak, shape = weak, Wrapped(weak).image_shape
         if None not in (shape, self.image_shape) and tuple(shape) != tuple(self.image_shape):
             raise ValueError(f"the weak denoiser is for images {shape}, the other for {self.image_shape}")
-        self.scale = checked_number("scale", scale, at_least=0)
+        self.scale = number("scale", scale, 0)
 
     def __call__(self, x, sigma, labels=None):
         clean = estimate(self.denoiser, x, sigma, labels)
@@ -114,7 +115,7 @@ class ParticleGuided(Wrapped):
 
     def __init__(self, denoiser, strength):
         super().__init__(denoiser)
-        self.strength = checked_number("strength", strength, at_least=0)
+        self.strength = number("strength", strength, 0)
 
     def __call__(self, x, sigma, labels=None):
         clean = estimate(self.denoiser, x, sigma, labels)
@@ -165,7 +166,7 @@ class MinorityGuided(Wrapped):
 
     def __init__(self, denoiser, strength, seed=0):
         super().__init__(denoiser)
-        self.strength = checked_number("strength", strength, at_least=0)
+        self.strength = number("strength", strength, 0)
         self.seed, self.generator = seed, torch.Generator().manual_seed(seed)
 
     def __call__(self, x, sigma, labels=None):
@@ -179,7 +180,5 @@ class MinorityGuided(Wrapped):
 
 def _interval(low, high):
     """Both as floats; ValueError unless 0 <= low < high, both finite."""
-    low, high = checked_number("low", low, at_least=0), checked_number("high", high, above=0)
-    if not low < high:
-        raise ValueError(f"low must be below high, got {low} and {high}")
-    return low, high
+    low = number("low", low, 0)
+    return low, number("high", high, above=low)

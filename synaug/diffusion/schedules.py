@@ -22,9 +22,9 @@ def edm_sigmas(steps: int = 100, sigma_min: float = SIGMA_MIN, sigma_max: float 
                rho: float = RHO) -> torch.Tensor:
     """EDM's grid ``[steps + 1]``, ending in 0 (Karras et al. 2022, eq. 5)."""
     whole("steps", steps, 1, at_most=1_000_000)
-    if not 0 < number("sigma_min", sigma_min) < number("sigma_max", sigma_max) or number("rho", rho) <= 0:
-        raise ValueError(f"an EDM grid needs 0 < sigma_min < sigma_max and rho > 0, all finite; "
-                         f"got {sigma_min}, {sigma_max} and {rho}")
+    number("sigma_min", sigma_min, above=0)
+    number("sigma_max", sigma_max, above=sigma_min)
+    number("rho", rho, above=0)
     i = torch.arange(steps, dtype=torch.float64) / max(steps - 1, 1)
     sigmas = (sigma_max ** (1 / rho) + i * (sigma_min ** (1 / rho) - sigma_max ** (1 / rho))) ** rho
     return torch.cat([sigmas, sigmas.new_zeros(1)])
@@ -96,9 +96,7 @@ def sigma_of_strength(n: float) -> float:
     alpha_bar = cos²(pi n / 200) (Nichol & Dhariwal 2021, without their offset of 0.008), and
     sigma = sqrt((1 - alpha_bar) / alpha_bar) for images in [-1, 1] (derived here). ValueError unless 0 < n < 100.
     """
-    if not 0 < number("a strength", n) < 100:
-        raise ValueError(f"a strength must lie strictly between 0 and 100 steps, got {n}")
-    return round(math.tan(math.pi * n / 200), 6)
+    return round(math.tan(math.pi * number("a strength", n, above=0, below=100) / 200), 6)
 
 
 def _check_reverse_step(reverse_step, steps):

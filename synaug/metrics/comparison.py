@@ -61,8 +61,7 @@ def compare(reference_features: Features, candidate_features: Features, referenc
     if n_bootstrap and not 2 <= whole("jackknife_groups", jackknife_groups, 0) <= most:
         raise ValueError(f"jackknife_groups must lie between 2 and {most}, half the smaller set, got "
                          f"{jackknife_groups} (n_bootstrap=0 leaves intervals out)")
-    if not 0 < number("quantile", quantile) <= 1:
-        raise ValueError(f"quantile must lie in (0, 1], got {quantile}")
+    number("quantile", quantile, above=0, at_most=1)
     check_k(k, len(reference), len(candidate))
     labels = None
     if reference_labels is not None and candidate_labels is not None:

@@ -40,8 +40,7 @@ class Neighbourhoods:
 
     def outer_edge(self, quantile: float) -> torch.Tensor:
         """Indices of the ceil(quantile * N) real points of lowest density, that is largest radius."""
-        if not 0 < number("quantile", quantile) <= 1:
-            raise ValueError(f"quantile must lie in (0, 1], got {quantile}")
+        number("quantile", quantile, above=0, at_most=1)
         order = self.real_radii.sort(descending=True, stable=True).indices
         return order[: math.ceil(quantile * len(order))]
 
@@ -108,6 +107,5 @@ def outer_edge_recall(real: Features, fake: Features, k: int = 5, quantile: floa
 
     Raises as ``neighbourhoods``, and ValueError for a quantile outside (0, 1].
     """
-    if not 0 < number("quantile", quantile) <= 1:
-        raise ValueError(f"quantile must lie in (0, 1], got {quantile}")
+    number("quantile", quantile, above=0, at_most=1)
     return neighbourhoods(real, fake, k).indicators(quantile)["outer_edge_recall"].mean().item()

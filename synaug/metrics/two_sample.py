@@ -74,8 +74,7 @@ def _scores(real, fake, seed, folds, strength) -> tuple[np.ndarray, np.ndarray]:
     """Held-out log-odds ``[N + M]`` of "fake" at equal sizes, and which rows are."""
     real, fake = as_feature_pair(real, fake)
     folds, seed = whole("folds", folds, 2), whole("seed", seed, 0, 2**32 - 1)
-    if not number("strength", strength) > 0:
-        raise ValueError(f"strength must be positive, got {strength}")
+    number("strength", strength, above=0)
     x = torch.cat([real.double(), fake.double()]).cpu().numpy()
     scale = x.std(0)
     x = (x - x.mean(0)) / np.where(scale > 1e-6 * scale.max(), scale, np.inf)  # what does not vary says nothing

@@ -8,7 +8,8 @@ from scipy import stats
 from scipy.interpolate import PchipInterpolator
 from scipy.optimize import isotonic_regression
 
-from synaug.statistics.intervals import Interval, check_fraction, mean_interval
+from synaug.checks import number
+from synaug.statistics.intervals import Interval, mean_interval
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def exchange_rate(added: int, gains: Sequence[float], reference_added: Sequence[
     ValueError for other shapes and values that are not finite; where the ruler is flat, its largest number not gaining
     more than 0 (by ``confidence``); and where it is not monotone, a number gaining less than a smaller one (likewise).
     """
-    check_fraction(confidence, "confidence")
+    number("confidence", confidence, above=0, below=1)
     numbers, ruler, gains = (np.asarray(v, np.float64) for v in (reference_added, reference_gains, gains))
     if gains.ndim != 1 or len(gains) < 3 or numbers.ndim != 1 or ruler.shape != (len(numbers), len(gains)) or not len(numbers):
         raise ValueError(f"gains must be [n] with n >= 3, reference_added [m] and reference_gains [m, n], got "

@@ -51,12 +51,6 @@ def _values(values: Collection[float], name: str, at_least: int) -> np.ndarray:
     return array
 
 
-def check_fraction(value: float, name: str) -> None:
-    """ValueError unless the value lies strictly between 0 and 1."""
-    if not 0 < number(name, value) < 1:
-        raise ValueError(f"{name} must lie strictly between 0 and 1, got {value}")
-
-
 def mean_interval(values: Collection[float], confidence: float = 0.95) -> Interval:
     """The mean of ``values [n]``, n >= 2, and Student's t interval for it (n - 1 degrees of freedom).
 
@@ -64,7 +58,7 @@ def mean_interval(values: Collection[float], confidence: float = 0.95) -> Interv
     Raises ValueError for fewer than two values, a value that is not finite, or a confidence outside (0, 1).
     """
     mean, error, n = _mean_and_error(values)
-    check_fraction(confidence, "confidence")
+    number("confidence", confidence, above=0, below=1)
     half = stats.t.ppf((1 + confidence) / 2, n - 1) * error
     return Interval(mean, float(mean - half), float(mean + half), n)
 
@@ -122,8 +116,7 @@ def detectable(means: Collection[float], margin: float, confidence: float = 0.95
     0 or lie within ``margin`` > 0. Raises ValueError as ``mean_interval``.
     """
     mean, error, n = _mean_and_error(means)
-    if not (np.isfinite(margin) and margin > 0):
-        raise ValueError(f"margin must be positive and finite, got {margin}")
+    number("margin", margin, above=0)
     quantiles = [(1 + confidence) / 2, power]
     needed, spread, wanted = 2, error * np.sqrt(n), max(abs(mean), margin - abs(mean))
     while stats.t.ppf(quantiles[0], needed - 1) * spread / np.sqrt(needed) >= wanted:
@@ -184,7 +177,7 @@ def bootstrap_interval(
     confidence outside (0, 1).
     """
     values = _values(values, "values", 2)
-    check_fraction(confidence, "confidence")
+    number("confidence", confidence, above=0, below=1)
     n_bootstrap, seed = whole("n_bootstrap", n_bootstrap, 1, 100_000_000), whole("seed", seed, 0)
     rng, n = np.random.default_rng(seed), len(values)
     replicates = np.empty(n_bootstrap)
@@ -205,7 +198,7 @@ def jackknife_interval(estimate: float, replicates: Collection[float], confidenc
     Raises ValueError for fewer than two replicates or values that are not finite.
     """
     replicates = _values(replicates, "replicates", 2)
-    check_fraction(confidence, "confidence")
+    number("confidence", confidence, above=0, below=1)
     groups = len(replicates)
     standard_error = np.sqrt((groups - 1) / groups * np.square(replicates - replicates.mean()).sum())
     half = stats.t.ppf((1 + confidence) / 2, groups - 1) * standard_error
