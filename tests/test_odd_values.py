@@ -37,7 +37,7 @@ from synaug.diffusion.empirical import EmpiricalDenoiser
 from synaug.diffusion.samplers import sample
 from synaug.metrics import compare
 from synaug.metrics.near_copies import nearer_than
-from synaug.statistics.intervals import bootstrap_interval, holm, mean_interval, tost
+from synaug.statistics.intervals import bootstrap_interval, holm, mean_interval
 from synaug.statistics.proportions import newcombe_interval, wilson_interval
 
 REAL = stratified_subset(load_dataset("digits"), 30, 0)
@@ -97,7 +97,6 @@ CALLS = [
                        device="cpu")),
     (mean_interval, dict(values=[1.0, 2.0], confidence=0.9)),
     (bootstrap_interval, dict(values=[1.0, 2.0], confidence=0.9, n_bootstrap=2, seed=0)),
-    (tost, dict(differences=[1.0, 2.0], margin=1.0, alpha=0.05)),
     (holm, dict(p_values=[0.1])),
     (wilson_interval, dict(successes=1, n=2, confidence=0.9)),
     (newcombe_interval, dict(successes=1, n=2, baseline_successes=1, baseline_n=2, confidence=0.9)),

@@ -1,4 +1,4 @@
-"""Intervals, equivalence and multiplicity for comparisons over paired seeds.
+"""Intervals and multiplicity for comparisons over paired seeds.
 
 Two arms that share a seed (same initialisation, same batch order) differ by one number per seed;
 the functions here take those differences, ``[n]``, one entry per seed. All are two-sided unless said.
@@ -28,15 +28,6 @@ class PairedInterval(Interval):
     """Also the p-value of the paired t-test of "no difference"."""
 
     p_value: float
-
-
-@dataclass(frozen=True)
-class Equivalence(Interval):
-    """``equivalent``: the interval lies inside ``(-margin, margin)``; ``p_value``: of the larger one-sided test."""
-
-    p_value: float
-    margin: float
-    equivalent: bool
 
 
 def _values(values: Collection[float], name: str, at_least: int) -> np.ndarray:
@@ -70,13 +61,6 @@ def _mean_and_error(values: Collection[float]) -> tuple[float, float, int]:
     return float(values.mean()), float(spread / np.sqrt(len(values))), len(values)
 
 
-def _t_tail(mean: float, standard_error: float, n: int) -> float:
-    """P(T >= mean / standard_error), n - 1 degrees of freedom; with no spread at all the sign of the mean decides."""
-    if standard_error == 0:
-        return 0.5 if mean == 0 else float(mean < 0)
-    return float(stats.t.sf(mean / standard_error, n - 1))
-
-
 def paired_interval(differences: Collection[float], confidence: float = 0.95) -> PairedInterval:
     """Mean difference over paired seeds with its t interval and the p-value of "no difference".
 
@@ -86,7 +70,8 @@ def paired_interval(differences: Collection[float], confidence: float = 0.95) ->
     """
     interval = mean_interval(differences, confidence)
     mean, error, n = _mean_and_error(differences)
-    return PairedInterval(mean, interval.low, interval.high, n, min(1.0, 2 * _t_tail(abs(mean), error, n)))
+    p_value = 2 * float(stats.t.sf(abs(mean) / error, n - 1)) if error else float(mean == 0)
+    return PairedInterval(mean, interval.low, interval.high, n, min(1.0, p_value))
 
 
 def draws_interval(draws: Sequence[Collection[float]], confidence: float = 0.95, n_bootstrap: int = 2000,
@@ -140,24 +125,6 @@ def ratio_interval(numerators: Collection[float], denominators: Collection[float
     ratio = above.mean() / below.mean()
     residual = mean_interval((above - ratio * below) / below.mean(), confidence)
     return Interval(float(ratio), float(ratio + residual.low), float(ratio + residual.high), residual.n)
-
-
-def tost(differences: Collection[float], margin: float, alpha: float = 0.05) -> Equivalence:
-    """Two one-sided t-tests (Schuirmann 1987): are the arms equivalent within ``margin``?
-
-    ``differences [n]``, n >= 2; ``margin`` > 0 in the unit of the metric, fixed before the data are
-    seen. Equivalence is declared at level ``alpha`` when both one-sided p-values are below it, which
-    is the same as the (1 - 2 alpha) interval returned here lying inside (-margin, margin).
-    Raises ValueError for a margin that is not positive and finite, and as ``mean_interval``.
-    """
-    if not number("margin", margin) > 0:
-        raise ValueError(f"margin must be positive and finite, got {margin}")
-    if not 0 < number("alpha", alpha) < 0.5:
-        raise ValueError(f"alpha must lie strictly between 0 and 0.5, got {alpha}")
-    interval = mean_interval(differences, 1 - 2 * alpha)
-    mean, error, n = _mean_and_error(differences)
-    p_value = max(_t_tail(mean + margin, error, n), _t_tail(margin - mean, error, n))
-    return Equivalence(mean, interval.low, interval.high, n, p_value, float(margin), p_value < alpha)
 
 
 def bootstrap_interval(
