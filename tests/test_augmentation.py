@@ -87,7 +87,7 @@ class TestSets:
     def test_bad_k_is_refused(self, data, k):
         with pytest.raises(ValueError, match="at least 1"):
             upsampled(data, SLOW, k)
-        with pytest.raises(ValueError, match=r"1\.\.3"):
+        with pytest.raises(ValueError, match="k must be (a whole number of at least 1|at most 3), got"):
             with_generated(data, toy_pool(data, SLOW, 3), k=k)
 
     def test_sources_once_each_and_in_range(self, data):

@@ -37,7 +37,7 @@ class TestGrids:
         for steps in (0, -1, 2.0, True, "10"):
             with pytest.raises(ValueError, match="steps must be a whole number"):
                 edm_sigmas(steps)
-        with pytest.raises(ValueError, match="1000 steps"):
+        with pytest.raises(ValueError, match="steps must be at most 1000, got 1001"):
             vp_sigmas(1001)
         with pytest.raises(ValueError, match="unknown mapping 'edn': choose one of edm, vp"):
             grid("edn")
@@ -87,7 +87,7 @@ class TestReverseSteps:
     @pytest.mark.parametrize("reverse_step", [-1, 101, 50.0, "50", None, True, float("nan")])
     def test_refuses_what_is_no_step_of_the_grid(self, reverse_step):
         for call in (sigma_of_reverse_step, reverse_sigmas):
-            with pytest.raises(ValueError, match=r"reverse step must be a whole number in 0\.\.100"):
+            with pytest.raises(ValueError, match="reverse_step must be (a whole number of at least 0|at most 100), got"):
                 call(reverse_step)
 
     @pytest.mark.parametrize("stride", [0, -1, 1.5, True])

@@ -349,7 +349,7 @@ def estimate(denoiser: Denoiser, x: Tensor, sigma: float | Tensor, labels: Tenso
     return x0
 
 
-def check_input(denoiser: Denoiser, x: Tensor, labels: Tensor | None) -> None:
+def check_input(denoiser: object, x: Tensor, labels: Tensor | None) -> None:
     """Refuse what cannot be given to a denoiser. TypeError or ValueError, before anything is computed.
 
     x must be a float tensor ``[N, ...]``, labels int64 ``[N]`` or None; their image shape and range must be the

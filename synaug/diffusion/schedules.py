@@ -6,7 +6,6 @@ has on the EDM that it samples from; both readings are here (`MAPPINGS`), and si
 """
 
 import math
-from numbers import Integral
 
 import torch
 
@@ -36,9 +35,7 @@ def vp_sigmas(steps: int = 100) -> torch.Tensor:
     sigma = sqrt((1 - abar) / abar) of the 1,000-step schedule's abar at every (1000 / steps)-th step: what is left
     of the noise when the image is scaled back to unit signal. steps: at most 1,000.
     """
-    whole("steps", steps, 1)
-    if steps > DDPM_STEPS:
-        raise ValueError(f"DDPM's schedule has {DDPM_STEPS} steps, so a grid can have no more; got {steps}")
+    whole("steps", steps, 1, DDPM_STEPS)
     abar = torch.cumprod(1 - torch.linspace(BETA_MIN, BETA_MAX, DDPM_STEPS, dtype=torch.float64), 0)
     at = (torch.arange(steps, 0, -1, dtype=torch.float64) * DDPM_STEPS / steps).round().long() - 1
     sigmas = ((1 - abar[at]) / abar[at]).sqrt()
@@ -101,5 +98,4 @@ def sigma_of_strength(n: float) -> float:
 
 def _check_reverse_step(reverse_step, steps):
     whole("steps", steps, 1)
-    if isinstance(reverse_step, bool) or not isinstance(reverse_step, Integral) or not 0 <= reverse_step <= steps:
-        raise ValueError(f"the reverse step must be a whole number in 0..{steps}, got {reverse_step!r}")
+    whole("reverse_step", reverse_step, 0, steps)

@@ -7,9 +7,9 @@ from functools import partial
 import torch
 from tqdm import tqdm
 
-from synaug.checks import number
+from synaug.checks import number, whole
 from synaug.metrics.distances import Workspace, neighbour_radii, pairs_within, prepare, screened
-from synaug.metrics.inputs import Features, as_feature_pair, check_k
+from synaug.metrics.inputs import Features, as_feature_pair
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def neighbourhoods(real: Features, fake: Features, k: int = 5) -> Neighbourhoods
     ``k`` that is not an integer from 1 to min(N, M) - 1.
     """
     real, fake = as_feature_pair(real, fake)
-    check_k(k, len(real), len(fake))
+    whole("k", k, 1, min(len(real), len(fake)) - 1)
     x, y = prepare(real, fake)
     progress = partial(tqdm, desc="neighbours", delay=5, leave=False)
     real_radii, fake_radii = neighbour_radii(x, k, progress), neighbour_radii(y, k, progress)

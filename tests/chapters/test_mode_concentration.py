@@ -27,7 +27,7 @@ def of_real(frame, reference):
 
 @pytest.mark.parametrize("wrong, message", [
     ({"reverse_steps": [30, 50]}, "from 0"), ({"reverse_steps": [0, 50, 50]}, "reverse_steps must be different"),
-    ({"reverse_steps": 50}, "from 0"), ({"reverse_steps": [0, 101]}, "0..100"), ({"reverse_steps": [0, 2.5]}, "whole number"),
+    ({"reverse_steps": 50}, "from 0"), ({"reverse_steps": [0, 101]}, "reverse_step must be at most 100, got 101"), ({"reverse_steps": [0, 2.5]}, "whole number"),
     ({"mapping": "flow"}, "edm, vp"), ({"solver": "rk4"}, "heun, euler"), ({"stride": 0}, "stride"), ({"churn": -1.0}, "churn"),
     ({"solver": "ancestral", "churn": 5}, "churn"), ({"seeds": 0}, "seeds"), ({"classifier": "resnet7"}, "resnet8"),
     ({"classifier": "vit_tiny"}, "Grad-CAM"), ({"recipe": "adam"}, "paper"), ({"augment": "rotate"}, "flip_crop"),
