@@ -46,16 +46,9 @@ def vp_sigmas(steps: int = 100) -> torch.Tensor:
 MAPPINGS = {"edm": edm_sigmas, "vp": vp_sigmas}
 
 
-def grid(mapping: str = "edm", steps: int = 100) -> torch.Tensor:
-    """The grid ``[steps + 1]`` of a mapping, highest noise first, ending in 0."""
-    one_of("mapping", mapping, MAPPINGS)
-    return MAPPINGS[mapping](steps)
-
-
 def sigma_of_reverse_step(reverse_step: int, steps: int = 100, mapping: str = "edm") -> float:
     """Noise level of a reverse step in 0 .. steps: 0 at step 0, the grid's highest at step ``steps``."""
-    _check_reverse_step(reverse_step, steps)
-    return float(grid(mapping, steps)[steps - reverse_step])
+    return float(reverse_sigmas(reverse_step, steps, mapping)[0])
 
 
 def reverse_sigmas(reverse_step: int, steps: int = 100, mapping: str = "edm", stride: int = 1) -> torch.Tensor:
@@ -64,9 +57,10 @@ def reverse_sigmas(reverse_step: int, steps: int = 100, mapping: str = "edm", st
     ``[m + 1]`` with m the number of sampling steps; ``[0.]`` at reverse step 0.
     stride > 1 is for small budgets: it keeps the starting level and so the meaning of ``reverse_step``.
     """
-    _check_reverse_step(reverse_step, steps)
+    whole("reverse_step", reverse_step, 0, whole("steps", steps, 1))
     whole("stride", stride, 1)
-    levels = grid(mapping, steps)[steps - reverse_step :]
+    one_of("mapping", mapping, MAPPINGS)
+    levels = MAPPINGS[mapping](steps)[steps - reverse_step :]
     if reverse_step == 0:
         return levels
     kept = list(range(0, reverse_step, stride))
@@ -94,8 +88,3 @@ def sigma_of_strength(n: float) -> float:
     sigma = sqrt((1 - alpha_bar) / alpha_bar) for images in [-1, 1] (derived here). ValueError unless 0 < n < 100.
     """
     return round(math.tan(math.pi * number("a strength", n, above=0, below=100) / 200), 6)
-
-
-def _check_reverse_step(reverse_step, steps):
-    whole("steps", steps, 1)
-    whole("reverse_step", reverse_step, 0, steps)
