@@ -10,10 +10,11 @@ from synaug.chapters.mode_concentration import EXPERIMENT
 from synaug.chapters.tasks import usual_denoiser, weights_of
 from synaug.data import to_bytes
 from synaug.diffusion.reconstruction import reconstruct
-from synaug.plots import BLUE, select, summary
+from synaug.plots import BLUE, summary
 from synaug.run.results import load_recorded
 from synaug.statistics import paired_interval
 from synaug.statistics.claims import load_claims, verdict_table
+from synaug.statistics.contrasts import select
 
 #: Two levels only.
 SMALL = dict(reverse_steps=[0, 100], encoders=["pixels", "judge"])
@@ -209,7 +210,7 @@ def test_takeaways_are_those_of_the_recorded_runs(frame):
     for split in ("train", "test"):
         assert f"{at('judge_entropy', 0, sources=split):.3f} to {at('judge_entropy', 100, sources=split):.3f}" in said
     for encoder, nearer, farther in (("efficientnet_lite0", 100, 0), ("judge", 0, 100)):  # "in one of two encoders"
-        rows = select(runs[1], "centroid_distance_ratio", reference="fresh", encoder=encoder).set_index("x")
+        rows = select(runs[1], metric="centroid_distance_ratio", reference="fresh", encoder=encoder).set_index("x")
         assert rows.loc[nearer, "high"] < rows.loc[farther, "low"]
         assert f"from {rows.loc[0, 'value']:.2f} to {rows.loc[100, 'value']:.2f}" in said
         change = at("centroid_distance_ratio", 100, reference="fresh", encoder=encoder) - at(
