@@ -29,7 +29,10 @@ class Neighbourhoods:
 
     def indicators(self, quantile: float = 0.1) -> dict[str, torch.Tensor]:
         """Per-point values whose means are the metrics: over fake points for precision and density,
-        over real points for recall and coverage, over the outer edge for outer-edge recall."""
+        over real points for recall and coverage, over the outer edge for outer-edge recall.
+
+        Outer-edge recall: does the generator reach where the real data are least dense? Such points are harder to reach
+        even by fresh real data, so that it is read against that baseline. ValueError for a quantile outside (0, 1]."""
         return {
             "precision": (self.fake_counts > 0).double(),
             "recall": self.real_recalled.double(),
@@ -95,17 +98,3 @@ def prdc(real: Features, fake: Features, k: int = 5) -> dict[str, float]:
     """
     found = neighbourhoods(real, fake, k).indicators()
     return {"k": k} | {name: found[name].mean().item() for name in ("precision", "recall", "density", "coverage")}
-
-
-def outer_edge_recall(real: Features, fake: Features, k: int = 5, quantile: float = 0.1) -> float:
-    """Recall of the lowest-density part of the real data: does the generator reach the outer edge?
-
-    The share, in [0, 1], of the ceil(quantile * N) real points with the largest k-th neighbour
-    distance inside the real set that lie in the ball of some fake point. Radius and balls use the
-    same ``k``. Sparse points are harder to reach even by fresh real data, so the value is read
-    against that baseline.
-
-    Raises as ``neighbourhoods``, and ValueError for a quantile outside (0, 1].
-    """
-    number("quantile", quantile, above=0, at_most=1)
-    return neighbourhoods(real, fake, k).indicators(quantile)["outer_edge_recall"].mean().item()
