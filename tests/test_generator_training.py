@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tqdm import tqdm
 
 from synaug import resources
 from synaug.__main__ import main
@@ -491,10 +492,10 @@ class TestLimits:
         assert sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) < 20 * size  # with files' headers
         Trainer(TINY, folder)  # a second state fits beside the first
         words = f"training a generator of {size:,} parameters needs about"
-        with pytest.raises(OSError, match=f"{words} {resources.said(36 * size)} in .*/new, where"):
+        with pytest.raises(OSError, match=f"{words} {tqdm.format_sizeof(36 * size, 'B')} in .*/new, where"):
             run(tmp_path / "new", 1)
         monkeypatch.setattr(resources, "free_memory", lambda device: 19 * size)
-        with pytest.raises(MemoryError, match=f"{words} {resources.said(20 * size)} of memory on cpu"):
+        with pytest.raises(MemoryError, match=f"{words} {tqdm.format_sizeof(20 * size, 'B')} of memory on cpu"):
             run(folder, 25)
         assert not (tmp_path / "new").exists()
 
