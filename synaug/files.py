@@ -100,6 +100,15 @@ def load_about(path: str | Path) -> dict:
         return json.loads(archive.read("index.json"))["about"]
 
 
+def load_state(path: str | Path, device: str | torch.device = "cpu") -> Any:
+    """What `torch.save` has written, numbers and tensors; an exception where it is damaged, of which torch.load would not
+    know: it does not look at the checksums."""
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise ValueError(f"the checksum of {damaged} differs")
+    return torch.load(path, map_location=device, weights_only=True)
+
+
 def find(path: str | Path, missing: Any = None) -> Any:
     """The value in a file; ``missing`` where there is none, and, with a warning, where it is damaged."""
     try:

@@ -4,7 +4,6 @@ import json
 import math
 import os
 import warnings
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -28,6 +27,7 @@ from synaug.diffusion.denoisers import (
     new_denoiser,
 )
 from synaug.diffusion.recipe import Recipe, batch_of, command, learning_rate, step_generator, step_seed
+from synaug.files import load_state
 from synaug.precision import device_name, fast_precision, usable_device
 from synaug.resources import check_disk, check_memory
 from synaug.seeds import seeded
@@ -308,14 +308,6 @@ def damaged(path: Path) -> Iterator[None]:
     except Exception as error:
         first, *_ = str(error).splitlines() or [repr(error)]
         raise ValueError(f"{path} is damaged ({first}): nothing can go on from it; choose another folder") from error
-
-
-def load_state(path: Path, device: torch.device) -> dict:
-    """What a run goes on from; an exception where the file is damaged (torch.load would not compare its check sums)."""
-    with zipfile.ZipFile(path) as archive:
-        if bad := archive.testzip():
-            raise ValueError(f"the check sum of {bad} differs")
-    return torch.load(path, map_location=device, weights_only=True)
 
 
 def check_folder(folder: Path) -> None:
