@@ -135,21 +135,15 @@ def repulsion(points: torch.Tensor) -> torch.Tensor:
     0 for a single point, and where points coincide so that h is 0.
     """
     n = len(points)
+    if n < 2:
+        return torch.zeros_like(points)
     squares = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist").square()
-    h = bandwidth(squares)
+    rows, columns = torch.triu_indices(n, n, offset=1)
+    h = squares[rows, columns].median().item() / math.log(n)
     if h == 0:
         return torch.zeros_like(points)
     kernel = (-squares / h).exp() - torch.eye(n, dtype=points.dtype, device=points.device)
     return 2 / h * (kernel.sum(1, keepdim=True) * points - kernel @ points)
-
-
-def bandwidth(squares: torch.Tensor) -> float:
-    """(median distance)² / ln n of n >= 2 points with squared distances ``[n, n]``, a float; 0 for fewer."""
-    n = len(squares)
-    if n < 2:
-        return 0.0
-    rows, columns = torch.triu_indices(n, n, offset=1)
-    return squares[rows, columns].median().item() / math.log(n)
 
 
 class MinorityGuided(Wrapped):

@@ -79,7 +79,10 @@ class Trainer:
         if compile:
             for part in self.model.children():
                 part.compile()
-        self.parallel = ShareSigmaData(self.model) if self.world > 1 else self.model
+        self.parallel: Any = self.model
+        if self.world > 1:
+            self.parallel = DistributedDataParallel(self.model)  # averages gradients over the processes
+            self.parallel.sigma_data = self.model.sigma_data  # which `denoising_loss` reads
         self.optimizer = self.new_optimizer()
         self.ema = EMAModel(self.model.parameters(), decay=0.99999, use_ema_warmup=True, power=recipe.ema_power,
                             foreach=self.device.type != "cpu")  # one call for all weights, rounded otherwise
@@ -288,14 +291,6 @@ class Trainer:
                 "device": device_name(self.device),
                 "torch": torch.__version__, "weights": weights,
                 "curve": self.curve}
-
-
-class ShareSigmaData(DistributedDataParallel):
-    """Averages gradients over the processes; shows what `denoising_loss` reads of the denoiser."""
-
-    @property
-    def sigma_data(self) -> float:
-        return self.module.sigma_data
 
 
 @contextmanager
