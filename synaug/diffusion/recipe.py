@@ -70,7 +70,8 @@ class Recipe:
             number(name, getattr(self, name), above=0)
         for name in ("flip", "drop_label"):
             number(name, getattr(self, name), 0, 1)
-        for name, options in (("family", FAMILIES), ("network", NETWORKS), ("weighting", WEIGHTINGS)):
+        for name, options in (("family", FAMILIES), ("network", NETWORKS), ("weighting", WEIGHTINGS),
+                              ("strata", STRATA)):
             one_of(name, getattr(self, name), options)
         least_of = {"batch_size": 1, "layers": 1, "patch": 1, "subset_seed": 0, "subset_start": 0, "latent": 0, "unconditional": 0}
         for name, least in least_of.items():
@@ -79,8 +80,6 @@ class Recipe:
                    if self.family not in families and getattr(self, name) != other}:
             raise ValueError(f"{', '.join(odd)} must be {', '.join(map(str, odd.values()))} in a recipe of the family "
                              f"{self.family}, which has none")
-        if self.strata not in STRATA:
-            raise ValueError(f"strata must be {' or '.join(STRATA)}, got {self.strata!r}")
         object.__setattr__(self, "subset_size", _size(self.subset_size))
         object.__setattr__(self, "seed", whole("seed", self.seed, 0, 2**32 - 1))
 

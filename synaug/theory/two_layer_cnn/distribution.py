@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from synaug.checks import number
+from synaug.checks import number, one_of
 
 #: What a patch is.
 FAST, SLOW, NOISE = 0, 1, 2
@@ -66,8 +66,7 @@ class PatchDistribution:
     orthogonal_noise: bool = False
 
     def __post_init__(self):
-        if self.reading not in READINGS:
-            raise ValueError(f"unknown reading {self.reading!r}: choose one of {', '.join(READINGS)}")
+        one_of("reading", self.reading, READINGS)
         least = 3 if self.reading == "A" else 2
         if self.num_patches < least:
             raise ValueError(f"reading {self.reading} needs num_patches >= {least}, got {self.num_patches}")
