@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from synaug import paths, resources
 from synaug.data import cifar, load_dataset
-from synaug.data.cached import atomic_write, load_cached
+from synaug.data.cached import load_cached
+from synaug.files import atomic_write
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from synaug.checks import as_tensor, number, whole
 from synaug.data import ImageDataset, content_hash, load_dataset, stratified_subset, to_floats
-from synaug.data.cached import atomic_write
 from synaug.diffusion.denoisers import (
     RECORD,
     denoising_loss,
@@ -27,7 +26,7 @@ from synaug.diffusion.denoisers import (
     new_denoiser,
 )
 from synaug.diffusion.recipe import Recipe, batch_of, command, learning_rate, step_generator, step_seed
-from synaug.files import load_state
+from synaug.files import atomic_write, load_state
 from synaug.precision import device_name, fast_precision, usable_device
 from synaug.resources import check_disk, check_memory
 from synaug.seeds import seeded
