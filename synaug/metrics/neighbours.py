@@ -22,7 +22,6 @@ class Neighbourhoods:
 
     k: int
     real_radii: torch.Tensor  # float64 [N]
-    fake_radii: torch.Tensor  # float64 [M]
     real_recalled: torch.Tensor  # bool [N]: lies in the ball of some fake point
     real_occupied: torch.Tensor  # bool [N]: its own ball holds a fake point
     fake_counts: torch.Tensor  # int64 [M]: number of real balls that hold it
@@ -79,7 +78,7 @@ def neighbourhoods(real: Features, fake: Features, k: int = 5) -> Neighbourhoods
             counts += torch.bincount(j, minlength=len(y))
             i, _ = pairs_within(block, fake_radii[None, b], fake_rounding[None, b], x, a, y, b)
             recalled[i] = True
-    return Neighbourhoods(k, real_radii.sqrt(), fake_radii.sqrt(), recalled, occupied, counts)
+    return Neighbourhoods(k, real_radii.sqrt(), recalled, occupied, counts)
 
 
 def prdc(real: Features, fake: Features, k: int = 5) -> dict[str, float]:

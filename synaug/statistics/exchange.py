@@ -1,7 +1,7 @@
 """What added images are worth: how many of them gain as much as one of a reference, such as one fresh real image."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
@@ -17,12 +17,10 @@ class ExchangeRate(Interval):
     """estimate: added images per reference image of equal gain; infinite where they gain nothing.
 
     bound: the least rate that the ruler can show. An estimate or limit that equals it lies beyond the ruler: it says
-    "at most so many". replicates ``[n_bootstrap]``: rates of resampled pairs; those of two calls with one seed and as
-    many pairs are of the same pairs, so that rates are compared replicate by replicate.
+    "at most so many".
     """
 
     bound: float
-    replicates: np.ndarray = field(repr=False, compare=False)
 
     def __str__(self):
         low, high = (f"{limit:.3g}" if np.isfinite(limit) else "∞" for limit in (self.low, self.high))
@@ -77,7 +75,7 @@ def exchange_rate(added: int, gains: Sequence[float], reference_added: Sequence[
     tail = stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf((1 - confidence) / 2, n - 1))
     # Of order statistics, as there is nothing between a number and infinity.
     low, high = np.quantile(replicates, tail, method="lower"), np.quantile(replicates, 1 - tail, method="higher")
-    return ExchangeRate(estimate, float(low), float(high), n, float(added / numbers[-1]), replicates)
+    return ExchangeRate(estimate, float(low), float(high), n, float(added / numbers[-1]))
 
 
 def _worth(gain: float, numbers: np.ndarray, ruler: np.ndarray) -> float:
