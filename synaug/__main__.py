@@ -12,10 +12,12 @@ import pkgutil
 import sys
 import time
 
+import torch
+
 from synaug.auditing import command as auditing
 from synaug.files import canonical_json
 from synaug.generators import training
-from synaug.resources import cores, count_gpus, format_duration
+from synaug.resources import cores, format_duration
 from synaug.run.experiment import PROFILES, Experiment
 from synaug.run.results import load_recorded, record
 from synaug.run.tasks import Store
@@ -136,7 +138,7 @@ def _record(experiment: Experiment, options, given: dict) -> int:
 
     deadline, store, workers, threads = time.monotonic() + 60 * options.minutes, Store(), options.workers, options.threads
     if options.device != "cpu" and options.dask is None and workers != 0:
-        workers = workers or count_gpus() or 1
+        workers = workers or torch.cuda.device_count() or 1
         threads = threads or max(1, cores() // workers)
     try:
         settings = experiment.settings(options.profile, **given)

@@ -19,15 +19,17 @@ def whole(name: str, value: object, at_least: int, at_most: int = 2**62) -> int:
     return int(value)
 
 
-def number(name: str, value: Any, at_least: float = -math.inf, at_most: float = math.inf) -> float:
-    """``value`` as a float; ValueError unless it is a finite number (NumPy's are, True is not) within these limits."""
-    limits = " and ".join(f"{word} {limit:g}" for word, limit in (("at least", at_least), ("at most", at_most))
-                          if math.isfinite(limit))
+def number(name: str, value: Any, at_least: float = -math.inf, at_most: float = math.inf, *, above: float = -math.inf,
+           below: float = math.inf) -> float:
+    """``value`` as a float; ValueError unless it is a finite number (NumPy's are, True is not) within these limits, of
+    which ``above`` and ``below`` are excluded themselves."""
+    words = {"at least": at_least, "more than": above, "at most": at_most, "less than": below}
+    limits = " and ".join(f"{word} {limit:g}" for word, limit in words.items() if math.isfinite(limit))
     try:
         found = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
     except OverflowError:  # a whole number beyond floats
         found = math.inf
-    if not (math.isfinite(found) and at_least <= found <= at_most):
+    if not (math.isfinite(found) and at_least <= found <= at_most and above < found < below):
         raise ValueError(f"{name} must be a finite number{' of ' * bool(limits)}{limits}, got {value!r}")
     return found
 

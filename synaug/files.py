@@ -11,10 +11,11 @@ import importlib
 import io
 import json
 import os
-import tempfile
+import secrets
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,19 +62,26 @@ def content_key(*parts) -> str:
     return digest.hexdigest()
 
 
-def write_atomically(path: str | Path, content: bytes) -> None:
-    """The whole file or none: written beside its place, then moved there. Creates the folder."""
-    path = Path(path)
+@contextmanager
+def atomic_write(path: Path, writer: str = "") -> Iterator[Path]:
+    """A temporary path beside ``path`` to write to; it becomes ``path`` when the block succeeds. Creates the folder.
+
+    When the block raises, nothing is left and ``path`` is as it was. For one writer at a time, unless each has another
+    name: without one, what a killed process leaves is overwritten by the next.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    temporary = path.with_name(f".{path.name}{writer}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)  # mkstemp's files are private
+        yield temporary
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: str | Path, content: bytes) -> None:
+    """The whole file or none, by any of several writers. Creates the folder."""
+    with atomic_write(Path(path), writer=secrets.token_hex(4)) as temporary:
+        temporary.write_bytes(content)
 
 
 def save(path: str | Path, value: object, about: dict | None = None) -> None:
@@ -98,6 +106,15 @@ def load_about(path: str | Path) -> dict:
     """What is known of the value in a file, which is not read itself."""
     with zipfile.ZipFile(path) as archive:
         return json.loads(archive.read("index.json"))["about"]
+
+
+def load_state(path: str | Path, device: str | torch.device = "cpu") -> Any:
+    """What `torch.save` has written, numbers and tensors; an exception where it is damaged, of which torch.load would not
+    know: it does not look at the checksums."""
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise ValueError(f"the checksum of {damaged} differs")
+    return torch.load(path, map_location=device, weights_only=True)
 
 
 def find(path: str | Path, missing: Any = None) -> Any:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 
 def check_disk(folder: str | Path, needed: int, what: str) -> None:
@@ -19,15 +20,16 @@ def check_disk(folder: str | Path, needed: int, what: str) -> None:
         place = place.parent
     free = shutil.disk_usage(place).free
     if needed > free:
-        raise OSError(errno.ENOSPC, f"{what} needs about {said(needed)} in {folder}, where {said(free)} are free: free "
-                                    f"some, or choose a folder on another disk")
+        raise OSError(errno.ENOSPC, f"{what} needs about {tqdm.format_sizeof(needed, 'B')} in {folder}, where "
+                                    f"{tqdm.format_sizeof(free, 'B')} are free: free some, or choose a folder on another disk")
 
 
 def check_memory(needed: int, what: str, device: str | torch.device = "cpu") -> None:
     """MemoryError unless ``needed`` bytes are free in a device's memory, as far as that can be told."""
     free = free_memory(device)
     if free is not None and needed > free:
-        raise MemoryError(f"{what} needs about {said(needed)} of memory on {device}, where {said(free)} are free")
+        raise MemoryError(f"{what} needs about {tqdm.format_sizeof(needed, 'B')} of memory on {device}, where "
+                          f"{tqdm.format_sizeof(free, 'B')} are free")
 
 
 def free_memory(device: str | torch.device = "cpu") -> float | None:
@@ -56,17 +58,6 @@ def left_in_container(group: str | Path = "/sys/fs/cgroup") -> float:
     return max(0, int(limit) - taken)
 
 
-def said(size: float) -> str:
-    """A number of bytes for people: "3.2 GB"."""
-    for unit in ("bytes", "kB", "MB", "GB"):  # noqa: B007
-        if size < 1000:
-            break
-        size /= 1000
-    else:
-        unit = "TB"
-    return f"{size:.0f} {unit}" if size >= 100 or unit == "bytes" else f"{size:.1f} {unit}"
-
-
 def format_duration(seconds: float, at_least: bool = False) -> str:
     """A time to read: "about 12 s", "at least 5.5 h"; "an unknown time" where nothing of it is known."""
     if at_least and seconds < 0.5:
@@ -80,8 +71,3 @@ def format_duration(seconds: float, at_least: bool = False) -> str:
 def cores() -> int:
     """How many this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def count_gpus() -> int:
-    """How many CUDA devices this process may use."""
-    return torch.cuda.device_count()

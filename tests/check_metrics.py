@@ -23,7 +23,8 @@ import torch
 
 from synaug import audit, compare_with_floor, draw_splits, encode, load_dataset
 from synaug.classifiers import output_entropy
-from synaug.metrics import centroid_distance_ratio, frechet_distance, nearer_than, nearest, outer_edge_recall, prdc, two_sample_auc
+from synaug.metrics import centroid_distance_ratio, frechet_distance, nearer_than, nearest, prdc, two_sample_auc
+from synaug.metrics.neighbours import neighbourhoods
 from synaug.statistics import mean_interval
 from synaug.statistics.claims import load_published
 
@@ -40,7 +41,7 @@ print({name: round(value, 1) for name, value in prdc(real, fresh, k=5).items()})
 # %%
 shrunk = 0.5 * fresh
 print({name: round(value, 1) for name, value in prdc(real, shrunk, k=5).items() if name in ("precision", "recall")})
-print(round(outer_edge_recall(real, shrunk, k=5), 1))
+print(round(neighbourhoods(real, shrunk, k=5).indicators()["outer_edge_recall"].mean().item(), 1))
 
 # %%
 copied = torch.cat([fresh[:900], real[:100] + 1e-3])

@@ -28,3 +28,10 @@ def test_numbers():
     for wrong in (True, None, "1", float("nan"), float("inf"), 10**400, [1.0], -0.1, 1.1):
         with pytest.raises(ValueError, match="^share must be a finite number of at least 0 and at most 1, got "):
             number("share", wrong, 0, 1)
+
+
+def test_limits_that_are_excluded():
+    assert number("quantile", 1, above=0, at_most=1) == 1 and number("n", 1e-300, above=0) == 1e-300
+    for wrong in (0, -1, 1.0, float("nan"), None):
+        with pytest.raises(ValueError, match="^confidence must be a finite number of more than 0 and less than 1, got "):
+            number("confidence", wrong, above=0, below=1)

@@ -248,14 +248,14 @@ def test_what_is_ones_own_is_supported_or_not():
     own = {"a": claim_of(up, own=True), "b": claim_of(down, own=True)}
     assert verdict_table(frame, own)["verdict"].tolist() == ["supported", "not supported: opposite"]
     assert verdict_table(frame, {"a": claim_of(up)})["verdict"].tolist() == [REPRODUCED]
-    with pytest.raises(ValueError, match="fixed must be one of before the run, .* got 'later'"):
+    with pytest.raises(ValueError, match="unknown 'fixed' of claim .*, 'later': choose one of before the run, "):
         claim_of(FALL, fixed="later")
 
 
 def test_misspelt_rules_are_refused():
-    with pytest.raises(ValueError, match="contrast, equal, trend, plateau, got 'trent'"):
+    with pytest.raises(ValueError, match="unknown kind of a rule of claim .*, 'trent': choose one of contrast, equal, trend, plateau"):
         claim_of({"kind": "trent"})
-    with pytest.raises(ValueError, match="best must be one of"):
+    with pytest.raises(ValueError, match="unknown 'best' of claim .*, 'great': choose one of"):
         claim_of(FALL, best="great")
 
 

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from full_disk import file_size_limit
 from torchvision.datasets import CIFAR10, CIFAR100
+from tqdm import tqdm
 
 from synaug import paths, resources
 from synaug.data import cifar, load_dataset
-from synaug.data.cached import atomic_write, load_cached
-from synaug.resources import said
+from synaug.data.cached import load_cached
+from synaug.files import atomic_write
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ class TestTorchvisionArchive:
         assert (arrays["test_labels"] == batches[5][1]).all()
         assert tuple(arrays["class_names"]) == cifar.CIFAR10_CLASSES
         assert left(cache) == ["tiny.tar.gz"]
-        told = f"Tiny is downloaded once, {said(size)}, from {kind.url} to {cache}\n"
+        told = f"Tiny is downloaded once, {tqdm.format_sizeof(size, 'B')}, from {kind.url} to {cache}\n"
         assert capsys.readouterr().err == told
         cifar.from_archive(kind, kind.sha256, size, cache)  # it is there: nothing is said
         assert capsys.readouterr().err == ""
@@ -94,7 +95,7 @@ class TestTorchvisionArchive:
 
     def test_too_little_disk_is_told_before_the_download(self, tiny, cache, monkeypatch):
         monkeypatch.setattr(resources.shutil, "disk_usage", lambda place: namedtuple("Usage", "free")(3999))
-        with pytest.raises(OSError, match="obtaining Tiny needs about 4.0 kB .* 4.0 kB are free"):
+        with pytest.raises(OSError, match="obtaining Tiny needs about 4.00kB .* 4.00kB are free"):
             cifar.from_archive(tiny[0], tiny[0].sha256, 1000, cache)
 
     def test_a_disk_that_fills_leaves_nothing(self, tiny, cache):

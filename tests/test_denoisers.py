@@ -109,7 +109,7 @@ class TestNewDenoiser:
         ({"attention": (3,)}, r"some of 8, 4, the heights .* got \(3,\)"),
         ({"attention": (8,)}, r"channels are multiples of 32; got \(8,\) with channels \(16, 32\)"),
         ({"network": "mlp"}, "unknown network .mlp.: choose one of unet, dit"), ({"network": "dit"}, "one width in channels"),
-        ({"network": "dit", "channels": (32,), "patch": 8}, "multiple of 16"), ({"dropout": 1.0}, "dropout must be in 0..1, below 1, got 1.0"), ({"dropout": -0.1}, "got -0.1"),
+        ({"network": "dit", "channels": (32,), "patch": 8}, "multiple of 16"), ({"dropout": 1.0}, "dropout must be a finite number of at least 0 and less than 1, got 1.0"), ({"dropout": -0.1}, "got -0.1"),
     ])
     def test_refuses_what_the_network_cannot_have(self, wrong, message):
         with pytest.raises(ValueError, match=message):

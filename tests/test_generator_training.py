@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tqdm import tqdm
 
 from synaug import resources
 from synaug.__main__ import main
@@ -112,7 +113,7 @@ class TestRecipe:
         (["--subset-size", "1.5"], "subset_size must be a number of images, a share below 1 or"),
         (["--folder", "file"], "file cannot be a folder: .*file is a file"),
         (["--folder", "file/x/y"], "file/x/y cannot be a folder: .*file is a file"),
-        (["--subset-size", "4000"], "between 10 images .* and 1437"), (["--flip", "nan"], "flip is a share"),
+        (["--subset-size", "4000"], "between 10 images .* and 1437"), (["--flip", "nan"], "flip must be a finite number of at least 0 and at most 1"),
         (["--snapshots", "1e9"], "snapshots must be whole numbers in"), (["--snapshots", "0.5"], "snapshots must be whole"),
         (["--batch-size", "1000000000"], "a batch of 1,000,000,000 images needs about"), (["--patch", "0"], "patch must be a whole number"),
         (["--learning-rate", "1e30", "--warmup", "1"], "the training loss is .* lower the learning rate"),
@@ -491,10 +492,10 @@ class TestLimits:
         assert sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) < 20 * size  # with files' headers
         Trainer(TINY, folder)  # a second state fits beside the first
         words = f"training a generator of {size:,} parameters needs about"
-        with pytest.raises(OSError, match=f"{words} {resources.said(36 * size)} in .*/new, where"):
+        with pytest.raises(OSError, match=f"{words} {tqdm.format_sizeof(36 * size, 'B')} in .*/new, where"):
             run(tmp_path / "new", 1)
         monkeypatch.setattr(resources, "free_memory", lambda device: 19 * size)
-        with pytest.raises(MemoryError, match=f"{words} {resources.said(20 * size)} of memory on cpu"):
+        with pytest.raises(MemoryError, match=f"{words} {tqdm.format_sizeof(20 * size, 'B')} of memory on cpu"):
             run(folder, 25)
         assert not (tmp_path / "new").exists()
 

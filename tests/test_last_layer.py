@@ -42,7 +42,7 @@ def test_a_head_of_noise_is_repaired():
 
 
 @pytest.mark.parametrize("change, message", [
-    ({"labels": torch.zeros(90, dtype=torch.int64)}, "none of class 1"), ({"strength": 0.0}, "strength must be positive"),
+    ({"labels": torch.zeros(90, dtype=torch.int64)}, "none of class 1"), ({"strength": 0.0}, "strength must be a finite number of more than 0"),
     ({"model": nn.Sequential(nn.Flatten(), nn.Linear(64, 3), nn.ReLU())}, "not what its last linear layer gives"),
     ({"model": nn.Sequential(nn.Conv2d(1, 3, 8), nn.Flatten())}, "no linear layer")])
 def test_what_cannot_be_refitted_is_said(change, message):

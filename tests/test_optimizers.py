@@ -166,8 +166,8 @@ def test_two_drops():
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"optimizer": "adam"}, "sgd, sam"),
-    ({"rho": 0.0}, "rho must be positive"),
-    ({"rho": math.nan}, "rho must be a finite number, got nan"),
+    ({"rho": 0.0}, "rho must be a finite number of more than 0, got 0.0"),
+    ({"rho": math.nan}, "rho must be a finite number of more than 0, got nan"),
     ({"order": torch.zeros(2, 4, dtype=torch.int64)}, r"int64 \[2, 8\], got torch.int64 \[2, 4\]"),
     ({"order": torch.zeros(2, 8)}, r"int64 \[2, 8\]"),
     ({"order": torch.full((2, 8), 64)}, r"0\.\.63, got 64\.\.64"),

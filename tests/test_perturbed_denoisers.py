@@ -187,14 +187,14 @@ class TestClasses:
 
 
 @pytest.mark.parametrize("make, message", [
-    (lambda: ScaledScore(WORLD, 0), "factor must be finite and above 0"),
+    (lambda: ScaledScore(WORLD, 0), "factor must be a finite number of more than 0"),
     (lambda: ScaledScore(WORLD, math.nan), "factor"),
-    (lambda: ScoreNoise(WORLD, -0.1, 0.5, 0), "level must be finite and at least 0"),
+    (lambda: ScoreNoise(WORLD, -0.1, 0.5, 0), "level must be a finite number of at least 0"),
     (lambda: ScoreNoise(WORLD, 0.1, 0.0, 0), "sigma_data"),
     (lambda: ScoreNoise(WORLD, 0.1, 0.5, 0, length=0), "length"),
     (lambda: ScoreNoise(lambda x, sigma, labels: x, 0.1, 0.5, 0), "image_shape"),
     (lambda: SmoothedOverSigma(WORLD, math.inf), "width"),
-    (lambda: Guided(WORLD, -1), "scale must be finite and at least 0"),
+    (lambda: Guided(WORLD, -1), "scale must be a finite number of at least 0"),
 ])
 def test_bad_settings_are_refused(make, message):
     with pytest.raises(ValueError, match=message):

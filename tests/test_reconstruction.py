@@ -284,10 +284,10 @@ class TestRefusals:
         self.refuse(message, y=y, error=error)
 
     @pytest.mark.parametrize("arguments, message", [
-        ({"reverse_step": 101}, r"whole number in 0\.\.100, got 101"),
-        ({"reverse_step": -1}, r"whole number in 0\.\.100"),
-        ({"reverse_step": 50.0}, r"whole number in 0\.\.100"),
-        ({"reverse_step": 21, "steps": 20}, r"whole number in 0\.\.20"),
+        ({"reverse_step": 101}, "reverse_step must be at most 100, got 101"),
+        ({"reverse_step": -1}, "reverse_step must be a whole number of at least 0"),
+        ({"reverse_step": 50.0}, "reverse_step must be a whole number of at least 0"),
+        ({"reverse_step": 21, "steps": 20}, "reverse_step must be at most 20"),
         ({"steps": 0}, "steps must be"),
         ({"stride": 0}, "stride must be"),
         ({"mapping": "ve"}, "unknown mapping 've'"),

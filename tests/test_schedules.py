@@ -3,7 +3,14 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, EDMEulerScheduler
 
-from synaug.diffusion.schedules import edm_sigmas, grid, reverse_sigmas, sigma_of_reverse_step, sigmas_from, vp_sigmas
+from synaug.diffusion.schedules import (
+    MAPPINGS,
+    edm_sigmas,
+    reverse_sigmas,
+    sigma_of_reverse_step,
+    sigmas_from,
+    vp_sigmas,
+)
 
 
 class TestGrids:
@@ -24,7 +31,7 @@ class TestGrids:
     @pytest.mark.parametrize("mapping", ["edm", "vp"])
     @pytest.mark.parametrize("steps", [1, 7, 100])
     def test_decreases_to_zero(self, mapping, steps):
-        sigmas = grid(mapping, steps)
+        sigmas = reverse_sigmas(steps, steps, mapping)
         assert sigmas.shape == (steps + 1,) and sigmas[-1] == 0
         assert (sigmas.diff() < 0).all()
 
@@ -37,13 +44,13 @@ class TestGrids:
         for steps in (0, -1, 2.0, True, "10"):
             with pytest.raises(ValueError, match="steps must be a whole number"):
                 edm_sigmas(steps)
-        with pytest.raises(ValueError, match="1000 steps"):
+        with pytest.raises(ValueError, match="steps must be at most 1000, got 1001"):
             vp_sigmas(1001)
         with pytest.raises(ValueError, match="unknown mapping 'edn': choose one of edm, vp"):
-            grid("edn")
+            reverse_sigmas(10, mapping="edn")
         for wrong in [(0.0, 80.0, 7.0), (80.0, 0.002, 7.0), (0.002, float("inf"), 7.0), (0.002, 80.0, 0.0),
                       (float("nan"), 80.0, 7.0)]:
-            with pytest.raises(ValueError, match="0 < sigma_min < sigma_max|must be a finite number"):
+            with pytest.raises(ValueError, match="must be a finite number"):
                 edm_sigmas(10, *wrong)
 
 
@@ -63,13 +70,13 @@ class TestReverseSteps:
     @pytest.mark.parametrize("mapping", ["edm", "vp"])
     def test_first_and_last(self, mapping):
         assert sigma_of_reverse_step(0, mapping=mapping) == 0
-        assert sigma_of_reverse_step(100, mapping=mapping) == grid(mapping)[0]
+        assert sigma_of_reverse_step(100, mapping=mapping) == MAPPINGS[mapping]()[0]
 
     @pytest.mark.parametrize("mapping", ["edm", "vp"])
     def test_a_reverse_step_is_the_end_of_the_whole_grid(self, mapping):
         for reverse_step in (0, 1, 37, 100):
             levels = reverse_sigmas(reverse_step, mapping=mapping)
-            assert torch.equal(levels, grid(mapping)[100 - reverse_step :])
+            assert torch.equal(levels, MAPPINGS[mapping]()[100 - reverse_step :])
             assert levels[0] == sigma_of_reverse_step(reverse_step, mapping=mapping)
 
     @pytest.mark.parametrize("stride", [2, 5, 7, 1000])
@@ -87,7 +94,7 @@ class TestReverseSteps:
     @pytest.mark.parametrize("reverse_step", [-1, 101, 50.0, "50", None, True, float("nan")])
     def test_refuses_what_is_no_step_of_the_grid(self, reverse_step):
         for call in (sigma_of_reverse_step, reverse_sigmas):
-            with pytest.raises(ValueError, match=r"reverse step must be a whole number in 0\.\.100"):
+            with pytest.raises(ValueError, match="reverse_step must be (a whole number of at least 0|at most 100), got"):
                 call(reverse_step)
 
     @pytest.mark.parametrize("stride", [0, -1, 1.5, True])

@@ -9,7 +9,6 @@ from synaug.statistics import (
     mean_interval,
     paired_interval,
     ratio_interval,
-    tost,
 )
 from synaug.statistics.intervals import detectable, draws_interval
 
@@ -36,17 +35,6 @@ def test_differences_without_spread():
     assert paired_interval([0.0, 0.0]).p_value == 1.0
     found = paired_interval([0.5, 0.5, 0.5])
     assert (found.low, found.high, found.p_value) == (0.5, 0.5, 0.0)
-    assert tost([0.1, 0.1], margin=0.2).equivalent
-    assert not tost([0.3, 0.3], margin=0.2).equivalent
-
-
-@pytest.mark.parametrize("margin", [0.2, 0.5, 0.9, 2.0])
-def test_tost_is_two_one_sided_t_tests(margin):
-    found = tost(DIFFERENCES, margin)
-    lower = stats.ttest_1samp(DIFFERENCES, -margin, alternative="greater").pvalue
-    upper = stats.ttest_1samp(DIFFERENCES, margin, alternative="less").pvalue
-    assert found.p_value == pytest.approx(max(lower, upper), rel=1e-10)
-    assert found.equivalent == (-margin < found.low and found.high < margin) == (found.p_value < 0.05)
 
 
 def test_ratio_interval_covers_the_ratio_of_means():
@@ -140,8 +128,6 @@ def test_jackknife_of_a_mean_with_groups_of_one_is_the_t_interval():
         lambda: mean_interval([1.0, np.nan]),
         lambda: mean_interval([[1.0, 2.0]]),
         lambda: mean_interval([1.0, 2.0], confidence=1.0),
-        lambda: tost([1.0, 2.0], margin=0.0),
-        lambda: tost([1.0, 2.0], margin=1.0, alpha=0.5),
         lambda: bootstrap_interval([1.0, 2.0], n_bootstrap=0),
         lambda: jackknife_interval(0.0, [1.0]),
         lambda: draws_interval([[1.0], []]),

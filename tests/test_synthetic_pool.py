@@ -90,11 +90,11 @@ class TestPool:
         assert len(whole.take(k=1)) == 0
         with pytest.raises(ValueError, match="no images of 1 of the sources, such as 4"):
             whole.take(sources=[3, 4])
-        with pytest.raises(ValueError, match=r"1\.\.4"):
+        with pytest.raises(ValueError, match="k must be at most 4, got 5"):
             whole.take(k=5)
 
     @pytest.mark.parametrize(("change", "error", "message"), [
-        ({"k": 1}, ValueError, "at least one copy"),
+        ({"k": 1}, ValueError, "k, the original and its copies, must be a whole number of at least 2, got 1"),
         ({"k": 2.0}, ValueError, "whole number"),
         ({"sigmas": None}, ValueError, "from_noise=True"),
         ({"sigmas": (0.5, -1.0)}, ValueError, "positive"),
@@ -216,7 +216,7 @@ class TestStore:
     def test_too_little_memory_is_refused_before_the_first_image(self, monkeypatch):
         denoiser = Shrink()
         monkeypatch.setattr(resources, "free_memory", lambda device: 1000)
-        with pytest.raises(MemoryError, match="a pool of 10 images needs about 1.3 kB of memory"):
+        with pytest.raises(MemoryError, match="a pool of 10 images needs about 1.[0-9]+kB of memory"):
             pool(k=3, denoiser=denoiser)
         assert denoiser.seen == 0
 
@@ -331,10 +331,10 @@ class TestFilters:
         assert report["kept"].tolist() == expected.tolist() and len(kept) == expected.sum()
 
     @pytest.mark.parametrize(("options", "message"), [
-        ({"near_copy_quantile": 1.0}, "strictly between"),
+        ({"near_copy_quantile": 1.0}, "near_copy_quantile must be a finite number of more than 0 and less than 1"),
         ({"min_probability": 0.5}, "both a judge and"),
         ({"judge": nn.Identity()}, "both a judge and"),
-        ({"judge": nn.Identity(), "min_probability": 0.0}, r"\(0, 1\]"),
+        ({"judge": nn.Identity(), "min_probability": 0.0}, "min_probability must be a finite number of more than 0 and at most 1"),
     ])
     def test_bad_rules_are_refused(self, options, message):
         with pytest.raises(ValueError, match=message):

@@ -111,7 +111,7 @@ class TestIn:
 
     def test_too_little_memory_is_told_after_the_first_item(self, monkeypatch):
         monkeypatch.setattr(resources, "free_memory", lambda device: 100)
-        with pytest.raises(MemoryError, match="a data set of 5 images needs about 360 bytes"):
+        with pytest.raises(MemoryError, match="a data set of 5 images needs about 360B"):
             from_torch(Items([(pictures()[0], 0)] + 4 * ["never read"]))
 
 

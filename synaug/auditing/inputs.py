@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from synaug.data import ImageDataset, load_image_folder, stratified_subset
 from synaug.data.folders import image_kinds, list_images
+from synaug.data.merged import merge_classes
 from synaug.data.torch_datasets import from_torch
 
 #: Side in pixels beyond which folders of images are reduced: thousands of them fit into memory, and encoders see less.
@@ -83,7 +84,7 @@ def gather(real: Images, synthetic: Images | None, held_out: Images | None = Non
         if beyond := sorted(set(counts) - set(classes)):
             notes.append(f"{sum(counts[name] for name in beyond)} {role} images of classes that not all sets have are "
                          f"left out: {', '.join(beyond)}")
-        loaded[role] = _of_classes(loaded[role], classes)
+        loaded[role] = merge_classes(loaded[role], [[loaded[role].class_names.index(name)] for name in classes])
     everything = loaded["real"]
     counts, least = everything.labels.bincount(minlength=len(classes)).tolist(), LEAST if held_out is None else LEAST - 1
     if few := [f"{name} ({n})" for name, n in zip(classes, counts) if n < least]:
@@ -130,10 +131,3 @@ def _common(names: dict[str, list[str]]) -> list[str]:
         raise ValueError(f"an audit needs two classes that the {' and the '.join(names)} images share, by their names; "
                          f"they share {common[0] if common else 'none'!r} ({held})")
     return common
-
-
-def _of_classes(data: ImageDataset, classes: list[str]) -> ImageDataset:
-    """The images of these classes, labelled by their places in the list."""
-    place = torch.tensor([classes.index(name) if name in classes else -1 for name in data.class_names])
-    kept = data.subset((place[data.labels] >= 0).nonzero().flatten())
-    return ImageDataset(kept.images, place[kept.labels], tuple(classes), kept.source_index, kept.name)

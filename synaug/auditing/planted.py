@@ -11,7 +11,6 @@ from tqdm import tqdm
 
 from synaug.auditing.inputs import Images, Sets, gather
 from synaug.auditing.report import THRESHOLDS, Audit, of_sets
-from synaug.data import ImageDataset
 from synaug.metrics.encoders import Encoder
 
 #: Shares of the images that are planted, and the shares of them that must be found.
@@ -63,12 +62,6 @@ def _found(name: str, audit: Audit, where: np.ndarray, scope: str):
     return (by if scope == "all" else f"{by} of {scope}"), float(beyond), false_alarms, bool(beyond)
 
 
-def _changed(sets: Sets, images=None, labels=None) -> ImageDataset:
-    data = sets.synthetic
-    return ImageDataset(data.images if images is None else images, data.labels if labels is None else labels,
-                        data.class_names, data.source_index, data.name)
-
-
 def _nothing(sets: Sets, seed: int):
     return sets.synthetic, np.zeros(len(sets.synthetic), bool), "all"
 
@@ -80,21 +73,22 @@ def _copies(sets: Sets, seed: int):
         source = rng.choice(np.flatnonzero(sets.train.labels == sets.synthetic.labels[i]))
         noise = torch.from_numpy(rng.normal(0, 2, images.shape[1:]))
         images[i] = (sets.train.images[source] + noise).round().clamp(0, 255).to(torch.uint8)
-    return _changed(sets, images), where, "all"
+    return replace(sets.synthetic, images=images), where, "all"
 
 
 def _wrong_labels(sets: Sets, seed: int):
     rng, labels, where = np.random.default_rng(seed), sets.synthetic.labels.clone(), _some(sets, WRONG, seed)
     by = torch.from_numpy(rng.integers(1, sets.held.num_classes, int(where.sum())))
     labels[where] = (labels[where] + by) % sets.held.num_classes
-    return _changed(sets, labels=labels), where, "all"
+    return replace(sets.synthetic, labels=labels), where, "all"
 
 
 def _blur(sets: Sets, seed: int):
     images = sets.synthetic.images
     sigma = images.shape[-1] / 28
     kernel = min(2 * round(2 * sigma) + 1, 2 * (min(images.shape[-2:]) // 2) - 1)
-    return _changed(sets, gaussian_blur(images, [kernel, kernel], [sigma, sigma])), np.ones(len(images), bool), "all"
+    blurred = gaussian_blur(images, [kernel, kernel], [sigma, sigma])
+    return replace(sets.synthetic, images=blurred), np.ones(len(images), bool), "all"
 
 
 def _dropped_mode(sets: Sets, seed: int):
@@ -107,7 +101,7 @@ def _dropped_mode(sets: Sets, seed: int):
     images[lost] = images[kept[torch.arange(len(lost)) % len(kept)]].flip(-1)
     where = np.zeros(len(images), bool)
     where[lost] = True
-    return _changed(sets, images), where, sets.held.class_names[label]
+    return replace(sets.synthetic, images=images), where, sets.held.class_names[label]
 
 
 def _shifted_class(sets: Sets, seed: int):
@@ -115,7 +109,7 @@ def _shifted_class(sets: Sets, seed: int):
     where = (sets.synthetic.labels == label).numpy()
     images = sets.synthetic.images.clone()
     images[where] = images[where].roll(max(1, images.shape[-1] // 8), -1)
-    return _changed(sets, images), where, sets.held.class_names[label]
+    return replace(sets.synthetic, images=images), where, sets.held.class_names[label]
 
 
 def _some(sets: Sets, share: float, seed: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from synaug.auditing.inputs import Images, Sets, gather
 from synaug.auditing.measures import COPY_QUANTILE, LABEL_QUANTILE, STAGES, check_sizes, measure
 from synaug.auditing.prediction import Predicted, predicted
-from synaug.checks import whole
+from synaug.checks import number, one_of, whole
 from synaug.metrics.encoders import BUILDERS, Encoder, encoder_label
 from synaug.precision import usable_device
 
@@ -174,10 +174,8 @@ def augmentation_quality(real: Images, synthetic: Images, held_out: Images | Non
 
 def _limits(thresholds: Mapping[str, float] | None) -> dict[str, float]:
     for name, value in (thresholds or {}).items():
-        if name not in THRESHOLDS:
-            raise ValueError(f"there is no threshold {name!r}; there are {', '.join(THRESHOLDS)}")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise ValueError(f"the threshold {name} must lie between 0 and 1, got {value!r}")
+        one_of("threshold", name, THRESHOLDS)
+        number(f"the threshold {name}", value, 0, 1)
     return THRESHOLDS | dict(thresholds or {})
 
 

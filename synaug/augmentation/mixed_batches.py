@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler, Subset
 
-from synaug.checks import whole
+from synaug.checks import number, one_of, whole
 from synaug.classifiers.training import batch_order
 
 #: How the share goes over the training; see `share_schedule`.
@@ -20,10 +20,8 @@ def share_schedule(order: str, share: float, steps: int) -> Tensor:
     one step each; "falling", linearly, at share 1/2 from 0.9 to 0.1, at others by 0.8 of what they allow.
     ValueError for an unknown order, a share outside 0..1, and orders by parts without either part or with one step.
     """
-    if order not in ORDERS:
-        raise ValueError(f"unknown order {order!r}: choose one of {', '.join(ORDERS)}")
-    if not 0 <= share <= 1:
-        raise ValueError(f"the share of synthetic images must be in 0..1, got {share}")
+    one_of("order", order, ORDERS)
+    number("share", share, 0, 1)
     if order == "mixed":
         return torch.full((steps,), share, dtype=torch.float64)
     if order == "falling":

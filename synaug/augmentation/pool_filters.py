@@ -13,26 +13,22 @@ from synaug.classifiers import predict
 from synaug.data import ImageDataset
 from synaug.data.images import HINT
 from synaug.metrics.distances import neighbour_radii, prepare
-from synaug.metrics.encoders import Encoder, encode
+from synaug.metrics.encoders import encode
 from synaug.metrics.inputs import Features, as_features
 from synaug.metrics.near_copies import nearer_than, nearest
-from synaug.precision import usable_device
-from synaug.statistics.intervals import check_fraction
 
 
 def filter_pool(pool: SyntheticPool, real: ImageDataset, *, near_copy_quantile: float | None = None,
-                encoder: Encoder = "pixels", judge: nn.Module | None = None, min_probability: float | None = None,
-                device: str | torch.device = "cpu") -> tuple[SyntheticPool, pd.DataFrame]:
+                judge: nn.Module | None = None, min_probability: float | None = None) -> tuple[SyntheticPool, pd.DataFrame]:
     """The pool without near-copies and off-class images, and a report on each image of the pool.
 
     real: the images that the classifier is trained on.
     near_copy_quantile: in (0, 1). A generated image is a near-copy if it lies nearer to some real image than that
     quantile of the real images lie to their nearest other real image, or is a copy of one. Of fresh real images about
-    that share would be called near-copies. encoder: the features that distances are taken in, see
-    `synaug.metrics.encoders.encode`.
+    that share would be called near-copies. Distances are those of pixels.
     min_probability: in (0, 1]. An image is off-class if the judge gives its label a lower probability.
-    judge: a classifier, see `synaug.classifiers`. One that errs on slow examples errs on images made of them.
-    device: of the encoder; the judge stays where it is.
+    judge: a classifier, see `synaug.classifiers`, which stays where it is. One that errs on slow examples errs on images
+    made of them.
     Report: one row per image: source, copy, near_copy and its distance, off_class and its label_probability (those of
     the filters that are on), kept. ValueError for a rule without what it needs, values that make no rule, or NaN
     in what a rule compares.
@@ -40,12 +36,11 @@ def filter_pool(pool: SyntheticPool, real: ImageDataset, *, near_copy_quantile: 
     of_kind("pool", pool, SyntheticPool)
     of_kind("real", real, ImageDataset, HINT)
     if near_copy_quantile is not None:
-        check_fraction(near_copy_quantile, "near_copy_quantile")
+        number("near_copy_quantile", near_copy_quantile, above=0, below=1)
     if (min_probability is None) != (judge is None):
         raise ValueError("the filter of off-class images needs both a judge and a min_probability")
-    if min_probability is not None and not 0 < number("min_probability", min_probability) <= 1:
-        raise ValueError(f"min_probability must lie in (0, 1], got {min_probability}")
-    usable_device(device)
+    if min_probability is not None:
+        number("min_probability", min_probability, above=0, at_most=1)
     if pool.data.image_shape != real.image_shape:
         raise ValueError(f"the pool has images {pool.data.image_shape}, the real ones are {real.image_shape}")
     if near_copy_quantile is not None and len(real) < 2:
@@ -57,7 +52,7 @@ def filter_pool(pool: SyntheticPool, real: ImageDataset, *, near_copy_quantile: 
     report = pool.provenance[["source", "copy"]].copy()
     dropped = torch.zeros(len(pool), dtype=torch.bool)
     if near_copy_quantile is not None and len(pool):
-        own, others = (encode(data.floats(), encoder, device=device) for data in (pool.data, real))
+        own, others = (encode(data.floats(), "pixels") for data in (pool.data, real))
         distance, near = near_copies(own, others, near_copy_quantile)
         report["distance"], report["near_copy"] = distance.numpy(), near.numpy()
         dropped |= near

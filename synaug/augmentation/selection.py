@@ -2,7 +2,6 @@
 
 import warnings
 from dataclasses import dataclass
-from numbers import Integral
 
 import numpy as np
 import pandas as pd
@@ -136,12 +135,9 @@ def slow_clusters(logits: Tensor, labels: Tensor, *, seed: int = 0) -> Tensor:
 
 def _count(size, n: int) -> int:
     """How many of n examples a size stands for."""
-    whole = isinstance(size, Integral) and not isinstance(size, bool)
-    if whole and 1 <= size <= n:
-        return int(size)
     if isinstance(size, float) and 0 < size < 1:
         return max(1, round(size * n))
-    raise ValueError(f"size must be a whole number in 1..{n} or a share between 0 and 1, got {size!r}")
+    return whole("size, where it is no share between 0 and 1,", size, 1, n)
 
 
 def _ranked(name: str, evidence: pd.DataFrame, seed: int) -> np.ndarray:

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +60,11 @@ class SyntheticPool:
     def take(self, sources: Indices | None = None, k: int | None = None) -> "SyntheticPool":
         """The part that belongs to some of the sources (int64 places in the data set) and to a smaller k."""
         sources = self.sources if sources is None else as_places(sources)
-        k = self.k if k is None else k
+        k = self.k if k is None else whole("k", k, 1, self.k)
         if missing := sorted(set(sources.tolist()) - set(self.sources.tolist())):
             raise ValueError(f"the pool has no images of {len(missing)} of the sources, such as {missing[0]}")
-        if isinstance(k, bool) or not isinstance(k, Integral) or not 1 <= k <= self.k:
-            raise ValueError(f"k must be in 1..{self.k}, what the pool was made for, got {k!r}")
         wanted = self.provenance["source"].isin(sources.tolist()) & (self.provenance["copy"] < k)
-        return SyntheticPool(*self._rows(wanted.to_numpy(copy=True)), sources, int(k))
+        return SyntheticPool(*self._rows(wanted.to_numpy(copy=True)), sources, k)
 
     def keep(self, kept: Collection[bool]) -> "SyntheticPool":
         """The images where ``kept``, bool ``[len(self)]``, is true; sources and k stay."""
@@ -105,8 +102,7 @@ def generate_pool(denoiser: Denoiser | Generator, dataset: ImageDataset, sources
     """
     sources = as_places(sources)
     of_kind("dataset", dataset, ImageDataset, HINT)
-    if isinstance(k, bool) or not isinstance(k, Integral) or not 2 <= k <= MOST_COPIES:
-        raise ValueError(f"k must be a whole number in 2..{MOST_COPIES}, the original and at least one copy, got {k!r}")
+    whole("k, the original and its copies,", k, 2, MOST_COPIES)
     whole("seed", seed, 0, 2**47 - 1)
     if isinstance(denoiser, Generator):
         settings = _of_strengths(strengths, sigmas, from_noise)

@@ -134,28 +134,23 @@ def of_classes(fresh: ImageDataset, labels: Tensor) -> ImageDataset:
     return fresh.subset(places)
 
 
-def mixture(data: ImageDataset, generated: ImageDataset, *, synthetic_share: float, size: int | None = None,
-            order: str = "shuffled", seed: int = 0) -> TrainingSet:
-    """``size`` images (default as many as are real), the share ``synthetic_share`` of them generated, to the nearest.
+def mixture(data: ImageDataset, generated: ImageDataset, *, synthetic_share: float, seed: int = 0) -> TrainingSet:
+    """As many images as are real, the share ``synthetic_share`` of them generated, to the nearest.
 
     Which, is drawn without replacement; with one seed, more of a kind contains less of it. Real images are taken from
     the front of the seed's permutation and generated ones from the back, so that of as many images, generated source
-    by source, those are used whose sources are not. ``synthetic_share`` 0 at full size is the original. ValueError
-    where there are not enough images of a kind.
+    by source, those are used whose sources are not. ``synthetic_share`` 0 is the original. ValueError where there are
+    not enough generated images.
     """
     for name, images in (("data", data), ("generated", generated)):
         of_kind(name, images, ImageDataset, HINT)
-    size, seed = len(data) if size is None else whole("size", size, 1), whole("seed", seed, 0)
-    number("synthetic_share", synthetic_share, 0, 1)
-    count = round(synthetic_share * size)
-    parts = []
-    for kind, images, n in (("real", data, size - count), ("generated", generated, count)):
-        if n > len(images):
-            raise ValueError(f"the mixture needs {n} {kind} images, there are {len(images)}")
-        drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-        parts.append(images.subset((drawn[:n] if kind == "real" else drawn[len(images) - n:]).sort().values))
-    joined = _joined(*parts)
-    return TrainingSet(joined, torch.arange(size) >= size - count, order)
+    seed, count = whole("seed", seed, 0), round(number("synthetic_share", synthetic_share, 0, 1) * len(data))
+    if count > len(generated):
+        raise ValueError(f"the mixture needs {count} generated images, there are {len(generated)}")
+    real, fake = (torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)) for images in (data, generated))
+    real, fake = real[: len(data) - count], fake[len(generated) - count :]
+    joined = _joined(data.subset(real.sort().values), generated.subset(fake.sort().values))
+    return TrainingSet(joined, torch.arange(len(data)) >= len(real))
 
 
 def _joined(first: ImageDataset, second: ImageDataset) -> ImageDataset:

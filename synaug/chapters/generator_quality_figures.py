@@ -8,7 +8,8 @@ from synaug.chapters.reading import describe_runs, singular, within
 from synaug.chapters.tasks import training_record
 from synaug.metrics import FRESH_REAL
 from synaug.metrics.encoders import encoder_label
-from synaug.plots import COLOURS, INK, finish, forest, image_grid, panels, select
+from synaug.plots import COLOURS, INK, finish, forest, image_grid, panels
+from synaug.statistics.contrasts import select
 
 TEST = "real test images"  # what frames call fresh real where they are the reference itself
 
@@ -23,9 +24,9 @@ def sample_sheet(samples, real, per_class=10):
 def agreement(live, recorded=None):
     """The judge's agreement with the asked class, a row per class, and samples minus real test images."""
     runs = {"recorded": recorded, "this build": live}
-    names = {name: name for frame in runs.values() for name in select(frame, "judge_agreement").get("class_name", ())
+    names = {name: name for frame in runs.values() for name in select(frame, metric="judge_agreement").get("class_name", ())
              if name != "all"} | {"all": "all classes"}
-    rows = pd.concat([select(frame, ["judge_agreement", "judge_agreement_difference"]).assign(run=run)
+    rows = pd.concat([select(frame, metric=["judge_agreement", "judge_agreement_difference"]).assign(run=run)
                       for run, frame in runs.items() if frame is not None])
     rows["arm"] = rows["arm"].replace(FRESH_REAL, TEST)
     rows.loc[rows["metric"] == "judge_agreement_difference", "arm"] = f"{SAMPLES} minus {TEST}"
@@ -61,7 +62,7 @@ def training_curve(frame):
     (figure, (ax,)), entries = panels(1), {}
     for metric, label, colour in (("training_loss", "training images, current weights", COLOURS["train"]),
                                   ("held_out_loss", "held-out images, averaged weights", COLOURS["held out"])):
-        rows = select(frame, metric, arm="training").sort_values("x")
+        rows = select(frame, metric=metric, arm="training").sort_values("x")
         entries[label], = ax.plot(rows["x"] / 1e6, rows["value"], color=colour, marker="o" if len(rows) < 20 else None)
     ax.set(xlabel="images seen in training (millions)", ylabel="denoising loss", xlim=(0, None))
     return finish(figure, entries)
@@ -85,13 +86,13 @@ def comparison(live, recorded=None, metrics=tuple(MEASURES)):
     rows = []
     for metric in metrics:
         title, against, equal = MEASURES[metric]
-        for encoder in select(live if recorded is None else recorded, metric)["encoder"].unique():
+        for encoder in select(live if recorded is None else recorded, metric=metric)["encoder"].unique():
             where = {"class_name": "all"} | ({} if pd.isna(encoder) else {"encoder": encoder})
             for run, frame in (("this build", live), ("recorded", recorded)):
-                if frame is None or len(found := select(frame, against, arm=SAMPLES, **where)) == 0:
+                if frame is None or len(found := select(frame, metric=against, arm=SAMPLES, **where)) == 0:
                     continue
                 compared = found.iloc[0]
-                own, fresh = (select(frame, metric, arm=arm, **where)["value"].item() for arm in (SAMPLES, FRESH_REAL))
+                own, fresh = (select(frame, metric=metric, arm=arm, **where)["value"].item() for arm in (SAMPLES, FRESH_REAL))
                 side = "above" if compared["low"] > equal else "below" if compared["high"] < equal else "not told apart"
                 if not pd.isna(encoder):
                     title = MEASURES[metric][0].format(encoder=encoder_label(encoder), space=space(encoder))
@@ -128,24 +129,24 @@ def takeaways(found, smaller):
 
 def numbers(frame):
     """What the chapter says in numbers, {name: text}."""
-    both = select(frame, "judge_agreement", class_name="all").set_index("arm")["value"]
-    differences = select(frame, "judge_agreement_difference").set_index("class_name")[["value", "low", "high"]] * 100
+    both = select(frame, metric="judge_agreement", class_name="all").set_index("arm")["value"]
+    differences = select(frame, metric="judge_agreement_difference").set_index("class_name")[["value", "low", "high"]] * 100
     largest = differences.drop("all")["value"].abs().idxmax()
-    held_out = select(frame, "held_out_loss").sort_values("x")["value"]
+    held_out = select(frame, metric="held_out_loss").sort_values("x")["value"]
     found = {AGREES: amount(both[SAMPLES], "judge_agreement"), AGREES_REAL: amount(both[FRESH_REAL], "judge_agreement"),
              AGREES_MORE: within(*differences.loc["all"], 1), EXTREME: largest,
              EXTREME_MORE: within(*differences.loc[largest], 1), LOSS: f"{held_out.iloc[-1]:.4f}",
-             LOWEST: f"{held_out.min():.4f}", IMAGES: f"{select(frame, 'frechet_multiple')['n'].iat[0]:,.0f}"}
-    for encoder in select(frame, "frechet_multiple")["encoder"].unique():
+             LOWEST: f"{held_out.min():.4f}", IMAGES: f"{select(frame, metric='frechet_multiple')['n'].iat[0]:,.0f}"}
+    for encoder in select(frame, metric="frechet_multiple")["encoder"].unique():
         at = f"in {space(encoder)}"
-        multiple = select(frame, "frechet_multiple", encoder=encoder)[["value", "low", "high"]].iloc[0]
+        multiple = select(frame, metric="frechet_multiple", encoder=encoder)[["value", "low", "high"]].iloc[0]
         found[f"Fréchet multiple {at}"] = within(*multiple, 2, sign="-")
         for metric, name in (("near_copy_share", "near-copies"),
                              ("trained_nearer_share", "nearest to a training image")):
-            own = select(frame, metric, encoder=encoder).set_index("arm")["value"]
+            own = select(frame, metric=metric, encoder=encoder).set_index("arm")["value"]
             found |= {f"{name} {at}, samples": amount(own[SAMPLES], metric),
                       f"{name} {at}, fresh real": amount(own[FRESH_REAL], metric)}
-        row = select(frame, "trained_nearer_share_difference", encoder=encoder)[["value", "low", "high"]].iloc[0] * 100
+        row = select(frame, metric="trained_nearer_share_difference", encoder=encoder)[["value", "low", "high"]].iloc[0] * 100
         found[f"nearest to a training image {at}, difference (points)"] = within(*row, 1)
     return found
 
@@ -190,7 +191,7 @@ def describe_generator(record, trained):
 def describe(live, recorded=None):
     """What the runs behind a page are, as a Markdown list."""
     def words(frame, p):
-        searched = select(frame, "near_copy_share", arm=SAMPLES).set_index("encoder")["searched"]
+        searched = select(frame, metric="near_copy_share", arm=SAMPLES).set_index("encoder")["searched"]
         places = ", ".join(f"{int(n):,} in {space(encoder)}" for encoder, n in searched.items())
         judge = "all unseen training images" if p["n_judge"] is None else f"{p['n_judge']:,} unseen training images"
         return (f"{p['n_samples']:,} samples ({p['solver'].capitalize()}, {p['steps']} steps), as many real images in "

@@ -7,10 +7,11 @@ import pandas as pd
 
 from synaug.chapters.claims_page import DATA
 from synaug.chapters.reading import signed, within
-from synaug.plots import T_RE, Panel, image_grid, lines, scatter, select
+from synaug.plots import T_RE, Panel, image_grid, lines, scatter
 from synaug.run.results import experiment_of, recordings
 from synaug.statistics import paired_interval
 from synaug.statistics.claims import load_claims, published_series
+from synaug.statistics.contrasts import select
 from synaug.statistics.frames import bare
 
 PAPER = "published (CIFAR-10, EDM, ResNet-18)"
@@ -40,7 +41,7 @@ def named(what, encoder="efficientnet_lite0"):
 def numbers(frame):
     """What the chapter says in numbers, {name: text}: from real images to the last level, against fresh real images."""
     last = frame["x"].max()
-    accuracy = select(frame, "test_accuracy").pivot(index="seed", columns="x", values="value")[[0, last]] * 100
+    accuracy = select(frame, metric="test_accuracy").pivot(index="seed", columns="x", values="value")[[0, last]] * 100
     change = accuracy[last] - accuracy[0]
     if len(change) > 1:  # one seed has no interval
         interval = paired_interval(change)
@@ -49,7 +50,7 @@ def numbers(frame):
         said = signed(change.mean())
     found = {"change of test accuracy (points)": said,
              "test accuracy (%)": f"{accuracy[0].mean():.1f} to {accuracy[last].mean():.1f}"}
-    rows = select(frame, list(FOLLOWED), x=[0, last])
+    rows = select(frame, metric=list(FOLLOWED), x=[0, last])
     rows = rows[rows["reference"] != "source"]
     by = ["metric", "encoder", "sources"]
     means = rows.groupby([*by, "x"], dropna=False, sort=False)["value"].mean().unstack("x")
@@ -99,7 +100,7 @@ def concentrated(cifar, fashion):
 
 def lowest(frame, metric, **where):
     """In words, where a metric of reconstructions is lowest, beside real images' value (95 % limits over images)."""
-    rows = select(frame, metric, sources="train", **where).set_index("x")
+    rows = select(frame, metric=metric, sources="train", **where).set_index("x")
     x = rows["value"].idxmin()
     least, real = (within(*rows.loc[at, ["value", "low", "high"]], 2, sign="-") for at in (x, 0))
     return f"lowest at reverse step {x:g}: {least}, where untouched real images have {real}."
@@ -107,7 +108,7 @@ def lowest(frame, metric, **where):
 
 def lowest_accuracy(frame):
     """In words, where accuracy is lowest: its change from real images there, as in `numbers`."""
-    by_level = 100 * select(frame, "test_accuracy").pivot(index="seed", columns="x", values="value")
+    by_level = 100 * select(frame, metric="test_accuracy").pivot(index="seed", columns="x", values="value")
     changes = by_level.sub(by_level[0], axis=0)
     x = changes.mean().idxmin()
     said = signed(changes[x].mean())

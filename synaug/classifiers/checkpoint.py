@@ -3,28 +3,20 @@
 import io
 import time
 import warnings
-import zipfile
 from pathlib import Path
 
 import torch
 
-from synaug.files import write_atomically
+from synaug.files import load_state, write_atomically
 
 #: Seconds between two saves: what a training that is cut loses at most.
 EVERY = 60
 
 
-def _read(path: str | Path) -> dict:
-    with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums that torch.save wrote
-        if damaged := archive.testzip():
-            raise ValueError(f"{damaged} is damaged")
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
 def steps_kept(path: str | Path) -> int:
     """How many steps the training in a file has behind it; 0 where there is no file that can be read."""
     try:
-        return _read(path)["step"]
+        return load_state(path)["step"]
     except Exception:  # a damaged file shows in many ways; `TrainingCheckpoint.resume` warns of it
         return 0
 
@@ -43,7 +35,7 @@ class TrainingCheckpoint:
     def resume(self) -> int:
         """Bring all to the state in the file, if there is one; returns how many steps it has behind it."""
         try:
-            state = _read(self.path)
+            state = load_state(self.path)
         except (FileNotFoundError, NotADirectoryError):
             return 0
         except Exception as error:  # a damaged file shows in many ways

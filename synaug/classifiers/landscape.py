@@ -50,8 +50,7 @@ def sharpness(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, p
     ValueError for other input, and where the loss is not finite.
     """
     probes, batch_size = whole("probes", probes, 1), whole("batch_size", batch_size, 1)
-    if not number("radius", radius) > 0:
-        raise ValueError(f"radius must be positive, got {radius}")
+    number("radius", radius, above=0)
     model = refreshed(model, images, labels)
     images, labels = as_floats(images), labels.clone()
     batches = list(zip(images.split(batch_size), labels.split(batch_size)))

@@ -36,8 +36,7 @@ def refit_last_layer(model: nn.Module, images: torch.Tensor, labels: torch.Tenso
     of_kind("model", model, nn.Module)
     check_images(images, labels)
     check_labels(model, images, labels)
-    if not number("strength", strength) > 0:
-        raise ValueError(f"strength must be positive, got {strength}")
+    number("strength", strength, above=0)
     model = copy.deepcopy(model)
     layer = next((part for part in reversed(list(model.modules())) if isinstance(part, nn.Linear)), None)
     if layer is None:

@@ -17,8 +17,7 @@ RHO = 0.1
 def check_optimizer(name: str, rho: float) -> None:
     """ValueError for what `new_optimizer` does not take."""
     one_of("optimizer", name, OPTIMIZERS)
-    if not number("rho", rho) > 0:
-        raise ValueError(f"rho must be positive, got {rho}")
+    number("rho", rho, above=0)
 
 
 def new_optimizer(name: str, parameters: Iterable[torch.nn.Parameter], lr: float, momentum: float, weight_decay: float,

@@ -1,12 +1,10 @@
-"""Data sets that are obtained once and kept as arrays in the cache folder; files that are never half written."""
+"""Data sets that are obtained once and kept as arrays in the cache folder."""
 
 import hashlib
-import os
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from filelock import FileLock
 
 from synaug import paths
 from synaug.data.images import ImageDataset
+from synaug.files import atomic_write
 
 # {train,test}_images uint8 [N, C, H, W], {train,test}_labels uint8 [N], class_names
 Arrays = dict[str, np.ndarray]
@@ -72,18 +71,3 @@ def check_arrays(arrays: Arrays, digests: dict[str, str], what: str) -> None:
     for name in arrays.keys() & digests.keys():
         if hashlib.sha256(np.ascontiguousarray(arrays[name]).data).hexdigest() != digests[name]:
             raise ValueError(f"{what} is altered: the sha256 of {name} differs from the recorded one")
-
-
-@contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` to write to; it becomes ``path`` when the block succeeds.
-
-    When the block raises, nothing is left and ``path`` is as it was. For one writer at a time.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

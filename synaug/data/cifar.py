@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.datasets.utils import extract_archive
+from tqdm import tqdm
 
 from synaug.data.cached import Arrays, load_cached
 from synaug.data.images import ImageDataset
-from synaug.resources import check_disk, said
+from synaug.resources import check_disk
 
 CIFAR10_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
@@ -56,7 +57,7 @@ def from_archive(kind: type[CIFAR10], sha256: str, size: int, folder: Path) -> A
 
     if not (folder / kind.filename).exists():
         check_disk(folder, 4 * size, f"obtaining {kind.__name__}")  # the archive, unpacked, as arrays
-        print(f"{kind.__name__} is downloaded once, {said(size)}, from {kind.url} to {folder}", file=sys.stderr)
+        print(f"{kind.__name__} is downloaded once, {tqdm.format_sizeof(size, 'B')}, from {kind.url} to {folder}", file=sys.stderr)
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)
     try:

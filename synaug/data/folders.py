@@ -14,7 +14,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from tqdm import tqdm
 
 from synaug import paths
-from synaug.checks import whole
+from synaug.checks import one_of, whole
 from synaug.data.images import ImageDataset
 from synaug.files import content_key, find, keep
 from synaug.resources import check_disk, check_memory
@@ -51,8 +51,7 @@ def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None
         raise ValueError(f'mode must be "RGB", "L" or None, got {mode!r}')
     if crop and size is None:
         raise ValueError("crop needs an image_size to cut to")
-    if unreadable not in ("refuse", "skip"):
-        raise ValueError(f'unreadable must be "refuse" or "skip", got {unreadable!r}')
+    one_of("value of unreadable,", unreadable, ("refuse", "skip"))
     classes = list_images(path)
     labels = np.repeat(np.arange(len(classes)), [len(members) for members in classes.values()])
     files = [f for members in classes.values() for f in members]

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from synaug import paths
-from synaug.checks import one_of
+from synaug.checks import number, one_of
 from synaug.data import ImageDataset
 from synaug.diffusion.network_files import WEIGHTS, load_unet, pair, read_json, weight_files
 from synaug.diffusion.recipe import NETWORKS
@@ -191,8 +191,7 @@ def new_unet(image_shape: tuple[int, int, int], num_classes: int, *, channels: S
     if not set(attention) <= set(width_of) or any(width_of[height] % 32 for height in attention):
         raise ValueError(f"attention must be some of {', '.join(map(str, width_of))}, the heights of the maps, whose "
                          f"channels are multiples of 32; got {tuple(attention)} with channels {tuple(channels)}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be in 0..1, below 1, got {dropout}")
+    number("dropout", dropout, 0, below=1)
     kinds = ["Attn" if height in attention else "" for height in width_of]
     if network == "dit" and (h != w or h % (2 * patch) or len(channels) > 1 or attention):
         raise ValueError(f"a transformer takes square images whose side is a multiple of {2 * patch}, one width in channels "
@@ -350,7 +349,7 @@ def estimate(denoiser: Denoiser, x: Tensor, sigma: float | Tensor, labels: Tenso
     return x0
 
 
-def check_input(denoiser: Denoiser, x: Tensor, labels: Tensor | None) -> None:
+def check_input(denoiser: object, x: Tensor, labels: Tensor | None) -> None:
     """Refuse what cannot be given to a denoiser. TypeError or ValueError, before anything is computed.
 
     x must be a float tensor ``[N, ...]``, labels int64 ``[N]`` or None; their image shape and range must be the

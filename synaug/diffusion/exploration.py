@@ -15,8 +15,9 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from synaug.checks import number
 from synaug.diffusion.denoisers import estimate
-from synaug.diffusion.perturbed import Guided, Wrapped, checked_number
+from synaug.diffusion.perturbed import Guided, Wrapped
 from synaug.diffusion.schedules import RHO
 
 
@@ -37,7 +38,7 @@ class AnnealedClass(Wrapped):
         if not isinstance(getattr(getattr(denoiser, "unet", None), "class_embedding", None), nn.Embedding):
             raise TypeError(f"annealing the class needs a denoiser with an embedding of it, unet.class_embedding; "
                             f"{type(denoiser).__name__} has none")
-        self.scale, (self.low, self.high) = checked_number("scale", scale, at_least=0), _interval(low, high)
+        self.scale, (self.low, self.high) = number("scale", scale, 0), _interval(low, high)
         self.seed, self.generator = seed, torch.Generator().manual_seed(seed)
 
     def __call__(self, x, sigma, labels=None):
@@ -93,7 +94,7 @@ class Autoguided(Wrapped):
         self.weak, shape = weak, Wrapped(weak).image_shape
         if None not in (shape, self.image_shape) and tuple(shape) != tuple(self.image_shape):
             raise ValueError(f"the weak denoiser is for images {shape}, the other for {self.image_shape}")
-        self.scale = checked_number("scale", scale, at_least=0)
+        self.scale = number("scale", scale, 0)
 
     def __call__(self, x, sigma, labels=None):
         clean = estimate(self.denoiser, x, sigma, labels)
@@ -114,7 +115,7 @@ class ParticleGuided(Wrapped):
 
     def __init__(self, denoiser, strength):
         super().__init__(denoiser)
-        self.strength = checked_number("strength", strength, at_least=0)
+        self.strength = number("strength", strength, 0)
 
     def __call__(self, x, sigma, labels=None):
         clean = estimate(self.denoiser, x, sigma, labels)
@@ -134,21 +135,15 @@ def repulsion(points: torch.Tensor) -> torch.Tensor:
     0 for a single point, and where points coincide so that h is 0.
     """
     n = len(points)
+    if n < 2:
+        return torch.zeros_like(points)
     squares = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist").square()
-    h = bandwidth(squares)
+    rows, columns = torch.triu_indices(n, n, offset=1)
+    h = squares[rows, columns].median().item() / math.log(n)
     if h == 0:
         return torch.zeros_like(points)
     kernel = (-squares / h).exp() - torch.eye(n, dtype=points.dtype, device=points.device)
     return 2 / h * (kernel.sum(1, keepdim=True) * points - kernel @ points)
-
-
-def bandwidth(squares: torch.Tensor) -> float:
-    """(median distance)² / ln n of n >= 2 points with squared distances ``[n, n]``, a float; 0 for fewer."""
-    n = len(squares)
-    if n < 2:
-        return 0.0
-    rows, columns = torch.triu_indices(n, n, offset=1)
-    return squares[rows, columns].median().item() / math.log(n)
 
 
 class MinorityGuided(Wrapped):
@@ -165,7 +160,7 @@ class MinorityGuided(Wrapped):
 
     def __init__(self, denoiser, strength, seed=0):
         super().__init__(denoiser)
-        self.strength = checked_number("strength", strength, at_least=0)
+        self.strength = number("strength", strength, 0)
         self.seed, self.generator = seed, torch.Generator().manual_seed(seed)
 
     def __call__(self, x, sigma, labels=None):
@@ -179,7 +174,5 @@ class MinorityGuided(Wrapped):
 
 def _interval(low, high):
     """Both as floats; ValueError unless 0 <= low < high, both finite."""
-    low, high = checked_number("low", low, at_least=0), checked_number("high", high, above=0)
-    if not low < high:
-        raise ValueError(f"low must be below high, got {low} and {high}")
-    return low, high
+    low = number("low", low, 0)
+    return low, number("high", high, above=low)

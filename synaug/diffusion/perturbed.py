@@ -9,6 +9,7 @@ import math
 import numpy as np
 import torch
 
+from synaug.checks import number
 from synaug.diffusion.denoisers import estimate
 
 
@@ -39,7 +40,7 @@ class ScaledScore(Wrapped):
 
     def __init__(self, denoiser, factor):
         super().__init__(denoiser)
-        self.factor = checked_number("factor", factor, above=0)
+        self.factor = number("factor", factor, above=0)
 
     def __call__(self, x, sigma, labels=None):
         return x + self.factor * (estimate(self.denoiser, x, sigma, labels) - x)
@@ -67,9 +68,9 @@ class ScoreNoise(Wrapped):
         super().__init__(denoiser)
         if self.image_shape is None:
             raise ValueError("score noise needs a denoiser that says its image_shape")
-        self.level = checked_number("level", level, at_least=0)
-        self.sigma_data = checked_number("sigma_data", sigma_data, above=0)
-        self.length = checked_number("length", length, above=0)
+        self.level = number("level", level, 0)
+        self.sigma_data = number("sigma_data", sigma_data, above=0)
+        self.length = number("length", length, above=0)
         generator, d = torch.Generator().manual_seed(seed), math.prod(self.image_shape)
         self.frequencies = torch.randn(d, self.FEATURES, generator=generator) / (length * math.sqrt(d))
         self.frequencies_of_level = torch.randn(self.FEATURES, generator=generator)
@@ -100,7 +101,7 @@ class SmoothedOverSigma(Wrapped):
 
     def __init__(self, denoiser, width):
         super().__init__(denoiser)
-        self.width = checked_number("width", width, at_least=0)
+        self.width = number("width", width, 0)
 
     def __call__(self, x, sigma, labels=None):
         nodes, weights = np.polynomial.hermite_e.hermegauss(self.NODES)
@@ -124,19 +125,10 @@ class Guided(Wrapped):
 
     def __init__(self, denoiser, scale):
         super().__init__(denoiser)
-        self.scale = checked_number("scale", scale, at_least=0)
+        self.scale = number("scale", scale, 0)
 
     def __call__(self, x, sigma, labels=None):
         unguided = estimate(self.denoiser, x, sigma, None)
         if labels is None:
             return unguided
         return unguided + self.scale * (estimate(self.denoiser, x, sigma, labels) - unguided)
-
-
-def checked_number(name: str, value: float, above: float = -math.inf, at_least: float = -math.inf) -> float:
-    """The value as a float; ValueError unless it is finite and within its bound."""
-    value = float(value)
-    if not math.isfinite(value) or value <= above or value < at_least:
-        bound = f"above {above}" if above > -math.inf else f"at least {at_least}"
-        raise ValueError(f"{name} must be finite and {bound}, got {value}")
-    return value

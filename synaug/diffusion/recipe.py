@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from synaug.checks import one_of, whole
+from synaug.checks import number, one_of, whole
 from synaug.data import ImageDataset, stratified_subset
 
 STRATA, FAMILIES = ("proportional", "equal"), ("diffusion", "vae", "gan")
@@ -67,12 +67,11 @@ class Recipe:
         for name in ("channels", "attention"):  # lists, where it was read from a file
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("learning_rate", "warmup", "decay_from", "ema_power"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
+            number(name, getattr(self, name), above=0)
         for name in ("flip", "drop_label"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a share in 0..1, got {getattr(self, name)}")
-        for name, options in (("family", FAMILIES), ("network", NETWORKS), ("weighting", WEIGHTINGS)):
+            number(name, getattr(self, name), 0, 1)
+        for name, options in (("family", FAMILIES), ("network", NETWORKS), ("weighting", WEIGHTINGS),
+                              ("strata", STRATA)):
             one_of(name, getattr(self, name), options)
         least_of = {"batch_size": 1, "layers": 1, "patch": 1, "subset_seed": 0, "subset_start": 0, "latent": 0, "unconditional": 0}
         for name, least in least_of.items():
@@ -81,11 +80,8 @@ class Recipe:
                    if self.family not in families and getattr(self, name) != other}:
             raise ValueError(f"{', '.join(odd)} must be {', '.join(map(str, odd.values()))} in a recipe of the family "
                              f"{self.family}, which has none")
-        if self.strata not in STRATA:
-            raise ValueError(f"strata must be {' or '.join(STRATA)}, got {self.strata!r}")
         object.__setattr__(self, "subset_size", _size(self.subset_size))
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed must be in 0..2^32 - 1, got {self.seed}")
+        object.__setattr__(self, "seed", whole("seed", self.seed, 0, 2**32 - 1))
 
     @classmethod
     def recorded(cls, values: dict) -> "Recipe":
@@ -111,12 +107,12 @@ def _size(value) -> int | float | str:
     if str(value) in ("all", "1.0"):
         return "all"
     try:
-        number = math.nan if isinstance(value, bool) else float(value)
+        size = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
-        number = math.nan
-    if not (0 < number < 1 or 1 <= number < math.inf and number % 1 == 0):
+        size = math.nan
+    if not (0 < size < 1 or 1 <= size < math.inf and size % 1 == 0):
         raise ValueError(f'subset_size must be a number of images, a share below 1 or "all", got {value!r}')
-    return number if number < 1 else int(number)
+    return size if size < 1 else int(size)
 
 
 #: Recipes by name. "small" is for one's own images, hundreds to some thousands: a narrower network, smaller batches,

@@ -124,11 +124,23 @@ def checked(generator: Denoiser, images: Tensor, labels: Collection[int] | Tenso
             source_index: Collection[int] | Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
     """Images, labels and source indices of a reconstruction on the CPU; ValueError or TypeError as there."""
     labels = _as_labels(labels)
-    check_images(generator, images, labels)
-    images = images.detach().cpu().float()
-    source_index = torch.arange(len(images)) if source_index is None else as_tensor("source_index", source_index).cpu()
-    _check_noise_keys(seed, source_index, len(images))
-    return images, labels, source_index
+    check_input(generator, images, labels)
+    if images.ndim != 4:
+        raise ValueError(f"images must be [N, C, H, W], got {list(images.shape)}")
+    if not images.isfinite().all():
+        raise ValueError("the images hold NaN or infinite values")
+    if len(images) and images.abs().max() > 1 + 1e-5:
+        raise ValueError(f"images must be in [-1, 1], got {images.min():.3g}..{images.max():.3g}")
+    n = len(images)
+    source_index = torch.arange(n) if source_index is None else as_tensor("source_index", source_index).cpu()
+    whole("seed", seed, 0, 2**64 - 1)
+    if source_index.shape != (n,):
+        raise ValueError(f"source_index must be [N] with N = {n}, got {list(source_index.shape)}")
+    if source_index.dtype != torch.int64:
+        raise TypeError(f"source_index must be int64, got {source_index.dtype}")
+    if n and source_index.min() < 0:
+        raise ValueError(f"source_index must not be negative, got {int(source_index.min())}")
+    return images.detach().cpu().float(), labels, source_index
 
 
 @torch.inference_mode()
@@ -159,30 +171,9 @@ def per_image_noise(shape: Sequence[int], seed: int, source_index: Tensor, strea
     return torch.from_numpy(noise).reshape(shape)
 
 
-def check_images(denoiser: Denoiser, images: Tensor, labels: Tensor | None) -> None:
-    """Refuse images and labels that a denoiser cannot take. ValueError or TypeError."""
-    check_input(denoiser, images, labels)
-    if images.ndim != 4:
-        raise ValueError(f"images must be [N, C, H, W], got {list(images.shape)}")
-    if not images.isfinite().all():
-        raise ValueError("the images hold NaN or infinite values")
-    if len(images) and images.abs().max() > 1 + 1e-5:
-        raise ValueError(f"images must be in [-1, 1], got {images.min():.3g}..{images.max():.3g}")
-
-
 def _as_labels(labels):
     """Labels in any form as a tensor on the CPU; an empty list is of no type yet."""
     labels = None if labels is None else as_tensor("labels", labels).cpu()
     if labels is not None and labels.ndim == 0:
         raise ValueError(f"labels must be [N], one label per image, got the number {labels.item()}")
     return labels.long() if labels is not None and len(labels) == 0 else labels
-
-
-def _check_noise_keys(seed, source_index, n):
-    whole("seed", seed, 0, 2**64 - 1)
-    if source_index.shape != (n,):
-        raise ValueError(f"source_index must be [N] with N = {n}, got {list(source_index.shape)}")
-    if source_index.dtype != torch.int64:
-        raise TypeError(f"source_index must be int64, got {source_index.dtype}")
-    if len(source_index) and source_index.min() < 0:
-        raise ValueError(f"source_index must not be negative, got {int(source_index.min())}")

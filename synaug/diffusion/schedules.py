@@ -6,7 +6,6 @@ has on the EDM that it samples from; both readings are here (`MAPPINGS`), and si
 """
 
 import math
-from numbers import Integral
 
 import torch
 
@@ -22,9 +21,9 @@ def edm_sigmas(steps: int = 100, sigma_min: float = SIGMA_MIN, sigma_max: float 
                rho: float = RHO) -> torch.Tensor:
     """EDM's grid ``[steps + 1]``, ending in 0 (Karras et al. 2022, eq. 5)."""
     whole("steps", steps, 1, at_most=1_000_000)
-    if not 0 < number("sigma_min", sigma_min) < number("sigma_max", sigma_max) or number("rho", rho) <= 0:
-        raise ValueError(f"an EDM grid needs 0 < sigma_min < sigma_max and rho > 0, all finite; "
-                         f"got {sigma_min}, {sigma_max} and {rho}")
+    number("sigma_min", sigma_min, above=0)
+    number("sigma_max", sigma_max, above=sigma_min)
+    number("rho", rho, above=0)
     i = torch.arange(steps, dtype=torch.float64) / max(steps - 1, 1)
     sigmas = (sigma_max ** (1 / rho) + i * (sigma_min ** (1 / rho) - sigma_max ** (1 / rho))) ** rho
     return torch.cat([sigmas, sigmas.new_zeros(1)])
@@ -36,9 +35,7 @@ def vp_sigmas(steps: int = 100) -> torch.Tensor:
     sigma = sqrt((1 - abar) / abar) of the 1,000-step schedule's abar at every (1000 / steps)-th step: what is left
     of the noise when the image is scaled back to unit signal. steps: at most 1,000.
     """
-    whole("steps", steps, 1)
-    if steps > DDPM_STEPS:
-        raise ValueError(f"DDPM's schedule has {DDPM_STEPS} steps, so a grid can have no more; got {steps}")
+    whole("steps", steps, 1, DDPM_STEPS)
     abar = torch.cumprod(1 - torch.linspace(BETA_MIN, BETA_MAX, DDPM_STEPS, dtype=torch.float64), 0)
     at = (torch.arange(steps, 0, -1, dtype=torch.float64) * DDPM_STEPS / steps).round().long() - 1
     sigmas = ((1 - abar[at]) / abar[at]).sqrt()
@@ -49,16 +46,9 @@ def vp_sigmas(steps: int = 100) -> torch.Tensor:
 MAPPINGS = {"edm": edm_sigmas, "vp": vp_sigmas}
 
 
-def grid(mapping: str = "edm", steps: int = 100) -> torch.Tensor:
-    """The grid ``[steps + 1]`` of a mapping, highest noise first, ending in 0."""
-    one_of("mapping", mapping, MAPPINGS)
-    return MAPPINGS[mapping](steps)
-
-
 def sigma_of_reverse_step(reverse_step: int, steps: int = 100, mapping: str = "edm") -> float:
     """Noise level of a reverse step in 0 .. steps: 0 at step 0, the grid's highest at step ``steps``."""
-    _check_reverse_step(reverse_step, steps)
-    return float(grid(mapping, steps)[steps - reverse_step])
+    return float(reverse_sigmas(reverse_step, steps, mapping)[0])
 
 
 def reverse_sigmas(reverse_step: int, steps: int = 100, mapping: str = "edm", stride: int = 1) -> torch.Tensor:
@@ -67,9 +57,10 @@ def reverse_sigmas(reverse_step: int, steps: int = 100, mapping: str = "edm", st
     ``[m + 1]`` with m the number of sampling steps; ``[0.]`` at reverse step 0.
     stride > 1 is for small budgets: it keeps the starting level and so the meaning of ``reverse_step``.
     """
-    _check_reverse_step(reverse_step, steps)
+    whole("reverse_step", reverse_step, 0, whole("steps", steps, 1))
     whole("stride", stride, 1)
-    levels = grid(mapping, steps)[steps - reverse_step :]
+    one_of("mapping", mapping, MAPPINGS)
+    levels = MAPPINGS[mapping](steps)[steps - reverse_step :]
     if reverse_step == 0:
         return levels
     kept = list(range(0, reverse_step, stride))
@@ -96,12 +87,4 @@ def sigma_of_strength(n: float) -> float:
     alpha_bar = cos²(pi n / 200) (Nichol & Dhariwal 2021, without their offset of 0.008), and
     sigma = sqrt((1 - alpha_bar) / alpha_bar) for images in [-1, 1] (derived here). ValueError unless 0 < n < 100.
     """
-    if not 0 < number("a strength", n) < 100:
-        raise ValueError(f"a strength must lie strictly between 0 and 100 steps, got {n}")
-    return round(math.tan(math.pi * n / 200), 6)
-
-
-def _check_reverse_step(reverse_step, steps):
-    whole("steps", steps, 1)
-    if isinstance(reverse_step, bool) or not isinstance(reverse_step, Integral) or not 0 <= reverse_step <= steps:
-        raise ValueError(f"the reverse step must be a whole number in 0..{steps}, got {reverse_step!r}")
+    return round(math.tan(math.pi * number("a strength", n, above=0, below=100) / 200), 6)

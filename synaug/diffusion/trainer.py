@@ -4,7 +4,6 @@ import json
 import math
 import os
 import warnings
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,7 +17,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from synaug.checks import as_tensor, number, whole
 from synaug.data import ImageDataset, content_hash, load_dataset, stratified_subset, to_floats
-from synaug.data.cached import atomic_write
 from synaug.diffusion.denoisers import (
     RECORD,
     denoising_loss,
@@ -28,6 +26,7 @@ from synaug.diffusion.denoisers import (
     new_denoiser,
 )
 from synaug.diffusion.recipe import Recipe, batch_of, command, learning_rate, step_generator, step_seed
+from synaug.files import atomic_write, load_state
 from synaug.precision import device_name, fast_precision, usable_device
 from synaug.resources import check_disk, check_memory
 from synaug.seeds import seeded
@@ -79,7 +78,10 @@ class Trainer:
         if compile:
             for part in self.model.children():
                 part.compile()
-        self.parallel = ShareSigmaData(self.model) if self.world > 1 else self.model
+        self.parallel: Any = self.model
+        if self.world > 1:
+            self.parallel = DistributedDataParallel(self.model)  # averages gradients over the processes
+            self.parallel.sigma_data = self.model.sigma_data  # which `denoising_loss` reads
         self.optimizer = self.new_optimizer()
         self.ema = EMAModel(self.model.parameters(), decay=0.99999, use_ema_warmup=True, power=recipe.ema_power,
                             foreach=self.device.type != "cpu")  # one call for all weights, rounded otherwise
@@ -290,14 +292,6 @@ class Trainer:
                 "curve": self.curve}
 
 
-class ShareSigmaData(DistributedDataParallel):
-    """Averages gradients over the processes; shows what `denoising_loss` reads of the denoiser."""
-
-    @property
-    def sigma_data(self) -> float:
-        return self.module.sigma_data
-
-
 @contextmanager
 def damaged(path: Path) -> Iterator[None]:
     """Within it, what goes wrong is a ValueError that names the file: a damaged one shows in many ways."""
@@ -308,14 +302,6 @@ def damaged(path: Path) -> Iterator[None]:
     except Exception as error:
         first, *_ = str(error).splitlines() or [repr(error)]
         raise ValueError(f"{path} is damaged ({first}): nothing can go on from it; choose another folder") from error
-
-
-def load_state(path: Path, device: torch.device) -> dict:
-    """What a run goes on from; an exception where the file is damaged (torch.load would not compare its check sums)."""
-    with zipfile.ZipFile(path) as archive:
-        if bad := archive.testzip():
-            raise ValueError(f"the check sum of {bad} differs")
-    return torch.load(path, map_location=device, weights_only=True)
 
 
 def check_folder(folder: Path) -> None:

@@ -16,10 +16,10 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from synaug.checks import number, texts, warn_unit_range, whole
-from synaug.data.cached import atomic_write
 from synaug.diffusion.denoisers import OTHER_DESCRIPTION, compare_with_record, generator_hash, weights_hash
 from synaug.diffusion.network_files import read_json, refuse_pointer
 from synaug.diffusion.reconstruction import Reconstruction, checked, per_image_noise
+from synaug.files import atomic_write
 from synaug.generators.contract import Generator, Labels
 from synaug.precision import home_of, usable_device
 

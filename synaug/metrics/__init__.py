@@ -9,7 +9,7 @@ from synaug.metrics.comparison import FRESH_REAL, compare, compare_with_floor
 from synaug.metrics.concentration import centroid_distance_ratio, covariance_logdet_ratio
 from synaug.metrics.frechet import frechet_distance
 from synaug.metrics.near_copies import nearer_than, nearest
-from synaug.metrics.neighbours import outer_edge_recall, prdc
+from synaug.metrics.neighbours import prdc
 from synaug.metrics.two_sample import density_ratio_weights, effective_sample_size, two_sample_auc
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "frechet_distance",
     "nearer_than",
     "nearest",
-    "outer_edge_recall",
     "prdc",
     "two_sample_auc",
 ]

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from synaug.checks import number, of_kind, whole
 from synaug.metrics.concentration import centroid_distance_ratio, logdet_ratio, principal_axes, split_by_class
 from synaug.metrics.frechet import frechet_distance
-from synaug.metrics.inputs import Features, Labels, as_feature_pair, as_features, as_labels, check_k
+from synaug.metrics.inputs import Features, Labels, as_feature_pair, as_features, as_labels
 from synaug.metrics.neighbours import neighbourhoods
 from synaug.statistics import bootstrap_interval, jackknife_interval
 
@@ -61,9 +61,8 @@ def compare(reference_features: Features, candidate_features: Features, referenc
     if n_bootstrap and not 2 <= whole("jackknife_groups", jackknife_groups, 0) <= most:
         raise ValueError(f"jackknife_groups must lie between 2 and {most}, half the smaller set, got "
                          f"{jackknife_groups} (n_bootstrap=0 leaves intervals out)")
-    if not 0 < number("quantile", quantile) <= 1:
-        raise ValueError(f"quantile must lie in (0, 1], got {quantile}")
-    check_k(k, len(reference), len(candidate))
+    number("quantile", quantile, above=0, at_most=1)
+    whole("k", k, 1, min(len(reference), len(candidate)) - 1)
     labels = None
     if reference_labels is not None and candidate_labels is not None:
         labels = (

@@ -8,6 +8,7 @@ fresh real data of the same size.
 import numpy as np
 import scipy.linalg
 
+from synaug.checks import whole
 from synaug.metrics.inputs import Features, Labels, as_feature_pair, as_labels
 
 
@@ -69,8 +70,7 @@ def principal_axes(features: Features, labels: Labels, components: int) -> np.nd
     features = features.cpu().numpy().astype(np.float64)
     labels = as_labels(labels, "real labels", len(features))
     dim = features.shape[1]
-    if isinstance(components, bool) or not isinstance(components, int) or not 1 <= components <= dim:
-        raise ValueError(f"components must be an integer from 1 to D = {dim}, got {components!r}")
+    whole("components", components, 1, dim)
     for label in np.unique(labels):
         features[labels == label] -= features[labels == label].mean(axis=0)
     values, axes = scipy.linalg.eigh(features.T @ features, subset_by_index=[dim - components, dim - 1])

@@ -32,13 +32,6 @@ def frechet_distance(real: Features, fake: Features) -> float:
     return _distance(mean_r, _factor(real, mean_r), mean_f, _factor(fake, mean_f))
 
 
-def distance_of_moments(
-    mean_r: np.ndarray, covariance_r: np.ndarray, mean_f: np.ndarray, covariance_f: np.ndarray
-) -> float:
-    """The Frechet distance of two Gaussians: float64 means ``[D]`` and covariances ``[D, D]``."""
-    return _distance(mean_r, _root(covariance_r), mean_f, _root(covariance_f))
-
-
 def _distance(mean_r, factor_r: np.ndarray, mean_f, factor_f: np.ndarray) -> float:
     cross = factor_r.T @ factor_f
     gram = cross @ cross.T if cross.shape[0] <= cross.shape[1] else cross.T @ cross

@@ -1,7 +1,6 @@
 """Checks shared by every metric: what a set of features and its labels must look like."""
 
 from collections.abc import Sequence
-from numbers import Integral
 
 import numpy as np
 import torch
@@ -49,9 +48,3 @@ def as_labels(labels: Labels, name: str, n: int) -> np.ndarray:
     if labels.shape != (n,):
         raise ValueError(f"{name} must have shape [{n}], one label per feature row, got {list(labels.shape)}")
     return labels.astype(np.int64)
-
-
-def check_k(k: int, *sizes: int) -> None:
-    """``k`` neighbours besides the point itself must exist in the smallest of the sets."""
-    if isinstance(k, bool) or not isinstance(k, Integral) or not 1 <= k < min(sizes):
-        raise ValueError(f"k must be an integer from 1 to {min(sizes) - 1} (one less than the smallest set), got {k!r}")

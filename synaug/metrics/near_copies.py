@@ -6,10 +6,9 @@ trained on tell: fresh real images in place of the samples, and unseen images in
 
 import torch
 
-from synaug.checks import as_tensor
+from synaug.checks import as_tensor, number
 from synaug.metrics.distances import nearest_of, prepare
 from synaug.metrics.inputs import Features, as_feature_pair
-from synaug.statistics.intervals import check_fraction
 
 
 def nearest(features: Features, pool: Features) -> tuple[torch.Tensor, torch.Tensor]:
@@ -30,7 +29,7 @@ def nearer_than(distances: torch.Tensor, fresh_distances: torch.Tensor, quantile
     images the expected share is the quantile itself. Exact copies, at distance 0, are always nearer, and fresh images
     that are copies have no part in the quantile. ValueError for an empty set, NaN, or a quantile outside (0, 1).
     """
-    check_fraction(quantile, "quantile")
+    number("quantile", quantile, above=0, below=1)
     distances, fresh_distances = as_tensor("distances", distances), as_tensor("fresh_distances", fresh_distances)
     if min(distances.ndim, fresh_distances.ndim) == 0 or len(distances) == 0 or len(fresh_distances) == 0:
         raise ValueError("near-copies need at least one sample and one fresh real image, a distance [N] of each")

@@ -7,9 +7,9 @@ from functools import partial
 import torch
 from tqdm import tqdm
 
-from synaug.checks import number
+from synaug.checks import number, whole
 from synaug.metrics.distances import Workspace, neighbour_radii, pairs_within, prepare, screened
-from synaug.metrics.inputs import Features, as_feature_pair, check_k
+from synaug.metrics.inputs import Features, as_feature_pair
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,16 @@ class Neighbourhoods:
 
     k: int
     real_radii: torch.Tensor  # float64 [N]
-    fake_radii: torch.Tensor  # float64 [M]
     real_recalled: torch.Tensor  # bool [N]: lies in the ball of some fake point
     real_occupied: torch.Tensor  # bool [N]: its own ball holds a fake point
     fake_counts: torch.Tensor  # int64 [M]: number of real balls that hold it
 
     def indicators(self, quantile: float = 0.1) -> dict[str, torch.Tensor]:
         """Per-point values whose means are the metrics: over fake points for precision and density,
-        over real points for recall and coverage, over the outer edge for outer-edge recall."""
+        over real points for recall and coverage, over the outer edge for outer-edge recall.
+
+        Outer-edge recall: does the generator reach where the real data are least dense? Such points are harder to reach
+        even by fresh real data, so that it is read against that baseline. ValueError for a quantile outside (0, 1]."""
         return {
             "precision": (self.fake_counts > 0).double(),
             "recall": self.real_recalled.double(),
@@ -40,8 +42,7 @@ class Neighbourhoods:
 
     def outer_edge(self, quantile: float) -> torch.Tensor:
         """Indices of the ceil(quantile * N) real points of lowest density, that is largest radius."""
-        if not 0 < number("quantile", quantile) <= 1:
-            raise ValueError(f"quantile must lie in (0, 1], got {quantile}")
+        number("quantile", quantile, above=0, at_most=1)
         order = self.real_radii.sort(descending=True, stable=True).indices
         return order[: math.ceil(quantile * len(order))]
 
@@ -57,7 +58,7 @@ def neighbourhoods(real: Features, fake: Features, k: int = 5) -> Neighbourhoods
     ``k`` that is not an integer from 1 to min(N, M) - 1.
     """
     real, fake = as_feature_pair(real, fake)
-    check_k(k, len(real), len(fake))
+    whole("k", k, 1, min(len(real), len(fake)) - 1)
     x, y = prepare(real, fake)
     progress = partial(tqdm, desc="neighbours", delay=5, leave=False)
     real_radii, fake_radii = neighbour_radii(x, k, progress), neighbour_radii(y, k, progress)
@@ -77,7 +78,7 @@ def neighbourhoods(real: Features, fake: Features, k: int = 5) -> Neighbourhoods
             counts += torch.bincount(j, minlength=len(y))
             i, _ = pairs_within(block, fake_radii[None, b], fake_rounding[None, b], x, a, y, b)
             recalled[i] = True
-    return Neighbourhoods(k, real_radii.sqrt(), fake_radii.sqrt(), recalled, occupied, counts)
+    return Neighbourhoods(k, real_radii.sqrt(), recalled, occupied, counts)
 
 
 def prdc(real: Features, fake: Features, k: int = 5) -> dict[str, float]:
@@ -96,18 +97,3 @@ def prdc(real: Features, fake: Features, k: int = 5) -> dict[str, float]:
     """
     found = neighbourhoods(real, fake, k).indicators()
     return {"k": k} | {name: found[name].mean().item() for name in ("precision", "recall", "density", "coverage")}
-
-
-def outer_edge_recall(real: Features, fake: Features, k: int = 5, quantile: float = 0.1) -> float:
-    """Recall of the lowest-density part of the real data: does the generator reach the outer edge?
-
-    The share, in [0, 1], of the ceil(quantile * N) real points with the largest k-th neighbour
-    distance inside the real set that lie in the ball of some fake point. Radius and balls use the
-    same ``k``. Sparse points are harder to reach even by fresh real data, so the value is read
-    against that baseline.
-
-    Raises as ``neighbourhoods``, and ValueError for a quantile outside (0, 1].
-    """
-    if not 0 < number("quantile", quantile) <= 1:
-        raise ValueError(f"quantile must lie in (0, 1], got {quantile}")
-    return neighbourhoods(real, fake, k).indicators(quantile)["outer_edge_recall"].mean().item()

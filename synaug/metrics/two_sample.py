@@ -109,6 +109,4 @@ def _folds(n, seed) -> StratifiedKFold:
 
 def _fitted(x, is_fake, strength):
     """A linear classifier of fake rows, both sets weighing equally."""
-    if not number("strength", strength) > 0:
-        raise ValueError(f"strength must be positive, got {strength}")
-    return fit_linear(x, is_fake, strength, class_weight="balanced")
+    return fit_linear(x, is_fake, number("strength", strength, above=0), class_weight="balanced")

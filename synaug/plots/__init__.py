@@ -30,11 +30,11 @@ A figure of a chapter, whole::
 
 from synaug.plots.forests import forest
 from synaug.plots.html import figure_html, table_html
-from synaug.plots.images import draw_images, image_grid, montage
-from synaug.plots.lines import Panel, curve, lines, noise_axis, scatter, select, summary
+from synaug.plots.images import image_grid, montage
+from synaug.plots.lines import Panel, curve, lines, noise_axis, scatter, summary
 from synaug.plots.slider import slider
 from synaug.plots.style import BLUE, COLOURS, INK, PALETTE, T_RE, WIDTH, colours, finish, panels, plain, theme
 
-__all__ = ["BLUE", "COLOURS", "INK", "PALETTE", "Panel", "T_RE", "WIDTH", "colours", "curve", "draw_images",
-           "figure_html", "finish", "forest", "image_grid", "lines", "montage", "noise_axis", "panels", "plain",
-           "scatter", "select", "slider", "summary", "table_html", "theme"]
+__all__ = ["BLUE", "COLOURS", "INK", "PALETTE", "Panel", "T_RE", "WIDTH", "colours", "curve", "figure_html",
+           "finish", "forest", "image_grid", "lines", "montage", "noise_axis", "panels", "plain",
+           "scatter", "slider", "summary", "table_html", "theme"]

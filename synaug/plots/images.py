@@ -5,7 +5,6 @@ from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from synaug.plots.style import WIDTH, finish, plain
@@ -58,7 +57,15 @@ def image_grid(images: Sequence | Mapping[str, Sequence], row_names: Sequence = 
                                 width_ratios=[p.shape[1] for p in pictures],
                                 figsize=(names + size * across, max(size * height / width, high) * down + above))
     for ax, title, picture in zip(axes[0], blocks, pictures):
-        draw_images(ax, picture, (height, width), row_names if ax is axes[0, 0] else (), column_names, slanted)
+        ax.imshow(picture, interpolation="nearest")
+        for axis, named, step in ((ax.yaxis, row_names if ax is axes[0, 0] else (), height), (ax.xaxis, column_names, width)):
+            axis.set_ticks([(step + GAP) * i + step / 2 - 0.5 for i in range(len(named))], list(map(plain, named)))
+        ax.xaxis.tick_top()
+        if slanted:
+            plt.setp(ax.get_xticklabels(), rotation=45, ha="left", rotation_mode="anchor")
+        ax.tick_params(length=0)
+        ax.grid(False)
+        ax.spines[:].set_visible(False)
         ax.set_title(plain(title))
     return finish(figure)
 
@@ -73,17 +80,3 @@ def _room(names: Sequence[str]) -> tuple[float, float]:
     lines = [name.split("\n") for name in names]
     return (0.075 * max((len(line) for name in lines for line in name), default=0),
             0.18 * max(map(len, lines), default=0))
-
-
-def draw_images(ax: Axes, picture: np.ndarray, size: tuple[int, int], row_names: Sequence = (),
-                column_names: Sequence = (), slanted: bool = False) -> None:
-    """A picture of `montage` on an axis, without a frame; size: (height, width) of its images."""
-    ax.imshow(picture, interpolation="nearest")
-    for axis, names, step in ((ax.yaxis, row_names, size[0]), (ax.xaxis, column_names, size[1])):
-        axis.set_ticks([(step + GAP) * i + step / 2 - 0.5 for i in range(len(names))], list(map(plain, names)))
-    ax.xaxis.tick_top()
-    if slanted:
-        plt.setp(ax.get_xticklabels(), rotation=45, ha="left", rotation_mode="anchor")
-    ax.tick_params(length=0)
-    ax.grid(False)
-    ax.spines[:].set_visible(False)

@@ -13,7 +13,8 @@ from matplotlib.ticker import NullFormatter
 
 from synaug.diffusion.schedules import sigma_of_reverse_step
 from synaug.plots.style import BLUE, COLOURS, INK, T_RE, colours, finish, panels, plain
-from synaug.statistics import contrasts, mean_interval
+from synaug.statistics import mean_interval
+from synaug.statistics.contrasts import select
 from synaug.statistics.frames import bare
 from synaug.statistics.rules import MIN_SEEDS
 
@@ -41,13 +42,6 @@ class Panel:
     xlabel: str | None = None  # these three: where they differ from those given to `lines`
     xscale: str | Mapping | None = None
     xticks: Sequence | Mapping | None = None
-
-
-def select(frame: pd.DataFrame | None, metric: str | Sequence[str], **where) -> pd.DataFrame:
-    """Rows of a frame by metric and other columns, each a value or a list of those allowed; none of None."""
-    if frame is None:
-        return pd.DataFrame(columns=["x", "sigma", "metric", "value", "low", "high", "seed"])
-    return contrasts.select(frame, metric=metric, **where)
 
 
 def summary(rows: pd.DataFrame, x: str = "x") -> pd.DataFrame:
@@ -102,7 +96,7 @@ def lines(live: pd.DataFrame | None, recorded: pd.DataFrame | None, shown: Seque
     """
     runs = {name: frame for name, frame in (("recorded", recorded), ("this build", live)) if frame is not None}
     figure, axes = panels(len(shown))
-    chosen = {(i, run): select(frame, panel.metric, **panel.where) for i, panel in enumerate(shown)
+    chosen = {(i, run): select(frame, metric=panel.metric, **panel.where) for i, panel in enumerate(shown)
               for run, frame in runs.items()}
     if names is None:
         names = {value: str(value) for rows in chosen.values() if hue for value in rows[hue].dropna().unique()}
@@ -135,7 +129,7 @@ def lines(live: pd.DataFrame | None, recorded: pd.DataFrame | None, shown: Seque
         for value, colour in palette.items():
             if panel.formula is None:
                 break
-            rows = select(live if recorded is None else recorded, panel.formula, **panel.where)
+            rows = select(live if recorded is None else recorded, metric=panel.formula, **panel.where)
             table = summary(rows[rows[hue] == value] if hue else rows, x)
             others["formula"] = Line2D([], [], color=INK, linestyle="--", linewidth=1.2)
             ax.plot(table[x], table["value"] * panel.scale, color=colour, linestyle="--", linewidth=1.2)

@@ -48,17 +48,17 @@ for (const root of document.querySelectorAll(".synaug-slider:not([data-ready])")
 </script>"""
 
 
-def slider(
-    images: np.ndarray, level_labels: Sequence[str], description: str, columns: int = 10, scale: int = 2
-) -> HTML:
+#: Images in a row; screen pixels to an image pixel, at most: a narrow screen shrinks the grid.
+COLUMNS, SCALE = 10, 2
+
+
+def slider(images: np.ndarray, level_labels: Sequence[str], description: str) -> HTML:
     """A slider over the levels of a reconstruction sweep.
 
     images: uint8 ``[L, N, C, H, W]``, C 1 or 3: the same N images at L >= 2 levels, from real
     (first) to fully synthetic (last); a NumPy array or a CPU tensor.
     level_labels: L texts, shown as the slider's value, such as ``f"{T_RE} = 50, σ = 2.40"``.
     description: what the images are; with the level's label it is each grid's alternative text.
-    columns: images in a row. scale: screen pixels to an image pixel, at most; a narrow screen
-    shrinks the grid.
 
     The same arguments give the same HTML. Raises TypeError for images that are not uint8 and
     ValueError for other shapes, a wrong number of labels, or an empty text.
@@ -72,11 +72,9 @@ def slider(
         raise ValueError(f"{len(images)} levels need as many labels, not {len(level_labels)}")
     if not description.strip() or not all(label.strip() for label in level_labels):
         raise ValueError("the description and every label must say something: they are read aloud")
-    if columns < 1 or scale < 1:
-        raise ValueError(f"columns and scale must be at least 1, not {columns} and {scale}")
 
-    starts = range(0, images.shape[1], columns)
-    grids = [Image.fromarray(montage([level[i : i + columns] for i in starts])) for level in images]
+    starts = range(0, images.shape[1], COLUMNS)
+    grids = [Image.fromarray(montage([level[i : i + COLUMNS] for i in starts])) for level in images]
     # "dark-light" tells the book's theme that an image needs no dimming in dark mode; a label is also the caption where
     # scripts do not run.
     levels = "\n".join(
@@ -86,7 +84,7 @@ def slider(
         for grid, label in zip(grids, level_labels)
     )
     return HTML(
-        f'{STYLE}\n<div class="synaug-slider" style="width: {grids[0].width * scale}px">\n{levels}\n'
+        f'{STYLE}\n<div class="synaug-slider" style="width: {grids[0].width * SCALE}px">\n{levels}\n'
         '<div class="control"><div class="ends"><span>real</span>'
         f'<input type="range" min="0" max="{len(images) - 1}" step="1" value="0" autocomplete="off"'
         f' aria-label="{html.escape(description)}, from real to fully synthetic">'

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from synaug.checks import whole
 from synaug.dependencies import code_of
-from synaug.resources import check_disk, cores, count_gpus, format_duration
+from synaug.resources import check_disk, cores, format_duration
 from synaug.run.tasks import MISSING, Store, Task, call, ordered
 
 #: Seconds without any worker after which a run gives up.
@@ -183,7 +183,7 @@ def _client(address: str | None, workers: int, threads: int | None):
         raise SystemExit("the workers did not start: a script starts a run inside `if __name__ == '__main__':`, as its "
                          "workers import it") from None
     with local, Client(local, set_as_default=False) as client:
-        client.register_plugin(_Settings(threads or 1, count_gpus()))
+        client.register_plugin(_Settings(threads or 1, torch.cuda.device_count()))
         yield client
 
 

@@ -132,15 +132,10 @@ class Store:
                 warnings.warn(f"results cannot be kept in {self.folder} ({error.strerror or error})", stacklevel=2)
             self._unsaved[task.key] = result, seconds
 
-    def get(self, task: Task, started: Callable[[Task], None] = lambda task: None) -> Any:
-        """A task's result; it, and what it needs for that, is run here where it is not stored.
-
-        started: called with each task before it runs.
-        """
+    def get(self, task: Task) -> Any:
+        """A task's result; it, and what it needs for that, is run here where it is not stored."""
         result = self.find(task)
         if result is MISSING:
-            needs = [self.get(need, started) for need in task.needs]
-            started(task)
-            result, seconds = call(task.key, task.function, task.params, needs)
+            result, seconds = call(task.key, task.function, task.params, [self.get(need) for need in task.needs])
             self.save(task, result, seconds)
         return result

@@ -1,4 +1,4 @@
-"""Intervals, equivalence and multiplicity over paired seeds; frames of results; claims and the rules that decide them."""
+"""Intervals and multiplicity over paired seeds; frames of results; claims and the rules that decide them."""
 
 from synaug.statistics.intervals import (
     Interval,
@@ -9,7 +9,6 @@ from synaug.statistics.intervals import (
     paired_interval,
     pseudo_values,
     ratio_interval,
-    tost,
 )
 
 __all__ = [
@@ -21,5 +20,4 @@ __all__ = [
     "paired_interval",
     "pseudo_values",
     "ratio_interval",
-    "tost",
 ]

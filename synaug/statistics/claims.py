@@ -10,6 +10,7 @@ from functools import partial
 
 import pandas as pd
 
+from synaug.checks import one_of
 from synaug.paths import data_dir
 from synaug.statistics import rules
 from synaug.statistics.frames import bare, check_frame, experiment_of
@@ -72,15 +73,10 @@ class Claim:
     fixed: str = FIXED[0]
 
     def __post_init__(self):
-        if self.fixed not in FIXED:
-            raise ValueError(f"claim {self.id}: fixed must be one of {', '.join(FIXED)}, got {self.fixed!r}")
-        if self.best not in VERDICTS:
-            raise ValueError(f"claim {self.id}: best must be one of {', '.join(VERDICTS)}, got {self.best!r}")
+        one_of(f"'fixed' of claim {self.id},", self.fixed, FIXED)
+        one_of(f"'best' of claim {self.id},", self.best, VERDICTS)
         for part in self.parts:
-            if part.get("kind") not in RULES:
-                raise ValueError(
-                    f"claim {self.id}: a rule's kind must be one of {', '.join(RULES)}, got {part.get('kind')!r}"
-                )
+            one_of(f"kind of a rule of claim {self.id},", part.get("kind"), RULES)
             if "family" in part and part["kind"] != "contrast":
                 raise ValueError(f"claim {self.id}: families are of contrasts, got a rule of kind {part['kind']!r}")
 

@@ -1,14 +1,15 @@
 """What added images are worth: how many of them gain as much as one of a reference, such as one fresh real image."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 from scipy.interpolate import PchipInterpolator
 from scipy.optimize import isotonic_regression
 
-from synaug.statistics.intervals import Interval, check_fraction, mean_interval
+from synaug.checks import number
+from synaug.statistics.intervals import Interval, mean_interval
 
 
 @dataclass(frozen=True)
@@ -16,12 +17,10 @@ class ExchangeRate(Interval):
     """estimate: added images per reference image of equal gain; infinite where they gain nothing.
 
     bound: the least rate that the ruler can show. An estimate or limit that equals it lies beyond the ruler: it says
-    "at most so many". replicates ``[n_bootstrap]``: rates of resampled pairs; those of two calls with one seed and as
-    many pairs are of the same pairs, so that rates are compared replicate by replicate.
+    "at most so many".
     """
 
     bound: float
-    replicates: np.ndarray = field(repr=False, compare=False)
 
     def __str__(self):
         low, high = (f"{limit:.3g}" if np.isfinite(limit) else "∞" for limit in (self.low, self.high))
@@ -48,7 +47,7 @@ def exchange_rate(added: int, gains: Sequence[float], reference_added: Sequence[
     ValueError for other shapes and values that are not finite; where the ruler is flat, its largest number not gaining
     more than 0 (by ``confidence``); and where it is not monotone, a number gaining less than a smaller one (likewise).
     """
-    check_fraction(confidence, "confidence")
+    number("confidence", confidence, above=0, below=1)
     numbers, ruler, gains = (np.asarray(v, np.float64) for v in (reference_added, reference_gains, gains))
     if gains.ndim != 1 or len(gains) < 3 or numbers.ndim != 1 or ruler.shape != (len(numbers), len(gains)) or not len(numbers):
         raise ValueError(f"gains must be [n] with n >= 3, reference_added [m] and reference_gains [m, n], got "
@@ -76,7 +75,7 @@ def exchange_rate(added: int, gains: Sequence[float], reference_added: Sequence[
     tail = stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf((1 - confidence) / 2, n - 1))
     # Of order statistics, as there is nothing between a number and infinity.
     low, high = np.quantile(replicates, tail, method="lower"), np.quantile(replicates, 1 - tail, method="higher")
-    return ExchangeRate(estimate, float(low), float(high), n, float(added / numbers[-1]), replicates)
+    return ExchangeRate(estimate, float(low), float(high), n, float(added / numbers[-1]))
 
 
 def _worth(gain: float, numbers: np.ndarray, ruler: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Intervals, equivalence and multiplicity for comparisons over paired seeds.
+"""Intervals and multiplicity for comparisons over paired seeds.
 
 Two arms that share a seed (same initialisation, same batch order) differ by one number per seed;
 the functions here take those differences, ``[n]``, one entry per seed. All are two-sided unless said.
@@ -30,15 +30,6 @@ class PairedInterval(Interval):
     p_value: float
 
 
-@dataclass(frozen=True)
-class Equivalence(Interval):
-    """``equivalent``: the interval lies inside ``(-margin, margin)``; ``p_value``: of the larger one-sided test."""
-
-    p_value: float
-    margin: float
-    equivalent: bool
-
-
 def _values(values: Collection[float], name: str, at_least: int) -> np.ndarray:
     try:
         array = np.asarray(values, dtype=np.float64)
@@ -51,12 +42,6 @@ def _values(values: Collection[float], name: str, at_least: int) -> np.ndarray:
     return array
 
 
-def check_fraction(value: float, name: str) -> None:
-    """ValueError unless the value lies strictly between 0 and 1."""
-    if not 0 < number(name, value) < 1:
-        raise ValueError(f"{name} must lie strictly between 0 and 1, got {value}")
-
-
 def mean_interval(values: Collection[float], confidence: float = 0.95) -> Interval:
     """The mean of ``values [n]``, n >= 2, and Student's t interval for it (n - 1 degrees of freedom).
 
@@ -64,7 +49,7 @@ def mean_interval(values: Collection[float], confidence: float = 0.95) -> Interv
     Raises ValueError for fewer than two values, a value that is not finite, or a confidence outside (0, 1).
     """
     mean, error, n = _mean_and_error(values)
-    check_fraction(confidence, "confidence")
+    number("confidence", confidence, above=0, below=1)
     half = stats.t.ppf((1 + confidence) / 2, n - 1) * error
     return Interval(mean, float(mean - half), float(mean + half), n)
 
@@ -76,13 +61,6 @@ def _mean_and_error(values: Collection[float]) -> tuple[float, float, int]:
     return float(values.mean()), float(spread / np.sqrt(len(values))), len(values)
 
 
-def _t_tail(mean: float, standard_error: float, n: int) -> float:
-    """P(T >= mean / standard_error), n - 1 degrees of freedom; with no spread at all the sign of the mean decides."""
-    if standard_error == 0:
-        return 0.5 if mean == 0 else float(mean < 0)
-    return float(stats.t.sf(mean / standard_error, n - 1))
-
-
 def paired_interval(differences: Collection[float], confidence: float = 0.95) -> PairedInterval:
     """Mean difference over paired seeds with its t interval and the p-value of "no difference".
 
@@ -92,7 +70,8 @@ def paired_interval(differences: Collection[float], confidence: float = 0.95) ->
     """
     interval = mean_interval(differences, confidence)
     mean, error, n = _mean_and_error(differences)
-    return PairedInterval(mean, interval.low, interval.high, n, min(1.0, 2 * _t_tail(abs(mean), error, n)))
+    p_value = 2 * float(stats.t.sf(abs(mean) / error, n - 1)) if error else float(mean == 0)
+    return PairedInterval(mean, interval.low, interval.high, n, min(1.0, p_value))
 
 
 def draws_interval(draws: Sequence[Collection[float]], confidence: float = 0.95, n_bootstrap: int = 2000,
@@ -122,8 +101,7 @@ def detectable(means: Collection[float], margin: float, confidence: float = 0.95
     0 or lie within ``margin`` > 0. Raises ValueError as ``mean_interval``.
     """
     mean, error, n = _mean_and_error(means)
-    if not (np.isfinite(margin) and margin > 0):
-        raise ValueError(f"margin must be positive and finite, got {margin}")
+    number("margin", margin, above=0)
     quantiles = [(1 + confidence) / 2, power]
     needed, spread, wanted = 2, error * np.sqrt(n), max(abs(mean), margin - abs(mean))
     while stats.t.ppf(quantiles[0], needed - 1) * spread / np.sqrt(needed) >= wanted:
@@ -149,24 +127,6 @@ def ratio_interval(numerators: Collection[float], denominators: Collection[float
     return Interval(float(ratio), float(ratio + residual.low), float(ratio + residual.high), residual.n)
 
 
-def tost(differences: Collection[float], margin: float, alpha: float = 0.05) -> Equivalence:
-    """Two one-sided t-tests (Schuirmann 1987): are the arms equivalent within ``margin``?
-
-    ``differences [n]``, n >= 2; ``margin`` > 0 in the unit of the metric, fixed before the data are
-    seen. Equivalence is declared at level ``alpha`` when both one-sided p-values are below it, which
-    is the same as the (1 - 2 alpha) interval returned here lying inside (-margin, margin).
-    Raises ValueError for a margin that is not positive and finite, and as ``mean_interval``.
-    """
-    if not number("margin", margin) > 0:
-        raise ValueError(f"margin must be positive and finite, got {margin}")
-    if not 0 < number("alpha", alpha) < 0.5:
-        raise ValueError(f"alpha must lie strictly between 0 and 0.5, got {alpha}")
-    interval = mean_interval(differences, 1 - 2 * alpha)
-    mean, error, n = _mean_and_error(differences)
-    p_value = max(_t_tail(mean + margin, error, n), _t_tail(margin - mean, error, n))
-    return Equivalence(mean, interval.low, interval.high, n, p_value, float(margin), p_value < alpha)
-
-
 def bootstrap_interval(
     values: Collection[float],
     statistic: Callable[..., np.ndarray] = np.mean,
@@ -184,7 +144,7 @@ def bootstrap_interval(
     confidence outside (0, 1).
     """
     values = _values(values, "values", 2)
-    check_fraction(confidence, "confidence")
+    number("confidence", confidence, above=0, below=1)
     n_bootstrap, seed = whole("n_bootstrap", n_bootstrap, 1, 100_000_000), whole("seed", seed, 0)
     rng, n = np.random.default_rng(seed), len(values)
     replicates = np.empty(n_bootstrap)
@@ -205,7 +165,7 @@ def jackknife_interval(estimate: float, replicates: Collection[float], confidenc
     Raises ValueError for fewer than two replicates or values that are not finite.
     """
     replicates = _values(replicates, "replicates", 2)
-    check_fraction(confidence, "confidence")
+    number("confidence", confidence, above=0, below=1)
     groups = len(replicates)
     standard_error = np.sqrt((groups - 1) / groups * np.square(replicates - replicates.mean()).sum())
     half = stats.t.ppf((1 + confidence) / 2, groups - 1) * standard_error

@@ -9,7 +9,7 @@ import math
 from scipy.stats import binomtest, norm
 
 from synaug.checks import number
-from synaug.statistics.intervals import Interval, check_fraction
+from synaug.statistics.intervals import Interval
 
 
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Interval:
@@ -20,7 +20,7 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Interva
     successes, n = number("successes", successes), number("n", n)
     if not 0 <= successes <= n or n < 1 or successes % 1 or n % 1:
         raise ValueError(f"need whole numbers, 0 <= successes <= n and n >= 1, got {successes} of {n}")
-    check_fraction(confidence, "confidence")
+    number("confidence", confidence, above=0, below=1)
     limits = binomtest(int(successes), int(n)).proportion_ci(confidence, method="wilson")
     return Interval(successes / n, float(limits.low), float(limits.high), int(n))
 

@@ -41,23 +41,20 @@ class GradientProducts:
     onto: Tensor
     means: Tensor
 
-    def batch_variance(self, weights: Tensor, batch_size: int, set_size: int | None = None) -> float:
+    def batch_variance(self, weights: Tensor, batch_size: int, set_size: int) -> float:
         """Variance (trace of the covariance) of a mini-batch's gradient, given the training set.
 
-        For examples drawn with replacement; for batches of shuffled passes over ``set_size`` examples, copies counted
-        each, times (set_size - batch_size) / (set_size - 1).
+        For batches of shuffled passes over ``set_size`` examples, copies counted each: that of as many examples drawn
+        with replacement, times (set_size - batch_size) / (set_size - 1).
         """
         weights, share = self._checked(weights)
-        if batch_size < 1 or set_size is not None and not batch_size <= set_size:
-            most = "" if set_size is None else f" and at most set_size = {set_size}"
-            raise ValueError(f"batch_size must be at least 1{most}, got {batch_size}")
+        if not 1 <= batch_size <= set_size:
+            raise ValueError(f"batch_size must be at least 1 and at most set_size = {set_size}, got {batch_size}")
         # |g - full|^2 from |residual|^2, <residual, own mean - full> and |own mean - full|^2.
         away = torch.eye(len(share), dtype=torch.float64) - share
         across = self.onto.gather(1, self.group[:, None])[:, 0] - self.onto @ share
         between = (away @ self.means * away).sum(1)[self.group]
         variance = (weights * (self.squares() + 2 * across + between)).sum().item() / batch_size
-        if set_size is None:
-            return variance
         return variance * (set_size - batch_size) / max(set_size - 1, 1)
 
     def set_variance(self, weights: Tensor) -> float:

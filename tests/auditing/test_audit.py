@@ -161,8 +161,8 @@ class TestBadInput:
         assert "is not a folder" in self.told(capsys, *folders, "--html", tmp_path / "file" / "page.html")
         assert "name a file" in self.told(capsys, *folders, "--json", tmp_path)
 
-    @pytest.mark.parametrize("options, said", [(("--threshold", "nearcopies", "1"), "there is no threshold 'nearcopies'"),
-                                               (("--threshold", "precision", "2"), "between 0 and 1"), (("--device", "tpu"), "no device tpu"),
+    @pytest.mark.parametrize("options, said", [(("--threshold", "nearcopies", "1"), "unknown threshold 'nearcopies': choose one of"),
+                                               (("--threshold", "precision", "2"), "precision must be a finite number of at least 0"), (("--device", "tpu"), "no device tpu"),
                                                (("--check",), "takes real images alone"), (("--neighbours", "0"), "at least 1")])
     def test_options(self, folders, capsys, options, said):
         assert said in self.told(capsys, *folders, *options)

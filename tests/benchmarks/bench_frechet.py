@@ -16,7 +16,7 @@ warnings.filterwarnings("ignore", message="The `disp` argument", category=Deprec
 from measuring import verdict  # noqa: E402
 from pytorch_fid.fid_score import calculate_frechet_distance  # noqa: E402
 
-from synaug.metrics.frechet import distance_of_moments, frechet_distance  # noqa: E402
+from synaug.metrics.frechet import _distance, _root, frechet_distance  # noqa: E402
 
 N, DIM = 10_000, 2_048
 
@@ -42,7 +42,8 @@ def main() -> int:
     moments = timed(
         lambda: [part for x in (real, fake) for part in (x.mean(0, dtype=np.float64), np.cov(x, rowvar=False))]
     )
-    own_step = timed(lambda: distance_of_moments(*moments[2]))
+    mean_r, covariance_r, mean_f, covariance_f = moments[2]
+    own_step = timed(lambda: _distance(mean_r, _root(covariance_r), mean_f, _root(covariance_f)))
     theirs = timed(lambda: calculate_frechet_distance(*moments[2]))
     difference = abs(ours[2] - theirs[2]) / abs(theirs[2])
 

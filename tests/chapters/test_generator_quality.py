@@ -10,8 +10,8 @@ from synaug.chapters.generator_quality import EXPERIMENT, SAMPLES
 from synaug.chapters.reading import side_by_side, signed
 from synaug.chapters.tasks import real_images, real_images_of, trained, weights_of
 from synaug.metrics import FRESH_REAL
-from synaug.plots import select
 from synaug.run.results import load_recorded, record
+from synaug.statistics.contrasts import select
 
 SMALL = dict(n_samples=40, steps=3, n_searched=100, n_judge=400, classifier_steps=30)
 
@@ -27,7 +27,7 @@ def sets(chosen, get):
 
 
 def value(rows, metric, arm=SAMPLES, **where):
-    (found,) = select(rows, metric, arm=arm, **where).to_dict("records")
+    (found,) = select(rows, metric=metric, arm=arm, **where).to_dict("records")
     return found
 
 
@@ -55,7 +55,7 @@ def test_frame(frame):
     distances = frame[frame["encoder"] == "pixels"].set_index(["metric", "arm"])["value"]
     assert distances["frechet_multiple", SAMPLES] == pytest.approx(
         distances["frechet_distance", SAMPLES] / distances["frechet_distance", FRESH_REAL])
-    by_class = select(frame, "judge_agreement", arm=SAMPLES).set_index("class_name")["value"]
+    by_class = select(frame, metric="judge_agreement", arm=SAMPLES).set_index("class_name")["value"]
     assert by_class["all"] == pytest.approx(by_class.drop("all").mean())
     losses = frame[frame["arm"] == "training"].set_index(["metric", "x"])["value"]
     assert losses["held_out_loss", 64] == 3 / 64 and losses["training_loss", 128] == 2 / 128 and len(losses) == 4

@@ -10,10 +10,11 @@ from synaug.chapters.mode_concentration import EXPERIMENT
 from synaug.chapters.tasks import usual_denoiser, weights_of
 from synaug.data import to_bytes
 from synaug.diffusion.reconstruction import reconstruct
-from synaug.plots import BLUE, select, summary
+from synaug.plots import BLUE, summary
 from synaug.run.results import load_recorded
 from synaug.statistics import paired_interval
 from synaug.statistics.claims import load_claims, verdict_table
+from synaug.statistics.contrasts import select
 
 #: Two levels only.
 SMALL = dict(reverse_steps=[0, 100], encoders=["pixels", "judge"])
@@ -27,7 +28,7 @@ def of_real(frame, reference):
 
 @pytest.mark.parametrize("wrong, message", [
     ({"reverse_steps": [30, 50]}, "from 0"), ({"reverse_steps": [0, 50, 50]}, "reverse_steps must be different"),
-    ({"reverse_steps": 50}, "from 0"), ({"reverse_steps": [0, 101]}, "0..100"), ({"reverse_steps": [0, 2.5]}, "whole number"),
+    ({"reverse_steps": 50}, "from 0"), ({"reverse_steps": [0, 101]}, "reverse_step must be at most 100, got 101"), ({"reverse_steps": [0, 2.5]}, "whole number"),
     ({"mapping": "flow"}, "edm, vp"), ({"solver": "rk4"}, "heun, euler"), ({"stride": 0}, "stride"), ({"churn": -1.0}, "churn"),
     ({"solver": "ancestral", "churn": 5}, "churn"), ({"seeds": 0}, "seeds"), ({"classifier": "resnet7"}, "resnet8"),
     ({"classifier": "vit_tiny"}, "Grad-CAM"), ({"recipe": "adam"}, "paper"), ({"augment": "rotate"}, "flip_crop"),
@@ -209,7 +210,7 @@ def test_takeaways_are_those_of_the_recorded_runs(frame):
     for split in ("train", "test"):
         assert f"{at('judge_entropy', 0, sources=split):.3f} to {at('judge_entropy', 100, sources=split):.3f}" in said
     for encoder, nearer, farther in (("efficientnet_lite0", 100, 0), ("judge", 0, 100)):  # "in one of two encoders"
-        rows = select(runs[1], "centroid_distance_ratio", reference="fresh", encoder=encoder).set_index("x")
+        rows = select(runs[1], metric="centroid_distance_ratio", reference="fresh", encoder=encoder).set_index("x")
         assert rows.loc[nearer, "high"] < rows.loc[farther, "low"]
         assert f"from {rows.loc[0, 'value']:.2f} to {rows.loc[100, 'value']:.2f}" in said
         change = at("centroid_distance_ratio", 100, reference="fresh", encoder=encoder) - at(

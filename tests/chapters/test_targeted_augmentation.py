@@ -100,7 +100,7 @@ def test_strengths_are_levels_of_a_cosine_schedule():
     for n in (20, 80):
         alpha_bar = math.cos(math.pi * n / 200) ** 2
         assert sigma_of_strength(n) == pytest.approx(math.sqrt((1 - alpha_bar) / alpha_bar), abs=1e-6)
-    with pytest.raises(ValueError, match="strictly between 0 and 100"):
+    with pytest.raises(ValueError, match="a strength must be a finite number of more than 0 and less than 100, got 0"):
         sigma_of_strength(0)
 
 

@@ -80,7 +80,7 @@ class TestTheorem41:
     def test_without_perturbation_nothing_changes(self):
         data, filters = world()
         assert (measured_sam_ratio(filters, data.patches, data.labels, 0.0) == 1).all()
-        with pytest.raises(ValueError, match="rho must be finite and not negative, got -0.1"):
+        with pytest.raises(ValueError, match="rho must be a finite number of at least 0, got -0.1"):
             measured_sam_ratio(filters, data.patches, data.labels, -0.1)
 
     def test_on_every_patch_with_controlled_logits_and_almost_every_one_with_true_logits(self):
@@ -243,7 +243,7 @@ class TestTheorem42:
         a = Augmented(2)
         assert a.align(0, a.real & False).isnan().all()  # filters without such a patch
         for bad in (1, 0.5, math.inf, math.nan):
-            with pytest.raises(ValueError, match=f"k must be finite and more than 1, got {bad}"):
+            with pytest.raises(ValueError, match=f"k must be a finite number of more than 1, got {bad}"):
                 noise_tolerance(bad)
 
 
@@ -251,7 +251,8 @@ class TestTheorem42:
 def test_augmented_size_in_the_papers_settings(alpha, k, added):
     """30 and 40 % more images at k = 2; at k = 5 it is 120 and 160 %."""
     assert math.isclose(augmented_size(1, alpha, k) - 1, added)
-    for bad, message in (((10, 0.5, 0.5), "k must be finite and at least 1"), ((10, 1.5, 2), r"alpha must lie in \[0, 1\]")):
+    for bad, message in (((10, 0.5, 0.5), "k must be a finite number of at least 1"),
+                         ((10, 1.5, 2), "alpha must be a finite number of at least 0 and at most 1")):
         with pytest.raises(ValueError, match=message):
             augmented_size(*bad)
 
@@ -324,8 +325,8 @@ class TestTheorem43:
     @pytest.mark.parametrize("call, message", [
         (lambda: duplicate_term(4, 0.6, 111, 50), "must lie in 1..110, the number of examples, got 111"),
         (lambda: excess_tolerance(2, 0.6, 0, 50), "batch_size must lie in"),
-        (lambda: upsampled_variance(0.5, 0.6, 10, 50), "k must be finite and at least 1, got 0.5"),
-        (lambda: excess_tolerance(1, 0.6, 10, 50), "k must be finite and more than 1, got 1"),
+        (lambda: upsampled_variance(0.5, 0.6, 10, 50), "k must be a finite number of at least 1, got 0.5"),
+        (lambda: excess_tolerance(1, 0.6, 10, 50), "k must be a finite number of more than 1, got 1"),
         (lambda: measured("upsampled", 20, 41, 3, 0.5), r"batch_size must lie in 1..40"),
         (lambda: total_variance(torch.zeros(1, 3)), "at least two draws, got 1"),
     ])

@@ -5,7 +5,8 @@ import pandas as pd
 
 from synaug.chapters.reading import describe_runs
 from synaug.chapters.where_concentration_comes_from.empirical_score import ARMS, CONDITIONAL, NETWORK, OUTCOMES, STEPS
-from synaug.plots import Panel, lines, select
+from synaug.plots import Panel, lines
+from synaug.statistics.contrasts import select
 
 NAMES = dict(zip(OUTCOMES, ("near-copy of its own source", "near-copy of another training image", "near-copy of none")))
 DIFFERENCES = {"network_to_empirical": "network to empirical denoiser", "network_error": "network to the clean image",
@@ -36,7 +37,7 @@ def outcomes(live, recorded=None):
 def half_own_table(frame):
     """The noise level from which fewer than half of the sources come back as themselves, by denoiser, with its limits;
     missing where no level was high enough."""
-    rows = select(frame, "half_own").set_index("arm").reindex(ARMS)[["value", "low", "high"]]
+    rows = select(frame, metric="half_own").set_index("arm").reindex(ARMS)[["value", "low", "high"]]
     return rows.set_axis(["σ", "from", "to"], axis=1).rename_axis("denoiser").reset_index()
 
 
@@ -65,7 +66,7 @@ def centre_distances(live, recorded=None):
 def error_table(frame):
     """The two denoisers' errors on held-out images at every noise level, and their paired difference."""
     def at(metric, **where):
-        return select(frame, metric, **where).set_index("sigma").sort_index()
+        return select(frame, metric=metric, **where).set_index("sigma").sort_index()
 
     tests, shares = at("error_difference", split="held out"), at("training_share")["value"]
     errors = [at(f"{name}_error", split="held out")["value"] for name in ("network", "empirical")]

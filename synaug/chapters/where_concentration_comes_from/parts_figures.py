@@ -16,9 +16,10 @@ from synaug.chapters.where_concentration_comes_from.exact_score import EXACT, SO
 from synaug.chapters.where_concentration_comes_from.exact_score_figures import UNITS
 from synaug.chapters.where_concentration_comes_from.real_generators_figures import equal_calls
 from synaug.metrics import FRESH_REAL
-from synaug.plots import INK, PALETTE, WIDTH, finish, select
+from synaug.plots import INK, PALETTE, WIDTH, finish
 from synaug.statistics import mean_interval
 from synaug.statistics.claims import load_claims, published_series
+from synaug.statistics.contrasts import select
 from synaug.statistics.frames import bare
 from synaug.statistics.rules import NotMeasured, contrast
 
@@ -144,7 +145,7 @@ def numbers(mixtures=None, images=None, generators=None):
                 row = table.loc[(what, part)]
                 found[f"recall lost in mixtures to: {name}"] = within(row.value, row.low, row.high, 3, sign="-")
     if images is not None:
-        strong = select(images, "score_factor", split="held out")["value"].max() - 1
+        strong = select(images, metric="score_factor", split="held out")["value"].max() - 1
         found[TOO_LONG] = f"{100 * strong:.2f}"
     if generators is not None:
         own = of_samplers(generators)

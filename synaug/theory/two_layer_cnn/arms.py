@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
+from synaug.checks import one_of
 from synaug.theory.two_layer_cnn.distribution import NOISE, PatchData, orthogonalise, seeded_generator
 
 KINDS = ("original", "upsampled", "generated")
@@ -33,8 +34,7 @@ class Arm:
     synthetic_noise_std: float | None = None
 
     def __post_init__(self):
-        if self.kind not in KINDS:
-            raise ValueError(f"unknown arm {self.kind!r}: choose one of {', '.join(KINDS)}")
+        one_of("arm", self.kind, KINDS)
         if not 1 <= self.k < math.inf or self.kind == "original" and self.k != 1:
             raise ValueError(f"k must be at least 1, and 1 for the original, got k={self.k} for {self.kind!r}")
         if self.kind == "generated" and self.k != int(self.k):

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from synaug.checks import number, one_of
+
 #: What a patch is.
 FAST, SLOW, NOISE = 0, 1, 2
 
@@ -64,21 +66,17 @@ class PatchDistribution:
     orthogonal_noise: bool = False
 
     def __post_init__(self):
-        if self.reading not in READINGS:
-            raise ValueError(f"unknown reading {self.reading!r}: choose one of {', '.join(READINGS)}")
+        one_of("reading", self.reading, READINGS)
         least = 3 if self.reading == "A" else 2
         if self.num_patches < least:
             raise ValueError(f"reading {self.reading} needs num_patches >= {least}, got {self.num_patches}")
         if self.dim < 2:
             raise ValueError(f"two orthogonal features need dim >= 2, got {self.dim}")
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha must lie in [0, 1], got {self.alpha}")
+        number("alpha", self.alpha, 0, 1)
         if not 0 <= self.beta_d <= self.beta_e < math.inf:
             raise ValueError(f"need 0 <= beta_d <= beta_e, got beta_d={self.beta_d} and beta_e={self.beta_e}")
-        if not 0 <= self.noise_std < math.inf:
-            raise ValueError(f"noise_std must be finite and not negative, got {self.noise_std}")
-        if not 0 <= self.label_noise <= 0.5:
-            raise ValueError(f"label_noise must lie in [0, 0.5], got {self.label_noise}")
+        number("noise_std", self.noise_std, 0)
+        number("label_noise", self.label_noise, 0, 0.5)
 
     def sample(
         self, n: int, seeds: Sequence[int], stream: int = 0, dtype: torch.dtype = torch.float32

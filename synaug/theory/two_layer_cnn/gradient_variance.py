@@ -8,8 +8,9 @@ import math
 
 import torch
 
+from synaug.checks import number
 from synaug.theory.two_layer_cnn.network import gradient, initial_filters
-from synaug.theory.two_layer_cnn.theory import augmented_size, check_k
+from synaug.theory.two_layer_cnn.theory import augmented_size
 
 DIM = 12  # of the Monte Carlo check; the formulas do not depend on it
 
@@ -54,7 +55,7 @@ def excess_tolerance(k: float, alpha: float, batch_size: int, n: int) -> float:
     (B/n) k / (alpha + k (1 - alpha)), derived here from the two variances; the corollary itself (second hand) says
     that generation then converges faster. Raises ValueError as `duplicate_term`.
     """
-    check_k(k, above=True)
+    number("k", k, above=1)
     size = augmented_size(n, alpha, k)
     _check_batch(batch_size, size)
     return batch_size * k / size

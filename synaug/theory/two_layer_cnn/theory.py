@@ -9,10 +9,9 @@ copies (upsampling, U) or as itself and k - 1 synthetic ones (generation, G). Pa
 l_i = sigmoid(-y_i f(x_i; W)) are the logit terms; they are *controlled* where they may be taken as equal.
 """
 
-import math
-
 import torch
 
+from synaug.checks import number
 from synaug.theory.two_layer_cnn.arms import TrainingSets
 from synaug.theory.two_layer_cnn.distribution import NOISE
 from synaug.theory.two_layer_cnn.network import gradient, logit_terms
@@ -20,8 +19,8 @@ from synaug.theory.two_layer_cnn.network import gradient, logit_terms
 
 def augmented_size(n: int, alpha: float, k: float) -> float:
     """N' = alpha n + k (1 - alpha) n examples (second hand); k - 1 of (1 - alpha) n are added. k real, at least 1."""
-    check_k(k)
-    check_alpha(alpha)
+    number("k", k, 1)
+    number("alpha", alpha, 0, 1)
     return (alpha + k * (1 - alpha)) * n
 
 
@@ -45,8 +44,7 @@ def measured_sam_ratio(filters: torch.Tensor, patches: torch.Tensor, labels: tor
     noise, whose sum is about sqrt(n / d) times the patch's own term, and with the features, which is still larger.
     NaN or infinite where GD's inner product is 0. Raises ValueError for a negative rho.
     """
-    if not 0 <= rho < math.inf:
-        raise ValueError(f"rho must be finite and not negative, got {rho}")
+    number("rho", rho, 0)
     gd = gradient(filters, patches, labels)
     sam = gradient(filters + perturbation_scale(gd, rho) * gd, patches, labels)
     return inner_products(sam, patches).abs() / inner_products(gd, patches).abs()
@@ -85,7 +83,7 @@ def noise_tolerance(k: float) -> float:
     For filters that fit all of the real noise and half of the synthetic one, k + 2 (derived here). It depends on the
     mean over the whole set (see `noise_align`): summed once over distinct patches, the tolerance would be 1.
     """
-    check_k(k, above=True)
+    number("k", k, above=1)
     return k + 1
 
 
@@ -115,13 +113,3 @@ def _slow_noise(sets, arm, filters, scale):
     patches = torch.where(((sets.part > 0)[:, None] & noise)[..., None], scale * pool.patches[0], pool.patches[0])
     slow = (sets.weights[0, arm] > 0) & ~pool.has_fast[0]
     return patches, positively_aligned(filters, patches, pool.labels[0]) & (slow[:, None] & noise)
-
-
-def check_k(k: float, above: bool = False) -> None:
-    if not (k > 1 or not above and k == 1) or not k < math.inf:
-        raise ValueError(f"k must be finite and {'more than' if above else 'at least'} 1, got {k}")
-
-
-def check_alpha(alpha: float) -> None:
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha must lie in [0, 1], got {alpha}")
