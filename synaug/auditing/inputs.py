@@ -22,14 +22,21 @@ Images = str | Path | ImageDataset | Dataset
 
 @dataclass(frozen=True, eq=False)
 class Sets:
-    """train, held, synthetic: with the same ``class_names``, those that occur in all. files: of the synthetic images,
-    by their ``source_index``; None where they were no folder. notes: what was done to get there."""
+    """train, held, synthetic: with the same ``class_names``, those that occur in all. files: of the folder of synthetic
+    images, as `list_images` has them; None where they were no folder. notes: what was done to get there. places: int64
+    ``[N]``, each synthetic image's place among the files, or in the data set that was given; left out, ``0 .. N - 1``.
+    """
 
     train: ImageDataset
     held: ImageDataset
     synthetic: ImageDataset
     files: tuple[Path, ...] | None
     notes: tuple[str, ...]
+    places: torch.Tensor = None  # type: ignore[assignment]  # 0 .. N - 1 from __post_init__
+
+    def __post_init__(self):
+        if self.places is None:
+            object.__setattr__(self, "places", torch.arange(len(self.synthetic)))
 
 
 def gather(real: Images, synthetic: Images | None, held_out: Images | None = None, *,
@@ -78,12 +85,15 @@ def gather(real: Images, synthetic: Images | None, held_out: Images | None = Non
         raise ValueError(f"images of more than one shape (C, H, W): {', '.join(f'{r} {s}' for r, s in shapes.items())}; "
                          f"bring them to one, or give folders, which are")
     classes = _common({role: _present(loaded[role]) for role in given})
+    # Not the source index of a data set, which says where its images once came from: copies share one.
+    places = {role: loaded[role].source_index if role in folders else torch.arange(len(loaded[role])) for role in given}
     for role in given:
         counts = Counter(loaded[role].class_names[label] for label in loaded[role].labels.tolist())
         if beyond := sorted(set(counts) - set(classes)):
             notes.append(f"{sum(counts[name] for name in beyond)} {role} images of classes that not all sets have are "
                          f"left out: {', '.join(beyond)}")
-        loaded[role] = _of_classes(loaded[role], classes)
+        loaded[role], kept = _of_classes(loaded[role], classes)
+        places[role] = places[role][kept]
     everything = loaded["real"]
     counts, least = everything.labels.bincount(minlength=len(classes)).tolist(), LEAST if held_out is None else LEAST - 1
     if few := [f"{name} ({n})" for name, n in zip(classes, counts) if n < least]:
@@ -100,7 +110,7 @@ def gather(real: Images, synthetic: Images | None, held_out: Images | None = Non
     elif sorted(hashes(everything)) == sorted(hashes(loaded["synthetic"])):
         raise ValueError("the synthetic images are the real ones, pixel by pixel")
     return Sets(train, held, loaded["synthetic"], tuple(files["synthetic"]) if "synthetic" in folders else None,
-                tuple(notes))
+                tuple(notes), places.get("synthetic"))
 
 
 def halves(data: ImageDataset, seed: int) -> tuple[ImageDataset, ImageDataset]:
@@ -132,8 +142,9 @@ def _common(names: dict[str, list[str]]) -> list[str]:
     return common
 
 
-def _of_classes(data: ImageDataset, classes: list[str]) -> ImageDataset:
-    """The images of these classes, labelled by their places in the list."""
+def _of_classes(data: ImageDataset, classes: list[str]) -> tuple[ImageDataset, torch.Tensor]:
+    """The images of these classes, labelled by their places in the list, and their places in the data."""
     place = torch.tensor([classes.index(name) if name in classes else -1 for name in data.class_names])
-    kept = data.subset((place[data.labels] >= 0).nonzero().flatten())
-    return ImageDataset(kept.images, place[kept.labels], tuple(classes), kept.source_index, kept.name)
+    at = (place[data.labels] >= 0).nonzero().flatten()
+    kept = data.subset(at)
+    return ImageDataset(kept.images, place[kept.labels], tuple(classes), kept.source_index, kept.name), at

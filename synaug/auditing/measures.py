@@ -108,7 +108,7 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
              "held_out_seen": np.isin(hashes(sets.held), list(train_hash))}
     more += [("all", name, (int(found.sum()), np.nan, np.nan), (np.nan,) * 3, len(found)) for name, found in exact.items()]
     images = pd.DataFrame({
-        "file": [str(sets.files[i]) if sets.files else str(i) for i in sets.synthetic.source_index.tolist()],
+        "file": [str(sets.files[i]) if sets.files else str(i) for i in sets.places.tolist()],
         "label": [sets.synthetic.class_names[c] for c in made_labels],
         "judged": [sets.synthetic.class_names[c] for c in judged],
         "label_probability": p_made, "off_label": off, "near_copy": near,

@@ -93,6 +93,20 @@ def test_wrong_labels_go_to_the_drop_list():
     assert named[wrong].mean() > 0.7 and named[~wrong].mean() < 0.08
 
 
+def test_images_of_a_data_set_are_named_by_their_places_in_it():
+    """Also where the source index, as in a pool, says another thing: whose copy an image is, once for each copy."""
+    other = ImageDataset(OTHER.images, OTHER.labels, OTHER.class_names, torch.arange(len(OTHER)) % 25 + 1000)
+    shared = REAL.subset((REAL.labels != 4).nonzero().flatten())
+    found = synaug.audit(shared, other, encoder="pixels")
+    kept = (OTHER.labels != 4).nonzero().flatten()
+    assert found.images["file"].tolist() == [str(i) for i in kept.tolist()]
+    twice = ImageDataset(torch.cat([OTHER.images, OTHER.images[:9]]), torch.cat([OTHER.labels, OTHER.labels[:9]]),
+                         OTHER.class_names, torch.cat([other.source_index, other.source_index[:9]]))
+    found = synaug.audit(REAL, twice, encoder="pixels")
+    assert set(map(str, range(len(OTHER), len(OTHER) + 9))) <= set(found.drop_list().split())
+    assert found.images.loc[found.images["duplicate"], "file"].tolist() == [str(len(OTHER) + i) for i in range(9)]
+
+
 def test_copies_of_held_out_images_are_a_leak_and_do_not_flatter_the_probe():
     real, held, other = draw_splits(digits, 50, 25, 25, seed=1)
     made, labels = other.images.clone(), other.labels.clone()
