@@ -2,7 +2,7 @@
 same classes."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -100,23 +100,23 @@ def gather(real: Images, synthetic: Images | None, held_out: Images | None = Non
         raise ValueError(f"classes with fewer than {least} real images{', of which a third is held out' * (held_out is None)}: "
                          f"{', '.join(few)}")
     if held_out is None:
-        held = stratified_subset(everything, round(len(everything) / 3), seed, proportional=True)
-        train = _others(everything, held)
+        of_held, of_train = _split(everything, round(len(everything) / 3), seed)
+        train, held, places["real"] = everything.subset(of_train), everything.subset(of_held), places["real"][of_train]
         notes.append(f"{len(held):,} of the {len(everything):,} real images, of each class the same share, are held out")
     else:
         train, held = everything, loaded["held-out"]
     if synthetic is None:
-        train, loaded["synthetic"] = halves(train, seed)
+        learned, made = halves(train, seed)
+        train, loaded["synthetic"], places["synthetic"] = train.subset(learned), train.subset(made), places["real"][made]
     elif sorted(hashes(everything)) == sorted(hashes(loaded["synthetic"])):
         raise ValueError("the synthetic images are the real ones, pixel by pixel")
     return Sets(train, held, loaded["synthetic"], tuple(files["synthetic"]) if "synthetic" in folders else None,
-                tuple(notes), places.get("synthetic"))
+                tuple(notes), places["synthetic"])
 
 
-def halves(data: ImageDataset, seed: int) -> tuple[ImageDataset, ImageDataset]:
-    """Two halves, each with half of the images of each class."""
-    first = stratified_subset(data, max(len(data.labels.unique()), len(data) // 2), seed, proportional=True)
-    return first, _others(data, first)
+def halves(data: ImageDataset, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The places, int64, of two halves, each with half of the images of each class."""
+    return _split(data, max(len(data.labels.unique()), len(data) // 2), seed)
 
 
 def hashes(data: ImageDataset) -> list[int]:
@@ -124,8 +124,13 @@ def hashes(data: ImageDataset) -> list[int]:
     return [hash(image.tobytes()) for image in data.images.numpy()]
 
 
-def _others(data: ImageDataset, without: ImageDataset) -> ImageDataset:
-    return data.subset((~torch.isin(data.source_index, without.source_index)).nonzero().flatten())
+def _split(data: ImageDataset, n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The places, int64, of n images, of each class the same share, and, ascending, those of all others."""
+    # By place, as several images may share a source index.
+    first = stratified_subset(replace(data, source_index=None), n, seed, proportional=True).source_index
+    others = torch.ones(len(data), dtype=torch.bool)
+    others[first] = False
+    return first, others.nonzero().flatten()
 
 
 def _present(data: ImageDataset) -> list[str]:

@@ -145,8 +145,7 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
 
     worth: list[list[float]] = []  # by split: gains of a third of the other half, of all of it, of as many synthetic images
     for split in range(SPLITS):
-        first, second = (np.flatnonzero(torch.isin(sets.train.source_index, half.source_index)) for half in
-                         halves(sets.train, seed + split))
+        first, second = (np.sort(half) for half in halves(sets.train, seed + split))
         more_real, more_made = _matched(labels[second], made_labels, rng)
         places = second[more_real]
         start = _right(x[first], labels[first], x_held, held_labels, strength)

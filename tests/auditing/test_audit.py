@@ -11,7 +11,9 @@ from PIL import Image
 import synaug
 from synaug.__main__ import main
 from synaug.auditing import THRESHOLDS, check
+from synaug.auditing.inputs import gather, halves, hashes
 from synaug.auditing.page import MEANINGS
+from synaug.augmentation import with_real
 from synaug.classifiers.last_layer import fit_linear
 from synaug.data import ImageDataset, draw_splits, load_dataset, save_image_folder, stratified_subset
 
@@ -105,6 +107,23 @@ def test_images_of_a_data_set_are_named_by_their_places_in_it():
     found = synaug.audit(REAL, twice, encoder="pixels")
     assert set(map(str, range(len(OTHER), len(OTHER) + 9))) <= set(found.drop_list().split())
     assert found.images.loc[found.images["duplicate"], "file"].tolist() == [str(len(OTHER) + i) for i in range(9)]
+
+
+def test_real_images_that_share_a_source_index_are_all_kept_and_in_one_part_each():
+    first, other = REAL.subset(slice(600)), REAL.subset(slice(600, 750))
+    more = ImageDataset(torch.cat([other.images, OTHER.images[:150]]), torch.cat([other.labels, OTHER.labels[:150]]),
+                        REAL.class_names, torch.arange(300))
+    data = with_real(first, more).data
+    data = ImageDataset(data.images, data.labels, data.class_names, torch.arange(900) % 600)
+    sets = gather(data, OTHER)
+    assert (len(sets.train), len(sets.held)) == (600, 300)
+    assert sorted(hashes(sets.train) + hashes(sets.held)) == sorted(hashes(data))
+    for seed in range(3):
+        one, another = halves(data, seed)
+        assert len(one) == 450 and sorted(one.tolist() + another.tolist()) == list(range(900))
+    alone = gather(data, None)
+    assert sorted(sum(map(hashes, (alone.train, alone.held, alone.synthetic)), [])) == sorted(hashes(data))
+    torch.testing.assert_close(data.images[alone.places], alone.synthetic.images)
 
 
 def test_copies_of_held_out_images_are_a_leak_and_do_not_flatter_the_probe():
