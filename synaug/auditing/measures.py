@@ -130,7 +130,9 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
     stage("probe")
     del train, held, made, small  # hundreds of megabytes, which the probes take
     clean = ~(near & (nearest_real >= len(x)))  # copies of held-out images would flatter
-    x_made, made_labels, made_at = x_made[clean], made_labels[clean], np.cumsum(clean)[made_at[clean[made_at]]] - 1
+    x_made, made_labels = x_made[clean], made_labels[clean]
+    if not clean.all():  # what is left is again to be compared with as many real images of each class
+        fresh_at, made_at = _matched(labels, made_labels, rng)
     if len(np.unique(made_labels[made_at])) < 2:
         raise ValueError("nothing can be measured: all synthetic images, or all but one class, are nearly copies of "
                          "held-out images")

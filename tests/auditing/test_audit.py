@@ -139,6 +139,23 @@ def test_copies_of_held_out_images_are_a_leak_and_do_not_flatter_the_probe():
         synaug.audit(real, changed(held), held, encoder="pixels")
 
 
+def test_the_probes_learn_from_as_many_images_of_each_class_also_without_copies_of_held_out_ones(monkeypatch):
+    real, held, other = draw_splits(digits, 50, 25, 25, seed=1)
+    images, labels = torch.cat([held.images[:100], other.images]), torch.cat([held.labels[:100], other.labels])
+    learned = []
+
+    def watched(x, labels, *rest):
+        learned.append(np.bincount(labels, minlength=10))
+        return np.ones(len(held))
+
+    monkeypatch.setattr("synaug.auditing.measures._right", watched)
+    found = synaug.audit(real, ImageDataset(images, labels, digits.class_names), held, encoder="pixels")
+    left = np.bincount(labels.numpy()[~found.images["near_copy"] | (found.images["nearest_real"] < len(real))], minlength=10)
+    assert left.sum() <= 250
+    np.testing.assert_array_equal(learned[0], np.minimum(left, 50))
+    np.testing.assert_array_equal(learned[1], learned[0])
+
+
 def test_regularisation_does_not_depend_on_how_many_images_there_are():
     x, y = np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % 3
     once, twice = fit_linear(x, y, 0.1), fit_linear(np.concatenate([x, x]), np.concatenate([y, y]), 0.1)
