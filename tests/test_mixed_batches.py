@@ -51,6 +51,18 @@ def test_a_schedule_of_ones_own_and_seeds():
     assert list(batches) != list(MixedBatches(REAL, SYNTHETIC, steps=4, share=own, batch_size=8, seed=1))
 
 
+@pytest.mark.parametrize("order", ORDERS)
+def test_sets_of_one_size_are_shuffled_apart(order):
+    """Of one synthetic image per source, batches hold few sources beside their own copies."""
+    made = with_synthetic(images(500, 0), images(500, 255), order=order, share=0.5)
+    batches = made.batches(20, 5, 64)
+    distinct = [len(set(batch)) for batch in (batches % 500).tolist()]
+    both = ((batches >= 500).sum(1) % 64 > 0).tolist()
+    assert min([n for n, mixed in zip(distinct, both) if mixed], default=64) > 48
+    real, synthetic = batches[batches < 500], batches[batches >= 500] - 500
+    assert (real[:500] != synthetic[:500]).double().mean() > 0.9
+
+
 def test_in_a_loop_of_ones_own():
     batches = MixedBatches(REAL, SYNTHETIC, steps=6, share=0.25, batch_size=8)
     shares = [pixels.mean().item() for pixels, labels in DataLoader(ConcatDataset([REAL, SYNTHETIC]), batch_sampler=batches)]

@@ -43,9 +43,10 @@ def mixed_order(n_real: int, n_synthetic: int, shares: Tensor, batch_size: int, 
     until = (shares.cumsum(0) * batch_size).round().long()
     synthetic = torch.arange(batch_size) >= batch_size - until.diff(prepend=until.new_zeros(1))[:, None]
     places = torch.empty(len(shares), batch_size, dtype=torch.int64)
-    for kind, n, first in ((~synthetic, n_real, 0), (synthetic, n_synthetic, n_real)):
+    # Of one seed, sets of one size would give the same places in every batch: sources beside their own copies.
+    for kind, n, first, own in ((~synthetic, n_real, 0, seed), (synthetic, n_synthetic, n_real, seed + 3_000_003)):
         if count := int(kind.sum()):
-            places[kind] = first + batch_order(n, 1, count, seed).flatten()
+            places[kind] = first + batch_order(n, 1, count, own).flatten()
     return places
 
 
