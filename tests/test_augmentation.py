@@ -114,8 +114,18 @@ class TestSets:
         other = ImageDataset(data.images, data.labels, ("b", "c", "a"))
         joined = with_real(data, other)
         assert torch.equal(joined.data.labels[10:], (data.labels + 1) % 3) and joined.data.class_names == CLASSES
-        with pytest.raises(ValueError, match="differ in 'd', 'c'"):
+        with pytest.raises(ValueError, match="lacks their classes, 'd'; it has 'a', 'b', 'c'"):
             with_real(data, ImageDataset(data.images, data.labels, ("a", "b", "d")))
+
+    def test_what_is_added_may_be_of_some_classes_only(self, data):
+        some = ImageDataset(data.images[:4], torch.tensor([0, 1, 1, 0]), ("c", "a"))
+        pool = toy_pool(data, [2, 5], 3)
+        of_c = ImageDataset(pool.data.images, torch.zeros(4, dtype=torch.int64), ("c",), pool.data.source_index)
+        for made, expected in ((with_real(data, some), [2, 0, 0, 2]), (with_synthetic(data, some), [2, 0, 0, 2]),
+                               (with_generated(data, SyntheticPool(of_c, pool.provenance, pool.sources, 3)), [2] * 4)):
+            assert made.data.labels[10:].tolist() == expected and made.data.class_names == CLASSES
+        with pytest.raises(ValueError, match="lacks their classes, 'b', 'c'; it has 'a'"):  # not the other way round
+            with_synthetic(ImageDataset(data.images, data.labels * 0, ("a",)), data)
 
 
 class TestMixtures:

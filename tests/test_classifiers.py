@@ -219,6 +219,27 @@ def test_accuracy_and_entropy_against_closed_forms():
         accuracy(one_hot, torch.tensor([0]))
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_outputs_that_are_no_numbers_are_told(value):
+    model, images = small(), squares(5)[0]
+    model.head.bias.data[1] = value
+    with pytest.raises(ValueError, match="outputs for 5 of 5 images are NaN or infinite: its training may have diverged"):
+        predict(model.train(), images)
+    assert model.training
+    model.head.bias.data[1] = -math.inf  # says that a class is impossible
+    assert predict(model, images)[:, 0].tolist() == [1] * 5
+
+
+@pytest.mark.parametrize("probabilities, labels, message", [
+    (torch.eye(3), [0, 1, 99], r"0\.\.2, got 0\.\.99"), (torch.eye(3), [0, -1, 2], r"0\.\.2, got -1\.\.2"),
+    (torch.eye(3), [0.0, 1.0, 2.5], "int64, got torch.float32"), (torch.eye(3), [True, True, False], "int64, got torch.bool"),
+    (torch.full((3, 3), math.nan), [0, 0, 0], "hold NaN"),
+])
+def test_accuracy_is_of_numbers_and_of_labels_that_there_are(probabilities, labels, message):
+    with pytest.raises(ValueError, match=message):
+        accuracy(probabilities, torch.tensor(labels))
+
+
 @pytest.mark.parametrize("wrong, message", [
     ({"order": [0]}, "order must be a tensor int64"), ({"lr": "x"}, "lr must be a finite number of at least 0, got 'x'"), ({"seed": 2**70}, "seed must be at most"),
     ({"device": "gpu"}, "no device gpu"), ({"momentum": True}, "momentum must be a finite number of at least 0, got True"),

@@ -1,5 +1,6 @@
 """Generators of all families under one contract; what the VAE and the GAN are, against closed forms."""
 
+import copy
 import json
 import math
 from dataclasses import replace
@@ -55,6 +56,17 @@ class TestContract:
         # Of one index, seed and class, whatever the order and the batches.
         turned = generator.sample(LABELS.flip(0), 5, source_index=range(11, -1, -1), batch_size=5).images.flip(0)
         torch.testing.assert_close(turned, first, atol=1e-4, rtol=0)
+
+    @pytest.mark.parametrize("strength", [0, 0.5, 1])
+    def test_it_works_in_inference_mode_too(self, generator, strength):
+        outside = generator.reconstruct(SOME, LABELS, strength, seed=1).images
+        with torch.inference_mode():
+            inside = generator.reconstruct(SOME.clone(), LABELS.clone(), strength, seed=1).images
+            loaded = copy.deepcopy(generator) if isinstance(generator, torch.nn.Module) else generator
+            again = loaded.reconstruct(SOME.clone(), LABELS.clone(), strength, seed=1).images
+        torch.testing.assert_close(inside, outside)
+        torch.testing.assert_close(again, outside)
+        torch.testing.assert_close(loaded.reconstruct(SOME, LABELS, strength, seed=1).images, outside)
 
     def test_strength_0_has_no_noise_and_strengths_lie_in_between(self, generator):
         nearest, again = (generator.reconstruct(SOME, LABELS, 0, seed=seed).images for seed in (1, 2))

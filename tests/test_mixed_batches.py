@@ -1,11 +1,16 @@
 """Batches with a share of synthetic images, counted; and their use in a loop of one's own."""
 
+import random
+from fractions import Fraction
+from itertools import accumulate
+from math import ceil, floor
+
 import pytest
 import torch
 from torch.utils.data import ConcatDataset, DataLoader, Subset, TensorDataset
 
 from synaug.augmentation import MixedBatches, with_synthetic
-from synaug.augmentation.mixed_batches import ORDERS, share_schedule
+from synaug.augmentation.mixed_batches import ORDERS, mixed_order, share_schedule
 from synaug.data import ImageDataset
 from synaug.data.torch_datasets import TorchImages
 
@@ -49,6 +54,38 @@ def test_a_schedule_of_ones_own_and_seeds():
     assert [sum(place >= 30 for place in batch) for batch in batches] == [0, 8, 2, 2]
     assert list(batches) == list(batches) and len(batches) == 4
     assert list(batches) != list(MixedBatches(REAL, SYNTHETIC, steps=4, share=own, batch_size=8, seed=1))
+
+
+@pytest.mark.parametrize("shares, batch_size, counts", [([0.5, 1, 1, 1], 3, [2, 3, 3, 3]), ([0.5] + [1] * 6, 1, [1] * 7),
+                                                        ([0.1] * 10, 5, [1, 0] * 5), ([0.5, 0, 0.5, 0], 1, [1, 0, 0, 0])])
+def test_halves_of_an_image_go_up(shares, batch_size, counts):
+    batches = MixedBatches(REAL, SYNTHETIC, steps=len(shares), share=shares, batch_size=batch_size)
+    assert [sum(place >= 30 for place in batch) for batch in batches] == counts
+
+
+def test_any_schedule_is_kept_to_the_nearest_image():
+    rng, steps = random.Random(0), 12
+    for _ in range(2000):
+        parts = rng.choice([1, 2, 3, 4, 6, 7, 10, 16])
+        shares = [Fraction(rng.choice([0, parts, rng.randint(0, parts)]), parts) for _ in range(steps)]
+        size = rng.randint(1, 9)
+        places = mixed_order(30, 50, torch.tensor([float(share) for share in shares], dtype=torch.float64), size, 0)
+        found = (places >= 30).sum(1).tolist()
+        wanted = [share * size for share in shares]
+        assert [floor(total + Fraction(1, 2)) for total in accumulate(wanted)] == list(accumulate(found)), (shares, size)
+        assert all(floor(exact) <= count <= ceil(exact) for count, exact in zip(found, wanted)), (shares, size)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_sets_of_one_size_are_shuffled_apart(order):
+    """Of one synthetic image per source, batches hold few sources beside their own copies."""
+    made = with_synthetic(images(500, 0), images(500, 255), order=order, share=0.5)
+    batches = made.batches(20, 5, 64)
+    distinct = [len(set(batch)) for batch in (batches % 500).tolist()]
+    both = ((batches >= 500).sum(1) % 64 > 0).tolist()
+    assert min([n for n, mixed in zip(distinct, both) if mixed], default=64) > 48
+    real, synthetic = batches[batches < 500], batches[batches >= 500] - 500
+    assert (real[:500] != synthetic[:500]).double().mean() > 0.9
 
 
 def test_in_a_loop_of_ones_own():

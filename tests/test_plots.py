@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
@@ -165,6 +166,17 @@ def test_montage_holds_images_maps_and_gaps(channels):
     assert picture.shape == (3 * 4 + 4, 3 * 5 + 4, 4) and not picture[6:10].any()
     assert np.array_equal(picture[12:, 7:12, :channels], images[1, 1].transpose(1, 2, 0))
     assert np.abs(picture[:4, 7:12, 0] - 0.4 * images[0, 1, 0]).max() <= 1.5  # inferno begins at black
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, bool])
+def test_images_that_are_not_bytes_are_refused(dtype):
+    """Floats in [0, 1] would be black."""
+    fine, odd = np.zeros((2, 1, 4, 5), np.uint8), np.zeros((2, 1, 4, 5), dtype)
+    for draw in (montage, image_grid, lambda rows: image_grid({"a": [fine], "b": rows})):
+        with pytest.raises(TypeError, match=f"images must be uint8, not {np.dtype(dtype)}"):
+            draw([fine, None, odd])
+    with pytest.raises(TypeError, match="not float32"):
+        montage([torch.zeros(2, 1, 4, 5)])
 
 
 def test_colours_are_an_arms_own_or_free():

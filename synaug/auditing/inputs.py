@@ -2,7 +2,7 @@
 same classes."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -10,7 +10,6 @@ from torch.utils.data import Dataset
 
 from synaug.data import ImageDataset, load_image_folder, stratified_subset
 from synaug.data.folders import image_kinds, list_images
-from synaug.data.merged import merge_classes
 from synaug.data.torch_datasets import from_torch
 
 #: Side in pixels beyond which folders of images are reduced: thousands of them fit into memory, and encoders see less.
@@ -23,14 +22,21 @@ Images = str | Path | ImageDataset | Dataset
 
 @dataclass(frozen=True, eq=False)
 class Sets:
-    """train, held, synthetic: with the same ``class_names``, those that occur in all. files: of the synthetic images,
-    by their ``source_index``; None where they were no folder. notes: what was done to get there."""
+    """train, held, synthetic: with the same ``class_names``, those that occur in all. files: of the folder of synthetic
+    images, as `list_images` has them; None where they were no folder. notes: what was done to get there. places: int64
+    ``[N]``, each synthetic image's place among the files, or in the data set that was given; left out, ``0 .. N - 1``.
+    """
 
     train: ImageDataset
     held: ImageDataset
     synthetic: ImageDataset
     files: tuple[Path, ...] | None
     notes: tuple[str, ...]
+    places: torch.Tensor = None  # type: ignore[assignment]  # 0 .. N - 1 from __post_init__
+
+    def __post_init__(self):
+        if self.places is None:
+            object.__setattr__(self, "places", torch.arange(len(self.synthetic)))
 
 
 def gather(real: Images, synthetic: Images | None, held_out: Images | None = None, *,
@@ -79,35 +85,38 @@ def gather(real: Images, synthetic: Images | None, held_out: Images | None = Non
         raise ValueError(f"images of more than one shape (C, H, W): {', '.join(f'{r} {s}' for r, s in shapes.items())}; "
                          f"bring them to one, or give folders, which are")
     classes = _common({role: _present(loaded[role]) for role in given})
+    # Not the source index of a data set, which says where its images once came from: copies share one.
+    places = {role: loaded[role].source_index if role in folders else torch.arange(len(loaded[role])) for role in given}
     for role in given:
         counts = Counter(loaded[role].class_names[label] for label in loaded[role].labels.tolist())
         if beyond := sorted(set(counts) - set(classes)):
             notes.append(f"{sum(counts[name] for name in beyond)} {role} images of classes that not all sets have are "
                          f"left out: {', '.join(beyond)}")
-        loaded[role] = merge_classes(loaded[role], [[loaded[role].class_names.index(name)] for name in classes])
+        loaded[role], kept = _of_classes(loaded[role], classes)
+        places[role] = places[role][kept]
     everything = loaded["real"]
     counts, least = everything.labels.bincount(minlength=len(classes)).tolist(), LEAST if held_out is None else LEAST - 1
     if few := [f"{name} ({n})" for name, n in zip(classes, counts) if n < least]:
         raise ValueError(f"classes with fewer than {least} real images{', of which a third is held out' * (held_out is None)}: "
                          f"{', '.join(few)}")
     if held_out is None:
-        held = stratified_subset(everything, round(len(everything) / 3), seed, proportional=True)
-        train = _others(everything, held)
+        of_held, of_train = _split(everything, round(len(everything) / 3), seed)
+        train, held, places["real"] = everything.subset(of_train), everything.subset(of_held), places["real"][of_train]
         notes.append(f"{len(held):,} of the {len(everything):,} real images, of each class the same share, are held out")
     else:
         train, held = everything, loaded["held-out"]
     if synthetic is None:
-        train, loaded["synthetic"] = halves(train, seed)
+        learned, made = halves(train, seed)
+        train, loaded["synthetic"], places["synthetic"] = train.subset(learned), train.subset(made), places["real"][made]
     elif sorted(hashes(everything)) == sorted(hashes(loaded["synthetic"])):
         raise ValueError("the synthetic images are the real ones, pixel by pixel")
     return Sets(train, held, loaded["synthetic"], tuple(files["synthetic"]) if "synthetic" in folders else None,
-                tuple(notes))
+                tuple(notes), places["synthetic"])
 
 
-def halves(data: ImageDataset, seed: int) -> tuple[ImageDataset, ImageDataset]:
-    """Two halves, each with half of the images of each class."""
-    first = stratified_subset(data, max(len(data.labels.unique()), len(data) // 2), seed, proportional=True)
-    return first, _others(data, first)
+def halves(data: ImageDataset, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The places, int64, of two halves, each with half of the images of each class."""
+    return _split(data, max(len(data.labels.unique()), len(data) // 2), seed)
 
 
 def hashes(data: ImageDataset) -> list[int]:
@@ -115,8 +124,13 @@ def hashes(data: ImageDataset) -> list[int]:
     return [hash(image.tobytes()) for image in data.images.numpy()]
 
 
-def _others(data: ImageDataset, without: ImageDataset) -> ImageDataset:
-    return data.subset((~torch.isin(data.source_index, without.source_index)).nonzero().flatten())
+def _split(data: ImageDataset, n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The places, int64, of n images, of each class the same share, and, ascending, those of all others."""
+    # By place, as several images may share a source index.
+    first = stratified_subset(replace(data, source_index=None), n, seed, proportional=True).source_index
+    others = torch.ones(len(data), dtype=torch.bool)
+    others[first] = False
+    return first, others.nonzero().flatten()
 
 
 def _present(data: ImageDataset) -> list[str]:
@@ -131,3 +145,11 @@ def _common(names: dict[str, list[str]]) -> list[str]:
         raise ValueError(f"an audit needs two classes that the {' and the '.join(names)} images share, by their names; "
                          f"they share {common[0] if common else 'none'!r} ({held})")
     return common
+
+
+def _of_classes(data: ImageDataset, classes: list[str]) -> tuple[ImageDataset, torch.Tensor]:
+    """The images of these classes, labelled by their places in the list, and their places in the data."""
+    place = torch.tensor([classes.index(name) if name in classes else -1 for name in data.class_names])
+    at = (place[data.labels] >= 0).nonzero().flatten()
+    kept = data.subset(at)
+    return ImageDataset(kept.images, place[kept.labels], tuple(classes), kept.source_index, kept.name), at

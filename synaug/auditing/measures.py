@@ -110,7 +110,7 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
              "held_out_seen": np.isin(hashes(sets.held), list(train_hash))}
     more += [("all", name, (int(found.sum()), np.nan, np.nan), (np.nan,) * 3, len(found)) for name, found in exact.items()]
     images = pd.DataFrame({
-        "file": [str(sets.files[i]) if sets.files else str(i) for i in sets.synthetic.source_index.tolist()],
+        "file": [str(sets.files[i]) if sets.files else str(i) for i in sets.places.tolist()],
         "label": [sets.synthetic.class_names[c] for c in made_labels],
         "judged": [sets.synthetic.class_names[c] for c in judged],
         "label_probability": p_made, "off_label": off, "near_copy": near,
@@ -132,7 +132,9 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
     stage("probe")
     del train, held, made, small  # hundreds of megabytes, which the probes take
     clean = ~(near & (nearest_real >= len(x)))  # copies of held-out images would flatter
-    x_made, made_labels, made_at = x_made[clean], made_labels[clean], np.cumsum(clean)[made_at[clean[made_at]]] - 1
+    x_made, made_labels = x_made[clean], made_labels[clean]
+    if not clean.all():  # what is left is again to be compared with as many real images of each class
+        fresh_at, made_at = _matched(labels, made_labels, rng)
     if len(np.unique(made_labels[made_at])) < 2:
         raise ValueError("nothing can be measured: all synthetic images, or all but one class, are nearly copies of "
                          "held-out images")
@@ -147,8 +149,7 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
 
     worth: list[list[float]] = []  # by split: gains of a third of the other half, of all of it, of as many synthetic images
     for split in range(SPLITS):
-        first, second = (np.flatnonzero(torch.isin(sets.train.source_index, half.source_index)) for half in
-                         halves(sets.train, seed + split))
+        first, second = (np.sort(half) for half in halves(sets.train, seed + split))
         more_real, more_made = _matched(labels[second], made_labels, rng)
         places = second[more_real]
         start = _right(x[first], labels[first], x_held, held_labels, strength)

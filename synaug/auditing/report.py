@@ -100,7 +100,7 @@ class Audit:
         return page(self)
 
     def drop_list(self) -> str:
-        """The files to drop, one a line."""
+        """The files to drop, or their places in the data set, one a line."""
         return "".join(f"{file}\n" for file in self.images.loc[self.images["drop"], "file"])
 
 

@@ -38,12 +38,15 @@ def share_schedule(order: str, share: float, steps: int) -> Tensor:
 def mixed_order(n_real: int, n_synthetic: int, shares: Tensor, batch_size: int, seed: int) -> Tensor:
     """Places int64 ``[steps, batch_size]`` in real images followed by synthetic ones, at these shares, to the nearest
     image over all steps so far; each kind in shuffled passes of its own, as `batch_order` has them."""
-    until = (shares.cumsum(0) * batch_size).round().long()
+    # Halves go up, all of them: to the nearest even number, steps of share 1 would have one too few or too many. The
+    # least bit more makes halves of what sums of floats leave just below one.
+    until = (shares.cumsum(0) * batch_size + 0.5 + 1e-9).floor().long()
     synthetic = torch.arange(batch_size) >= batch_size - until.diff(prepend=until.new_zeros(1))[:, None]
     places = torch.empty(len(shares), batch_size, dtype=torch.int64)
-    for kind, n, first in ((~synthetic, n_real, 0), (synthetic, n_synthetic, n_real)):
+    # Of one seed, sets of one size would give the same places in every batch: sources beside their own copies.
+    for kind, n, first, own in ((~synthetic, n_real, 0, seed), (synthetic, n_synthetic, n_real, seed + 3_000_003)):
         if count := int(kind.sum()):
-            places[kind] = first + batch_order(n, 1, count, seed).flatten()
+            places[kind] = first + batch_order(n, 1, count, own).flatten()
     return places
 
 

@@ -16,7 +16,7 @@ from synaug.augmentation.mixed_batches import mixed_order, share_schedule
 from synaug.augmentation.synthetic_pool import SyntheticPool, as_places
 from synaug.checks import number, of_kind, one_of, whole
 from synaug.classifiers.training import RECIPES, batch_order, check_recipe, train_classifier
-from synaug.data import ImageDataset, same_classes, stratified_subset
+from synaug.data import ImageDataset, stratified_subset
 from synaug.data.images import HINT, Indices
 from synaug.resources import check_memory
 
@@ -119,7 +119,8 @@ def with_synthetic(data: ImageDataset, synthetic: ImageDataset, n: int | None = 
 
 
 def with_real(data: ImageDataset, fresh: ImageDataset) -> TrainingSet:
-    """The data set and further real images: the control that says what more data could gain at most."""
+    """The data set and further real images, perhaps of some of its classes, mapped by name: the control that says what
+    more data could gain at most. ValueError where the data set lacks a class."""
     return original(_joined(data, fresh))
 
 
@@ -158,6 +159,10 @@ def _joined(first: ImageDataset, second: ImageDataset) -> ImageDataset:
         of_kind("each part of a training set", images, ImageDataset, HINT)
     if first.image_shape != second.image_shape:
         raise ValueError(f"images {first.image_shape} and {second.image_shape} cannot be one training set")
-    labels = same_classes(second.class_names, first.class_names, "the other part of the training set")[second.labels]
+    place = {name: label for label, name in enumerate(first.class_names)}
+    if odd := [name for name in second.class_names if name not in place]:
+        raise ValueError(f"images cannot be added to those of a data set that lacks their classes, {', '.join(map(repr, odd))}; "
+                         f"it has {', '.join(map(repr, first.class_names))}")
+    labels = torch.tensor([place[name] for name in second.class_names], dtype=torch.int64)[second.labels]
     return ImageDataset(torch.cat([first.images, second.images]), torch.cat([first.labels, labels]), first.class_names,
                         torch.cat([first.source_index, second.source_index]), first.name)

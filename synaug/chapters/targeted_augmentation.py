@@ -438,8 +438,11 @@ class Earliest:
     def __call__(self, model, step: int, index, logits) -> None:
         if (step + 1) % self.every:
             return
-        now = cross_entropy(predict(model.eval(), self.images.images), self.images.labels).item()
-        if now < self.loss or not self.weights:  # a loss that is not a number ends the training in time
+        try:
+            now = cross_entropy(predict(model.eval(), self.images.images), self.images.labels).item()
+        except ValueError:  # of outputs that are not numbers: they end the training in time, with an error of its own
+            now = math.inf
+        if now < self.loss or not self.weights:
             self.loss, self.step = now, step + 1
             self.weights = {name: value.clone() for name, value in model.state_dict().items()}
         model.train()

@@ -82,24 +82,36 @@ def check_labels(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, n
 def predict(model: nn.Module, images: torch.Tensor, batch_size: int = 512) -> torch.Tensor:
     """Class probabilities float32 ``[N, K]`` on the CPU, in evaluation mode on the model's device.
 
-    ``images``: uint8, or float in ``[-1, 1]``, ``[N, C, H, W]``. Raises ValueError on anything else.
+    ``images``: uint8, or float in ``[-1, 1]``, ``[N, C, H, W]``. Raises ValueError on anything else, and where outputs
+    are NaN or infinite, as those of a network whose training has diverged.
     """
     of_kind("model", model, nn.Module)
     check_images(images)
     batch_size = whole("batch_size", batch_size, 1)
     with evaluating(model):
         logits = [logits_of(model, batch).float().cpu() for batch in images.split(batch_size)]
-    return torch.cat(logits).softmax(dim=1)
+    probabilities = torch.cat(logits).softmax(dim=1)
+    lost = probabilities.isnan().any(dim=1)  # an infinite output, too, leaves NaN
+    if lost.any():
+        raise ValueError(f"the model's outputs for {int(lost.sum())} of {len(images)} images are NaN or infinite: its "
+                         f"training may have diverged")
+    return probabilities
 
 
 def accuracy(probabilities: torch.Tensor, labels: torch.Tensor) -> float:
     """Share of samples, in ``[0, 1]``, whose most probable class is the label.
 
-    ``probabilities``: ``[N, K]``; ``labels``: int64 ``[N]``. Raises ValueError on other shapes.
+    ``probabilities``: ``[N, K]``, not NaN; ``labels``: int64 ``[N]`` in ``0..K-1``. Raises ValueError on others.
     """
     check_tensors(probabilities=probabilities, labels=labels)
     if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or len(labels) == 0:
         raise ValueError(f"need probabilities [N, K], labels [N], got {[*probabilities.shape]}, {[*labels.shape]}")
+    if labels.dtype != torch.int64:
+        raise ValueError(f"labels must be int64, got {labels.dtype}")
+    if labels.min() < 0 or labels.max() >= probabilities.shape[1]:
+        raise ValueError(f"labels must lie in 0..{probabilities.shape[1] - 1}, got {int(labels.min())}..{int(labels.max())}")
+    if probabilities.isnan().any():
+        raise ValueError("the probabilities hold NaN")
     return (probabilities.argmax(dim=1) == labels).double().mean().item()
 
 

@@ -67,13 +67,15 @@ class GAN(LatentGenerator):
 
     def encode(self, images: Tensor, labels: Tensor) -> Tensor:
         z = self.encoded(images, labels)
-        with torch.enable_grad():
-            z = z.detach().requires_grad_()
+        with torch.inference_mode(False), torch.enable_grad():
+            # Tensors of inference mode, even weights that were loaded in it, take part in no gradient; copies do.
+            images, labels, z = images.clone(), labels.clone(), z.detach().clone().requires_grad_()
+            model = copy.deepcopy(self) if self.stem.weight.is_inference() else self
             adam = torch.optim.Adam([z], INVERSION_RATE)
             for step in range(self.inversion_steps):
                 adam.param_groups[0]["lr"] = INVERSION_RATE * (1 - step / self.inversion_steps)
                 # Summed over images, each of which thus goes its own way.
-                error = (self.decode(z, labels) - images).square().flatten(1).mean(1).sum()
+                error = (model.decode(z, labels) - images).square().flatten(1).mean(1).sum()
                 z.grad, = torch.autograd.grad(error, z)
                 adam.step()
         return z.detach()

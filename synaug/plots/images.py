@@ -17,9 +17,12 @@ def montage(rows: Sequence, overlay: Sequence | None = None) -> np.ndarray:
     """Rows of images as one picture, uint8 ``[height, width, 4]``, transparent between images and where a row is None.
 
     rows: uint8 ``[K, C, H, W]`` each, C 1 or 3. overlay: for each image of each row a map ``[H, W]`` in [0, 1], or
-    None, that is laid over it (0.6 of matplotlib's "inferno").
+    None, that is laid over it (0.6 of matplotlib's "inferno"). TypeError for images that are not uint8.
     """
     rows = [None if row is None else np.asarray(row) for row in rows]
+    for row in rows:
+        if row is not None and row.dtype != np.uint8:
+            raise TypeError(f"images must be uint8, not {row.dtype}; synaug.data.to_bytes makes them of floats in [-1, 1]")
     count, _, height, width = max((row for row in rows if row is not None), key=len).shape
     picture = np.zeros((len(rows) * (height + GAP) - GAP, count * (width + GAP) - GAP, 4), np.uint8)
     for i, row in enumerate(rows):
@@ -37,6 +40,7 @@ def image_grid(images: Sequence | Mapping[str, Sequence], row_names: Sequence = 
     """A figure of images, their rows named at the left and their columns above.
 
     images: rows as `montage` takes them, or {title: rows} for blocks side by side; overlay: likewise, of one block.
+    TypeError for images that are not uint8.
     """
     row_names, column_names = ([_broken(str(name)) for name in names] for names in (row_names, column_names))
     blocks = images if isinstance(images, Mapping) else {"": images}

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from synaug.classifiers.gradients import mean_gradient, per_example_gradients
-from synaug.classifiers.training import check_images
+from synaug.classifiers.predictions import check_images, evaluating
 from synaug.theory.two_layer_cnn.theory import augmented_size
 
 #: Members whose gradients are held at once: 40 MB for 78,000 parameters.
@@ -150,7 +150,8 @@ class GradientProducts:
 
 def gradient_products(model: nn.Module, images: Tensor, labels: Tensor, source: Tensor, group: Tensor,
                       chunk: int = CHUNK) -> GradientProducts:
-    """`GradientProducts` of a training set's members, with the model in evaluation mode (its mode is kept).
+    """`GradientProducts` of a training set's members, with the model in evaluation mode (afterwards each of its
+    modules is in the mode that it was in, also after an error).
 
     images, labels: as in `mean_gradient`, of T members. source: int64 ``[T]`` in 0..N-1, group: int64 ``[T]`` in
     0..G-1, none of them empty. chunk: members whose gradients are held at once (more where one source has more).
@@ -162,25 +163,23 @@ def gradient_products(model: nn.Module, images: Tensor, labels: Tensor, source: 
                              f"{list(values.shape)}")
         if not torch.equal(values.unique(), torch.arange(int(values.max()) + 1)):
             raise ValueError(f"{name} must be numbered 0, 1, ... without gaps")
-    training = model.training
-    model.eval()
-    means = torch.stack([_mean_in_pieces(model, images[group == g], labels[group == g], chunk)
-                         for g in range(int(group.max()) + 1)])
-    order = source.argsort(stable=True)
-    counts = torch.bincount(source)
-    slot = torch.empty_like(source)
-    slot[order] = torch.arange(len(source)) - (counts.cumsum(0) - counts)[source[order]]
-    own = torch.zeros(len(counts), int(counts.max()), int(counts.max()), dtype=torch.float64)
-    onto = torch.empty(len(source), len(means), dtype=torch.float64)
-    for rows in _whole_sources(order, counts, chunk):
-        residuals = per_example_gradients(model, images[rows], labels[rows]) - means[group[rows]]
-        onto[rows] = (residuals @ means.T).double()
-        sources, place = source[rows].unique(return_inverse=True)
-        most = int(slot[rows].max()) + 1
-        padded = residuals.new_zeros(len(sources), most, residuals.shape[1])
-        padded[place, slot[rows]] = residuals
-        own[sources, :most, :most] = (padded @ padded.mT).double()
-    model.train(training)
+    with evaluating(model):
+        means = torch.stack([_mean_in_pieces(model, images[group == g], labels[group == g], chunk)
+                             for g in range(int(group.max()) + 1)])
+        order = source.argsort(stable=True)
+        counts = torch.bincount(source)
+        slot = torch.empty_like(source)
+        slot[order] = torch.arange(len(source)) - (counts.cumsum(0) - counts)[source[order]]
+        own = torch.zeros(len(counts), int(counts.max()), int(counts.max()), dtype=torch.float64)
+        onto = torch.empty(len(source), len(means), dtype=torch.float64)
+        for rows in _whole_sources(order, counts, chunk):
+            residuals = per_example_gradients(model, images[rows], labels[rows]) - means[group[rows]]
+            onto[rows] = (residuals @ means.T).double()
+            sources, place = source[rows].unique(return_inverse=True)
+            most = int(slot[rows].max()) + 1
+            padded = residuals.new_zeros(len(sources), most, residuals.shape[1])
+            padded[place, slot[rows]] = residuals
+            own[sources, :most, :most] = (padded @ padded.mT).double()
     return GradientProducts(source, group, slot, own, onto, (means @ means.T).double())
 
 

@@ -11,7 +11,9 @@ from PIL import Image
 import synaug
 from synaug.__main__ import main
 from synaug.auditing import THRESHOLDS, check
+from synaug.auditing.inputs import gather, halves, hashes
 from synaug.auditing.page import MEANINGS
+from synaug.augmentation import with_real
 from synaug.classifiers.last_layer import fit_linear
 from synaug.data import ImageDataset, draw_splits, load_dataset, save_image_folder, stratified_subset
 
@@ -93,6 +95,37 @@ def test_wrong_labels_go_to_the_drop_list():
     assert named[wrong].mean() > 0.7 and named[~wrong].mean() < 0.08
 
 
+def test_images_of_a_data_set_are_named_by_their_places_in_it():
+    """Also where the source index, as in a pool, says another thing: whose copy an image is, once for each copy."""
+    other = ImageDataset(OTHER.images, OTHER.labels, OTHER.class_names, torch.arange(len(OTHER)) % 25 + 1000)
+    shared = REAL.subset((REAL.labels != 4).nonzero().flatten())
+    found = synaug.audit(shared, other, encoder="pixels")
+    kept = (OTHER.labels != 4).nonzero().flatten()
+    assert found.images["file"].tolist() == [str(i) for i in kept.tolist()]
+    twice = ImageDataset(torch.cat([OTHER.images, OTHER.images[:9]]), torch.cat([OTHER.labels, OTHER.labels[:9]]),
+                         OTHER.class_names, torch.cat([other.source_index, other.source_index[:9]]))
+    found = synaug.audit(REAL, twice, encoder="pixels")
+    assert set(map(str, range(len(OTHER), len(OTHER) + 9))) <= set(found.drop_list().split())
+    assert found.images.loc[found.images["duplicate"], "file"].tolist() == [str(len(OTHER) + i) for i in range(9)]
+
+
+def test_real_images_that_share_a_source_index_are_all_kept_and_in_one_part_each():
+    first, other = REAL.subset(slice(600)), REAL.subset(slice(600, 750))
+    more = ImageDataset(torch.cat([other.images, OTHER.images[:150]]), torch.cat([other.labels, OTHER.labels[:150]]),
+                        REAL.class_names, torch.arange(300))
+    data = with_real(first, more).data
+    data = ImageDataset(data.images, data.labels, data.class_names, torch.arange(900) % 600)
+    sets = gather(data, OTHER)
+    assert (len(sets.train), len(sets.held)) == (600, 300)
+    assert sorted(hashes(sets.train) + hashes(sets.held)) == sorted(hashes(data))
+    for seed in range(3):
+        one, another = halves(data, seed)
+        assert len(one) == 450 and sorted(one.tolist() + another.tolist()) == list(range(900))
+    alone = gather(data, None)
+    assert sorted(sum(map(hashes, (alone.train, alone.held, alone.synthetic)), [])) == sorted(hashes(data))
+    torch.testing.assert_close(data.images[alone.places], alone.synthetic.images)
+
+
 def test_copies_of_held_out_images_are_a_leak_and_do_not_flatter_the_probe():
     real, held, other = draw_splits(digits, 50, 25, 25, seed=1)
     made, labels = other.images.clone(), other.labels.clone()
@@ -104,6 +137,23 @@ def test_copies_of_held_out_images_are_a_leak_and_do_not_flatter_the_probe():
     assert found.images["drop"][:100].all() and found.ratios["n_synthetic"].max() <= len(other) - 100
     with pytest.raises(ValueError, match="nearly copies of held-out images"):
         synaug.audit(real, changed(held), held, encoder="pixels")
+
+
+def test_the_probes_learn_from_as_many_images_of_each_class_also_without_copies_of_held_out_ones(monkeypatch):
+    real, held, other = draw_splits(digits, 50, 25, 25, seed=1)
+    images, labels = torch.cat([held.images[:100], other.images]), torch.cat([held.labels[:100], other.labels])
+    learned = []
+
+    def watched(x, labels, *rest):
+        learned.append(np.bincount(labels, minlength=10))
+        return np.ones(len(held))
+
+    monkeypatch.setattr("synaug.auditing.measures._right", watched)
+    found = synaug.audit(real, ImageDataset(images, labels, digits.class_names), held, encoder="pixels")
+    left = np.bincount(labels.numpy()[~found.images["near_copy"] | (found.images["nearest_real"] < len(real))], minlength=10)
+    assert left.sum() <= 250
+    np.testing.assert_array_equal(learned[0], np.minimum(left, 50))
+    np.testing.assert_array_equal(learned[1], learned[0])
 
 
 def test_regularisation_does_not_depend_on_how_many_images_there_are():

@@ -11,6 +11,7 @@ from synaug.chapters import targeted_draws_figures as figures
 from synaug.chapters.reading import decided
 from synaug.chapters.targeted_augmentation import Earliest
 from synaug.chapters.targeted_draws import CHOSEN, EXPERIMENT, FIRST_SEED, PROFILES
+from synaug.classifiers import build_classifier, train_classifier
 from synaug.data import ImageDataset
 from synaug.run.results import load_recorded, recordings
 from synaug.statistics.claims import judge, load_claims, verdict_table
@@ -88,6 +89,23 @@ def test_a_training_is_stopped_at_its_least_loss():
         early(model, step, None, None)
     found = early.result(model, images)
     assert found["early_step"] == 2 and found["test_error_early"] == pytest.approx(100 / 3)
+
+
+@pytest.mark.parametrize("at", [1, 4])
+def test_a_training_that_diverges_before_a_look_ends_with_its_own_error(at):
+    """Not with one of the look's. at: the step, from 1, from which weights are NaN, a look after each."""
+    images = ImageDataset(torch.arange(40, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 8, 8).contiguous(),
+                          torch.arange(40) % 2, ("a", "b"))
+    early, model = Earliest(images, steps=40, looks=40), build_classifier("vgg5", (1, 8, 8), 2, 0, width=4)
+
+    def watched(step, index, logits):
+        if step + 1 == at:
+            next(model.parameters()).data.fill_(torch.nan)
+        early(model, step, index, logits)
+
+    with pytest.raises(ArithmeticError, match="training diverged: the loss is nan at step 20 of 40"):
+        train_classifier(model, images.images, images.labels, steps=40, seed=0, batch_size=8, observe=watched)
+    assert early.step < max(at, 2)  # of the weights before; or the first, where there are none
 
 
 def drawn(gains, draws=6, seeds=5, between=0.05):

@@ -168,6 +168,20 @@ def test_relative_set_variance_is_the_theorem():
     assert relative_set_variance(1, 0.7, 1) == 1
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_each_module_keeps_its_mode(monkeypatch, fails):
+    model, (images, labels) = network().train(), members()
+    model.stem[1].eval()  # a batch normalisation that was frozen
+    modes = [module.training for module in model.modules()]
+    if fails:
+        labels = labels + 7  # which the model has not
+        with pytest.raises((IndexError, RuntimeError, ValueError)):
+            gradient_products(model, images, labels, SOURCE, GROUP)
+    else:
+        gradient_products(model, images, labels, SOURCE, GROUP)
+    assert [module.training for module in model.modules()] == modes
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
