@@ -72,6 +72,33 @@ def test_the_barrier_of_a_convex_loss_is_none_and_that_of_two_networks_is_one(da
         loss_barrier(models[0], build_classifier("vgg5", (1, 8, 8), 3, seed=0, width=8), wide, labels)
 
 
+@pytest.mark.parametrize("wrong, other, message", [
+    (float("nan"), 1.0, "the loss of the first network on these images is nan"),
+    (1.0, float("nan"), "the loss of the other network on these images is nan"),
+    (1.0, 1e38, "the loss of the other network on these images is inf"),
+    (-3e38, 3e38, "the loss of the first network")])
+def test_networks_without_a_finite_loss_have_no_barrier_and_no_sharpness(data, wrong, other, message):
+    with pytest.raises(ValueError, match=message):
+        loss_barrier(linear(wrong), linear(other), *data)
+    with pytest.raises(ValueError, match="the loss of the network on these images is"):
+        sharpness(linear(float("nan")), *data)
+
+
+def test_a_network_between_without_a_finite_loss_is_named(data):
+    class Pole(nn.Module):
+        """Finite at weights 0 and 1, not midway."""
+
+        def __init__(self, weight):
+            super().__init__()
+            self.weight = nn.Parameter(torch.tensor([weight]))
+
+        def forward(self, x):
+            return x.flatten(1)[:, :3] + torch.where(self.weight == 0.5, torch.nan, 0.0)
+
+    with pytest.raises(ValueError, match="the loss of the network 50% of the way to the other on these images is nan"):
+        loss_barrier(Pole(0.0), Pole(1.0), *data)
+
+
 @pytest.mark.parametrize("change, message", [({"probes": 0}, "probes"), ({"radius": 0.0}, "radius"),
                                              ({"labels": torch.full((60,), 3)}, "labels must lie in 0..2")])
 def test_bad_input_is_refused(data, change, message):

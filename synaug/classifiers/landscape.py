@@ -47,7 +47,7 @@ def sharpness(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, p
 
     Products with the Hessian by curvlinops, its largest eigenvalue by Lanczos, its trace by Hutchinson's
     estimator; probes: random vectors for the trace, and directions. Takes some 10 + probes products of all images.
-    ValueError for other input, and where the loss is not finite.
+    ValueError for other input, and where a loss is not finite.
     """
     probes, batch_size = whole("probes", probes, 1), whole("batch_size", batch_size, 1)
     if not number("radius", radius) > 0:
@@ -56,9 +56,7 @@ def sharpness(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, p
     images, labels = as_floats(images), labels.clone()
     batches = list(zip(images.split(batch_size), labels.split(batch_size)))
     weights = [p for p in model.parameters() if p.requires_grad]
-    loss = _loss(model, images, labels)
-    if not math.isfinite(loss):
-        raise ValueError(f"the loss of these images is {loss}")
+    loss = _loss(model, images, labels, "the network")
     # torch warns of its own use of torch.jit, and of that by what curvlinops imports.
     with warnings.catch_warnings(action="ignore", category=FutureWarning), seeded(seed, torch.device("cpu")):
         from curvlinops import HessianLinearOperator, hutchinson_trace  # they start slowly
@@ -76,7 +74,7 @@ def sharpness(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, p
                     draw = torch.randn_like(p)
                     scale = p.flatten(1).norm(dim=1) / draw.flatten(1).norm(dim=1)
                     p.add_(radius * draw * scale.view(-1, *[1] * (p.ndim - 1)))
-            rises.append(_loss(moved, images, labels) - loss)
+            rises.append(_loss(moved, images, labels, f"a network {radius:g} away") - loss)
     return Sharpness(loss, float(largest), trace, sum(rises) / probes, _gradient_variance(model, batches))
 
 
@@ -84,18 +82,21 @@ def sharpness(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, p
 def loss_barrier(model: nn.Module, other: nn.Module, images: torch.Tensor, labels: torch.Tensor, points: int = 9) -> float:
     """The most by which the loss on the line between two networks' weights lies above the line between their losses.
 
-    Frankle et al. 2020 (sec. 2) with the statistics of batch normalisation computed at each of the points between (Jordan
-    et al. 2023); 0 where the networks are the same or lie in one basin. ValueError for networks of other weights.
+    The barrier of Entezari et al. 2022; that of Frankle et al. 2020 (sec. 2) subtracts the mean of the two ends instead,
+    and is another where these differ. At ``points`` between, at each of which the statistics of batch normalisation are
+    computed (Jordan et al. 2023); 0 where the networks are the same or lie in one basin. ValueError for networks of other
+    weights, and where the loss of one, or of one between, is not finite.
     """
     one, two = (refreshed(m, images, labels) for m in (model, other))
     first, second = one.state_dict(), two.state_dict()
     if {k: v.shape for k, v in first.items()} != {k: v.shape for k, v in second.items()}:
         raise ValueError("there is no line between networks whose weights differ in number or shape")
-    ends, between, barrier = (_loss(one, images, labels), _loss(two, images, labels)), copy.deepcopy(one), 0.0
+    ends = _loss(one, images, labels, "the first network"), _loss(two, images, labels, "the other network")
+    between, barrier = copy.deepcopy(one), 0.0
     for i in range(1, whole("points", points, 1) + 1):
         t = i / (points + 1)
         between.load_state_dict({name: torch.lerp(v, second[name], t) if v.is_floating_point() else v for name, v in first.items()})
-        found = _loss(refreshed(between, images, labels), images, labels)
+        found = _loss(refreshed(between, images, labels), images, labels, f"the network {t:.0%} of the way to the other")
         barrier = max(barrier, found - (1 - t) * ends[0] - t * ends[1])
     return barrier
 
@@ -120,10 +121,14 @@ def refreshed(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> n
 
 
 @torch.no_grad()
-def _loss(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
+def _loss(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, name: str) -> float:
+    """The mean cross-entropy; ValueError with the name of the network where it is not finite, which no comparison shows."""
     with evaluating(model):
         losses = [F.cross_entropy(model(as_floats(x)), y, reduction="sum") for x, y in zip(images.split(500), labels.split(500))]
-    return float(sum(losses)) / len(images)
+    loss = float(sum(losses)) / len(images)
+    if not math.isfinite(loss):
+        raise ValueError(f"the loss of {name} on these images is {loss}")
+    return loss
 
 
 def _gradient_variance(model: nn.Module, batches) -> float:
