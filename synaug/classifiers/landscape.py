@@ -104,7 +104,7 @@ def loss_barrier(model: nn.Module, other: nn.Module, images: torch.Tensor, label
 @torch.no_grad()
 def refreshed(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> nn.Module:
     """A float32 copy of a classifier on the CPU, in evaluation mode, whose statistics of batch normalisation are those of
-    these images."""
+    these images: means over parts of some 250, drawn at random, for parts of one class each would have other variances."""
     of_kind("model", model, nn.Module)
     check_images(images, labels)
     check_labels(model, images, labels)
@@ -112,11 +112,12 @@ def refreshed(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> n
     norms = [part for part in model.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
     for part in norms:
         part.reset_running_stats()
-        part.momentum = None  # a plain mean over batches
+        part.momentum = None  # a plain mean over parts
         part.train()
     if norms:
-        for batch in images.tensor_split(max(1, len(images) // 250)):
-            model(as_floats(batch))
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+        for part in order.tensor_split(max(1, len(images) // 250)):
+            model(as_floats(images[part]))
     return model.eval()
 
 
