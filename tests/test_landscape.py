@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from synaug.classifiers import build_classifier, train_classifier
+from synaug.classifiers import build_classifier, landscape, train_classifier
+from synaug.classifiers.gradients import per_example_gradients
 from synaug.classifiers.landscape import loss_barrier, refreshed, sharpness
 
 
@@ -37,6 +38,24 @@ def test_logistic_regression_has_its_known_hessian(data):
     assert found.gradient_variance == pytest.approx(gradients.var(0, correction=0).sum().item(), rel=1e-4)
     assert found.loss == pytest.approx(F.cross_entropy(model(images), labels).item(), rel=1e-5)
     assert found == sharpness(model, images, labels, probes=29)
+
+
+def test_frozen_weights_count_as_all_others_and_stay_frozen(data):
+    model, frozen = linear(), linear()
+    for parts in ([frozen[1].weight], frozen.parameters()):
+        for part in parts:
+            part.requires_grad_(False)
+        assert sharpness(frozen, *data, probes=2) == sharpness(model, *data, probes=2)
+        assert not frozen[1].weight.requires_grad and frozen[1].weight.grad is None
+
+
+def test_gradients_of_single_images_are_bounded_in_memory(data, monkeypatch):
+    """30 parameters and 100 numbers at once: three images of 60."""
+    expected, seen = sharpness(linear(), *data, probes=1).gradient_variance, []
+    monkeypatch.setattr(landscape, "NUMBERS_AT_ONCE", 100)
+    monkeypatch.setattr(landscape, "per_example_gradients", lambda *a: seen.append(gradients := per_example_gradients(*a)) or gradients)
+    assert sharpness(linear(), *data, probes=1).gradient_variance == pytest.approx(expected, rel=1e-4)
+    assert {len(gradients) for gradients in seen} == {3} and len(seen) == 20
 
 
 def test_filter_normalised_sharpness_does_not_depend_on_the_scale_of_what_a_norm_follows():

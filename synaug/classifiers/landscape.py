@@ -22,11 +22,12 @@ from synaug.seeds import seeded
 #: Relative residual of the largest eigenvalue, whose own error is of second order in it; vectors of Lanczos' basis: for one
 #: eigenvalue, few cost least.
 PRECISION, BASIS = 0.05, 8
+NUMBERS_AT_ONCE = 2**24  # of gradients of single images, 64 MB
 
 
 @dataclass(frozen=True)
 class Sharpness:
-    """At the weights of a classifier, of the mean cross-entropy on some images:
+    """At the weights of a classifier, all of them even where training freezes some, of the mean cross-entropy on images:
 
     loss: itself. largest_eigenvalue, trace: of its Hessian. filter_normalised: how much it rises on average one ``radius``
     away along random directions whose filters have the norms of the network's (Li et al. 2018, sec. 4; biases and norms
@@ -55,7 +56,7 @@ def sharpness(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, p
     model = refreshed(model, images, labels)
     images, labels = as_floats(images), labels.clone()
     batches = list(zip(images.split(batch_size), labels.split(batch_size)))
-    weights = [p for p in model.parameters() if p.requires_grad]
+    weights = list(model.requires_grad_(True).parameters())  # of a copy
     loss = _loss(model, images, labels, "the network")
     # torch warns of its own use of torch.jit, and of that by what curvlinops imports.
     with warnings.catch_warnings(action="ignore", category=FutureWarning), seeded(seed, torch.device("cpu")):
@@ -134,8 +135,9 @@ def _loss(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, name: st
 
 def _gradient_variance(model: nn.Module, batches) -> float:
     squares, total, n = 0.0, torch.tensor(0.0), 0
+    step = max(1, NUMBERS_AT_ONCE // sum(p.numel() for p in model.parameters()))
     for images, labels in batches:
-        for x, y in zip(images.split(50), labels.split(50)):
+        for x, y in zip(images.split(step), labels.split(step)):
             gradients = per_example_gradients(model, x, y)
             squares, total, n = squares + float(gradients.square().sum()), total + gradients.sum(0), n + len(x)
     return squares / n - float((total / n).square().sum())
