@@ -1,6 +1,7 @@
 """How well measures predict outcomes of families that are left out."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 from sklearn.linear_model import LinearRegression
@@ -42,6 +43,10 @@ def test_the_ceiling_is_what_the_truth_itself_would_have():
 
 @pytest.mark.parametrize("call, message", [
     (lambda: left_out_predictions(X[:4], Y[:4], list("aabb")), "at least 3 groups are needed to leave one out, got a, b"),
+    (lambda: left_out_predictions(X, Y, [*GROUPS[:-1], None]), "every set needs a group, set 29 has none"),
+    (lambda: left_out_predictions(X, Y, [*GROUPS[:-1], np.nan]), "set 29 has none"),
+    (lambda: left_out_predictions(X, Y, [np.nan, *np.repeat([1.0, 2, 3], 10)[1:]]), "set 0 has none"),
+    (lambda: left_out_predictions(X, Y, pd.Series(GROUPS).where(GROUPS != "b")), "set 6 has none"),
     (lambda: left_out_predictions(X, Y[:4], GROUPS), "there must be as many of each"),
     (lambda: left_out_predictions([*X[:-1], np.nan], Y, GROUPS), "measures must be finite"),
     (lambda: rank_correlations({"a": Y}, Y, "b"), "no prediction 'b'; there are a"),

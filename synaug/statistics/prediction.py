@@ -18,11 +18,15 @@ def left_out_predictions(measures: Sequence[float], outcomes: Sequence[float], g
 
     measures, outcomes ``[n]``: of each set. groups ``[n]``: the family of each set; a family that a line was fitted to
     says too much about its own members. Where measures do not vary, their outcomes' mean. ValueError for fewer than
-    three groups, or values that are not finite.
+    three groups, values that are not finite, or a group that is missing (None or NaN), which is no family.
     """
-    x, y, groups = _values(measures, "measures", 2), _values(outcomes, "outcomes", 2), np.asarray(groups)
+    x, y = _values(measures, "measures", 2), _values(outcomes, "outcomes", 2)
+    # Before groups are an array, which makes of ["a", nan] the texts "a" and "nan".
+    missing, groups = pd.isna(list(groups)), np.asarray(groups)
     if not len(x) == len(y) == len(groups):
         raise ValueError(f"{len(x)} measures, {len(y)} outcomes and {len(groups)} groups: there must be as many of each")
+    if missing.any():
+        raise ValueError(f"every set needs a group, set {int(missing.argmax())} has none")
     if len(names := list(dict.fromkeys(groups.tolist()))) < LEAST_GROUPS:
         raise ValueError(f"at least {LEAST_GROUPS} groups are needed to leave one out, got {', '.join(map(str, names))}")
     said = np.empty(len(x))
