@@ -127,6 +127,25 @@ def test_what_draws_could_have_seen_and_how_many_would_decide():
     assert detectable(means + 2, margin=0.3)[1] == 3  # two draws: 12.7 standard errors
 
 
+def test_the_number_that_would_decide_is_the_least():
+    """As by counting up, where that ends; and where millions are needed."""
+    rng, most = np.random.default_rng(0), 0
+    for _ in range(60):
+        means = rng.normal(rng.normal(), 1, rng.integers(2, 8))
+        margin, confidence = rng.choice([0.2, 0.5, 2.0]), rng.choice([0.5, 0.95, 0.999])
+        needed, mean, spread = 2, abs(means.mean()), means.std(ddof=1)
+        while stats.t.ppf((1 + confidence) / 2, needed - 1) * spread / needed**0.5 >= max(mean, margin - mean):
+            needed += 1
+        assert detectable(means, margin, confidence)[1] == needed
+        most = max(most, needed)
+    assert most > 100
+    _, needed = detectable([1, -1, 0.5, -0.5], margin=0.001)
+    assert needed == 3_201_219
+    half = [stats.t.ppf(0.975, n - 1) * (2.5 / 3 / n) ** 0.5 for n in (needed - 1, needed)]
+    assert half[1] < 0.001 <= half[0]
+    assert detectable([1, -1, 0.5, -0.5], margin=1e-9)[1] == pytest.approx(2.5 / 3 * (stats.norm.ppf(0.975) / 1e-9) ** 2)
+
+
 def test_jackknife_of_a_mean_with_groups_of_one_is_the_t_interval():
     left_out = [np.delete(DIFFERENCES, i).mean() for i in range(6)]
     found, expected = jackknife_interval(DIFFERENCES.mean(), left_out), mean_interval(DIFFERENCES)
@@ -147,6 +166,9 @@ def test_jackknife_of_a_mean_with_groups_of_one_is_the_t_interval():
         lambda: draws_interval([[1.0], []]),
         lambda: draws_interval([[1.0, 2.0]]),
         lambda: detectable([1.0, 2.0], margin=0.0),
+        lambda: detectable([1.0, 2.0], margin=np.nan),
+        *(lambda wrong=wrong, name=name: detectable([1.0, 2.0], margin=1.0, **{name: wrong})
+          for wrong in (0.0, 1.0, 1.5, -0.5, np.nan) for name in ("confidence", "power")),
         lambda: holm([]),
         lambda: holm([0.5, 1.2]),
     ],

@@ -119,16 +119,27 @@ def detectable(means: Collection[float], margin: float, confidence: float = 0.95
 
     First, the effect that t-tests of as many draws with this spread find with about that power: (t_confidence +
     t_power) standard errors. Then the least number of draws at which the t interval around the same mean would leave out
-    0 or lie within ``margin`` > 0. Raises ValueError as ``mean_interval``.
+    0 or lie within ``margin`` > 0. Raises ValueError as ``mean_interval``, and for a power outside (0, 1).
     """
     mean, error, n = _mean_and_error(means)
-    if not (np.isfinite(margin) and margin > 0):
+    if not number("margin", margin) > 0:
         raise ValueError(f"margin must be positive and finite, got {margin}")
+    for name, share in (("confidence", confidence), ("power", power)):
+        if not 0 < number(name, share) < 1:
+            raise ValueError(f"{name} must lie strictly between 0 and 1, got {share}")
     quantiles = [(1 + confidence) / 2, power]
-    needed, spread, wanted = 2, error * np.sqrt(n), max(abs(mean), margin - abs(mean))
-    while stats.t.ppf(quantiles[0], needed - 1) * spread / np.sqrt(needed) >= wanted:
-        needed += 1
-    return float(stats.t.ppf(quantiles, n - 1).sum() * error), needed
+    spread, wanted = error * np.sqrt(n), max(abs(mean), margin - abs(mean))
+
+    def decides(draws: int) -> bool:
+        return stats.t.ppf(quantiles[0], draws - 1.0) * spread / np.sqrt(float(draws)) < wanted
+
+    too_few, enough = 1, 2  # intervals shrink with the number of draws: it is doubled, then what lies between is halved
+    while not decides(enough):
+        too_few, enough = enough, 2 * enough
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
+        too_few, enough = (too_few, middle) if decides(middle) else (middle, enough)
+    return float(stats.t.ppf(quantiles, n - 1).sum() * error), enough
 
 
 def ratio_interval(numerators: Collection[float], denominators: Collection[float],
