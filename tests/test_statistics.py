@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -115,6 +117,20 @@ def test_an_interval_over_draws_takes_draws_as_the_unit():
     assert many.low < 20 and many.high > 80 and many.p_value == 0
 
 
+def test_limits_over_draws_are_those_of_all_draws_resampled_in_the_memory_of_one():
+    """All draws resampled at once, of which one each is taken: 100 draws take 160 MB that way."""
+    draws = [np.random.default_rng(i).normal(0, 30, 2 + i % 4) for i in range(6)]
+    rng = np.random.default_rng(3)
+    resampled = np.stack([draw[rng.integers(len(draw), size=(6 * 500, len(draw)))].mean(1) for draw in draws])
+    means = resampled[rng.integers(6, size=6 * 500), np.arange(6 * 500)].reshape(500, 6).mean(1)
+    found, t = draws_interval(draws, n_bootstrap=500, seed=3), paired_interval([draw.mean() for draw in draws])
+    assert (found.low, found.high) == (min(t.low, np.quantile(means, 0.025)), max(t.high, np.quantile(means, 0.975)))
+    tracemalloc.start()
+    draws_interval(np.random.default_rng(0).normal(size=(100, 3)))
+    assert tracemalloc.get_traced_memory()[1] < 30e6
+    tracemalloc.stop()
+
+
 def test_what_draws_could_have_seen_and_how_many_would_decide():
     means = DIFFERENCES - DIFFERENCES.mean() + 0.1
     seen, needed = detectable(means, margin=0.3)
@@ -165,6 +181,7 @@ def test_jackknife_of_a_mean_with_groups_of_one_is_the_t_interval():
         lambda: jackknife_interval(0.0, [1.0]),
         lambda: draws_interval([[1.0], []]),
         lambda: draws_interval([[1.0, 2.0]]),
+        lambda: draws_interval([[1.0], [2.0]], n_bootstrap=0),
         lambda: detectable([1.0, 2.0], margin=0.0),
         lambda: detectable([1.0, 2.0], margin=np.nan),
         *(lambda wrong=wrong, name=name: detectable([1.0, 2.0], margin=1.0, **{name: wrong})

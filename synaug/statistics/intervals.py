@@ -101,15 +101,25 @@ def draws_interval(draws: Sequence[Collection[float]], confidence: float = 0.95,
 
     The interval is the wider, on either side, of Student's t over the means of draws (n - 1 degrees of freedom, n draws)
     and a percentile bootstrap that resamples draws, then values within each (Davison & Hinkley 1997, sec. 3.8). The
-    p-value is that of the t-test over the means. Raises ValueError as ``mean_interval``, and for an empty draw.
+    p-value is that of the t-test over the means. Raises ValueError as ``mean_interval``, for an empty draw, and for
+    n_bootstrap < 1.
     """
+    n_bootstrap = whole("n_bootstrap", n_bootstrap, 1)
     given = [_values(values, "values of a draw", 1) for values in draws]
-    over_means, rng = paired_interval([values.mean() for values in given], confidence), np.random.default_rng(seed)
-    resampled = np.stack([values[rng.integers(len(values), size=(len(given) * n_bootstrap, len(values)))].mean(1)
-                          for values in given])
-    which = rng.integers(len(given), size=len(given) * n_bootstrap)
-    means = resampled[which, np.arange(len(which))].reshape(n_bootstrap, len(given)).mean(1)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    over_means, times = paired_interval([values.mean() for values in given], confidence), len(given) * n_bootstrap
+
+    def places(rng):
+        return (rng.integers(len(values), size=(times, len(values))) for values in given)
+
+    # The stream has numbers for all draws before it says which is drawn, so that it is read twice: this keeps the limits
+    # of results that are recorded, and no more than one draw's numbers at a time.
+    rng = np.random.default_rng(seed)
+    for _ in places(rng):
+        pass
+    which, means = rng.integers(len(given), size=times), np.empty(times)
+    for i, (values, chosen) in enumerate(zip(given, places(np.random.default_rng(seed)))):
+        means[which == i] = values[chosen[which == i]].mean(1)
+    low, high = np.quantile(means.reshape(n_bootstrap, len(given)).mean(1), [(1 - confidence) / 2, (1 + confidence) / 2])
     return replace(over_means, low=min(over_means.low, float(low)), high=max(over_means.high, float(high)))
 
 
