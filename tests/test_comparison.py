@@ -65,6 +65,16 @@ def test_jackknife_widths_match_the_spread_over_draws():
         assert np.median(widths[name]) == pytest.approx(np.std(values[name]), rel=0.4), name
 
 
+def test_a_class_that_collapses_without_a_few_points_has_a_value_and_no_limits():
+    """Class 0 is four points, one of which is there once: without it three points, in a plane."""
+    fake = draw(1)
+    rows = (LABELS == 0).nonzero()[:, 0]
+    fake[rows] = fake[rows[:3]][torch.arange(100) % 3]
+    fake[rows[-1]] += 1
+    row = by_metric(compare(draw(0), fake, LABELS, LABELS, **SETTINGS)).loc["covariance_logdet_ratio"]
+    assert np.isfinite(row["value"]) and np.isnan(row["low"]) and np.isnan(row["high"])
+
+
 def test_pairs_are_left_out_together():
     real = draw(4)
     near_copy = real + 0.01 * draw(5)

@@ -85,6 +85,31 @@ def test_a_collapsed_class_is_minus_infinity():
     assert covariance_logdet_ratio(real, fake, labels, labels, components=2) == -np.inf
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_class_within_a_subspace_is_minus_infinity(dtype):
+    """Also where it is far from 0, in single precision, of few copied points; thin but full classes stay finite."""
+    real, labels = classes(120, 6, 6)
+    flat = real.double() @ torch.diag(torch.tensor([1.0, 1, 1, 1, 1, 0])).double()
+    turned = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(0)).double())[0]
+    thin = real.double() @ torch.diag(torch.tensor([1.0, 1, 1, 1, 1, 1e-3])).double()
+    few = real[:9][torch.arange(120) % 9].double()  # three points a class
+    for fake in (flat @ turned, (flat + 100) @ turned, few):
+        assert covariance_logdet_ratio(real, fake.to(dtype), labels, labels, components=6) == -np.inf
+        assert covariance_logdet_ratio(fake.to(dtype), fake.to(dtype), labels, labels, components=1) == 0
+    assert covariance_logdet_ratio(real, thin.to(dtype), labels, labels, components=6) == pytest.approx(np.log(1e-6) / 6, rel=1e-3)
+    part = real.double()
+    part[labels == 0] = flat[labels == 0]
+    assert covariance_logdet_ratio(part.to(dtype), real, labels, labels, components=6) == np.inf
+    assert np.isnan(covariance_logdet_ratio(part.to(dtype), part.to(dtype), labels, labels, components=6))
+
+
+def test_full_classes_have_the_determinants_of_their_covariances():
+    (real, labels), (fake, _) = classes(120, 4, 4), classes(120, 4, 5, 0.7)
+    dets = [[np.linalg.slogdet(np.cov(some[labels == c].double().numpy().T))[1] for c in range(3)] for some in (real, fake)]
+    expected = (np.mean(dets[1]) - np.mean(dets[0])) / 4
+    assert covariance_logdet_ratio(real, fake, labels, labels, components=4) == pytest.approx(expected, rel=1e-10)
+
+
 def test_bad_input_is_refused():
     real, labels = classes(60, 12, 8)
     with pytest.raises(ValueError, match="classes differ"):

@@ -1,6 +1,7 @@
 """The empirical denoiser against dense formulas, a mixture of narrow Gaussians and its limits."""
 
 import math
+import weakref
 
 import pytest
 import torch
@@ -146,6 +147,35 @@ def test_memory_is_bounded(n_images, n_points, d, monkeypatch):
     with Largest() as largest:
         denoiser(x, 0.5)
     assert 25_000 < largest.numbers <= 50_000
+
+
+class Live(TorchDispatchMode):
+    """Most bytes that tensors made by operations hold at any one time."""
+
+    made, bytes = (), 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        result = function(*arguments, **(options or {}))
+        new = [weakref.ref(tensor) for tensor in (result if isinstance(result, tuple) else (result,)) if isinstance(tensor, torch.Tensor)]
+        self.made = [made for made in (*self.made, *new) if made() is not None]
+        held = [made().untyped_storage() for made in self.made]
+        self.bytes = max(self.bytes, sum({storage.data_ptr(): storage.nbytes() for storage in held}.values()))
+        return result
+
+
+@pytest.mark.parametrize("n_images, n_points, d", [(200, 600, 200), (25, 100, 2000), (10, 10, 20_000), (600, 600, 20)])
+def test_memory_in_all_is_three_of_the_largest_arrays(n_images, n_points, d, monkeypatch):
+    """100 MB where the largest has 32, for images of many and of few numbers; the same estimates as at once."""
+    images, x = (normal(n, d, dtype=torch.float32) for n in (n_images, n_points))
+    denoiser, own = EmpiricalDenoiser(images), images[torch.arange(n_points) % n_images]
+    calls = [lambda: denoiser(x, 20.0), lambda: denoiser.posterior(x, 20.0, own)]
+    expected = [call() for call in calls]
+    monkeypatch.setattr(empirical_denoiser, "NUMBERS_AT_ONCE", 50_000)
+    for call, at_once in zip(calls, expected):
+        with Live() as live:
+            found = call()
+        torch.testing.assert_close(found, at_once)
+        assert live.bytes <= 3.125 * 8 * 50_000 + found.nbytes
 
 
 class TestRefusals:

@@ -56,6 +56,7 @@ def test_dips_of_the_ruler_that_are_noise_are_levelled():
     ({"reference_gains": pairs([1, 2], 0.1)}, r"reference_gains \[m, n\], got \[10\], \[3\] and \[2, 10\]"),
     ({"gains": [1.0, 2.0]}, "n >= 3"), ({"gains": pairs(np.nan)}, "finite"), ({"added": 0}, "added must be positive"),
     ({"reference_added": [300, 300, 3000]}, "increasing"), ({"confidence": 1}, "confidence must be a finite number of more than 0 and less than 1"),
+    ({"n_bootstrap": 0}, "n_bootstrap must be a whole number of at least 1, got 0"),
 ])
 def test_rulers_and_gains_that_say_nothing_are_refused(wrong, message):
     right = {"added": 3000, "gains": pairs(1.0, 0.1), "reference_added": NUMBERS, "reference_gains": pairs([1, 2, 3], 0.1)}

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -103,6 +105,20 @@ def test_an_interval_over_draws_takes_draws_as_the_unit():
     assert many.low < 20 and many.high > 80 and many.p_value == 0
 
 
+def test_limits_over_draws_are_those_of_all_draws_resampled_in_the_memory_of_one():
+    """All draws resampled at once, of which one each is taken: 100 draws take 160 MB that way."""
+    draws = [np.random.default_rng(i).normal(0, 30, 2 + i % 4) for i in range(6)]
+    rng = np.random.default_rng(3)
+    resampled = np.stack([draw[rng.integers(len(draw), size=(6 * 500, len(draw)))].mean(1) for draw in draws])
+    means = resampled[rng.integers(6, size=6 * 500), np.arange(6 * 500)].reshape(500, 6).mean(1)
+    found, t = draws_interval(draws, n_bootstrap=500, seed=3), paired_interval([draw.mean() for draw in draws])
+    assert (found.low, found.high) == (min(t.low, np.quantile(means, 0.025)), max(t.high, np.quantile(means, 0.975)))
+    tracemalloc.start()
+    draws_interval(np.random.default_rng(0).normal(size=(100, 3)))
+    assert tracemalloc.get_traced_memory()[1] < 30e6
+    tracemalloc.stop()
+
+
 def test_what_draws_could_have_seen_and_how_many_would_decide():
     means = DIFFERENCES - DIFFERENCES.mean() + 0.1
     seen, needed = detectable(means, margin=0.3)
@@ -113,6 +129,25 @@ def test_what_draws_could_have_seen_and_how_many_would_decide():
     half = {n: stats.t.ppf(0.975, n - 1) * means.std(ddof=1) / n**0.5 for n in (needed - 1, needed)}
     assert 0.1 + half[needed] < 0.3 <= 0.1 + half[needed - 1]
     assert detectable(means + 2, margin=0.3)[1] == 3  # two draws: 12.7 standard errors
+
+
+def test_the_number_that_would_decide_is_the_least():
+    """As by counting up, where that ends; and where millions are needed."""
+    rng, most = np.random.default_rng(0), 0
+    for _ in range(60):
+        means = rng.normal(rng.normal(), 1, rng.integers(2, 8))
+        margin, confidence = rng.choice([0.2, 0.5, 2.0]), rng.choice([0.5, 0.95, 0.999])
+        needed, mean, spread = 2, abs(means.mean()), means.std(ddof=1)
+        while stats.t.ppf((1 + confidence) / 2, needed - 1) * spread / needed**0.5 >= max(mean, margin - mean):
+            needed += 1
+        assert detectable(means, margin, confidence)[1] == needed
+        most = max(most, needed)
+    assert most > 100
+    _, needed = detectable([1, -1, 0.5, -0.5], margin=0.001)
+    assert needed == 3_201_219
+    half = [stats.t.ppf(0.975, n - 1) * (2.5 / 3 / n) ** 0.5 for n in (needed - 1, needed)]
+    assert half[1] < 0.001 <= half[0]
+    assert detectable([1, -1, 0.5, -0.5], margin=1e-9)[1] == pytest.approx(2.5 / 3 * (stats.norm.ppf(0.975) / 1e-9) ** 2)
 
 
 def test_jackknife_of_a_mean_with_groups_of_one_is_the_t_interval():
@@ -132,7 +167,11 @@ def test_jackknife_of_a_mean_with_groups_of_one_is_the_t_interval():
         lambda: jackknife_interval(0.0, [1.0]),
         lambda: draws_interval([[1.0], []]),
         lambda: draws_interval([[1.0, 2.0]]),
+        lambda: draws_interval([[1.0], [2.0]], n_bootstrap=0),
         lambda: detectable([1.0, 2.0], margin=0.0),
+        lambda: detectable([1.0, 2.0], margin=np.nan),
+        *(lambda wrong=wrong, name=name: detectable([1.0, 2.0], margin=1.0, **{name: wrong})
+          for wrong in (0.0, 1.0, 1.5, -0.5, np.nan) for name in ("confidence", "power")),
         lambda: holm([]),
         lambda: holm([0.5, 1.2]),
     ],

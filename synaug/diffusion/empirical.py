@@ -6,7 +6,7 @@ import torch
 
 from synaug.diffusion.denoisers import check_input
 
-IMAGES_AT_ONCE = 1024  # training images converted to float64 at a time
+IMAGES_AT_ONCE = 1024  # training images converted to float64 at a time, fewer of large ones
 NUMBERS_AT_ONCE = 4_000_000  # of the largest array in float64, 32 MB
 
 
@@ -19,7 +19,8 @@ class EmpiricalDenoiser:
     images: float ``[M, ...]``, such as ``[M, C, H, W]`` in [-1, 1]. labels: int64 ``[M]`` that hold each of 0 .. C-1,
     or None; where they are given, ``labels`` of the contract restrict the images to one class each.
     Computed in float64, for noise levels ``sigma`` (a scalar or ``[N]``) between 1e-100 and 1e100. It costs 4 M D
-    operations a point of D numbers, and 100 MB of memory beside x and the result, as long as M is below 4 million.
+    operations a point of D numbers, and 100 MB of memory beside x and the result, as long as M and D are below 4 million
+    and 2 million.
     Raises TypeError or ValueError for other input.
     """
 
@@ -48,7 +49,8 @@ class EmpiricalDenoiser:
             mean = torch.zeros(len(rows), images[0].numel(), dtype=torch.float64, device=x.device)
             for at, some in _in_float64(images):
                 mean.addmm_(weights[:, at : at + len(some)], some)
-            result[rows] = (mean / weights.sum(1, keepdim=True)).view(-1, *self.image_shape).to(x.dtype)
+            result[rows] = mean.div_(weights.sum(1, keepdim=True)).view(-1, *self.image_shape).to(x.dtype)
+            del exponents, weights, mean, some  # before the next block's are made
         return result
 
     def posterior(self, x: torch.Tensor, sigma: float | torch.Tensor, images: torch.Tensor,
@@ -58,7 +60,9 @@ class EmpiricalDenoiser:
         if images.shape != x.shape:
             raise ValueError(f"a point needs an image of its own: got {list(x.shape)} and {list(images.shape)}")
         total = self._log_likelihood(x, sigma, labels)
-        squared = ((x.double() - images).flatten(1) / self._levels(x, sigma)[:, None]).square().sum(1)
+        squared, levels = torch.empty_like(total), self._levels(x, sigma)
+        for part in torch.arange(len(x), device=x.device).split(_at_once(self.images)):
+            squared[part] = ((x[part].double() - images[part]).flatten(1) / levels[part, None]).square().sum(1)
         counts = self.counts.sum() if labels is None else self.counts[labels.cpu()].to(x.device)
         return (-squared / 2 - counts.double().log() - total).exp()
 
@@ -67,6 +71,7 @@ class EmpiricalDenoiser:
         result = torch.empty(len(x), dtype=torch.float64, device=x.device)
         for rows, images, exponents, squared in self._blocks(x, sigma, labels):
             result[rows] = exponents.logsumexp(1) - math.log(len(images)) - squared / 2
+            del exponents  # before the next block's are made
         return result
 
     def _levels(self, x, sigma):
@@ -93,7 +98,7 @@ class EmpiricalDenoiser:
 
 
 def _exponents(points, images, levels):
-    """The last two of `EmpiricalDenoiser._blocks` for points ``[B, D]`` and levels ``[B, 1]``.
+    """The last two of `EmpiricalDenoiser._blocks` for points ``[B, D]``, which are overwritten, and levels ``[B, 1]``.
 
     |x|² cancels in the softmax: x·image - |image|² / 2 orders the images by distance. The largest is subtracted
     before the division by sigma², so that nothing overflows into NaN.
@@ -103,11 +108,17 @@ def _exponents(points, images, levels):
         exponents[:, at : at + len(some)] = torch.addmm(some.square().sum(1) / -2, points, some.T)
     largest, nearest = exponents.max(1, keepdim=True)
     exponents.sub_(largest).div_(levels.square())
-    squared = ((points - images[nearest[:, 0]].flatten(1)) / levels).square().sum(1)
+    squared = points.sub_(images[nearest[:, 0]].flatten(1)).div_(levels).square_().sum(1)
     return exponents, squared
 
 
 def _in_float64(images):
     """(first row, float64 ``[m, D]``) of consecutive parts of the images."""
-    for at in range(0, len(images), IMAGES_AT_ONCE):
-        yield at, images[at : at + IMAGES_AT_ONCE].flatten(1).double()
+    step = _at_once(images)
+    for at in range(0, len(images), step):
+        yield at, images[at : at + step].flatten(1).double()
+
+
+def _at_once(images):
+    """How many images are converted to float64 at a time: these and their squares take half the largest array each."""
+    return max(1, min(IMAGES_AT_ONCE, NUMBERS_AT_ONCE // 2 // images[:1].flatten(1).shape[1]))

@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from synaug.checks import number, of_kind, whole
-from synaug.metrics.concentration import centroid_distance_ratio, logdet_ratio, principal_axes, split_by_class
+from synaug.metrics.concentration import centroid_distance_ratio, logdet_ratio, principal_axes, rounding, split_by_class
 from synaug.metrics.frechet import frechet_distance
 from synaug.metrics.inputs import Features, Labels, as_feature_pair, as_features, as_labels
 from synaug.metrics.neighbours import neighbourhoods
@@ -141,11 +141,12 @@ def _moment_metrics(reference: torch.Tensor, candidate: torch.Tensor, labels, co
         axes = principal_axes(reference, labels[0], components)
         real, fake = (features.cpu().numpy() for features in (reference, candidate))
         real_projected, fake_projected = real @ axes, fake @ axes
+        least = rounding(reference), rounding(candidate)
         metrics["centroid_distance_ratio"] = lambda i, j: centroid_distance_ratio(
             real[i], fake[j], labels[0][i], labels[1][j]
         )
         metrics["covariance_logdet_ratio"] = lambda i, j: logdet_ratio(
-            real_projected[i], fake_projected[j], labels[0][i], labels[1][j]
+            real_projected[i], fake_projected[j], labels[0][i], labels[1][j], least
         )
     return metrics
 
@@ -166,12 +167,15 @@ def least_per_class(components: int = 10, left_out: float = 0.1) -> int:
 
 
 def _jackknife(metric: Metric, groups, n_groups: int, name: str) -> tuple[float, float, float]:
-    """(value, low, high); ``groups`` None means no interval."""
+    """(value, low, high); ``groups`` None means no interval, and so does a value or replicate that is not finite."""
     value = metric(slice(None), slice(None))
     if groups is None or not np.isfinite(value):
         return value, np.nan, np.nan
     steps = tqdm(range(n_groups), desc=f"{name} interval", delay=5, leave=False)
-    interval = jackknife_interval(value, [metric(groups[0] != g, groups[1] != g) for g in steps])
+    replicates = [metric(groups[0] != g, groups[1] != g) for g in steps]
+    if not np.isfinite(replicates).all():  # what is left of a class may have collapsed
+        return value, np.nan, np.nan
+    interval = jackknife_interval(value, replicates)
     return value, interval.low, interval.high
 
 

@@ -5,8 +5,11 @@ features of the same class, and both are biased at finite n, so they are read ag
 fresh real data of the same size.
 """
 
+import math
+
 import numpy as np
 import scipy.linalg
+import torch
 
 from synaug.checks import whole
 from synaug.metrics.inputs import Features, Labels, as_feature_pair, as_labels
@@ -43,7 +46,8 @@ def covariance_logdet_ratio(real: Features, fake: Features, real_labels: Labels,
     features within classes (class means removed, classes pooled): a subspace, because a full
     covariance has determinant 0 when a class has fewer points than dimensions. ``exp`` of the value is
     the ratio of geometric-mean variances. Negative: the fake class is more concentrated. Real against
-    itself gives exactly 0; a collapsed class gives minus infinity.
+    itself gives exactly 0. A fake class that does not vary along one of the axes, but for rounding, gives minus infinity,
+    such a real class infinity, and both together NaN.
 
     The log-determinant of a sample covariance is low by about components / (2 n) per direction; this
     cancels only between classes of equal size. The axes are chosen for the variance of *this* real
@@ -61,7 +65,14 @@ def covariance_logdet_ratio(real: Features, fake: Features, real_labels: Labels,
         fake.cpu().numpy().astype(np.float64) @ axes,
         real_labels,
         fake_labels,
+        (rounding(real), rounding(fake)),
     )
+
+
+def rounding(features: torch.Tensor) -> float:
+    """The spread along an axis, some ten units in the last place of the longest of the features ``[N, D]``, below which
+    it may be rounding."""
+    return 10 * torch.finfo(features.dtype).eps * float(features.double().norm(dim=1).max())
 
 
 def principal_axes(features: Features, labels: Labels, components: int) -> np.ndarray:
@@ -79,16 +90,24 @@ def principal_axes(features: Features, labels: Labels, components: int) -> np.nd
     return axes
 
 
-def logdet_ratio(real: np.ndarray, fake: np.ndarray, real_labels: Labels, fake_labels: Labels) -> float:
-    """``covariance_logdet_ratio`` of features that are already projected, ``[N, q]`` and ``[M, q]``."""
+def logdet_ratio(real: np.ndarray, fake: np.ndarray, real_labels: Labels, fake_labels: Labels,
+                 least: tuple[float, float]) -> float:
+    """``covariance_logdet_ratio`` of features that are already projected, ``[N, q]`` and ``[M, q]``.
+
+    least: the `rounding` of either set's features before they were.
+    """
     components = real.shape[1]
     classes = split_by_class(real, fake, real_labels, fake_labels, at_least=components + 1)
-    ratios = [_logdet(of_fake) - _logdet(of_real) for of_real, of_fake in classes.values()]
-    return float(np.mean(ratios) / components)
+    ratios = [_logdet(of_fake, least[1]) - _logdet(of_real, least[0]) for of_real, of_fake in classes.values()]
+    with np.errstate(invalid="ignore"):  # infinities of both signs
+        return float(np.mean(ratios) / components)
 
 
-def _logdet(features: np.ndarray) -> float:
-    return np.linalg.slogdet(np.atleast_2d(np.cov(features, rowvar=False)))[1]
+def _logdet(features: np.ndarray, least: float) -> float:
+    """Of the covariance of ``[n, q]``, n > q; minus infinity where the smallest of its standard deviations is at most
+    ``least``, for rounding would decide its logarithm."""
+    spreads = np.linalg.svd(features - features.mean(0), compute_uv=False) / np.sqrt(len(features) - 1)
+    return -math.inf if spreads[-1] <= least else float(2 * np.log(spreads).sum())
 
 
 def split_by_class(real: Features, fake: Features, real_labels: Labels, fake_labels: Labels,

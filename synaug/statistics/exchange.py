@@ -8,7 +8,7 @@ from scipy import stats
 from scipy.interpolate import PchipInterpolator
 from scipy.optimize import isotonic_regression
 
-from synaug.checks import number
+from synaug.checks import number, whole
 from synaug.statistics.intervals import Interval, mean_interval
 
 
@@ -44,10 +44,11 @@ def exchange_rate(added: int, gains: Sequence[float], reference_added: Sequence[
     added: > 0. gains ``[n]``: what they gain, over the baseline, in each of n >= 3 pairs: draws of images with the
     training on them. Where a draw has several trainings, give their mean: the draw is the unit.
     reference_added ``[m]``: increasing, > 0. reference_gains ``[m, n]``: in the same pairs.
-    ValueError for other shapes and values that are not finite; where the ruler is flat, its largest number not gaining
+    ValueError for other shapes, values that are not finite and n_bootstrap < 1; where the ruler is flat, its largest number not gaining
     more than 0 (by ``confidence``); and where it is not monotone, a number gaining less than a smaller one (likewise).
     """
     number("confidence", confidence, above=0, below=1)
+    n_bootstrap = whole("n_bootstrap", n_bootstrap, 1)
     numbers, ruler, gains = (np.asarray(v, np.float64) for v in (reference_added, reference_gains, gains))
     if gains.ndim != 1 or len(gains) < 3 or numbers.ndim != 1 or ruler.shape != (len(numbers), len(gains)) or not len(numbers):
         raise ValueError(f"gains must be [n] with n >= 3, reference_added [m] and reference_gains [m, n], got "

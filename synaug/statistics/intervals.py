@@ -80,15 +80,25 @@ def draws_interval(draws: Sequence[Collection[float]], confidence: float = 0.95,
 
     The interval is the wider, on either side, of Student's t over the means of draws (n - 1 degrees of freedom, n draws)
     and a percentile bootstrap that resamples draws, then values within each (Davison & Hinkley 1997, sec. 3.8). The
-    p-value is that of the t-test over the means. Raises ValueError as ``mean_interval``, and for an empty draw.
+    p-value is that of the t-test over the means. Raises ValueError as ``mean_interval``, for an empty draw, and for
+    n_bootstrap < 1.
     """
+    n_bootstrap = whole("n_bootstrap", n_bootstrap, 1)
     given = [_values(values, "values of a draw", 1) for values in draws]
-    over_means, rng = paired_interval([values.mean() for values in given], confidence), np.random.default_rng(seed)
-    resampled = np.stack([values[rng.integers(len(values), size=(len(given) * n_bootstrap, len(values)))].mean(1)
-                          for values in given])
-    which = rng.integers(len(given), size=len(given) * n_bootstrap)
-    means = resampled[which, np.arange(len(which))].reshape(n_bootstrap, len(given)).mean(1)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    over_means, times = paired_interval([values.mean() for values in given], confidence), len(given) * n_bootstrap
+
+    def places(rng):
+        return (rng.integers(len(values), size=(times, len(values))) for values in given)
+
+    # The stream has numbers for all draws before it says which is drawn, so that it is read twice: this keeps the limits
+    # of results that are recorded, and no more than one draw's numbers at a time.
+    rng = np.random.default_rng(seed)
+    for _ in places(rng):
+        pass
+    which, means = rng.integers(len(given), size=times), np.empty(times)
+    for i, (values, chosen) in enumerate(zip(given, places(np.random.default_rng(seed)))):
+        means[which == i] = values[chosen[which == i]].mean(1)
+    low, high = np.quantile(means.reshape(n_bootstrap, len(given)).mean(1), [(1 - confidence) / 2, (1 + confidence) / 2])
     return replace(over_means, low=min(over_means.low, float(low)), high=max(over_means.high, float(high)))
 
 
@@ -98,15 +108,25 @@ def detectable(means: Collection[float], margin: float, confidence: float = 0.95
 
     First, the effect that t-tests of as many draws with this spread find with about that power: (t_confidence +
     t_power) standard errors. Then the least number of draws at which the t interval around the same mean would leave out
-    0 or lie within ``margin`` > 0. Raises ValueError as ``mean_interval``.
+    0 or lie within ``margin`` > 0. Raises ValueError as ``mean_interval``, and for a power outside (0, 1).
     """
     mean, error, n = _mean_and_error(means)
     number("margin", margin, above=0)
+    for name, share in (("confidence", confidence), ("power", power)):
+        number(name, share, above=0, below=1)
     quantiles = [(1 + confidence) / 2, power]
-    needed, spread, wanted = 2, error * np.sqrt(n), max(abs(mean), margin - abs(mean))
-    while stats.t.ppf(quantiles[0], needed - 1) * spread / np.sqrt(needed) >= wanted:
-        needed += 1
-    return float(stats.t.ppf(quantiles, n - 1).sum() * error), needed
+    spread, wanted = error * np.sqrt(n), max(abs(mean), margin - abs(mean))
+
+    def decides(draws: int) -> bool:
+        return stats.t.ppf(quantiles[0], draws - 1.0) * spread / np.sqrt(float(draws)) < wanted
+
+    too_few, enough = 1, 2  # intervals shrink with the number of draws: it is doubled, then what lies between is halved
+    while not decides(enough):
+        too_few, enough = enough, 2 * enough
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
+        too_few, enough = (too_few, middle) if decides(middle) else (middle, enough)
+    return float(stats.t.ppf(quantiles, n - 1).sum() * error), enough
 
 
 def ratio_interval(numerators: Collection[float], denominators: Collection[float],

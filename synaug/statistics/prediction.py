@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import rankdata
 
+from synaug.checks import whole
 from synaug.statistics.intervals import _values
 
 #: Groups that a straight line needs beside the one that is left out.
@@ -18,11 +19,15 @@ def left_out_predictions(measures: Sequence[float], outcomes: Sequence[float], g
 
     measures, outcomes ``[n]``: of each set. groups ``[n]``: the family of each set; a family that a line was fitted to
     says too much about its own members. Where measures do not vary, their outcomes' mean. ValueError for fewer than
-    three groups, or values that are not finite.
+    three groups, values that are not finite, or a group that is missing (None or NaN), which is no family.
     """
-    x, y, groups = _values(measures, "measures", 2), _values(outcomes, "outcomes", 2), np.asarray(groups)
+    x, y = _values(measures, "measures", 2), _values(outcomes, "outcomes", 2)
+    # Before groups are an array, which makes of ["a", nan] the texts "a" and "nan".
+    missing, groups = pd.isna(list(groups)), np.asarray(groups)
     if not len(x) == len(y) == len(groups):
         raise ValueError(f"{len(x)} measures, {len(y)} outcomes and {len(groups)} groups: there must be as many of each")
+    if missing.any():
+        raise ValueError(f"every set needs a group, set {int(missing.argmax())} has none")
     if len(names := list(dict.fromkeys(groups.tolist()))) < LEAST_GROUPS:
         raise ValueError(f"at least {LEAST_GROUPS} groups are needed to leave one out, got {', '.join(map(str, names))}")
     said = np.empty(len(x))
@@ -47,8 +52,9 @@ def rank_correlations(predictions: Mapping[str, Sequence[float]], outcomes: Sequ
 
     Columns: predictor; value, low, high: the correlation; over, over_low, over_high: less the reference's, by the same
     resampled sets. Limits: 95 %, percentile bootstrap over sets, for the fitted lines. ValueError for an unknown
-    reference, or fewer than four sets.
+    reference, fewer than four sets, or n_bootstrap < 1.
     """
+    n_bootstrap = whole("n_bootstrap", n_bootstrap, 1)
     if reference not in predictions:
         raise ValueError(f"no prediction {reference!r}; there are {', '.join(predictions)}")
     y, rng = _values(outcomes, "outcomes", 4), np.random.default_rng(seed)
@@ -66,9 +72,11 @@ def rank_correlations(predictions: Mapping[str, Sequence[float]], outcomes: Sequ
 def noise_ceiling(outcomes: np.ndarray, n_splits: int = 200, seed: int = 0) -> float:
     """The rank correlation with mean outcomes that a perfect measure could be expected to have.
 
-    outcomes ``[n, seeds]``, at least four seeds. The root of the reliability of the means: of random halves of the seeds,
-    by the formula of Spearman and Brown for twice as many. 0 where halves have nothing in common.
+    outcomes ``[n, seeds]``, at least four seeds. The root of the reliability of the means: of ``n_splits`` random halves of
+    the seeds, by the formula of Spearman and Brown for all of them, twice as many or, of an odd number, which leaves one
+    out, a little more. 0 where halves have nothing in common. ValueError for other outcomes, and fewer than one split.
     """
+    n_splits = whole("n_splits", n_splits, 1)
     y = np.asarray(outcomes, float)
     if y.ndim != 2 or y.shape[1] < 4 or not np.isfinite(y).all():
         raise ValueError(f"outcomes must be finite [n, seeds] of at least four seeds, got shape {y.shape}")
@@ -77,4 +85,5 @@ def noise_ceiling(outcomes: np.ndarray, n_splits: int = 200, seed: int = 0) -> f
         order = rng.permutation(y.shape[1])
         found.append(rank_correlation(y[:, order[:half]].mean(1), y[:, order[half:2 * half]].mean(1)))
     r = max(0.0, float(np.mean(found)))
-    return float(np.sqrt(2 * r / (1 + r)))
+    longer = y.shape[1] / half
+    return float(np.sqrt(longer * r / (1 + (longer - 1) * r)))
