@@ -127,7 +127,7 @@ def hashes(data: ImageDataset) -> list[int]:
 def _split(data: ImageDataset, n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The places, int64, of n images, of each class the same share, and, ascending, those of all others."""
     # By place, as several images may share a source index.
-    first = stratified_subset(replace(data, source_index=None), n, seed, proportional=True).source_index
+    first = stratified_subset(replace(data, source_index=torch.arange(len(data))), n, seed, proportional=True).source_index
     others = torch.ones(len(data), dtype=torch.bool)
     others[first] = False
     return first, others.nonzero().flatten()
