@@ -77,11 +77,12 @@ Markdown(figures.describe(live, recorded))
 # %% tags=["hide-output"]
 real, synthetic = checked.own_real, checked.own_synthetic
 held_out = checked.own_held_out
+encoder = parameters.get("encoder") or (checked.encoder if real is None else "efficientnet_lite0")
 if real is None:  # no folders are given
     real, synthetic, held_out = map(get, (
         chapter.images(checked, "real"), chapter.pool(checked, "from noise"),
         chapter.images(checked, "validation")))
-report = synaug.audit(real, synthetic, held_out, encoder=checked.encoder)
+report = synaug.audit(real, synthetic, held_out, encoder=encoder)
 print(report.summary())
 
 # %% [markdown]
@@ -95,13 +96,14 @@ table_html(report.checks.assign(passed=report.checks["passed"].map({True: "yes",
 # Does it find what is wrong? Half of the real images stands for synthetic ones, and known defects are planted into it, each alone. (`python -m synaug audit real --check` does so with yours.)
 
 # %% tags=["hide-input"]
-planted = check(get(chapter.images(checked, "fresh")) if checked.own_real is None else real, encoder=checked.encoder)
+planted = (check(get(chapter.images(checked, "fresh")), encoder=encoder) if checked.own_real is None
+           else check(real, held_out, encoder=encoder))
 table_html(planted.assign(ok=planted["ok"].map({True: "yes", False: "no"})).round(2).rename(columns={"by": "shown by", "false_alarms": "false alarms"}),
            "Known defects, how many images have each, and what the audit finds of them; false alarms are the share of other images that it names.")
 
 # %% tags=["remove-input"]
 Markdown(f"It finds {planted['ok'].iloc[1:].sum()} of {len(planted) - 1} defects, and {'no' if planted['ok'].iloc[0] else 'a'} fault where there is none. "
-         "In a small build few images of a class are changed, which is too little to see. With 150 images of each class it finds all, as a test on handwritten digits holds.")
+         "Where few images of a class are changed, that is too little to see. With 150 images of each class it finds all, as a test on handwritten digits holds.")
 
 # %% [markdown]
 # ## Sets whose gain is known

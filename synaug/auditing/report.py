@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
@@ -24,6 +23,8 @@ from synaug.precision import usable_device
 #: 300 held out, 900 others).
 THRESHOLDS = {"near_copies": 0.03, "off_label": 0.05, "label_agreement": 0.1, "precision": 0.3, "coverage": 0.4,
               "probe_accuracy": 0.1, "probe_loss": 0.0}
+#: The share of held-out images among the other real ones above which no number says anything.
+LEAK = 0.02
 #: Those that dropping single images mends.
 MENDED = ("near_copies", "off_label")
 
@@ -70,9 +71,10 @@ class Audit:
         return rows.iloc[0]
 
     def summary(self) -> str:
-        """Ten lines for a terminal, the advice first."""
+        """Some ten lines for a terminal, the advice first."""
         lines = [self.advice, f"Real images: {self.about['n_real']:,}, held out: {self.about['n_held_out']:,}, synthetic: "
-                              f"{self.about['n_synthetic']:,}; {self.about['n_classes']} classes; {self.about['encoder']}."]
+                              f"{self.about['n_synthetic']:,}; {self.about['n_classes']} classes; {self.about['encoder']}.",
+                 *(f"Note: {note}." for note in self.notes)]
         for title, metrics in (("look", ("precision", "two_sample_auc")), ("spread", ("coverage", "outer_edge_recall")),
                                ("labels", ("label_agreement", "off_label")), ("copies", ("near_copies",)),
                                ("probe", ("probe_accuracy", "probe_gain"))):
@@ -202,25 +204,34 @@ def advise(numbers: pd.DataFrame, ratios: pd.DataFrame, images: pd.DataFrame, ch
     kept = images[~images["drop"]]
     bound = checks.set_index("check").loc["label_agreement", "bound"]
     right = float((kept["label"] == kept["judged"]).mean())
-    mended = (*MENDED, "label_agreement") if 2 * len(kept) > n and right >= bound else MENDED
+    mended = set(MENDED)
+    if 2 * len(kept) > n and right >= bound and {"off_label", "label_agreement"} & set(failed):
+        mended |= {"label_agreement", "probe_accuracy", "probe_loss"}  # what a probe loses by wrong labels comes back with them
     faults = {"label_agreement": "many do not show what their labels say", "precision": "many look like no real image",
               "probe_accuracy": "a probe learns much less from them than from real images",
               "coverage": "they leave out much of what the real images show"}
     faults = [words for name, words in faults.items() if name in failed and name not in mended]
-    if all_.loc["near_copies", "low"] > 0.5:
+    best, ratio = all_.loc["best_ratio_gain"], all_.loc["best_ratio", "value"]
+    if (leak := int(all_.loc["held_out_seen", "value"])) > LEAK * about["n_held_out"]:
+        advice = (f"Nothing can be said of them: {leak:,} of the {about['n_held_out']:,} held-out images are among the other real ones, "
+                  f"pixel by pixel. Hold out others.")
+    elif all_.loc["near_copies", "low"] > 0.5:
         advice = (f"Do not add them: {all_.loc['near_copies', 'value']:.0%} are nearly copies of real images and would only "
                   f"repeat these.")
     elif faults:
         faults = [", ".join(faults[:-1]), faults[-1]] if len(faults) > 1 else faults
         advice = f"Do not add them as they are: {' and '.join(faults)}."
-    elif "probe_loss" in failed:
+    elif "probe_loss" in failed and "probe_loss" not in mended:
         advice = f"Do not add them: they cost the probe accuracy, {said}."
     elif failed:
         why = {"near_copies": "nearly copies of real images"} | dict.fromkeys(("off_label", "label_agreement"), "off their label")
-        why = dict.fromkeys(why[name] for name in failed)
+        why = dict.fromkeys(why[name] for name in failed if name in why)
         advice = f"Drop {dropped:,} of the {n:,} synthetic images, then look again: too many are {' and '.join(why)}."
     elif gain["low"] > 0:
         advice = f"Add them: the probe gains {said}, and no threshold is crossed."
+    elif best["low"] > 0:
+        advice = (f"Add some of them, about {ratio:.2g} per real one: on half of the held-out images the probe then gains {100 * best['value']:+.1f} points "
+                  f"[{100 * best['low']:+.1f}, {100 * best['high']:+.1f}]. With all of them it gains {said}.")
     elif all_.loc["two_sample_auc", "low"] <= all_.loc["two_sample_auc", "baseline_high"] and not _short(all_):
         advice = (f"They may be added: they cannot be told from real images, but no gain shows in the probe, {said}, with "
                   f"{about['n_held_out']:,} held-out images.")
@@ -238,29 +249,32 @@ def _short(all_) -> list[str]:
 
 
 def _todo(numbers, ratios, images, all_, about, faults):
-    if faults:
-        yield ("Mend the generator, or what is done to its images (size, blur, compression, labels), rather than dropping "
-               "single images.")
     if held := int(all_.loc["exact_copies_of_held_out", "value"]):
         yield f"Look for a leak: {held} synthetic images are held-out images, pixel by pixel."
     if seen := int(all_.loc["held_out_seen", "value"]):
         yield f"Look for a leak: {seen} held-out images are among the other real ones, pixel by pixel."
+    if faults:
+        yield ("Mend the generator, or what is done to its images (size, blur, compression, labels), rather than dropping "
+               "single images.")
     if images["drop"].any():
         why = {"off_label": ("off their label", LABEL_QUANTILE), "near_copy": ("nearly copies of real images", COPY_QUANTILE),
                "duplicate": ("repeats of others", 0)}
-        told = ", ".join(f"{count:,} {words} (of as many real ones {share * len(images):.0f})" for name, (words, share)
-                         in why.items() if (count := (images[name] & images["drop"]).sum()))
+        told = ", ".join(f"{images[name].sum():,} {words}" + f" (of as many real ones {share * len(images):.0f})" * (share > 0)
+                         for name, (words, share) in why.items() if images[name].any() and images.loc[images[name], "drop"].all())
         yield f"Drop {images['drop'].sum():,} images: {told}."
     best = all_.loc["best_ratio_gain"]
     if best["low"] > 0:
         yield (f"Add about {all_.loc['best_ratio', 'value']:.2g} synthetic images per real one: that did best in the probe on half of "
                f"the held-out images, and gains {100 * best['value']:+.1f} points [{100 * best['low']:+.1f}, {100 * best['high']:+.1f}] "
                f"on the other half.")
-    else:
-        width = (ratios["high"] - ratios["low"]).iloc[-1] / 2
-        need = int(np.ceil(about["n_held_out"] * (width / 0.01) ** 2))
+    elif all_.loc["probe_gain_all", "low"] > 0:
+        yield "Add all of them: with half of the held-out images, no number of them could be shown to do better."
+    elif (width := (ratios["high"] - ratios["low"]).iloc[-1] / 2) > 0:
+        need = float(f"{about['n_held_out'] * (width / 0.01) ** 2:.2g}")
         yield (f"No number of them shows a gain in the probe; with {about['n_held_out']:,} held-out images one of "
-               f"{100 * width:.1f} points would be seen (one of 1 point with about {need:,}).")
+               f"{100 * width:.1f} points could be seen (one of 1 point with about {need:,.0f}).")
+    else:
+        yield f"Hold out more real images: added, the synthetic ones change what the probe says of none of the {about['n_held_out']:,}."
     own, base = all_.loc["probe_gain", "value"], all_.loc["probe_gain", "baseline"]
     yield (f"Compare with more real images: as many of them gain the probe {100 * base:+.1f} points where the synthetic ones "
            f"gain {100 * own:+.1f}, added to half of the real ones.")
@@ -270,6 +284,10 @@ def _todo(numbers, ratios, images, all_, about, faults):
     if len(far):
         told = _five([f"{row.scope} ({row.value:.2f})" for row in far.itertuples()])
         yield (f"Generate more varied images of these classes: {told}; real images lie so many times as far from the nearest synthetic image as from the nearest other real one.")
+    wrong = classes[(classes["metric"] == "label_agreement") & (classes["high"] < classes["baseline_low"])].sort_values("value")
+    if len(wrong):
+        told = _five([f"{row.scope} ({row.value:.2f}, real {row.baseline:.2f})" for row in wrong.itertuples()])
+        yield f"Check the labels of these classes, by how often a judge agrees with them: {told}."
     low = classes[(classes["metric"] == "precision") & (classes["high"] < classes["baseline_low"])].sort_values("value")
     if len(low):
         told = _five([f"{row.scope} ({row.value:.2f}, real {row.baseline:.2f})" for row in low.itertuples()])

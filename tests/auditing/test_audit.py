@@ -60,7 +60,7 @@ def test_other_real_images_pass_and_every_number_stands_beside_its_baseline(fine
     assert (measured["low"] <= measured["value"] + 1e-12).all() and (measured["value"] <= measured["high"] + 1e-12).all()
     assert rows.loc[("all", "two_sample_auc"), "low"] < 0.5 < rows.loc[("all", "two_sample_auc"), "high"] + 0.1
     assert set(rows.index.get_level_values(0)) == {"all", *digits.class_names}
-    assert not fine.images["drop"].any() and len(fine.summary().splitlines()) == 10
+    assert not fine.images["drop"].any() and len(fine.summary().splitlines()) == 10 + len(fine.notes)
 
 
 def test_a_real_image_is_worth_about_one_real_image_and_noise_none():
@@ -124,6 +124,28 @@ def test_real_images_that_share_a_source_index_are_all_kept_and_in_one_part_each
     alone = gather(data, None)
     assert sorted(sum(map(hashes, (alone.train, alone.held, alone.synthetic)), [])) == sorted(hashes(data))
     torch.testing.assert_close(data.images[alone.places], alone.synthetic.images)
+
+
+def test_held_out_images_among_the_others_void_all_numbers_and_are_said_first():
+    real, held, other = draw_splits(digits, 50, 25, 25, seed=1)
+    both = changed(real, torch.cat([real.images, held.images]), torch.cat([real.labels, held.labels]))
+    found = synaug.audit(both, other, held, encoder="pixels")
+    assert found.advice.startswith("Nothing can be said of them: 250 of the 250 held-out images") and "leak" in found.todo[0]
+
+
+def test_wrong_labels_are_dropped_before_anything_else_is_said():
+    real, held, other = draw_splits(digits, 50, 25, 60, seed=1)
+    labels = other.labels.clone()
+    labels[::4] = (labels[::4] + 3) % 10
+    found = synaug.audit(real, changed(other, labels=labels), held, encoder="pixels")
+    assert found.advice.startswith("Drop ") and "off their label" in found.advice
+    assert found.images.loc[::4, "drop"].mean() > 0.8 > 5 * found.images["drop"].drop(range(0, 600, 4)).mean()
+
+
+def test_what_was_left_out_is_told_in_the_terminal():
+    kept = OTHER.subset((OTHER.labels > 0).nonzero().flatten())
+    found = synaug.audit(REAL, kept, encoder="pixels")
+    assert "Note: 75 real images of classes that not all sets have are left out: 0.\n" in found.summary()
 
 
 def test_copies_of_held_out_images_are_a_leak_and_do_not_flatter_the_probe():

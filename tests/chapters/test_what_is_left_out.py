@@ -29,7 +29,7 @@ def frames():
 @pytest.fixture(scope="module")
 def pool(frames):
     s = causes.EXPERIMENT.settings("smoke")
-    return {source: Store().get(causes.training_images(s, source, 20, 0)) for source in ("original", "synthetic", "concentrated", "control", "spread", "added")}
+    return {source: Store().get(causes.training_images(s, source, 20, 0)) for source in ("original", "synthetic", "concentrated", "control", "spread", "as many distinct", "added")}
 
 
 def test_sets_are_of_their_size_and_have_every_class_alike(pool):
@@ -45,6 +45,9 @@ def test_resampling_follows_the_weights_and_its_control_has_as_few_images():
     heavy, few, any_ = (causes.resampled(data, weights, arm, 1000, 0).source_index for arm in ("concentrated", "control", "spread"))
     assert heavy.double().mean() == pytest.approx(float((weights["real"] * torch.arange(n)).sum() / weights["real"].sum()), rel=0.02)
     worth = float(weights["real"].sum() ** 2 / weights["real"].square().sum())
+    same = causes.as_many_distinct(data, data.subset(heavy), 0)
+    assert len(same.source_index.unique()) == len(heavy.unique()) and torch.equal(same.labels.bincount(), data.labels[heavy].bincount())
+    assert same.source_index.double().mean() == pytest.approx(n / 2, rel=0.05)
     assert len(few.unique()) <= worth + 2 and any_.double().mean() == pytest.approx(n / 2, rel=0.05)
 
 
@@ -126,7 +129,7 @@ def simulated(module, rows, **more):
 
 def of_causes(explained=0.7, recovered=0.3, head=0.2, noise=3.0, flat=0.1, auc=0.8, slope=1.0):
     """test errors 15 and 20 of real and synthetic images; shares of the gap as given."""
-    for arm, error in (("original", 15), ("synthetic", 20), ("control", 15), ("concentrated", 15 + 5 * explained), ("spread", 20 - 5 * recovered)):
+    for arm, error in (("original", 15), ("synthetic", 20), ("control", 15), ("as many distinct", 15), ("concentrated", 15 + 5 * explained), ("spread", 20 - 5 * recovered)):
         yield {"study": "mismatch", "arm": arm, "metric": "test_error", "architecture": "resnet8"}, error
         yield {"study": "mismatch", "arm": arm, "metric": "auc", "architecture": "resnet8"}, 0.8 if arm == "synthetic" else auc
     for name in ("resnet8", "vgg5", "vit_tiny"):

@@ -96,7 +96,7 @@ class Arm:
 def arms(study: str, s: Causes) -> list[Arm]:
     base = Arm("original", s.n_real, s.architectures[0], s.steps)
     if study == "mismatch":
-        return [replace(base, source=source) for source in ("original", "synthetic", "concentrated", "control", "spread")]
+        return [replace(base, source=source) for source in ("original", "synthetic", "concentrated", "control", "spread", "as many distinct")]
     if study == "bias":
         return [replace(arm, architecture=name) for name in s.architectures for arm in (
             base, replace(base, source="synthetic"), *(replace(base, n=n) for n in s.smaller))]
@@ -120,9 +120,12 @@ def weights(s: Causes) -> Task:
 
 def training_images(s: Causes, source: str, n: int, seed: int) -> Task:
     """original, synthetic: drawn at random. concentrated: fresh real images resampled to the synthetic density; control:
-    resampled from as few, at random, as these weights are worth; spread: synthetic images resampled to the real density.
+    resampled from as few, at random, as these weights are worth; as many distinct: from as many as the concentrated set holds;
+    spread: synthetic images resampled to the real density.
     added, fresh added: the original with others."""
     own, fresh, how = part(s, "real"), part(s, "fresh", s.fresh), {"n": n, "seed": seed}
+    if source == "as many distinct":
+        return Task(as_many_distinct, {"seed": seed}, (fresh, training_images(s, "concentrated", n, seed)))
     if source in ("concentrated", "control", "spread"):
         return Task(resampled, {**how, "arm": source}, (pool(s) if source == "spread" else fresh, weights(s)))
     if source in ("original", "synthetic"):
@@ -201,6 +204,15 @@ def resampled(images: ImageDataset, found: dict, arm: str, n: int, seed: int) ->
             p = np.ones(len(own))
         count = n // images.num_classes + (i < n % images.num_classes)
         places.append(rng.choice(own, count, p=p / p.sum()))
+    return images.subset(torch.from_numpy(np.concatenate(places)))
+
+
+def as_many_distinct(images: ImageDataset, other: ImageDataset, seed: int) -> ImageDataset:
+    """As many images of each class as another set has, at random, with as many different ones among them, in turn."""
+    rng, places = np.random.default_rng(seed), []
+    for label in range(images.num_classes):
+        own, held = (images.labels == label).nonzero().flatten().numpy(), other.source_index[other.labels == label]
+        places.append(np.resize(rng.choice(own, len(held.unique()), replace=False), len(held)))
     return images.subset(torch.from_numpy(np.concatenate(places)))
 
 
@@ -334,6 +346,8 @@ def finish(frame: pd.DataFrame, s: Causes) -> pd.DataFrame:
         e = table(frame, "arm", study="mismatch", metric="test_error")
         gap, own = e["synthetic"] - e["original"], {**every, **first, "study": "mismatch"}
         more += derived(share_of(e["concentrated"] - e["control"], gap), e.index, "explained_share", arm="concentrated", **own)
+        if "as many distinct" in e:
+            more += derived(share_of(e["concentrated"] - e["as many distinct"], gap), e.index, "explained_share", arm="over as many distinct", **own)
         more += derived(share_of(e["synthetic"] - e["spread"], gap), e.index, "recovered_share", arm="spread", **own)
     for name in s.architectures if "bias" in s.studies else ():
         own = {**every, **first, "study": "bias", "architecture": name}

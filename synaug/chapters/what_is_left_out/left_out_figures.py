@@ -11,7 +11,8 @@ from synaug.statistics.contrasts import select
 from synaug.statistics.frames import bare
 
 ARMS = {"synthetic": "synthetic images", "spread": "synthetic, resampled to the real density",
-        "concentrated": "fresh real, resampled to the synthetic density", "control": "fresh real, worth as few, at random"}
+        "concentrated": "fresh real, resampled to the synthetic density", "control": "fresh real, as few as the weights are worth",
+        "as many distinct": "fresh real, as many distinct"}
 NETWORKS = {"resnet8": "ResNet-8", "vgg5": "VGG-5", "vit_tiny": "small ViT"}
 SHARPNESS = {"log_largest_eigenvalue": "log of the largest eigenvalue", "log_trace": "log of the trace",
              "filter_normalised": "rise of the loss, filter-normalised", "log_gradient_variance": "log of the gradients' variance"}
@@ -131,7 +132,10 @@ def found(causes, rare, made):
     rarely = {name: values(rare, metric="rare_error", treatment=name) for name in ("original", *TREATMENTS)}
     return {
         "gap": interval(error("mismatch", "synthetic"), error("mismatch", "original")),
-        "explained share": interval(values(causes, study="mismatch", metric="explained_share")),
+        "explained share": interval(values(causes, study="mismatch", metric="explained_share", arm="concentrated")),
+        "explained share, over as many distinct": interval(values(causes, study="mismatch", metric="explained_share", arm="over as many distinct")),
+        "concentrated over real": interval(error("mismatch", "concentrated"), error("mismatch", "original")),
+        "concentrated over control": interval(error("mismatch", "concentrated"), error("mismatch", "control")),
         "recovered share": interval(values(causes, study="mismatch", metric="recovered_share")),
         "head share": interval(values(causes, study="bias", metric="head_share", architecture=first, refit="real")),
         "noise at equal accuracy": interval(values(causes, **noise, arm="synthetic"), values(causes, **noise, arm="original, matched to synthetic")),
@@ -161,7 +165,7 @@ def takeaways(shown, recorded):
     texts = numbers(*shown)
     lines = [
         ("Why they train worse.", f"Synthetic images alone cost {texts['gap']} points. Real images resampled to their density lose the share "
-         f"{texts['explained share']} of that; a last layer fitted to real images recovers {texts['head share']}."),
+         f"{texts['explained share, over as many distinct']} of that beyond what repetition costs; a last layer fitted to real images recovers {texts['head share']}."),
         ("Rare events.", "How often minorities are made, over how often they are seen: " + ", ".join(
             f"{texts[f'made over true share at {100 * share:g} %']} at {100 * share:g} %" for share in sorted(SHARES)[:3]) + ". What four more of "
          f"each rare image gain on minorities: repeats {texts['gain on minorities, upsampled']} points, reconstructions "
