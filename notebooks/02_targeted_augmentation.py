@@ -267,10 +267,7 @@ Markdown(f"TrivialAugment alone gains {found[figures.TRIVIAL]} points over flips
 # The paper of chapter 1 reports another order ({cite:t}`yamaguchi2024`, Table 4). There, adding five generated images for each real one beats TrivialAugment on two data sets of three. Each of its steps takes synthetic images beside as many real ones, so it sees twice the images.
 
 # %% tags=["hide-input"]
-published = load_published("yamaguchi2024")["table4"]
-table_html(pd.DataFrame([{"training set": name, **{data: f"{value:.1f} ± {error:.1f}" for data, (value, error) in zip(published["columns"], published[row])}} for name, row in (
-    ("real images", "real_only"), ("real, TrivialAugment", "TrivialAugment"), ("real and generated", "naive_x5"), ("real and reconstructed", "recon_rand(50,100)_x5"),
-    ("generated alone", "synthetic_x5"))]), "Published test accuracy (%), with five generated images for each real one.")
+table_html(figures.published_gains(), "Published test accuracy (%), with five generated images for each real one.")
 
 # %% [markdown]
 # What else needs no generator: more weight decay, soft labels, more steps. And what the oracle's own images do, if one has them.

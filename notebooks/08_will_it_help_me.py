@@ -61,6 +61,7 @@ largest = live if recorded is None else recorded
 held = largest.attrs["provenance"]["parameters"]["studies"]
 checked, get = EXPERIMENT.settings(**parameters), Store().get
 found = defaultdict(lambda: "not measured", figures.numbers(largest))
+encoder = parameters.get("encoder") or (checked.encoder if checked.own_real is None else "efficientnet_lite0")  # of the audit
 
 # %% tags=["remove-input"]
 Markdown(figures.takeaways(largest, recorded))
@@ -77,7 +78,6 @@ Markdown(figures.describe(live, recorded))
 # %% tags=["hide-output"]
 real, synthetic = checked.own_real, checked.own_synthetic
 held_out = checked.own_held_out
-encoder = parameters.get("encoder") or (checked.encoder if real is None else "efficientnet_lite0")
 if real is None:  # no folders are given
     real, synthetic, held_out = map(get, (
         chapter.images(checked, "real"), chapter.pool(checked, "from noise"),

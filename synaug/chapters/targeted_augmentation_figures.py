@@ -212,6 +212,15 @@ def settings(frame):
     return forest(rows.assign(label=label), hue="arm", run="run", xlabel="gain over the row's original set (points)")
 
 
+def published_gains():
+    """Test accuracy of real and generated images, and of TrivialAugment, as the paper of chapter 1 reports it."""
+    table = load_published("yamaguchi2024")["table4"]
+    rows = {"real images": "real_only", "real, TrivialAugment": "TrivialAugment", "real and generated": "naive_x5",
+            "real and reconstructed": "recon_rand(50,100)_x5", "generated alone": "synthetic_x5"}
+    return pd.DataFrame([{"training set": name, **{data: f"{mean:.1f} ± {error:.1f}" for data, (mean, error) in zip(table["columns"], table[row])}}
+                         for name, row in rows.items()])
+
+
 #: Arms of the study of baselines, beside TrivialAugment at two numbers of steps: what each is.
 BASELINES = {"regularised, weight decay": "ten times the weight decay", "regularised, label smoothing": "label smoothing",
              "oracle's images": "all real images of the oracle", "generated, from noise, oracle generator": "images from the oracle's noise",
