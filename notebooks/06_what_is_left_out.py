@@ -123,7 +123,7 @@ print(f"{len(real)} real images with the synthetic density are worth "
 figures.head(why) if "bias" in held else None;
 
 # %% tags=["remove-input"]
-told(recorded[0], f"The new last layer recovers {found['head share']} of the gap.")
+told(recorded[0] if "bias" in held else None, f"The new last layer recovers {found['head share']} of the gap.")
 
 # %% [markdown]
 # Networks that err equally often may do so for different reasons. Below, test images lose their high or low frequencies, get noise or blur, or have their patches shuffled. The reference are networks trained on *fewer real images*, so few that both err equally often on unchanged images.
@@ -133,7 +133,7 @@ told(recorded[0], f"The new last layer recovers {found['head share']} of the gap
 figures.changes(why) if "bias" in held else None;
 
 # %% tags=["remove-input"]
-told(recorded[0], f"With noise, the difference is {found['noise at equal accuracy']} points.")
+told(recorded[0] if "bias" in held else None, f"With noise, the difference is {found['noise at equal accuracy']} points.")
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Power of real and of synthetic images against frequency.", "name": "fig-spectrum"}, "image": {"alt": "Two curves of power that fall with frequency, for real images and for images from noise."}}
 figures.spectrum(*drawn(live[0], recorded[0])) if "bias" in held else None;
@@ -147,7 +147,7 @@ figures.spectrum(*drawn(live[0], recorded[0])) if "bias" in held else None;
 figures.landscape(why) if "landscape" in held else None;
 
 # %% tags=["remove-input"]
-told(recorded[0], f"Adding synthetic images changes the filter-normalised rise by {found['sharpness at equal loss']}; within arms, its rank correlation with test error is {found['rank correlation of sharpness with error']}.")
+told(recorded[0] if "landscape" in held else None, f"Adding synthetic images changes the filter-normalised rise by {found['sharpness at equal loss']}; within arms, its rank correlation with test error is {found['rank correlation of sharpness with error']}.")
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show where each training ends", "code_prompt_hide": "Hide where each training ends"}
 table_html(figures.landscape_table(why), "Means over seeds, of training by SGD and by SAM.") if "landscape" in held else None

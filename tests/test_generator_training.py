@@ -542,7 +542,7 @@ class TestLimits:
 
     @pytest.mark.parametrize("wrong, message", [
         ({"patch": 3}, "multiples of 3"), ({"attention": (5,)}, "attention must be some of 4"),
-        ({"dropout": 1.0}, "dropout must be in 0..1"), ({"channels": (24,)}, "channels must be multiples of 16"),
+        ({"dropout": 1.0}, "dropout must be a finite number of at least 0 and less than 1"), ({"channels": (24,)}, "channels must be multiples of 16"),
         ({"channels": (16, 3_200_000)}, "of at most 4096"), ({"layers": 10**6}, "layers at most 64"),
         ({"dataset": "emnist"}, "unknown data set 'emnist'"), ({"subset_size": 5}, "between 10 images"),
     ])

@@ -78,7 +78,7 @@ class TestRun:
         ({"parts": ("dial",)}, "parts must be .* ladder, dials, exploration"), ({"parts": ()}, "parts must be some of"),
         ({"strengths": {"cads": (1,)}}, "strengths must be lists by exploration term, of .* got 'cads'"),
         ({"strengths": {"CADS": 1}}, "strengths must be lists"),
-        ({"strengths": {"CADS": (-1,)}}, "strengths: scale must be finite and at least 0, got -1.0"),
+        ({"strengths": {"CADS": (-1,)}}, "strengths: scale must be a finite number of at least 0, got -1"),
         ({"strengths": {"noise inflation": (-1,)}}, "strengths: .*s_noise"),
         ({"dials": (("rk4", 5, 0, 1),)}, "dials: unknown solver 'rk4'"), ({"dials": [["heun", 5]]}, "each of dials"),
         ({"dials": (("ancestral", 5, 5.0, 1),)}, "dials: ancestral"), ({"middle": 0}, "middle must be .* at least 1"),

@@ -163,9 +163,10 @@ def takeaways(shown, recorded):
     """The chapter in three lines of Markdown, of the recorded runs among those shown; of the others, that they are not recorded.
     Both: frames of the three experiments, recorded ones None where there is none."""
     texts = numbers(*shown)
+    head = "" if texts["head share"] == "not measured" else f" A last layer fitted to real images recovers {texts['head share']}."
     lines = [
         ("Why they train worse.", f"Synthetic images alone cost {texts['gap']} points. Real images resampled to their density lose the share "
-         f"{texts['explained share, over as many distinct']} of that beyond what repetition costs; a last layer fitted to real images recovers {texts['head share']}."),
+         f"{texts['explained share, over as many distinct']} of that beyond what repetition costs.{head}"),
         ("Rare events.", "How often minorities are made, over how often they are seen: " + ", ".join(
             f"{texts[f'made over true share at {100 * share:g} %']} at {100 * share:g} %" for share in sorted(SHARES)[:3]) + ". What four more of "
          f"each rare image gain on minorities: repeats {texts['gain on minorities, upsampled']} points, reconstructions "
