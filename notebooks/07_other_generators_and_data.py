@@ -205,7 +205,7 @@ figures.exploration(tuned) if "exploration" in tuned.attrs["provenance"]["parame
 told(recorded[2], f"Autoguidance changes the outer-edge recall by {found.get('outer edge, autoguidance', 'what was not measured')}.")
 
 # %% [markdown]
-# Autoguidance once gained 0.17 in chapter 4, after a first verdict against it that had used a broken guide. That first verdict is withdrawn, as its rows on the [Claims page](../claims) say; the rule above was committed before this run, with a guide that is as large as the model and trained for a shorter time.
+# Autoguidance once gained 0.17 in chapter 4, after a first verdict against it that had used a broken guide. That first verdict is withdrawn, as its rows on the [Claims page](../claims) say. The rule above was committed before this run, with a guide that is as large as the model and trained for a shorter time.
 #
 # ## Verdicts
 #
