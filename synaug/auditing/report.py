@@ -199,7 +199,7 @@ def advise(numbers: pd.DataFrame, ratios: pd.DataFrame, images: pd.DataFrame, ch
     all_ = numbers[numbers["scope"] == "all"].set_index("metric")
     failed = list(checks.loc[~checks["passed"], "check"])
     gain, n, dropped = all_.loc["probe_gain_all"], len(images), int(images["drop"].sum())
-    said = f"{100 * gain['value']:+.1f} points [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]"
+    said = _points(gain)
     # Wrong labels among right ones are mended by dropping them; labels that fit nothing are not.
     kept = images[~images["drop"]]
     bound = checks.set_index("check").loc["label_agreement", "bound"]
@@ -210,7 +210,8 @@ def advise(numbers: pd.DataFrame, ratios: pd.DataFrame, images: pd.DataFrame, ch
     faults = {"label_agreement": "many do not show what their labels say", "precision": "many look like no real image",
               "probe_accuracy": "a probe learns much less from them than from real images",
               "coverage": "they leave out much of what the real images show"}
-    faults = [words for name, words in faults.items() if name in failed and name not in mended]
+    left = [name for name in failed if name not in mended]
+    faults = [words for name, words in faults.items() if name in left]
     best, ratio = all_.loc["best_ratio_gain"], all_.loc["best_ratio", "value"]
     if (leak := int(all_.loc["held_out_seen", "value"])) > LEAK * about["n_held_out"]:
         advice = (f"Nothing can be said of them: {leak:,} of the {about['n_held_out']:,} held-out images are among the other real ones, "
@@ -221,7 +222,7 @@ def advise(numbers: pd.DataFrame, ratios: pd.DataFrame, images: pd.DataFrame, ch
     elif faults:
         faults = [", ".join(faults[:-1]), faults[-1]] if len(faults) > 1 else faults
         advice = f"Do not add them as they are: {' and '.join(faults)}."
-    elif "probe_loss" in failed and "probe_loss" not in mended:
+    elif "probe_loss" in left:
         advice = f"Do not add them: they cost the probe accuracy, {said}."
     elif failed:
         why = {"near_copies": "nearly copies of real images"} | dict.fromkeys(("off_label", "label_agreement"), "off their label")
@@ -230,8 +231,8 @@ def advise(numbers: pd.DataFrame, ratios: pd.DataFrame, images: pd.DataFrame, ch
     elif gain["low"] > 0:
         advice = f"Add them: the probe gains {said}, and no threshold is crossed."
     elif best["low"] > 0:
-        advice = (f"Add some of them, about {ratio:.2g} per real one: on half of the held-out images the probe then gains {100 * best['value']:+.1f} points "
-                  f"[{100 * best['low']:+.1f}, {100 * best['high']:+.1f}]. With all of them it gains {said}.")
+        advice = (f"Add some of them, about {ratio:.2g} per real one: on half of the held-out images the probe then gains "
+                  f"{_points(best)}. With all of them it gains {said}.")
     elif all_.loc["two_sample_auc", "low"] <= all_.loc["two_sample_auc", "baseline_high"] and not _short(all_):
         advice = (f"They may be added: they cannot be told from real images, but no gain shows in the probe, {said}, with "
                   f"{about['n_held_out']:,} held-out images.")
@@ -239,6 +240,11 @@ def advise(numbers: pd.DataFrame, ratios: pd.DataFrame, images: pd.DataFrame, ch
         advice = (f"They may be added, but do not expect much: no threshold is crossed, and the probe's gain, {said}, "
                   f"cannot be told from none.")
     return advice, tuple(_todo(numbers, ratios, images, all_, about, faults))
+
+
+def _points(row) -> str:
+    """A gain with its limits, in points."""
+    return f"{100 * row['value']:+.1f} points [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
 
 
 def _short(all_) -> list[str]:
@@ -265,8 +271,7 @@ def _todo(numbers, ratios, images, all_, about, faults):
     best = all_.loc["best_ratio_gain"]
     if best["low"] > 0:
         yield (f"Add about {all_.loc['best_ratio', 'value']:.2g} synthetic images per real one: that did best in the probe on half of "
-               f"the held-out images, and gains {100 * best['value']:+.1f} points [{100 * best['low']:+.1f}, {100 * best['high']:+.1f}] "
-               f"on the other half.")
+               f"the held-out images, and gains {_points(best)} on the other half.")
     elif all_.loc["probe_gain_all", "low"] > 0:
         yield "Add all of them: with half of the held-out images, no number of them could be shown to do better."
     elif (width := (ratios["high"] - ratios["low"]).iloc[-1] / 2) > 0:

@@ -7,7 +7,7 @@ from itertools import product
 
 import pandas as pd
 
-from synaug.chapters.reading import describe_runs, signed, within
+from synaug.chapters.reading import describe_runs, interval, said, signed, values, within
 from synaug.plots import Panel, forest, lines
 from synaug.run.results import experiment_of, recordings
 from synaug.statistics import paired_interval, ratio_interval
@@ -58,10 +58,6 @@ def comparisons(frame, **where):
     words = [f"{row.regime}, {row.optimizer.upper()}, {row.architecture}, {names[row.augment]}"
              + f", {row.budget:g} times the steps" * (row.budget != 1) for row in found.itertuples()]
     return select(found.assign(setting=words, kind=found["arm"].str.split(",").str[0]), **where)
-
-
-def said(row):
-    return within(row.estimate, row.low, row.high)
 
 
 #: Names of `numbers`.
@@ -135,18 +131,13 @@ def noise_over_real():
     """What some 3,000 images from noise gain over as many made from real ones, in three pools of the same generator: a
     sentence, of the recorded runs of chapters 2, 5 and 8."""
     own, mixing, pools = (recordings(name)["standard"] for name in ("targeted_augmentation", "how_much_and_how_mixed", "will_it_help_me"))
-    added, usual = mixing.attrs["provenance"]["parameters"]["compared"], base(own)
-    pairs = {
-        "here": [select(own, arm=arm, x=5, metric="test_error", **usual) for arm in ("generated", "generated, from noise")],
-        "in chapter 5": [select(mixing, arm=arm, mixing="shuffled", x=added, n_real=own["n_real"].min(), metric="test_error", width=16)
-                         for arm in ("reconstruction", "from noise")],
-        "in chapter 8": [select(pools, arm=arm, role="gain", metric="test_error") for arm in ("strength 50", "from noise")]}
-    told = {}
-    for where, frames in pairs.items():
-        real, noise = (frame.set_index("seed")["value"] for frame in frames)
-        found = paired_interval((real - noise).dropna().to_numpy())
-        told[where] = found, f"{said(found)} {where}"
-    return "; ".join(text for _, text in told.values())
+    p = mixing.attrs["provenance"]["parameters"]
+    shared = {"mixing": "shuffled", "x": p["compared"], "n_real": p["n_real"], "width": p["width"]}
+    compared = {"here": (own, "generated", "generated, from noise", {"x": 5, **base(own)}),
+                "in chapter 5": (mixing, "reconstruction", "from noise", shared),
+                "in chapter 8": (pools, "strength 50", "from noise", {"role": "gain"})}
+    return "; ".join(f"{said(interval(*(values(frame, metric='test_error', arm=arm, **where) for arm in (real, noise))))} {chapter}"
+                     for chapter, (frame, real, noise, where) in compared.items())
 
 
 def settings_won(frame):

@@ -346,8 +346,7 @@ def finish(frame: pd.DataFrame, s: Causes) -> pd.DataFrame:
         e = table(frame, "arm", study="mismatch", metric="test_error")
         gap, own = e["synthetic"] - e["original"], {**every, **first, "study": "mismatch"}
         more += derived(share_of(e["concentrated"] - e["control"], gap), e.index, "explained_share", arm="concentrated", **own)
-        if "as many distinct" in e:
-            more += derived(share_of(e["concentrated"] - e["as many distinct"], gap), e.index, "explained_share", arm="over as many distinct", **own)
+        more += derived(share_of(e["concentrated"] - e["as many distinct"], gap), e.index, "explained_share", arm="over as many distinct", **own)
         more += derived(share_of(e["synthetic"] - e["spread"], gap), e.index, "recovered_share", arm="spread", **own)
     for name in s.architectures if "bias" in s.studies else ():
         own = {**every, **first, "study": "bias", "architecture": name}

@@ -135,7 +135,6 @@ def found(causes, rare, made):
         "explained share": interval(values(causes, study="mismatch", metric="explained_share", arm="concentrated")),
         "explained share, over as many distinct": interval(values(causes, study="mismatch", metric="explained_share", arm="over as many distinct")),
         "concentrated over real": interval(error("mismatch", "concentrated"), error("mismatch", "original")),
-        "concentrated over control": interval(error("mismatch", "concentrated"), error("mismatch", "control")),
         "recovered share": interval(values(causes, study="mismatch", metric="recovered_share")),
         "head share": interval(values(causes, study="bias", metric="head_share", architecture=first, refit="real")),
         "noise at equal accuracy": interval(values(causes, **noise, arm="synthetic"), values(causes, **noise, arm="original, matched to synthetic")),
