@@ -11,6 +11,7 @@ import math
 import pkgutil
 import sys
 import time
+from textwrap import shorten
 
 import torch
 
@@ -19,7 +20,7 @@ from synaug.files import canonical_json
 from synaug.generators import training
 from synaug.resources import cores, format_duration
 from synaug.run.experiment import PROFILES, Experiment
-from synaug.run.results import load_recorded, record
+from synaug.run.results import load_recorded, record, variants
 from synaug.run.tasks import Store
 
 ROW = "{:<22} {:<9} {:<17} {:>11} {:>8}  {}"
@@ -108,6 +109,8 @@ def main(arguments: list[str] | None = None) -> int:
             row = _status(found[name], profile, options.variant, given)
             told += row[2] != "?"
             print(ROW.format(*row).rstrip(), flush=True)
+            for variant in filter(None, variants(name, profile)) if not options.parameter else ():
+                print(f"{'':<22} {profile}.{variant}: recorded, with other parameters")
     return 0 if told else FAILED
 
 
@@ -172,7 +175,7 @@ def _status(experiment: Experiment, profile: str, variant: str | None, given: di
         settings, store = experiment.settings(profile, **given), Store()
         tasks = experiment.tasks(settings)
     except Exception as error:  # data that is not there, a device that is not: no reason to say nothing of others
-        return *start, "?", "?", "?", f"{type(error).__name__}: {error}"
+        return *start, "?", "?", "?", f"{type(error).__name__}: {shorten(str(error), 90)}"
     missing = [task for task in tasks if task not in store]
     time_left = format_duration(*Estimate(tasks, store).total(missing)) if missing else ""
     return (*start, _recorded(experiment, settings, variant), str(len(tasks) - len(missing)), str(len(missing)), time_left)

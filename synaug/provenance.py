@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import platform
 import subprocess
+from functools import cache
 
 import torch
 
@@ -12,7 +13,14 @@ from synaug.paths import ROOT
 from synaug.precision import device_name
 
 #: Libraries whose version can change a number.
-LIBRARIES = ("torch", "torchvision", "diffusers", "numpy", "scipy", "scikit-learn", "captum", "pytorch-optimizer")
+LIBRARIES = ("torch", "torchvision", "diffusers", "numpy", "scipy", "scikit-learn", "captum", "pytorch-optimizer", "pillow",
+             "curvlinops-for-pytorch", "efficientnet-lite-pytorch")
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Of `LIBRARIES`; part of every key of the cache."""
+    return {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
 def _commit() -> str | None:
@@ -41,7 +49,7 @@ def provenance(parameters: dict, wall_seconds: float, device: str | torch.device
         "commit": _commit(),
         "device": device_name(device),
         "python": platform.python_version(),
-        "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "libraries": versions(),
         "wall_seconds": round(float(wall_seconds), 1),
         "parameters": json.loads(canonical_json(parameters)),
         "generator": generator,

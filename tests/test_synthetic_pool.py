@@ -10,9 +10,10 @@ from synaug.augmentation.pool_filters import filter_pool, near_copies
 from synaug.augmentation.synthetic_pool import MOST_COPIES, SyntheticPool, generate_pool
 from synaug.classifiers import build_classifier, predict
 from synaug.data import ImageDataset, load_dataset, stratified_subset, to_bytes
+from synaug.diffusion import denoisers
 from synaug.diffusion.denoisers import generator_hash, load_denoiser
 from synaug.diffusion.empirical import EmpiricalDenoiser
-from synaug.diffusion.perturbed import ScaledScore
+from synaug.diffusion.perturbed import ScaledScore, ScoreNoise
 from synaug.diffusion.reconstruction import generate, reconstruct
 from synaug.metrics.near_copies import nearest
 
@@ -186,6 +187,17 @@ class TestStore:
         for options in ({}, option):
             pool(**{"k": 2, "denoiser": known(), "folder": tmp_path, **options})
         assert calls == [5, 5]
+
+    def test_where_the_code_that_makes_them_has_changed_they_are_made_anew(self, tmp_path, monkeypatch, calls):
+        noisy = ScoreNoise(known(), 0.1, 1.0, seed=0)
+        pool(k=2, denoiser=noisy, folder=tmp_path)
+        for module, edited in ((synthetic_pool, "generate_pool"), (denoisers, "ScoreNoise"), (denoisers, "EmpiricalDenoiser")):
+            with monkeypatch.context() as change:
+                code = module.code_of
+                change.setattr(module, "code_of", lambda one: "other" if one.__name__ == edited else code(one))
+                pool(k=2, denoiser=noisy, folder=tmp_path)
+        pool(k=2, denoiser=noisy, folder=tmp_path)
+        assert calls == [5] * 4
 
     def test_a_cut_run_goes_on_by_blocks_of_whole_batches(self, tmp_path, monkeypatch, calls):
         whole = pool(k=3, denoiser=known(), batch_size=2)

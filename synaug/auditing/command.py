@@ -1,12 +1,15 @@
 """``python -m synaug audit``: options, what is written, and the exit status."""
 
 import argparse
+import io
 import os
 import sys
+import warnings
+from contextlib import nullcontext, redirect_stderr
 from pathlib import Path
 
 from synaug.auditing.planted import check
-from synaug.auditing.report import THRESHOLDS, audit
+from synaug.auditing.report import MENDED, THRESHOLDS, audit
 from synaug.files import write_atomically
 from synaug.metrics.encoders import BUILDERS
 
@@ -16,6 +19,9 @@ Says first what to do, then which numbers say so, each beside that of real image
 names, and features, in the cache folder. Exit status: 0 where no threshold is crossed (with --check: all defects are
 found), 1 where one is, 2 for an error."""
 ERROR = 2
+#: The thresholds by what they limit.
+LIMITED = {"a share of the images of": MENDED, "accuracy lost by": ["probe_loss"], "below real images by":
+           [name for name in THRESHOLDS if name not in (*MENDED, "probe_loss")]}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,8 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mode", choices=("L", "RGB"), help="grey or colour (default: colour unless all are grey)")
     parser.add_argument("--unreadable", choices=("refuse", "skip"), default="refuse", help="images that cannot be read "
                         "(default: %(default)s)")
-    parser.add_argument("--threshold", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="another value of "
-                        + ", ".join(f"{name} ({value})" for name, value in THRESHOLDS.items()))
+    parser.add_argument("--threshold", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="another limit "
+                        "than at most " + "; ".join(f"{what} {', '.join(f'{THRESHOLDS[name]:g} ({name})' for name in names)}"
+                                                    for what, names in LIMITED.items()))
     parser.add_argument("--device", default="cpu", help="of the encoder: cpu (default), cuda or mps")
     parser.add_argument("--seed", type=int, default=0, help="of all random draws (default: 0)")
     parser.add_argument("--no-cache", action="store_true", help="do not keep features in the cache folder")
@@ -51,24 +58,38 @@ def run(options: argparse.Namespace) -> int:
              "cache": not options.no_cache, "progress": not options.quiet}
     outputs = {"html": options.html, "json": options.json, "drop_list": options.drop_list}
     outputs = {kind: path for kind, path in outputs.items() if path is not None}
-    try:
-        if options.check:
-            if options.synthetic or outputs or options.threshold:
-                raise ValueError("--check takes real images alone, and neither thresholds nor files to write")
-            table = check(options.real, options.held_out, **given)
-            print(table.round(3).to_string(index=False))
-            return 0 if table["ok"].all() else 1
-        if options.synthetic is None:
-            raise ValueError("name a folder of synthetic images (or give --check)")
-        thresholds = {name: float(value) for name, value in options.threshold}
-        for path in outputs.values():
-            _check_writable(path)
-        found = audit(options.real, options.synthetic, options.held_out, thresholds=thresholds, **given)
-        for kind, path in outputs.items():
-            write_atomically(path, getattr(found, kind)().encode())
-    except (ValueError, OSError, MemoryError, RuntimeError, ImportError) as error:
-        print(f"audit: {error}", file=sys.stderr)
-        return ERROR
+    terminal, warned = sys.stderr, set[str]()
+
+    def warn(message, *_, **__):
+        if str(message) not in warned:  # a folder is listed more than once
+            warned.add(str(message))
+            print(f"audit: {message}", file=terminal)
+
+    with warnings.catch_warnings(), redirect_stderr(io.StringIO()) if options.quiet else nullcontext():
+        warnings.filterwarnings("always", category=UserWarning)
+        warnings.showwarning = warn
+        try:
+            return _run(options, outputs, given)
+        except (ValueError, OSError, MemoryError, RuntimeError, ImportError) as error:
+            print(f"audit: {error}", file=terminal)
+            return ERROR
+
+
+def _run(options: argparse.Namespace, outputs: dict[str, Path], given: dict) -> int:
+    if options.check:
+        if options.synthetic or outputs or options.threshold:
+            raise ValueError("--check takes real images alone, and neither thresholds nor files to write")
+        table = check(options.real, options.held_out, **given)
+        print(table.round(3).to_string(index=False))
+        return 0 if table["ok"].all() else 1
+    if options.synthetic is None:
+        raise ValueError("name a folder of synthetic images (or give --check)")
+    thresholds = {name: float(value) for name, value in options.threshold}
+    for path in outputs.values():
+        _check_writable(path)
+    found = audit(options.real, options.synthetic, options.held_out, thresholds=thresholds, **given)
+    for kind, path in outputs.items():
+        write_atomically(path, getattr(found, kind)().encode())
     print(found.summary())
     return 0 if found.passed else 1
 

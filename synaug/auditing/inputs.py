@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from synaug.data import ImageDataset, load_image_folder, stratified_subset
 from synaug.data.folders import image_kinds, list_images
+from synaug.data.images import folder_name
 from synaug.data.torch_datasets import from_torch
 
 #: Side in pixels beyond which folders of images are reduced: thousands of them fit into memory, and encoders see less.
@@ -53,6 +54,8 @@ def gather(real: Images, synthetic: Images | None, held_out: Images | None = Non
     listed = {role: list_images(folder) for role, folder in folders.items()}
     loaded = {role: from_torch(images, progress=progress) for role, images in given.items()
               if not isinstance(images, str | Path)}
+    if folders:
+        loaded = {role: replace(data, class_names=tuple(map(folder_name, data.class_names))) for role, data in loaded.items()}
     _common({role: list(listed[role]) if role in folders else _present(loaded[role]) for role in given})
     notes = []
     files = {role: [f for members in classes.values() for f in members] for role, classes in listed.items()}

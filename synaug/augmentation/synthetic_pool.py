@@ -19,6 +19,7 @@ from torch import Tensor
 from synaug.checks import as_tensor, number, of_kind, whole
 from synaug.data import ImageDataset, same_classes, to_bytes
 from synaug.data.images import HINT, Indices
+from synaug.dependencies import code_of
 from synaug.diffusion.adapters import DDPMDenoiser
 from synaug.diffusion.denoisers import UNKNOWN, Denoiser, check_input, generator_hash
 from synaug.diffusion.reconstruction import reconstruct
@@ -28,10 +29,9 @@ from synaug.files import content_key, kept, storable
 from synaug.generators.contract import Generator
 from synaug.paths import cache_dir
 from synaug.precision import usable_device
+from synaug.provenance import versions
 from synaug.resources import check_memory
 
-#: Of stored blocks: to be raised where a change of this package makes other images of the same request.
-FORMAT = 1
 #: Sources whose copies are stored together: about a minute's work of a CPU, what a run that is cut loses at most.
 BLOCK = 1024
 #: Copies have seeds of their own: seed * MOST_COPIES + copy, so no copy of one seed is a copy of another seed.
@@ -117,7 +117,8 @@ def generate_pool(denoiser: Denoiser | Generator, dataset: ImageDataset, sources
 
     folder = cache_dir() / "pools" if folder is None else Path(folder)
     make_images: Any = denoiser.reconstruct if isinstance(denoiser, Generator) else partial(reconstruct, denoiser, device=device)
-    known, precision = generator_hash(denoiser), str(getattr(denoiser, "precision", torch.float32))
+    known, precision = generator_hash(denoiser, code=True), str(getattr(denoiser, "precision", torch.float32))
+    request = code_of(generate_pool), versions(), known, precision
     parts = []
     for copy in range(1, k):
         draw = {**settings[(copy - 1) % len(settings)], "seed": int(seed) * MOST_COPIES + copy}
@@ -131,8 +132,7 @@ def generate_pool(denoiser: Denoiser | Generator, dataset: ImageDataset, sources
                                    progress=progress, **draw)
                 return {"images": to_bytes(made.images), "provenance": made.provenance}
 
-            key = content_key(FORMAT, torch.__version__, known, precision, draw, block.images, labels,
-                              block.source_index)
+            key = content_key(*request, draw, block.images, labels, block.source_index)
             parts.append(make() if known == UNKNOWN else kept(folder / f"{key}.zip", make))
     images = torch.cat([part["images"] for part in parts])
     provenance = pd.concat([part["provenance"] for part in parts], ignore_index=True)

@@ -68,7 +68,7 @@ class Mixing(Settings):
             build_classifier(self.architecture, of["real"].image_shape, of["real"].num_classes, seed=0, width=width)
         if self.oracle is not None:
             if (missing := ~torch.isin(*(splits(name)["real"].source_index for name in (self.generator, self.oracle)))).any():
-                raise ValueError(f"the oracle {self.oracle} has not seen {int(missing.sum())} of {self.generator}'s images")
+                raise ValueError(f"the oracle {self.oracle} has not seen {int(missing.sum())} of {self.generator}'s images; give another, or 'none'")
 
     def generator_of(self, n_real: int) -> str:
         """The generator whose training images so many real ones are drawn from."""

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.functional import gaussian_blur
 
-from synaug.auditing.inputs import Sets
+from synaug.auditing.inputs import Sets, gather
+from synaug.auditing.measures import check_sizes
 from synaug.auditing.report import THRESHOLDS, of_sets
 from synaug.augmentation import original, with_synthetic
 from synaug.augmentation.pool_filters import filter_pool
@@ -119,9 +120,11 @@ class Prediction(Settings):
     def check(self):
         if (self.own_real is None) != (self.own_synthetic is None) or self.own_held_out and not self.own_real:
             raise ValueError("own_real and own_synthetic must be given together, own_held_out beside them")
-        for name in ("own_real", "own_synthetic", "own_held_out"):
-            if (folder := getattr(self, name)) and not Path(folder).is_dir():
-                raise ValueError(f"{name}: there is no folder {folder}")
+        if self.own_real is not None:
+            try:
+                check_sizes(gather(self.own_real, self.own_synthetic, self.own_held_out), k=5)
+            except OSError as error:
+                raise ValueError(f"own_real, own_synthetic, own_held_out: {error}") from error
         found, wanted = splits(self.generator), self.n_real or 0
         if wanted > len(found["real"]):
             raise ValueError(f"n_real must be at most {len(found['real'])}, what {self.generator} was trained on, got {wanted}")

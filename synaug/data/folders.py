@@ -15,8 +15,10 @@ from tqdm import tqdm
 
 from synaug import paths
 from synaug.checks import one_of, whole
-from synaug.data.images import ImageDataset
+from synaug.data.images import ImageDataset, folder_name
+from synaug.dependencies import code_of
 from synaug.files import content_key, find, keep
+from synaug.provenance import versions
 from synaug.resources import check_disk, check_memory
 
 #: Seconds of decoding from which on its result is kept in the cache folder, until a file changes.
@@ -57,7 +59,7 @@ def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None
     files = [f for members in classes.values() for f in members]
     stats = [(f, f.stat()) for f in files if f.is_file()]
     about = [[str(f.absolute()), of.st_size, of.st_mtime_ns, of.st_ctime_ns] for f, of in stats]
-    decoded = paths.cache_dir() / "folders" / content_key(about, size, mode, crop)
+    decoded = paths.cache_dir() / "folders" / content_key(code_of(load_image_folder), versions(), about, size, mode, crop)
     if (known := find(decoded)) is not None:
         return known
     start = time.monotonic()
@@ -103,14 +105,13 @@ def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None
 def save_image_folder(dataset: ImageDataset, folder: str | Path) -> Path:
     """Write a data set as ``folder/class/000123.png``, lossless, which `load_image_folder` reads; returns the folder.
 
-    folder: to be made, or empty. A "/" in a class's name, which no folder can have, becomes "_". A class without
-    images gets no folder. FileExistsError where the folder holds something, ValueError for class names that no folder
+    folder: to be made, or empty. A class's folder is its `folder_name`; one without images gets none. FileExistsError where the folder holds something, ValueError for class names that no folder
     can have or that are one without "/", OSError where the disk is too small.
     """
     folder = Path(folder).expanduser()
     if folder.exists() and (held := len(list(folder.iterdir()))):
         raise FileExistsError(f"{folder} holds {held} files or folders: choose one to be made, or an empty one")
-    places = [name.replace("/", "_").replace("\\", "_") for name in dataset.class_names]
+    places = [folder_name(name) for name in dataset.class_names]
     if bad := [name for name, place in zip(dataset.class_names, places)
                if _is_litter(place) or not place.strip() or "\0" in place or places.count(place) > 1]:
         raise ValueError(f"class names that cannot be folders of their own: {', '.join(map(repr, bad))}")

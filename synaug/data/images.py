@@ -191,13 +191,18 @@ def draw_splits(dataset: ImageDataset, *per_class: int, seed: int) -> tuple[Imag
     return tuple(drawn.subset(slice(end - n * dataset.num_classes, end)) for n, end in zip(per_class, ends.tolist()))
 
 
+def folder_name(name: str) -> str:
+    """The folder of a class: slashes, which none can have, become "_"; composed and decomposed letters (NFC, NFD) are one."""
+    return unicodedata.normalize("NFC", name.replace("/", "_").replace("\\", "_"))
+
+
 def same_classes(ours: Sequence[str], theirs: Sequence[str], what: str = "the generator") -> Tensor:
     """The label in ``theirs`` of each class of ``ours``, int64 ``[K]``: ``same_classes(a, b)[labels]`` are b's labels.
 
-    The names must be the same, in any order; composed and decomposed forms of a letter (NFC, NFD) are one. ValueError,
-    naming the differences, otherwise. what: whose ``theirs`` are, for that error.
+    The names must be the same, in any order, as `folder_name` has them. ValueError, naming the differences, otherwise.
+    what: whose ``theirs`` are, for that error.
     """
-    ours, theirs = ([unicodedata.normalize("NFC", name) for name in texts("class names", names)] for names in (ours, theirs))
+    ours, theirs = ([folder_name(name) for name in texts("class names", names)] for names in (ours, theirs))
     if ours == theirs:
         return torch.arange(len(ours))
     if len(set(ours)) < len(ours) or sorted(ours) != sorted(theirs):

@@ -31,6 +31,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 from synaug import paths
 from synaug.checks import number, one_of
 from synaug.data import ImageDataset
+from synaug.dependencies import code_of
 from synaug.diffusion.network_files import WEIGHTS, load_unet, pair, read_json, weight_files
 from synaug.diffusion.recipe import NETWORKS
 from synaug.precision import channels_last, usable_device
@@ -282,19 +283,24 @@ def weights_hash(module: nn.Module, prefix: str = "") -> str:
 APART = ("precision", "_compiled_call_impl", "recorded")
 
 
-def generator_hash(denoiser: object) -> str:
+def generator_hash(denoiser: object, code: bool = False) -> str:
     """What a denoiser is known by: 16 hex digits, or `UNKNOWN` where another one could have the same.
 
     Of what `load_denoiser` has compared with its training record: the weights' hash that stands there. Of others: a
     hash of its class and all that it holds (but for `APART`), as long as that is data, or objects of classes of
-    this package, diffusers and torch. Code is not looked into: functions, methods, hooks and classes of one's own,
-    subclasses too, are unknown; so is a network in training mode, whose dropout draws anew at each call.
+    this package, diffusers and torch. Functions, methods, hooks and classes of one's own, subclasses too, are unknown;
+    so is a network in training mode, whose dropout draws anew at each call. Code is looked into where that is asked for:
+    with ``code`` it is another hash, which changes with the code of this package that its classes have.
     """
-    digest = hashlib.sha256()
+    digest, kinds = hashlib.sha256(), set[type]()
     try:
-        _tell(denoiser, digest.update)
+        _tell(denoiser, digest.update, kinds)
     except (_Unknown, RuntimeError):  # what holds itself is a RecursionError; some tensors have no bytes to show
         return UNKNOWN
+    if code:
+        own = sorted(code_of(kind) for kind in kinds if kind.__module__.partition(".")[0] == "synaug")
+        digest.update(" ".join(own).encode())
+        return digest.hexdigest()
     whole = digest.hexdigest()[:16]
     recorded, weights = getattr(denoiser, "recorded", (UNKNOWN, UNKNOWN))
     return weights if whole == recorded else whole
@@ -304,9 +310,10 @@ class _Unknown(Exception):
     """A value that does not tell all that a result may depend on."""
 
 
-def _tell(value, write):
-    """Write all that there is to a value, as bytes; `_Unknown` where that cannot be told."""
+def _tell(value, write, kinds):
+    """Write all that there is to a value, as bytes, and add the classes met to ``kinds``; `_Unknown` where that cannot be told."""
     kind = type(value)
+    kinds.add(kind)
     write(f"{kind.__module__}.{kind.__qualname__} ".encode())
     if value is None or kind in (bool, int, float, str, slice, torch.dtype, torch.device):
         write(f"{value!r} ".encode())
@@ -316,14 +323,14 @@ def _tell(value, write):
     elif kind in (list, tuple, set, torch.Size):
         write(f"{len(value)} ".encode())
         for item in sorted(value, key=repr) if kind is set else value:
-            _tell(item, write)
+            _tell(item, write, kinds)
     elif isinstance(value, dict) and (kind in (dict, OrderedDict) or _is_public(kind)):
         for name, item in value.items():
             if kind in (dict, OrderedDict) or not name.startswith("_"):  # diffusers: where a configuration came from
-                _tell([name, item], write)
+                _tell([name, item], write, kinds)
         write(b"} ")
     elif _is_public(kind) and hasattr(value, "__dict__") and not (isinstance(value, nn.Module) and value.training):
-        _tell({name: item for name, item in vars(value).items() if name not in APART}, write)
+        _tell({name: item for name, item in vars(value).items() if name not in APART}, write, kinds)
     else:
         raise _Unknown
 

@@ -6,7 +6,6 @@ Frechet distance on it is FD-EfficientNetLite0 and is never compared with publis
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,11 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from synaug.checks import as_tensor, warn_unit_range, whole
+from synaug.dependencies import code_of
 from synaug.files import content_key, kept
 from synaug.paths import cache_dir
 from synaug.precision import home_of, usable_device
-
-SOURCE = Path(__file__).read_text(encoding="utf-8")  # part of the cache's key: it says what the named encoders do
+from synaug.provenance import versions
 
 #: Side in pixels that images are resized to for EfficientNet-Lite0. On Fashion-MNIST 64 and 96 pixels gave
 #: no better nearest-neighbour accuracy (0.80) for two and four times the computation; 32 gave 0.71.
@@ -73,7 +72,7 @@ def encode(
     compute = functools.partial(_run, images, network, batch_size, device)
     if not (cache and isinstance(encoder, str)):
         return compute()
-    names = encoder, SOURCE, repr(network), device.type
+    names = encoder, code_of(encode), versions(), repr(network), device.type
     key = content_key(images, *network.state_dict().values(), *names)
     return kept(cache_dir() / "features" / f"{key}.zip", compute)
 

@@ -40,7 +40,7 @@ def param(doc: str, default: Any = None, *, at_least: float | None = None, at_mo
     """A parameter: what it means, its default (None: the profile's), and its limits.
 
     options: what it must be one of. each: it is a tuple of different values, for each of which the limits hold.
-    optional: None is a value of its own.
+    optional: None is a value of its own; the text "none" gives it where the profile has another.
     """
     limits = {"doc": doc, "at_least": at_least, "at_most": at_most, "options": options, "each": each,
               "optional": optional}
@@ -151,9 +151,9 @@ def named(name: str, check: Callable, *arguments: Any, **options: Any) -> Any:
 def _checked(name: str, value, field: dataclasses.Field):
     """The value as it is used; ValueError, with the parameter's name, where it is not one of those allowed."""
     limits = field.metadata
+    if limits["optional"] and value in (None, "none"):
+        return None
     if value is None:
-        if limits["optional"]:
-            return None
         raise ValueError(f"{name} must be given: {limits['doc']}")
     if not limits["each"]:
         return _one(name, value, field.type, limits)

@@ -66,14 +66,16 @@ def load_recorded(experiment: str, profile: str = "standard", variant: str | Non
     return frame
 
 
+def variants(experiment: str, profile: str) -> list[str | None]:
+    """The recorded runs of a profile: None for its own, then the names of the others."""
+    tables = _paths(experiment, profile)[0].parent.glob(f"{experiment}.{profile}.*csv.gz")
+    return [name or None for name in sorted(file.name.removesuffix(".csv.gz").partition(".")[2].partition(".")[2] for file in tables)]
+
+
 def recordings(experiment: str, profiles: Iterable[str] = ("paper", "standard")) -> dict[str, pd.DataFrame]:
     """All recorded runs of an experiment, "<profile>" before "<profile>.<variant>"."""
-    runs = {}
-    for profile in profiles:
-        tables = _paths(experiment, profile)[0].parent.glob(f"{experiment}.{profile}.*csv.gz")
-        for names in sorted(file.name.split(".")[1:-2] for file in tables):
-            runs[".".join(names)] = load_recorded(experiment, *names)
-    return runs
+    return {profile if variant is None else f"{profile}.{variant}": load_recorded(experiment, profile, variant)
+            for profile in profiles for variant in variants(experiment, profile)}
 
 
 def recorded_run(live: pd.DataFrame, profile: str | None = None, experiment: str | None = None,

@@ -1,7 +1,7 @@
 """A task is a library call; its result is kept under a key that changes with everything the result depends on.
 
 ``Task(function, params, needs)`` stands for ``function(*results of needs, **params)``. Its key is made of the function,
-the code that it reaches in its package (found by reading the imports, so nobody lists it), torch's version, the
+the code that it reaches in its package (found by reading the imports, so nobody lists it), the libraries' versions, the
 parameters and the keys of its needs. What lies outside the code, a generator's weights or a folder of images, stands
 among the parameters by a hash of its content.
 """
@@ -19,11 +19,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from synaug import files
 from synaug.dependencies import code_of
 from synaug.paths import cache_dir
+from synaug.provenance import versions
 
 MISSING = object()
 
@@ -54,7 +53,7 @@ class Task:
     @cached_property
     def key(self) -> str:
         name = f"{self.function.__module__}.{self.function.__qualname__}"
-        described = [name, code_of(self.function), torch.__version__, self.params, [need.key for need in self.needs]]
+        described = [name, code_of(self.function), versions(), self.params, [need.key for need in self.needs]]
         return hashlib.sha256(files.canonical_json(described).encode()).hexdigest()[:32]
 
     def __str__(self):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from synaug.auditing.inputs import gather, halves, hashes
 from synaug.auditing.page import MEANINGS
 from synaug.augmentation import with_real
 from synaug.classifiers.last_layer import fit_linear
-from synaug.data import ImageDataset, draw_splits, load_dataset, save_image_folder, stratified_subset
+from synaug.data import ImageDataset, draw_splits, load_dataset, same_classes, save_image_folder, stratified_subset
 
 digits = load_dataset("digits")
 REAL, OTHER = draw_splits(digits, 75, 25, seed=0)
@@ -75,7 +76,7 @@ def test_a_real_image_is_worth_about_one_real_image_and_noise_none():
     (lambda g: torch.randint(0, 256, OTHER.images.shape, generator=g, dtype=torch.uint8), "Do not add them as they are", "precision"),
     (lambda g: REAL.images[: len(OTHER)] + torch.randint(0, 2, OTHER.images.shape, generator=g, dtype=torch.uint8) *
      (REAL.images[: len(OTHER)] < 250), "Do not add them: 100% are nearly copies", "near_copies"),
-    (lambda g: torch.nn.functional.avg_pool2d(OTHER.images.float(), 5, 1, 2).to(torch.uint8), "Do not add them as they are",
+    (lambda g: torch.nn.functional.avg_pool2d(OTHER.images.float(), 5, 1, 2).to(torch.uint8), "Mend them before you add them: many do not",
      "label_agreement"),
 ], ids=["noise", "copies", "blur"])
 def test_what_should_not_be_added_is_named(made, advice, crossed):
@@ -196,6 +197,22 @@ def test_the_command_writes_what_was_asked_for_and_no_more(folders, tmp_path, ca
     found = json.loads(files["json"].read_text())
     assert found["advice"].partition(":")[0] in files["html"].read_text() and {row["metric"] for row in found["numbers"]} == set(MEANINGS)
     assert all((folders[1] / "0").parent in type(folders[1])(row["file"]).parents for row in found["images"])
+
+
+def test_a_warning_of_the_command_is_one_sentence_said_once(folders, tmp_path, capsys):
+    odd = save_image_folder(OTHER, tmp_path / "odd")
+    (odd / "3" / "notes.txt").write_text("no image")
+    assert main(["audit", str(folders[0]), str(odd), "--encoder", "pixels", "--quiet"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and said[0].startswith(f"audit: {odd}: 1 files were passed over (1 .txt)")
+
+
+def test_classes_are_those_of_a_folder_that_was_written_of_them(tmp_path):
+    names = tuple(f"{name}/{name}" for name in REAL.class_names)
+    real, other = (replace(data, class_names=names) for data in (REAL, OTHER))
+    sets = gather(real, save_image_folder(other, tmp_path / "made"))
+    assert sets.synthetic.class_names == tuple(name.replace("/", "_") for name in names) and len(sets.synthetic) == len(OTHER)
+    assert same_classes(names, sets.synthetic.class_names).tolist() == list(range(10))
 
 
 class TestBadInput:

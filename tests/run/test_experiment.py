@@ -57,6 +57,14 @@ def test_wrong_parameters_are_refused_by_name(wrong, message):
         TOY.settings(**{"profile": "smoke", **wrong})
 
 
+def test_none_takes_the_place_of_a_profiles_value():
+    limited = Experiment("toy", Toy, {"smoke": {"n": 2, "limit": 1}}, lambda s: [])
+    assert limited.settings("smoke").limit == limited.settings("smoke", limit=None).limit == 1
+    assert limited.settings("smoke", limit="none").limit is None
+    with pytest.raises(ValueError, match="n must be a whole number.* got 'none'"):
+        limited.settings("smoke", n="none")
+
+
 def test_a_parameter_without_a_value_is_asked_for():
     with pytest.raises(ValueError, match="n must be given: how many"):
         Experiment("toy", Toy, {"smoke": {}}, lambda s: []).settings("smoke")
@@ -162,6 +170,8 @@ def test_other_parameters_are_recorded_under_a_name_of_their_own(toy, capsys):
     assert capsys.readouterr().out.splitlines()[-1].split() == "toy quick.one yes 1 0".split()
     assert main(["status", "toy", *words[:4], "2", *words[5:]]) == 0
     assert "other parameters" in capsys.readouterr().out
+    assert main(["status", "toy", "--profile", "quick"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].strip() == "quick.one: recorded, with other parameters"
 
 
 def test_what_was_recorded_otherwise_or_damaged_is_told(toy, tmp_path, capsys):

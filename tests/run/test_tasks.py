@@ -8,7 +8,10 @@ import pytest
 import task_functions as functions
 
 from synaug import dependencies
+from synaug.augmentation.synthetic_pool import generate_pool
+from synaug.data import load_image_folder
 from synaug.dependencies import code_of
+from synaug.metrics.encoders import encode
 from synaug.run import Store, Task
 from synaug.run.tasks import MISSING, ordered
 
@@ -166,4 +169,14 @@ def test_a_users_own_function_depends_on_the_parts_of_synaug_that_it_calls(tmp_p
     monkeypatch.setattr(dependencies, "_parsed", lambda name: parsed("ast" if name == "synaug.metrics.distances" else name))
     dependencies.code_of.cache_clear()
     assert code_of(mine.task) != before
+    dependencies.code_of.cache_clear()
+
+
+@pytest.mark.parametrize("function, module", [(generate_pool, "synaug.diffusion.samplers"), (generate_pool, "synaug.diffusion.schedules"),
+                                              (encode, "synaug.checks"), (load_image_folder, "synaug.data.images")])
+def test_so_do_the_functions_that_keep_what_they_find_themselves(function, module, monkeypatch):
+    before, parsed = code_of(function), dependencies._parsed
+    monkeypatch.setattr(dependencies, "_parsed", lambda name: parsed("ast" if name == module else name))
+    dependencies.code_of.cache_clear()
+    assert code_of(function) != before
     dependencies.code_of.cache_clear()
