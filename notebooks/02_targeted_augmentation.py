@@ -287,7 +287,7 @@ told(frame, "" if frame is None else figures.baselines_said(frame))
 # The *oracle* generator was trained on five times as many real images, the classifier's among them. It has seen more real data than any classifier here, so it is no fair arm, but it tells what a better generator would give.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain over usual generation at the largest k, paired by seed, with one or two things changed; fresh images and copies beside them. Bars: 95 % t intervals over seeds.", "name": "fig-ablations"}, "image": {"alt": "Intervals of the gain over usual generation. Only the oracle generator drawing from noise closes a good part of the gap to fresh real images; half the steps hurts; noise alone closes a smaller part; most of the rest is near zero."}}
-frame = holding("ablations", "suspects", "budgets")
+frame = holding("ablations", "budgets")
 figures.ablations(frame) if frame is not None else None;
 
 # %% tags=["remove-input"]

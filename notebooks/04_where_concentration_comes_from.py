@@ -32,7 +32,7 @@
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
 profile = None  # size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick"
-worlds = None  # number of random mixtures; None: the profile's
+mixtures = None  # number of random mixtures; None: the profile's
 n_points = None  # number of sources of each mixture, and as many fresh draws; None: the profile's
 generator = None  # name or folder of a trained generator; None: "fashion_mnist"
 reverse_steps = None  # levels t_re of mixtures and images, from 0 (real) to 100 (synthetic); None: the profile's
@@ -79,7 +79,7 @@ largest, largest_images, largest_generators = (
     for run, stored in ((live, recorded), (live_images, recorded_images), (live_generators, recorded_generators))
 )
 chosen_images = empirical_score.EXPERIMENT.settings(**of_images)
-has_levels = (largest_generators["part"] == "ladder").any()
+has_levels = (largest_generators["part"] == "levels").any()
 shown, shown_images = drawn(live, recorded), drawn(live_images, recorded_images)
 
 # %% tags=["remove-input"]

@@ -13,7 +13,7 @@ from tqdm import tqdm
 def check_disk(folder: str | Path, needed: int, what: str) -> None:
     """OSError (ENOSPC) unless ``needed`` bytes are free where ``folder`` is or will be.
 
-    what: what needs them, the beginning of the error's text: "a pack of 3 images".
+    what: what needs them, the beginning of the error's text: "a pool of 3 images".
     """
     place = Path(folder).absolute()
     while not place.exists():

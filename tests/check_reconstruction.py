@@ -126,10 +126,10 @@ print(torch.equal(made, reconstruct(denoiser, images, labels, reverse_step=100).
 # spread of the right one of two components, before and after.
 
 # %%
-world = GaussianMixture([0.3, 0.7], [[-1.0], [1.0]], [[[0.09]], [[0.04]]])
-clean, _ = world.sample(20_000, torch.Generator().manual_seed(0))
+mixture = GaussianMixture([0.3, 0.7], [[-1.0], [1.0]], [[[0.09]], [[0.04]]])
+clean, _ = mixture.sample(20_000, torch.Generator().manual_seed(0))
 noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-back = sample(world, clean + 1.5 * noise, edm_sigmas(30, sigma_max=1.5))
+back = sample(mixture, clean + 1.5 * noise, edm_sigmas(30, sigma_max=1.5))
 for x in (clean, back):
     right = x[x > 0.3]
     print(f"share {len(right) / len(x):.2f}  mean {right.mean():.2f}  spread {right.std():.2f}")

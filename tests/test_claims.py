@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from synaug.chapters.claims_page import CHAPTERS, shown, verdicts
+from synaug.paths import ROOT
 from synaug.run.results import load_recorded
 from synaug.statistics import holm, paired_interval
 from synaug.statistics.claims import (
@@ -468,3 +470,13 @@ def test_a_table_needs_one_experiment():
 def test_families_are_of_contrasts():
     with pytest.raises(ValueError, match="claim toy: families are of contrasts, got a rule of kind 'trend'"):
         claim_of({**FALL, "family": "f"})
+
+
+def test_recorded_claims_come_out_as_they_did():
+    """A verdict changes where a claim is recorded anew, and then here, too: neither by a rule nor by how frames are read."""
+    found: dict[str, dict[str, str]] = {}
+    for experiment in CHAPTERS:
+        for data, by_id in verdicts(experiment).items():
+            for name, verdict in by_id.items():
+                found.setdefault(name, {})[data] = shown(verdict)
+    assert found == json.loads((ROOT / "tests" / "verdicts.json").read_text())

@@ -37,9 +37,7 @@ from synaug.diffusion.schedules import sigma_of_strength
 from synaug.precision import fast_precision
 from synaug.run import Experiment, Settings, Task, param
 
-#: Recorded runs have the study of ablations under its second name.
-ABLATIONS = ("ablations", "suspects")
-STUDIES = ("k", "pilot", "primaries", "optimizers", "strength", "selection", "classical", "large", "architectures", *ABLATIONS,
+STUDIES = ("k", "pilot", "primaries", "optimizers", "strength", "selection", "classical", "large", "architectures", "ablations",
            "budgets", "baselines")
 SLOW = "slow_learnable"
 #: Filters that are tried; see `synaug.augmentation.pool_filters.filter_pool`.
@@ -101,7 +99,7 @@ class Comparison(Settings):
                                  f"{getattr(self, name)}")
         if "architectures" in self.studies and not self.architectures:
             raise ValueError("the study of architectures needs some: name them in architectures")
-        if {"large", "baselines", *ABLATIONS} & set(self.studies):
+        if {"large", "baselines", "ablations"} & set(self.studies):
             if self.large_generator is None:
                 raise ValueError("the studies large, ablations and baselines need a large_generator, trained on more images")
             small, large = (splits(name)["real"] for name in (self.generator, self.large_generator))
@@ -146,7 +144,7 @@ PROFILES = {
                   ks=(2,), strengths=(20, 50, 80), seeds=2, k_seeds=2, pilot_seeds=2, passes=2, sampling_steps=2,
                   n_evaluate=500),
     "standard": dict(**SMALL, studies=("k", "pilot", "optimizers", "strength", "selection", "classical", "large",
-                                       "architectures", "suspects", "budgets"),
+                                       "architectures", "ablations", "budgets"),
                      steps=800, pilot_steps=(800, 1600), large_generator="fashion_mnist", large_steps=2400,
                      large_pilot_steps=(1600, 2400), ks=(2, 3, 4, 5), strengths=(20, 35, 50, 65, 80), seeds=5,
                      k_seeds=10, pilot_seeds=3, sampling_steps=9, architectures=("vgg5", "vit_tiny")),
@@ -243,14 +241,14 @@ def arms(study: str, s: Comparison) -> list[Arm]:
                       *(arm for budget in (1.0, 2.0) for trivial in [f"{base.augment}_trivial"] for arm in (
                           *four(augment=trivial, budget=budget),
                           made("generated", high, strengths=None, augment=trivial, budget=budget)))],
-    }.get("ablations" if study in ABLATIONS else study, [])
+    }.get(study, [])
     return [arm for arm in dict.fromkeys(found) if s.fresh or arm.few or arm.kind != "fresh"]
 
 
 def trainings(s: Comparison) -> list[tuple[Arm, int]]:
     """Each arm and seed, once, seed by seed, so that a run that was cut has whole pairs."""
     found = dict.fromkeys((arm, seed) for study in s.studies for arm in arms(study, s)
-                          for seed in range(s.k_seeds if study in ("k", *ABLATIONS) else s.seeds))
+                          for seed in range(s.k_seeds if study in ("k", "ablations") else s.seeds))
     return sorted(found, key=lambda one: one[1])
 
 

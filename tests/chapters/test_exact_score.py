@@ -99,7 +99,7 @@ class TestMeasure:
         found = self.of(draws, draws.sources, draws.labels)
         assert found["precision", "source"] == found["recall", "source"] == found["outer_edge_recall", "source"] == 1
         assert found["recall", "fresh"] < 1
-        assert found["mean_log_density", "world"] == pytest.approx(
+        assert found["mean_log_density", "mixture"] == pytest.approx(
             draws.mixture.log_density(draws.sources).mean().item())
 
     def test_class_variances_are_the_mixtures(self, draws):
@@ -112,7 +112,7 @@ class TestMeasure:
         centres = torch.stack([draws.sources[draws.labels == c].mean(0) for c in range(draws.mixture.num_classes)])
         shrunk = centres[draws.labels] + 0.5 * (draws.sources - centres[draws.labels])
         before, after = self.of(draws, draws.sources, draws.labels), self.of(draws, shrunk, draws.labels)
-        assert after["variance_ratio", "world"] == pytest.approx(before["variance_ratio", "world"] / 4)
+        assert after["variance_ratio", "mixture"] == pytest.approx(before["variance_ratio", "mixture"] / 4)
         apart = after["covariance_logdet_ratio", "fresh"] - before["covariance_logdet_ratio", "fresh"]
         assert apart == pytest.approx(np.log(1 / 4))
         numpy = sum(len(own) * np.cov(own.T.numpy()).trace() for own in
@@ -123,10 +123,10 @@ class TestMeasure:
         likeliest = int(draws.expected.argmax())
         points = draws.mixture.means[likeliest] + 1e-3 * (draws.sources - draws.sources.mean(0))
         found = self.of(draws, points, draws.labels)
-        assert found["occupancy_error", "world"] == pytest.approx(1 - draws.expected[likeliest].item())
-        assert found["rare_mode_ratio", "world"] == 0
+        assert found["occupancy_error", "mixture"] == pytest.approx(1 - draws.expected[likeliest].item())
+        assert found["rare_mode_ratio", "mixture"] == 0
         own_class = (draws.labels == draws.mixture.classes[likeliest]).double().mean().item()
-        assert found["class_agreement", "world"] == pytest.approx(own_class)
+        assert found["class_agreement", "mixture"] == pytest.approx(own_class)
 
     def test_the_baseline_is_the_mean_over_independent_fresh_draws(self, draws):
         sets = [draws.sources, draws.fresh, *(points for points, _ in draws.others)]
@@ -134,8 +134,8 @@ class TestMeasure:
         found = measured_baseline(2, 400, 5).set_index(["metric", "reference"])["value"]
         assert found["recall", "fresh"] == pytest.approx(np.mean([self.of(draws, *own)["recall", "fresh"] for own in
                                                                   draws.others]))
-        assert found["variance_ratio", "world"] == pytest.approx(1, abs=0.05)
-        assert found["rare_mode_ratio", "world"] == pytest.approx(1, abs=0.2)
+        assert found["variance_ratio", "mixture"] == pytest.approx(1, abs=0.05)
+        assert found["rare_mode_ratio", "mixture"] == pytest.approx(1, abs=0.2)
 
 
 class TestRun:
@@ -184,7 +184,7 @@ class TestFigures:
 
 
 @pytest.mark.parametrize("wrong, message", [
-    (dict(worlds=0), "worlds must be a whole number"), (dict(n_points=2.5), "n_points"), (dict(k=0), "k must be"),
+    (dict(mixtures=0), "mixtures must be a whole number"), (dict(n_points=2.5), "n_points"), (dict(k=0), "k must be"),
     (dict(n_points=12), "n_points = 12 are too few"), (dict(k=150), "too few"), (dict(k=True), "k must be"),
     (dict(reverse_steps=(0, 50)), "must hold 0, the sources, and 100"), (dict(reverse_steps=50), "must hold 0"),
     (dict(reverse_steps=(0, 100.5, 100)), "whole number"), (dict(levels=(0, 100)), "levels must be .* at least 1"),

@@ -95,8 +95,8 @@ def test_without_limits_or_seeds_or_a_run_a_fall_is_left_out(images):
 
 
 def test_samplers_by_hand():
-    recalls = {("floor", FRESH_REAL, 0): 0.93, ("dials", "Heun", 40): 0.83, ("dials", "Heun", 18): 0.82,
-               ("dials", "Euler", 18): 0.8, ("dials", "Euler", 80): 0.85}
+    recalls = {("floor", FRESH_REAL, 0): 0.93, ("samplers", "Heun", 40): 0.83, ("samplers", "Heun", 18): 0.82,
+               ("samplers", "Euler", 18): 0.8, ("samplers", "Euler", 80): 0.85}
     frame = pd.DataFrame([{"part": part, "arm": arm, "x": float(x), "metric": "recall", "value": value, "seed": 0,
                            "low": value - 0.02, "high": value + 0.02} for (part, arm, x), value in recalls.items()])
     table = of_samplers(frame)
@@ -166,14 +166,14 @@ def test_takeaways_are_those_of_the_recorded_runs():
     assert low > 0.01  # a score 2 % too strong costs recall; the network's is far nearer to 1:
     factors = images[(images["metric"] == "score_factor") & (images["split"] == "held out")]["value"]
     assert 0 < factors.max() - 1 < 0.005 and f"at most {100 * (factors.max() - 1):.2f} % too long" in said
-    levels = generators[(generators["part"] == "ladder") & (generators["level"] == "noise")].sort_values("x")
+    levels = generators[(generators["part"] == "levels") & (generators["level"] == "noise")].sort_values("x")
     for metric, sign in (("recall", -1), ("precision", -1), ("centroid_distance_ratio", 1)):
         values = levels[levels["metric"] == metric]["value"].to_numpy()
         assert sign * (values[-1] - values[0]) > 0.3 and f"{values[0]:.2f} to {values[-1]:.2f}" in said
     whole, score = (of(of_samplers(generators), "recall, 18 Heun steps", part) for part in (TOTAL, SCORE))
     assert score["low"] > 0.5 * whole["value"]
     assert f"recall falls by {whole['value']:.3f} [" in said and f"still falls by {score['value']:.3f} [" in said
-    accuracy = generators[(generators["part"] == "dials") & (generators["metric"] == "accuracy")]
+    accuracy = generators[(generators["part"] == "samplers") & (generators["metric"] == "accuracy")]
     heun, euler = (accuracy[(accuracy["arm"] == arm) & (accuracy["x"] == steps)].set_index("seed")["value"]
                    for arm, steps in (("Heun", 10), ("Euler", 18)))
     low, high = stats.t.interval(0.95, len(heun) - 1, (heun - euler).mean(), stats.sem(heun - euler))

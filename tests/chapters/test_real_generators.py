@@ -29,7 +29,7 @@ from synaug.run.results import load_recorded, record
 from synaug.statistics import paired_interval
 
 #: A smoke run of all parts, with a generator that is trained.
-SMALL = dict(profile="smoke", parts=("ladder", "dials", "exploration"), sizes=[[16, 32]], snapshots=32,
+SMALL = dict(profile="smoke", parts=("levels", "samplers", "exploration"), sizes=[[16, 32]], snapshots=32,
              strengths={"CADS": (1.0,), "autoguidance": (2.0,)})
 
 
@@ -43,21 +43,21 @@ class TestRun:
         for arm in ("plain", "CADS", "autoguidance"):
             assert found["exploration", arm, "noise"] == geometry | {"accuracy", "accuracy_with_real"}
         assert found["floor", "fresh real", "noise"] == found["exploration", "plain", "noise"]
-        assert found["dials", "Heun", "noise"] == geometry | {"accuracy"}
+        assert found["samplers", "Heun", "noise"] == geometry | {"accuracy"}
         for arm in ("saved", "(16, 32)"):
-            assert found["ladder", arm, "noise"] == geometry | {"accuracy"} | losses
-            assert found["ladder", arm, "middle"] == geometry | {"accuracy"}
+            assert found["levels", arm, "noise"] == geometry | {"accuracy"} | losses
+            assert found["levels", arm, "middle"] == geometry | {"accuracy"}
         assert frame["value"].notna().all()
 
     def test_quality_levels_are_ranked_by_their_loss(self, frame):
         losses = frame[frame["metric"] == "mean_loss"].set_index("arm")["value"]
         assert losses["saved"] < 0.4 < losses["(16, 32)"]  # 32 images of training leave the loss of an empty network, 1
-        assert frame[frame["part"] == "ladder"].groupby("arm")["x"].unique().map(list).to_dict() == {
+        assert frame[frame["part"] == "levels"].groupby("arm")["x"].unique().map(list).to_dict() == {
             "saved": [1.0], "(16, 32)": [2.0]}
 
     def test_a_part_alone_gives_the_same(self, frame):
-        parts = EXPERIMENT.run("smoke", parts="dials")
-        expected = frame[frame["part"].isin(["floor", "dials"])].reset_index(drop=True)
+        parts = EXPERIMENT.run("smoke", parts="samplers")
+        expected = frame[frame["part"].isin(["floor", "samplers"])].reset_index(drop=True)
         pd.testing.assert_frame_equal(parts, expected[parts.columns], check_like=True)
 
     def test_accuracy_is_that_of_a_classifier_trained_on_both_sets(self, frame, chosen):
@@ -75,13 +75,13 @@ class TestRun:
         assert len(sets[0] | sets[1]) == 300 and not (sets[0] | sets[1]) & set(trained.source_index.tolist())
 
     @pytest.mark.parametrize("changed, message", [
-        ({"parts": ("dial",)}, "parts must be .* ladder, dials, exploration"), ({"parts": ()}, "parts must be some of"),
+        ({"parts": ("dial",)}, "parts must be .* levels, samplers, exploration"), ({"parts": ()}, "parts must be some of"),
         ({"strengths": {"cads": (1,)}}, "strengths must be lists by exploration term, of .* got 'cads'"),
         ({"strengths": {"CADS": 1}}, "strengths must be lists"),
         ({"strengths": {"CADS": (-1,)}}, "strengths: scale must be a finite number of at least 0, got -1"),
         ({"strengths": {"noise inflation": (-1,)}}, "strengths: .*s_noise"),
-        ({"dials": (("rk4", 5, 0, 1),)}, "dials: unknown solver 'rk4'"), ({"dials": [["heun", 5]]}, "each of dials"),
-        ({"dials": (("ancestral", 5, 5.0, 1),)}, "dials: ancestral"), ({"middle": 0}, "middle must be .* at least 1"),
+        ({"sampler_settings": (("rk4", 5, 0, 1),)}, "sampler_settings: unknown solver 'rk4'"), ({"sampler_settings": [["heun", 5]]}, "each of sampler_settings"),
+        ({"sampler_settings": (("ancestral", 5, 5.0, 1),)}, "sampler_settings: ancestral"), ({"middle": 0}, "middle must be .* at least 1"),
         ({"n_images": 149}, "n_images must be at least 15 per class, 150"), ({"k": 150}, "above k = 150"),
         ({"seeds": 400}, "60150 unseen images are needed, fashion_mnist has 50000"),
         ({"seeds": 0}, "seeds must be a whole number of at least 1"), ({"n_losses": 9}, "n_losses must be at least"),
@@ -99,7 +99,7 @@ class TestRun:
         settings = EXPERIMENT.settings(profile)
         names = {(about["part"], about.get("arm")) for about, _ in chapter.rows(settings)}
         assert {("exploration", term) for term in settings.strengths} < names
-        assert ("ladder" in settings.parts) == any(part == "ladder" for part, _ in names)
+        assert ("levels" in settings.parts) == any(part == "levels" for part, _ in names)
 
 
 class TestQualityLevels:
@@ -163,7 +163,7 @@ class TestPools:
         plain, found = pool(settings, settings.steps).key, {}
         for about, task in chapter.rows(settings):
             found.setdefault(about["part"], set()).update(need.key for need in task.needs)
-        assert all(plain in found[part] for part in ("ladder", "dials", "exploration"))
+        assert all(plain in found[part] for part in ("levels", "samplers", "exploration"))
 
     def test_samples_that_are_shown(self, chosen):
         settings = EXPERIMENT.settings("smoke", steps=4)  # fewer miss the guidance interval
@@ -232,7 +232,7 @@ class TestTables:
         assert table["channels"].tolist() == ["saved", "(16, 32)"] and table["rank"].tolist() == [1, 2]
         assert table["after images"].tolist() == [1_716_608, 32]
         assert table["minus the best's"].iloc[0] == 0 < table["minus the best's"].iloc[1]
-        recall = frame[(frame["metric"] == "recall") & (frame["part"] == "ladder") & (frame["level"] == "middle")]
+        recall = frame[(frame["metric"] == "recall") & (frame["part"] == "levels") & (frame["level"] == "middle")]
         assert figures.levels_table(frame, "middle")["recall"].tolist() == recall.sort_values("x")["value"].tolist()
         without = figures.levels_table(frame[(frame["arm"] != "saved") | (frame["metric"] != "recall")])
         assert "nan" not in table_html(without).data.lower()
@@ -248,7 +248,7 @@ class TestTables:
 
     def test_levels_have_their_own_images(self):
         recorded = load_recorded("real_generators", "standard")
-        rows = recorded[(recorded["part"] == "ladder") & recorded["training_images"].notna()]
+        rows = recorded[(recorded["part"] == "levels") & recorded["training_images"].notna()]
         own = {(row.x, row.arm): row.training_images for row in rows.itertuples()} | {(1, "saved"): 1_716_608}
         table = figures.levels_table(recorded)
         assert dict(zip(zip(table["rank"], table["channels"]), table["after images"])) == own and len(own) == 10
@@ -260,7 +260,7 @@ class TestTables:
             assert len(draw(frame).axes) == shown
         labels = [tick.get_text() for tick in figures.exploration(frame, frame).axes[0].get_yticklabels()]
         assert labels == ["CADS, 1", "autoguidance, 2", "fresh real", "real alone"]
-        alone = frame[frame["part"].isin(["floor", "dials"])].drop(columns=["sigma", "training_images"])
+        alone = frame[frame["part"].isin(["floor", "samplers"])].drop(columns=["sigma", "training_images"])
         figures.samplers(alone)
-        with pytest.raises(ValueError, match="neither run has the part 'ladder'"):
+        with pytest.raises(ValueError, match="neither run has the part 'levels'"):
             figures.quality_levels(alone)

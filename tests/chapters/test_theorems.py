@@ -185,7 +185,7 @@ def test_takeaways_are_those_of_the_recorded_runs(frame):
             said_so = f"{interval.estimate:+z.{digits}f} [{interval.low:+.{digits}f}, {interval.high:+.{digits}f}]"
             assert said_so.replace("-", "\u2212") in said
             assert interval.low > 0 if share == 0.1 else interval.high > 0  # "at the cost of all others"; "nothing is gained"
-    toy = recorded[(recorded["metric"] == "noise_align") & (recorded["world"] == "toy") & (recorded["x"] == 8)]
+    toy = recorded[(recorded["metric"] == "noise_align") & (recorded["distribution"] == "toy") & (recorded["x"] == 8)]
     for arm, value in toy.groupby("arm")["value"].mean().items():
         assert f"{value:.2f} times" in said, arm
     for stage in ("final", "best"):  # "far ahead from k = 5 on, and not told apart from copies below"

@@ -72,10 +72,10 @@ def test_changes_do_what_their_names_say():
 
 
 def test_a_reference_is_read_at_equal_level_and_not_beyond():
-    ladder = pd.DataFrame({100: [30.0, 32], 200: [20, 18]}, index=[0, 1])
+    levels = pd.DataFrame({100: [30.0, 32], 200: [20, 18]}, index=[0, 1])
     values = pd.DataFrame({100: [7.0, 8], 200: [3, 4]}, index=[0, 1])
-    assert causes.interpolated(ladder, values, 22).tolist() == pytest.approx([0.25 * 7 + 0.75 * 3, 0.25 * 8 + 0.75 * 4])
-    assert causes.interpolated(ladder, values, 15) is None and causes.interpolated(ladder, values, 35) is None
+    assert causes.interpolated(levels, values, 22).tolist() == pytest.approx([0.25 * 7 + 0.75 * 3, 0.25 * 8 + 0.75 * 4])
+    assert causes.interpolated(levels, values, 15) is None and causes.interpolated(levels, values, 35) is None
 
 
 def test_pseudo_values_are_the_jackknife():
@@ -213,6 +213,15 @@ def test_recorded_seeds_are_new_and_ten():
         assert plan["first_seed"] == 300 and plan["seeds"] == 10
 
 
+def test_power_of_synthetic_images_is_told_over_that_of_real_ones():
+    at = {"study": "bias", "metric": "log_power", "dataset": "d", "arm": "original", "seed": 0, "swept": "images"}
+    rows = [{**at, "x": x, "value": -10 * x} for x in (0.1, 0.19, 0.3, 0.5)]
+    rows += [{**row, "arm": "synthetic", "value": row["value"] + np.log10(factor)} for row, factor in zip(list(rows), (1.0, 0.98, 0.8, 0.9))]
+    told = figures.power(tidy(rows, experiment="causes", profile="smoke"))
+    assert told == {"power of coarse structure": "0.98 to 1.00", "power of fine structure": "0.80 to 0.90"}
+    assert set(figures.power(CONJECTURED[0]).values()) == {"not measured"}
+
+
 def test_figures_and_words_have_the_truth_of_the_frames(frames):
     found = figures.numbers(*CONJECTURED)
     for name, truth in {"explained share": 0.7, "recovered share": 0.3, "head share": 0.2, "gap": 5, "reconstructed over repeated": 2}.items():
@@ -224,6 +233,7 @@ def test_figures_and_words_have_the_truth_of_the_frames(frames):
     assert list(advice == "not recorded yet") == [False] * 5 + [True]
     advice = figures.what_to_do(CONJECTURED, CONJECTURED).set_index("your question")["what to do"]
     assert advice["Reconstruct rare images, or repeat them?"] == "Reconstruct." and advice["Rely on rare events among samples?"].startswith("No")
+    assert found["head share, other networks"].endswith("(small ViT)") and found["head share, other networks"].count("[") == 2
     for draw in (figures.mismatch, figures.head, figures.changes, figures.landscape):
         assert draw(CONJECTURED[0]).axes
     for some in (frames, CONJECTURED):

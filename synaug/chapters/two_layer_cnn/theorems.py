@@ -176,7 +176,7 @@ def rows(s: Theory):
                 yield ({"part": "sam", "arm": where, "swept": "n", "x": float(n)},
                        task(sam_suppression, problem=toy, where=where, n=n, rho=min(s.rhos), **filters))
     for name in ("orthogonal", "toy"):
-        yield ({"part": "align", "world": name, "swept": "k"},
+        yield ({"part": "align", "distribution": name, "swept": "k"},
                task(noise_alignment, problem=s.problem(alpha=s.regime_alpha), orthogonal=name == "orthogonal",
                     n=s.align_n, ks=list(s.ks), **filters))
     batches = sorted({max(1, s.variance_n * share // 10) for share in (1, 2, 5, 10)})

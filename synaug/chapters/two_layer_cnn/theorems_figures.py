@@ -58,7 +58,7 @@ def numbers(frame):
         rows = select(frame, part="regimes", regime="base", stage="final", metric="test_error", x=at)
         (gain,) = paired(rows, {"arm": "upsampled"}, correct=None).itertuples()
         gains[at] = within(100 * gain.estimate, 100 * gain.low, 100 * gain.high, 1)
-    aligned = select(frame, part="align", world="toy", metric="noise_align", x=k).groupby("arm")["value"].mean()
+    aligned = select(frame, part="align", distribution="toy", metric="noise_align", x=k).groupby("arm")["value"].mean()
     return {"k": f"{k:g}", **{f"{ERROR}, {arm}": f"{errors[arm]:.1f}" for arm in ("original", *ARMS)},
             NEW_AGAINST_COPIES: gains[k], AT_REFERENCE: gains[REFERENCE_K],
             **{f"{ALIGNMENT}, {arm}": f"{aligned[arm]:.2f}" for arm in ARMS}}
@@ -161,7 +161,7 @@ def sam_sizes(frame):
 
 def noise_alignment(live, recorded=None, problem="orthogonal"):
     """Theorem 4.2: NoiseAlign against k as a mean and as a sum, and the tolerance with its formula."""
-    where = {"part": "align", "world": problem}
+    where = {"part": "align", "distribution": problem}
     panels = [Panel("noise_align", "NoiseAlign, mean over patches,\nover that of the original set", where, line=1.0),
               Panel("noise_align_sum", "NoiseAlign, sum over distinct\npatches, over the original's", where, line=1.0),
               Panel("tolerance", "strength of synthetic noise, s_γ / s,\nwhere both arms are equal", where,

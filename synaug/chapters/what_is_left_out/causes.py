@@ -299,10 +299,10 @@ def landscape(classifier: Trained, base: Trained, own: ImageDataset, n: int, pro
 # What combines several results, added to the frame at the end.
 
 
-def interpolated(ladder: pd.DataFrame, values: pd.DataFrame, target: float) -> pd.Series | None:
-    """Values ``[seed, level]`` of a reference at the level where the mean of ``ladder [seed, level]`` is the target, by a
+def interpolated(levels: pd.DataFrame, values: pd.DataFrame, target: float) -> pd.Series | None:
+    """Values ``[seed, level]`` of a reference at the level where the mean of ``levels [seed, level]`` is the target, by a
     straight line between the two nearest levels; None where the target is beyond them."""
-    means = ladder.mean().sort_values()
+    means = levels.mean().sort_values()
     above = int(means.searchsorted(target))
     if not 0 < above < len(means):
         return None
@@ -366,12 +366,12 @@ def finish(frame: pd.DataFrame, s: Causes) -> pd.DataFrame:
     if "landscape" in s.studies:
         metrics = ("log_largest_eigenvalue", "log_trace", "filter_normalised", "log_gradient_variance")
         of, own = {"study": "landscape", "optimizer": "sgd"}, {**every, **first, "study": "landscape"}
-        ladder = table(frame, "steps", **of, arm="original", metric="log_loss")
+        levels = table(frame, "steps", **of, arm="original", metric="log_loss")
         for arm in ("added", "fresh added"):
             target = table(frame, "arm", **of, arm=arm, metric="log_loss").to_numpy().mean()
             for metric in metrics:
-                found = interpolated(ladder, table(frame, "steps", **of, arm="original", metric=metric), target)
-                more += derived(found, ladder.index, metric, arm=f"original, matched to {arm}", **own)
+                found = interpolated(levels, table(frame, "steps", **of, arm="original", metric=metric), target)
+                more += derived(found, levels.index, metric, arm=f"original, matched to {arm}", **own)
         full = select(frame, study="landscape", steps=s.steps).assign(trained=lambda rows: rows["arm"] + rows["optimizer"])
         errors = table(full, "trained", metric="test_error")
         for metric in metrics[:3] if len(errors) > 2 else ():

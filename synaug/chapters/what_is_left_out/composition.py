@@ -61,7 +61,7 @@ def rows(s: Composition) -> Iterator[tuple[dict, Task]]:
     how = {"architecture": s.architecture, "steps": s.steps, "optimizer": "sgd", "recipe": s.recipe, "device": s.device}
     for seed in range(s.first_seed, s.first_seed + s.seeds):
         columns = {"dataset": "shapes", "seed": seed, "x": float(s.n_samples)}
-        judge = Task(trained, {**how, "seed": seed}, (Task(cells, {}, (Task(shapes, {"dataset": "shapes", "split": "train", "n": None}),)),))
+        judge = Task(trained, {**how, "seed": seed}, (Task(combinations, {}, (Task(shapes, {"dataset": "shapes", "split": "train", "n": None}),)),))
         real = {of: Task(shapes, {"dataset": name, "split": "train", "n": s.n_real, "seed": seed}) for of, name in DATASETS.items()}
         made = {of: samples(s, of, seed) for of in DATASETS}
         for of in DATASETS:
@@ -84,7 +84,7 @@ def shapes(dataset: str, split: str, n: int | None, seed: int = 0) -> ImageDatas
     return data if n is None else stratified_subset(data, n, seed)
 
 
-def cells(images: ImageDataset) -> ImageDataset:
+def combinations(images: ImageDataset) -> ImageDataset:
     """Images whose class is their combination of shape and colour."""
     names = tuple(f"{colour} {shape}" for shape in SHAPES for colour in COLOURS)
     return ImageDataset(images.images, images.labels * len(COLOURS) + colours_of(images), names, images.source_index, images.name)
@@ -93,7 +93,7 @@ def cells(images: ImageDataset) -> ImageDataset:
 def missing_shares(judge: Trained, images: ImageDataset, device: str) -> dict:
     """Among samples of a shape, the share in the colour that was held out for it over that among all real images, mean over
     shapes: corrected for the judge's confusions (`subgroup_share`), and as it says (raw_ratio); the judge's accuracy."""
-    model, test = judge.model(device), cells(data_of("shapes", "test"))
+    model, test = judge.model(device), combinations(data_of("shapes", "test"))
     # The combination of a shape with each colour: of its own shape's four, which the judge finds likeliest.
     colour, real = (predict(model, part.images).unflatten(1, (len(SHAPES), len(COLOURS)))[torch.arange(len(part)), shape].argmax(1)
                     for part, shape in ((images, images.labels), (test, test.labels // len(COLOURS))))

@@ -17,6 +17,8 @@ NETWORKS = {"resnet8": "ResNet-8", "vgg5": "VGG-5", "vit_tiny": "small ViT"}
 SHARPNESS = {"log_largest_eigenvalue": "log of the largest eigenvalue", "log_trace": "log of the trace",
              "filter_normalised": "rise of the loss, filter-normalised", "log_gradient_variance": "log of the gradients' variance"}
 POINTS = "test error (points)"
+#: Cycles per pixel from which on structure counts as fine: a period of five pixels.
+FINE = 0.2
 
 
 def networks(frame):
@@ -127,7 +129,8 @@ def found(causes, rare, made):
     def error(study, arm, **more):
         return values(causes, **{"study": study, "arm": arm, "metric": "test_error", "architecture": first, "x": size(causes), **more})
 
-    noise = {"study": "bias", "metric": "changed_error", "change": "noise", "architecture": first, "x": size(causes)}
+    changed = {"study": "bias", "metric": "changed_error", "architecture": first, "x": size(causes)}
+    refitted = {"study": "bias", "metric": "head_share"}
     flat = {"study": "landscape", "metric": "filter_normalised"}
     rarely = {name: values(rare, metric="rare_error", treatment=name) for name in ("original", *TREATMENTS)}
     return {
@@ -136,8 +139,12 @@ def found(causes, rare, made):
         "explained share, over as many distinct": interval(values(causes, study="mismatch", metric="explained_share", arm="over as many distinct")),
         "concentrated over real": interval(error("mismatch", "concentrated"), error("mismatch", "original")),
         "recovered share": interval(values(causes, study="mismatch", metric="recovered_share")),
-        "head share": interval(values(causes, study="bias", metric="head_share", architecture=first, refit="real")),
-        "noise at equal accuracy": interval(values(causes, **noise, arm="synthetic"), values(causes, **noise, arm="original, matched to synthetic")),
+        "head share": interval(values(causes, **refitted, architecture=first, refit="real")),
+        "head share, fresh images": interval(values(causes, **refitted, architecture=first, refit="fresh")),
+        **{f"head share, {title}": interval(values(causes, **refitted, architecture=name, refit="real"))
+           for name, title in networks(causes).items() if name != first},
+        **{f"{change} at equal accuracy": interval(*(values(causes, **changed, change=change, arm=arm) for arm in (
+            "synthetic", "original, matched to synthetic"))) for change in ("noise", "high-pass", "blur")},
         "sharpness at equal loss": interval(values(causes, **flat, arm="added", optimizer="sgd"), values(causes, **flat, arm="original, matched to added")),
         "rank correlation of sharpness with error": interval(values(causes, study="landscape", metric="rank_correlation", of="filter_normalised")),
         **{f"made over true share at {100 * share:g} %": interval(values(rare, metric="share_ratio", x=share)) for share in sorted(SHARES)},
@@ -155,14 +162,26 @@ def found(causes, rare, made):
 
 def numbers(causes, rare, made):
     """What the chapter says in numbers, {name: text}."""
-    return {name: said(one, "-" if any(word in name for word in ("share", "generator", "error of", "judge")) else "+") for name, one in found(causes, rare, made).items()}
+    texts = {name: said(one, "-" if any(word in name for word in ("share", "generator", "error of", "judge")) else "+") for name, one in found(causes, rare, made).items()}
+    others = [f"{texts[f'head share, {title}']} ({title})" for title in list(networks(causes).values())[1:]]
+    return {**texts, "head share, other networks": " and ".join(others) or "not measured", **power(causes)}
+
+
+def power(frame):
+    """Power of synthetic images over that of real ones, {name: least to most}, of coarse and of fine structure."""
+    rows = select(bare(frame), study="bias", metric="log_power")
+    by = rows.pivot_table(index="x", columns="arm", values="value")
+    ratio = 10 ** (by["synthetic"] - by["original"]) if len(rows) else pd.Series(dtype=float)
+    return {f"power of {name} structure": f"{some.min():.2f} to {some.max():.2f}" if len(some) else "not measured"
+            for name, some in (("coarse", ratio[ratio.index < FINE]), ("fine", ratio[ratio.index > FINE]))}
 
 
 def takeaways(shown, recorded):
     """The chapter in three lines of Markdown, of the recorded runs among those shown; of the others, that they are not recorded.
     Both: frames of the three experiments, recorded ones None where there is none."""
     texts = numbers(*shown)
-    head = "" if texts["head share"] == "not measured" else f" A last layer fitted to real images recovers {texts['head share']}."
+    head = found(*shown)["head share"]
+    head = "" if head is None else f" A last layer fitted to real images recovers {said(head, '-')} of it{', so most is in the features' * (head.high < 0.5)}."
     lines = [
         ("Why they train worse.", f"Synthetic images alone cost {texts['gap']} points. Real images resampled to their density lose the share "
          f"{texts['explained share, over as many distinct']} of that beyond what repetition costs.{head}"),

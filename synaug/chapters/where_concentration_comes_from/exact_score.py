@@ -45,7 +45,7 @@ BASELINE_DRAWS, OCCUPANCY_DRAWS = 4, 20_000
 
 @dataclass(frozen=True, kw_only=True)
 class Mixtures(Settings):
-    worlds: int = param("random mixtures, of seeds 0, 1, ...", at_least=1, at_most=1000)
+    mixtures: int = param("random mixtures, of seeds 0, 1, ...", at_least=1, at_most=1000)
     n_points: int = param("sources of each mixture, and as many fresh draws", at_least=1, at_most=20_000)
     reverse_steps: tuple[int, ...] = param("levels t_re of the exact score, from 0 (the sources) to 100 (noise alone)",
                                            each=True, at_least=0, at_most=STEPS)
@@ -68,7 +68,7 @@ class Mixtures(Settings):
         for level in (*self.reverse_steps, *self.levels):
             reverse_sigmas(level, STEPS, stride=self.stride)
         check_sampler("heun", self.churn)
-        for seed in range(self.worlds):
+        for seed in range(self.mixtures):
             exact = draws_of(seed, self.n_points, self.k).mixture
         for _, values, make in PERTURBATIONS.values():
             for x in getattr(self, values) if values else ():
@@ -79,14 +79,14 @@ class Mixtures(Settings):
 
 
 PROFILES = {
-    "smoke": dict(worlds=2, n_points=150, reverse_steps=(0, 50, 100), stride=4, levels=(100,), grids=(5, 10),
+    "smoke": dict(mixtures=2, n_points=150, reverse_steps=(0, 50, 100), stride=4, levels=(100,), grids=(5, 10),
                   factors=(0.9, 1.1), noises=(0.3,), widths=(1.0,), guidances=(2.0,)),
-    "quick": dict(worlds=5, n_points=300, reverse_steps=tuple(range(0, 101, 10)), stride=1, levels=(100,),
+    "quick": dict(mixtures=5, n_points=300, reverse_steps=tuple(range(0, 101, 10)), stride=1, levels=(100,),
                   grids=(5, 10, 18, 35), factors=(0.95, 1.05), noises=(0.2,), widths=(1.0,), guidances=(2.0,)),
-    "standard": dict(worlds=10, n_points=1000, reverse_steps=tuple(range(101)), stride=1, levels=(50, 100),
+    "standard": dict(mixtures=10, n_points=1000, reverse_steps=tuple(range(101)), stride=1, levels=(50, 100),
                      grids=(5, 10, 18, 35, 100), factors=(0.9, 0.95, 0.98, 0.99, 1.01, 1.02, 1.05, 1.1),
                      noises=(0.05, 0.1, 0.2, 0.4), widths=(0.5, 1.0), guidances=(1.5, 2.0, 4.0)),
-    "paper": dict(worlds=20, n_points=5000, reverse_steps=tuple(range(101)), stride=1, levels=(30, 50, 70, 100),
+    "paper": dict(mixtures=20, n_points=5000, reverse_steps=tuple(range(101)), stride=1, levels=(30, 50, 70, 100),
                   grids=(5, 10, 18, 35, 100), factors=(0.9, 0.95, 0.98, 0.99, 1.01, 1.02, 1.05, 1.1),
                   noises=(0.05, 0.1, 0.2, 0.4), widths=(0.25, 0.5, 1.0), guidances=(1.5, 2.0, 4.0)),
 }
@@ -94,8 +94,8 @@ PROFILES = {
 
 def rows(s: Mixtures):
     """Columns beside the usual ones: seed (the mixture's), t_re and sigma (where the reverse process starts); reference
-    ("source" or "fresh" draws, or the "world", the mixture itself), from the tasks."""
-    for seed in range(s.worlds):
+    ("source" or "fresh" draws, or the "mixture", the mixture itself), from the tasks."""
+    for seed in range(s.mixtures):
         size = {"seed": seed, "n_points": s.n_points, "k": s.k}
         cases = [(FRESH_REAL, 0, 0, None), *((EXACT, t, t, s.stride) for t in s.reverse_steps)]
         for t in s.levels:
@@ -208,7 +208,7 @@ def measure(draws: Draws, points: Tensor, labels: Tensor) -> pd.DataFrame:
 
     Against the sources and against fresh draws: precision, recall and outer-edge recall (`synaug.metrics`). Against
     the fresh draws, class by class: centroid_distance_ratio and covariance_logdet_ratio. Against the mixture itself
-    ("world"): mean_log_density (nats); variance_ratio, the variance within classes over the mixture's; occupancy_error,
+    ("mixture"): mean_log_density (nats); variance_ratio, the variance within classes over the mixture's; occupancy_error,
     the total variation distance between the shares of the modes and the expected ones; rare_mode_ratio, the share of
     points in the less likely half of the modes over the expected; class_agreement, the share of points whose most
     probable class is their label.
@@ -230,7 +230,7 @@ def measure(draws: Draws, points: Tensor, labels: Tensor) -> pd.DataFrame:
               "occupancy_error": (occupied - draws.expected).abs().sum() / 2,
               "rare_mode_ratio": occupied[rare].sum() / draws.expected[rare].sum(),
               "class_agreement": (of_class.argmax(1) == labels).double().mean()}
-    found += [(metric, "world", value.item()) for metric, value in values.items()]
+    found += [(metric, "mixture", value.item()) for metric, value in values.items()]
     return pd.DataFrame(found, columns=["metric", "reference", "value"])
 
 

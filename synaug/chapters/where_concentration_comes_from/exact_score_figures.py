@@ -19,7 +19,7 @@ OF_MIXTURE = {"mean_log_density": "mean log-density (nats)",
 MODES = {"rare_mode_ratio": "share in rare modes,\nover the mixture's",
          "class_agreement": "share of points of the class asked for"}
 LABELS = SHARES | OF_MIXTURE | MODES
-NAMES = {"source": "sources as reference", "fresh": "fresh draws as reference", "world": "the mixture as reference"}
+NAMES = {"source": "sources as reference", "fresh": "fresh draws as reference", "mixture": "the mixture as reference"}
 #: What an arm is called, with its x.
 UNITS = {"scaled score": "score × {:g}", "score noise": "score noise, level {:g}",
          "smoothed score": "score smoothed over ln σ, width {:g}", "guidance": "guidance, scale {:g}",
@@ -34,7 +34,7 @@ ERRORS = {"scaled score": ("factor of the score", 1), "score noise": ("level of 
 def describe(live, recorded=None):
     """What the runs behind a page are, as a Markdown list."""
     return describe_runs(live, recorded, lambda frame, p: (
-        f"{p['worlds']} random mixtures, {p['n_points']:,} points of each in every set (k = {p['k']}); the exact score "
+        f"{p['mixtures']} random mixtures, {p['n_points']:,} points of each in every set (k = {p['k']}); the exact score "
         f"from {len(p['reverse_steps'])} levels (stride {p['stride']} on the grid of {STEPS})"))
 
 
@@ -59,7 +59,7 @@ def coarse_grids(live, recorded=None):
 
     # Few steps put points where the density all but vanishes: beyond 10 nats the axis is logarithmic.
     shown = [*(panel(metric, "fresh") for metric in SHARES),
-             panel("mean_log_density", "world", yscale={"value": "symlog", "linthresh": 10})]
+             panel("mean_log_density", "mixture", yscale={"value": "symlog", "linthresh": 10})]
     ticks = sorted({x for frame in (live, recorded) if frame is not None
                     for x in frame.loc[frame["swept"] == "steps", "x"]})
     figure = lines(above_baseline(live), above_baseline(recorded), shown, hue="arm",

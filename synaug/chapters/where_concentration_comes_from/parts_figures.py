@@ -110,13 +110,13 @@ def of_samplers(frame):
     None as of `of_images`. The only reference is fresh real images, so no part is the metric's."""
     if frame is None:
         return of_images(None)
-    heun = frame[(frame["part"] == "dials") & (frame["arm"] == "Heun")]
+    heun = frame[(frame["part"] == "samplers") & (frame["arm"] == "Heun")]
     floor, finest = ({"part": part, "arm": arm, "x": x} for part, arm, x in
-                     (("floor", FRESH_REAL, 0.0), ("dials", "Heun", heun["x"].max())))
+                     (("floor", FRESH_REAL, 0.0), ("samplers", "Heun", heun["x"].max())))
     found = []
     for name, metric in SAMPLED.items():
         for arm, x in SAMPLERS:
-            own = {"part": "dials", "arm": arm, "x": float(x)}
+            own = {"part": "samplers", "arm": arm, "x": float(x)}
             parts = {TOTAL: (floor, own), GRID: (finest, own), SCORE: (floor, finest)}
             parts = {part: [{"weight": w, "metric": metric, **end} for w, end in zip((1, -1), ends)]
                      for part, ends in parts.items()}
@@ -158,7 +158,7 @@ def numbers(mixtures=None, images=None, generators=None):
                 scale, digits, unit = (100, 1, " (points)") if what.startswith("test") else (1, 3, "")
                 limits = (scale * x for x in (row.value, row.low, row.high))
                 found[f"{what}: {part}{unit}"] = within(*limits, digits, sign="-")
-        levels = generators[(generators["part"] == "ladder") & (generators["level"] == "noise")]
+        levels = generators[(generators["part"] == "levels") & (generators["level"] == "noise")]
         for metric, name in (("precision", "precision"), ("recall", "recall"), ("centroid_distance_ratio", CENTRES)):
             rows = levels[levels["metric"] == metric].sort_values("x")["value"]
             if len(rows):

@@ -38,7 +38,7 @@ from synaug.run import Experiment, Settings, Task, param
 from synaug.run.experiment import named
 
 #: Quality levels, sampler settings and exploration terms, by the names that they have in recorded frames.
-LEVELS, SAMPLERS, EXPLORATION = PARTS = ("ladder", "dials", "exploration")
+LEVELS, SAMPLERS, EXPLORATION = PARTS = ("levels", "samplers", "exploration")
 #: Arms beside the terms: samples as they are, and no samples at all.
 PLAIN, REAL_ALONE = "plain", "real alone"
 NOISE, MIDDLE = "noise", "middle"  # where the way back starts
@@ -70,7 +70,7 @@ STOCHASTIC = (("heun", 18, 4.0, 1.0), ("heun", 18, 20.0, 1.0), ("heun", 18, 20.0
 class Generators(Settings):
     generator: str = param("name or folder of the best generator; others are trained by its recipe, on its images",
                            "fashion_mnist")
-    parts: tuple[str, ...] = param("what is measured, in this order: ladder (quality levels), dials (settings of the "
+    parts: tuple[str, ...] = param("what is measured, in this order: levels (of quality), samplers (settings of the "
                                    "sampler), exploration", each=True, options=PARTS)
     n_images: int = param("samples of each pool, and real images of each set", at_least=1)
     n_losses: int = param("held-out images in denoising losses", at_least=1)
@@ -90,7 +90,7 @@ class Generators(Settings):
     middle: int = param("reverse step, of 100, that reconstructions by each quality level start from", 50, at_least=1,
                         at_most=99)
     loss_sigmas: tuple[float, ...] = param("noise levels of denoising losses", (0.1, 0.3, 1.0, 3.0, 10.0), each=True)
-    dials: tuple[tuple, ...] = param("settings of the sampler, each a list of solver, steps, churn, s_noise", each=True)
+    sampler_settings: tuple[tuple, ...] = param("settings of the sampler, each a list of solver, steps, churn, s_noise", each=True)
     strengths: dict = param("exploration terms, {term: its strengths}")
     k: int = param("neighbours in precision and recall", 5, at_least=1)
     n_bootstrap: int = param("resamples behind intervals", at_least=1)
@@ -117,15 +117,15 @@ class Generators(Settings):
         build_classifier(self.classifier, shape, classes, seed=0)
         weak = LEVELS in self.parts or EXPLORATION in self.parts and AUTOGUIDANCE in self.strengths
         if weak and not (self.sizes and self.snapshots):
-            raise ValueError("quality levels (part ladder) and autoguidance need sizes and snapshots to train")
+            raise ValueError("quality levels (part levels) and autoguidance need sizes and snapshots to train")
         patch = recipe_of(self.generator)["patch"]
         for size in self.sizes:
             named("sizes", new_unet, shape, classes, channels=size, patch=patch)
-        for setting in self.dials:
+        for setting in self.sampler_settings:
             if len(setting) != 4:
-                raise ValueError(f"each of dials must be solver, steps, churn and s_noise, got {setting}")
-            named("dials", check_sampler, setting[0], *setting[2:])
-            named("dials", sigmas_from, 1.0, setting[1])
+                raise ValueError(f"each of sampler_settings must be solver, steps, churn and s_noise, got {setting}")
+            named("sampler_settings", check_sampler, setting[0], *setting[2:])
+            named("sampler_settings", sigmas_from, 1.0, setting[1])
         denoiser = load_denoiser(self.generator)
         for term, strengths in self.strengths.items():
             if term not in TERMS or not isinstance(strengths, (list, tuple)):
@@ -138,21 +138,21 @@ class Generators(Settings):
 
 
 PROFILES = {
-    "smoke": dict(parts=("dials", "exploration"), n_images=150, n_losses=20, n_evaluate=100, seeds=1,
+    "smoke": dict(parts=("samplers", "exploration"), n_images=150, n_losses=20, n_evaluate=100, seeds=1,
                   classifier_steps=3, steps=2, encoder="pixels", sizes=(), snapshots=(), batch_size=32, n_bootstrap=10,
-                  dials=(("heun", 2, 0.0, 1.0),), strengths={"CADS": (1.0,)}),
-    "quick": dict(parts=("dials", "exploration"), n_images=150, n_losses=100, n_evaluate=500, seeds=1,
+                  sampler_settings=(("heun", 2, 0.0, 1.0),), strengths={"CADS": (1.0,)}),
+    "quick": dict(parts=("samplers", "exploration"), n_images=150, n_losses=100, n_evaluate=500, seeds=1,
                   classifier_steps=10, steps=3, encoder="efficientnet_lite0", sizes=(), snapshots=(), batch_size=128,
-                  n_bootstrap=100, dials=(("heun", 3, 0.0, 1.0), ("euler", 6, 0.0, 1.0)),
+                  n_bootstrap=100, sampler_settings=(("heun", 3, 0.0, 1.0), ("euler", 6, 0.0, 1.0)),
                   strengths={"CADS": (1.0,), "particle guidance": (0.01,)}),
     "standard": dict(parts=PARTS, n_images=800, n_losses=500, n_evaluate=4000, seeds=5, classifier_steps=250, steps=10,
                      encoder="efficientnet_lite0", sizes=((64, 128), (32, 64), (16, 32)),
                      snapshots=(32_000, 64_000, 128_000), batch_size=128, n_bootstrap=1000,
-                     dials=(*DETERMINISTIC, *STOCHASTIC), strengths=STRENGTHS),
+                     sampler_settings=(*DETERMINISTIC, *STOCHASTIC), strengths=STRENGTHS),
     "paper": dict(parts=PARTS, n_images=4000, n_losses=5000, n_evaluate=10_000, seeds=10, classifier_steps=5000,
                   steps=18, encoder="efficientnet_lite0", sizes=((64, 128), (32, 64), (16, 32)),
                   snapshots=(32_000, 128_000, 512_000, 2_048_000), batch_size=128, n_bootstrap=1000,
-                  dials=(*DETERMINISTIC, *STOCHASTIC), strengths=STRENGTHS),
+                  sampler_settings=(*DETERMINISTIC, *STOCHASTIC), strengths=STRENGTHS),
 }
 
 
@@ -223,7 +223,7 @@ def rows(s: Generators):
                                     pool(s, s.steps, sigma=sigma, size=size, images=images), seeds)
 
     def samplers():
-        for solver, steps, churn, s_noise in s.dials:
+        for solver, steps, churn, s_noise in s.sampler_settings:
             about = {"part": SAMPLERS, "arm": sampler_name(solver, churn, s_noise), "swept": "steps", "x": float(steps)}
             yield from measured(about, pool(s, steps, solver, float(churn), float(s_noise)), seeds)
 
