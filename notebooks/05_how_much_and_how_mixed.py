@@ -24,7 +24,7 @@
 profile = None  # Size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick".
 studies = None  # What is compared, some of: "exchange", "ratio", "order", "scaling"; all if None.
 generator = None  # Name or folder of a trained generator, whose training images are the real images.
-oracle = None  # A generator that has seen more images, these among them.
+oracle = None  # Name or folder of a generator that has seen more images, the real ones among them; "none" for none.
 n_real = None  # Real images of a training set.
 added = None  # Images from noise that are added.
 fresh = None  # Fresh real images that are added: the ruler.

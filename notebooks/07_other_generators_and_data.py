@@ -22,10 +22,10 @@
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
 profile = None  # Size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick".
-generator = None  # Name or folder of a trained diffusion model, on whose images the others are trained.
-few = None  # One that was trained on few images, to which synthetic ones are added.
-families = None  # Which others: "vae", "gan".
-strengths = None  # Of reconstructions, the last 1: images from noise.
+generator = None  # Name or folder of a trained diffusion model; the VAE and the GAN are trained on its training images.
+few = None  # Name or folder of a diffusion model that was trained on few images; synthetic images are added to these.
+families = None  # Families beside the diffusion model, some of: "vae", "gan".
+strengths = None  # Strengths of reconstruction, from 0 (the image itself) to 1 (from noise alone), which comes last.
 sets = None  # Data sets that are compared, by their names in synaug.chapters.other_generators.data_traits.
 changes = None  # Changes of the diffusion model, by their names in synaug.chapters.other_generators.ablations.
 steps = None  # Optimiser steps of every training of a classifier.

@@ -93,6 +93,8 @@ def test_two_or_three_short_cells_show_the_science_and_all_else_is_collapsed(cha
     hidden = ("hide-input", "hide-cell", "remove-input", "remove-cell")
     shown = [cell.source.splitlines() for cell in cells if not set(cell.metadata.get("tags", ())) & set(hidden)]
     assert 2 <= len(shown) <= 3
+    (parameters,) = (cell.source.splitlines() for cell in cells if "parameters" in cell.metadata.get("tags", ()))
+    assert len(parameters) <= 12 and all("  # " in line for line in parameters)
     for lines in shown:
         assert len(lines) <= 25 and max(map(len, lines)) <= 88, lines[0]
 

@@ -91,9 +91,10 @@ def upsampled(data: ImageDataset, sources: Indices, k: int) -> TrainingSet:
 
 def with_generated(data: ImageDataset, pool: SyntheticPool, *, sources: Indices | None = None, k: int | None = None,
                    order: str = "shuffled") -> TrainingSet:
-    """The data set, and the pool's copies of ``sources`` (default all of the pool's) up to k (default the pool's).
+    """A training set: the images, and the synthetic ones that a pool has of ``sources``, k - 1 of each.
 
-    Of an unfiltered pool, image by image the counterpart of ``upsampled(data, sources, k)``: where that repeats a
+    data: what `generate_pool` made the pool of; ValueError where it is another. sources: int64 places in it; by default all
+    that the pool has images of, and k what it was made with. order: of batches, see `TrainingSet`. Of an unfiltered pool, image by image the counterpart of ``upsampled(data, sources, k)``: where that repeats a
     source, this has a generated image of it, so runs on the two are paired. k = 1 is the original.
     """
     of_kind("data", data, ImageDataset, HINT)

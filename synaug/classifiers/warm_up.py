@@ -96,11 +96,12 @@ def is_flat(errors: list[float], share: float = FLAT) -> bool:
 
 def warm_up(model: nn.Module, images: Tensor, labels: Tensor, *, steps: int, seed: int, passes: int | None = None,
             batch_size: int | None = None, recipe: str = "one_cycle", **options) -> WarmUp:
-    """Train ``model`` in place as `synaug.classifiers.train_classifier` would, but only its first passes.
+    """Train ``model`` in place for the first passes of a run of ``steps`` steps, and keep what it says of each image.
 
-    The batches and learning rates are those of the whole run of ``steps`` steps with this ``seed``.
-    images, labels: as there. passes: T0, how many passes over the images; by default until `is_flat`.
-    options: those of `train_classifier` but for order and observe, which the warm-up decides, and for checkpoint.
+    Batches and learning rates are those of `synaug.classifiers.train_classifier` with this ``seed``, and so are further
+    ``options``, but for order and observe, which the warm-up decides, and for checkpoint.
+    images: uint8, or float in [-1, 1], ``[N, C, H, W]``. labels: int64 ``[N]``. passes: how many passes over the images,
+    the T0 of targeted augmentation; by default until the error curve flattens (`is_flat`).
     Each example's logits are those of the last pass, in training: augmented, at the weights of its step. For those of
     one evaluation pass instead, make a `WarmUp` of what the model says of the images afterwards.
     Warns where the error curve has not flattened after ``steps`` steps: the last whole pass is taken then.

@@ -101,7 +101,9 @@ def generate(denoiser: Denoiser, labels: Collection[int] | Tensor | None = None,
     """Images of the given classes from noise alone: `reconstruct` at the last reverse step of ``steps``.
 
     labels: int64 ``[N]``, or None for no class. n: how many images; needed where neither labels nor source_index says.
-    image_shape: (C, H, W); by default the denoiser's own. The other arguments are those of `reconstruct`.
+    image_shape: (C, H, W); by default the denoiser's own. steps: of the sampler, 18 in EDM for small images. seed: an
+    image's noise depends on it and on its source_index, ``0 .. N - 1`` by default, alone. mapping and further options
+    (solver, churn, batch_size, device, ...): see `reconstruct`, whose errors are raised.
     """
     labels = _as_labels(labels)
     if n is None:
