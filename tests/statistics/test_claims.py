@@ -1,11 +1,11 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from synaug.chapters.claims_page import CHAPTERS, shown, verdicts
-from synaug.paths import ROOT
 from synaug.run.results import load_recorded
 from synaug.statistics import holm, paired_interval
 from synaug.statistics.claims import (
@@ -479,4 +479,4 @@ def test_recorded_claims_come_out_as_they_did():
         for data, by_id in verdicts(experiment).items():
             for name, verdict in by_id.items():
                 found.setdefault(name, {})[data] = shown(verdict)
-    assert found == json.loads((ROOT / "tests" / "verdicts.json").read_text())
+    assert found == json.loads(Path(__file__).with_name("verdicts.json").read_text())
