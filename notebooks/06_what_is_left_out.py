@@ -150,7 +150,8 @@ told(recorded[0] if "bias" in held else None, f"Images from noise have {found['p
 figures.landscape(why) if "landscape" in held else None;
 
 # %% tags=["remove-input"]
-told(recorded[0] if "landscape" in held else None, f"Adding synthetic images changes the filter-normalised rise by {found['sharpness at equal loss']}; within arms, its rank correlation with test error is {found['rank correlation of sharpness with error']}.")
+told(recorded[0] if "landscape" in held else None, f"At equal loss, adding synthetic images changes the filter-normalised rise by {found['sharpness at equal loss']}, adding fresh real ones by {found['sharpness at equal loss, fresh images']}. "
+     f"Over the seeds of each arm, its rank correlation with test error is {found['rank correlation of sharpness with error']}.")
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show where each training ends", "code_prompt_hide": "Hide where each training ends"}
 table_html(figures.landscape_table(why), "Means over seeds, of training by SGD and by SAM.") if "landscape" in held else None

@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 
 from synaug.chapters.claims_page import DATA
-from synaug.chapters.reading import signed, within
+from synaug.chapters.reading import interval, said, signed, within
 from synaug.plots import T_RE, Panel, image_grid, lines, scatter
 from synaug.run.results import experiment_of, recordings
-from synaug.statistics import paired_interval
 from synaug.statistics.claims import load_claims, published_series
 from synaug.statistics.contrasts import select
 from synaug.statistics.frames import bare
@@ -38,17 +37,21 @@ def named(what, encoder="efficientnet_lite0"):
     return f"{what}, {ENCODERS.get(encoder, encoder)}"
 
 
+def by_seed(frame):
+    """Test accuracy (%) by seed and level."""
+    return 100 * select(frame, metric="test_accuracy").pivot(index="seed", columns="x", values="value")
+
+
+def changed(far, near):
+    """In words, how far one accuracy by seed is from another (points); one seed has no limits."""
+    change = far - near
+    return said(interval(change)) if len(change) > 1 and change.any() else signed(change.mean())
+
+
 def numbers(frame):
     """What the chapter says in numbers, {name: text}: from real images to the last level, against fresh real images."""
-    last = frame["x"].max()
-    accuracy = select(frame, metric="test_accuracy").pivot(index="seed", columns="x", values="value")[[0, last]] * 100
-    change = accuracy[last] - accuracy[0]
-    if len(change) > 1:  # one seed has no interval
-        interval = paired_interval(change)
-        said = within(interval.estimate, interval.low, interval.high)
-    else:
-        said = signed(change.mean())
-    found = {"change of test accuracy (points)": said,
+    last, accuracy = frame["x"].max(), by_seed(frame)
+    found = {"change of test accuracy (points)": changed(accuracy[last], accuracy[0]),
              "test accuracy (%)": f"{accuracy[0].mean():.1f} to {accuracy[last].mean():.1f}"}
     rows = select(frame, metric=list(FOLLOWED), x=[0, last])
     rows = rows[rows["reference"] != "source"]
@@ -108,14 +111,9 @@ def lowest(frame, metric, **where):
 
 def lowest_accuracy(frame):
     """In words, where accuracy is lowest: its change from real images there, as in `numbers`."""
-    by_level = 100 * select(frame, metric="test_accuracy").pivot(index="seed", columns="x", values="value")
-    changes = by_level.sub(by_level[0], axis=0)
-    x = changes.mean().idxmin()
-    said = signed(changes[x].mean())
-    if len(changes) > 1 and x > 0:
-        interval = paired_interval(changes[x])
-        said = within(interval.estimate, interval.low, interval.high)
-    return f"The change is largest at reverse step {x:g}: {said} points."
+    by_level = by_seed(frame)
+    x = by_level.mean().idxmin()
+    return f"The change is largest at reverse step {x:g}: {changed(by_level[x], by_level[0])} points."
 
 
 def published(claim, name=PAPER, change=lambda points: points):
@@ -255,20 +253,15 @@ def falls_table(runs: dict[str, pd.DataFrame]) -> pd.DataFrame:
     paper's."""
     rows, kept = [], ("precision", "recall")
     for name, frame in runs.items():
-        by_level = frame[frame["metric"] == "test_accuracy"].pivot(index="seed", columns="x", values="value") * 100
+        by_level = by_seed(frame)
         real, synthetic = by_level[by_level.columns.min()], by_level[by_level.columns.max()]
-        change = f"{(synthetic - real).mean():+.2f}"
-        if len(by_level) > 1:  # one seed has no interval
-            interval = paired_interval(synthetic - real)
-            change += f" [{interval.low:+.2f}, {interval.high:+.2f}]"
-        encoder = frame.attrs["provenance"]["parameters"]["encoders"][0]
-        far = frame[(frame["reference"] == "source") & (frame["encoder"] == encoder) & (frame["x"] == frame["x"].max())]
-        rows.append([name, len(by_level), f"{real.mean():.2f}", f"{synthetic.mean():.2f}", change,
-                     *(f"{far.loc[far['metric'] == metric, 'value'].mean():.2f}" for metric in kept)])
+        far = {"reference": "source", "encoder": frame.attrs["provenance"]["parameters"]["encoders"][0], "x": frame["x"].max()}
+        rows.append([name, len(by_level), f"{real.mean():.2f}", f"{synthetic.mean():.2f}", changed(synthetic, real),
+                     *(f"{select(frame, metric=metric, **far)['value'].mean():.2f}" for metric in kept)])
     accuracy, *others = (published_series(load_claims()[claim]).set_index("x")["value"]
                          for claim in ("accuracy-falls", "precision-falls", "recall-falls-more"))
     first, last = 100 * accuracy.iloc[0], 100 * accuracy.iloc[-1]
-    rows.append([PAPER, "", f"{first:.2f}", f"{last:.2f}", f"{last - first:+.2f}",
+    rows.append([PAPER, "", f"{first:.2f}", f"{last:.2f}", signed(last - first),
                  *(f"{series.iloc[-1]:.2f}" for series in others)])
     return pd.DataFrame(rows, columns=["run", "seeds", "trained on real images (%)", "on synthetic ones (%)",
                                        "change in points, 95 % interval", *(f"{metric} of these" for metric in kept)])

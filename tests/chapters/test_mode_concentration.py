@@ -165,14 +165,14 @@ def test_falls_are_paired_by_seed(frame):
     accuracy = 100 * frame[frame["metric"] == "test_accuracy"].pivot(index="seed", columns="x", values="value")
     expected = paired_interval(accuracy[100] - accuracy[0])
     change = table.loc["one", "change in points, 95 % interval"]
-    assert change == f"{expected.estimate:+.2f} [{expected.low:+.2f}, {expected.high:+.2f}]"
+    assert change == f"{expected.estimate:+.2f} [{expected.low:+.2f}, {expected.high:+.2f}]".replace("-", "\u2212")
     assert table.loc["one", "trained on real images (%)"] == f"{accuracy[0].mean():.2f}"
     alone = figures.falls_table({"one": frame[frame["seed"] == 0]}).set_index("run")
-    assert alone.loc["one", "change in points, 95 % interval"] == f"{(accuracy[100] - accuracy[0])[0]:+.2f}"
+    assert alone.loc["one", "change in points, 95 % interval"] == f"{(accuracy[100] - accuracy[0])[0]:+.2f}".replace("-", "\u2212")
     end = frame[(frame["reference"] == "source") & (frame["encoder"] == "pixels") & (frame["x"] == 100)]
     for metric in ("precision", "recall"):
         assert table.loc["one", f"{metric} of these"] == f"{end.set_index('metric').loc[metric, 'value']:.2f}"
-    assert table.iloc[-1].tolist() == ["", "95.58", "89.85", "-5.73", "0.77", "0.63"]
+    assert table.iloc[-1].tolist() == ["", "95.58", "89.85", "\u22125.73", "0.77", "0.63"]
 
 
 def test_describe_says_which_run_is_which(frame):

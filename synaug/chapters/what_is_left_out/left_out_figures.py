@@ -145,7 +145,8 @@ def found(causes, rare, made):
            for name, title in networks(causes).items() if name != first},
         **{f"{change} at equal accuracy": interval(*(values(causes, **changed, change=change, arm=arm) for arm in (
             "synthetic", "original, matched to synthetic"))) for change in ("noise", "high-pass", "blur")},
-        "sharpness at equal loss": interval(values(causes, **flat, arm="added", optimizer="sgd"), values(causes, **flat, arm="original, matched to added")),
+        **{f"sharpness at equal loss{name}": interval(*(values(causes, **flat, optimizer="sgd", arm=one) for one in (arm, f"original, matched to {arm}")))
+           for arm, name in (("added", ""), ("fresh added", ", fresh images"))},
         "rank correlation of sharpness with error": interval(values(causes, study="landscape", metric="rank_correlation", of="filter_normalised")),
         **{f"made over true share at {100 * share:g} %": interval(values(rare, metric="share_ratio", x=share)) for share in sorted(SHARES)},
         "the judge says, at 1 %": interval(values(rare, metric="raw_ratio", x=0.01)),
@@ -182,9 +183,12 @@ def takeaways(shown, recorded):
     texts = numbers(*shown)
     head = found(*shown)["head share"]
     head = "" if head is None else f" A last layer fitted to real images recovers {said(head, '-')} of it{', so most is in the features' * (head.high < 0.5)}."
+    rise = texts["sharpness at equal loss"]
+    flat = "" if rise == "not measured" else (f" Added to real images, they change the rise of the loss around the minimum by {rise}, "
+                                              f"and fresh real ones by {texts['sharpness at equal loss, fresh images']}.")
     lines = [
         ("Why they train worse.", f"Synthetic images alone cost {texts['gap']} points. Real images resampled to their density lose the share "
-         f"{texts['explained share, over as many distinct']} of that beyond what repetition costs.{head}"),
+         f"{texts['explained share, over as many distinct']} of that beyond what repetition costs.{head}{flat}"),
         ("Rare events.", "How often minorities are made, over how often they are seen: " + ", ".join(
             f"{texts[f'made over true share at {100 * share:g} %']} at {100 * share:g} %" for share in sorted(SHARES)[:3]) + ". What four more of "
          f"each rare image gain on minorities: repeats {texts['gain on minorities, upsampled']} points, reconstructions "
@@ -210,6 +214,7 @@ def what_to_do(shown, recorded):
         row(causes, "Resample synthetic images to the density of real ones?", "recovered share", "Yes.", "No."),
         row(causes, "Fit the last layer to real images at the end?", "head share", "Yes: it repairs most.", "It repairs less than half: mix real images in.", 0.5),
         row(causes, "Rely on them where images are noisy?", "noise at equal accuracy", "Not without noise in training.", "Yes."),
+        row(causes, "Prefer the training that ends in the flatter minimum?", "rank correlation of sharpness with error", "Yes.", "No."),
         row(rare, "Rely on rare events among samples?", f"made over true share at {100 * SHARES[-1]:g} %", "Yes: they are as frequent or more.", "No: collect them.", 1.0),
         row(rare, "Reconstruct rare images, or repeat them?", "reconstructed over repeated", "Reconstruct.", "Repeat."),
         row(made, "Rely on combinations that nobody photographed?", "gain on unseen combinations", "Yes.", "No."),
