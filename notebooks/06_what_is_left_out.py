@@ -151,6 +151,7 @@ figures.landscape(why) if "landscape" in held else None;
 
 # %% tags=["remove-input"]
 told(recorded[0] if "landscape" in held else None, f"At equal loss, adding synthetic images changes the filter-normalised rise by {found['sharpness at equal loss']}, adding fresh real ones by {found['sharpness at equal loss, fresh images']}. "
+     f"The logarithm of the largest eigenvalue changes by {found['log of the eigenvalue at equal loss']} and {found['log of the eigenvalue at equal loss, fresh images']}. "
      f"Over the seeds of each arm, its rank correlation with test error is {found['rank correlation of sharpness with error']}.")
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show where each training ends", "code_prompt_hide": "Hide where each training ends"}

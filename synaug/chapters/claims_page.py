@@ -32,7 +32,7 @@ DATA = {"fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "patches": "pat
         "shapes": "drawn shapes", "fashion_mnist_minorities": "Fashion-MNIST, merged", "fashion_mnist_minorities_swapped": "Fashion-MNIST, merged, swapped",
         "mnist": "MNIST", **{f"fashion_mnist_{trait}": f"Fashion-MNIST, {trait.replace('_', ' ')}" for trait in TRAITS}}
 #: Recordings beside a profile's own that decide claims.
-VARIANTS = ("cifar10_5000", "mismatch_and_bias")
+VARIANTS = ("cifar10_5000",)
 FIXED = {"before the run": "fixed before the run", "after a first look": "exploratory: after a first look",
          "after the run": "exploratory: after the run"}
 NOT_RECORDED = "not recorded"

@@ -131,7 +131,6 @@ def found(causes, rare, made):
 
     changed = {"study": "bias", "metric": "changed_error", "architecture": first, "x": size(causes)}
     refitted = {"study": "bias", "metric": "head_share"}
-    flat = {"study": "landscape", "metric": "filter_normalised"}
     rarely = {name: values(rare, metric="rare_error", treatment=name) for name in ("original", *TREATMENTS)}
     return {
         "gap": interval(error("mismatch", "synthetic"), error("mismatch", "original")),
@@ -145,7 +144,9 @@ def found(causes, rare, made):
            for name, title in networks(causes).items() if name != first},
         **{f"{change} at equal accuracy": interval(*(values(causes, **changed, change=change, arm=arm) for arm in (
             "synthetic", "original, matched to synthetic"))) for change in ("noise", "high-pass", "blur")},
-        **{f"sharpness at equal loss{name}": interval(*(values(causes, **flat, optimizer="sgd", arm=one) for one in (arm, f"original, matched to {arm}")))
+        **{f"{what} at equal loss{name}": interval(*(values(causes, study="landscape", metric=metric, optimizer="sgd", arm=one)
+                                                     for one in (arm, f"original, matched to {arm}")))
+           for what, metric in (("sharpness", "filter_normalised"), ("log of the eigenvalue", "log_largest_eigenvalue"))
            for arm, name in (("added", ""), ("fresh added", ", fresh images"))},
         "rank correlation of sharpness with error": interval(values(causes, study="landscape", metric="rank_correlation", of="filter_normalised")),
         **{f"made over true share at {100 * share:g} %": interval(values(rare, metric="share_ratio", x=share)) for share in sorted(SHARES)},
@@ -183,9 +184,9 @@ def takeaways(shown, recorded):
     texts = numbers(*shown)
     head = found(*shown)["head share"]
     head = "" if head is None else f" A last layer fitted to real images recovers {said(head, '-')} of it{', so most is in the features' * (head.high < 0.5)}."
-    rise = texts["sharpness at equal loss"]
-    flat = "" if rise == "not measured" else (f" Added to real images, they change the rise of the loss around the minimum by {rise}, "
-                                              f"and fresh real ones by {texts['sharpness at equal loss, fresh images']}.")
+    curved = texts["log of the eigenvalue at equal loss"]
+    flat = "" if curved == "not measured" else (f" Added to real images, they change the log of the loss's largest curvature by {curved}, "
+                                                f"and fresh real ones by {texts['log of the eigenvalue at equal loss, fresh images']}.")
     lines = [
         ("Why they train worse.", f"Synthetic images alone cost {texts['gap']} points. Real images resampled to their density lose the share "
          f"{texts['explained share, over as many distinct']} of that beyond what repetition costs.{head}{flat}"),
