@@ -32,6 +32,7 @@ def clean_environment(tmp_path_factory):
     """Kernels and builds started by tests inherit it: no cache of earlier runs is read or filled, and each process takes
     one thread. Threads that wait for each other where other work holds a core make a test take ten times as long."""
     os.environ["SYNAUG_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(tmp_path_factory.mktemp("compiled"))
     os.environ["MPLBACKEND"] = "Agg"
     os.environ["OMP_NUM_THREADS"] = "1"
     threadpool_limits(1)
