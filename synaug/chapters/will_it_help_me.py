@@ -2,6 +2,7 @@
 among generated images by what an early network needs gains more than chance."""
 
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -121,10 +122,7 @@ class Prediction(Settings):
         if (self.own_real is None) != (self.own_synthetic is None) or self.own_held_out and not self.own_real:
             raise ValueError("own_real and own_synthetic must be given together, own_held_out beside them")
         if self.own_real is not None:
-            try:
-                check_sizes(gather(self.own_real, self.own_synthetic, self.own_held_out), k=5)
-            except OSError as error:
-                raise ValueError(f"own_real, own_synthetic, own_held_out: {error}") from error
+            check_own(self.own_real, self.own_synthetic, self.own_held_out)
         found, wanted = splits(self.generator), self.n_real or 0
         if wanted > len(found["real"]):
             raise ValueError(f"n_real must be at most {len(found['real'])}, what {self.generator} was trained on, got {wanted}")
@@ -135,6 +133,15 @@ class Prediction(Settings):
             raise ValueError(f"the pools {', '.join(lost)} need an oracle")
         if "pools" in self.studies and not self.pools:
             raise ValueError("the study of pools needs some: name them in pools")
+
+
+@cache
+def check_own(real: str, synthetic: str, held_out: str | None) -> None:
+    """ValueError where one's own folders cannot be audited; each is read once, however often settings are made."""
+    try:
+        check_sizes(gather(real, synthetic, held_out), k=5)
+    except OSError as error:
+        raise ValueError(f"own_real, own_synthetic, own_held_out: {error}") from error
 
 
 SMALL = {"generator": "fashion_mnist_2000", "oracle": "fashion_mnist"}

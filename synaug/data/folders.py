@@ -105,8 +105,9 @@ def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None
 def save_image_folder(dataset: ImageDataset, folder: str | Path) -> Path:
     """Write a data set as ``folder/class/000123.png``, lossless, which `load_image_folder` reads; returns the folder.
 
-    folder: to be made, or empty. A class's folder is its `folder_name`; one without images gets none. FileExistsError where the folder holds something, ValueError for class names that no folder
-    can have or that are one without "/", OSError where the disk is too small.
+    folder: to be made, or empty. A class's folder is its `folder_name`; one without images gets none. FileExistsError where
+    the folder holds something, ValueError for class names that no folder can have or whose folders are one, OSError where
+    the disk is too small.
     """
     folder = Path(folder).expanduser()
     if folder.exists() and (held := len(list(folder.iterdir()))):

@@ -69,7 +69,7 @@ def load_recorded(experiment: str, profile: str = "standard", variant: str | Non
 def variants(experiment: str, profile: str) -> list[str | None]:
     """The recorded runs of a profile: None for its own, then the names of the others."""
     tables = _paths(experiment, profile)[0].parent.glob(f"{experiment}.{profile}.*csv.gz")
-    return [name or None for name in sorted(file.name.removesuffix(".csv.gz").partition(".")[2].partition(".")[2] for file in tables)]
+    return [".".join(names) or None for names in sorted(file.name.split(".")[2:-2] for file in tables)]
 
 
 def recordings(experiment: str, profiles: Iterable[str] = ("paper", "standard")) -> dict[str, pd.DataFrame]:

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from nested import same
 from tqdm import tqdm
 
 from synaug import resources
@@ -33,17 +34,6 @@ TINY = Recipe(dataset="digits", subset_size=1300, channels=(32,), batch_size=20,
 
 def run(folder, steps, recipe=TINY, **options):
     return train(recipe, folder, images=steps * recipe.batch_size, progress=False, **options)
-
-
-def same(first, second):
-    """Whether two nested states are equal bit for bit."""
-    if isinstance(first, torch.Tensor):
-        return torch.equal(first, second)
-    if isinstance(first, dict):
-        return first.keys() == second.keys() and all(same(first[k], second[k]) for k in first)
-    if isinstance(first, list | tuple):
-        return len(first) == len(second) and all(map(same, first, second))
-    return first == second
 
 
 def state_of(folder):

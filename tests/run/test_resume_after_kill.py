@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import task_functions as functions
 import torch
+from nested import same
 
 from synaug.augmentation import synthetic_pool
 from synaug.chapters.tasks import trained
@@ -147,16 +148,6 @@ def killed_runs(processes, work, progress, folder, seed):
             if enough:
                 return ended
     raise AssertionError(f"{MOST_RUNS} runs were not enough: {kills} kills, {between} of them in between")
-
-
-def same(one, other):
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other
 
 
 def test_training(processes, tmp_path):

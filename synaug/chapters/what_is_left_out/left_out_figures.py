@@ -182,8 +182,7 @@ def takeaways(shown, recorded):
     """The chapter in three lines of Markdown, of the recorded runs among those shown; of the others, that they are not recorded.
     Both: frames of the three experiments, recorded ones None where there is none."""
     texts = numbers(*shown)
-    head = found(*shown)["head share"]
-    head = "" if head is None else f" A last layer fitted to real images recovers {said(head, '-')} of it{', so most is in the features' * (head.high < 0.5)}."
+    head = "" if texts["head share"] == "not measured" else f" A last layer fitted to real images recovers {texts['head share']} of it; the rest is in the features."
     curved = texts["log of the eigenvalue at equal loss"]
     flat = "" if curved == "not measured" else (f" Added to real images, they change the log of the loss's largest curvature by {curved}, "
                                                 f"and fresh real ones by {texts['log of the eigenvalue at equal loss, fresh images']}.")
