@@ -22,14 +22,14 @@ INDEX = "# Front\n\n```{glue:} number\n:doc: notebooks/chapter.ipynb\n```\n"
 CODE = "from pathlib import Path\nfrom myst_nb import glue\nglue('number', Path('../synaug/value.py').read_text())"
 
 
-def write_chapter(root, code):
+def write_chapter(root, code, name="chapter"):
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_markdown_cell("# Chapter"), nbformat.v4.new_code_cell(code)],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
     )
     for index, cell in enumerate(notebook.cells):
         cell.id = str(index)
-    nbformat.write(notebook, root / "notebooks" / "chapter.ipynb")
+    nbformat.write(notebook, root / "notebooks" / f"{name}.ipynb")
 
 
 @pytest.fixture
@@ -71,11 +71,11 @@ def pages(root):
 def test_numbers_follow_the_package_and_the_chapter(small_book):
     first = build(small_book)
     assert first.returncode == 0, first.stdout
-    assert "Executed notebook" in first.stdout and "_build/html/index.html" in first.stdout
+    assert "Execution Successful" in first.stdout and "_build/html/index.html" in first.stdout
     assert all("first = 1" in page for page in pages(small_book))
 
     unchanged = build(small_book)
-    assert unchanged.returncode == 0 and "Executed notebook" not in unchanged.stdout
+    assert unchanged.returncode == 0 and "Execution Successful" not in unchanged.stdout
 
     (small_book / "synaug" / "value.py").write_text("second = 2")
     assert build(small_book).returncode == 0
@@ -88,6 +88,25 @@ def test_numbers_follow_the_package_and_the_chapter(small_book):
     write_chapter(small_book, "raise RuntimeError('this chapter fails')")
     failing = build(small_book)
     assert failing.returncode != 0 and "this chapter fails" in failing.stdout
+
+
+def test_chapters_are_executed_two_at_a_time_and_once(small_book):
+    code = """import os, time
+from pathlib import Path
+with open("{own}.ran", "a") as file:
+    file.write(os.environ["OMP_NUM_THREADS"])
+end = time.monotonic() + 60
+while not Path("{other}.ran").exists():
+    assert time.monotonic() < end, "the other chapter was not running"
+    time.sleep(0.1)"""
+    for own, other in (("chapter", "second"), ("second", "chapter")):
+        write_chapter(small_book, code.format(own=own, other=other), own)
+    (small_book / "book" / "_toc.yml").write_text(TOC + "  - file: notebooks/second\n")
+    (small_book / "book" / "index.md").write_text("# Front\n")
+    done = build(small_book)
+    assert done.returncode == 0, done.stdout
+    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, os.cpu_count() // 2)))
+    assert [path.read_text() for path in sorted((small_book / "notebooks").glob("*.ran"))] == [threads] * 2
 
 
 def test_a_checkout_without_symbolic_links_is_told_what_to_do(small_book):

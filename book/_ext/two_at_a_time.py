@@ -1,0 +1,35 @@
+"""Executes chapters two at a time, each with half of the cores.
+
+What a chapter computes at profile quick is too small for a second thread to gain much. Chapters that were executed here
+are found in the cache when their pages are read; one that failed is executed again there, and stops the build.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import patch
+
+from jupyter_cache import get_cache
+from jupyter_cache.executors.basic import ExecutionWorkerLocalSerial, ProcessData
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
+AT_ONCE = 2
+
+
+def execute(app, env, docnames) -> None:
+    """Execute those of the pages to be read that are notebooks and not in the cache."""
+    if app.config.nb_execution_mode != "cache":
+        return
+    cache = get_cache(app.config.nb_execution_cache_path)
+    paths = [env.doc2path(name) for name in sorted(docnames) if env.doc2path(name).endswith(".ipynb")]
+    records = [cache.add_nb_to_project(path) for path in paths]
+    wanted = cache.list_unexecuted(filter_pks=[record.pk for record in records]) if records else []
+    threads = str(max(1, (os.cpu_count() or 1) // AT_ONCE))
+    run = ExecutionWorkerLocalSerial(logger)
+    with patch.dict(os.environ, {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)}), ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(lambda record: run(ProcessData(record.pk, record.uri, cache, app.config.nb_execution_timeout, False)), wanted))
+
+
+def setup(app):
+    app.connect("env-before-read-docs", execute)
+    return {"version": "1", "parallel_read_safe": True}
