@@ -22,8 +22,8 @@
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
 profile = None  # Size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick".
-generator = None  # Name or folder of a trained diffusion model; the VAE and the GAN are trained on its training images.
-few = None  # Name or folder of a diffusion model that was trained on few images; synthetic images are added to these.
+generator = None  # Name or folder of a trained diffusion model; the VAE's and the GAN's are this name, then _vae or _gan.
+few = None  # The same of a diffusion model that was trained on few images; synthetic images are added to these.
 families = None  # Families beside the diffusion model, some of: "vae", "gan".
 strengths = None  # Strengths of reconstruction, from 0 (the image itself) to 1 (from noise alone), which comes last.
 sets = None  # Data sets that are compared, by their names in synaug.chapters.other_generators.data_traits.
@@ -74,7 +74,7 @@ Markdown(describe_several(*zip(live, recorded)))
 # A *strength* from 0 to 1 says how far: 0 is the nearest image that the generator can make, 1 keeps nothing but the class.
 # The diffusion model adds noise and removes it. VAE and GAN go through a latent space: the image's place there is mixed with a random one.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Real images, and images from noise of this build's generators, whose VAE and GAN are hardly trained.", "name": "fig-families"}, "image": {"alt": "Rows of small pictures, one per class: real images, then those of the diffusion model, the VAE and the GAN."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Real images, and images from noise of the three generators, which were trained on the same 10,000 images.", "name": "fig-families"}, "image": {"alt": "Rows of small pictures, one per class: real images, then those of the diffusion model, the VAE and the GAN."}}
 figures.pictures(checked, get);
 
 # %% [markdown]
@@ -186,6 +186,7 @@ figures.levels(*drawn(live[2], recorded[2])) if "levels" in tuned.attrs["provena
 told(recorded[2], "Outer-edge recall " + ", ".join(f"after {name.rpartition('levels, ')[2]} images: {text}" for name, text in found.items() if name.startswith("outer-edge recall, levels")) + ".")
 
 # %% [markdown]
+# The last of these generators is what samplers and terms are tried on.
 # Samplers are compared at equal *evaluations of the network*, which are what costs time: a step of Heun's method has two, one of Euler's has one.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Precision and outer-edge recall of three samplers at equal cost.", "name": "fig-samplers"}, "image": {"alt": "Two panels of curves against the evaluations of the network, for Heun, Euler and ancestral sampling."}}
@@ -205,7 +206,7 @@ figures.exploration(tuned) if "exploration" in tuned.attrs["provenance"]["parame
 told(recorded[2], f"Autoguidance changes the outer-edge recall by {found.get('outer edge, autoguidance', 'what was not measured')}.")
 
 # %% [markdown]
-# Autoguidance once gained 0.17 in chapter 4, after a first verdict against it that had used a broken guide. That first verdict is withdrawn, as its rows on the [Claims page](../claims) say. The rule above was committed before this run, with a guide that is as large as the model and trained for a shorter time.
+# Autoguidance once gained 0.17 in chapter 4, after a first verdict against it that had used a broken guide. That first verdict is withdrawn, as its rows on the [Claims page](../claims) say. The rule above was committed before this run, with a guide from the model's own training, of an earlier time.
 #
 # ## Verdicts
 #

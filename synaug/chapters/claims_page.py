@@ -188,20 +188,24 @@ def counts() -> pd.DataFrame:
 def generators() -> pd.DataFrame:
     """The generators that have left images unseen: what each was trained on, and how far its samples are from fresh real images."""
     rows = []
-    runs, judged = ({frame.attrs["provenance"]["parameters"]["generator"]: frame for frame in recordings(name, ("standard",)).values()}
-                    for name in ("mode_concentration", "generator_quality"))
+    runs, judged, families = ({frame.attrs["provenance"]["parameters"]["generator"]: frame for frame in recordings(name, ("standard",)).values()}
+                              for name in ("mode_concentration", "generator_quality", "families"))
     for record in sorted(checkpoints_dir().glob(f"*/{RECORD}")):
         about = json.loads(record.read_text(encoding="utf-8"))
         recipe = about["recipe"]
         if about["curve"][-1]["held_out_loss"] is None:  # it has seen every image: none is left to measure it against
             continue
-        name, distance = record.parent.name, {"metric": "frechet_distance", "encoder": "efficientnet_lite0"}
-        row = {"trained on": f"{DATA.get(recipe['dataset'], recipe['dataset'])}, {recipe['subset_size']:,}", "distance": NOT_RECORDED}
+        name, family, found = record.parent.name, recipe.get("family", "diffusion"), None
+        base, distance = name.removesuffix(f"_{family}"), {"metric": "frechet_distance", "encoder": "efficientnet_lite0"}
+        row = {"trained on": f"{DATA.get(recipe['dataset'], recipe['dataset'])}, {recipe['subset_size']:,}" + f" ({family.upper()})" * (base != name),
+               "distance": NOT_RECORDED}
         if name in runs:
             found = select(runs[name], **distance, reference="fresh", sources="train").set_index("x").loc[[100, 0]]
         elif name in judged:
             found = select(judged[name], **distance).set_index("arm").loc[["samples", "fresh real"]]
-        if name in {**runs, **judged}:
+        elif base != name and base in families:
+            found = pd.concat([select(families[base], role="strength", metric="frechet_distance", arm=arm, x=x) for arm, x in ((family, 1.0), ("original", 0.0))])
+        if found is not None:
             samples, real = ("{value:,.0f} [{low:,.0f}, {high:,.0f}]".format(**limits) for limits in found.to_dict("records"))
             row["distance"] = f"{samples} against {real}"
         rows.append(row)

@@ -9,11 +9,15 @@ import torch
 
 from synaug.chapters.other_generators import ablations, data_traits, families
 from synaug.chapters.other_generators import other_generators_figures as figures
-from synaug.data import ImageDataset, load_dataset, stratified_subset
+from synaug.chapters.tasks import fastest
+from synaug.data import ImageDataset, content_hash, load_dataset, stratified_subset
+from synaug.diffusion.denoisers import checkpoint_folder
+from synaug.diffusion.exploration import Autoguided
 from synaug.diffusion.perturbed import Guided
 from synaug.diffusion.recipe import Recipe
 from synaug.diffusion.reconstruction import generate, per_image_noise
 from synaug.generators import GAN, VAE, load_generator
+from synaug.generators.training import trained_on
 from synaug.run import Store
 from synaug.run.tasks import ordered
 from synaug.statistics.claims import load_claims, verdict_table
@@ -49,21 +53,27 @@ def test_every_part_is_measured(frames):
 
 
 @pytest.mark.parametrize("family, kind", [("vae", VAE), ("gan", GAN)])
-def test_generators_come_back_from_the_store_as_they_were(frames, family, kind):
-    s, get = families.EXPERIMENT.settings("smoke"), Store().get
-    own, (training,) = families.model_of(s, family)
-    model, sources = get(training)[own["images"]].load(), families.part(s, "real", s.n_images)
-    made = get(families.made(s, family, 1.0, sources))
+def test_images_are_those_of_the_saved_generators(frames, family, kind):
+    s = families.EXPERIMENT.settings("smoke")
+    made, model = Store().get(families.made(s, family, 1.0, families.part(s, "real", s.n_images))), fastest(load_generator(f"fashion_mnist_{family}"), "cpu")
     assert isinstance(model, kind)
     again = model.sample(made.labels, 0, source_index=made.source_index).images
     assert (again - made.floats()).abs().max() <= 1.01 / 255  # as bytes
-    trained_on = training.params["recipe"]
-    assert torch.equal(Recipe(**trained_on).subset(load_dataset("fashion_mnist")).source_index.sort().values,
-                       get(families.part(s, "real", None)).source_index.sort().values)
+    for few, base in ((False, "fashion_mnist"), (True, "fashion_mnist_2000")):
+        name = families.model_of(s, family, few)["generator"]
+        assert name == f"{base}_{family}" and content_hash(trained_on(name)[1]) == content_hash(trained_on(base)[1])
+
+
+def test_others_must_have_seen_the_same_images(tmp_path):
+    for name, source in (("own", "fashion_mnist_2000"), ("own_vae", "fashion_mnist_vae"), ("own_gan", "fashion_mnist_2000_vae")):
+        (tmp_path / name).symlink_to(checkpoint_folder(source).resolve())
+    for family in ("vae", "gan"):
+        with pytest.raises(ValueError, match=f"own_{family} must be a {family} that was trained on the images of"):
+            families.EXPERIMENT.settings("smoke", few=str(tmp_path / "own"), families=(family,))
 
 
 def test_strength_0_is_the_image_and_1_has_nothing_of_it(real):
-    own, _ = families.model_of(families.EXPERIMENT.settings("smoke"), "diffusion")
+    own = families.model_of(families.EXPERIMENT.settings("smoke"), "diffusion")
     same = families.at_strength(real, **own, strength=0.0, seed=0)
     assert torch.equal(same.images, real.images)
     other = ImageDataset(255 - real.images, real.labels, real.class_names, real.source_index)
@@ -127,9 +137,9 @@ def test_the_nearest_that_a_diffusion_model_can_make_is_the_image():
 
 def test_a_vae_may_have_its_decoders_noise(frames):
     s, get = families.EXPERIMENT.settings("smoke"), Store().get
-    sources, (_, (training,)) = families.part(s, "real", s.n_images), families.model_of(s, "vae")
+    sources = families.part(s, "real", s.n_images)
     plain, noisy = (get(families.made(s, family, 1.0, sources)) for family in ("vae", families.NOISY))
-    sigma, inside = get(training)[s.family_images["vae"]].load().sigma, plain.floats().abs() < 0.99
+    sigma, inside = load_generator("fashion_mnist_vae").sigma, plain.floats().abs() < 0.99
     expected = plain.floats() + sigma * per_image_noise(plain.images.shape, 0, plain.source_index, 1)
     assert (noisy.floats() - expected.clamp(-1, 1))[inside].abs().max() <= 2.01 / 255  # both as bytes
 
@@ -138,7 +148,7 @@ def test_trainings_are_shared_and_choices_do_not_judge():
     s = ablations.EXPERIMENT.settings("standard")
     found = list(ablations.rows(s))
     snapshots = [task.params["snapshots"] for task in ordered(row for _, row in found) if task.function is ablations.trained_generators]
-    assert len(snapshots) == len(ablations.CHANGES) and sorted(map(len, snapshots))[-2:] == [2, 4]
+    assert len(snapshots) == len(ablations.CHANGES) and sorted(map(len, snapshots))[-2:] == [1, 5]
     references = {role: {task.needs[0].params["place"] for columns, task in found if task.function is ablations.compared
                          and columns.get("role") == role and columns["study"] == "exploration"} for role in ("choice", "judged")}
     assert references == {"choice": {0}, "judged": {1}}
@@ -180,6 +190,18 @@ def test_guidance_is_that_of_the_generator_of_the_run(frames):
     sources, models = map(get, task.needs)
     made = generate(Guided(models[s.trained_images].load().denoiser, 1.5), sources.labels, steps=1, source_index=sources.source_index)
     assert (made.images - get(task).floats()).abs().max() <= 1.01 / 255
+
+
+def test_a_term_acts_on_the_base_and_an_earlier_moment_of_it_guides(real):
+    s = ablations.EXPERIMENT.settings("smoke", studies=("exploration",), levels=(256,), terms={"autoguidance": (2.0,)})
+    task, some = ablations.explored(s, "autoguidance", 0, ablations.Task(ablations.given, {"strength": 2.0})), real.subset(range(6))
+    models = Store().get(ablations.generators(s, ablations.recipe_for(s)))
+    assert set(models) == {128, 256} and (task.params["images"], task.params["weak"]) == (256, 128)
+    own, weak = (models[images].load().denoiser for images in (256, 128))
+    made = ablations.with_term(some, {"strength": 2.0}, models, **task.params).floats()
+    for denoiser, equal in ((Autoguided(own, weak, 2.0), True), (own, False)):
+        expected = generate(denoiser, some.labels, steps=1, source_index=some.source_index).images
+        assert ((made - expected).abs().max() <= 1.01 / 255) == equal
 
 
 @pytest.mark.parametrize("width", [32, 64])
@@ -277,10 +299,10 @@ def test_the_page_says_what_was_measured():
 
 @pytest.mark.parametrize("module, given, message", [
     (families, {"strengths": (1.0, 0.5)}, "increase to 1"), (families, {"few": "digits_ddpm"}, "no generator"),
-    (families, {"family_images": {"vae": 10}}, "each of vae, gan"), (families, {"n_compare": 201}, "n_compare"),
+    (families, {"generator": "fashion_mnist_vae"}, "must be diffusion models"), (families, {"n_compare": 201}, "n_compare"),
     (families, {"ratios": (20,), "n_few": 2001}, "n_few"), (data_traits, {"sets": ("everything",)}, "everything"),
     (data_traits, {"sets": ("100 per class",), "share": 0.01}, "two images per class"), (ablations, {"changes": ("no such",)}, "no such"),
-    (ablations, {"terms": {"CADS": ()}}, "CADS"), (ablations, {"n_images": 10}, "n_images"),
+    (ablations, {"terms": {"CADS": ()}}, "CADS"), (ablations, {"n_images": 10}, "n_images"), (ablations, {"levels": (256, 128)}, "increase"),
     (ablations, {"n_images": 30}, "n_images must be from 140"), (ablations, {"generator_width": 18}, "width|channels|16")])
 def test_bad_parameters_are_refused_before_anything_runs(module, given, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):

@@ -1,7 +1,8 @@
 """Other settings of the diffusion model, one at a time: network, training, sampler, and terms that are to explore.
 
-Networks and trainings see equally many images, samplers take equally many evaluations of the network, and of a term the
-strength is chosen on seeds and real images that do not judge it.
+Networks and trainings see equally many images. Samplers and terms are tried on the base at the last of its levels:
+samplers take equally many evaluations of the network, and of a term the strength is chosen on seeds and real images
+that do not judge it.
 """
 
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ from synaug.chapters.where_concentration_comes_from.real_generators import (
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import check_recipe
 from synaug.data import ImageDataset, to_bytes
-from synaug.diffusion.denoisers import new_unet
+from synaug.diffusion.denoisers import Denoiser, new_unet
 from synaug.diffusion.perturbed import Guided
 from synaug.diffusion.recipe import Recipe
 from synaug.diffusion.reconstruction import generate
@@ -59,14 +60,14 @@ CHOSEN_BY = "outer_edge_recall"
 @dataclass(frozen=True, kw_only=True)
 class Ablations(Settings):
     studies: tuple[str, ...] = param("what is measured", STUDIES, each=True, options=STUDIES)
-    generator: str = param("name or folder of a trained diffusion model, whose images and recipe are the base", "fashion_mnist")
+    generator: str = param("name or folder of a trained diffusion model, on whose images all are trained, by its recipe", "fashion_mnist")
     changes: tuple[str, ...] = param("of networks and trainings", tuple(CHANGES), each=True, options=tuple(CHANGES))
     generator_width: int = param("channels of the base network's first stage; the second has twice as many", 32, at_least=16)
     trained_images: int = param("images that each generator has seen in its training", at_least=1)
-    levels: tuple[int, ...] = param("images seen at which the base is looked at", each=True, at_least=1, at_most=10**9)
+    levels: tuple[int, ...] = param("images seen at which the base is looked at; the last is what samplers and terms are tried on", each=True, at_least=1, at_most=10**9)
     evaluations: tuple[int, ...] = param("of the network, by the sampler, for each image", each=True, at_least=1)
     terms: dict = param("exploration terms, {term: strengths to choose from}")
-    weak_images: int = param("images that the weak generator of autoguidance has seen, which is as large as the other", at_least=1)
+    weak_images: int = param("images that the base has seen as the weak generator of autoguidance", at_least=1)
     n_images: int = param("samples of each set, and real images that they are compared with", at_least=20)
     n_losses: int = param("unseen images in denoising losses", at_least=10)
     loss_sigmas: tuple[float, ...] = param("noise levels of denoising losses", (0.1, 0.3, 1.0, 3.0, 10.0), each=True, at_least=0.001)
@@ -89,6 +90,8 @@ class Ablations(Settings):
         most = min(len(found.trained), len(found.unseen) // 2)
         if not least <= self.n_images <= most:
             raise ValueError(f"n_images must be from {least} to {most}, got {self.n_images}")
+        if list(self.levels) != sorted(self.levels):
+            raise ValueError(f"levels must increase, got {self.levels}")
         for name in self.changes:
             recipe = Recipe(**recipe_for(self, name))
             named(f"changes, {name}", new_unet, found.test.image_shape, found.test.num_classes, channels=recipe.channels, layers=recipe.layers,
@@ -119,26 +122,31 @@ def recipe_for(s: Ablations, change: str = BASE) -> dict:
 
 def generators(s: Ablations, recipe: dict) -> Task:
     """Of one training by a recipe, all that the studies need."""
-    needed = {images for study, found in (
-        ("networks", [(recipe_for(s, change), s.trained_images) for change in s.changes]), ("levels", [(recipe_for(s), n) for n in s.levels]),
-        ("exploration", [(recipe_of(s.generator), s.weak_images)] * (AUTOGUIDANCE in s.terms))) if study in s.studies
-        for own, images in found if own == recipe}
+    base, needed = recipe_for(s), set()
+    if "networks" in s.studies and any(recipe_for(s, change) == recipe for change in s.changes):
+        needed.add(s.trained_images)
+    if "levels" in s.studies and recipe == base:
+        needed.update(s.levels)
+    if {"samplers", "exploration"} & set(s.studies) and recipe == base:
+        needed.add(s.levels[-1])
+    if "exploration" in s.studies and recipe == base and AUTOGUIDANCE in s.terms:
+        needed.add(s.weak_images)
     return Task(trained_generators, {"recipe": recipe, "snapshots": sorted(needed), "device": s.device})
 
 
-def pool(s: Ablations, steps: int, of: Task | None = None, images: int | None = None, solver: str = "heun", seed: int = 0, **more) -> Task:
-    """Samples of the classes of training images: of the saved generator, or of one of ``of``. more: of `drawn`."""
+def pool(s: Ablations, steps: int, of: Task, images: int, solver: str = "heun", seed: int = 0) -> Task:
+    """Samples of the classes of training images, by one of ``of``."""
     how = {**network(s), "steps": steps, "solver": solver, "churn": 0.0, "s_noise": 1.0, "sigma": None, "term": None, "strength": None,
-           "seed": seed, "images": images, **more}
-    needs = (real(s, "trained", s.n_images),)
-    return Task(drawn, how, needs if of is None else (*needs, of))
+           "seed": seed, "images": images}
+    return Task(drawn, how, (real(s, "trained", s.n_images), of))
 
 
 def explored(s: Ablations, term: str, seed: int, strength: Task) -> Task:
-    """Samples with a term at the strength that a task says."""
-    weak = (generators(s, recipe_of(s.generator)),) if term == AUTOGUIDANCE else ()
-    how = {**network(s), "steps": s.sampling_steps, "term": term, "seed": seed, "images": s.weak_images}
-    return Task(with_term, how, (real(s, "trained", s.n_images), strength, *weak))
+    """Samples of the base with a term, at the strength that a task says."""
+    weak = s.weak_images if term == AUTOGUIDANCE else None
+    how = {"images": s.levels[-1], "weak": weak, "term": term, "steps": s.sampling_steps, "seed": seed, "precision": network(s)["precision"],
+           "device": s.device}
+    return Task(with_term, how, (real(s, "trained", s.n_images), strength, generators(s, recipe_for(s))))
 
 
 def rows(s: Ablations) -> Iterator[tuple[dict, Task]]:
@@ -167,11 +175,11 @@ def rows(s: Ablations) -> Iterator[tuple[dict, Task]]:
             yield from (measured(at, samples(seed), seed), taught(at, samples(seed), seed))
 
     yield from both({"study": "baseline", "arm": FRESH_REAL, "x": 0.0, "role": "judged"}, fresh[0])
-    found = {}
+    base, found = generators(s, recipe_for(s)), {}
     if "networks" in s.studies:
         found |= {("networks", change, s.trained_images): generators(s, recipe_for(s, change)) for change in s.changes}
     if "levels" in s.studies:
-        found |= {("levels", BASE, images): generators(s, recipe_for(s)) for images in s.levels}
+        found |= {("levels", BASE, images): base for images in s.levels}
     for (study, arm, images), of in found.items():
         at = {"study": study, "arm": arm, "x": float(images), "role": "judged"}
         if study == "levels":
@@ -186,7 +194,8 @@ def rows(s: Ablations) -> Iterator[tuple[dict, Task]]:
     if "samplers" in s.studies:
         for evaluations in s.evaluations:
             for solver, steps in SOLVERS.items():
-                yield from both({"study": "samplers", "arm": solver, "x": float(evaluations), "role": "judged"}, pool(s, steps(evaluations), solver=solver))
+                at = {"study": "samplers", "arm": solver, "x": float(evaluations), "role": "judged"}
+                yield from both(at, pool(s, steps(evaluations), base, s.levels[-1], solver))
     if "exploration" in s.studies:
         yield from exploration(s, judging, measured, each)
 
@@ -203,7 +212,9 @@ def exploration(s: Ablations, judging: range, measured, each) -> Iterator[tuple[
         best = Task(best_strength, {"strengths": [float(x) for x in strengths], "metric": CHOSEN_BY}, tuple(task for _, task in tried))
         yield {**tried[0][0], "x": 0.0, "role": "judged", "seed": judging[0]}, best
         yield from each({"study": "exploration", "arm": term, "x": 0.0, "role": "judged"}, lambda seed: explored(s, term, seed, best))
-    yield from each({"study": "exploration", "arm": PLAIN, "x": 0.0, "role": "judged"}, lambda seed: pool(s, s.sampling_steps, seed=seed))
+    base = generators(s, recipe_for(s))
+    yield from each({"study": "exploration", "arm": PLAIN, "x": 0.0, "role": "judged"},
+                    lambda seed: pool(s, s.sampling_steps, base, s.levels[-1], seed=seed))
 
 
 EXPERIMENT = Experiment("ablations", Ablations, PROFILES, rows, constants={"swept": "amount"})
@@ -217,9 +228,7 @@ def mean_loss(losses, sigmas: list) -> pd.DataFrame:
 
 def guided(sources: ImageDataset, trained: dict, images: int, scale: float, steps: int, seed: int, precision: str, device: str) -> ImageDataset:
     """Samples of one of `trained_generators` with guidance at all noise levels."""
-    denoiser = Guided(trained[images].load(device).denoiser, scale)
-    made = generate(denoiser, sources.labels, steps=steps, seed=seed, source_index=sources.source_index, device=device)
-    return ImageDataset(to_bytes(made.images), sources.labels, sources.class_names, sources.source_index, sources.name)
+    return sampled(Guided(trained[images].load(device).denoiser, scale), sources, steps=steps, seed=seed, device=device)
 
 
 def given(strength: float) -> dict:
@@ -232,8 +241,17 @@ def best_strength(*frames: pd.DataFrame, strengths: list, metric: str) -> dict:
     return {"strength": strengths[values.reshape(len(strengths), -1).mean(1).argmax()]}
 
 
-def with_term(sources: ImageDataset, chosen: dict, weak: dict | None = None, *, term: str, steps: int, **how) -> ImageDataset:
-    """`drawn` with an exploration term at the chosen strength. weak: what `trained_generators` gives."""
-    strength = chosen["strength"]
-    inflated = {"churn": INFLATED_CHURN * steps, "s_noise": strength} if term == NOISE_INFLATION else {"churn": 0.0, "s_noise": 1.0}
-    return drawn(sources, weak, **how, **inflated, solver="heun", sigma=None, term=term, steps=steps, strength=strength)
+def with_term(sources: ImageDataset, chosen: dict, trained: dict, images: int, weak: int | None, term: str, precision: str, device: str,
+              **sampling) -> ImageDataset:
+    """Samples of one of `trained_generators` with an exploration term at the chosen strength. weak: which other of them guides."""
+    own, other = (None if n is None else trained[n].load(device).denoiser for n in (images, weak))
+    denoiser = TERMS[term](own, chosen["strength"], sampling["seed"], other)
+    if term == NOISE_INFLATION:
+        sampling |= {"churn": INFLATED_CHURN * sampling["steps"], "s_noise": chosen["strength"]}
+    return sampled(denoiser, sources, device=device, **sampling)
+
+
+def sampled(denoiser: Denoiser, sources: ImageDataset, **sampling) -> ImageDataset:
+    """Images from noise of the classes of sources."""
+    made = generate(denoiser, sources.labels, source_index=sources.source_index, image_shape=sources.image_shape, **sampling)
+    return ImageDataset(to_bytes(made.images), sources.labels, sources.class_names, sources.source_index, sources.name)

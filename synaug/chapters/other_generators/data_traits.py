@@ -79,7 +79,7 @@ def recipe_for(s: Traits, name: str) -> dict:
 def samples(s: Traits, name: str) -> Task:
     """An image from noise for each training image, of its class, by a generator that was trained on these."""
     generator = Task(trained_generators, {"recipe": recipe_for(s, name), "snapshots": [s.trained_images], "device": s.device})
-    own = {"generator": None, "weights": None, "images": s.trained_images, "precision": str(fast_precision(s.device)), "device": s.device,
+    own = {"images": s.trained_images, "precision": str(fast_precision(s.device)), "device": s.device,
            "steps": s.sampling_steps, "strength": 1.0, "seed": 0}
     return Task(at_strength, own, (part(s, name, "real"), generator))
 

@@ -1,11 +1,11 @@
 """Three families of generators under one method: what each does to images, and what its images are worth in training.
 
-All are trained on the very same images. What is measured at each strength is also read off at equal distance from the
+All are trained on the very same images: beside a diffusion model ``name`` stand ``name_vae`` and ``name_gan``. What is measured at each strength is also read off at equal distance from the
 sources, within the range that all families reach: a strength takes an image further away in one than in another.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -18,34 +18,31 @@ from torch import Tensor
 from synaug.chapters.how_much_and_how_mixed import train_arm
 from synaug.chapters.mode_concentration import compared, judged, limits
 from synaug.chapters.tasks import (
+    check_weights,
     found_generator,
     in_blocks,
     joined,
-    recipe_of,
     scored,
     split,
     splits,
     trained,
-    trained_generators,
     weights_of,
 )
 from synaug.classifiers import build_classifier
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import check_recipe
-from synaug.data import ImageDataset, to_bytes
-from synaug.diffusion.recipe import RECIPES, Recipe
+from synaug.data import ImageDataset, content_hash, to_bytes
 from synaug.generators import Diffusion, load_generator
+from synaug.generators.training import trained_on
 from synaug.metrics import FRESH_REAL
 from synaug.metrics.comparison import least_per_class
 from synaug.metrics.encoders import BUILDERS, encode
 from synaug.precision import fast_precision
 from synaug.run import Experiment, Settings, Task, param
-from synaug.run.experiment import named
 from synaug.statistics import bootstrap_interval
 from synaug.statistics.contrasts import select
 
 STUDIES = ("samples", "adding")
-#: Those that are trained within the run, by their recipes' names.
 LATENT = ("vae", "gan")
 #: The VAE whose images have the noise of its decoder, lest blur be taken for concentration.
 NOISY = "vae, with noise"
@@ -59,11 +56,9 @@ SEEN, UNSEEN, OUTER = INVERTED = ("seen", "unseen", "outer")
 class Families(Settings):
     studies: tuple[str, ...] = param("what is measured: samples, and what they are worth added to real images", STUDIES,
                                      each=True, options=STUDIES)
-    generator: str = param("name or folder of a trained diffusion model, on whose images the others are trained")
-    few: str = param("one that was trained on few images, to which synthetic ones are added")
+    generator: str = param("name or folder of a trained diffusion model; the others' are this, then _vae or _gan", "fashion_mnist")
+    few: str = param("one that was trained on few images, to which synthetic ones are added; likewise", "fashion_mnist_2000")
     families: tuple[str, ...] = param("which others", LATENT, each=True, options=LATENT)
-    family_images: dict = param("images that each of them has seen in its training, {family: number}")
-    few_family_images: dict = param("those of the ones that are trained on few images, {family: number}")
     strengths: tuple[float, ...] = param("of reconstructions, 0 the nearest to the last, 1: images from noise", each=True, at_least=0, at_most=1)
     places: tuple[float, ...] = param("where families are compared: between the least, 0, and the largest, 1, of the distances "
                                       "from the source that all of them reach", (0.1, 0.5, 0.9), each=True, at_least=0, at_most=1)
@@ -76,7 +71,7 @@ class Families(Settings):
     k: int = param("neighbours in precision, recall, density, coverage", 5, at_least=1)
     n_bootstrap: int = param("resamples behind intervals", 1000, at_least=1)
     sampling_steps: int = param("steps of the diffusion model's sampler", 18, at_least=1)
-    architecture: str = param("the network", "resnet8", options=tuple(ARCHITECTURES))
+    architecture: str = param("the network", "vgg5", options=tuple(ARCHITECTURES))
     width: int | None = param("channels of its first stage; None: the usual", optional=True, at_least=4)
     steps: int = param("optimiser steps of every training", at_least=2)
     recipe: str = param("learning rates, see synaug.classifiers.train_classifier", "one_cycle")
@@ -88,13 +83,13 @@ class Families(Settings):
         check_recipe(self.recipe, "flip")
         if list(self.strengths) != sorted(self.strengths) or self.strengths[-1:] != (1.0,):
             raise ValueError(f"strengths must increase to 1, images from noise, got {self.strengths}")
-        for name in ("generator", "few"):
-            if not isinstance(load_generator(getattr(self, name)), Diffusion):
-                raise ValueError(f"{name} must be a diffusion model; the others are trained beside it, got {getattr(self, name)}")
-        for name in ("family_images", "few_family_images"):
-            numbers = getattr(self, name)
-            if not set(self.families) <= set(numbers) or not all(isinstance(n, int) and n > 0 for n in numbers.values()):
-                raise ValueError(f"{name} must have a whole number of images for each of {', '.join(self.families)}, got {numbers}")
+        for base in (self.generator, self.few):
+            if not isinstance(load_generator(base), Diffusion):
+                raise ValueError(f"generator and few must be diffusion models, got {base}")
+            for family in self.families:
+                name, seen = of_family(base, family), content_hash(trained_on(base)[1])
+                if getattr(load_generator(name), "family", None) != family or content_hash(trained_on(name)[1]) != seen:
+                    raise ValueError(f"{name} must be a {family} that was trained on the images of {base}, and is not")
         found, few = splits(self.generator), splits(self.few)
         shape, classes = found["real"].image_shape, found["real"].num_classes
         build_classifier(self.architecture, shape, classes, seed=0, width=self.width)
@@ -106,40 +101,27 @@ class Families(Settings):
         if (self.n_few or 0) > len(few["real"]) or "adding" in self.studies and wanted > len(few["fresh"]):
             raise ValueError(f"n_few must be at most {len(few['real'])}, and the largest of ratios times it at most "
                              f"{len(few['fresh'])}, the fresh real images, got {self.n_few} and {self.ratios}")
-        for family in self.families:
-            named("families", recipe_for, family, self.generator)
 
-
-SMALL = {"generator": "fashion_mnist", "few": "fashion_mnist_2000"}
 
 PROFILES = {
-    "smoke": dict(**SMALL, family_images={"vae": 256, "gan": 256}, few_family_images={"vae": 256, "gan": 256}, strengths=(0.8, 1.0), n_images=200,
-                  n_compare=200, n_inverted=20, n_few=40, encoder="pixels", n_bootstrap=20, sampling_steps=2, architecture="vgg5",
+    "smoke": dict(strengths=(0.8, 1.0), n_images=200, n_compare=200, n_inverted=20, n_few=40, encoder="pixels", n_bootstrap=20, sampling_steps=2,
                   steps=2, n_evaluate=50, seeds=2),
-    "quick": dict(**SMALL, family_images={"vae": 1600, "gan": 800}, few_family_images={"vae": 1600, "gan": 800}, strengths=(0.5, 1.0),
-                  n_images=200, n_compare=200, n_inverted=20, n_few=60, encoder="pixels", n_bootstrap=100, sampling_steps=4,
-                  architecture="vgg5", steps=10, n_evaluate=200, seeds=2),
-    "standard": dict(**SMALL, family_images={"vae": 1_280_000, "gan": 1_356_800}, few_family_images={"vae": 512_000, "gan": 1_356_800},
-                     strengths=(0.0, 0.2, 0.5, 0.8, 1.0), n_images=10_000, n_compare=5000, n_inverted=500, steps=800, first_seed=900, seeds=10),
+    "quick": dict(strengths=(0.5, 1.0), n_images=200, n_compare=200, n_inverted=20, n_few=60, encoder="pixels", n_bootstrap=100, sampling_steps=4,
+                  steps=10, n_evaluate=200, seeds=2),
+    "standard": dict(strengths=(0.0, 0.2, 0.5, 0.8, 1.0), n_images=10_000, n_compare=5000, n_inverted=500, steps=800, first_seed=900, seeds=10),
 }
 
 
-def recipe_for(family: str, generator: str) -> Recipe:
-    """The recipe of a family, for the very images that a saved generator was trained on."""
-    own = recipe_of(generator)
-    same = {name: own[name] for name in ("dataset", "subset_size", "subset_seed", "subset_start", "strata")}
-    return replace(RECIPES[family], **same)
+def of_family(generator: str, family: str) -> str:
+    """The name or folder of a generator of a family beside a diffusion model."""
+    return f"{generator}_{family}" if family in LATENT else generator
 
 
-def model_of(s: Families, family: str, few: bool = False) -> tuple[dict, tuple[Task, ...]]:
-    """Parameters of what runs a generator, and the task that trains it where it is none that is saved."""
-    name = s.few if few else s.generator
-    where = {"precision": str(fast_precision(s.device)), "device": s.device, "steps": s.sampling_steps}
-    if family not in LATENT:
-        return {"generator": name, "weights": weights_of(name), "images": None, **where}, ()
-    images = (s.few_family_images if few else s.family_images)[family]
-    needs = Task(trained_generators, {"recipe": asdict(recipe_for(family, name)), "snapshots": [images], "device": s.device})
-    return {"generator": None, "weights": None, "images": images, **where}, (needs,)
+def model_of(s: Families, family: str, few: bool = False) -> dict:
+    """Parameters of what runs a generator."""
+    name = of_family(s.few if few else s.generator, family)
+    return {"generator": name, "weights": weights_of(name), "precision": str(fast_precision(s.device)), "device": s.device,
+            "steps": s.sampling_steps}
 
 
 def part(s: Families, name: str, n: int | None, few: bool = False) -> Task:
@@ -148,8 +130,8 @@ def part(s: Families, name: str, n: int | None, few: bool = False) -> Task:
 
 
 def made(s: Families, family: str, strength: float, sources: Task, seed: int = 0, few: bool = False) -> Task:
-    own, needs = model_of(s, "vae" if family == NOISY else family, few)
-    return Task(at_strength, {**own, "strength": strength, "seed": seed, "noise": family == NOISY}, (sources, *needs))
+    own = model_of(s, "vae" if family == NOISY else family, few)
+    return Task(at_strength, {**own, "strength": strength, "seed": seed, "noise": family == NOISY}, (sources,))
 
 
 def added(s: Families, source: str, ratio: int) -> Task:
@@ -191,9 +173,9 @@ def sample_rows(s: Families, dataset: str, families: tuple[str, ...], seeds: ran
     if "vae" in families:
         pools[NOISY, 1.0] = made(s, NOISY, 1.0, sources)
         for few, of in ((False, s.generator), (True, s.few)):
-            own, needs = model_of(s, "vae", few)
+            own = {name: model_of(s, "vae", few)[name] for name in ("generator", "weights")}
             yield ({"dataset": dataset, "arm": "vae", "x": float(len(splits(of)["real"])), "role": "departure", "seed": 0},
-                   Task(departure, {"images": own["images"], "device": s.device}, needs))
+                   Task(departure, own))
     for (family, strength), pool in pools.items():
         at = {"dataset": dataset, "arm": family, "x": strength, "role": "strength"}
         for seed in seeds:
@@ -232,11 +214,11 @@ EXPERIMENT = Experiment("families", Families, PROFILES, rows, finish, constants=
 # The library calls.
 
 
-def at_strength(sources: ImageDataset, trained: dict | None = None, *, generator: str | None, weights: str | None, images: int | None,
-                precision: str, device: str, strength: float, steps: int, seed: int, noise: bool = False,
+def at_strength(sources: ImageDataset, trained: dict | None = None, *, generator: str | None = None, weights: str | None = None,
+                images: int | None = None, precision: str, device: str, strength: float, steps: int, seed: int, noise: bool = False,
                 checkpoint: Path | None = None) -> ImageDataset:
-    """Reconstructions at a strength, as bytes, kept block by block. trained: what `trained_generators` gives. noise: with
-    that of a VAE's decoder."""
+    """Reconstructions at a strength, as bytes, kept block by block, of a saved generator, or of one of `trained_generators`,
+    of which images is one. noise: with that of a VAE's decoder."""
     model = found_generator(trained, images, generator, weights, device)
     if isinstance(model, Diffusion):
         model.steps = steps
@@ -249,9 +231,9 @@ def at_strength(sources: ImageDataset, trained: dict | None = None, *, generator
     return in_blocks(sources, make, checkpoint)
 
 
-def departure(trained: dict, images: int, device: str) -> pd.DataFrame:
+def departure(generator: str, weights: str) -> pd.DataFrame:
     """How far a VAE's latent vectors are from its prior, in nats: mean over classes, the least and the largest."""
-    nats = trained[images].load(device).departure()
+    nats = check_weights(generator, weights).departure()
     return pd.DataFrame([{"metric": "departure", "value": nats.mean().item(), "low": nats.min().item(), "high": nats.max().item()}])
 
 
