@@ -74,7 +74,7 @@ Markdown(describe_several(*zip(live, recorded)))
 # A *strength* from 0 to 1 says how far: 0 is the nearest image that the generator can make, 1 keeps nothing but the class.
 # The diffusion model adds noise and removes it. VAE and GAN go through a latent space: the image's place there is mixed with a random one.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Real images, and images from noise of the three generators, which were trained on the same 10,000 images.", "name": "fig-families"}, "image": {"alt": "Rows of small pictures, one per class: real images, then those of the diffusion model, the VAE and the GAN."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Real images, and images from noise of the three generators, which were trained on the same images.", "name": "fig-families"}, "image": {"alt": "Rows of small pictures, one per class: real images, then those of the diffusion model, the VAE and the GAN."}}
 figures.pictures(checked, get);
 
 # %% [markdown]

@@ -30,6 +30,12 @@ def device_name(device: str | torch.device) -> str:
     return f"{kind}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
 
 
+def memory_format(device: str | torch.device) -> torch.memory_format:
+    """The order of images in which a denoising network is fastest: on a CPU, group normalisation in channels-last order
+    takes longer than the convolutions."""
+    return torch.channels_last if torch.device(device).type == "cuda" else torch.contiguous_format
+
+
 def channels_last(model: nn.Module) -> nn.Module:
     """Put a network into channels-last order, in place, but for the layers that it would train wrongly; returns it.
 

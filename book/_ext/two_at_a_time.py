@@ -21,9 +21,9 @@ def execute(app, env, docnames) -> None:
     if app.config.nb_execution_mode != "cache":
         return
     cache = get_cache(app.config.nb_execution_cache_path)
-    paths = [env.doc2path(name) for name in sorted(docnames) if env.doc2path(name).endswith(".ipynb")]
-    records = [cache.add_nb_to_project(path) for path in paths]
-    wanted = cache.list_unexecuted(filter_pks=[record.pk for record in records]) if records else []
+    paths = map(env.doc2path, sorted(docnames))
+    pages = [cache.add_nb_to_project(path).pk for path in paths if path.endswith(".ipynb")]
+    wanted = cache.list_unexecuted(filter_pks=pages)
     threads = str(max(1, (os.cpu_count() or 1) // AT_ONCE))
     run = ExecutionWorkerLocalSerial(logger)
     with patch.dict(os.environ, {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)}), ThreadPoolExecutor(AT_ONCE) as pool:

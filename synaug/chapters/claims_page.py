@@ -197,13 +197,13 @@ def generators() -> pd.DataFrame:
             continue
         name, family, found = record.parent.name, recipe.get("family", "diffusion"), None
         base, distance = name.removesuffix(f"_{family}"), {"metric": "frechet_distance", "encoder": "efficientnet_lite0"}
-        row = {"trained on": f"{DATA.get(recipe['dataset'], recipe['dataset'])}, {recipe['subset_size']:,}" + f" ({family.upper()})" * (base != name),
+        row = {"trained on": f"{DATA.get(recipe['dataset'], recipe['dataset'])}, {recipe['subset_size']:,}" + f" ({family.upper()})" * (family != "diffusion"),
                "distance": NOT_RECORDED}
         if name in runs:
             found = select(runs[name], **distance, reference="fresh", sources="train").set_index("x").loc[[100, 0]]
         elif name in judged:
             found = select(judged[name], **distance).set_index("arm").loc[["samples", "fresh real"]]
-        elif base != name and base in families:
+        elif base in families:
             found = pd.concat([select(families[base], role="strength", metric="frechet_distance", arm=arm, x=x) for arm, x in ((family, 1.0), ("original", 0.0))])
         if found is not None:
             samples, real = ("{value:,.0f} [{low:,.0f}, {high:,.0f}]".format(**limits) for limits in found.to_dict("records"))

@@ -34,7 +34,7 @@ from synaug.data import ImageDataset
 from synaug.dependencies import code_of
 from synaug.diffusion.network_files import WEIGHTS, load_unet, pair, read_json, weight_files
 from synaug.diffusion.recipe import NETWORKS
-from synaug.precision import usable_device
+from synaug.precision import memory_format, usable_device
 
 #: Files of a checkpoint, beside its network: what the denoiser is, and how it was trained.
 DESCRIPTION, RECORD = "denoiser.json", "training_record.json"
@@ -114,8 +114,7 @@ class EDMDenoiser(nn.Module):
         # EDM's c_noise is ln(sigma)/4; diffusers' sinusoidal embedding expects the range of 1,000 time steps.
         c_noise = 250 * sigma.log()
         inner = pixel_unshuffle((c_in * x).to(next(self.unet.parameters()).dtype), self.patch)
-        # On a CPU, group normalisation in channels-last order takes longer than the convolutions.
-        inner = inner.contiguous(memory_format=torch.channels_last if x.is_cuda else torch.contiguous_format)
+        inner = inner.contiguous(memory_format=memory_format(x.device))
         with torch.autocast(x.device.type, self.precision, enabled=self.precision != torch.float32):
             out = self.unet(inner, c_noise, class_labels=labels).sample
         skipped = c_skip * x

@@ -17,6 +17,7 @@ from measuring import CLOCKS, in_turns, median_ratio, peak_mib, verdict
 
 from synaug.diffusion.recipe import RECIPES
 from synaug.diffusion.trainer import Trainer
+from synaug.precision import memory_format
 
 BOUND = 1.15
 #: Before anything is measured: libraries are loaded, kernels chosen, the network compiled.
@@ -28,7 +29,7 @@ def bare_network(trainer):
     denoiser, recipe, device = trainer.model, trainer.recipe, trainer.device
     _, h, w = denoiser.image_shape
     inner = torch.randn(recipe.batch_size, denoiser.unet.config.in_channels, h // denoiser.patch, w // denoiser.patch,
-                        device=device).contiguous(memory_format=torch.channels_last)
+                        device=device).contiguous(memory_format=memory_format(device))
     times, labels = torch.zeros(len(inner), device=device), torch.zeros(len(inner), dtype=torch.int64, device=device)
 
     def run():

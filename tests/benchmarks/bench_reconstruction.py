@@ -25,7 +25,7 @@ from synaug.diffusion.reconstruction import reconstruct
 from synaug.diffusion.samplers import network_evaluations
 from synaug.diffusion.schedules import reverse_sigmas, sigmas_from
 from synaug.generators.training import trained_on
-from synaug.precision import fast_precision
+from synaug.precision import fast_precision, memory_format
 
 BOUND = 1.05
 REVERSE_STEP, STRIDE = 60, 10
@@ -56,7 +56,7 @@ def bare_network(denoiser, labels, device, precision):
     batch, (_, h, w) = len(labels), denoiser.image_shape
     channels = denoiser.unet.config.in_channels
     inner = torch.randn(batch, channels, h // denoiser.patch, w // denoiser.patch, device=device)
-    inner = inner.contiguous(memory_format=torch.channels_last)
+    inner = inner.contiguous(memory_format=memory_format(device))
     times, labels = torch.zeros(batch, device=device), labels.to(device)
 
     @torch.inference_mode()

@@ -194,8 +194,9 @@ def test_guidance_is_that_of_the_generator_of_the_run(frames):
 
 def test_a_term_acts_on_the_base_and_an_earlier_moment_of_it_guides(real):
     s = ablations.EXPERIMENT.settings("smoke", studies=("exploration",), levels=(256,), terms={"autoguidance": (2.0,)})
-    task, some = ablations.explored(s, "autoguidance", 0, ablations.Task(ablations.given, {"strength": 2.0})), real.subset(range(6))
-    models = Store().get(ablations.generators(s, ablations.recipe_for(s)))
+    base, some = ablations.generators(s, ablations.recipe_for(s)), real.subset(range(6))
+    task = ablations.explored(s, base, "autoguidance", 0, ablations.Task(ablations.given, {"strength": 2.0}))
+    models = Store().get(base)
     assert set(models) == {128, 256} and (task.params["images"], task.params["weak"]) == (256, 128)
     own, weak = (models[images].load().denoiser for images in (256, 128))
     made = ablations.with_term(some, {"strength": 2.0}, models, **task.params).floats()

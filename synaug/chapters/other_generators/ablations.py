@@ -64,7 +64,8 @@ class Ablations(Settings):
     changes: tuple[str, ...] = param("of networks and trainings", tuple(CHANGES), each=True, options=tuple(CHANGES))
     generator_width: int = param("channels of the base network's first stage; the second has twice as many", 32, at_least=16)
     trained_images: int = param("images that each generator has seen in its training", at_least=1)
-    levels: tuple[int, ...] = param("images seen at which the base is looked at; the last is what samplers and terms are tried on", each=True, at_least=1, at_most=10**9)
+    levels: tuple[int, ...] = param("images seen at which the base is looked at; the last is what samplers and terms are tried on",
+                                    each=True, at_least=1, at_most=10**9)
     evaluations: tuple[int, ...] = param("of the network, by the sampler, for each image", each=True, at_least=1)
     terms: dict = param("exploration terms, {term: strengths to choose from}")
     weak_images: int = param("images that the base has seen as the weak generator of autoguidance", at_least=1)
@@ -122,15 +123,11 @@ def recipe_for(s: Ablations, change: str = BASE) -> dict:
 
 def generators(s: Ablations, recipe: dict) -> Task:
     """Of one training by a recipe, all that the studies need."""
-    base, needed = recipe_for(s), set()
-    if "networks" in s.studies and any(recipe_for(s, change) == recipe for change in s.changes):
-        needed.add(s.trained_images)
-    if "levels" in s.studies and recipe == base:
-        needed.update(s.levels)
-    if {"samplers", "exploration"} & set(s.studies) and recipe == base:
-        needed.add(s.levels[-1])
-    if "exploration" in s.studies and recipe == base and AUTOGUIDANCE in s.terms:
-        needed.add(s.weak_images)
+    needed = {s.trained_images for change in s.changes if "networks" in s.studies and recipe_for(s, change) == recipe}
+    if recipe == recipe_for(s):
+        for study, images in (("levels", s.levels), ("samplers", s.levels[-1:]), ("exploration", s.levels[-1:]),
+                              ("exploration", [s.weak_images] * (AUTOGUIDANCE in s.terms))):
+            needed.update(images if study in s.studies else ())
     return Task(trained_generators, {"recipe": recipe, "snapshots": sorted(needed), "device": s.device})
 
 
@@ -141,12 +138,12 @@ def pool(s: Ablations, steps: int, of: Task, images: int, solver: str = "heun", 
     return Task(drawn, how, (real(s, "trained", s.n_images), of))
 
 
-def explored(s: Ablations, term: str, seed: int, strength: Task) -> Task:
+def explored(s: Ablations, base: Task, term: str, seed: int, strength: Task) -> Task:
     """Samples of the base with a term, at the strength that a task says."""
     weak = s.weak_images if term == AUTOGUIDANCE else None
     how = {"images": s.levels[-1], "weak": weak, "term": term, "steps": s.sampling_steps, "seed": seed, "precision": network(s)["precision"],
            "device": s.device}
-    return Task(with_term, how, (real(s, "trained", s.n_images), strength, generators(s, recipe_for(s))))
+    return Task(with_term, how, (real(s, "trained", s.n_images), strength, base))
 
 
 def rows(s: Ablations) -> Iterator[tuple[dict, Task]]:
@@ -197,22 +194,21 @@ def rows(s: Ablations) -> Iterator[tuple[dict, Task]]:
                 at = {"study": "samplers", "arm": solver, "x": float(evaluations), "role": "judged"}
                 yield from both(at, pool(s, steps(evaluations), base, s.levels[-1], solver))
     if "exploration" in s.studies:
-        yield from exploration(s, judging, measured, each)
+        yield from exploration(s, base, judging, measured, each)
 
 
-def exploration(s: Ablations, judging: range, measured, each) -> Iterator[tuple[dict, Task]]:
+def exploration(s: Ablations, base: Task, judging: range, measured, each) -> Iterator[tuple[dict, Task]]:
     """Each strength of a term on the seeds that choose, then the best on those that judge, beside samples without any."""
     choosing = range(judging.stop, judging.stop + s.choice_seeds)
     for term, strengths in s.terms.items():
         tried = []
         for strength, seed in product(strengths, choosing):
             at = {"study": "exploration", "arm": term, "x": float(strength), "role": "choice"}
-            tried.append(measured(at, explored(s, term, seed, Task(given, {"strength": float(strength)})), seed))
+            tried.append(measured(at, explored(s, base, term, seed, Task(given, {"strength": float(strength)})), seed))
         yield from tried
         best = Task(best_strength, {"strengths": [float(x) for x in strengths], "metric": CHOSEN_BY}, tuple(task for _, task in tried))
         yield {**tried[0][0], "x": 0.0, "role": "judged", "seed": judging[0]}, best
-        yield from each({"study": "exploration", "arm": term, "x": 0.0, "role": "judged"}, lambda seed: explored(s, term, seed, best))
-    base = generators(s, recipe_for(s))
+        yield from each({"study": "exploration", "arm": term, "x": 0.0, "role": "judged"}, lambda seed: explored(s, base, term, seed, best))
     yield from each({"study": "exploration", "arm": PLAIN, "x": 0.0, "role": "judged"},
                     lambda seed: pool(s, s.sampling_steps, base, s.levels[-1], seed=seed))
 

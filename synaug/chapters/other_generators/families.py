@@ -1,11 +1,13 @@
 """Three families of generators under one method: what each does to images, and what its images are worth in training.
 
-All are trained on the very same images: beside a diffusion model ``name`` stand ``name_vae`` and ``name_gan``. What is measured at each strength is also read off at equal distance from the
-sources, within the range that all families reach: a strength takes an image further away in one than in another.
+All are trained on the very same images: beside a diffusion model ``name`` stand ``name_vae`` and ``name_gan``. What is
+measured at each strength is also read off at equal distance from the sources, within the range that all families reach:
+a strength takes an image further away in one than in another.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -87,8 +89,8 @@ class Families(Settings):
             if not isinstance(load_generator(base), Diffusion):
                 raise ValueError(f"generator and few must be diffusion models, got {base}")
             for family in self.families:
-                name, seen = of_family(base, family), content_hash(trained_on(base)[1])
-                if getattr(load_generator(name), "family", None) != family or content_hash(trained_on(name)[1]) != seen:
+                name = of_family(base, family)
+                if getattr(load_generator(name), "family", None) != family or seen_by(name) != seen_by(base):
                     raise ValueError(f"{name} must be a {family} that was trained on the images of {base}, and is not")
         found, few = splits(self.generator), splits(self.few)
         shape, classes = found["real"].image_shape, found["real"].num_classes
@@ -115,6 +117,12 @@ PROFILES = {
 def of_family(generator: str, family: str) -> str:
     """The name or folder of a generator of a family beside a diffusion model."""
     return f"{generator}_{family}" if family in LATENT else generator
+
+
+@cache
+def seen_by(generator: str) -> str:
+    """The hash of the images that a saved generator was trained on."""
+    return content_hash(trained_on(generator)[1])
 
 
 def model_of(s: Families, family: str, few: bool = False) -> dict:
