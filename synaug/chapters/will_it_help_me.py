@@ -18,12 +18,14 @@ from synaug.auditing.report import THRESHOLDS, of_sets
 from synaug.augmentation import original, with_synthetic
 from synaug.augmentation.pool_filters import filter_pool
 from synaug.augmentation.synthetic_pool import SyntheticPool, generate_pool
+from synaug.chapters.other_generators.families import LATENT, at_strength, check_family, of_family
 from synaug.chapters.targeted_augmentation import FILTERS
 from synaug.chapters.tasks import (
     Trained,
     at_once,
     error,
     generated_pool,
+    joined,
     network,
     split,
     splits,
@@ -50,10 +52,11 @@ POOL_SEED = 8
 
 @dataclass(frozen=True)
 class Pool:
-    """How a set of images is made. family: which sets are left out together. source: "generator", "oracle", or "real",
-    "fresh" (real images, the generator's own and others). strength: denoising steps of 100 from which real images are
-    reconstructed; None: from noise alone. coarse: a sixth of the sampler's steps. wrong: a perturbation of the score, and
-    how large. changed: what is done to the images afterwards."""
+    """How a set of images is made. family: which sets are left out together. source: "generator", "oracle", "vae" or "gan"
+    (trained on the generator's images), or "real", "fresh" (real images, the generator's own and others). strength:
+    denoising steps of 100 from which real images are reconstructed, of a VAE and a GAN their own strength in per cent;
+    None: from noise alone. coarse: a sixth of the sampler's steps. wrong: a perturbation of the score, and how large.
+    changed: what is done to the images afterwards."""
 
     family: str
     source: str = "generator"
@@ -80,7 +83,12 @@ POOLS = {
     "fresh, blurred": Pool("real, or spoilt", "fresh", changed="blurred"),
     "fresh, a fifth mislabelled": Pool("real, or spoilt", "fresh", changed="mislabelled"),
     "fresh, noisy": Pool("real, or spoilt", "fresh", changed="noisy"),
+    "VAE, from noise": Pool("VAE", "vae"), "VAE, from real images": Pool("VAE", "vae", strength=50),
+    "GAN, from noise": Pool("GAN", "gan"), "GAN, from real images": Pool("GAN", "gan", strength=50),
 }
+#: Those of the generators that every user has. The others are a run of their own: ``python -m synaug record will_it_help_me
+#: --variant families -p studies '["pools"]' -p pools '["VAE, from noise", ...]'``.
+USUAL = tuple(name for name, how in POOLS.items() if how.source not in LATENT)
 #: What is measured of a set before training, beside its real-data baseline; the audit explains each.
 PREDICTORS = ("frechet_distance", "precision", "recall", "density", "coverage", "outer_edge_recall", "centroid_distance_ratio",
               "covariance_logdet_ratio", "distance_ratio", "two_sample_auc", "label_agreement", "near_copies",
@@ -101,7 +109,7 @@ class Prediction(Settings):
     studies: tuple[str, ...] = param("what is run", STUDIES, each=True, options=STUDIES)
     generator: str = param("name or folder of a trained generator; its training images are the real images")
     oracle: str | None = param("one that was trained on more images, these among them", optional=True)
-    pools: tuple[str, ...] = param("sets of images, by name", tuple(POOLS), each=True, options=tuple(POOLS))
+    pools: tuple[str, ...] = param("sets of images, by name", USUAL, each=True, options=tuple(POOLS))
     n_real: int | None = param("real images; None: all that the generator was trained on", at_least=20, optional=True)
     added: int = param("images of each set that are added to the real ones", at_least=20)
     held: int = param("held-out real images beside which a set is measured", at_least=20)
@@ -131,6 +139,8 @@ class Prediction(Settings):
                 raise ValueError(f"{name} must be from {2 * found[part].num_classes} to {len(found[part])}, got {n}")
         if self.oracle is None and (lost := [name for name in self.pools if POOLS[name].source == "oracle"]):
             raise ValueError(f"the pools {', '.join(lost)} need an oracle")
+        for family in sorted({POOLS[name].source for name in self.pools} & {*LATENT}):
+            check_family(self.generator, family)
         if "pools" in self.studies and not self.pools:
             raise ValueError("the study of pools needs some: name them in pools")
 
@@ -177,6 +187,10 @@ def pool(s: Prediction, name: str) -> Task:
     how, real = POOLS[name], images(s, "real")
     if how.source in ("real", "fresh"):
         return Task(changed, {"how": how.changed, "n": copies(s) * n_real(s)}, (images(s, how.source),))
+    if how.source in LATENT:
+        by = {**network(replace(s, generator=of_family(s.generator, how.source))), "steps": s.sampling_steps,
+              "strength": 1.0 if how.strength is None else how.strength / 100}
+        return Task(joined, {}, tuple(Task(at_strength, {**by, "seed": POOL_SEED + i}, (real,)) for i in range(copies(s))))
     sigmas = None if how.strength is None else [sigma_of_strength(how.strength)]
     by = network(replace(s, generator=s.oracle if how.source == "oracle" else s.generator)) | {
         "sigmas": sigmas, "steps": max(1, s.sampling_steps // (2 if sigmas else 6 if how.coarse else 1)), "seed": POOL_SEED}
@@ -237,7 +251,7 @@ def rows(s: Prediction):
         yield columns, Task(alignment, {"n": s.added}, (*needs, early(s, s.first_seed, s.early_steps)))
 
 
-def finish(frame: pd.DataFrame, s: Prediction) -> pd.DataFrame:
+def finish(frame: pd.DataFrame, s: Prediction | None = None) -> pd.DataFrame:
     """Adds, of each predictor, the rank correlation of what it says of families that are left out with the mean gains,
     and what it has over the reference; and the noise ceiling."""
     mean, each = gains(frame)

@@ -14,6 +14,7 @@ from synaug.chapters.what_is_left_out.left_out_figures import NETWORKS
 from synaug.chapters.will_it_help_me import CHOICES, POOLS, PREDICTORS, PRIMARY, REFERENCE, gains
 from synaug.metrics.encoders import encoder_label
 from synaug.plots import forest, image_grid, scatter
+from synaug.run.results import recorded_run
 from synaug.statistics.contrasts import paired, select
 from synaug.statistics.prediction import LEAST_GROUPS, left_out_predictions, rank_correlation, rank_correlations
 
@@ -38,6 +39,53 @@ def sets(s, get):
 def measured_gains(frame) -> pd.DataFrame:
     """The gain with each set, points, with limits over paired seeds: the columns of `paired`."""
     return paired(select(frame, role="gain"), {"arm": "original"}, ["family", "arm"], "test_error", sign=-1)
+
+
+def further_run(live):
+    """The recorded run of the sets of a VAE and a GAN; None without one."""
+    return recorded_run(live, "standard", variant="families")
+
+
+def joined(frame, further):
+    """A run with the sets of a further one beside its own, whose gains stay those over their own original set."""
+    if frame is None or further is None:
+        return frame
+    start = [select(run, role="gain", arm="original").set_index("seed")["value"] for run in (frame, further)]
+    more = select(further, role=["gain", "measure"])
+    more = more[more["arm"] != "original"].copy()
+    more["value"] += more["seed"].map(start[0] - start[1]).where(more["role"] == "gain", 0.0)
+    both = pd.concat([select(frame, role=["gain", "measure", "choice"]), more], ignore_index=True)
+    both.attrs = frame.attrs
+    return chapter.finish(both)
+
+
+def foretold(frame, further) -> pd.DataFrame:
+    """Of each set of a further run what it gained, and what the line said that was fitted to the sets of another: set, gained
+    and said, each with 95 % limits, and whether the former is within the latter's."""
+    line = fitted(frame)
+    x = select(further, role="measure", metric=line["measure"]).set_index("arm")["value"]
+    rows = measured_gains(further)
+    said = line["intercept"] + line["slope"] * x.loc[rows["arm"]].to_numpy()
+    return rows.assign(said=said, said_low=said - line["within"], said_high=said + line["within"],
+                       held=(rows["estimate"] - said).abs() <= line["within"])
+
+
+def foretold_table(frame, further) -> pd.DataFrame:
+    """`foretold`, to read."""
+    return pd.DataFrame([{"set": row.arm, "gained (points)": within(row.estimate, row.low, row.high), "the line said": within(row.said, row.said_low, row.said_high),
+                          "within": "yes" if row.held else "no"} for row in foretold(frame, further).itertuples()])
+
+
+def foretold_said(frame, further) -> str:
+    """How often the line held, and the best measure's rank correlation over the sets of both runs: a sentence, empty without
+    a further run."""
+    if further is None:
+        return ""
+    rows, measure = foretold(frame, further), fitted(frame)["measure"]
+    over = joined(frame, further)
+    found = select(over, role="prediction", metric="rank_correlation", arm=measure).iloc[0]
+    return (f"{rows['held'].sum()} of {len(rows)} gains lie within what the line said. Over all {found['x']:.0f} sets, each family left out in turn, "
+            f"the rank correlation of {NAMES[measure]} is {within(found['value'], found['low'], found['high'])}.")
 
 
 def gained(frame):
@@ -124,6 +172,8 @@ KINDS = {"fresh real images": ["fresh real images"], "fresh real images, spoilt"
          "the same, filtered": [name for name, how in POOLS.items() if how.family == "filtered"], "from noise": ["from noise"],
          "from noise, too few steps": ["from noise, few steps"],
          "a generator with a wrong score": [name for name, how in POOLS.items() if how.family == "wrong score"],
+         "made by a VAE": [name for name, how in POOLS.items() if how.family == "VAE"],
+         "made by a GAN": [name for name, how in POOLS.items() if how.family == "GAN"],
          "a generator that saw more images": [name for name, how in POOLS.items() if how.family == "oracle"]}
 #: What to do where all, some or none of a kind's sets gain for sure: from the intervals alone.
 SURE, SOME, NONE = "gained for sure: try them, paired", "gained in some sets: audit, then try the best, paired", "no gain could be shown: do not add them"

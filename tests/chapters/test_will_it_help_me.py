@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import asdict
 
 import numpy as np
@@ -16,9 +17,10 @@ from synaug.augmentation.synthetic_pool import SyntheticPool
 from synaug.chapters import will_it_help_me as chapter
 from synaug.chapters import will_it_help_me_figures as figures
 from synaug.chapters.tasks import trained
-from synaug.chapters.will_it_help_me import CHOICES, EXPERIMENT, POOLS, PREDICTORS
+from synaug.chapters.will_it_help_me import CHOICES, EXPERIMENT, POOLS, PREDICTORS, USUAL
 from synaug.classifiers import predict
 from synaug.data import ImageDataset, load_dataset, stratified_subset
+from synaug.diffusion.denoisers import checkpoint_folder
 from synaug.run import Store
 from synaug.run.results import load_recorded
 from synaug.statistics.claims import load_claims, verdict_table
@@ -39,7 +41,7 @@ def real():
 def simulated(probe, frechet, choice=0.0):
     """A frame of the standard run where gains follow the probe, and measures are as loud as that."""
     rng, rows = np.random.default_rng(0), []
-    for i, (name, pool) in enumerate(POOLS.items()):
+    for i, (name, pool) in enumerate((name, POOLS[name]) for name in USUAL):
         gain, common = i / 8, {"dataset": "fashion_mnist", "arm": name, "family": pool.family, "x": 3000.0}
         rows += [{**common, "seed": seed, "role": "gain", "metric": "test_error", "value": 15 - gain + rng.normal(0, 0.1)}
                  for seed in range(800, 805)]
@@ -78,6 +80,26 @@ def test_sets_are_what_their_names_say():
     assert len(get(chapter.pool(s, "score with much noise"))) >= s.added
     for name in ("strength 50", "from noise"):
         assert (chapter.pool(s, name).needs[0].params["sigmas"] is None) == (name == "from noise")
+
+
+def test_sets_of_other_families_are_made_by_generators_of_the_same_images(tmp_path):
+    names = [name for name in POOLS if name not in USUAL]
+    s, get = EXPERIMENT.settings("smoke", pools=names[:2], strength=40), Store().get
+    real, made = get(chapter.images(s, "real")), [get(chapter.pool(s, name)) for name in names[:2]]
+    assert {POOLS[name].family for name in names} == {"VAE", "GAN"} and not set(names) & set(EXPERIMENT.settings("standard").pools)
+    for data in made:
+        assert torch.equal(data.labels, real.labels.repeat(len(data) // len(real))) and len(data) >= s.added
+        assert not torch.equal(data.images[: len(real)], data.images[len(real): 2 * len(real)])  # each time others
+    far = [(data.floats()[: len(real)] - real.floats()).square().mean() for data in made]
+    assert far[1] < 0.8 * far[0]  # what is made from real images is nearer to them than what is made from noise
+    for name, family in zip(names, ("vae", "vae", "gan", "gan")):
+        params = [need.params for need in chapter.pool(s, name).needs]
+        assert {p["generator"] for p in params} == {f"fashion_mnist_2000_{family}"} and len({p["seed"] for p in params}) == len(params)
+        assert {p["strength"] for p in params} == {1.0 if "noise" in name else 0.5}
+    for saved, own in (("fashion_mnist_2000", "own"), ("fashion_mnist_vae", "own_vae")):
+        shutil.copytree(checkpoint_folder(saved), tmp_path / own)
+    with pytest.raises(ValueError, match="own_vae must be a vae that was trained on the images of"):  # these are others
+        EXPERIMENT.settings("smoke", pools=names[:1], generator=str(tmp_path / "own"))
 
 
 @pytest.mark.parametrize("how", ["", "blurred", "noisy", "mislabelled"])
@@ -142,7 +164,7 @@ def test_bad_input(wrong, message):
 
 def test_the_line_of_an_audit_is_that_of_the_best_measure():
     found = figures.fitted(simulated(probe=0.05, frechet=2.0))
-    assert found["measure"] == "probe_gain_all" and found["sets"] == len(POOLS) and found["encoder"] == "EfficientNetLite0"
+    assert found["measure"] == "probe_gain_all" and found["sets"] == len(USUAL) and found["encoder"] == "EfficientNetLite0"
     assert found["slope"] == pytest.approx(1, abs=0.1) and found["intercept"] == pytest.approx(0, abs=0.1)
     assert 0.1 < found["within"] < 0.6 and found["correlation"][1] > 0.9 and found["n_real"] == 2000
     assert figures.fitted(simulated(probe=2.0, frechet=0.05))["measure"] == "frechet_distance"
@@ -169,6 +191,27 @@ def test_the_decisions_follow_from_the_recorded_gains():
     assert table.loc["made from your images", "of fresh real images' gain"] == f"{100 * share:.0f}\u00a0%"
     assert table.loc["copies of your images", "what to do"] == figures.NONE and gain["copies"] < 0.5
     assert sorted(name for names in figures.KINDS.values() for name in names) == sorted(POOLS)
+
+
+def test_gains_of_a_further_run_stay_those_over_its_own_original():
+    own, more = simulated(0.05, 2.0), [name for name in POOLS if name not in USUAL]
+    rows = [{"arm": name, "family": POOLS[name].family, "x": 3000.0, "seed": seed, "role": "gain", "metric": "test_error", "value": 20 - i - 0.1 * (seed - 802)}
+            for i, name in enumerate(more) for seed in range(800, 805)]
+    rows += [{"arm": name, "family": POOLS[name].family, "x": 3000.0, "seed": 0, "role": "measure", "metric": metric, "value": 1.0 + (i == 3) * 90}
+             for i, name in enumerate(more) for metric in PREDICTORS]
+    rows += [{"arm": "original", "family": "", "x": 0.0, "seed": seed, "role": "gain", "metric": "test_error", "value": 21 - 0.1 * (seed - 802)}
+             for seed in range(800, 805)]
+    further = tidy(pd.DataFrame(rows).assign(dataset="fashion_mnist"), {"parameters": {}}, experiment=EXPERIMENT.name, profile="standard", swept="images added")
+    both = figures.joined(own, further)
+    gains = figures.measured_gains(both).set_index("arm")["estimate"]
+    assert gains[more].tolist() == pytest.approx([1, 2, 3, 4]) and gains["strength 20"] == pytest.approx(figures.measured_gains(own).set_index("arm")["estimate"]["strength 20"])
+    assert set(select(both, role="prediction")["x"]) == {24} and figures.joined(own, None) is own
+    line, told = figures.fitted(own), figures.foretold(own, further)
+    assert told["said"].tolist() == pytest.approx([line["intercept"] + line["slope"] * x for x in (1, 1, 1, 91)])
+    assert told["held"].tolist() == [abs(gain - said) <= line["within"] for gain, said in zip((1, 2, 3, 4), told["said"])] and not told["held"].all()
+    assert figures.foretold_said(own, further).startswith(f"{told['held'].sum()} of 4 gains") and figures.foretold_said(own, None) == ""
+    assert (figures.foretold_table(own, further)["within"] == "yes").tolist() == told["held"].tolist()
+    assert figures.decisions(both).set_index("images").loc["made by a GAN", "surely above 0"] == "2 of 2"
 
 
 def test_the_order_by_a_measure_itself_is_spearmans():

@@ -89,9 +89,7 @@ class Families(Settings):
             if not isinstance(load_generator(base), Diffusion):
                 raise ValueError(f"generator and few must be diffusion models, got {base}")
             for family in self.families:
-                name = of_family(base, family)
-                if getattr(load_generator(name), "family", None) != family or seen_by(name) != seen_by(base):
-                    raise ValueError(f"{name} must be a {family} that was trained on the images of {base}, and is not")
+                check_family(base, family)
         found, few = splits(self.generator), splits(self.few)
         shape, classes = found["real"].image_shape, found["real"].num_classes
         build_classifier(self.architecture, shape, classes, seed=0, width=self.width)
@@ -117,6 +115,13 @@ PROFILES = {
 def of_family(generator: str, family: str) -> str:
     """The name or folder of a generator of a family beside a diffusion model."""
     return f"{generator}_{family}" if family in LATENT else generator
+
+
+def check_family(generator: str, family: str) -> None:
+    """ValueError unless beside a diffusion model there is a generator of a family that has seen the same images."""
+    name = of_family(generator, family)
+    if getattr(load_generator(name), "family", None) != family or seen_by(name) != seen_by(generator):
+        raise ValueError(f"{name} must be a {family} that was trained on the images of {generator}, and is not")
 
 
 @cache
