@@ -79,7 +79,7 @@ levels = chosen.reverse_steps
 Markdown(figures.takeaways(book, poor))
 
 # %% [markdown]
-# Numbers and curves are of the recorded run of the chosen generator, where there is one. Intervals are not adjusted for their number; verdicts are.
+# Numbers and curves are of the recorded run of the chosen generator, where there is one. Neither intervals nor verdicts are corrected for their number.
 # The noise level σ at which the way back begins is the horizontal axis. The paper's count of reverse steps, $t_{\mathrm{re}}$ of 100, stands above it.
 # The operation itself is older and has several names: SDEdit {cite:p}`meng2022`, Boomerang {cite:p}`luzi2024`, forward-backward experiments {cite:p}`sclocchi2025`.
 
@@ -353,4 +353,4 @@ table_html(side_by_side(figures.numbers, live, recorded), "Headline numbers, fro
 # - Do not train on synthetic images alone if you have the real ones. It cost accuracy with every generator that was tried here.
 # - Measure coverage against fresh real images, never against the training images of the generator. Outer-edge recall shows a loss that means hide.
 # - Check a conclusion in a second set of features before you believe it.
-# - If you need variants of real images, start from them at little noise. At half of the steps hardly more of the coverage is left than from noise alone, and on CIFAR-10 even less noise costs much of it. Whether such variants help is the question of chapter 2.
+# - If you need variants that cover what the real images cover, start from them at little noise. At half of the steps, hardly more coverage is left than from noise alone; on CIFAR-10, even smaller noise levels cost much of it. Whether they help in training is another matter: in [chapter 8](08_will_it_help_me) those at little noise gained least.

@@ -91,7 +91,7 @@ Markdown("\n\n".join(([draws.takeaways(confirming), "Before, in exploratory runs
 
 # %% [markdown]
 # All this is exploratory, from one draw of real images and one generator per data set; the run over several draws, below, is to decide.
-# Unless CIFAR-10 is named, the numbers are of the small regime: 2,000 images of Fashion-MNIST. In brackets stand 95 % intervals over paired seeds. They are not adjusted for their number; verdicts are.
+# Unless CIFAR-10 is named, the numbers are of the small regime: 2,000 images of Fashion-MNIST. In brackets stand 95 % intervals over paired seeds. They are not corrected for their number; verdicts are, where an adjusted p stands.
 #
 # ## How the comparison works
 #
@@ -383,7 +383,7 @@ table_html(figures.table(figures.comparisons(largest), setting="setting", arm="a
 # ## Design of the confirmatory run
 #
 # One set of real images, one generator and one pool serve all seeds above, so those intervals leave out what another draw would change.
-# The run that decides has *draws* as its unit. What is asked, and how, was written down before its first generator was trained, and nothing above decides it.
+# The run that decides has *draws* as its unit. Its contrasts, margin and arms were written down before its first generator was trained, and nothing above decides it.
 
 # %% tags=["hide-input"]
 Markdown(targeted_draws.design())

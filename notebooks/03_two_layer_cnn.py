@@ -17,7 +17,7 @@
 # # 3. A theory of targeted augmentation, in a network of two layers
 #
 # What is tested here is a summary, reviews and digests of {cite:t}`nguyen2025`: the full text could not be read.
-# Of theorems that were reconstructed here, so that they give what was read, this page says "consistent with the summary", never that they were reproduced.
+# Where a theorem was reconstructed to match the sources that were read, this page says "consistent with the summary", never "reproduced".
 #
 # The paper augments only the examples that a classifier is slow to learn.
 # It says why *generating* new versions of them is better than *upsampling* them, that is, showing the same ones more often.
@@ -77,7 +77,7 @@ table_html(figures.overview(figures.worded(in_short)), "What is asked of each th
 # %% [markdown]
 # Each statement below is marked: *second hand*, read in a summary, a review or a digest; *from memory*; *reconstructed*, a formula derived here so that it gives what was read; or *derived here*.
 # None is a quotation.
-# Figures show the recorded run where there is one. Intervals are not adjusted for their number; verdicts are.
+# Figures show the recorded run where there is one. Neither intervals nor verdicts are corrected for their number.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the runs behind this page", "code_prompt_hide": "Hide the runs behind this page"}
 Markdown(figures.describe(live, recorded))
@@ -344,7 +344,7 @@ Markdown(network_figures.describe(network_live, network_recorded))
 # First the premises: that what is new in a generated image is independent of its source, not too strong, and that the features are the source's.
 # The weights are those that the original training set has led to, at three stages of the training, as in the theorems, which compare training sets at the same weights.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Slow images and one generated from each, by noise level (80: from noise). Lines: 0, as the theory assumes, and 1, new real images. Bars: 95 % t intervals.", "name": "fig-network-premises"}, "image": {"alt": "At the lowest noise level the residuals of source and generated image correlate at 0.85 early on; from noise at 0. Late, generated residuals are a thousand times as strong."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Slow images and one generated from each, by noise level (80: from noise). Lines: 0, as the theory assumes (first); 1, new real images (others). Bars: 95 %.", "name": "fig-network-premises"}, "image": {"alt": "At the lowest noise level the residuals of source and generated image correlate at 0.85 early on; from noise at 0. Late, generated residuals are a thousand times as strong."}}
 network_figures.premises(*network_shown);
 
 # %% [markdown]

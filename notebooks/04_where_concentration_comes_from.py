@@ -86,7 +86,7 @@ shown, shown_images = drawn(live, recorded), drawn(live_images, recorded_images)
 Markdown(parts.takeaways(parts.numbers(*map(load_recorded, ("exact_score", "empirical_score", "real_generators")))))
 
 # %% [markdown]
-# Figures and tables show the recorded runs where there are any. Intervals are not adjusted for their number; verdicts are.
+# Figures and tables show the recorded runs where there are any. Intervals are not corrected for their number; of the verdicts, those of the exploration terms are.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the runs behind this page", "code_prompt_hide": "Hide the runs behind this page"}
 Markdown("\n".join(["Mixtures:", "", mixtures.describe(live, recorded), "", "Images:", "",
@@ -125,9 +125,9 @@ table_html(parts.parts_table(falls), "Parts of the fall on real images, as share
 # - *Discretisation* has both signs: 18 Euler steps cost 0.091, 18 Heun steps add 0.018.
 # - *Score error* has both signs, too: a score that is 5 % too strong costs 0.182, one that is 5 % too weak adds 0.039.
 # - On real images recall falls by 0.206, of which 37 % is due to the metric; outer-edge recall falls by 0.672, of which 55 % is.
-# - From fresh real images to samples of 18 Heun steps recall falls by 0.108, of which 94 % remains on the finest grid and is called score error. The sampler's part is not told from 0, with an upper limit of 0.06. Test accuracy falls by 0.008 there, and by 0.038 with 18 Euler steps, of which 79 % is due to discretisation.
+# - From fresh real images to samples of 18 Heun steps recall falls by 0.108. What remains on the finest grid is called score error. The sampler's part, 0.006, is not told from 0, but its upper limit is 0.06, half of the fall. Test accuracy falls by 0.008 there, and by 0.038 with 18 Euler steps, of which 79 % is due to discretisation.
 #
-# The published explanation needs the reverse process's part to be large; it is 0.
+# The published explanation needs the reverse process's part to be large; it is not told from 0, and below 0.01.
 # Concentration can come from the *score error*.
 # A score that is too strong climbs more steeply than the exact one, and does what the paper describes. One that is too weak does the opposite; one that is merely noisy does neither.
 # The same for coarse steps: it depends on the solver on which side they err.
@@ -341,7 +341,7 @@ if added is not None:
 
 # %% [markdown]
 # The paper writes its reverse process in this form, and in that run its explanation fits in part.
-# Samples lie nearer to the class centres than fresh real images, but told apart from these at 40 steps only; Heun's and Euler's lie as near. Their precision is at the baseline or above it.
+# Their samples lie nearer to the class centres than fresh real images do. Only at 40 steps do the limits of both leave that beyond doubt. Euler's samples at 10 and 18 steps lie as near, Heun's at the distance of real ones. Their precision is at the baseline or above it.
 # Recall and accuracy are below what Heun's method reaches in far fewer evaluations of the network.
 # More steps mend the recall, slowly.
 

@@ -83,7 +83,7 @@ Markdown(figures.describe(live, recorded))
 #
 # - A *seed* is a draw and a training: it draws the images that are added (and the real ones, where fewer than all are used), the initial weights and the order of batches. All arms of a seed are paired.
 # - *Fresh* images are real, and neither the generator nor the classifier has seen them; the oracle has seen about one in six. Images *from noise* are sampled by class. *Reconstructed* ones are real images that were noised and denoised. The *pool* is what batches are drawn from.
-# - All trainings take the same number of optimiser steps. Fewer steps change the sign of such gains, so steps are not shortened in what is recorded.
+# - All trainings take the same number of optimiser steps. With too few steps a gain can vanish, so steps are not shortened in what is recorded.
 # - The generator has seen the real images of the training set and no others. The *oracle* has seen five times as many in the recorded plan, these among them.
 # - With fewer real images than the generator has seen, it brings in others; with more, the oracle takes its place. So rates at different numbers of real images form no trend.
 # - Rules, margins and seeds of the verdicts were committed before the recording. What was known before, from other seeds and other images of the same generators ([chapter 2](02_targeted_augmentation)), is exploratory.
@@ -100,7 +100,7 @@ told(recorded, f"{n} fresh real images gain {found[f'{n} fresh real images']} po
      f"of the oracle {found[f'{n} from noise, oracle generator']}, and reconstructed ones {found[f'{n} reconstructed']}.")
 
 # %% [markdown]
-# The rate comes from a monotone curve through the ruler's means, and its interval from resampled seeds. Where a gain lies beyond the ruler, the table says "at most"; where there is no gain, there is no rate.
+# The rate comes from a monotone curve through the ruler's means, and its interval from resampled seeds. Where a gain lies beyond the ruler, the table says "at most"; where it is not told from 0, "at least"; where there is none, there is no rate.
 
 # %% tags=["hide-input"]
 table_html(figures.rates(largest), "Synthetic images worth one fresh real image. Brackets: 95 % bootstrap intervals; of three seeds, the range over resamples.") if recorded is not None and "exchange" in held else None
@@ -118,7 +118,7 @@ told(recorded, f"{many} in place of {sizes['added'][0]:,} images from noise gain
 figures.ratio(*shown) if "ratio" in held else None;
 
 # %% tags=["remove-input"]
-told(recorded, f"With a pool of {sizes['pool']:,} images, the best of the shares tried, 0 among them, is {found['best share']}, with 95 % bootstrap limits over seeds. "
+told(recorded, f"With a pool of {sizes['pool']:,} images, the best of the shares tried, 0 among them, is {found['best share']}, with 95 % bootstrap limits over seeds, which can only be shares that were tried. "
      "In place of real images they change accuracy by " + ", ".join(f"{found[f'replaced, {share:g}']} at a share of {share:g}" for share in sizes["replaced"]) + ".")
 
 # %% [markdown]
@@ -134,7 +134,7 @@ ax.set(xlabel="step, of 100", ylabel="share of synthetic images")
 finish(figure, orders);
 
 # %% [markdown]
-# Every order is run again with fresh real images in the synthetic ones' place. That takes out the learning rate, but not size. The fresh images are more than the original ones, and each is seen less often: ending on the originals also means ending on a small, repeated set.
+# Every order is run again with fresh real images in the synthetic ones' place. This removes the effect of the learning rate, but not that of the size of the set. The fresh images are more than the original ones, and each is seen less often: ending on the originals also means ending on a small, repeated set.
 
 # %% mystnb={"figure": {"caption": "Gain of each order at the same mean share, and of the same order of fresh real images. Hollow: the interval holds 0.", "name": "fig-order"}, "image": {"alt": "Intervals of the gain in four orders: every order gains, an even mix as much as any, both for images from noise and for fresh real ones."}} tags=["hide-input"]
 figures.order(largest) if "order" in held else None;

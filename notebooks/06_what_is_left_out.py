@@ -64,7 +64,7 @@ why, rare, made = shown
 checked, get = causes.EXPERIMENT.settings(**of_causes), Store().get
 held = why.attrs["provenance"]["parameters"]["studies"]
 found = figures.numbers(*shown)
-smallest = next(name for name in found if name.startswith("made over true share at"))
+smallest, *_, largest = (name for name in found if name.startswith("made over true share at") and name.endswith("%"))
 
 # %% tags=["remove-input"]
 Markdown(figures.takeaways(shown, recorded))
@@ -88,15 +88,15 @@ conjectures("../")
 #
 # Synthetic images crowd where real ones are typical. If that is what costs accuracy, real images that crowd as much must cost as much.
 # So *fresh real images are resampled with the density ratio* of synthetic to real ones. A classifier that is linear in features of a network and their squares says what that ratio is.
-# Weighting makes the set worth fewer images, so the control is drawn at random from that number of images, with equal weights.
+# Unequal weights make the set worth fewer images, its *effective sample size*. The control is drawn from so many random images, with equal weights.
 # Another network, which had no part in this, says whether the resampled images are as far from real ones as the synthetic ones are.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error of training on each set alone, over training on as many real images. Bars: 95 % intervals.", "name": "fig-mismatch"}, "image": {"alt": "Intervals of test error over that of real images, for synthetic images, synthetic ones resampled to the real density, fresh real ones resampled to the synthetic density, and their control."}}
 figures.mismatch(why) if "mismatch" in held else None;
 
 # %% tags=["remove-input"]
-told(recorded[0], f"Synthetic images cost {found['gap']} points, concentrated real ones {found['concentrated over real']}. By the rule, which takes the control off, concentration explains {found['explained share']} of it, "
-     f"and spreading them out recovers {found['recovered share']}. Over as many distinct images it explains {found['explained share, over as many distinct']}.")
+told(recorded[0], f"Synthetic images cost {found['gap']} points, concentrated real ones {found['concentrated over real']}. Once the control's loss is subtracted, as the rule has it, concentration explains {found['explained share']} of the gap, "
+     f"and resampling synthetic images to the real density recovers {found['recovered share']}. Over as many distinct images, concentration explains {found['explained share, over as many distinct']}.")
 
 # %% [markdown]
 # The rule's control turned out to be a hard one: it holds fewer distinct images than the concentrated set, in which many images of small weight come once. So it loses accuracy by repetition, and the rule's share is too low. The last arm has as many distinct images, and was added after that was seen, so it is exploratory. Spreading synthetic images out repeats some of them, too, and no control takes that off.
@@ -144,7 +144,7 @@ told(recorded[0] if "bias" in held else None, f"Images from noise have {found['p
 # %% [markdown]
 # ## Is the loss landscape another?
 #
-# How much the loss on real training images rises around the weights is compared *at equal loss on these*, between shorter and longer trainings on real images alone. The statistics of batch normalisation are those of the real images, for all.
+# *Sharpness*, how much the loss on real training images rises around the weights, is compared at equal loss on these. For that, trainings on real images alone are shorter and longer, and it is interpolated between them. The statistics of batch normalisation are those of the real images, for all.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Sharpness with images added, over real images alone at equal loss on these. Left of 0: flatter. Bars: 95 % intervals.", "name": "fig-landscape"}, "image": {"alt": "Four panels of intervals, for the largest eigenvalue, the trace, the filter-normalised rise of the loss and the variance of gradients, with synthetic and with fresh real images added."}}
 figures.landscape(why) if "landscape" in held else None;
@@ -177,7 +177,8 @@ refitted = refit_last_layer(model, own.images, own.labels)
 figures.shares(*drawn(live[1], recorded[1]));
 
 # %% tags=["remove-input"]
-told(recorded[1], f"Minorities are made {found[smallest]} times as often as they are seen at the smallest share, {found['made over true share at 1 %']} times at 1 % (as the judge says: {found['the judge says, at 1 %']}). Over all shares the logarithm of that ratio rises with that of the share, with a slope of {found['slope']}.")
+told(recorded[1], f"On average over both generators, minorities are made {found[smallest]} times as often as they are seen at the smallest share, {found['made over true share at 1 %']} times at 1 %. Without the correction it is {found['the judge says, at 1 %']} there. "
+     f"The generators differ: at the smallest share {found[smallest + ', first generator']} and {found[smallest + ', roles swapped']}, at the largest {found[largest + ', first generator']} and {found[largest + ', roles swapped']}. Each share is that of one pair of classes in each. Over all shares the logarithm of that ratio rises with that of the share, with a slope of {found['slope']}.")
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Rare training images by their share (left), and the samples of this build that a judge calls rare most surely.", "name": "fig-rare"}, "image": {"alt": "Five rows of images, the minorities of five shares: real ones on the left, generated ones on the right."}}
 figures.rare_pictures(rare_events.EXPERIMENT.settings(**of_rare), get);

@@ -120,7 +120,7 @@ figures.sets(checked, get);
 # The eye tells the spoilt sets, and says little about the rest.
 
 # %% tags=["hide-input"]
-table_html(figures.audited(checked, get), "What the audit advises for each set of this build, and whether all its thresholds hold.")
+table_html(figures.audited(checked, get), "What the audit advises for each set of this build, whose samplers take few steps, and whether all its thresholds hold.")
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain in test accuracy with each set, over paired trainings. Hollow: the interval holds 0.", "name": "fig-gains"}, "image": {"alt": "Intervals of the gain over the real images alone, a row per set, in groups by family: copies gain nothing, fresh real images most."}}
 figures.gained(everything) if "pools" in held else None;
@@ -229,9 +229,9 @@ table_html(side_by_side(figures.numbers, live, recorded), "Gains in points and r
 # 1. Hold out real images that your generator has not seen, and audit: `python -m synaug audit seen synthetic --held-out unseen`.
 # 2. Where a threshold is crossed, look at what it names. It is a fault of the images, but need not cost accuracy: above, fresh images with noise gain, too.
 # 3. Train with and without the images, paired by seed, as in [Your own images](../your-own-images). The audit names faults; no measure of this chapter takes that training's place.
-# 4. If you can make several images of each real one, take the one that a network trained for a short while is least sure of: the figure above has what it gains.
+# 4. If you may add only one of several images of each real one, take the one that a network trained for a short while is least sure of. That gained little, on one draw, and adding all of them was not compared.
 #
-# What the kinds of images gained, beside as many fresh real ones:
+# What the kinds of images gained, beside as many fresh real ones. All trainings had flips alone; with TrivialAugment, images made from real ones lost accuracy in [chapter 2](02_targeted_augmentation).
 
 # %% tags=["hide-input"]
-table_html(figures.decisions(everything), "Should you add them? Gains in points: the mean of the sets of a kind, and their range.") if "pools" in held else None
+table_html(figures.decisions(everything), "Should you add them? Gains in points: the mean of the sets of a kind, and their range. Above 0: whole 95 % intervals, not adjusted for their number.") if "pools" in held else None

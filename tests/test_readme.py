@@ -92,7 +92,7 @@ def test_your_own_images(photos, capsys):
     assert words[:3] == ["python", "-m", "synaug"]
     assert main([*words[3:], "--images", "64", "--channels", "32"]) == 0
     code = "import synaug\n" + "".join(rest)
-    names = run(code, {"num_classes, 800": "num_classes, 12", "range(5)": "range(2)", "k=3, from": "k=3, steps=3, from"})
+    names = run(code, {"num_classes, 800": "num_classes, 12", "range(5)": "range(2)", "k=4, from": "k=4, steps=3, from"})
     out = capsys.readouterr().out
     assert out.count("fresh real") == 6 and "nearly copies" in out and out.count("gain in accuracy ") == 3
     parts = names["real"]

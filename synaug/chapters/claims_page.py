@@ -14,7 +14,7 @@ from synaug.diffusion.trainer import RECORD
 from synaug.paths import checkpoints_dir
 from synaug.plots.html import typeset
 from synaug.run.results import recordings
-from synaug.statistics.claims import CONFIRMED, OWN, judge, load_claims
+from synaug.statistics.claims import CONFIRMED, OWN, WITHDRAWN, judge, load_claims
 from synaug.statistics.contrasts import select
 from synaug.statistics.frames import bare
 from synaug.statistics.rules import REPRODUCED, VERDICTS
@@ -100,9 +100,13 @@ def worded(source: str, words: str) -> str:
 
 
 def figure(claim) -> str:
-    """The address of the figure that shows a claim, from the top of the book; of its chapter where none is named."""
-    name = next((name for part, name in FIGURES.get(claim.experiment, {}).items() if re.search(part, claim.id)), None)
-    return f"notebooks/{CHAPTERS[claim.experiment]}.html" + (f"#fig-{name}" if name else "")
+    """The name of the figure that shows a claim."""
+    return next(f"fig-{name}" for part, name in FIGURES[claim.experiment].items() if re.search(part, claim.id))
+
+
+def address(claim) -> str:
+    """Where a claim is shown, from the top of the book: its figure; of what is not recorded, which has none, the chapter."""
+    return f"notebooks/{CHAPTERS[claim.experiment]}.html" + f"#{figure(claim)}" * bool(verdicts(claim.experiment))
 
 
 def effect(verdict) -> str:
@@ -123,7 +127,8 @@ def claims_table(experiment: str) -> HTML:
         for data, found in by_data.items():
             cells[data] = word = shown(verdict := found[claim.id])
             if word != NOT_RECORDED:
-                cells[data] = f"{word}<br><small>{typeset(effect(verdict))}</small>"
+                notes = [typeset(effect(verdict)), *[f"but {escape(claim.caveat)}"] * bool(claim.caveat)]
+                cells[data] = f"{word}<br><small>{'<br>'.join(notes)}</small>"
                 evidence.append(f"{data}: {verdict.evidence}")
         if not by_data:
             cells["verdict"] = NOT_RECORDED
@@ -131,7 +136,7 @@ def claims_table(experiment: str) -> HTML:
         rows.append(
             f'<tr id="claim-{claim.id}"><th scope="row"><a href="#claim-{claim.id}">{typeset(claim.statement)}</a><br>'
             f"<small>{'This book' if claim.own else 'Paper'}: {escape(claim.source.removeprefix('this book, '))} "
-            f'(<a href="{figure(claim)}">figure</a>)</small><details><summary><small>how it was decided</small></summary>'
+            f'(<a href="{address(claim)}">figure</a>)</small><details><summary><small>how it was decided</small></summary>'
             f"<small>{'<br>'.join([*map(typeset, evidence), 'rule: ' + ', '.join(kinds.values())])}</small></details></th>"
             + "".join(f'<td data-label="{head}">{cell}</td>' for head, cell in cells.items()) + "</tr>"
         )
@@ -152,7 +157,7 @@ def conjectures(top: str = "") -> HTML:
         for claim in claims:
             if claim.source == f"this book, {name}":
                 found = [shown(by_id[claim.id]) for by_id in verdicts(claim.experiment).values()] or [NOT_RECORDED]
-                decided.append(f'<a href="{top}claims.html#claim-{claim.id}">{typeset(claim.statement)}</a> <em>{", ".join(found)}</em>')
+                decided.append(f'<a href="{top}claims.html#claim-{claim.id}">{typeset(claim.statement)}</a> <em>{", ".join(found)}</em>' + f" <small>(but {escape(claim.caveat)})</small>" * bool(claim.caveat))
         number = name.removeprefix("conjecture ")
         chapter = CHAPTERS[next(claim.experiment for claim in claims if claim.source == f"this book, {name}")]
         label = f"{number}. {words}" if number.isdigit() else f"{name[0].upper()}{name[1:]}: {words}"
@@ -175,7 +180,7 @@ def counts() -> pd.DataFrame:
             own.setdefault(NOT_RECORDED, []).extend([NOT_RECORDED] * len(load_claims(experiment)))
         for data, claims in by_data.items():
             own.setdefault(data, []).extend(shown(verdict).split(": ")[-1] for verdict in claims.values())
-    order = [REPRODUCED, CONSISTENT, OWN[REPRODUCED], *reversed(VERDICTS[:-1]), *CONFIRMED.values(), NOT_RECORDED]
+    order = [REPRODUCED, CONSISTENT, OWN[REPRODUCED], *reversed(VERDICTS[:-1]), *CONFIRMED.values(), WITHDRAWN, NOT_RECORDED]
 
     def said(data, words):
         text = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(order) if word in words)

@@ -52,13 +52,20 @@ def rates(frame):
         ruler = pairs.loc["fresh"]
         for (arm, mixing, x), own in pairs.drop("fresh").iterrows():
             try:
-                rate = str(_rate(x, tuple(own), tuple(ruler.index.get_level_values("x")), tuple(map(tuple, ruler.to_numpy()))))
+                rate = told_rate(own, _rate(x, tuple(own), tuple(ruler.index.get_level_values("x")), tuple(map(tuple, ruler.to_numpy()))))
             except ValueError as error:
                 rate = str(error) if pairs.shape[1] > 2 else "not measured: fewer than three seeds"
             of = "oracle" if arm == "from noise" and n_real > main(frame)["n_real"] else arm
             name = f"{x:,.0f} {ARMS[of]}" + ", few distinct" * (mixing == "repeated")
             rows.append((f"{n_real:,}", name, pairs.shape[1], rate))
     return pd.DataFrame(rows, columns=["real images", "added", "seeds", RATE])
+
+
+def told_rate(gain, rate) -> str:
+    """A rate in words; of a gain that is not told from 0, what it is at least."""
+    if np.isfinite(rate.estimate) and rate.estimate > rate.bound and paired_interval(gain).low <= 0:
+        return f"at least {rate.low:.3g}: no gain told from 0"
+    return str(rate)
 
 
 def difference(frame, *terms):
@@ -117,18 +124,18 @@ def takeaways(frame, recorded):
         return ("**No larger run is recorded yet.** The figures below are of this small build: they show that the code runs, and answer "
                 "nothing. The recorded run will say what a synthetic image is worth, and which share and order do best.")
     shares = ", ".join(f"{share:g}" for share in (0, *p["shares"]))
-    others = ", ".join(f"{get(f'rate, {x:,} from noise')} of {x:,}" for x in p["added"] if x != p["compared"])
-    advice = verdict_of(contrasts(frame)["synthetic first, less mixed"], "begin with them", "do not begin with them", "either will do")
+    others = " and ".join(f"{get(f'rate, {x:,} from noise')} where {x:,} are added" for x in p["added"] if x != p["compared"])
+    advice = verdict_of(contrasts(frame)["synthetic first, less mixed"], "beginning with them beats mixing", "mixing beats beginning with them", "either will do")
     return "\n".join([
         f"{DATA[frame['dataset'].iloc[0]]}, {p['n_real']:,} real images, {NETWORKS[p['architecture']]}, flips only; points of test accuracy.", "",
         f"1. **What a synthetic image is worth.** {n} new images of the generator (*from noise*) gain {get(n + ' from noise')}. As many new "
         f"real ones (*fresh*) gain {get(n + ' fresh real images')}. One fresh image is worth {get(f'rate, {n} from noise')} of them, "
-        f"and {others}. Of an *oracle*, a generator that has seen more real images, it is worth "
+        f"{others}. Of an *oracle*, a generator that has seen more real images, it is worth "
         f"{get(f'rate, {n} from noise, oracle generator')}.",
         f"2. **Which share.** Of {shares} of each batch, {get('best share').split()[0]} did best: "
         f"{get('mixed, ' + get('best share').split()[0])}. In place of real images, at a share of {p['replaced'][0]:g}: "
         f"{get('replaced, ' + format(p['replaced'][0], 'g'))}.",
-        f"3. **Which order.** Over an even mix, synthetic images first change accuracy by {get('synthetic first, less mixed')}, a falling "
+        f"3. **Which order.** Compared with an even mix, showing synthetic images first changes accuracy by {get('synthetic first, less mixed')}, a falling "
         f"share by {get('falling share, less mixed')}: {advice}."])
 
 

@@ -121,7 +121,7 @@ def takeaways(found, poor):
         f"they gain {found['generated, k = 5']} points; as many fresh real images gain {found['fresh, k = 5']}, copies "
         f"{found['upsampled, k = 5']}. On CIFAR-10, with a small generator, they cost accuracy: "
         f"{poor['generated, k = 5']}.",
-        f"3. **Images from noise gain at least as much as images from real ones, where many are added.** Those of the usual generator gain "
+        f"3. **Where many are added, images from noise gain at least as much as images made from real ones at half of the steps.** Those of the usual generator gain "
         f"{found['generated, from noise, k = 5']} points at k = 5, those of an oracle, trained on five times as many real images and "
         f"longer, {found['generated, from noise, oracle generator, k = 5']}. At k = 2, where the paper's claim stands, the usual one's "
         f"gain {found['generated, from noise, k = 2']}."))
@@ -149,7 +149,7 @@ def settings_won(frame):
 def readings(frame):
     """The ablations by what they do, in words."""
     found = ablated(frame)
-    return " ".join(f"{reading.capitalize()}: {', '.join(own['change'])}."
+    return " ".join(f"{reading.capitalize()}: {'; '.join(own['change'])}."
                     for reading, own in found.groupby("reading", sort=False))
 
 

@@ -1,8 +1,8 @@
 """Chapter 2's confirmatory run: six contrasts of targeted augmentation, whose unit is a new draw of real images.
 
 A draw is some thousand real images that no other draw has, a generator trained on exactly these, its images, a
-selection and classifiers. Contrasts, margin and family stand in ``data/claims.json``; they, the draws, seeds and arms
-below were committed before the first generator was trained. The pilot, by which budgets are chosen, has the draw of
+selection and classifiers. Contrasts, margin and family stand in ``data/claims.json``; they and the arms below were
+committed before the first generator was trained, seeds and the rule of early stopping before the first classifier. The pilot, by which budgets are chosen, has the draw of
 the exploratory runs: ``python -m synaug record targeted_draws --profile standard --variant pilot -p generators
 fashion_mnist_2000 -p seeds 3 -p more_seeds 3``.
 """
@@ -19,8 +19,11 @@ from synaug.chapters.tasks import generated, network, real, real_images_of, reci
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import RECIPES
 from synaug.data import ImageDataset
+from synaug.diffusion.denoisers import RECORD
+from synaug.diffusion.network_files import read_json
 from synaug.metrics.comparison import compare_with_floor
 from synaug.metrics.encoders import BUILDERS, encode
+from synaug.paths import checkpoints_dir
 from synaug.run import Experiment, Settings, Task, param
 from synaug.statistics.claims import load_claims
 from synaug.statistics.contrasts import select
@@ -166,6 +169,9 @@ def quality(reference: ImageDataset, fresh: ImageDataset, samples: ImageDataset,
 
 def design() -> str:
     """The design of the recorded run, as a Markdown list."""
+    def size(generator):
+        return f"{read_json(checkpoints_dir() / generator / RECORD)['parameters']:,}"
+
     found, arms = PROFILES["standard"], primary(targeted.Comparison(architecture="resnet8"))
     steps = ", ".join(f"{budget * found['steps']:g}" for budget in EXPERIMENT.parameters["budgets"].default)
     (margin,) = {part["negligible"] for claim in load_claims("targeted_draws").values() for part in claim.parts}
@@ -174,8 +180,8 @@ def design() -> str:
         f"classifiers. {len(found['generators'])} draws, {found['seeds']} seeds per draw, none shared, from {FIRST_SEED + SEEDS_APART} on.",
         f"- *Arms*: {len(arms)}, among them fresh real images as the ceiling, and TrivialAugment alone.",
         f"- *Steps*: {steps} are tried. The one of least "
-        f"validation error in a pilot is taken for each arm; the pilot's draw is none of the others. Beside it stands what the "
-        f"arm would have had if it had been stopped at the least validation loss of {LOOKS} looks.",
+        f"validation error in a pilot is taken for each arm. The pilot's draw is none of the others. Its generator has "
+        f"{size('fashion_mnist_2000')} parameters, theirs {size(found['generators'][0])}. Beside it stands what the arm would have had if it had been stopped at the least validation loss of {LOOKS} looks.",
         "- *Fresh real images* of a draw are the next draws' real ones, so ceilings are not independent of each other.",
         "- *Intervals* are over draws: the wider of Student's t over the means of draws, and a bootstrap of draws, then seeds.",
         f"- *Contrasts*: the six below, and Holm's correction over these alone. A whole interval within {margin:g} points of 0 "

@@ -144,8 +144,14 @@ def fitted_anew(frame, n_bootstrap=400) -> str:
     drawn = [places for places in rng.integers(len(y), size=(n_bootstrap, len(y))) if len(set(family[places])) >= LEAST_GROUPS]
     low, high = np.quantile([correlation(probe, places) - correlation(distance, places) for places in drawn], (0.025, 0.975))
     over = correlation(probe) - correlation(distance)
-    return (f"A constant has a correlation of {signed(correlation(np.zeros(len(y))))}. With lines fitted anew to each resample, the probe's "
+    return (f"A measure that is the same for every set, which predicts the mean of the other families, has a correlation of {of_a_constant(frame)}. With lines fitted anew to each resample, the probe's "
             f"correlation is {within(over, low, high)} above that of the Fréchet distance.")
+
+
+def of_a_constant(frame) -> str:
+    """The rank correlation of a measure that knows nothing: the mean gain of the other families."""
+    mean, _ = gains(frame)
+    return signed(rank_correlation(left_out_predictions(np.zeros(len(mean)), mean["value"], mean["family"]), mean["value"]))
 
 
 def plain(found: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -176,7 +182,7 @@ KINDS = {"fresh real images": ["fresh real images"], "fresh real images, spoilt"
          "made by a GAN": [name for name, how in POOLS.items() if how.family == "GAN"],
          "a generator that saw more images": [name for name, how in POOLS.items() if how.family == "oracle"]}
 #: What to do where all, some or none of a kind's sets gain for sure: from the intervals alone.
-SURE, SOME, NONE = "gained for sure: try them, paired", "gained in some sets: audit, then try the best, paired", "no gain could be shown: do not add them"
+SURE, SOME, NONE = "gained in every set: try them, paired", "gained in some sets: audit, then try the best, paired", "no gain could be shown: do not add them"
 
 
 def decisions(frame) -> pd.DataFrame:
@@ -191,7 +197,7 @@ def decisions(frame) -> pd.DataFrame:
         spread = f" ({signed(own['estimate'].min())} to {signed(own['estimate'].max())})" if len(own) > 1 else ""
         share = f"{signed(100 * mean / ceiling, 0, '-')}\u00a0%" if ceiling > 0 else ""
         advice = "collect them first" if kind == "fresh real images" and sure else SURE if sure == len(own) else SOME if sure else NONE
-        found.append({"images": kind, "gain": signed(mean) + spread, "of fresh real images' gain": share, "surely above 0": f"{sure} of {len(own)}",
+        found.append({"images": kind, "gain": signed(mean) + spread, "of fresh real images' gain": share, "sets above 0": f"{sure} of {len(own)}",
                       "what to do": advice})
     return pd.DataFrame(found)
 
@@ -253,7 +259,7 @@ def takeaways(frame, recorded) -> str:
     return "\n".join([
         f"1. **What predicts the gain.** {'One measure does.' if row['low'] > LEAST_CORRELATION else 'None was shown to.'} Of "
         f"{len(PREDICTORS)}, the best orders {len(p['pools'])} sets of images with a rank correlation of {texts[f'correlation, {row.arm}']} "
-        f"({NAMES[row.arm]}); the Fréchet distance has {texts[f'correlation, {REFERENCE}']}. A perfect one could be expected to have "
+        f"({NAMES[row.arm]}); the Fréchet distance has {texts[f'correlation, {REFERENCE}']}, a measure that is the same for every set {of_a_constant(frame)}. A perfect one could be expected to have "
         f"{texts.get('correlation, noise ceiling', 'not measured')}.",
         f"2. **Looking real is not what makes images useful.** Fresh real images gain {texts['gain, fresh, blurred']} points even when blurred, at a Fréchet "
         f"distance {far['fresh, blurred']:,.0f} above that of real images; images from noise gain {texts['gain, from noise']} at "

@@ -32,6 +32,7 @@ OWN = {OPPOSITE: "not supported: opposite", NO_EFFECT: "not supported: no effect
        SHAPE_ONLY: "supported: shape only", REPRODUCED: "supported"}
 #: What verdicts of a confirmatory run are called where it is not the usual name.
 CONFIRMED = {NO_EFFECT: "no effect within the margin", NOT_RESOLVED: "inconclusive", REPRODUCED: "supported"}
+WITHDRAWN = "withdrawn"
 #: When a rule was written down, as the history of ``data/claims.json`` and of ``data/results`` has it.
 FIXED = ("before the run", "after a first look", "after the run")
 
@@ -56,6 +57,8 @@ class Claim:
     own         no paper states it: it is this book's, of something that a paper leaves open or outside its premises
     confirmatory  decided by a run of draws, after exploratory ones: its verdicts have names of their own
     fixed       when the rule was written down, one of ``FIXED``: with all but the first the claim is exploratory
+    caveat      what was seen after the run and limits what the verdict says; shown beside it
+    withdrawn   the verdict does not count, for that reason
     """
 
     id: str
@@ -71,6 +74,8 @@ class Claim:
     own: bool = False
     confirmatory: bool = False
     fixed: str = FIXED[0]
+    caveat: str = ""
+    withdrawn: bool = False
 
     def __post_init__(self):
         one_of(f"'fixed' of claim {self.id},", self.fixed, FIXED)
@@ -95,11 +100,13 @@ class Verdict:
 
     @property
     def evidence(self) -> str:
-        return "; ".join(self.parts)
+        return "; ".join([*self.parts, *[f"but {self.claim.caveat}"] * bool(self.claim.caveat)])
 
     @property
     def words(self) -> str:
         """The verdict as it is shown: what a paper claims is reproduced, what this book claims, or confirms, is supported."""
+        if self.claim.withdrawn:
+            return WITHDRAWN
         if self.claim.confirmatory:
             return CONFIRMED.get(self.verdict, self.verdict)
         return OWN[self.verdict] if self.claim.own else self.verdict

@@ -1,6 +1,7 @@
 """The first page and the claims page: every number is one of a recorded frame, and what is said holds."""
 
 import re
+from html import escape
 
 import pandas as pd
 import pytest
@@ -75,8 +76,10 @@ def test_every_claim_has_a_row_with_its_anchor_verdicts_and_rule(experiment):
     assert f"claims_table(\"{experiment}\")" in (ROOT / "book" / "claims.md").read_text("utf-8")
     assert (">CIFAR-10</th>" in page) == (experiment in ("mode_concentration", "targeted_augmentation"))
     notebook = (ROOT / "notebooks" / f"{claims_page.CHAPTERS[experiment]}.py").read_text("utf-8")
-    for claim in claims.values() if claims_page.FIGURES[experiment] else ():
-        assert f'"name": "{claims_page.figure(claim).partition("#")[2]}"' in notebook, claim.id
+    for claim in claims.values():
+        assert f'"name": "{claims_page.figure(claim)}"' in notebook, claim.id
+        assert (claims_page.figure(claim) in page) == bool(claims_page.verdicts(experiment)), claim.id
+        assert page.count(escape(claim.caveat)) >= 2 or not claim.caveat or not claims_page.verdicts(experiment)
     of_theorem = [row for row in page.split("<tr ") if re.search("Theorem|Corollary", row)]
     assert not any(re.search(r">reproduced\b", row) for row in of_theorem)
 

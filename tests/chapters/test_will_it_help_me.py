@@ -211,7 +211,7 @@ def test_gains_of_a_further_run_stay_those_over_its_own_original():
     assert told["held"].tolist() == [abs(gain - said) <= line["within"] for gain, said in zip((1, 2, 3, 4), told["said"])] and not told["held"].all()
     assert figures.foretold_said(own, further).startswith(f"{told['held'].sum()} of 4 gains") and figures.foretold_said(own, None) == ""
     assert (figures.foretold_table(own, further)["within"] == "yes").tolist() == told["held"].tolist()
-    assert figures.decisions(both).set_index("images").loc["made by a GAN", "surely above 0"] == "2 of 2"
+    assert figures.decisions(both).set_index("images").loc["made by a GAN", "sets above 0"] == "2 of 2"
 
 
 def test_the_order_by_a_measure_itself_is_spearmans():

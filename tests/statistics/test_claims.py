@@ -386,6 +386,9 @@ def test_verdicts_map_one_to_one_onto_those_of_before(run):
     table = verdict_table(load_recorded(*run.split(".")))
     back = {word: verdict for verdict, word in OWN.items()}
     for (name, claim), word, before in zip(claims.items(), table["verdict"], BEFORE[run]):
+        if claim.withdrawn:
+            assert word == "withdrawn" and claim.caveat and before == "c"
+            continue
         assert (word in back) == claim.own or word == NOT_RESOLVED, name
         verdict = back[word] if claim.own else word
         assert ("c" if verdict in CONTRADICTED else verdict[0]) == before, name

@@ -51,7 +51,7 @@ def premises(live, recorded=None):
     where = {"part": "premises", "arm": "generated"}
     panels = [Panel("same_source_correlation", "correlation with the source's residual", where, line=0.0),
               Panel("synthetic_strength", "strength of generated residuals,\ns_γ / s", where, line=1.0, yscale="log"),
-              Panel("feature_ratio", "share of the slow images' mean\ngradient that generated ones supply", where,
+              Panel("feature_ratio", "generated images' mean gradient,\nmultiple of the slow images'", where,
                     line=1.0, yscale="log")]
     live, recorded = staged(live), staged(recorded)
     levels = sorted({sigma for frame in (live, recorded) if frame is not None for sigma in frame["sigma"] if sigma})

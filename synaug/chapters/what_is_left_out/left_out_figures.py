@@ -150,6 +150,8 @@ def found(causes, rare, made):
            for arm, name in (("added", ""), ("fresh added", ", fresh images"))},
         "rank correlation of sharpness with error": interval(values(causes, study="landscape", metric="rank_correlation", of="filter_normalised")),
         **{f"made over true share at {100 * share:g} %": interval(values(rare, metric="share_ratio", x=share)) for share in sorted(SHARES)},
+        **{f"made over true share at {100 * share:g} %, {name}": interval(values(rare, metric="share_ratio", x=share, arm=arm))
+           for share in (min(SHARES), max(SHARES)) for arm, name in (("first", "first generator"), ("swapped", "roles swapped"))},
         "the judge says, at 1 %": interval(values(rare, metric="raw_ratio", x=0.01)),
         "slope": interval(values(rare, metric="slope")),
         **{f"gain on minorities, {name}": interval(rarely["original"], rarely[name]) for name in TREATMENTS},
@@ -183,19 +185,20 @@ def takeaways(shown, recorded):
     Both: frames of the three experiments, recorded ones None where there is none."""
     texts = numbers(*shown)
     head = "" if texts["head share"] == "not measured" else f" A last layer fitted to real images recovers {texts['head share']} of it; the rest is in the features."
-    curved = texts["log of the eigenvalue at equal loss"]
-    flat = "" if curved == "not measured" else (f" Added to real images, they change the log of the loss's largest curvature by {curved}, "
-                                                f"and fresh real ones by {texts['log of the eigenvalue at equal loss, fresh images']}.")
+    curved = texts["sharpness at equal loss"]
+    flat = "" if curved == "not measured" else (f" Added to real images, they change the sharpness of the loss by {curved}, "
+                                                f"and fresh real ones by {texts['sharpness at equal loss, fresh images']}.")
     lines = [
-        ("Why they train worse.", f"Synthetic images alone cost {texts['gap']} points. Real images resampled to their density lose the share "
-         f"{texts['explained share, over as many distinct']} of that beyond what repetition costs.{head}{flat}"),
+        ("Why they train worse.", f"Synthetic images alone cost {texts['gap']} points. Real images resampled to the synthetic density lose "
+         f"{texts['explained share, over as many distinct']} of this gap, beyond what repeating images alone costs (exploratory).{head}{flat}"),
         ("Rare events.", "How often minorities are made, over how often they are seen: " + ", ".join(
-            f"{texts[f'made over true share at {100 * share:g} %']} at {100 * share:g} %" for share in sorted(SHARES)[:3]) + ". What four more of "
+            f"{texts[f'made over true share at {100 * share:g} %']} at {100 * share:g} %" for share in sorted(SHARES)[:3])
+         + f" (uncorrected, at 1 %: {texts['the judge says, at 1 %']}). What four more of "
          f"each rare image gain on minorities: repeats {texts['gain on minorities, upsampled']} points, reconstructions "
          f"{texts['gain on minorities, reconstructed']}, fresh ones {texts['gain on minorities, fresh']}."),
         ("Unseen combinations.", f"They are made {texts['made over true share of unseen combinations']} times as often as among real images, "
-         f"{texts['the same, by a generator that has seen all']} times by a generator that has seen them. On them, images of the first gain "
-         f"{texts['gain on unseen combinations']} points, of the second {texts['gain on unseen combinations, oracle']}.")]
+         f"{texts['the same, by a generator that has seen all']} times by a generator that has seen them. Adding images of the former changes accuracy on them by "
+         f"{texts['gain on unseen combinations']} points, of the latter by {texts['gain on unseen combinations, oracle']}.")]
     return told_each(lines, recorded)
 
 
