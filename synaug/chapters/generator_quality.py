@@ -20,7 +20,7 @@ from synaug.chapters.tasks import (
 )
 from synaug.classifiers import build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
-from synaug.classifiers.training import check_recipe
+from synaug.classifiers.training import RECIPES
 from synaug.data import ImageDataset
 from synaug.diffusion.samplers import SOLVERS
 from synaug.diffusion.schedules import reverse_sigmas
@@ -50,7 +50,7 @@ class Quality(Settings):
     n_judge: int = param("unseen real images that the judge is trained on; None: all", at_least=1, optional=True)
     classifier: str = param("the judge's network", "resnet8", options=tuple(ARCHITECTURES))
     classifier_steps: int = param("its optimiser steps", at_least=1)
-    recipe: str = param("its learning rates, see synaug.classifiers.train_classifier", "one_cycle")
+    recipe: str = param("its learning rates, see synaug.classifiers.train_classifier", "one_cycle", options=tuple(RECIPES))
 
     def check(self):
         if not self.encoders:
@@ -69,7 +69,6 @@ class Quality(Settings):
         if (fewest := min(map(self.searched, self.encoders))) < classes:
             raise ValueError(f"n_searched and n_samples must leave {classes} training images, one per class, to search "
                              f"among, also of the {unseen} unseen ones; got {fewest}")
-        check_recipe(self.recipe, "flip")
         build_classifier(self.classifier, images.test.image_shape, classes, seed=0)
 
     def searched(self, encoder: str) -> int:

@@ -7,13 +7,12 @@ import torch
 
 from synaug.augmentation import TrainingSet, mixture, original, with_synthetic
 from synaug.augmentation.mixed_batches import ORDERS
-from synaug.chapters.tasks import error, first, generated_pool, network, split, splits, weights_of
+from synaug.chapters.tasks import Trainings, error, first, generated_pool, network, split, splits, weights_of
 from synaug.classifiers import build_classifier
 from synaug.classifiers.architectures import ARCHITECTURES
-from synaug.classifiers.training import check_recipe
 from synaug.data import ImageDataset, stratified_subset
 from synaug.diffusion.schedules import SIGMA_MAX
-from synaug.run import Experiment, Settings, Task, param
+from synaug.run import Experiment, Task, param
 
 STUDIES = ("exchange", "ratio", "order", "scaling")
 #: Of pools: no image of theirs was made for an earlier chapter.
@@ -21,7 +20,7 @@ POOL_SEED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mixing(Settings):
+class Mixing(Trainings):
     studies: tuple[str, ...] = param("what is compared", STUDIES, each=True, options=STUDIES)
     generator: str = param("name or folder of a trained generator; its training images are the real images")
     oracle: str | None = param("one that was trained on more images, these among them", optional=True)
@@ -40,16 +39,9 @@ class Mixing(Settings):
     widths: tuple[int, ...] = param("further widths of the network", (), each=True, at_least=4)
     width: int = param("channels of the network's first stage", 16, at_least=4)
     architecture: str = param("the network", "resnet8", options=tuple(n for n, a in ARCHITECTURES.items() if a.width))
-    steps: int = param("optimiser steps, the same for every training", at_least=2)
-    recipe: str = param("learning rates of the training, see synaug.classifiers.train_classifier", "one_cycle")
-    sampling_steps: int = param("steps of the sampler", 18, at_least=1)
-    n_evaluate: int = param("test images on which classifiers are scored; None: all", at_least=10, optional=True)
-    first_seed: int = param("the first of the seeds, each a draw of images and a training on them", 0, at_least=0, at_most=2**30)
-    seeds: int = param("paired seeds of each arm", at_least=2, at_most=1000)
     few_seeds: int = param("those of the arms of other_n_real", at_least=2, at_most=1000)
 
     def check(self):
-        check_recipe(self.recipe, "flip")
         for name, values in (("added", self.added), ("fresh", self.fresh)):
             if list(values) != sorted(values) or self.compared not in values:
                 raise ValueError(f"{name} must be increasing and hold compared = {self.compared}, got {values}")

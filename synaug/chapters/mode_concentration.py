@@ -23,7 +23,7 @@ from synaug.chapters.tasks import (
 from synaug.classifiers import build_classifier, output_entropy, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.attention import agreement, explained_block, grad_cam
-from synaug.classifiers.training import check_recipe
+from synaug.classifiers.training import AUGMENTATIONS, RECIPES
 from synaug.data import ImageDataset
 from synaug.diffusion.samplers import check_sampler
 from synaug.diffusion.schedules import reverse_sigmas, sigma_of_reverse_step
@@ -52,8 +52,8 @@ class Sweep(Settings):
     seeds: int = param("classifiers per level", at_least=1, at_most=1000)
     classifier: str = param("the network", options=tuple(ARCHITECTURES))
     classifier_steps: int = param("optimiser steps, the same at every level", at_least=1)
-    recipe: str = param("learning rates of the training, see synaug.classifiers.train_classifier")
-    augment: str = param("augmentation of the training, see synaug.classifiers.train_classifier", "flip")
+    recipe: str = param("learning rates of the training, see synaug.classifiers.train_classifier", options=tuple(RECIPES))
+    augment: str = param("augmentation of the training, see synaug.classifiers.train_classifier", "flip", options=AUGMENTATIONS)
     encoders: tuple[str, ...] = param("features that distances are taken in", ("efficientnet_lite0", "judge"),
                                       each=True, options=("judge", "pixels", *BUILDERS))
     k: int = param("neighbours in precision, recall, density, coverage", 5, at_least=1)
@@ -68,7 +68,6 @@ class Sweep(Settings):
         named("churn", check_sampler, self.solver, self.churn)
         if not self.encoders:
             raise ValueError("encoders must hold at least one")
-        check_recipe(self.recipe, self.augment)
         real = real_images_of(self.generator)
         explained_block(build_classifier(self.classifier, real.test.image_shape, real.test.num_classes, seed=0))
         for name, images in (("n_images", real.trained), ("n_test", real.test), ("n_evaluate", real.test)):

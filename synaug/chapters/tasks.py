@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from synaug.augmentation import with_real
 from synaug.augmentation.synthetic_pool import SyntheticPool, generate_pool
 from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
+from synaug.classifiers.training import RECIPES
 from synaug.data import ImageDataset, load_dataset, stratified_subset, to_bytes
 from synaug.diffusion.denoisers import RECORD, EDMDenoiser, checkpoint_folder, generator_hash, load_denoiser
 from synaug.diffusion.network_files import read_json
@@ -25,7 +26,7 @@ from synaug.files import kept, storable, write_atomically
 from synaug.generators import Diffusion, load_generator
 from synaug.generators.training import snapshot_folder, train, trained_on
 from synaug.precision import channels_last, fast_precision
-from synaug.run import Task
+from synaug.run import Settings, Task, param
 
 #: Images on which the speed of a generator is measured.
 TIMED = 64
@@ -35,6 +36,22 @@ VALIDATION, OF_UNSEEN = 1 / 6, 1 / 3
 
 #: Images that are reconstructed before they are kept: about a minute's work of a CPU, what a cut run loses at most.
 BLOCK = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainings(Settings):
+    """What most chapters have: samples, and paired trainings of classifiers on them."""
+
+    sampling_steps: int = param("steps of the sampler", 18, at_least=1)
+    steps: int = param("optimiser steps, the same for every training", at_least=2)
+    recipe: str = param("learning rates, see synaug.classifiers.train_classifier", "one_cycle", options=tuple(RECIPES))
+    n_evaluate: int | None = param("test images on which classifiers are scored; None: all", at_least=10, optional=True)
+    first_seed: int = param("the first of the seeds, each a draw and trainings on it", 0, at_least=0, at_most=2**30)
+    seeds: int = param("paired seeds of each arm", at_least=2, at_most=1000)
+
+    @property
+    def each_seed(self) -> range:
+        return range(self.first_seed, self.first_seed + self.seeds)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from synaug.chapters.other_generators.families import LATENT, at_strength, check
 from synaug.chapters.targeted_augmentation import FILTERS
 from synaug.chapters.tasks import (
     Trained,
+    Trainings,
     at_once,
     error,
     generated_pool,
@@ -36,12 +37,11 @@ from synaug.chapters.tasks import (
 from synaug.classifiers import build_classifier, output_entropy, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.predictions import as_inputs
-from synaug.classifiers.training import RECIPES
 from synaug.data import ImageDataset, stratified_subset
 from synaug.diffusion.perturbed import ScaledScore, ScoreNoise
 from synaug.diffusion.schedules import sigma_of_strength
 from synaug.metrics.encoders import BUILDERS
-from synaug.run import Experiment, Settings, Task, param
+from synaug.run import Experiment, Task, param
 from synaug.statistics.contrasts import differences, select
 from synaug.statistics.prediction import LEAST_GROUPS, left_out_predictions, noise_ceiling, rank_correlations
 
@@ -100,7 +100,7 @@ CHOICES = ("at random", "by alignment", "by uncertainty")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prediction(Settings):
+class Prediction(Trainings):
     own_real: str | None = param("folder of your real images, a subfolder per class, whose synthetic ones are audited",
                                  optional=True)
     own_synthetic: str | None = param("folder of your synthetic images", optional=True)
@@ -116,14 +116,9 @@ class Prediction(Settings):
     candidates: int = param("images of each real one among which one is chosen", 4, at_least=2, at_most=64)
     strength: int | float = param("denoising steps of 100 from which they are made", 50, at_least=0.1, at_most=99.9)
     architecture: str = param("the network", "resnet8", options=tuple(ARCHITECTURES))
-    recipe: str = param("learning rates, see synaug.classifiers.train_classifier", "one_cycle", options=tuple(RECIPES))
-    steps: int = param("optimiser steps, the same for every training", at_least=2)
     early_steps: int = param("those of the early network that measures and chooses", at_least=1)
     sampling_steps: int = param("Heun steps from noise; half as many from real images", at_least=2)
     encoder: str = param("features that sets are measured in", "efficientnet_lite0", options=("pixels", *BUILDERS))
-    n_evaluate: int | None = param("test images on which classifiers are scored; None: all", at_least=10, optional=True)
-    first_seed: int = param("the first of the seeds of trainings", 0, at_least=0, at_most=2**30)
-    seeds: int = param("paired trainings with each set", at_least=2, at_most=1000)
     choice_seeds: int = param("paired trainings with each way to choose", at_least=2, at_most=1000)
 
     def check(self):

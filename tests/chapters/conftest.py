@@ -1,7 +1,9 @@
-"""A small run of a chapter's experiment: at profile smoke, with what its test module changes (``SMALL``), if anything."""
+"""Small runs of a chapter's experiment, or of each of its ``MODULES``: at profile smoke, with what its test module changes
+(``SMALL``), if anything."""
 
 import pytest
 
+from synaug.data import load_dataset, stratified_subset
 from synaug.run import Store
 
 
@@ -18,6 +20,16 @@ def chosen(request, small):
 @pytest.fixture(scope="module")
 def frame(request, small):
     return request.module.EXPERIMENT.run(**small)
+
+
+@pytest.fixture(scope="module")
+def frames(request):
+    return [module.EXPERIMENT.run("smoke") for module in request.module.MODULES]
+
+
+@pytest.fixture(scope="module")
+def real():
+    return stratified_subset(load_dataset("fashion_mnist", "test"), 60, 0)
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,6 @@ from synaug.statistics.contrasts import select
 from synaug.statistics.frames import tidy
 
 
-@pytest.fixture(scope="module")
-def frame():
-    return EXPERIMENT.run("smoke")
-
-
 def simulated(worth, effects=lambda arm: 0.0, noise=0.05):
     """A frame of the standard run whose images are worth so many fresh ones; effects: points more of an arm."""
     rng, offsets, rows, s = np.random.default_rng(0), {}, [], EXPERIMENT.settings("standard")

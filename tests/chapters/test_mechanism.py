@@ -33,7 +33,7 @@ def made(chosen, get):
     ({"seeds": 1}, "seeds must be a whole number of at least 2 .*got 1"), ({"ks": [1, 2]}, "ks must be"),
     ({"ks": []}, "ks must hold at least one value"), ({"stages": "soon"}, "stages must be .* early, middle, late, got 'soon'"),
     ({"sigma": 2.0}, r"sigma = 2 among them, got \(1.0,\)"), ({"sigmas": [1.0, -1.0]}, "sigmas must be positive"),
-    ({"sigmas": [1.0, float("inf")]}, "sigmas must be"), ({"recipe": "slow"}, "recipe 'slow'"),
+    ({"sigmas": [1.0, float("inf")]}, "sigmas must be"), ({"recipe": "slow"}, "recipe must be one of .*'slow'"),
     ({"augment": "flip_trivial"}, "augment must be one of none, flip, flip_crop, got 'flip_trivial'"),
     ({"classifier": "resnet0"}, "classifier must be one of"), ({"device": "cuda"}, "device must be one of cpu"),
 ])

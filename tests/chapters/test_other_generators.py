@@ -10,7 +10,7 @@ import torch
 from synaug.chapters.other_generators import ablations, data_traits, families
 from synaug.chapters.other_generators import other_generators_figures as figures
 from synaug.chapters.tasks import fastest
-from synaug.data import ImageDataset, content_hash, load_dataset, stratified_subset
+from synaug.data import ImageDataset, content_hash, load_dataset
 from synaug.diffusion.denoisers import checkpoint_folder
 from synaug.diffusion.exploration import Autoguided
 from synaug.diffusion.perturbed import Guided
@@ -25,16 +25,6 @@ from synaug.statistics.contrasts import select
 from synaug.statistics.frames import tidy
 
 MODULES = (families, data_traits, ablations)
-
-
-@pytest.fixture(scope="module")
-def frames():
-    return [module.EXPERIMENT.run("smoke") for module in MODULES]
-
-
-@pytest.fixture(scope="module")
-def real():
-    return stratified_subset(load_dataset("fashion_mnist", "test"), 60, 0)
 
 
 def test_every_part_is_measured(frames):

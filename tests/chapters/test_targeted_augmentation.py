@@ -444,5 +444,5 @@ def test_takeaways_are_those_of_the_recorded_runs(frame):
     above = {name for name in ("20", "35", "65", "80") if gain(flips[f"generated, strength {name}", 2], original)[0].low > 0}
     assert not above and gain(flips["generated", 2], original)[0].low > 0  # alternative text of strengths
     assert figures.settings_won(runs[0]) == {"fresh": "8 of 8", "generated": "1 of 8"}
-    assert "Helps: images from noise alone, an oracle generator, from noise alone. Hurts: half the steps." in figures.readings(runs[0])
+    assert "Helps: images from noise alone; an oracle generator, from noise alone. Hurts: half the steps." in figures.readings(runs[0])
     assert figures.TRIVIAL not in figures.numbers(frame) and "generated, k = 3" in figures.numbers(frame)

@@ -21,11 +21,6 @@ NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "03_two_layer_cnn
 FILTERS = {"num_filters": 20, "init_std": 0.01}
 
 
-@pytest.fixture(scope="module")
-def frame():
-    return EXPERIMENT.run("smoke")
-
-
 @pytest.mark.parametrize("parameters, message", [
     ({"seeds": 1}, "seeds must be a whole number of at least 2 and at most 1000, got 1"), ({"steps": 2.5}, "steps must be a whole number"),
     ({"ks": [3, 5]}, r"ks must hold 2, .* got \(3, 5\)"), ({"ks": 2}, "and a larger one"), ({"ks": [1, 2]}, "ks must be"),

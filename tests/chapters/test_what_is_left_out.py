@@ -22,11 +22,6 @@ SEEDS = range(300, 310)
 
 
 @pytest.fixture(scope="module")
-def frames():
-    return [module.EXPERIMENT.run("smoke") for module in MODULES]
-
-
-@pytest.fixture(scope="module")
 def pool(frames):
     s = causes.EXPERIMENT.settings("smoke")
     return {source: Store().get(causes.training_images(s, source, 20, 0)) for source in ("original", "synthetic", "concentrated", "control", "spread", "as many distinct", "added")}

@@ -19,23 +19,13 @@ from synaug.chapters import will_it_help_me_figures as figures
 from synaug.chapters.tasks import trained
 from synaug.chapters.will_it_help_me import CHOICES, EXPERIMENT, POOLS, PREDICTORS, USUAL
 from synaug.classifiers import predict
-from synaug.data import ImageDataset, load_dataset, stratified_subset
+from synaug.data import ImageDataset
 from synaug.diffusion.denoisers import checkpoint_folder
 from synaug.run import Store
 from synaug.run.results import load_recorded
 from synaug.statistics.claims import load_claims, verdict_table
 from synaug.statistics.contrasts import select
 from synaug.statistics.frames import tidy
-
-
-@pytest.fixture(scope="module")
-def frame():
-    return EXPERIMENT.run("smoke")
-
-
-@pytest.fixture(scope="module")
-def real():
-    return stratified_subset(load_dataset("fashion_mnist", "test"), 60, 0)
 
 
 def simulated(probe, frechet, choice=0.0):

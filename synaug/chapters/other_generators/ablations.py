@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from synaug.chapters.tasks import network, real, real_images_of, recipe_of, trained_generators, weights_of
+from synaug.chapters.tasks import Trainings, network, real, real_images_of, recipe_of, trained_generators, weights_of
 from synaug.chapters.where_concentration_comes_from.real_generators import (
     AUTOGUIDANCE,
     INFLATED_CHURN,
@@ -27,7 +27,6 @@ from synaug.chapters.where_concentration_comes_from.real_generators import (
     unseen_images,
 )
 from synaug.classifiers.architectures import ARCHITECTURES
-from synaug.classifiers.training import check_recipe
 from synaug.data import ImageDataset, to_bytes
 from synaug.diffusion.denoisers import Denoiser, new_unet
 from synaug.diffusion.perturbed import Guided
@@ -36,7 +35,7 @@ from synaug.diffusion.reconstruction import generate
 from synaug.metrics import FRESH_REAL
 from synaug.metrics.comparison import least_per_class
 from synaug.metrics.encoders import BUILDERS
-from synaug.run import Experiment, Settings, Task, param
+from synaug.run import Experiment, Task, param
 from synaug.run.experiment import named
 
 STUDIES = ("networks", "levels", "samplers", "exploration")
@@ -58,7 +57,7 @@ CHOSEN_BY = "outer_edge_recall"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ablations(Settings):
+class Ablations(Trainings):
     studies: tuple[str, ...] = param("what is measured", STUDIES, each=True, options=STUDIES)
     generator: str = param("name or folder of a trained diffusion model, on whose images all are trained, by its recipe", "fashion_mnist")
     changes: tuple[str, ...] = param("of networks and trainings", tuple(CHANGES), each=True, options=tuple(CHANGES))
@@ -72,20 +71,13 @@ class Ablations(Settings):
     n_images: int = param("samples of each set, and real images that they are compared with", at_least=20)
     n_losses: int = param("unseen images in denoising losses", at_least=10)
     loss_sigmas: tuple[float, ...] = param("noise levels of denoising losses", (0.1, 0.3, 1.0, 3.0, 10.0), each=True, at_least=0.001)
-    sampling_steps: int = param("Heun steps, unless said", 18, at_least=1)
     encoder: str = param("features that samples are compared in", "efficientnet_lite0", options=("pixels", *BUILDERS))
     k: int = param("neighbours in precision and recall", 5, at_least=1)
     n_bootstrap: int = param("resamples behind intervals", 1000, at_least=1)
     architecture: str = param("the network that is trained on samples", "vgg5", options=tuple(ARCHITECTURES))
-    steps: int = param("optimiser steps of its training", at_least=2)
-    recipe: str = param("learning rates, see synaug.classifiers.train_classifier", "one_cycle")
-    n_evaluate: int | None = param("test images; None: all", None, at_least=20, optional=True)
-    first_seed: int = param("the first of the seeds: of trainings, in exploration of samples, too", 0, at_least=0, at_most=2**30)
-    seeds: int = param("paired seeds that judge", at_least=2, at_most=1000)
     choice_seeds: int = param("further seeds, on which the strength of a term is chosen", at_least=1, at_most=1000)
 
     def check(self):
-        check_recipe(self.recipe, "flip")
         found = real_images_of(self.generator)
         least = max(self.k + 1, found.test.num_classes * least_per_class())
         most = min(len(found.trained), len(found.unseen) // 2)
@@ -149,7 +141,7 @@ def explored(s: Ablations, base: Task, term: str, seed: int, strength: Task) -> 
 def rows(s: Ablations) -> Iterator[tuple[dict, Task]]:
     """By study: what is measured of samples against fresh real images, losses, and accuracies of classifiers trained on
     samples, by seed. x: images seen, evaluations of the network, or the strength; role "choice": of seeds that choose."""
-    every, judging = {"dataset": real_images_of(s.generator).test.name}, range(s.first_seed, s.first_seed + s.seeds)
+    every, judging = {"dataset": real_images_of(s.generator).test.name}, s.each_seed
     test = real(s, "test", s.n_evaluate)
     fresh = [Task(unseen_images, {"generator": s.generator, "weights": weights_of(s.generator), "place": place, "n": s.n_images})
              for place in (0, 1)]

@@ -6,13 +6,12 @@ from functools import lru_cache
 
 from synaug.chapters.how_much_and_how_mixed import train_arm
 from synaug.chapters.other_generators.families import at_strength
-from synaug.chapters.tasks import trained_generators
+from synaug.chapters.tasks import Trainings, trained_generators
 from synaug.classifiers.architectures import ARCHITECTURES
-from synaug.classifiers.training import check_recipe
 from synaug.data import ImageDataset, load_dataset, stratified_subset
 from synaug.diffusion.recipe import Recipe
 from synaug.precision import fast_precision
-from synaug.run import Experiment, Settings, Task, param
+from synaug.run import Experiment, Task, param
 
 #: What is compared: the data set, and its training images: 200 per class unless that is what changes.
 BASE = "as it is"
@@ -31,21 +30,14 @@ MOST_ADDED = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Traits(Settings):
+class Traits(Trainings):
     sets: tuple[str, ...] = param("what is compared", USUAL, each=True, options=tuple(SETS))
     share: float = param("of the training images that a set has", 1.0, at_least=0.01, at_most=1)
     trained_images: int = param("images that each generator has seen in its training", at_least=1)
     generator_width: int = param("channels of its first stage; the second has twice as many", 32, at_least=16)
-    sampling_steps: int = param("steps of the sampler", 18, at_least=1)
     architecture: str = param("the network", "vgg5", options=tuple(ARCHITECTURES))
-    steps: int = param("optimiser steps of every training", at_least=2)
-    recipe: str = param("learning rates, see synaug.classifiers.train_classifier", "one_cycle")
-    n_evaluate: int | None = param("test images; None: all", None, at_least=20, optional=True)
-    first_seed: int = param("the first of the seeds of trainings", 0, at_least=0, at_most=2**30)
-    seeds: int = param("paired seeds of each arm", at_least=2, at_most=1000)
 
     def check(self):
-        check_recipe(self.recipe, "flip")
         for name in self.sets:
             if (n := size(self, name)) < 2 * (classes := data_of(SETS[name][0]).num_classes):
                 raise ValueError(f"share must leave two images per class: of {name} there are {n} for {classes} classes")
@@ -90,7 +82,7 @@ def part(s: Traits, name: str, which: str) -> Task:
 
 def rows(s: Traits) -> Iterator[tuple[dict, Task]]:
     """Test errors by set and seed: of real images, of synthetic ones alone, and of both together; x is the number added."""
-    for seed in range(s.first_seed, s.first_seed + s.seeds):
+    for seed in s.each_seed:
         for name in s.sets:
             few, many = added_sizes(s, name)
             real, test, fresh, made = part(s, name, "real"), part(s, name, "test"), part(s, name, "fresh"), samples(s, name)

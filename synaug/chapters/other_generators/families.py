@@ -20,6 +20,7 @@ from torch import Tensor
 from synaug.chapters.how_much_and_how_mixed import train_arm
 from synaug.chapters.mode_concentration import compared, judged, limits
 from synaug.chapters.tasks import (
+    Trainings,
     check_weights,
     found_generator,
     in_blocks,
@@ -32,7 +33,6 @@ from synaug.chapters.tasks import (
 )
 from synaug.classifiers import build_classifier
 from synaug.classifiers.architectures import ARCHITECTURES
-from synaug.classifiers.training import check_recipe
 from synaug.data import ImageDataset, content_hash, to_bytes
 from synaug.generators import Diffusion, load_generator
 from synaug.generators.training import trained_on
@@ -40,7 +40,7 @@ from synaug.metrics import FRESH_REAL
 from synaug.metrics.comparison import least_per_class
 from synaug.metrics.encoders import BUILDERS, encode
 from synaug.precision import fast_precision
-from synaug.run import Experiment, Settings, Task, param
+from synaug.run import Experiment, Task, param
 from synaug.statistics import bootstrap_interval
 from synaug.statistics.contrasts import select
 
@@ -55,7 +55,7 @@ SEEN, UNSEEN, OUTER = INVERTED = ("seen", "unseen", "outer")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Families(Settings):
+class Families(Trainings):
     studies: tuple[str, ...] = param("what is measured: samples, and what they are worth added to real images", STUDIES,
                                      each=True, options=STUDIES)
     generator: str = param("name or folder of a trained diffusion model; the others' are this, then _vae or _gan", "fashion_mnist")
@@ -72,17 +72,10 @@ class Families(Settings):
     encoder: str = param("features that distances are taken in", "efficientnet_lite0", options=("pixels", *BUILDERS))
     k: int = param("neighbours in precision, recall, density, coverage", 5, at_least=1)
     n_bootstrap: int = param("resamples behind intervals", 1000, at_least=1)
-    sampling_steps: int = param("steps of the diffusion model's sampler", 18, at_least=1)
     architecture: str = param("the network", "vgg5", options=tuple(ARCHITECTURES))
     width: int | None = param("channels of its first stage; None: the usual", optional=True, at_least=4)
-    steps: int = param("optimiser steps of every training", at_least=2)
-    recipe: str = param("learning rates, see synaug.classifiers.train_classifier", "one_cycle")
-    n_evaluate: int | None = param("test images; None: all", None, at_least=20, optional=True)
-    first_seed: int = param("the first of the seeds of trainings", 0, at_least=0, at_most=2**30)
-    seeds: int = param("paired seeds of each arm", at_least=2, at_most=1000)
 
     def check(self):
-        check_recipe(self.recipe, "flip")
         if list(self.strengths) != sorted(self.strengths) or self.strengths[-1:] != (1.0,):
             raise ValueError(f"strengths must increase to 1, images from noise, got {self.strengths}")
         for base in (self.generator, self.few):
@@ -160,7 +153,7 @@ def rows(s: Families) -> Iterator[tuple[dict, Task]]:
     role "inversion": the nearest reconstructions; role "departure": of a VAE from its prior, x its training images; role
     "adding": test errors, x the ratio. `finish` adds role "matched"."""
     dataset, families = splits(s.generator)["real"].name, ("diffusion", *s.families)
-    seeds = range(s.first_seed, s.first_seed + s.seeds)
+    seeds = s.each_seed
     if "samples" in s.studies:
         yield from sample_rows(s, dataset, families, seeds)
     if "adding" not in s.studies:

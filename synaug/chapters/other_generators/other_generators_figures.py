@@ -43,7 +43,7 @@ def at_distance(live, recorded=None):
     if select(bare(live if recorded is None else recorded), role="matched").empty:
         return None
     shown = [Panel(name, title, where={"role": "matched"}) for name, title in (("outer_edge_recall", "outer-edge recall"), ("test_accuracy", "test accuracy"))]
-    return lines(*(frame if frame is None else bare(frame) for frame in (live, recorded)), shown, hue="arm", names=NAMES,
+    return lines(live, recorded, shown, hue="arm", names=NAMES,
                  xlabel="from the least to the largest distance")
 
 
@@ -147,14 +147,14 @@ def networks(frame):
 def levels(live, recorded=None):
     """Loss, and recall of the outer edge, against images seen in training."""
     shown = [Panel("mean_loss", "mean denoising loss", where={"study": "levels"}), Panel("outer_edge_recall", "outer-edge recall", where={"study": "levels"})]
-    return lines(*(frame if frame is None else bare(frame) for frame in (live, recorded)), shown, hue="arm", names={BASE: "one training"}, xscale="log",
+    return lines(live, recorded, shown, hue="arm", names={BASE: "one training"}, xscale="log",
                  xlabel="images seen")
 
 
 def samplers(live, recorded=None):
     """Precision and outer-edge recall of samplers against how often they evaluate the network for an image."""
     shown = [Panel(name, SHOWN[name], where={"study": "samplers"}) for name in ("precision", "outer_edge_recall")]
-    return lines(*(frame if frame is None else bare(frame) for frame in (live, recorded)), shown, hue="arm",
+    return lines(live, recorded, shown, hue="arm",
                  names={name: name.capitalize() for name in SOLVERS}, xscale="log", xlabel="evaluations of the network")
 
 

@@ -21,7 +21,7 @@ from synaug.chapters.tasks import Trained, real, real_images_of
 from synaug.classifiers import build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.gradients import mean_gradient
-from synaug.classifiers.training import AUGMENTATIONS, augment_batch, check_recipe
+from synaug.classifiers.training import AUGMENTATIONS, RECIPES, augment_batch
 from synaug.classifiers.warm_up import warm_up
 from synaug.data import ImageDataset, to_floats
 from synaug.run import Experiment, Settings, Task, param
@@ -70,7 +70,7 @@ class Network(Settings):
     n_images: int = param("the first so many of them; None: all", at_least=BATCH_SIZE, optional=True)
     classifier: str = param("the network", "resnet8", options=tuple(ARCHITECTURES))
     classifier_steps: int = param(f"optimiser steps of a training, of batches of {BATCH_SIZE}", at_least=10)
-    recipe: str = param("learning rates of the training, see synaug.classifiers.train_classifier", "one_cycle")
+    recipe: str = param("learning rates of the training, see synaug.classifiers.train_classifier", "one_cycle", options=tuple(RECIPES))
     augment: str = param("augmentation of the training, see synaug.classifiers.train_classifier", "flip",
                          options=tuple(name for name in AUGMENTATIONS if not name.endswith("trivial")))
     ks: tuple[int, ...] = param("times a slow image occurs; trainings take the largest", each=True, at_least=2)
@@ -90,7 +90,6 @@ class Network(Settings):
                 raise ValueError(f"{name} must hold at least one value")
         if min(self.sigmas) <= 0 or self.sigma not in self.sigmas:
             raise ValueError(f"sigmas must be positive, sigma = {self.sigma:g} among them, got {self.sigmas}")
-        check_recipe(self.recipe, self.augment)
         parts = real_images_of(self.generator)
         for name, part in (("n_images", parts.trained), ("n_evaluate", parts.test)):
             if not part.num_classes <= (getattr(self, name) or len(part)) <= len(part):

@@ -9,16 +9,26 @@ import torch
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from synaug.chapters.tasks import Trained, error, generated, joined, network, split, splits, trained, weights_of
+from synaug.chapters.tasks import (
+    Trained,
+    Trainings,
+    error,
+    generated,
+    joined,
+    network,
+    split,
+    splits,
+    trained,
+    weights_of,
+)
 from synaug.classifiers import accuracy, build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.landscape import loss_barrier, sharpness
 from synaug.classifiers.last_layer import refit_last_layer
-from synaug.classifiers.training import check_recipe
 from synaug.data import ImageDataset, stratified_subset
 from synaug.metrics import density_ratio_weights, effective_sample_size, two_sample_auc
 from synaug.metrics.encoders import BUILDERS, encode
-from synaug.run import Experiment, Settings, Task, param
+from synaug.run import Experiment, Task, param
 from synaug.statistics import pseudo_values
 from synaug.statistics.contrasts import select
 from synaug.statistics.prediction import rank_correlation
@@ -29,7 +39,7 @@ POOL_SEED, JUDGE_SEED = 6, 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Causes(Settings):
+class Causes(Trainings):
     studies: tuple[str, ...] = param("what is compared", STUDIES, each=True, options=STUDIES)
     generator: str = param("name or folder of a trained generator; its training images are the real images")
     n_real: int = param("images of every training set", at_least=10)
@@ -42,18 +52,11 @@ class Causes(Settings):
                                            each=True, options=tuple(ARCHITECTURES))
     added: int = param("images added to the real ones where the landscape is looked at", at_least=10)
     shorter: tuple[int, ...] = param("shorter trainings on real images, between which equal loss is sought", each=True, at_least=1)
-    steps: int = param("optimiser steps", at_least=2)
-    recipe: str = param("learning rates of the training, see synaug.classifiers.train_classifier", "one_cycle")
-    sampling_steps: int = param("steps of the sampler", 18, at_least=1)
-    n_evaluate: int = param("test images on which classifiers are scored; None: all", at_least=10, optional=True)
     n_changed: int = param("test images that are filtered, blurred and so on", at_least=10)
     n_sharpness: int = param("real training images on which the landscape is measured", at_least=10)
     probes: int = param("random directions of the landscape", 5, at_least=1)
-    first_seed: int = param("the first of the seeds, each a draw of images and a training on them", 0, at_least=0, at_most=2**30)
-    seeds: int = param("paired seeds of each arm", at_least=2, at_most=1000)
 
     def check(self):
-        check_recipe(self.recipe, "flip")
         of = splits(self.generator)
         for name, most in (("n_real", min(len(of["real"]), self.pool, self.fresh)), ("fresh", len(of["fresh"])),
                            ("added", min(self.pool, self.fresh)), ("n_sharpness", self.n_real)):
@@ -149,7 +152,7 @@ def rows(s: Causes):
         yield {"study": "bias", "dataset": splits(s.generator)["test"].name, "seed": 0}, spectrum
     if "mismatch" in s.studies:
         yield {"study": "mismatch", "dataset": splits(s.generator)["test"].name, "seed": 0, "x": 0.0, "arm": "fresh"}, Task(sizes, {}, (weights(s),))
-    for seed in range(s.first_seed, s.first_seed + s.seeds):
+    for seed in s.each_seed:
         for study in s.studies:
             for arm in arms(study, s):
                 columns = {"study": study, "dataset": splits(s.generator)["test"].name, "seed": seed, "arm": arm.source,

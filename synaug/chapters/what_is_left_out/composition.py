@@ -11,7 +11,7 @@ from synaug.chapters.tasks import Trained, joined, trained, trained_generators
 from synaug.chapters.what_is_left_out.rare_events import data_of, sampled
 from synaug.classifiers import predict
 from synaug.classifiers.architectures import ARCHITECTURES
-from synaug.classifiers.training import check_recipe
+from synaug.classifiers.training import RECIPES
 from synaug.data import ImageDataset, stratified_subset
 from synaug.data.shapes import CELLS, COLOURS, PER_CELL, SHAPES, colours_of
 from synaug.diffusion.recipe import Recipe
@@ -31,13 +31,10 @@ class Composition(Settings):
     n_real: int = param("real images of a classifier", 400, at_least=CELLS, at_most=3000)
     architecture: str = param("the network of judge and classifier", "vgg5", options=tuple(ARCHITECTURES))
     steps: int = param("optimiser steps of each", at_least=2)
-    recipe: str = param("learning rates, see synaug.classifiers.train_classifier", "one_cycle")
+    recipe: str = param("learning rates, see synaug.classifiers.train_classifier", "one_cycle", options=tuple(RECIPES))
     sampling_steps: int = param("steps of the sampler", 18, at_least=1)
     first_seed: int = param("the first of the seeds, each two generators, a judge and classifiers", 0, at_least=0, at_most=2**30)
     seeds: int = param("paired seeds", at_least=2, at_most=1000)
-
-    def check(self):
-        check_recipe(self.recipe, "flip")
 
 
 PROFILES = {

@@ -61,13 +61,9 @@ def changes(frame):
     return drawn_forest(rows, group="group", names={name: name for name in CHANGES if name != "none"}, xlabel=f"{POINTS}, at equal accuracy")
 
 
-def both(live, recorded):
-    return (frame if frame is None else bare(frame) for frame in (live, recorded))
-
-
 def spectrum(live, recorded=None):
     """Power of real and of synthetic images against frequency."""
-    return lines(*both(live, recorded), [Panel("log_power", "log10 of power")], hue="arm", names={"original": "real", "synthetic": "from noise"},
+    return lines(live, recorded, [Panel("log_power", "log10 of power")], hue="arm", names={"original": "real", "synthetic": "from noise"},
                  xlabel="cycles per pixel")
 
 
@@ -94,7 +90,7 @@ def shares(live, recorded=None):
     """Made over true share of minorities against the true share, corrected for the judge's confusions, and as it says."""
     panels = [Panel(metric, "made over true share", title=title, line=1.0) for metric, title in (
         ("share_ratio", "corrected"), ("raw_ratio", "as the judge says"))]
-    return lines(*both(live, recorded), panels, hue="arm", names={"first": "first generator", "swapped": "roles swapped"}, xscale="log",
+    return lines(live, recorded, panels, hue="arm", names={"first": "first generator", "swapped": "roles swapped"}, xscale="log",
                  xticks={share: f"{100 * share:g} %" for share in SHARES}, xlabel="true share")
 
 

@@ -13,11 +13,19 @@ import numpy as np
 import pandas as pd
 import torch
 
-from synaug.chapters.tasks import Trained, generated, joined, trained, trained_generators, usual_denoiser, weights_of
+from synaug.chapters.tasks import (
+    Trained,
+    Trainings,
+    generated,
+    joined,
+    trained,
+    trained_generators,
+    usual_denoiser,
+    weights_of,
+)
 from synaug.chapters.what_is_left_out.causes import derived, drawn
 from synaug.classifiers import build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
-from synaug.classifiers.training import check_recipe
 from synaug.data import ImageDataset, load_dataset, stratified_subset, to_bytes
 from synaug.data.merged import minorities
 from synaug.diffusion.recipe import Recipe
@@ -25,7 +33,7 @@ from synaug.diffusion.reconstruction import generate, reconstruct
 from synaug.diffusion.schedules import SIGMA_MAX
 from synaug.generators.training import trained_on
 from synaug.precision import fast_precision
-from synaug.run import Experiment, Settings, Task, param
+from synaug.run import Experiment, Task, param
 from synaug.statistics import pseudo_values
 from synaug.statistics.contrasts import select
 from synaug.statistics.proportions import subgroup_share
@@ -37,7 +45,7 @@ TREATMENTS = ("upsampled", "reconstructed", "from noise, oracle", "fresh")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rare(Settings):
+class Rare(Trainings):
     generators: tuple[str, ...] = param(f"generators trained on {' and '.join(DATASETS.values())}, in this order; none: they are "
                                         "trained within the run", (), each=True)
     trained_images: int = param("images that a generator trained within the run has seen", 600_000, at_least=1)
@@ -49,15 +57,9 @@ class Rare(Settings):
     k: int = param("how often a rare image counts, itself included, where others are added", 5, at_least=2, at_most=50)
     sigma: float = param("noise level from which rare images are reconstructed", 1.0, at_least=0.01, at_most=SIGMA_MAX)
     architecture: str = param("the network of judge and classifier", "resnet8", options=tuple(ARCHITECTURES))
-    steps: int = param("optimiser steps of each", at_least=2)
-    recipe: str = param("learning rates, see synaug.classifiers.train_classifier", "one_cycle")
     sampling_steps: int = param("steps of the sampler", 18, at_least=2)
-    n_evaluate: int | None = param("test images; None: all", None, at_least=20, optional=True)
-    first_seed: int = param("the first of the seeds, each a draw of samples, a judge and classifiers", 0, at_least=0, at_most=2**30)
-    seeds: int = param("paired seeds of each arm", at_least=2, at_most=1000)
 
     def check(self):
-        check_recipe(self.recipe, "flip")
         build_classifier(self.architecture, (1, 28, 28), 10, seed=0)
         if len(self.generators) not in (0, len(DATASETS)):
             raise ValueError(f"generators must be {len(DATASETS)}, or none, got {self.generators}")
@@ -124,7 +126,7 @@ def added(s: Rare, which: str, treatment: str) -> Task:
 def rows(s: Rare) -> Iterator[tuple[dict, Task]]:
     """By generator (arm) and seed: shares of rare images among samples, and errors of classifiers; x is the true share."""
     how = {"architecture": s.architecture, "steps": s.steps, "optimizer": "sgd", "recipe": s.recipe, "device": s.device}
-    for seed in range(s.first_seed, s.first_seed + s.seeds):
+    for seed in s.each_seed:
         judge = Task(trained, {**how, "seed": seed}, (Task(fresh_images, {"n": s.n_judge, "seed": seed}),))
         for which in DATASETS:
             columns = {"dataset": "fashion_mnist", "arm": which, "seed": seed}

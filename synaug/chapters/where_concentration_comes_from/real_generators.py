@@ -25,7 +25,7 @@ from synaug.chapters.tasks import (
 from synaug.checks import number
 from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
 from synaug.classifiers.architectures import ARCHITECTURES
-from synaug.classifiers.training import check_recipe
+from synaug.classifiers.training import RECIPES
 from synaug.data import ImageDataset, to_bytes
 from synaug.diffusion.denoisers import denoising_loss, load_denoiser, new_unet
 from synaug.diffusion.exploration import AnnealedClass, Autoguided, GuidedInterval, MinorityGuided, ParticleGuided
@@ -78,7 +78,7 @@ class Generators(Settings):
     seeds: int = param("classifiers per pool; in exploration, where each has a pool of its own, also pools", at_least=1,
                        at_most=1000)
     classifier: str = param("the network", "resnet8", options=tuple(ARCHITECTURES))
-    recipe: str = param("learning rates of its training, see synaug.classifiers.train_classifier", "one_cycle")
+    recipe: str = param("learning rates of its training, see synaug.classifiers.train_classifier", "one_cycle", options=tuple(RECIPES))
     classifier_batch: int = param("images per step of its training", 64, at_least=2)
     classifier_steps: int = param("its optimiser steps", at_least=1)
     steps: int = param("Heun steps of a pool, unless said", at_least=1)
@@ -113,7 +113,6 @@ class Generators(Settings):
         for name in ("n_losses", "n_evaluate"):
             if getattr(self, name) < classes:
                 raise ValueError(f"{name} must be at least {classes}, one per class, got {getattr(self, name)}")
-        check_recipe(self.recipe, "flip")
         build_classifier(self.classifier, shape, classes, seed=0)
         weak = LEVELS in self.parts or EXPLORATION in self.parts and AUTOGUIDANCE in self.strengths
         if weak and not (self.sizes and self.snapshots):
