@@ -151,10 +151,10 @@ told(recorded, f"These are correlations of predicted with measured gains. {figur
      f"expected to have {found['correlation, noise ceiling']}.")
 
 # %% [markdown]
-# The line may be to blame, or the measure. Without a line, the order by each measure itself stands in this table, for all sets, and for those that a generator made. It is exploratory.
+# The line may be to blame, or the measure. Without a line, the order by each measure itself stands in this table, for all sets, those of the VAE and the GAN among them, and for those that a generator made. It is exploratory.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the correlations without a line", "code_prompt_hide": "Hide the correlations without a line"}
-plain = figures.plain_correlations(largest) if "pools" in held else None
+plain = figures.plain_correlations(everything) if "pools" in held else None
 table_html(figures.plain(plain), "Rank correlation of each measure itself with the measured gains, 95 % bootstrap intervals over sets; below 0: the smaller, the larger the gain.") if plain is not None else None
 
 # %% tags=["remove-input"]

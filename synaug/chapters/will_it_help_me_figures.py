@@ -55,8 +55,9 @@ def joined(frame, further):
     more = more[more["arm"] != "original"].copy()
     more["value"] += more["seed"].map(start[0] - start[1]).where(more["role"] == "gain", 0.0)
     both = pd.concat([select(frame, role=["gain", "measure", "choice"]), more], ignore_index=True)
+    both = chapter.finish(both)
     both.attrs = frame.attrs
-    return chapter.finish(both)
+    return both
 
 
 def foretold(frame, further) -> pd.DataFrame:
@@ -84,7 +85,7 @@ def foretold_said(frame, further) -> str:
     rows, measure = foretold(frame, further), fitted(frame)["measure"]
     over = joined(frame, further)
     found = select(over, role="prediction", metric="rank_correlation", arm=measure).iloc[0]
-    return (f"{rows['held'].sum()} of {len(rows)} gains lie within what the line said. Over all {found['x']:.0f} sets, each family left out in turn, "
+    return (f"{(rows['estimate'] < 0).sum()} of {len(rows)} sets lost accuracy on average. {rows['held'].sum()} of the {len(rows)} gains lie within what the line said. Over all {found['x']:.0f} sets, each family left out in turn, "
             f"the rank correlation of {NAMES[measure]} is {within(found['value'], found['low'], found['high'])}.")
 
 
@@ -162,13 +163,14 @@ def plain(found: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def plain_said(found: dict[str, pd.DataFrame]) -> str:
-    """The measures whose intervals leave out 0, in a sentence. found: `plain_correlations`."""
+    """The measures whose intervals leave out 0, the three strongest by name. found: `plain_correlations`."""
     def told(title):
         rows = found[title]
-        sure = rows[(rows["low"] > 0) | (rows["high"] < 0)]
-        return ", ".join(f"{NAMES[name]} ({within(row['value'], row['low'], row['high'])})" for name, row in sure.iterrows()) or "none"
+        sure = rows[(rows["low"] > 0) | (rows["high"] < 0)].sort_values("value", key=abs, ascending=False)
+        named = ", ".join(f"{NAMES[name]} ({within(row['value'], row['low'], row['high'])})" for name, row in sure[:3].iterrows())
+        return (named or "none") + f", and {len(sure) - 3} more" * (len(sure) > 3)
 
-    return f"Measures whose interval leaves out 0: over {ALL}, {told(ALL)}; over {GENERATED}, {told(GENERATED)}."
+    return f"Measures whose interval leaves out 0: over {ALL}, {told(ALL)}. Over {GENERATED}, {told(GENERATED)}."
 
 
 #: Titles of `plain`; kinds of images in `decisions`, by the names of their sets.
