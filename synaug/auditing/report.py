@@ -33,7 +33,8 @@ MENDED = ("near_copies", "off_label")
 class Audit:
     """What an audit found.
 
-    advice: one sentence. passed: whether no threshold is crossed. todo: sentences, the most urgent first.
+    advice: one sentence. passed: no threshold is crossed, and hardly a held-out image is among the other real ones.
+    todo: sentences, the most urgent first.
     numbers: a row per scope ("all" or a class) and metric: value and low, high (95 %), the same of real images in the
     synthetic ones' place (baseline, baseline_low, baseline_high; NaN where there can be none), n. `MEANINGS` says what
     each is.
@@ -159,7 +160,7 @@ def of_sets(sets: Sets, encoder: Encoder, k: int, limits: Mapping[str, float], d
     about = {"n_real": len(sets.train), "n_held_out": len(sets.held), "n_synthetic": len(sets.synthetic),
              "n_classes": sets.held.num_classes, "classes": sets.held.class_names, "image_shape": sets.held.image_shape,
              "encoder": encoder_label(encoder), "k": k, "seed": seed, "torch": torch.__version__}
-    passed = bool(checks["passed"].all())
+    passed = bool(checks["passed"].all()) and leak_of(numbers, about) == 0
     advice, todo = advise(numbers, ratios, images, checks, about)
     return Audit(advice, passed, todo, numbers, ratios, exchange, predicted(numbers, encoder_label(encoder)), checks, images, uncovered,
                  sets.notes, about, sets)
@@ -169,9 +170,17 @@ def augmentation_quality(real: Images, synthetic: Images, held_out: Images | Non
     """How many points of test accuracy the synthetic images should gain a network that is trained on both, with its
     interval and with how well the measure predicted the gains of chapter 8's sets, in ``text``.
 
-    real, synthetic, held_out, options: as in `audit`, of whose numbers one predicts; its errors are raised.
+    The best of the measures predicts, of 24 sets of Fashion-MNIST that 3,000 images were added of: of families of sets that
+    were left out, the rank correlation with what they gained is 0.41 [0.00, 0.72]. That is too little, so no value is given.
+    real, synthetic, held_out, options: as in `audit`; its errors are raised.
     """
     return audit(real, synthetic, held_out, **options).predicted
+
+
+def leak_of(numbers: pd.DataFrame, about: dict) -> int:
+    """How many held-out images are among the other real ones, where they are so many that the audit is void; else 0."""
+    leak = int(numbers[numbers["scope"] == "all"].set_index("metric").loc["held_out_seen", "value"])
+    return leak if leak > LEAK * about["n_held_out"] else 0
 
 
 def _limits(thresholds: Mapping[str, float] | None) -> dict[str, float]:
@@ -213,7 +222,7 @@ def advise(numbers: pd.DataFrame, ratios: pd.DataFrame, images: pd.DataFrame, ch
     left = [name for name in failed if name not in mended]
     faults = [words for name, words in faults.items() if name in left]
     best, ratio = all_.loc["best_ratio_gain"], all_.loc["best_ratio", "value"]
-    if (leak := int(all_.loc["held_out_seen", "value"])) > LEAK * about["n_held_out"]:
+    if leak := leak_of(numbers, about):
         advice = (f"Nothing can be said of them: {leak:,} of the {about['n_held_out']:,} held-out images are among the other real ones, "
                   f"pixel by pixel. Hold out others.")
     elif all_.loc["near_copies", "low"] > 0.5:
@@ -229,7 +238,8 @@ def advise(numbers: pd.DataFrame, ratios: pd.DataFrame, images: pd.DataFrame, ch
     elif failed:
         why = {"near_copies": "nearly copies of real images"} | dict.fromkeys(("off_label", "label_agreement"), "off their label")
         why = dict.fromkeys(why[name] for name in failed if name in why)
-        advice = f"Drop {dropped:,} of the {n:,} synthetic images, then look again: too many are {' and '.join(why)}."
+        advice = (f"Drop {dropped:,} of the {n:,} synthetic images, then look again: too many are {' and '.join(why)}." if dropped else
+                  f"Look at them before you add them: too many are {' and '.join(why)}, though no single image stands out.")
     elif gain["low"] > 0:
         advice = f"Add them: the probe gains {said}, and no threshold is crossed."
     elif best["low"] > 0:

@@ -132,6 +132,11 @@ def test_held_out_images_among_the_others_void_all_numbers_and_are_said_first():
     both = changed(real, torch.cat([real.images, held.images]), torch.cat([real.labels, held.labels]))
     found = synaug.audit(both, other, held, encoder="pixels")
     assert found.advice.startswith("Nothing can be said of them: 250 of the 250 held-out images") and "leak" in found.todo[0]
+    few = changed(real, torch.cat([real.images, held.images[:8]]), torch.cat([real.labels, held.labels[:8]]))
+    found = synaug.audit(few, other, held, encoder="pixels", thresholds=dict.fromkeys(THRESHOLDS, 1.0))
+    assert found.advice.startswith("Nothing can be said") and found.checks["passed"].all() and not found.passed
+    found = synaug.audit(real, other, held, encoder="pixels", thresholds={"off_label": 0})  # where no image stands out
+    assert not found.passed and (found.images["drop"].any() or "though no single image stands out" in found.advice)
 
 
 def test_wrong_labels_are_dropped_before_anything_else_is_said():

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synaug.auditing import prediction
+from synaug.auditing import augmentation_quality, prediction
 from synaug.auditing.prediction import predicted
 
 FIT = {"measure": "probe_gain_all", "slope": 40.0, "intercept": 0.5, "within": 1.5, "correlation": [0.8, 0.6, 0.9], "sets": 20,
@@ -42,3 +42,10 @@ def test_nothing_is_predicted_where_the_line_does_not_hold(fit, changes, encoder
     fit(**changes)
     found = predicted(numbers(0.02), encoder)
     assert np.isnan([found.value, found.low, found.high]).all() and why in found.text
+
+
+def test_the_documentation_says_how_well_the_kept_line_predicts():
+    fit, said = json.loads(prediction.FITTED.read_text()), " ".join(augmentation_quality.__doc__.split())
+    assert f"of {fit['sets']} sets of {fit['dataset']} that {fit['added']:,} images were added of" in said
+    assert "correlation with what they gained is {:.2f} [{:.2f}, {:.2f}]".format(*fit["correlation"]) in said
+    assert ("so no value is given" in said) == (fit["correlation"][1] <= prediction.LEAST_CORRELATION)
