@@ -197,7 +197,8 @@ def found(families, data, settings):
 
 def numbers(families, data, settings):
     """What the chapter says in numbers, {name: text}."""
-    return {name: said(one, "-" if "recall" in name or "inversion" in name else "+") for name, one in found(families, data, settings).items()}
+    changes = ("accuracy", "gain", "cost", "outer edge,")
+    return {name: said(one, "+" if any(word in name for word in changes) else "-") for name, one in found(families, data, settings).items()}
 
 
 def takeaways(shown, recorded):
