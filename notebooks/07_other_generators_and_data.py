@@ -117,7 +117,7 @@ figures.from_noise(samples);
 
 # %% tags=["remove-input"]
 told(recorded[0], f"From noise, {found['outer-edge recall from noise, diffusion']} of the outer edge is covered by the diffusion model, {found['outer-edge recall from noise, vae']} by the VAE, {found['outer-edge recall from noise, vae, with noise']} by the VAE with its noise, and {found['outer-edge recall from noise, gan']} by the GAN. "
-     + "What a score's error is in a diffusion model is in a VAE the departure of latent vectors from the prior: " + ", ".join(f"{text} nats ({name.rpartition(' of ')[2]} training images)" for name, text in found.items() if name.startswith("nats")) + ", with the least and the largest of all classes.")
+     + "A VAE has no score; what may be wrong instead is the departure of its latent vectors from the prior. It is " + ", ".join(f"{text} nats ({name.rpartition(' of ')[2]} training images)" for name, text in found.items() if name.startswith("nats")) + ". In brackets stand the least and the largest of all classes.")
 
 # %% [markdown]
 # What a generator cannot make at all shows where nothing is asked of it but the image itself. Images far from all others are the test.
