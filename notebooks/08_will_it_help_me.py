@@ -22,9 +22,9 @@
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
 profile = None  # Size of the run: "smoke", "quick" or "standard"; None: $SYNAUG_PROFILE, or "quick".
-own_real = None  # Folder of your real images, with a subfolder per class.
-own_synthetic = None  # Folder of your synthetic images, with the same subfolders.
-own_held_out = None  # Folder of real images that your generator has not seen; a third of own_real if None.
+real = None  # Folder of your real images, with a subfolder per class.
+synthetic = None  # Folder of your synthetic images, with the same subfolders.
+held_out = None  # Folder of real images that your generator has not seen; a third of real if None.
 studies = None  # What is run, some of: "pools", "choice"; all if None.
 generator = None  # Name or folder of a trained generator, whose training images are the real images.
 pools = None  # Sets of images, by name, see synaug.chapters.will_it_help_me.POOLS.
@@ -63,7 +63,7 @@ everything = figures.joined(largest, further)
 held = largest.attrs["provenance"]["parameters"]["studies"]
 checked, get = EXPERIMENT.settings(**parameters), Store().get
 found = defaultdict(lambda: "not measured", figures.numbers(largest))
-encoder = parameters.get("encoder") or (checked.encoder if checked.own_real is None else "efficientnet_lite0")  # of the audit
+encoder = parameters.get("encoder") or (checked.encoder if checked.real is None else "efficientnet_lite0")  # of the audit
 
 # %% tags=["remove-input"]
 Markdown(figures.takeaways(largest, recorded))
@@ -78,8 +78,8 @@ Markdown(figures.describe(live, recorded))
 # It trains nothing but linear classifiers on features of a fixed network. Here is one, of images from noise; with folders of your own it is theirs.
 
 # %% tags=["hide-output"]
-real, synthetic = checked.own_real, checked.own_synthetic
-held_out = checked.own_held_out
+real, synthetic = checked.real, checked.synthetic
+held_out = checked.held_out
 if real is None:  # no folders are given
     real, synthetic, held_out = map(get, (
         chapter.images(checked, "real"), chapter.pool(checked, "from noise"),
@@ -98,7 +98,7 @@ table_html(report.checks.assign(passed=report.checks["passed"].map({True: "yes",
 # Does it find what is wrong? Half of the real images stands for synthetic ones, and known defects are planted into it, each alone. (`python -m synaug audit real --check` does so with yours.)
 
 # %% tags=["hide-input"]
-planted = (check(get(chapter.images(checked, "fresh")), encoder=encoder) if checked.own_real is None
+planted = (check(get(chapter.images(checked, "fresh")), encoder=encoder) if checked.real is None
            else check(real, held_out, encoder=encoder))
 table_html(planted.assign(ok=planted["ok"].map({True: "yes", False: "no"})).round(2).rename(columns={"by": "shown by", "false_alarms": "false alarms"}),
            "Known defects, how many images have each, and what the audit finds of them; false alarms are the share of other images that it names.")

@@ -226,4 +226,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        sys.exit("stopped; tasks that had finished are kept")
+        print("stopped; tasks that had finished are kept", file=sys.stderr)
+        sys.exit(auditing.STOPPED)

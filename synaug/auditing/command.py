@@ -16,9 +16,9 @@ from synaug.metrics.encoders import BUILDERS
 DESCRIPTION = """Will these synthetic images help a classifier that is trained on these real ones?
 
 Says first what to do, then which numbers say so, each beside that of real images. Nothing is written but what an option
-names, and features, in the cache folder. Exit status: 0 where no threshold is crossed (with --check: all defects are
-found), 1 where one is, 2 for an error."""
-ERROR = 2
+names, and features and slowly read images, in the cache folder. Exit status: 0 where no threshold is crossed (with --check: all defects are
+found), 1 where one is, 2 for an error, 130 where it was stopped."""
+ERROR, STOPPED = 2, 130
 #: The thresholds by what they limit.
 LIMITED = {"a share of the images of": MENDED, "accuracy lost by": ["probe_loss"], "below real images by":
            [name for name in THRESHOLDS if name not in (*MENDED, "probe_loss")]}
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                                                     for what, names in LIMITED.items()))
     parser.add_argument("--device", default="cpu", help="of the encoder: cpu (default), cuda or mps")
     parser.add_argument("--seed", type=int, default=0, help="of all random draws (default: 0)")
-    parser.add_argument("--no-cache", action="store_true", help="do not keep features in the cache folder")
+    parser.add_argument("--no-cache", action="store_true", help="keep nothing in the cache folder")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
              "encoder": options.encoder, "k": options.neighbours, "device": options.device,
              "cache": not options.no_cache, "progress": not options.quiet}
     outputs = {"html": options.html, "json": options.json, "drop_list": options.drop_list}
-    outputs = {kind: path for kind, path in outputs.items() if path is not None}
+    outputs = {kind: path.expanduser() for kind, path in outputs.items() if path is not None}
     terminal, warned = sys.stderr, set[str]()
 
     def warn(message, *_, **__):
@@ -73,6 +73,9 @@ def run(options: argparse.Namespace) -> int:
         except (ValueError, OSError, MemoryError, RuntimeError, ImportError) as error:
             print(f"audit: {error}", file=terminal)
             return ERROR
+        except KeyboardInterrupt:
+            print("audit: stopped", file=terminal)
+            return STOPPED
 
 
 def _run(options: argparse.Namespace, outputs: dict[str, Path], given: dict) -> int:
@@ -84,9 +87,8 @@ def _run(options: argparse.Namespace, outputs: dict[str, Path], given: dict) -> 
         return 0 if table["ok"].all() else 1
     if options.synthetic is None:
         raise ValueError("name a folder of synthetic images (or give --check)")
-    thresholds = {name: float(value) for name, value in options.threshold}
-    for path in outputs.values():
-        _check_writable(path)
+    thresholds = {name: _number(name, value) for name, value in options.threshold}
+    _check_writable(outputs, {"real": options.real, "synthetic": options.synthetic, "held-out": options.held_out})
     found = audit(options.real, options.synthetic, options.held_out, thresholds=thresholds, **given)
     for kind, path in outputs.items():
         write_atomically(path, getattr(found, kind)().encode())
@@ -94,11 +96,29 @@ def _run(options: argparse.Namespace, outputs: dict[str, Path], given: dict) -> 
     return 0 if found.passed else 1
 
 
-def _check_writable(path: Path) -> None:
-    """OSError, before long work, unless a file can be written there."""
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder: name a file to write")
-    if not path.absolute().parent.is_dir():
-        raise FileNotFoundError(f"{path.absolute().parent} is not a folder: make it, or name another place to write")
-    if not os.access(path.absolute().parent, os.W_OK):
-        raise PermissionError(f"{path.absolute().parent} cannot be written to: name another place")
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"the threshold {name} must be a number, got {text!r}") from None
+
+
+def _check_writable(outputs: dict[str, Path], folders: dict[str, Path | None]) -> None:
+    """OSError or ValueError, before long work, unless each can be written, and is not another, nor among the images."""
+    taken: dict[Path, str] = {}
+    for kind, path in outputs.items():
+        option, place = "--" + kind.replace("_", "-"), path.resolve()
+        if place.is_dir():
+            raise IsADirectoryError(f"{option}: {path} is a folder: name a file to write")
+        if not place.parent.is_dir():
+            raise FileNotFoundError(f"{option}: {place.parent} is not a folder: make it, or name another place to write")
+        if not os.access(place.parent, os.W_OK):
+            raise PermissionError(f"{option}: {place.parent} cannot be written to: name another place")
+        if place.exists() and not place.stat().st_mode & 0o200:
+            raise PermissionError(f"{option}: {path} is read-only: name another file")
+        for role, folder in folders.items():
+            if folder and place.is_relative_to(folder.expanduser().resolve()):
+                raise ValueError(f"{option}: {path} lies in the folder of {role} images: name another place")
+        if place in taken:
+            raise ValueError(f"{taken[place]} and {option} name one file, {path}")
+        taken[place] = option

@@ -2,9 +2,11 @@
 same classes."""
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
@@ -17,38 +19,39 @@ from synaug.data.torch_datasets import from_torch
 LARGEST = 64
 #: Real images that a class needs where a third is held out of them.
 LEAST = 3
+#: What must not be the same.
+PAIRS = ("real", "synthetic"), ("held-out", "synthetic"), ("real", "held-out")
 
 Images = str | Path | ImageDataset | Dataset
 
 
 @dataclass(frozen=True, eq=False)
 class Sets:
-    """train, held, synthetic: with the same ``class_names``, those that occur in all. files: of the folder of synthetic
-    images, as `list_images` has them; None where they were no folder. notes: what was done to get there. places: int64
-    ``[N]``, each synthetic image's place among the files, or in the data set that was given; left out, ``0 .. N - 1``.
+    """train, held, synthetic: with the same ``class_names``, those that occur in all. notes: what was done to get there.
+    missing: classes of the real images of which there is no synthetic one. names: of "train", "held" and "synthetic", what
+    each image is called: its file, or its place in the data set that was given; left out, its place in the set itself.
     """
 
     train: ImageDataset
     held: ImageDataset
     synthetic: ImageDataset
-    files: tuple[Path, ...] | None
-    notes: tuple[str, ...]
-    places: torch.Tensor = None  # type: ignore[assignment]  # 0 .. N - 1 from __post_init__
+    notes: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    names: Mapping[str, np.ndarray] = field(default_factory=dict)
 
-    def __post_init__(self):
-        if self.places is None:
-            object.__setattr__(self, "places", torch.arange(len(self.synthetic)))
+    def names_of(self, role: str) -> list[str]:
+        return list(map(str, self.names[role] if role in self.names else range(len(getattr(self, role)))))
 
 
 def gather(real: Images, synthetic: Images | None, held_out: Images | None = None, *,
            image_size: int | tuple[int, int] | None = None, mode: str | None = None, unreadable: str = "refuse",
-           seed: int = 0, progress: bool = False) -> Sets:
+           seed: int = 0, cache: bool = True, progress: bool = False) -> Sets:
     """The sets of an audit; for arguments and errors see `synaug.auditing.audit`. Where synthetic is None, half of the
     real images that are not held out stands in for it."""
     given = {"real": real, "synthetic": synthetic, "held-out": held_out}
     given = {role: images for role, images in given.items() if images is not None}
     folders = {role: Path(images).expanduser() for role, images in given.items() if isinstance(images, str | Path)}
-    for one, other in (("real", "synthetic"), ("held-out", "synthetic"), ("real", "held-out")):
+    for one, other in PAIRS:
         if one in folders and other in folders and folders[one].resolve() == folders[other].resolve():
             raise ValueError(f"the {one} and the {other} images are one folder, {folders[one]}")
     listed = {role: list_images(folder) for role, folder in folders.items()}
@@ -79,7 +82,7 @@ def gather(real: Images, synthetic: Images | None, held_out: Images | None = Non
                 notes.append(f"images of {len(sizes)} size{'s' * (len(sizes) > 1)} ({told}) were resized to "
                              f"{image_size[0]} x {image_size[1]} (height x width)")
     for role, folder in folders.items():
-        loaded[role] = load_image_folder(folder, image_size, mode=mode, unreadable=unreadable)
+        loaded[role] = load_image_folder(folder, image_size, mode=mode, unreadable=unreadable, cache=cache)
         if skipped := len(files[role]) - len(loaded[role]):
             notes.append(f"{skipped} {role} {'images that cannot be read were' if skipped > 1 else 'image that cannot be read was'} "
                          f"skipped")
@@ -88,15 +91,21 @@ def gather(real: Images, synthetic: Images | None, held_out: Images | None = Non
         raise ValueError(f"images of more than one shape (C, H, W): {', '.join(f'{r} {s}' for r, s in shapes.items())}; "
                          f"bring them to one, or give folders, which are")
     classes = _common({role: _present(loaded[role]) for role in given})
+    present = {role: _present(loaded[role]) for role in given}
     # Not the source index of a data set, which says where its images once came from: copies share one.
-    places = {role: loaded[role].source_index if role in folders else torch.arange(len(loaded[role])) for role in given}
+    names = {role: np.array(list(map(str, files[role])))[loaded[role].source_index] if role in folders
+             else np.arange(len(loaded[role])) for role in given}
     for role in given:
         counts = Counter(loaded[role].class_names[label] for label in loaded[role].labels.tolist())
         if beyond := sorted(set(counts) - set(classes)):
             notes.append(f"{sum(counts[name] for name in beyond)} {role} images of classes that not all sets have are "
                          f"left out: {', '.join(beyond)}")
         loaded[role], kept = _of_classes(loaded[role], classes)
-        places[role] = places[role][kept]
+        names[role] = names[role][kept]
+    for one, other in PAIRS:
+        if {one, other} <= set(given) and len(loaded[one]) == len(loaded[other]) and sorted(hashes(loaded[one])) == sorted(
+                hashes(loaded[other])):
+            raise ValueError(f"the {other} images are the {one} ones, pixel by pixel")
     everything = loaded["real"]
     counts, least = everything.labels.bincount(minlength=len(classes)).tolist(), LEAST if held_out is None else LEAST - 1
     if few := [f"{name} ({n})" for name, n in zip(classes, counts) if n < least]:
@@ -104,17 +113,18 @@ def gather(real: Images, synthetic: Images | None, held_out: Images | None = Non
                          f"{', '.join(few)}")
     if held_out is None:
         of_held, of_train = _split(everything, round(len(everything) / 3), seed)
-        train, held, places["real"] = everything.subset(of_train), everything.subset(of_held), places["real"][of_train]
+        train, held = everything.subset(of_train), everything.subset(of_held)
+        names["real"], names["held-out"] = names["real"][of_train], names["real"][of_held]
         notes.append(f"{len(held):,} of the {len(everything):,} real images, of each class the same share, are held out")
     else:
         train, held = everything, loaded["held-out"]
     if synthetic is None:
         learned, made = halves(train, seed)
-        train, loaded["synthetic"], places["synthetic"] = train.subset(learned), train.subset(made), places["real"][made]
-    elif sorted(hashes(everything)) == sorted(hashes(loaded["synthetic"])):
-        raise ValueError("the synthetic images are the real ones, pixel by pixel")
-    return Sets(train, held, loaded["synthetic"], tuple(files["synthetic"]) if "synthetic" in folders else None,
-                tuple(notes), places["synthetic"])
+        train, loaded["synthetic"] = train.subset(learned), train.subset(made)
+        names["real"], names["synthetic"] = names["real"][learned], names["real"][made]
+    missing = tuple(name for name in present["real"] if name not in present.get("synthetic", present["real"]))
+    return Sets(train, held, loaded["synthetic"], tuple(notes), missing,
+                {"train": names["real"], "held": names["held-out"], "synthetic": names["synthetic"]})
 
 
 def halves(data: ImageDataset, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -19,7 +19,7 @@ from synaug.metrics.two_sample import two_sample_auc
 from synaug.statistics import bootstrap_interval, mean_interval
 from synaug.statistics.exchange import exchange_rate
 
-#: Of real images, the share that either rule for single images would call a near-copy, or off its label.
+#: Of many real images, the share that either rule for single images would call a near-copy, or off its label.
 COPY_QUANTILE, LABEL_QUANTILE = 0.01, 0.02
 #: Synthetic images per real one that the probe is given, as far as there are so many.
 RATIOS = (0.25, 0.5, 1, 2, 4, 8)
@@ -44,9 +44,9 @@ def check_sizes(sets: Sets, k: int) -> None:
 
 
 def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, seed: int, cache: bool,
-            stage: Callable[[str], None]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame, str]:
-    """(numbers, ratios, images, uncovered, exchange) as fields of `synaug.auditing.Audit`. stage: is told which of STAGES
-    begins."""
+            stage: Callable[[str], None]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame, str, tuple[str, ...]]:
+    """(numbers, ratios, images, uncovered, exchange, notes) as fields of `synaug.auditing.Audit`, the notes those that are
+    to be added. stage: is told which of STAGES begins."""
     rng = np.random.default_rng(seed)
     stage("features")
     train, held, made = (as_features(encode(data.floats(), encoder, device=device, cache=cache), f"features of {role} images")
@@ -57,9 +57,15 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
     stage("distances")
     counts = [np.bincount(some, minlength=len(sets.held.class_names)).min()
               for some in (held_labels, made_labels[made_at])]
-    enough = min(counts) >= least_per_class() and train.shape[1] >= 10
-    given = (held_labels, labels[fresh_at], {"synthetic": made_labels[made_at]}) if enough else ()
-    rows = [_beside("all", held, train[fresh_at], made[made_at], *given, k=k, seed=seed)]
+    of_classes = held_labels, labels[fresh_at], {"synthetic": made_labels[made_at]}
+    enough, notes = min(counts) >= least_per_class() and train.shape[1] >= 10, []
+    try:
+        rows = [_beside("all", held, train[fresh_at], made[made_at], *of_classes[:3 * enough], k=k, seed=seed)]
+    except ValueError:  # features that hardly vary within classes have no volume; whatever else is wrong is raised again
+        rows, enough = [_beside("all", held, train[fresh_at], made[made_at], k=k, seed=seed)], False
+    if not enough:
+        notes.append(f"distances from the class centre and spreads within classes are left out: they need {least_per_class()} "
+                     f"held-out, real and synthetic images of each class, and 10 features that vary")
     stage("each class")
     for c, name in enumerate(sets.held.class_names):
         parts = (held[held_labels == c], train[fresh_at][labels[fresh_at] == c], made[made_at][made_labels[made_at] == c])
@@ -81,9 +87,9 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
     judged, right_held = judge.predict(x_made), judge.predict(x_held) == held_labels
     off = p_made < np.quantile(p_held, LABEL_QUANTILE)
     off_held = p_held < np.quantile(p_held, LABEL_QUANTILE)
-    scopes = {"all": (slice(None), slice(None))}
-    scopes |= {name: (held_labels == c, made_labels == c) for c, name in enumerate(sets.held.class_names)}
-    for scope, (of_held, of_made) in scopes.items():
+    scopes = {"all": (slice(None), slice(None), slice(None))}
+    scopes |= {name: (labels == c, held_labels == c, made_labels == c) for c, name in enumerate(sets.held.class_names)}
+    for scope, (_, of_held, of_made) in scopes.items():
         more += [(scope, "label_agreement", _mean((judged == made_labels)[of_made], seed), _mean(right_held[of_held], seed),
                   len(made_labels[of_made])),
                  (scope, "off_label", _mean(off[of_made], seed), _mean(off_held[of_held], seed), len(made_labels[of_made]))]
@@ -91,42 +97,47 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
     stage("copies")
     # In features, and in small pictures, where noise is averaged out: each names half of the share.
     small = [_small(data) for data in (sets.held, sets.train, sets.synthetic)]
-    near, nearest_real = np.zeros(len(made), bool), np.full(len(made), -1)
+    near, near_of_real, nearest_real = np.zeros(len(made), bool), np.zeros(len(x) + len(held), bool), np.full(len(made), -1)
     for real, shown in ((torch.cat([train, held]), made),
                       (torch.cat([small[1], small[0]]), small[2])):
-        found = near_copies(shown, real, COPY_QUANTILE / 2)[1].cpu().numpy()
+        found, of_real = (part.cpu().numpy() for part in near_copies(shown, real, COPY_QUANTILE / 2)[1:])
         place = nearest(shown, real)[1].cpu().numpy()
         nearest_real = np.where(found | (nearest_real < 0), place, nearest_real)
         near |= found
-    more += [(scope, "near_copies", _mean(near[of], seed), (COPY_QUANTILE,) * 3, len(near[of]))
-             for scope, (_, of) in scopes.items()]
+        near_of_real |= of_real
+    of_train, of_held_out = np.split(near_of_real, [len(x)])
+    more += [(scope, "near_copies", _mean(near[made_ones], seed),
+              _mean(np.concatenate([of_train[train_ones], of_held_out[held_ones]]), seed), len(near[made_ones]))
+             for scope, (train_ones, held_ones, made_ones) in scopes.items()]
     own_hash, train_hash, held_hash = hashes(sets.synthetic), set(hashes(sets.train)), set(hashes(sets.held))
     seen, twice = set(), np.zeros(len(made), bool)
     for i, one in enumerate(own_hash):
         twice[i] = one in seen
         seen.add(one)
-    exact = {"exact_copies_of_real": np.isin(own_hash, list(train_hash | held_hash)), "exact_copies_of_held_out":
-             np.isin(own_hash, list(held_hash)), "duplicates": twice,
-             "held_out_seen": np.isin(hashes(sets.held), list(train_hash))}
+    copied, seen_held = np.isin(own_hash, list(train_hash | held_hash)), np.isin(hashes(sets.held), list(train_hash))
+    exact = {"exact_copies_of_real": copied, "exact_copies_of_held_out": np.isin(own_hash, list(held_hash)), "duplicates": twice,
+             "held_out_seen": seen_held}
     more += [("all", name, (int(found.sum()), np.nan, np.nan), (np.nan,) * 3, len(found)) for name, found in exact.items()]
+    real_names = np.array(sets.names_of("train") + sets.names_of("held"))
     images = pd.DataFrame({
-        "file": [str(sets.files[i]) if sets.files else str(i) for i in sets.places.tolist()],
+        "file": sets.names_of("synthetic"),
         "label": [sets.synthetic.class_names[c] for c in made_labels],
         "judged": [sets.synthetic.class_names[c] for c in judged],
         "label_probability": p_made, "off_label": off, "near_copy": near,
-        "nearest_real": nearest_real, "duplicate": twice})
+        "nearest_real": nearest_real, "nearest_real_file": real_names[nearest_real], "exact_copy": copied, "duplicate": twice})
     # Where no more are named than of real images, those that are named are such as real ones, too.
-    images["drop"] = images["duplicate"]
-    for rule, share, base in (("off_label", off, _limits(_mean(off_held, seed))[2]), ("near_copy", near, COPY_QUANTILE)):
+    images["drop"] = images["duplicate"] | images["exact_copy"]
+    for rule, share, base in (("off_label", off, _limits(_mean(off_held, seed))[2]), ("near_copy", near, near_of_real.mean())):
         images["drop"] |= images[rule] & bool(_limits(_mean(share, seed))[1] > base)
-    uncovered = pd.DataFrame({"image": np.arange(len(held)), "label": [sets.held.class_names[c] for c in held_labels]})
+    uncovered = pd.DataFrame({"image": np.arange(len(held)), "file": sets.names_of("held"), "seen": seen_held,
+                              "label": [sets.held.class_names[c] for c in held_labels]})
     for metric, (shown, fresh, other) in (("distance_ratio", (held, train, made)), ("distance_ratio_pictures", tuple(small))):
         to_made, to_real = (nearest(shown, some)[0].cpu().numpy() for some in (other[made_at], fresh[fresh_at]))
-        least = 1e-6 * max(to_made.max(), to_real.max())
+        least = 1e-6 * max(to_made.max(), to_real.max()) or 1.0
         ratio = np.log((to_made + least) / (to_real + least)).clip(-2, 2)  # of copies, which lie at 0
         uncovered[metric] = np.exp(ratio)
         more += [(scope, metric, _mean_log(ratio[of]), (1.0, np.nan, np.nan), len(ratio[of]))
-                 for scope, (of, _) in scopes.items()]
+                 for scope, (_, of, _) in scopes.items()]
     uncovered["ratio"] = (uncovered["distance_ratio"] * uncovered["distance_ratio_pictures"]) ** 0.5
 
     stage("probe")
@@ -181,7 +192,7 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
     rows.append(pd.DataFrame([(scope, metric, *_limits(own), *_limits(base), n) for scope, metric, own, base, n in more],
                              columns=COLUMNS))
     uncovered = uncovered.sort_values("ratio", ascending=False, ignore_index=True)
-    return pd.concat(rows, ignore_index=True), ratios, images, uncovered, exchange
+    return pd.concat(rows, ignore_index=True), ratios, images, uncovered, exchange, tuple(notes)
 
 
 def _matched(labels: np.ndarray, others: np.ndarray, rng) -> tuple[np.ndarray, np.ndarray]:

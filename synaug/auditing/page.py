@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ MEANINGS = {
     "two_sample_auc": ("Two-sample AUC", "How well a classifier tells synthetic from real: 0.5 not at all, 1 always."),
     "label_agreement": ("Agreement of labels", "Share that a judge trained on the real images puts in the class they are labelled with."),
     "off_label": ("Off their label", "Share whose label the judge finds less likely than that of all but 2 % of held-out real images."),
-    "near_copies": ("Near-copies", "Share that lies nearer to a real image than all but 1 % of real images lie to another."),
+    "near_copies": ("Near-copies", "Share that lies nearer to a real image than nearly all real images lie to another; baseline: the share of real ones that do."),
     "exact_copies_of_real": ("Exact copies of real images", "Number, pixel by pixel."),
     "exact_copies_of_held_out": ("Exact copies of held-out images", "Number; any is a leak."),
     "duplicates": ("Repeats", "Number of synthetic images that repeat another one."),
@@ -173,9 +174,8 @@ def _samples(audit) -> str:
     return _gallery("What they look like", "Left a synthetic image, right a real one; the first of each class, not chosen.", items)
 
 
-def _name(audit, i: int) -> str:
-    file = audit.images["file"].iloc[i]
-    return file.rpartition("/")[2] if audit.sets.files else f"number {file}"
+def _name(file: str) -> str:
+    return f"number {file}" if file.isdecimal() else Path(file).name
 
 
 def _copies(audit) -> str:
@@ -185,9 +185,9 @@ def _copies(audit) -> str:
         data, at = (sets.train, place) if place < len(sets.train) else (sets.held, place - len(sets.train))
         label = found.loc[i, "label"]
         items.append(([_image(sets.synthetic, i, f"synthetic image labelled {label}"), _image(data, at, "the real image nearest to it")],
-                      f"{label}, {_name(audit, i)}"))
+                      f"{label}, {_name(found.loc[i, 'file'])}; real: {_name(found.loc[i, 'nearest_real_file'])}"))
     return _gallery("Near-copies of real images", f"Left synthetic, right the nearest real image; {len(items)} of {len(found)}. Of "
-                    f"real images 1 % would be named.", items)
+                    f"real images {audit.value('near_copies')['baseline']:.1%} would be named.", items)
 
 
 def _off_label(audit) -> str:
@@ -195,13 +195,13 @@ def _off_label(audit) -> str:
     for i in found.index[:SHOWN]:
         label, judged = found.loc[i, ["label", "judged"]]
         items.append(([_image(audit.sets.synthetic, i, f"synthetic image labelled {label}, judged to be {judged}")],
-                      f"labelled {label}, judged {judged}; {_name(audit, i)}"))
+                      f"labelled {label}, judged {judged}; {_name(found.loc[i, 'file'])}"))
     return _gallery("Labels that the judge disagrees with most", f"{len(items)} of {len(found)}; of real images 2 % would be named.", items)
 
 
 def _uncovered(audit) -> str:
     items = [([_image(audit.sets.held, int(row.image), f"real image of {row.label} that no synthetic image comes near")],
-              f"{row.label}; nearest synthetic image {row.ratio:.1f} times as far as the nearest real one")
+              f"{row.label}, {_name(row.file)}; nearest synthetic image {row.ratio:.1f} times as far as the nearest real one")
              for row in audit.uncovered.head(SHOWN).itertuples() if row.ratio > 1]
     return _gallery("Real images that nothing synthetic comes near", "What to generate next: held-out images, the least "
                     "covered first.", items)

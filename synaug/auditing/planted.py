@@ -30,19 +30,21 @@ def check(real: Images, held_out: Images | None = None, *,
     the loss of one of its two clusters of images; in another, a shift by an eighth of the width.
 
     One row per defect: defect; planted, how many images; by, the number that must show it; found, the share of
-    planted images that are named (or the share of planted defects that show: 0 or 1); false_alarms, the share of all
+    planted images that are named (or the share of planted defects that show: 0 or 1); demanded, what found must at least
+    be; false_alarms, the share of all
     other images that are named; ok: whether found is as the defect demands: 0.95 of copies, 0.5 of wrong labels
     (a judge cannot tell all of them), and for others that the interval of that number lies beyond the baseline's;
     for nothing: that no threshold is crossed. Errors as in `synaug.audit`.
     """
     sets = gather(real, None, held_out, image_size=image_size, mode=mode, unreadable=unreadable, seed=seed,
-                  progress=progress)
+                  cache=cache, progress=progress)
     rows = []
     for name, plant in tqdm(PLANTED.items(), desc="defects", disable=not progress):
         synthetic, where, scope = plant(sets, seed)
         found = of_sets(replace(sets, synthetic=synthetic), encoder, k, THRESHOLDS, device, seed, cache, False)
-        rows.append((name, int(where.sum()), *_found(name, found, where, scope)))
-    return pd.DataFrame(rows, columns=["defect", "planted", "by", "found", "false_alarms", "ok"])
+        rows.append((name, int(where.sum()), LEAST.get(name, 1.0), *_found(name, found, where, scope)))
+    frame = pd.DataFrame(rows, columns=["defect", "planted", "demanded", "by", "found", "false_alarms", "ok"])
+    return frame[["defect", "planted", "by", "found", "demanded", "false_alarms", "ok"]]
 
 
 def _found(name: str, audit: Audit, where: np.ndarray, scope: str):

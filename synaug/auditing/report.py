@@ -1,7 +1,7 @@
 """The audit: its numbers, what they say, and what to do."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import pandas as pd
@@ -9,14 +9,14 @@ import torch
 from tqdm import tqdm
 
 from synaug.auditing.inputs import Images, Sets, gather
-from synaug.auditing.measures import COPY_QUANTILE, LABEL_QUANTILE, STAGES, check_sizes, measure
+from synaug.auditing.measures import STAGES, check_sizes, measure
 from synaug.auditing.prediction import Predicted, predicted
 from synaug.checks import number, one_of, whole
 from synaug.metrics.encoders import BUILDERS, Encoder, encoder_label
 from synaug.precision import usable_device
 
 #: What makes an audit fail, each where the whole 95 % interval lies beyond it. Shares of the synthetic images at most:
-#: near_copies and off_label, of which real images have 0.01 and 0.02. Below the real-data baseline by at most:
+#: near_copies and off_label, of which many real images have 0.01 and 0.02. Below the real-data baseline by at most:
 #: label_agreement, precision, coverage, probe_accuracy. Loss of accuracy of the probe at most: probe_loss. They were set
 #: on Fashion-MNIST so that other real images pass with room to spare, and so do samples of the generators that come
 #: with this package; noise, blur (sigma of 1 pixel or more), 5 % copies and 10 % wrong labels fail (600 real images,
@@ -44,9 +44,11 @@ class Audit:
     predicted: what adding all of them should gain a network, by chapter 8's line, and how well that predicts.
     checks: a row per threshold: check, value, low, high, bound, passed.
     images: a row per synthetic image: file (or its place), label, judged, label_probability, off_label, near_copy,
-    nearest_real (its place among the real images, then the held-out ones), duplicate, drop.
-    uncovered: a row per held-out image, the least covered first: how many times as far the nearest synthetic image is
-    as the nearest real one, in features (distance_ratio), in small pictures, and their geometric mean (ratio).
+    nearest_real (its place among the real images, then the held-out ones) and its file, exact_copy (of a real or a
+    held-out image), duplicate (of another synthetic one), drop.
+    uncovered: a row per held-out image, the least covered first: image (its place), its file, whether it was seen (is among
+    the other real ones), label, and how many times as far the nearest synthetic image is as the nearest real one, in
+    features (distance_ratio), in small pictures, and their geometric mean (ratio).
     notes: what was done to the images before. about: sizes and settings. sets: the images themselves.
     """
 
@@ -122,7 +124,7 @@ def audit(real: Images, synthetic: Images, held_out: Images | None = None, *,
     64 x 64, and colour unless all are grey. unreadable: "refuse" or "skip" images that cannot be read.
     encoder: what distances and probes see, see `synaug.encode`. k: of nearest neighbours. seed: of all random draws.
     thresholds: {name: value} of `THRESHOLDS` to change. device: of the encoder. cache: whether features of named
-    encoders are kept in the cache folder. progress: whether a bar shows.
+    encoders, and images that are slow to read, are kept in the cache folder. progress: whether a bar shows.
 
     How: the reference of all distances is held out. Synthetic images, and as many real ones of each class, are compared
     with it; the latter are the real-data baseline, which a perfect generator would score. A linear probe (logistic
@@ -141,7 +143,7 @@ def audit(real: Images, synthetic: Images, held_out: Images | None = None, *,
     if isinstance(encoder, str) and encoder not in (known := ("pixels", *BUILDERS)):
         raise ValueError(f"unknown encoder {encoder!r}: use {', '.join(map(repr, known))}, a module or a callable")
     sets = gather(real, synthetic, held_out, image_size=image_size, mode=mode, unreadable=unreadable, seed=seed,
-                  progress=progress)
+                  cache=cache, progress=progress)
     return of_sets(sets, encoder, k, limits, device, seed, cache, progress)
 
 
@@ -154,16 +156,16 @@ def of_sets(sets: Sets, encoder: Encoder, k: int, limits: Mapping[str, float], d
             bar.update(STAGES.index(name) - bar.n)
             bar.set_description(name)
 
-        numbers, ratios, images, uncovered, exchange = measure(sets, encoder, k, device, seed, cache, stage)
+        numbers, ratios, images, uncovered, exchange, notes = measure(sets, encoder, k, device, seed, cache, stage)
         bar.update(len(STAGES) - bar.n)
     checks = _checks(numbers, limits)
     about = {"n_real": len(sets.train), "n_held_out": len(sets.held), "n_synthetic": len(sets.synthetic),
-             "n_classes": sets.held.num_classes, "classes": sets.held.class_names, "image_shape": sets.held.image_shape,
+             "n_classes": sets.held.num_classes, "classes": sets.held.class_names, "missing": sets.missing, "image_shape": sets.held.image_shape,
              "encoder": encoder_label(encoder), "k": k, "seed": seed, "torch": torch.__version__}
     passed = bool(checks["passed"].all()) and leak_of(numbers, about) == 0
-    advice, todo = advise(numbers, ratios, images, checks, about)
+    advice, todo = advise(numbers, ratios, images, uncovered, checks, about)
     return Audit(advice, passed, todo, numbers, ratios, exchange, predicted(numbers, encoder_label(encoder)), checks, images, uncovered,
-                 sets.notes, about, sets)
+                 sets.notes + notes, about, sets)
 
 
 def augmentation_quality(real: Images, synthetic: Images, held_out: Images | None = None, **options) -> Predicted:
@@ -202,8 +204,8 @@ def _checks(numbers: pd.DataFrame, limits: Mapping[str, float]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["check", "value", "low", "high", "bound", "passed"])
 
 
-def advise(numbers: pd.DataFrame, ratios: pd.DataFrame, images: pd.DataFrame, checks: pd.DataFrame, about: dict
-           ) -> tuple[str, tuple[str, ...]]:
+def advise(numbers: pd.DataFrame, ratios: pd.DataFrame, images: pd.DataFrame, uncovered: pd.DataFrame,
+           checks: pd.DataFrame, about: dict) -> tuple[str, tuple[str, ...]]:
     """The advice, and what to do, the most urgent first."""
     all_ = numbers[numbers["scope"] == "all"].set_index("metric")
     failed = list(checks.loc[~checks["passed"], "check"])
@@ -223,8 +225,8 @@ def advise(numbers: pd.DataFrame, ratios: pd.DataFrame, images: pd.DataFrame, ch
     faults = [words for name, words in faults.items() if name in left]
     best, ratio = all_.loc["best_ratio_gain"], all_.loc["best_ratio", "value"]
     if leak := leak_of(numbers, about):
-        advice = (f"Nothing can be said of them: {leak:,} of the {about['n_held_out']:,} held-out images are among the other real ones, "
-                  f"pixel by pixel. Hold out others.")
+        advice = (f"Nothing can be said of them: of the {about['n_held_out']:,} held-out images, {leak:,} {_are(leak)} among the other real "
+                  f"ones, pixel by pixel. Hold out others.")
     elif all_.loc["near_copies", "low"] > 0.5:
         advice = (f"Do not add them: {all_.loc['near_copies', 'value']:.0%} are nearly copies of real images and would only "
                   f"repeat these.")
@@ -251,7 +253,7 @@ def advise(numbers: pd.DataFrame, ratios: pd.DataFrame, images: pd.DataFrame, ch
     else:
         advice = (f"They may be added, but do not expect much: no threshold is crossed, and the probe's gain, {said}, "
                   f"cannot be told from none.")
-    return advice, tuple(_todo(numbers, ratios, images, all_, about, faults))
+    return advice, tuple(_todo(numbers, ratios, images, uncovered, all_, about, faults))
 
 
 def _points(row) -> str:
@@ -266,20 +268,31 @@ def _short(all_) -> list[str]:
     return far + [name for name in lower if all_.loc[name, "high"] < all_.loc[name, "baseline_low"]]
 
 
-def _todo(numbers, ratios, images, all_, about, faults):
+def _are(n: int) -> str:
+    return "is" if n == 1 else "are"
+
+
+def _images(n: int) -> str:
+    return f"{n:,} image{'' if n == 1 else 's'}"
+
+
+def _todo(numbers, ratios, images, uncovered, all_, about, faults):
     if held := int(all_.loc["exact_copies_of_held_out", "value"]):
-        yield f"Look for a leak: {held} synthetic images are held-out images, pixel by pixel."
+        yield f"Look for a leak: {held:,} of the synthetic images {_are(held)} held-out images, pixel by pixel."
     if seen := int(all_.loc["held_out_seen", "value"]):
-        yield f"Look for a leak: {seen} held-out images are among the other real ones, pixel by pixel."
+        yield (f"Look for a leak: {seen:,} of the held-out images {_are(seen)} among the other real ones, pixel by pixel: "
+               f"{_five(sorted(uncovered.loc[uncovered['seen'], 'file']))}.")
+    if about["missing"]:
+        yield f"Generate images of these classes, too, which were left out as no synthetic image is of them: {_five(about['missing'])}."
     if faults:
         yield ("Mend the generator, or what is done to its images (size, blur, compression, labels), rather than dropping "
                "single images.")
     if images["drop"].any():
-        why = {"off_label": ("off their label", LABEL_QUANTILE), "near_copy": ("nearly copies of real images", COPY_QUANTILE),
-               "duplicate": ("repeats of others", 0)}
-        told = ", ".join(f"{images[name].sum():,} {words}" + f" (of as many real ones {share * len(images):.0f})" * (share > 0)
-                         for name, (words, share) in why.items() if images[name].any() and images.loc[images[name], "drop"].all())
-        yield f"Drop {images['drop'].sum():,} images: {told}."
+        why = {"off_label": ("off their label", "off_label"), "near_copy": ("nearly copies of real images", "near_copies"),
+               "exact_copy": ("copies of real images, pixel by pixel", ""), "duplicate": ("repeats of others", "")}
+        told = ", ".join(f"{images[name].sum():,} {words}" + (f" (of as many real ones {all_.loc[base, 'baseline'] * len(images):.0f})" if base else "")
+                         for name, (words, base) in why.items() if images[name].any() and images.loc[images[name], "drop"].all())
+        yield f"Drop {_images(images['drop'].sum())}: {told}."
     best = all_.loc["best_ratio_gain"]
     if best["low"] > 0:
         yield (f"Add about {all_.loc['best_ratio', 'value']:.2g} synthetic images per real one: that did best in the probe on half of "
@@ -312,5 +325,5 @@ def _todo(numbers, ratios, images, all_, about, faults):
     yield "Train your own classifier with and without them, at equal steps and on several seeds, before you rely on them."
 
 
-def _five(texts: list[str]) -> str:
+def _five(texts: Sequence[str]) -> str:
     return ", ".join(texts[:5]) + f" and {len(texts) - 5} more" * (len(texts) > 5)

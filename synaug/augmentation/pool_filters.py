@@ -53,7 +53,7 @@ def filter_pool(pool: SyntheticPool, real: ImageDataset, *, near_copy_quantile: 
     dropped = torch.zeros(len(pool), dtype=torch.bool)
     if near_copy_quantile is not None and len(pool):
         own, others = (encode(data.floats(), "pixels") for data in (pool.data, real))
-        distance, near = near_copies(own, others, near_copy_quantile)
+        distance, near, _ = near_copies(own, others, near_copy_quantile)
         report["distance"], report["near_copy"] = distance.numpy(), near.numpy()
         dropped |= near
     if judge is not None and min_probability is not None and len(pool):
@@ -65,19 +65,22 @@ def filter_pool(pool: SyntheticPool, real: ImageDataset, *, near_copy_quantile: 
     return pool.keep(~dropped), report
 
 
-def near_copies(generated: Features, real: Features, quantile: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Distance of each generated image to its nearest real one, float64 ``[N]``, and whether it is a near-copy, bool.
+def near_copies(generated: Features, real: Features, quantile: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Distance of each generated image to its nearest real one, float64 ``[N]``, whether it is a near-copy, bool, and
+    which real images lie as near to another one, bool ``[M]``: their share, where there are few above the quantile, is what
+    to expect of fresh images.
 
     generated ``[N, D]``, real ``[M, D]``: features. See `filter_pool` for the rule. Distances that rounding of the
     features explains are those of copies: such images are always near-copies, and real images that are duplicates in
     this sense have no part in the quantile.
     """
     to_real, _ = nearest(generated, real)
-    distinct = as_features(real, "real features", at_least=1).unique(dim=0)
+    distinct, place = as_features(real, "real features", at_least=1).unique(dim=0, return_inverse=True)
     rounding = 100 * torch.finfo(distinct.dtype).eps * distinct.norm(dim=1).max()
-    near = to_real <= rounding
+    near, of_real = to_real <= rounding, torch.zeros(len(distinct), dtype=torch.bool, device=distinct.device)
     if len(distinct) > 1:
         between = neighbour_radii(prepare(distinct, distinct)[0], 1).sqrt()
         if len(apart := between[between > rounding]):
             near |= nearer_than(to_real, apart, quantile)
-    return to_real, near
+            of_real = (between > rounding) & (between <= apart.double().quantile(quantile))
+    return to_real, near, of_real[place]

@@ -101,10 +101,10 @@ CHOICES = ("at random", "by alignment", "by uncertainty")
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction(Trainings):
-    own_real: str | None = param("folder of your real images, a subfolder per class, whose synthetic ones are audited",
+    real: str | None = param("folder of your real images, a subfolder per class, whose synthetic ones are audited",
                                  optional=True)
-    own_synthetic: str | None = param("folder of your synthetic images", optional=True)
-    own_held_out: str | None = param("folder of real images that your generator has not seen; None: a third is held out",
+    synthetic: str | None = param("folder of your synthetic images", optional=True)
+    held_out: str | None = param("folder of real images that your generator has not seen; None: a third is held out",
                                      optional=True)
     studies: tuple[str, ...] = param("what is run", STUDIES, each=True, options=STUDIES)
     generator: str = param("name or folder of a trained generator; its training images are the real images")
@@ -122,10 +122,10 @@ class Prediction(Trainings):
     choice_seeds: int = param("paired trainings with each way to choose", at_least=2, at_most=1000)
 
     def check(self):
-        if (self.own_real is None) != (self.own_synthetic is None) or self.own_held_out and not self.own_real:
-            raise ValueError("own_real and own_synthetic must be given together, own_held_out beside them")
-        if self.own_real is not None:
-            check_own(self.own_real, self.own_synthetic, self.own_held_out)
+        if (self.real is None) != (self.synthetic is None) or self.held_out and not self.real:
+            raise ValueError("real and synthetic must be given together, held_out beside them")
+        if self.real is not None:
+            check_own(self.real, self.synthetic, self.held_out)
         found, wanted = splits(self.generator), self.n_real or 0
         if wanted > len(found["real"]):
             raise ValueError(f"n_real must be at most {len(found['real'])}, what {self.generator} was trained on, got {wanted}")
@@ -146,7 +146,7 @@ def check_own(real: str, synthetic: str, held_out: str | None) -> None:
     try:
         check_sizes(gather(real, synthetic, held_out), k=5)
     except OSError as error:
-        raise ValueError(f"own_real, own_synthetic, own_held_out: {error}") from error
+        raise ValueError(f"real, synthetic, held_out: {error}") from error
 
 
 SMALL = {"generator": "fashion_mnist_2000", "oracle": "fashion_mnist"}
@@ -155,7 +155,8 @@ PROFILES = {
     "smoke": dict(**SMALL, pools=("strength 50", "from noise", "copies", "fresh, blurred"),
                   n_real=60, added=60, held=60, candidates=2, steps=3, early_steps=2, sampling_steps=2, encoder="pixels",
                   n_evaluate=50, seeds=2, choice_seeds=2),
-    "quick": dict(**SMALL, pools=("strength 50", "from noise", "oracle, from noise", "copies", "fresh real images", "fresh, blurred"),
+    "quick": dict(**SMALL, pools=("strength 50", "from noise", "oracle, from noise", "score with much noise", "copies", "fresh real images",
+                         "fresh, blurred"),
                   n_real=200, added=200, held=200, candidates=2, steps=5, early_steps=3, sampling_steps=4, encoder="pixels",
                   n_evaluate=200, seeds=2, choice_seeds=2),
     "standard": dict(**SMALL, added=3000, held=1000, steps=800, early_steps=80, sampling_steps=18, first_seed=800, seeds=5,
@@ -321,7 +322,7 @@ def train_one(real: ImageDataset, test: ImageDataset, added: ImageDataset | None
 
 def audit_of(real: ImageDataset, held: ImageDataset, added: ImageDataset, n: int, encoder: str, device: str) -> dict:
     added = stratified_subset(added, min(n, len(added)), 0, proportional=True)
-    found = of_sets(Sets(real, held, added, None, ()), encoder, 5, THRESHOLDS, device, 0, False, False)
+    found = of_sets(Sets(real, held, added), encoder, 5, THRESHOLDS, device, 0, False, False)
     return {"numbers": found.numbers.reset_index(drop=True), "advice": found.advice, "passed": found.passed}
 
 

@@ -31,7 +31,7 @@ LITTER = {"__macosx", "__pycache__", "@eadir", "lost+found", "$recycle.bin", "sy
 
 
 def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None = None, *, mode: str | None = None,
-                      crop: bool = False, unreadable: str = "refuse") -> ImageDataset:
+                      crop: bool = False, unreadable: str = "refuse", cache: bool = True) -> ImageDataset:
     """The images of ``path/class/**/*``, classes and files in alphabetical order.
 
     path: its subfolders are the classes; what is hidden or a system's own is passed over, and so, with a warning that
@@ -40,7 +40,8 @@ def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None
     takes the images as they are. crop: whether what is resized is first cut to that aspect ratio about its centre,
     instead of being squashed. mode: "RGB" or "L" (grey) to convert every image to, transparent parts to white; None
     takes what is of one of these. unreadable: "refuse" images that cannot be read, or "skip" them with a warning that
-    names them; either way ``source_index`` counts the files of `list_images`.
+    names them; either way ``source_index`` counts the files of `list_images`. cache: whether what takes more than some
+    seconds to read is kept in the cache folder, until a file changes.
 
     Grey images give C = 1, colour images C = 3. Photographs are turned upright, as their EXIF entry says. Raises
     MemoryError where the images have no room, FileNotFoundError or NotADirectoryError for a bad path, and ValueError,
@@ -60,7 +61,7 @@ def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None
     stats = [(f, f.stat()) for f in files if f.is_file()]
     about = [[str(f.absolute()), of.st_size, of.st_mtime_ns, of.st_ctime_ns] for f, of in stats]
     decoded = paths.cache_dir() / "folders" / content_key(code_of(load_image_folder), versions(), about, size, mode, crop)
-    if (known := find(decoded)) is not None:
+    if cache and (known := find(decoded)) is not None:
         return known
     start = time.monotonic()
 
@@ -97,7 +98,7 @@ def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None
     _read_each(files, store, "reading images")
     dataset = ImageDataset(torch.from_numpy(images), torch.from_numpy(labels), tuple(classes), torch.tensor(places),
                            name=path.resolve().name)
-    if time.monotonic() - start > SLOW and len(places) == len(about):
+    if cache and time.monotonic() - start > SLOW and len(places) == len(about):
         keep(decoded, dataset)
     return dataset
 

@@ -86,7 +86,7 @@ def principal_axes(features: Features, labels: Labels, components: int) -> np.nd
         features[labels == label] -= features[labels == label].mean(axis=0)
     values, axes = scipy.linalg.eigh(features.T @ features, subset_by_index=[dim - components, dim - 1])
     if values[0] <= dim * np.finfo(np.float64).eps * values[-1]:
-        raise ValueError(f"real features vary within classes along fewer than {components} axes: lower components")
+        raise ValueError(f"real features vary within classes along fewer than {components} axes: choose fewer components")
     return axes
 
 

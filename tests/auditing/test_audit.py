@@ -49,6 +49,8 @@ def test_planted_defects_are_found_and_nothing_where_there_is_none():
     table = check(of_three_classes(150)).set_index("defect")
     assert table["ok"].all(), table.to_string()
     assert table.loc["copies", "found"] == 1 and table.loc["nothing", "false_alarms"] <= 0.05
+    assert table["demanded"].to_dict() == {"copies": 0.95, "wrong labels": 0.5} | dict.fromkeys(
+        ("nothing", "blur", "dropped mode", "shifted class"), 1.0)
 
 
 def test_other_real_images_pass_and_every_number_stands_beside_its_baseline(fine):
@@ -124,14 +126,15 @@ def test_real_images_that_share_a_source_index_are_all_kept_and_in_one_part_each
         assert len(one) == 450 and sorted(one.tolist() + another.tolist()) == list(range(900))
     alone = gather(data, None)
     assert sorted(sum(map(hashes, (alone.train, alone.held, alone.synthetic)), [])) == sorted(hashes(data))
-    torch.testing.assert_close(data.images[alone.places], alone.synthetic.images)
+    for role, images in (("train", alone.train), ("held", alone.held), ("synthetic", alone.synthetic)):
+        torch.testing.assert_close(data.images[list(map(int, alone.names_of(role)))], images.images)
 
 
 def test_held_out_images_among_the_others_void_all_numbers_and_are_said_first():
     real, held, other = draw_splits(digits, 50, 25, 25, seed=1)
     both = changed(real, torch.cat([real.images, held.images]), torch.cat([real.labels, held.labels]))
     found = synaug.audit(both, other, held, encoder="pixels")
-    assert found.advice.startswith("Nothing can be said of them: 250 of the 250 held-out images") and "leak" in found.todo[0]
+    assert found.advice.startswith("Nothing can be said of them: of the 250 held-out images, 250 are among") and "leak" in found.todo[0]
     few = changed(real, torch.cat([real.images, held.images[:8]]), torch.cat([real.labels, held.labels[:8]]))
     found = synaug.audit(few, other, held, encoder="pixels", thresholds=dict.fromkeys(THRESHOLDS, 1.0))
     assert found.advice.startswith("Nothing can be said") and found.checks["passed"].all() and not found.passed
@@ -152,6 +155,7 @@ def test_what_was_left_out_is_told_in_the_terminal():
     kept = OTHER.subset((OTHER.labels > 0).nonzero().flatten())
     found = synaug.audit(REAL, kept, encoder="pixels")
     assert "Note: 75 real images of classes that not all sets have are left out: 0.\n" in found.summary()
+    assert found.todo[0] == "Generate images of these classes, too, which were left out as no synthetic image is of them: 0."
 
 
 def test_copies_of_held_out_images_are_a_leak_and_do_not_flatter_the_probe():
@@ -164,7 +168,39 @@ def test_copies_of_held_out_images_are_a_leak_and_do_not_flatter_the_probe():
     assert any("leak" in text for text in found.todo) and found.value("exact_copies_of_held_out")["value"] == 100
     assert found.images["drop"][:100].all() and found.ratios["n_synthetic"].max() <= len(other) - 100
     with pytest.raises(ValueError, match="nearly copies of held-out images"):
-        synaug.audit(real, changed(held), held, encoder="pixels")
+        synaug.audit(real, changed(held, (held.images.int() + 1).clamp(0, 255).to(torch.uint8)), held, encoder="pixels")
+
+
+def test_single_copies_are_dropped_whatever_their_share():
+    real, held, other = draw_splits(digits, 50, 25, 25, seed=1)
+    made, labels = other.images.clone(), other.labels.clone()
+    made[3], labels[3], made[5], labels[5] = real.images[40], real.labels[40], held.images[7], held.labels[7]
+    found = synaug.audit(real, changed(other, made, labels), held, encoder="pixels")
+    assert found.drop_list().split() == ["3", "5"] and found.images.index[found.images["exact_copy"]].tolist() == [3, 5]
+    assert found.images["nearest_real_file"][[3, 5]].tolist() == ["40", "7"]
+    assert found.todo[0] == "Look for a leak: 1 of the synthetic images is held-out images, pixel by pixel."
+
+
+def test_fresh_real_images_are_named_near_copies_as_often_as_the_baseline_says():
+    """Of 100 images the nearest two are 2 %, twice the quantile (pictures and pixels are one here, and name the same)."""
+    real, held, other = draw_splits(digits, 5, 5, 30, seed=0)
+    rows = synaug.audit(real, other, held, encoder="pixels", k=3).numbers
+    row = rows[(rows["metric"] == "near_copies") & (rows["scope"] == "all")].iloc[0]
+    assert row["baseline"] == 0.02 and row["baseline_low"] == 0 and 0.03 < row["baseline_high"] < 0.07
+    each = rows.loc[(rows["metric"] == "near_copies") & (rows["scope"] != "all"), "baseline"]
+    assert len(each) == 10 and each.mean() == pytest.approx(0.02) and each.max() >= 0.1
+
+
+def test_what_is_left_out_for_want_of_images_is_told():
+    real, held, other = draw_splits(digits, 20, 5, 20, seed=0)
+    found = synaug.audit(real, other, held, encoder="pixels", k=3)
+    assert any(note.startswith("distances from the class centre") for note in found.notes)
+    assert "centroid_distance_ratio" not in set(found.numbers["metric"])
+    random = torch.Generator().manual_seed(0)
+    striped = [changed(data, (torch.randint(0, 100, (len(data), 1, 4, 1), generator=random).repeat_interleave(2, 2).expand(-1, -1, -1, 8)
+                              + 10 * data.labels[:, None, None, None]).to(torch.uint8)) for data in (REAL, OTHER)]
+    found = synaug.audit(*striped, encoder="pixels")  # of four features
+    assert any(note.startswith("distances from the class centre") for note in found.notes)
 
 
 def test_the_probes_learn_from_as_many_images_of_each_class_also_without_copies_of_held_out_ones(monkeypatch):
@@ -202,6 +238,45 @@ def test_the_command_writes_what_was_asked_for_and_no_more(folders, tmp_path, ca
     found = json.loads(files["json"].read_text())
     assert found["advice"].partition(":")[0] in files["html"].read_text() and {row["metric"] for row in found["numbers"]} == set(MEANINGS)
     assert all((folders[1] / "0").parent in type(folders[1])(row["file"]).parents for row in found["images"])
+
+
+def test_images_are_named_by_their_files(folders, tmp_path):
+    real, held, other = draw_splits(digits, 50, 25, 25, seed=1)
+    seen = changed(real, torch.cat([real.images, held.images[:2]]), torch.cat([real.labels, held.labels[:2]]))
+    made = changed(other, torch.cat([other.images, real.images[:1]]), torch.cat([other.labels, real.labels[:1]]))
+    found = synaug.audit(*(save_image_folder(data, tmp_path / name) for name, data in (("seen", seen), ("made", made), ("held", held))),
+                         encoder="pixels")
+
+    def of(file):
+        with Image.open(file) as image:
+            return np.asarray(image)
+
+    for row in found.uncovered.iloc[::25].itertuples():
+        np.testing.assert_array_equal(of(row.file), found.sets.held.images[row.image, 0])
+    files = sorted(str(tmp_path / "held" / held.class_names[held.labels[i]] / f"{i:06}.png") for i in (0, 1))
+    assert sorted(found.uncovered.loc[found.uncovered["seen"], "file"]) == files
+    assert found.todo[0] == f"Look for a leak: 2 of the held-out images are among the other real ones, pixel by pixel: {', '.join(files)}."
+    copy = found.images[found.images["exact_copy"]].iloc[0]
+    np.testing.assert_array_equal(of(copy.file), of(copy.nearest_real_file))
+    json.loads(found.json())
+
+
+def test_nothing_is_kept_where_nothing_is_to_be(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr("synaug.data.folders.SLOW", 0.0)
+    monkeypatch.setenv("SYNAUG_CACHE", str(tmp_path / "cache"))
+    assert main(["audit", *map(str, folders), "--encoder", "pixels", "--quiet", "--no-cache"]) == 0
+    assert not (tmp_path / "cache").exists()
+    assert main(["audit", *map(str, folders), "--encoder", "pixels", "--quiet"]) == 0
+    assert (tmp_path / "cache" / "folders").exists()
+
+
+def test_a_stopped_audit_says_so(folders, monkeypatch, capsys):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("synaug.auditing.measures.encode", stop)
+    assert main(["audit", *map(str, folders), "--encoder", "pixels", "--quiet"]) == 130
+    assert capsys.readouterr().err == "audit: stopped\n"
 
 
 def test_a_warning_of_the_command_is_one_sentence_said_once(folders, tmp_path, capsys):
@@ -243,7 +318,10 @@ class TestBadInput:
         save_image_folder(changed(OTHER, names=tuple("0bcdefghij")), tmp_path / "one")
         assert "they share '0'" in self.told(capsys, folders[0], tmp_path / "one")
         copy = save_image_folder(REAL, tmp_path / "copy")
-        assert "are the real ones, pixel by pixel" in self.told(capsys, folders[0], copy)
+        assert "the synthetic images are the real ones, pixel by pixel" in self.told(capsys, folders[0], copy)
+        assert "the held-out images are the real ones, pixel by pixel" in self.told(capsys, *folders, "--held-out", copy)
+        other = save_image_folder(OTHER, tmp_path / "other")
+        assert "the synthetic images are the held-out ones, pixel by pixel" in self.told(capsys, *folders, "--held-out", other)
 
     def test_too_few_images(self, folders, tmp_path, capsys):
         few = save_image_folder(stratified_subset(digits, 12, 0), tmp_path / "few")
@@ -254,9 +332,16 @@ class TestBadInput:
         (tmp_path / "file").touch()
         assert "is not a folder" in self.told(capsys, *folders, "--html", tmp_path / "file" / "page.html")
         assert "name a file" in self.told(capsys, *folders, "--json", tmp_path)
+        same = tmp_path / "audit", "--json", tmp_path / "." / "audit"
+        assert "--html and --json name one file" in self.told(capsys, *folders, "--html", *same)
+        assert "lies in the folder of real images" in self.told(capsys, *folders, "--html", folders[0] / "page.html")
+        assert "lies in the folder of synthetic images" in self.told(capsys, *folders, "--drop-list", folders[1] / "0" / "drop.txt")
+        (tmp_path / "file").chmod(0o400)
+        assert "is read-only" in self.told(capsys, *folders, "--json", tmp_path / "file")
 
     @pytest.mark.parametrize("options, said", [(("--threshold", "nearcopies", "1"), "unknown threshold 'nearcopies': choose one of"),
                                                (("--threshold", "precision", "2"), "precision must be a finite number of at least 0"), (("--device", "tpu"), "no device tpu"),
+                                               (("--threshold", "precision", "much"), "the threshold precision must be a number, got 'much'"),
                                                (("--check",), "takes real images alone"), (("--neighbours", "0"), "at least 1")])
     def test_options(self, folders, capsys, options, said):
         assert said in self.told(capsys, *folders, *options)

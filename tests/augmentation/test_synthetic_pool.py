@@ -292,8 +292,19 @@ class TestFilters:
         """2,000 points against 2,000 of the same distribution: binomial, three standard deviations about 10 %."""
         generator = torch.Generator().manual_seed(0)
         real, fresh = torch.randn(2, 2000, 6, generator=generator)
-        _, near = near_copies(fresh, real, 0.1)
+        _, near, expected = near_copies(fresh, real, 0.1)
         assert near.double().mean().item() == pytest.approx(0.1, abs=0.03)
+        assert expected.double().mean().item() == pytest.approx(0.1, abs=0.002)
+
+    def test_of_few_real_images_more_than_the_quantile_are_to_be_expected_and_are_said(self):
+        """300 draws of 50 points; without duplicates the nearest two are 4 % of them, far above the quantile of 0.1 %."""
+        generator, shares = torch.Generator().manual_seed(0), []
+        for _ in range(300):
+            real, fresh = torch.randn(2, 50, 6, generator=generator)
+            _, near, expected = near_copies(fresh, torch.cat([real, real[:5]]), 0.001)
+            shares.append((near.double().mean(), expected[:50].double().mean()))
+        named, said = torch.tensor(shares).mean(0).tolist()
+        assert said == pytest.approx(0.04) and named == pytest.approx(said, rel=0.25)
 
     def test_planted_off_class_images_are_dropped_and_reported(self):
         made, real = planted()

@@ -139,9 +139,9 @@ def test_rules_support_what_they_should_and_nothing_else():
 @pytest.mark.parametrize("wrong, message", [
     ({"n_real": 3000}, "n_real must be at most 2000, what fashion_mnist_2000 was trained on, got 3000"),
     ({"oracle": None}, None), ({"pools": ["from noise", "best"]}, "pools must be different values, each one of strength 20"),
-    ({"own_real": "a"}, "own_real and own_synthetic must be given together"),
-    ({"own_real": "nowhere", "own_synthetic": "there"}, "own_real, own_synthetic, own_held_out: nowhere is not a folder"),
-    ({"own_real": "nowhere", "own_synthetic": "nowhere"}, "are one folder"),
+    ({"real": "a"}, "real and synthetic must be given together"),
+    ({"real": "nowhere", "synthetic": "there"}, "real, synthetic, held_out: nowhere is not a folder"),
+    ({"real": "nowhere", "synthetic": "nowhere"}, "are one folder"),
     ({"held": 20_000}, "held must be from 20 to 10000, got 20000"), ({"candidates": 1}, "candidates must be a whole number of at least 2")])
 def test_bad_input(wrong, message):
     if message is None:

@@ -71,7 +71,7 @@ def test_duplicates_among_the_real_images_do_not_switch_the_filter_off(noise):
     reference = near_copies(real[500:], real[6:], 0.01)[1]
     real[:6] = real[6:12] + noise * points(6, 16, 8)
     generated = torch.cat([real[500:520] + noise * points(20, 16, 9), points(200, 16, 10)])
-    distances, near = near_copies(generated, real, 0.01)
+    distances, near, _ = near_copies(generated, real, 0.01)
     assert near[:20].all() and near[20:].sum() <= 5 and reference.all()
     for same in (real[:1].repeat(30, 1), real[:1]):
         assert near_copies(torch.cat([same[:1], generated[50:]]), same, 0.5)[1].nonzero().tolist() == [[0]]
