@@ -18,7 +18,7 @@
 #
 # You have real images and synthetic ones. Training with both tells whether they help, but takes hours, and must be repeated for every set you make.
 # This chapter asks what can be known in a minute: it audits sets of images whose gain was measured, and tests which measure predicts that gain.
-# Give it two folders of your own, and it is the report on your images.
+# Give it two folders of your own (`-p real ... -p synthetic ...`), and it is the report on your images.
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
 profile = None  # Size of the run: "smoke", "quick" or "standard"; None: $SYNAUG_PROFILE, or "quick".
@@ -111,6 +111,7 @@ Markdown(f"It finds {planted['ok'].iloc[1:].sum()} of {len(planted) - 1} defects
 # ## Sets whose gain is known
 #
 # Many sets of images are at hand. The usual generator makes some from real images at five strengths, and some from noise. Others are of an oracle that saw five times the data, of generators whose score is wrong, or filtered. The rest are copies, fresh real images, and these spoilt. A VAE and a GAN, trained on the same real images, make two sets each.
+# Sets of other chapters are not among them: those of CIFAR-10, whose generator is weak, and those of a generator at several moments of its training.
 # A network was trained with each. The small sets of this build are shown and audited here, those that belong to its profile.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "One image per class of each set of this build; a small build's sampler takes few steps.", "name": "fig-sets"}, "image": {"alt": "A grid with a row per set of images and a column per class: reconstructions and copies look like the real images, images from noise vary, spoilt ones are blurred."}}

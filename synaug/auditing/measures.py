@@ -28,7 +28,7 @@ SMALL = 16  # side in pixels of the small pictures in which copies are looked fo
 #: Weights of |w|^2 / 2 beside the probe's mean loss, on features of unit variance, among which real images choose, at most
 #: `MOST` of them.
 STRENGTHS, MOST = (0.01, 0.1, 1.0, 10.0), 3000
-STAGES = ("features", "distances", "each class", "two-sample test", "labels", "copies", "probe")
+STAGES = ("features", "distances", "each class", "copies", "two-sample test", "labels", "probe")
 COLUMNS = ["scope", "metric", "value", "low", "high", "baseline", "baseline_low", "baseline_high", "n"]
 
 
@@ -72,32 +72,13 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
         if min(map(len, parts)) >= max(k + 1, 4):
             rows.append(_beside(name, *parts, k=k, seed=seed))
 
-    stage("two-sample test")
-    centre, scale = train.mean(0), train.std(0)
-    scale[scale <= 1e-6 * train.abs().amax(0)] = torch.inf  # what does not vary says nothing
-    x, x_held, x_made = (((features - centre) / scale).float().cpu().numpy() for features in (train, held, made))
-    own, base = (two_sample_auc(x_held, other[at], seed, classes=(held_labels, its_labels[at]))
-                 for other, its_labels, at in ((x_made, made_labels, made_at), (x, labels, fresh_at)))
-    more: list[tuple] = [("all", "two_sample_auc", own, base, len(made_at))]
-
-    stage("labels")
-    strength = _best_strength(x, labels, seed)
-    judge = fit_linear(x, labels, strength)
-    p_held, p_made = (_probability(judge, *some) for some in ((x_held, held_labels), (x_made, made_labels)))
-    judged, right_held = judge.predict(x_made), judge.predict(x_held) == held_labels
-    off = p_made < np.quantile(p_held, LABEL_QUANTILE)
-    off_held = p_held < np.quantile(p_held, LABEL_QUANTILE)
+    stage("copies")
     scopes = {"all": (slice(None), slice(None), slice(None))}
     scopes |= {name: (labels == c, held_labels == c, made_labels == c) for c, name in enumerate(sets.held.class_names)}
-    for scope, (_, of_held, of_made) in scopes.items():
-        more += [(scope, "label_agreement", _mean((judged == made_labels)[of_made], seed), _mean(right_held[of_held], seed),
-                  len(made_labels[of_made])),
-                 (scope, "off_label", _mean(off[of_made], seed), _mean(off_held[of_held], seed), len(made_labels[of_made]))]
-
-    stage("copies")
+    more: list[tuple] = []
     # In features, and in small pictures, where noise is averaged out: each names half of the share.
     small = [_small(data) for data in (sets.held, sets.train, sets.synthetic)]
-    near, near_of_real, nearest_real = np.zeros(len(made), bool), np.zeros(len(x) + len(held), bool), np.full(len(made), -1)
+    near, near_of_real, nearest_real = np.zeros(len(made), bool), np.zeros(len(train) + len(held), bool), np.full(len(made), -1)
     for real, shown in ((torch.cat([train, held]), made),
                       (torch.cat([small[1], small[0]]), small[2])):
         found, of_real = (part.cpu().numpy() for part in near_copies(shown, real, COPY_QUANTILE / 2)[1:])
@@ -105,7 +86,7 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
         nearest_real = np.where(found | (nearest_real < 0), place, nearest_real)
         near |= found
         near_of_real |= of_real
-    of_train, of_held_out = np.split(near_of_real, [len(x)])
+    of_train, of_held_out = np.split(near_of_real, [len(train)])
     more += [(scope, "near_copies", _mean(near[made_ones], seed),
               _mean(np.concatenate([of_train[train_ones], of_held_out[held_ones]]), seed), len(near[made_ones]))
              for scope, (train_ones, held_ones, made_ones) in scopes.items()]
@@ -119,16 +100,6 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
              "held_out_seen": seen_held}
     more += [("all", name, (int(found.sum()), np.nan, np.nan), (np.nan,) * 3, len(found)) for name, found in exact.items()]
     real_names = np.array(sets.names_of("train") + sets.names_of("held"))
-    images = pd.DataFrame({
-        "file": sets.names_of("synthetic"),
-        "label": [sets.synthetic.class_names[c] for c in made_labels],
-        "judged": [sets.synthetic.class_names[c] for c in judged],
-        "label_probability": p_made, "off_label": off, "near_copy": near,
-        "nearest_real": nearest_real, "nearest_real_file": real_names[nearest_real], "exact_copy": copied, "duplicate": twice})
-    # Where no more are named than of real images, those that are named are such as real ones, too.
-    images["drop"] = images["duplicate"] | images["exact_copy"]
-    for rule, share, base in (("off_label", off, _limits(_mean(off_held, seed))[2]), ("near_copy", near, near_of_real.mean())):
-        images["drop"] |= images[rule] & bool(_limits(_mean(share, seed))[1] > base)
     uncovered = pd.DataFrame({"image": np.arange(len(held)), "file": sets.names_of("held"), "seen": seen_held,
                               "label": [sets.held.class_names[c] for c in held_labels]})
     for metric, (shown, fresh, other) in (("distance_ratio", (held, train, made)), ("distance_ratio_pictures", tuple(small))):
@@ -140,8 +111,39 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
                  for scope, (_, of, _) in scopes.items()]
     uncovered["ratio"] = (uncovered["distance_ratio"] * uncovered["distance_ratio_pictures"]) ** 0.5
 
+    stage("two-sample test")
+    centre, scale = train.mean(0), train.std(0)
+    scale[scale <= 1e-6 * train.abs().amax(0)] = torch.inf  # what does not vary says nothing
+    x, x_held, x_made = (((features - centre) / scale).float().cpu().numpy() for features in (train, held, made))
+    del train, held, made, small, real, shown, other, fresh  # hundreds of megabytes, which probes take
+    own, base = (two_sample_auc(x_held, other[at], seed, classes=(held_labels, its_labels[at]))
+                 for other, its_labels, at in ((x_made, made_labels, made_at), (x, labels, fresh_at)))
+    more.append(("all", "two_sample_auc", own, base, len(made_at)))
+
+    stage("labels")
+    strength = _best_strength(x, labels, seed)
+    judge = fit_linear(x, labels, strength)
+    p_held, p_made = (_probability(judge, *some) for some in ((x_held, held_labels), (x_made, made_labels)))
+    judged, right_held = judge.predict(x_made), judge.predict(x_held) == held_labels
+    off = p_made < np.quantile(p_held, LABEL_QUANTILE)
+    off_held = p_held < np.quantile(p_held, LABEL_QUANTILE)
+    for scope, (_, of_held, of_made) in scopes.items():
+        more += [(scope, "label_agreement", _mean((judged == made_labels)[of_made], seed), _mean(right_held[of_held], seed),
+                  len(made_labels[of_made])),
+                 (scope, "off_label", _mean(off[of_made], seed), _mean(off_held[of_held], seed), len(made_labels[of_made]))]
+
+    images = pd.DataFrame({
+        "file": sets.names_of("synthetic"),
+        "label": [sets.synthetic.class_names[c] for c in made_labels],
+        "judged": [sets.synthetic.class_names[c] for c in judged],
+        "label_probability": p_made, "off_label": off, "near_copy": near,
+        "nearest_real": nearest_real, "nearest_real_file": real_names[nearest_real], "exact_copy": copied, "duplicate": twice})
+    # Where no more are named than of real images, those that are named are such as real ones, too.
+    images["drop"] = images["duplicate"] | images["exact_copy"]
+    for rule, share, base in (("off_label", off, _limits(_mean(off_held, seed))[2]), ("near_copy", near, near_of_real.mean())):
+        images["drop"] |= images[rule] & bool(_limits(_mean(share, seed))[1] > base)
+
     stage("probe")
-    del train, held, made, small  # hundreds of megabytes, which the probes take
     clean = ~(near & (nearest_real >= len(x)))  # copies of held-out images would flatter
     x_made, made_labels = x_made[clean], made_labels[clean]
     if not clean.all():  # what is left is again to be compared with as many real images of each class

@@ -98,9 +98,11 @@ def _standardised(real, fake) -> tuple[np.ndarray, np.ndarray]:
     """The rows of both, float64 ``[N + M, D]``, and which are fake."""
     real, fake = as_feature_pair(real, fake)
     x = torch.cat([real.double(), fake.double()]).cpu().numpy()
-    scale = x.std(0)
-    scale[scale <= 1e-6 * np.abs(x).max(0)] = np.inf  # what does not vary says nothing
-    return (x - x.mean(0)) / scale, np.repeat([False, True], [len(real), len(fake)])
+    mean, scale = x.mean(0), x.std(0)
+    scale[scale <= 1e-6 * np.maximum(x.max(0), -x.min(0))] = np.inf  # what does not vary says nothing
+    x -= mean  # in place: these are hundreds of megabytes
+    x /= scale
+    return x, np.repeat([False, True], [len(real), len(fake)])
 
 
 def _folds(n, seed) -> StratifiedKFold:
