@@ -7,7 +7,7 @@ import torch
 
 from synaug.augmentation import TrainingSet, mixture, original, with_synthetic
 from synaug.augmentation.mixed_batches import ORDERS
-from synaug.chapters.tasks import Trainings, error, first, generated_pool, network, split, splits, weights_of
+from synaug.chapters.tasks import Trainings, error, first, generated_pool, learning, network, part, splits
 from synaug.classifiers import build_classifier
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.data import ImageDataset, stratified_subset
@@ -123,20 +123,19 @@ def trainings(s: Mixing) -> list[tuple[Arm, int]]:
             if i < (s.seeds if arm.n_real == s.n_real else s.few_seeds)]
 
 
-def images(s: Mixing, n_real: int, part: str) -> Task:
-    name, n = s.generator_of(n_real), s.n_evaluate if part == "test" else None
-    return Task(split, {"generator": name, "weights": weights_of(name), "part": part, "n": n})
+def images(s: Mixing, n_real: int, name: str) -> Task:
+    return part(s.generator_of(n_real), name, s.n_evaluate if name == "test" else None)
 
 
 def pool(s: Mixing, source: str, n_real: int) -> Task:
     """Synthetic images of the classes of the real ones, as many as any arm needs of the source."""
-    by = replace(s, generator=s.oracle if source == "oracle" else s.generator_of(n_real))
+    generator = s.oracle if source == "oracle" else s.generator_of(n_real)
     asked, n = images(s, s.n_real, "real"), len(splits(s.generator)["real"])
     if s.sources is not None and s.sources < n:
         asked, n = Task(first, {"n": s.sources}, (asked,)), s.sources
-    closed = source == "from noise" and by.generator == s.generator
+    closed = source == "from noise" and generator == s.generator
     most = max(*s.added, s.pool, s.n_real) if closed else s.compared
-    return Task(pool_images, {**network(by), "sigma": s.sigma if source == "reconstruction" else None,
+    return Task(pool_images, {**network(s, generator), "sigma": s.sigma if source == "reconstruction" else None,
                               "steps": s.sampling_steps // (2 if source == "reconstruction" else 1) or 1, "k": 1 - -most // n, "seed": POOL_SEED}, (asked,))
 
 
@@ -146,8 +145,7 @@ def training(s: Mixing, arm: Arm, seed: int) -> Task:
         needs += (images(s, arm.n_real, "fresh") if arm.source == "fresh" else pool(s, arm.source, arm.n_real),)
     distinct = s.distinct if arm.mixing == "repeated" else arm.added
     return Task(train_arm, {"n_real": arm.n_real, "added": arm.added, "distinct": distinct, "mixing": arm.mixing,
-                            "share": arm.share, "width": arm.width, "architecture": s.architecture, "steps": s.steps, "recipe": s.recipe,
-                            "seed": seed, "device": s.device}, needs)
+                            "share": arm.share, "width": arm.width, **learning(s), "seed": seed}, needs)
 
 
 def rows(s: Mixing):

@@ -18,8 +18,9 @@ from synaug.chapters.tasks import (
     clock,
     error,
     generated_pool,
+    network,
+    part,
     seconds_per_image,
-    split,
     splits,
     trained,
     usual_denoiser,
@@ -34,7 +35,6 @@ from synaug.classifiers.warm_up import WarmUp, warm_up
 from synaug.data import ImageDataset, stratified_subset, to_bytes
 from synaug.diffusion.reconstruction import reconstruct
 from synaug.diffusion.schedules import sigma_of_strength
-from synaug.precision import fast_precision
 from synaug.run import Experiment, Settings, Task, param
 
 STUDIES = ("k", "pilot", "primaries", "optimizers", "strength", "selection", "classical", "large", "architectures", "ablations",
@@ -254,8 +254,7 @@ def trainings(s: Comparison) -> list[tuple[Arm, int]]:
 
 def images(s: Comparison, regime: str, *parts: str) -> tuple[Task, ...]:
     generator = of_regime(s, regime)[0]
-    return tuple(Task(split, {"generator": generator, "weights": weights_of(generator), "part": part,
-                              "n": s.n_evaluate if part in ("test", "validation") else None}) for part in parts)
+    return tuple(part(generator, name, s.n_evaluate if name in ("test", "validation") else None) for name in parts)
 
 
 def early(s: Comparison, regime: str, architecture: str, seed: int) -> Task:
@@ -269,8 +268,7 @@ def pool(s: Comparison, arm: Arm, function=None) -> Task:
     function: another one that takes how images are made."""
     generator = of_regime(s, "large" if arm.oracle else arm.regime)[0]
     sigmas = None if arm.strengths is None else [sigma_of_strength(n) for n in arm.strengths]
-    how = {"generator": generator, "weights": weights_of(generator), "precision": str(fast_precision(s.device)),
-           "device": s.device, "sigmas": sigmas, "steps": s.sampling_steps * (2 if sigmas is None else 1)}
+    how = {**network(s, generator), "sigmas": sigmas, "steps": s.sampling_steps * (2 if sigmas is None else 1)}
     more = {} if function else {"k": min(s.ks) if arm.k == min(s.ks) else max(s.ks)}
     return Task(function or generated_pool, {**how, **more}, images(s, arm.regime, "real"))
 

@@ -180,13 +180,25 @@ def first(images: ImageDataset, n: int) -> ImageDataset:
     return stratified_subset(images, n, 0)
 
 
-def network(s) -> dict:
-    """What tasks that run the generator of settings have among their parameters: it, and where it runs.
+def part(generator: str, name: str, n: int | None = None) -> Task:
+    """The task of `split`."""
+    return Task(split, {"generator": generator, "weights": weights_of(generator), "part": name, "n": n})
 
-    precision: of the network, told for the key's sake: results of two precisions differ.
-    """
-    return {"generator": s.generator, "weights": weights_of(s.generator), "precision": str(fast_precision(s.device)),
-            "device": s.device}
+
+def number_format(s) -> dict:
+    """Where networks run, and their precision, told for the key's sake: results of two precisions differ."""
+    return {"precision": str(fast_precision(s.device)), "device": s.device}
+
+
+def network(s, generator: str | None = None) -> dict:
+    """What tasks that run a generator, by default that of settings, have among their parameters: it, and where it runs."""
+    name = s.generator if generator is None else generator
+    return {"generator": name, "weights": weights_of(name), **number_format(s)}
+
+
+def learning(s) -> dict:
+    """What trainings of the network of settings have among their parameters."""
+    return {"architecture": s.architecture, "steps": s.steps, "recipe": s.recipe, "device": s.device}
 
 
 def generated(asked: ImageDataset, generator: str, weights: str, precision: str, device: str = "cpu",

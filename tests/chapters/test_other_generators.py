@@ -45,7 +45,7 @@ def test_every_part_is_measured(frames):
 @pytest.mark.parametrize("family, kind", [("vae", VAE), ("gan", GAN)])
 def test_images_are_those_of_the_saved_generators(frames, family, kind):
     s = families.EXPERIMENT.settings("smoke")
-    made, model = Store().get(families.made(s, family, 1.0, families.part(s, "real", s.n_images))), fastest(load_generator(f"fashion_mnist_{family}"), "cpu")
+    made, model = Store().get(families.made(s, family, 1.0, families.part(s.generator, "real", s.n_images))), fastest(load_generator(f"fashion_mnist_{family}"), "cpu")
     assert isinstance(model, kind)
     again = model.sample(made.labels, 0, source_index=made.source_index).images
     assert (again - made.floats()).abs().max() <= 1.01 / 255  # as bytes
@@ -127,7 +127,7 @@ def test_the_nearest_that_a_diffusion_model_can_make_is_the_image():
 
 def test_a_vae_may_have_its_decoders_noise(frames):
     s, get = families.EXPERIMENT.settings("smoke"), Store().get
-    sources = families.part(s, "real", s.n_images)
+    sources = families.part(s.generator, "real", s.n_images)
     plain, noisy = (get(families.made(s, family, 1.0, sources)) for family in ("vae", families.NOISY))
     sigma, inside = load_generator("fashion_mnist_vae").sigma, plain.floats().abs() < 0.99
     expected = plain.floats() + sigma * per_image_noise(plain.images.shape, 0, plain.source_index, 1)

@@ -6,11 +6,10 @@ from functools import lru_cache
 
 from synaug.chapters.how_much_and_how_mixed import train_arm
 from synaug.chapters.other_generators.families import at_strength
-from synaug.chapters.tasks import Trainings, trained_generators
+from synaug.chapters.tasks import Trainings, learning, number_format, trained_generators
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.data import ImageDataset, load_dataset, stratified_subset
 from synaug.diffusion.recipe import Recipe
-from synaug.precision import fast_precision
 from synaug.run import Experiment, Task, param
 
 #: What is compared: the data set, and its training images: 200 per class unless that is what changes.
@@ -71,8 +70,7 @@ def recipe_for(s: Traits, name: str) -> dict:
 def samples(s: Traits, name: str) -> Task:
     """An image from noise for each training image, of its class, by a generator that was trained on these."""
     generator = Task(trained_generators, {"recipe": recipe_for(s, name), "snapshots": [s.trained_images], "device": s.device})
-    own = {"images": s.trained_images, "precision": str(fast_precision(s.device)), "device": s.device,
-           "steps": s.sampling_steps, "strength": 1.0, "seed": 0}
+    own = {"images": s.trained_images, **number_format(s), "steps": s.sampling_steps, "strength": 1.0, "seed": 0}
     return Task(at_strength, own, (part(s, name, "real"), generator))
 
 
@@ -90,7 +88,7 @@ def rows(s: Traits) -> Iterator[tuple[dict, Task]]:
                     ("fresh", few, (real, test, fresh)), ("fresh", many, (real, test, fresh))]
             for arm, n, needs in arms:
                 options = {"n_real": size(s, name), "added": n, "distinct": n, "mixing": "shuffled", "share": 0.0, "width": None,
-                           "architecture": s.architecture, "steps": s.steps, "recipe": s.recipe, "seed": seed, "device": s.device}
+                           **learning(s), "seed": seed}
                 yield ({"dataset": SETS[name][0], "set": name, "arm": arm, "seed": seed, "x": float(n), "n_real": size(s, name)},
                        Task(train_arm, options, needs))
 

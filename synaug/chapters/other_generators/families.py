@@ -25,11 +25,12 @@ from synaug.chapters.tasks import (
     found_generator,
     in_blocks,
     joined,
+    learning,
+    network,
+    part,
     scored,
-    split,
     splits,
     trained,
-    weights_of,
 )
 from synaug.classifiers import build_classifier
 from synaug.classifiers.architectures import ARCHITECTURES
@@ -39,7 +40,6 @@ from synaug.generators.training import trained_on
 from synaug.metrics import FRESH_REAL
 from synaug.metrics.comparison import least_per_class
 from synaug.metrics.encoders import BUILDERS, encode
-from synaug.precision import fast_precision
 from synaug.run import Experiment, Task, param
 from synaug.statistics import bootstrap_interval
 from synaug.statistics.contrasts import select
@@ -125,14 +125,7 @@ def seen_by(generator: str) -> str:
 
 def model_of(s: Families, family: str, few: bool = False) -> dict:
     """Parameters of what runs a generator."""
-    name = of_family(s.few if few else s.generator, family)
-    return {"generator": name, "weights": weights_of(name), "precision": str(fast_precision(s.device)), "device": s.device,
-            "steps": s.sampling_steps}
-
-
-def part(s: Families, name: str, n: int | None, few: bool = False) -> Task:
-    generator = s.few if few else s.generator
-    return Task(split, {"generator": generator, "weights": weights_of(generator), "part": name, "n": n})
+    return {**network(s, of_family(s.few if few else s.generator, family)), "steps": s.sampling_steps}
 
 
 def made(s: Families, family: str, strength: float, sources: Task, seed: int = 0, few: bool = False) -> Task:
@@ -144,8 +137,8 @@ def added(s: Families, source: str, ratio: int) -> Task:
     """So many images for each of few real ones."""
     n = s.n_few or len(splits(s.few)["real"])
     if source == FRESH_REAL:
-        return part(s, "fresh", ratio * n, few=True)
-    return Task(joined, {}, tuple(made(s, source, 1.0, part(s, "real", s.n_few, few=True), seed=i, few=True) for i in range(ratio)))
+        return part(s.few, "fresh", ratio * n)
+    return Task(joined, {}, tuple(made(s, source, 1.0, part(s.few, "real", s.n_few), seed=i, few=True) for i in range(ratio)))
 
 
 def rows(s: Families) -> Iterator[tuple[dict, Task]]:
@@ -161,17 +154,17 @@ def rows(s: Families) -> Iterator[tuple[dict, Task]]:
     n = s.n_few or len(splits(s.few)["real"])
     for seed in seeds:
         for source, ratio in (("original", 0), *product((*families, FRESH_REAL), s.ratios)):
-            needs = part(s, "real", s.n_few, few=True), part(s, "test", s.n_evaluate, few=True)
+            needs = part(s.few, "real", s.n_few), part(s.few, "test", s.n_evaluate)
             options = {"n_real": n, "added": ratio * n, "distinct": ratio * n, "mixing": "shuffled", "share": 0.0, "width": s.width,
-                       "architecture": s.architecture, "steps": s.steps, "recipe": s.recipe, "seed": seed, "device": s.device}
+                       **learning(s), "seed": seed}
             yield ({"dataset": dataset, "arm": source, "seed": seed, "x": float(ratio), "role": "adding"},
                    Task(train_arm, options, (*needs, added(s, source, ratio)) if ratio else needs))
 
 
 def sample_rows(s: Families, dataset: str, families: tuple[str, ...], seeds: range) -> Iterator[tuple[dict, Task]]:
-    sources, fresh, test = part(s, "real", s.n_images), part(s, "fresh", s.n_images), part(s, "test", s.n_evaluate)
-    how = {"architecture": s.architecture, "steps": s.steps, "recipe": s.recipe, "device": s.device}
-    judge = Task(trained, {**how, "seed": s.first_seed}, (sources,))
+    sources, fresh, test = (part(s.generator, name, n) for name, n in (
+        ("real", s.n_images), ("fresh", s.n_images), ("test", s.n_evaluate)))
+    judge = Task(trained, {**learning(s), "seed": s.first_seed}, (sources,))
     measure = {"encoder": s.encoder, "n_bootstrap": s.n_bootstrap, "device": s.device}
     pools = {("original", 0.0): sources} | {(f, x): made(s, f, x, sources) for f, x in product(families, s.strengths)}
     if 0.0 in s.strengths:
@@ -185,12 +178,12 @@ def sample_rows(s: Families, dataset: str, families: tuple[str, ...], seeds: ran
     for (family, strength), pool in pools.items():
         at = {"dataset": dataset, "arm": family, "x": strength, "role": "strength"}
         for seed in seeds:
-            yield {**at, "seed": seed}, Task(scored, {"device": s.device}, (Task(trained, {**how, "seed": seed}, (pool,)), test))
+            yield {**at, "seed": seed}, Task(scored, {"device": s.device}, (Task(trained, {**learning(s), "seed": seed}, (pool,)), test))
         yield {**at, "seed": 0}, Task(compared, {**measure, "n": s.n_compare, "k": s.k}, (fresh, pool, fresh))
         yield {**at, "seed": 0}, Task(judged, {name: measure[name] for name in ("n_bootstrap", "device")}, (judge, pool))
         yield {**at, "seed": 0}, Task(moved, {**measure, "n": s.n_compare}, (sources, pool))
     for family, which in product(families, INVERTED):
-        wanted = part(s, "real" if which == SEEN else "fresh", s.n_images)
+        wanted = part(s.generator, "real" if which == SEEN else "fresh", s.n_images)
         images = Task(asked, {"which": which, "n": s.n_inverted, "encoder": s.encoder, "device": s.device}, (wanted,))
         yield ({"dataset": dataset, "arm": family, "x": 0.0, "role": "inversion", "which": which, "seed": 0},
                Task(inversion, {"n_bootstrap": s.n_bootstrap}, (images, made(s, family, 0.0, images))))

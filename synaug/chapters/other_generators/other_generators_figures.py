@@ -9,6 +9,7 @@ from synaug.chapters.other_generators.ablations import BASE, GUIDED, SOLVERS
 from synaug.chapters.other_generators.data_traits import BASE as AS_IT_IS
 from synaug.chapters.other_generators.families import INVERTED, NOISY
 from synaug.chapters.reading import drawn_forest, interval, said, signed, told_each, values
+from synaug.chapters.tasks import part
 from synaug.chapters.where_concentration_comes_from.real_generators import AUTOGUIDANCE, PLAIN
 from synaug.metrics import FRESH_REAL
 from synaug.plots import Panel, image_grid, lines
@@ -89,7 +90,7 @@ def adding(frame):
 
 def pictures(settings, get):
     """Real training images, and images from noise of each family, of every class."""
-    sources = chapter.part(settings, "real", settings.n_images)
+    sources = part(settings.generator, "real", settings.n_images)
     real = get(sources)
     first = [int((real.labels == label).nonzero()[0]) for label in range(real.num_classes)]
     rows = {"real": real.images[first]} | {NAMES[family]: get(chapter.made(settings, family, 1.0, sources)).images[first]

@@ -9,18 +9,7 @@ import torch
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from synaug.chapters.tasks import (
-    Trained,
-    Trainings,
-    error,
-    generated,
-    joined,
-    network,
-    split,
-    splits,
-    trained,
-    weights_of,
-)
+from synaug.chapters.tasks import Trained, Trainings, error, generated, joined, network, part, splits, trained
 from synaug.classifiers import accuracy, build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.landscape import loss_barrier, sharpness
@@ -107,18 +96,14 @@ def arms(study: str, s: Causes) -> list[Arm]:
             replace(base, optimizer="sam"), replace(base, source="added", optimizer="sam")]
 
 
-def part(s: Causes, name: str, n: int | None = None) -> Task:
-    return Task(split, {"generator": s.generator, "weights": weights_of(s.generator), "part": name, "n": n})
-
-
 def pool(s: Causes) -> Task:
     """Images from noise, as many of each class as of fresh real images."""
-    labels = Task(repeated, {"n": s.pool}, (part(s, "real"),))
+    labels = Task(repeated, {"n": s.pool}, (part(s.generator, "real"),))
     return Task(generated, {**network(s), "steps": s.sampling_steps, "seed": POOL_SEED}, (labels,))
 
 
 def weights(s: Causes) -> Task:
-    return Task(ratios, {"encoder": s.encoder, "components": s.components, "device": s.device}, (part(s, "fresh", s.fresh), pool(s)))
+    return Task(ratios, {"encoder": s.encoder, "components": s.components, "device": s.device}, (part(s.generator, "fresh", s.fresh), pool(s)))
 
 
 def training_images(s: Causes, source: str, n: int, seed: int) -> Task:
@@ -126,7 +111,7 @@ def training_images(s: Causes, source: str, n: int, seed: int) -> Task:
     resampled from as few, at random, as these weights are worth; as many distinct: from as many as the concentrated set holds;
     spread: synthetic images resampled to the real density.
     added, fresh added: the original with others."""
-    own, fresh, how = part(s, "real"), part(s, "fresh", s.fresh), {"n": n, "seed": seed}
+    own, fresh, how = part(s.generator, "real"), part(s.generator, "fresh", s.fresh), {"n": n, "seed": seed}
     if source == "as many distinct":
         return Task(as_many_distinct, {"seed": seed}, (fresh, training_images(s, "concentrated", n, seed)))
     if source in ("concentrated", "control", "spread"):
@@ -144,9 +129,9 @@ def training(s: Causes, arm: Arm, seed: int) -> Task:
 
 def rows(s: Causes):
     """Every training, seed by seed, and what its study measures; x is the number of images of the source."""
-    test, changed, device = part(s, "test", s.n_evaluate), part(s, "test", s.n_changed), {"device": s.device}
-    judge = Task(trained, {"architecture": s.architectures[0], "steps": s.steps, "optimizer": "sgd", "recipe": s.recipe,
-                          "seed": JUDGE_SEED, "device": s.device}, (part(s, "validation"),))
+    test, changed, device = part(s.generator, "test", s.n_evaluate), part(s.generator, "test", s.n_changed), {"device": s.device}
+    judge = Task(trained, {"architecture": s.architectures[0], "steps": s.steps, "recipe": s.recipe, "seed": JUDGE_SEED,
+                           "device": s.device}, (part(s.generator, "validation"),))
     if "bias" in s.studies:
         spectrum = Task(power, {}, (changed, Task(drawn, {"n": s.n_real, "seed": 0}, (pool(s),))))
         yield {"study": "bias", "dataset": splits(s.generator)["test"].name, "seed": 0}, spectrum
@@ -157,12 +142,12 @@ def rows(s: Causes):
             for arm in arms(study, s):
                 columns = {"study": study, "dataset": splits(s.generator)["test"].name, "seed": seed, "arm": arm.source,
                            "x": float(arm.n), **{k: v for k, v in asdict(arm).items() if k in ("architecture", "steps", "optimizer")}}
-                model, own = training(s, arm, seed), Task(drawn, {"n": s.n_real, "seed": seed}, (part(s, "real"),))
+                model, own = training(s, arm, seed), Task(drawn, {"n": s.n_real, "seed": seed}, (part(s.generator, "real"),))
                 yield columns, Task(tested, device, (model, test))
                 if study == "mismatch":
                     yield columns, Task(auc, {**device, "seed": seed}, (judge, changed, training_images(s, arm.source, arm.n, seed)))
                 elif study == "bias":
-                    fresh = Task(drawn, {"n": s.n_real, "seed": seed}, (part(s, "fresh", s.fresh),))
+                    fresh = Task(drawn, {"n": s.n_real, "seed": seed}, (part(s.generator, "fresh", s.fresh),))
                     yield columns, Task(refitted, device, (model, own, fresh, test))
                     yield columns, Task(changed_errors, {**device, "seed": seed}, (model, changed))
                 else:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from synaug.chapters.tasks import Trained, joined, trained, trained_generators
+from synaug.chapters.tasks import Trained, joined, learning, number_format, trained, trained_generators
 from synaug.chapters.what_is_left_out.rare_events import data_of, sampled
 from synaug.classifiers import predict
 from synaug.classifiers.architectures import ARCHITECTURES
@@ -15,7 +15,6 @@ from synaug.classifiers.training import RECIPES
 from synaug.data import ImageDataset, stratified_subset
 from synaug.data.shapes import CELLS, COLOURS, PER_CELL, SHAPES, colours_of
 from synaug.diffusion.recipe import Recipe
-from synaug.precision import fast_precision
 from synaug.run import Experiment, Settings, Task, param
 from synaug.statistics.proportions import subgroup_share
 
@@ -48,17 +47,15 @@ PROFILES = {
 def samples(s: Composition, of: str, seed: int) -> Task:
     recipe = asdict(Recipe(dataset=DATASETS[of], subset_size="all", channels=(s.width, 2 * s.width), flip=0.0, seed=seed))
     generator = Task(trained_generators, {"recipe": recipe, "snapshots": [s.trained_images], "device": s.device})
-    return Task(sampled, {"generator": None, "weights": None, "precision": str(fast_precision(s.device)), "device": s.device,
-                          "images": s.trained_images, "sigma": None, "steps": s.sampling_steps, "seed": seed},
+    return Task(sampled, {"generator": None, "weights": None, **number_format(s), "images": s.trained_images, "sigma": None, "steps": s.sampling_steps, "seed": seed},
                 (Task(shapes, {"dataset": "shapes", "split": "train", "n": s.n_samples}), generator))  # for their labels
 
 
 def rows(s: Composition) -> Iterator[tuple[dict, Task]]:
     """By seed: what share of the samples is of the missing combinations, and errors of classifiers on these and on others."""
-    how = {"architecture": s.architecture, "steps": s.steps, "optimizer": "sgd", "recipe": s.recipe, "device": s.device}
     for seed in range(s.first_seed, s.first_seed + s.seeds):
         columns = {"dataset": "shapes", "seed": seed, "x": float(s.n_samples)}
-        judge = Task(trained, {**how, "seed": seed}, (Task(combinations, {}, (Task(shapes, {"dataset": "shapes", "split": "train", "n": None}),)),))
+        judge = Task(trained, {**learning(s), "seed": seed}, (Task(combinations, {}, (Task(shapes, {"dataset": "shapes", "split": "train", "n": None}),)),))
         real = {of: Task(shapes, {"dataset": name, "split": "train", "n": s.n_real, "seed": seed}) for of, name in DATASETS.items()}
         made = {of: samples(s, of, seed) for of in DATASETS}
         for of in DATASETS:
@@ -67,7 +64,7 @@ def rows(s: Composition) -> Iterator[tuple[dict, Task]]:
                 "synthetic": made["held out"], "real of all": real["all"],
                 "real and oracle": Task(joined, {}, (real["held out"], made["all"]))}
         for arm, images in arms.items():
-            yield {**columns, "arm": arm}, Task(errors, {"device": s.device}, (Task(trained, {**how, "seed": seed}, (images,)),))
+            yield {**columns, "arm": arm}, Task(errors, {"device": s.device}, (Task(trained, {**learning(s), "seed": seed}, (images,)),))
 
 
 EXPERIMENT = Experiment("composition", Composition, PROFILES, rows, constants={"swept": "samples"})

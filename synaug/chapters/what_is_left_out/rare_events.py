@@ -18,10 +18,12 @@ from synaug.chapters.tasks import (
     Trainings,
     generated,
     joined,
+    learning,
+    network,
+    number_format,
     trained,
     trained_generators,
     usual_denoiser,
-    weights_of,
 )
 from synaug.chapters.what_is_left_out.causes import derived, drawn
 from synaug.classifiers import build_classifier, predict
@@ -32,7 +34,6 @@ from synaug.diffusion.recipe import Recipe
 from synaug.diffusion.reconstruction import generate, reconstruct
 from synaug.diffusion.schedules import SIGMA_MAX
 from synaug.generators.training import trained_on
-from synaug.precision import fast_precision
 from synaug.run import Experiment, Task, param
 from synaug.statistics import pseudo_values
 from synaug.statistics.contrasts import select
@@ -80,18 +81,12 @@ PROFILES = {
 }
 
 
-def number_format(s: Rare) -> dict:
-    return {"precision": str(fast_precision(s.device)), "device": s.device}
-
-
 def own_network(s: Rare, which: str) -> tuple[dict, tuple[Task, ...]]:
     """The parameters of what samples a generator of merged classes, and the task that trains it where it is none saved."""
-    where = number_format(s)
     if s.generators:
-        name = s.generators[list(DATASETS).index(which)]
-        return {"generator": name, "weights": weights_of(name), **where, "images": None}, ()
+        return {**network(s, s.generators[list(DATASETS).index(which)]), "images": None}, ()
     recipe = asdict(Recipe(dataset=DATASETS[which], subset_size="all", channels=(s.width, 2 * s.width)))
-    return ({"generator": None, "weights": None, **where, "images": s.trained_images},
+    return ({"generator": None, "weights": None, **number_format(s), "images": s.trained_images},
             (Task(trained_generators, {"recipe": recipe, "snapshots": [s.trained_images], "device": s.device}),))
 
 
@@ -119,23 +114,27 @@ def added(s: Rare, which: str, treatment: str) -> Task:
     by_class = Task(by_own_class, {"dataset": DATASETS[which]}, (rare,))
     if treatment == "fresh":
         return Task(fresh_of, {"which": which}, (by_class,))
-    oracle = {"generator": s.oracle, "weights": weights_of(s.oracle), **number_format(s), "steps": s.sampling_steps, "seed": 0}
+    oracle = {**network(s, s.oracle), "steps": s.sampling_steps, "seed": 0}
     return Task(to_merged, {"which": which}, (Task(generated, oracle, (by_class,)),))
+
+
+def judge(s: Rare, seed: int) -> Task:
+    """A classifier of the ten classes, trained on fresh real images."""
+    return Task(trained, {**learning(s), "seed": seed}, (Task(fresh_images, {"n": s.n_judge, "seed": seed}),))
 
 
 def rows(s: Rare) -> Iterator[tuple[dict, Task]]:
     """By generator (arm) and seed: shares of rare images among samples, and errors of classifiers; x is the true share."""
-    how = {"architecture": s.architecture, "steps": s.steps, "optimizer": "sgd", "recipe": s.recipe, "device": s.device}
     for seed in s.each_seed:
-        judge = Task(trained, {**how, "seed": seed}, (Task(fresh_images, {"n": s.n_judge, "seed": seed}),))
         for which in DATASETS:
             columns = {"dataset": "fashion_mnist", "arm": which, "seed": seed}
-            yield {**columns, "treatment": "none"}, Task(shares, {"which": which, "n": s.n_evaluate, "device": s.device}, (judge, samples(s, which, seed)))
+            yield {**columns, "treatment": "none"}, Task(shares, {"which": which, "n": s.n_evaluate, "device": s.device},
+                                                             (judge(s, seed), samples(s, which, seed)))
             for treatment in ("original", *TREATMENTS):
                 base = merged(which, s.n_real)
                 own = base if treatment == "original" else Task(joined, {}, (base, added(s, which, treatment)))
                 yield {**columns, "treatment": treatment}, Task(minority_errors, {"which": which, "n": s.n_evaluate, "device": s.device},
-                                                                (Task(trained, {**how, "seed": seed}, (own,)),))
+                                                                (Task(trained, {**learning(s), "seed": seed}, (own,)),))
 
 
 def finish(frame: pd.DataFrame, s: Rare) -> pd.DataFrame:
@@ -267,9 +266,8 @@ def minority_errors(classifier: Trained, which: str, n: int | None, device: str)
 def shown(s: Rare, which: str, get, per_row: int = 8) -> dict[str, list]:
     """Of each superclass: rare training images, and the samples that the judge calls rare, surest first; rows of images."""
     real, found = get(merged(which)), get(samples(s, which, s.first_seed))
-    how = {"architecture": s.architecture, "steps": s.steps, "optimizer": "sgd", "recipe": s.recipe, "device": s.device}
-    judge = get(Task(trained, {**how, "seed": s.first_seed}, (Task(fresh_images, {"n": s.n_judge, "seed": s.first_seed}),)))
-    own, p = data_of("fashion_mnist").labels[real.source_index], predict(judge.model(s.device), found.images)
+    own = data_of("fashion_mnist").labels[real.source_index]
+    p = predict(get(judge(s, s.first_seed)).model(s.device), found.images)
     rows: dict[str, list] = {"real": [], "made": []}
     for group, (majority, minority, _) in enumerate(minorities(which == "swapped")):
         rows["real"].append(real.images[(own == minority)][:per_row])
