@@ -8,7 +8,6 @@ import torch
 
 from synaug.chapters.tasks import (
     Trained,
-    first,
     generated,
     network,
     real,
@@ -21,7 +20,7 @@ from synaug.chapters.tasks import (
 from synaug.classifiers import build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import RECIPES
-from synaug.data import ImageDataset
+from synaug.data import ImageDataset, stratified_subset
 from synaug.diffusion.samplers import SOLVERS
 from synaug.diffusion.schedules import reverse_sigmas
 from synaug.metrics import FRESH_REAL, frechet_distance
@@ -106,7 +105,7 @@ def rows(s: Quality):
     # Of real images that neither the generator nor the reference holds.
     unseen = real(s, "unseen")
     judge = Task(trained, {"architecture": s.classifier, "steps": s.classifier_steps, "recipe": s.recipe, "seed": 0,
-                           "device": s.device}, (unseen if s.n_judge is None else Task(first, {"n": s.n_judge}, (unseen,)),))
+                           "device": s.device}, (unseen if s.n_judge is None else Task(stratified_subset, {"n": s.n_judge, "seed": 0}, (unseen,)),))
     every = {"dataset": real_images_of(s.generator).test.name, "seed": s.seed}
     at = {**every, "x": training_record(s.generator)["images_seen"]}
     yield every, Task(training_losses, {"generator": s.generator, "weights": weights_of(s.generator)})

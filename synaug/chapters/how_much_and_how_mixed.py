@@ -7,7 +7,7 @@ import torch
 
 from synaug.augmentation import TrainingSet, mixture, original, with_synthetic
 from synaug.augmentation.mixed_batches import ORDERS
-from synaug.chapters.tasks import Trainings, error, first, generated_pool, learning, network, part, splits
+from synaug.chapters.tasks import Trainings, error, generated_pool, learning, network, part, splits
 from synaug.classifiers import build_classifier
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.data import ImageDataset, stratified_subset
@@ -132,7 +132,7 @@ def pool(s: Mixing, source: str, n_real: int) -> Task:
     generator = s.oracle if source == "oracle" else s.generator_of(n_real)
     asked, n = images(s, s.n_real, "real"), len(splits(s.generator)["real"])
     if s.sources is not None and s.sources < n:
-        asked, n = Task(first, {"n": s.sources}, (asked,)), s.sources
+        asked, n = Task(stratified_subset, {"n": s.sources, "seed": 0}, (asked,)), s.sources
     closed = source == "from noise" and generator == s.generator
     most = max(*s.added, s.pool, s.n_real) if closed else s.compared
     return Task(pool_images, {**network(s, generator), "sigma": s.sigma if source == "reconstruction" else None,

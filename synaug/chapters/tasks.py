@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, lru_cache, reduce
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +17,7 @@ from synaug.augmentation.synthetic_pool import SyntheticPool, generate_pool
 from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
 from synaug.classifiers.training import RECIPES
 from synaug.data import ImageDataset, load_dataset, stratified_subset, to_bytes
-from synaug.diffusion.denoisers import RECORD, EDMDenoiser, checkpoint_folder, generator_hash, load_denoiser
+from synaug.diffusion.denoisers import RECORD, Denoiser, EDMDenoiser, checkpoint_folder, generator_hash, load_denoiser
 from synaug.diffusion.network_files import read_json
 from synaug.diffusion.recipe import Recipe
 from synaug.diffusion.reconstruction import generate, reconstruct
@@ -27,6 +27,8 @@ from synaug.generators import Diffusion, load_generator
 from synaug.generators.training import snapshot_folder, train, trained_on
 from synaug.precision import channels_last, fast_precision
 from synaug.run import Settings, Task, param
+
+data_of = lru_cache(8)(load_dataset)
 
 #: Images on which the speed of a generator is measured.
 TIMED = 64
@@ -175,9 +177,10 @@ def real(s, part: str, n: int | None = None) -> Task:
     return Task(real_images, {"generator": s.generator, "weights": weights_of(s.generator), "part": part, "n": n})
 
 
-def first(images: ImageDataset, n: int) -> ImageDataset:
-    """The first n of the stratified order of a data set."""
-    return stratified_subset(images, n, 0)
+def part_of(dataset: str, split: str, n: int | None = None, seed: int = 0) -> ImageDataset:
+    """A split of a data set: the first n (None: all) of a seed's stratified order."""
+    data = data_of(dataset, split)
+    return data if n is None else stratified_subset(data, n, seed)
 
 
 def part(generator: str, name: str, n: int | None = None) -> Task:
@@ -201,14 +204,24 @@ def learning(s) -> dict:
     return {"architecture": s.architecture, "steps": s.steps, "recipe": s.recipe, "device": s.device}
 
 
-def generated(asked: ImageDataset, generator: str, weights: str, precision: str, device: str = "cpu",
-              **sampling) -> ImageDataset:
-    """Samples from noise alone, rounded to bytes as real images are, of the labels of a data set image by image.
+def made_of(denoiser: Denoiser, sources: ImageDataset, sigma: float | None = None, **sampling) -> ImageDataset:
+    """Images of the classes of others, rounded to bytes as real ones are: from noise alone, or from those at a noise level.
 
-    sampling: options of `synaug.diffusion.reconstruction.generate`.
+    sampling: options of `synaug.diffusion.reconstruction.generate`; the noise of an image is that of its source index.
     """
-    made = generate(usual_denoiser(generator, weights, device), asked.labels, device=device, **sampling)
-    return ImageDataset(to_bytes(made.images), asked.labels, asked.class_names, torch.arange(len(asked)), asked.name)
+    sampling = {"source_index": sources.source_index, **sampling}
+    if sigma is None:
+        made = generate(denoiser, sources.labels, image_shape=sources.image_shape, **sampling)
+    else:
+        made = reconstruct(denoiser, sources.floats(), sources.labels, sigma=sigma, **sampling)
+    return replace(sources, images=to_bytes(made.images))
+
+
+def generated(asked: ImageDataset, trained: dict | None = None, *, generator: str | None, weights: str | None, precision: str,
+              device: str, images: int | None = None, **sampling) -> ImageDataset:
+    """`made_of` a data set by `found_denoiser`. The noise is that of the place, as an image may stand there several times."""
+    denoiser = found_denoiser(trained, images, generator, weights, device)
+    return made_of(denoiser, asked, source_index=torch.arange(len(asked)), device=device, **sampling)
 
 
 def reconstructed(sources: ImageDataset, generator: str, weights: str, precision: str, device: str = "cpu",
@@ -228,7 +241,7 @@ def in_blocks(sources: ImageDataset, make: Callable[[ImageDataset], Tensor], che
     blocks = [sources.subset(places) for places in torch.arange(len(sources)).split(BLOCK)]
     images = [make(block) if checkpoint is None else kept(checkpoint / f"{i}.zip", lambda block=block: make(block))
               for i, block in enumerate(blocks)]
-    return ImageDataset(torch.cat(images), sources.labels, sources.class_names, sources.source_index, sources.name)
+    return replace(sources, images=torch.cat(images))
 
 
 def joined(images: ImageDataset, *others: ImageDataset) -> ImageDataset:
@@ -305,6 +318,12 @@ def found_generator(trained: dict | None, images: int | None, generator: str | N
     if trained is not None:
         return trained[images].load(device)
     return fastest(check_weights(generator, weights, device), device)
+
+
+def found_denoiser(trained: dict | None, images: int | None, generator: str | None, weights: str | None,
+                   device: str) -> Denoiser:
+    """The denoiser of one of `trained_generators` where there are such, else `usual_denoiser`."""
+    return usual_denoiser(generator, weights, device) if trained is None else trained[images].load(device).denoiser
 
 
 def trained_generators(recipe: dict, snapshots: list, device: str, checkpoint: Path | None = None) -> dict:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from synaug.chapters.tasks import first, real_images_of, recipe_of, trained_generators, usual_denoiser, weights_of
+from synaug.chapters.tasks import real_images_of, recipe_of, trained_generators, usual_denoiser, weights_of
 from synaug.chapters.where_concentration_comes_from import real_generators as chapter
 from synaug.chapters.where_concentration_comes_from import real_generators_figures as figures
 from synaug.chapters.where_concentration_comes_from.real_generators import (
@@ -17,7 +17,7 @@ from synaug.chapters.where_concentration_comes_from.real_generators import (
     pool,
 )
 from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
-from synaug.data import to_bytes
+from synaug.data import stratified_subset, to_bytes
 from synaug.diffusion.denoisers import denoising_loss, load_denoiser, weights_hash
 from synaug.diffusion.exploration import AnnealedClass
 from synaug.diffusion.recipe import Recipe
@@ -62,7 +62,7 @@ class TestRun:
 
     def test_accuracy_is_that_of_a_classifier_trained_on_both_sets(self, frame, chosen):
         real, own = real_images_of("fashion_mnist"), Store().get(fresh(chosen, 1))
-        sources, test = first(real.trained, 150), first(real.test, 100)
+        sources, test = stratified_subset(real.trained, 150, 0), stratified_subset(real.test, 100, 0)
         model = build_classifier("resnet8", (1, 28, 28), 10, 0)
         train_classifier(model, torch.cat([sources.images, own.images]), torch.cat([sources.labels, own.labels]),
                          steps=3, seed=0, batch_size=64)
@@ -104,7 +104,7 @@ class TestRun:
 
 class TestQualityLevels:
     def test_losses_are_those_of_each_image(self):
-        images, weights = first(real_images_of("fashion_mnist").unseen, 20), weights_of("fashion_mnist")
+        images, weights = stratified_subset(real_images_of("fashion_mnist").unseen, 20, 0), weights_of("fashion_mnist")
         losses = chapter.denoising_losses(images, generator="fashion_mnist", weights=weights, precision="",
                                           device="cpu", images=None, sigmas=[0.3, 3.0])
         noise = torch.randn(20, 1, 28, 28, generator=torch.Generator().manual_seed(0))
@@ -142,7 +142,7 @@ class TestQualityLevels:
 
 class TestPools:
     def test_are_what_the_sampler_draws(self, chosen):
-        sources = first(real_images_of("fashion_mnist").trained, 10)
+        sources = stratified_subset(real_images_of("fashion_mnist").trained, 10, 0)
         task = pool(chosen, 3, term="CADS", strength=0.5, seed=4)
         made = drawn(sources, **task.params)
         denoiser = usual_denoiser("fashion_mnist", weights_of("fashion_mnist"))

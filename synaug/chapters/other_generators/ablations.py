@@ -12,7 +12,16 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from synaug.chapters.tasks import Trainings, network, real, real_images_of, recipe_of, trained_generators, weights_of
+from synaug.chapters.tasks import (
+    Trainings,
+    made_of,
+    network,
+    number_format,
+    real,
+    real_images_of,
+    recipe_of,
+    trained_generators,
+)
 from synaug.chapters.where_concentration_comes_from.real_generators import (
     AUTOGUIDANCE,
     INFLATED_CHURN,
@@ -23,15 +32,14 @@ from synaug.chapters.where_concentration_comes_from.real_generators import (
     compared,
     denoising_losses,
     drawn,
+    fresh,
     loss_rows,
-    unseen_images,
 )
 from synaug.classifiers.architectures import ARCHITECTURES
-from synaug.data import ImageDataset, to_bytes
-from synaug.diffusion.denoisers import Denoiser, new_unet
+from synaug.data import ImageDataset
+from synaug.diffusion.denoisers import new_unet
 from synaug.diffusion.perturbed import Guided
 from synaug.diffusion.recipe import Recipe
-from synaug.diffusion.reconstruction import generate
 from synaug.metrics import FRESH_REAL
 from synaug.metrics.comparison import least_per_class
 from synaug.metrics.encoders import BUILDERS
@@ -133,8 +141,7 @@ def pool(s: Ablations, steps: int, of: Task, images: int, solver: str = "heun", 
 def explored(s: Ablations, base: Task, term: str, seed: int, strength: Task) -> Task:
     """Samples of the base with a term, at the strength that a task says."""
     weak = s.weak_images if term == AUTOGUIDANCE else None
-    how = {"images": s.levels[-1], "weak": weak, "term": term, "steps": s.sampling_steps, "seed": seed, "precision": network(s)["precision"],
-           "device": s.device}
+    how = {"images": s.levels[-1], "weak": weak, "term": term, "steps": s.sampling_steps, "seed": seed, **number_format(s)}
     return Task(with_term, how, (real(s, "trained", s.n_images), strength, base))
 
 
@@ -143,12 +150,11 @@ def rows(s: Ablations) -> Iterator[tuple[dict, Task]]:
     samples, by seed. x: images seen, evaluations of the network, or the strength; role "choice": of seeds that choose."""
     every, judging = {"dataset": real_images_of(s.generator).test.name}, s.each_seed
     test = real(s, "test", s.n_evaluate)
-    fresh = [Task(unseen_images, {"generator": s.generator, "weights": weights_of(s.generator), "place": place, "n": s.n_images})
-             for place in (0, 1)]
+    reference, other = fresh(s, 0), fresh(s, 1)
 
     def measured(at, samples, seed):
         options = {"encoder": s.encoder, "k": s.k, "n_bootstrap": s.n_bootstrap, "device": s.device}
-        return {**every, **at, "seed": seed}, Task(compared, options, (fresh[at["role"] == "judged"], samples))
+        return {**every, **at, "seed": seed}, Task(compared, options, (other if at["role"] == "judged" else reference, samples))
 
     def taught(at, samples, seed):
         learning = {"classifier": s.architecture, "recipe": s.recipe, "steps": s.steps, "device": s.device, "metric": "test_accuracy"}
@@ -163,7 +169,7 @@ def rows(s: Ablations) -> Iterator[tuple[dict, Task]]:
         for seed in judging:
             yield from (measured(at, samples(seed), seed), taught(at, samples(seed), seed))
 
-    yield from both({"study": "baseline", "arm": FRESH_REAL, "x": 0.0, "role": "judged"}, fresh[0])
+    yield from both({"study": "baseline", "arm": FRESH_REAL, "x": 0.0, "role": "judged"}, reference)
     base, found = generators(s, recipe_for(s)), {}
     if "networks" in s.studies:
         found |= {("networks", change, s.trained_images): generators(s, recipe_for(s, change)) for change in s.changes}
@@ -178,7 +184,7 @@ def rows(s: Ablations) -> Iterator[tuple[dict, Task]]:
         losses = Task(denoising_losses, {**network(s), "sigmas": s.loss_sigmas, "images": images}, (real(s, "unseen", s.n_losses), of))
         yield {**every, **at, "seed": judging[0]}, Task(mean_loss, {"sigmas": s.loss_sigmas}, (losses,))
         if study == "networks" and arm == BASE:
-            how = {"images": images, "scale": GUIDANCE, "steps": s.sampling_steps, "seed": 0, "precision": network(s)["precision"], "device": s.device}
+            how = {"images": images, "scale": GUIDANCE, "steps": s.sampling_steps, "seed": 0, **number_format(s)}
             yield from both({**at, "arm": GUIDED}, Task(guided, how, (real(s, "trained", s.n_images), of)))
     if "samplers" in s.studies:
         for evaluations in s.evaluations:
@@ -216,7 +222,7 @@ def mean_loss(losses, sigmas: list) -> pd.DataFrame:
 
 def guided(sources: ImageDataset, trained: dict, images: int, scale: float, steps: int, seed: int, precision: str, device: str) -> ImageDataset:
     """Samples of one of `trained_generators` with guidance at all noise levels."""
-    return sampled(Guided(trained[images].load(device).denoiser, scale), sources, steps=steps, seed=seed, device=device)
+    return made_of(Guided(trained[images].load(device).denoiser, scale), sources, steps=steps, seed=seed, device=device)
 
 
 def given(strength: float) -> dict:
@@ -236,10 +242,4 @@ def with_term(sources: ImageDataset, chosen: dict, trained: dict, images: int, w
     denoiser = TERMS[term](own, chosen["strength"], sampling["seed"], other)
     if term == NOISE_INFLATION:
         sampling |= {"churn": INFLATED_CHURN * sampling["steps"], "s_noise": chosen["strength"]}
-    return sampled(denoiser, sources, device=device, **sampling)
-
-
-def sampled(denoiser: Denoiser, sources: ImageDataset, **sampling) -> ImageDataset:
-    """Images from noise of the classes of sources."""
-    made = generate(denoiser, sources.labels, source_index=sources.source_index, image_shape=sources.image_shape, **sampling)
-    return ImageDataset(to_bytes(made.images), sources.labels, sources.class_names, sources.source_index, sources.name)
+    return made_of(denoiser, sources, device=device, **sampling)

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 
 from synaug.chapters.how_much_and_how_mixed import train_arm
 from synaug.chapters.other_generators.families import at_strength
-from synaug.chapters.tasks import Trainings, learning, number_format, trained_generators
+from synaug.chapters.tasks import Trainings, data_of, learning, number_format, part_of, trained_generators
 from synaug.classifiers.architectures import ARCHITECTURES
-from synaug.data import ImageDataset, load_dataset, stratified_subset
+from synaug.data import ImageDataset
 from synaug.diffusion.recipe import Recipe
 from synaug.run import Experiment, Task, param
 
@@ -49,8 +48,6 @@ PROFILES = {
                   sampling_steps=4, steps=5, n_evaluate=200, seeds=2),
     "standard": dict(trained_images=200_000, steps=800, first_seed=950, seeds=10),
 }
-
-data_of = lru_cache(8)(load_dataset)
 
 
 def size(s: Traits, name: str) -> int:
@@ -99,8 +96,7 @@ EXPERIMENT = Experiment("data_traits", Traits, PROFILES, rows, constants={"swept
 def images_of(dataset: str, n: int, which: str, n_evaluate: int | None) -> ImageDataset:
     """The images that a generator is trained on ("real"), as many as may be added of those that follow ("fresh"), or test images."""
     if which == "test":
-        test = data_of(dataset, "test")
-        return test if n_evaluate is None else stratified_subset(test, min(n_evaluate, len(test)), 0)
+        return part_of(dataset, "test", n_evaluate and min(n_evaluate, len(data_of(dataset, "test"))))
     whole = data_of(dataset)
     if which == "real":
         return Recipe(dataset=dataset, subset_size=n).subset(whole)

@@ -23,7 +23,7 @@ from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.gradients import mean_gradient
 from synaug.classifiers.training import AUGMENTATIONS, RECIPES, augment_batch
 from synaug.classifiers.warm_up import warm_up
-from synaug.data import ImageDataset, to_floats
+from synaug.data import ImageDataset, stratified_subset, to_floats
 from synaug.run import Experiment, Settings, Task, param
 from synaug.theory.gradient_statistics import gradient_products, relative_set_variance
 from synaug.theory.two_layer_cnn.gradient_variance import total_variance
@@ -95,7 +95,7 @@ class Network(Settings):
             if not part.num_classes <= (getattr(self, name) or len(part)) <= len(part):
                 raise ValueError(f"{name} must lie between {part.num_classes}, one per class, and {len(part)}, got "
                                  f"{getattr(self, name)}")
-        data = tasks.first(parts.trained, self.n_images or len(parts.trained))
+        data = stratified_subset(parts.trained, self.n_images or len(parts.trained), 0)
         if (fewest := int(data.labels.bincount(minlength=data.num_classes).min())) < 2:
             raise ValueError(f"n_images must leave at least 2 images of each of the {data.num_classes} classes, which "
                              f"are clustered one by one; of {len(data)} one has {fewest}")

@@ -117,9 +117,9 @@ def training_images(s: Causes, source: str, n: int, seed: int) -> Task:
     if source in ("concentrated", "control", "spread"):
         return Task(resampled, {**how, "arm": source}, (pool(s) if source == "spread" else fresh, weights(s)))
     if source in ("original", "synthetic"):
-        return Task(drawn, how, (own if source == "original" else pool(s),))
-    others = Task(drawn, {"n": s.added, "seed": seed}, (pool(s) if source == "added" else fresh,))
-    return Task(joined, {}, (Task(drawn, how, (own,)), others))
+        return Task(stratified_subset, how, (own if source == "original" else pool(s),))
+    others = Task(stratified_subset, {"n": s.added, "seed": seed}, (pool(s) if source == "added" else fresh,))
+    return Task(joined, {}, (Task(stratified_subset, how, (own,)), others))
 
 
 def training(s: Causes, arm: Arm, seed: int) -> Task:
@@ -133,7 +133,7 @@ def rows(s: Causes):
     judge = Task(trained, {"architecture": s.architectures[0], "steps": s.steps, "recipe": s.recipe, "seed": JUDGE_SEED,
                            "device": s.device}, (part(s.generator, "validation"),))
     if "bias" in s.studies:
-        spectrum = Task(power, {}, (changed, Task(drawn, {"n": s.n_real, "seed": 0}, (pool(s),))))
+        spectrum = Task(power, {}, (changed, Task(stratified_subset, {"n": s.n_real, "seed": 0}, (pool(s),))))
         yield {"study": "bias", "dataset": splits(s.generator)["test"].name, "seed": 0}, spectrum
     if "mismatch" in s.studies:
         yield {"study": "mismatch", "dataset": splits(s.generator)["test"].name, "seed": 0, "x": 0.0, "arm": "fresh"}, Task(sizes, {}, (weights(s),))
@@ -142,12 +142,12 @@ def rows(s: Causes):
             for arm in arms(study, s):
                 columns = {"study": study, "dataset": splits(s.generator)["test"].name, "seed": seed, "arm": arm.source,
                            "x": float(arm.n), **{k: v for k, v in asdict(arm).items() if k in ("architecture", "steps", "optimizer")}}
-                model, own = training(s, arm, seed), Task(drawn, {"n": s.n_real, "seed": seed}, (part(s.generator, "real"),))
+                model, own = training(s, arm, seed), Task(stratified_subset, {"n": s.n_real, "seed": seed}, (part(s.generator, "real"),))
                 yield columns, Task(tested, device, (model, test))
                 if study == "mismatch":
                     yield columns, Task(auc, {**device, "seed": seed}, (judge, changed, training_images(s, arm.source, arm.n, seed)))
                 elif study == "bias":
-                    fresh = Task(drawn, {"n": s.n_real, "seed": seed}, (part(s.generator, "fresh", s.fresh),))
+                    fresh = Task(stratified_subset, {"n": s.n_real, "seed": seed}, (part(s.generator, "fresh", s.fresh),))
                     yield columns, Task(refitted, device, (model, own, fresh, test))
                     yield columns, Task(changed_errors, {**device, "seed": seed}, (model, changed))
                 else:
@@ -156,10 +156,6 @@ def rows(s: Causes):
 
 
 # The library calls.
-
-
-def drawn(images: ImageDataset, n: int, seed: int) -> ImageDataset:
-    return stratified_subset(images, n, seed)
 
 
 def repeated(images: ImageDataset, n: int) -> ImageDataset:

@@ -7,12 +7,21 @@ import numpy as np
 import pandas as pd
 import torch
 
-from synaug.chapters.tasks import Trained, joined, learning, number_format, trained, trained_generators
-from synaug.chapters.what_is_left_out.rare_events import data_of, sampled
+from synaug.chapters.tasks import (
+    Trained,
+    data_of,
+    generated,
+    joined,
+    learning,
+    number_format,
+    part_of,
+    trained,
+    trained_generators,
+)
 from synaug.classifiers import predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import RECIPES
-from synaug.data import ImageDataset, stratified_subset
+from synaug.data import ImageDataset
 from synaug.data.shapes import CELLS, COLOURS, PER_CELL, SHAPES, colours_of
 from synaug.diffusion.recipe import Recipe
 from synaug.run import Experiment, Settings, Task, param
@@ -47,16 +56,16 @@ PROFILES = {
 def samples(s: Composition, of: str, seed: int) -> Task:
     recipe = asdict(Recipe(dataset=DATASETS[of], subset_size="all", channels=(s.width, 2 * s.width), flip=0.0, seed=seed))
     generator = Task(trained_generators, {"recipe": recipe, "snapshots": [s.trained_images], "device": s.device})
-    return Task(sampled, {"generator": None, "weights": None, **number_format(s), "images": s.trained_images, "sigma": None, "steps": s.sampling_steps, "seed": seed},
-                (Task(shapes, {"dataset": "shapes", "split": "train", "n": s.n_samples}), generator))  # for their labels
+    return Task(generated, {"generator": None, "weights": None, **number_format(s), "images": s.trained_images, "steps": s.sampling_steps, "seed": seed},
+                (Task(part_of, {"dataset": "shapes", "split": "train", "n": s.n_samples}), generator))  # for their labels
 
 
 def rows(s: Composition) -> Iterator[tuple[dict, Task]]:
     """By seed: what share of the samples is of the missing combinations, and errors of classifiers on these and on others."""
     for seed in range(s.first_seed, s.first_seed + s.seeds):
         columns = {"dataset": "shapes", "seed": seed, "x": float(s.n_samples)}
-        judge = Task(trained, {**learning(s), "seed": seed}, (Task(combinations, {}, (Task(shapes, {"dataset": "shapes", "split": "train", "n": None}),)),))
-        real = {of: Task(shapes, {"dataset": name, "split": "train", "n": s.n_real, "seed": seed}) for of, name in DATASETS.items()}
+        judge = Task(trained, {**learning(s), "seed": seed}, (Task(combinations, {}, (Task(part_of, {"dataset": "shapes", "split": "train"}),)),))
+        real = {of: Task(part_of, {"dataset": name, "split": "train", "n": s.n_real, "seed": seed}) for of, name in DATASETS.items()}
         made = {of: samples(s, of, seed) for of in DATASETS}
         for of in DATASETS:
             yield {**columns, "arm": of}, Task(missing_shares, {"device": s.device}, (judge, made[of]))
@@ -71,11 +80,6 @@ EXPERIMENT = Experiment("composition", Composition, PROFILES, rows, constants={"
 
 
 # The library calls.
-
-
-def shapes(dataset: str, split: str, n: int | None, seed: int = 0) -> ImageDataset:
-    data = data_of(dataset, split)
-    return data if n is None else stratified_subset(data, n, seed)
 
 
 def combinations(images: ImageDataset) -> ImageDataset:

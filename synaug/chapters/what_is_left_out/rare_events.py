@@ -7,7 +7,6 @@ the share is corrected for what it confuses. A second generator has the roles of
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -16,22 +15,22 @@ import torch
 from synaug.chapters.tasks import (
     Trained,
     Trainings,
+    data_of,
     generated,
     joined,
     learning,
     network,
     number_format,
+    part_of,
     trained,
     trained_generators,
-    usual_denoiser,
 )
-from synaug.chapters.what_is_left_out.causes import derived, drawn
+from synaug.chapters.what_is_left_out.causes import derived
 from synaug.classifiers import build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
-from synaug.data import ImageDataset, load_dataset, stratified_subset, to_bytes
+from synaug.data import ImageDataset, stratified_subset
 from synaug.data.merged import minorities
 from synaug.diffusion.recipe import Recipe
-from synaug.diffusion.reconstruction import generate, reconstruct
 from synaug.diffusion.schedules import SIGMA_MAX
 from synaug.generators.training import trained_on
 from synaug.run import Experiment, Task, param
@@ -91,17 +90,18 @@ def own_network(s: Rare, which: str) -> tuple[dict, tuple[Task, ...]]:
 
 
 def merged(which: str, n: int | None = None) -> Task:
-    return Task(merged_images, {"dataset": DATASETS[which], "n": n})
+    return Task(part_of, {"dataset": DATASETS[which], "split": "train", "n": n})
 
 
 def made(s: Rare, which: str, asked: Task, seed: int, sigma: float | None = None) -> Task:
     """Images of a generator of merged classes: of the labels asked for from noise, or from the images at a noise level."""
     own, needs = own_network(s, which)
-    return Task(sampled, {**own, "sigma": sigma, "steps": s.sampling_steps // (1 if sigma is None else 2), "seed": seed}, (asked, *needs))
+    return Task(generated, {**own, "sigma": sigma, "steps": s.sampling_steps // (1 if sigma is None else 2), "seed": seed}, (asked, *needs))
 
 
 def samples(s: Rare, which: str, seed: int) -> Task:
-    return made(s, which, Task(labels_of, {"dataset": DATASETS[which], "n": s.n_samples}), seed)
+    # Test images, of whose classes samples are asked for: as many of each superclass.
+    return made(s, which, Task(part_of, {"dataset": DATASETS[which], "split": "test", "n": s.n_samples}), seed)
 
 
 def added(s: Rare, which: str, treatment: str) -> Task:
@@ -160,37 +160,11 @@ EXPERIMENT = Experiment("rare_events", Rare, PROFILES, rows, finish, constants={
 # The library calls.
 
 
-data_of = lru_cache(6)(load_dataset)
-
-
-def merged_images(dataset: str, n: int | None) -> ImageDataset:
-    """The training images of a generator, or the first n of their stratified order."""
-    data = data_of(dataset)
-    return data if n is None else stratified_subset(data, n, 0)
-
-
-def labels_of(dataset: str, n: int) -> ImageDataset:
-    """n test images, of whose classes samples are asked for: as many of each superclass."""
-    return stratified_subset(data_of(dataset, "test"), n, 0)
-
-
 def fresh_images(n: int, seed: int) -> ImageDataset:
     """Real images of the ten classes that neither generator has seen."""
     whole = data_of("fashion_mnist")
     seen = torch.cat([data_of(name).source_index for name in DATASETS.values()])
-    return drawn(whole.subset((~torch.isin(whole.source_index, seen)).nonzero().flatten()), n, seed)
-
-
-def sampled(asked: ImageDataset, trained: dict | None = None, *, generator: str | None, weights: str | None, precision: str,
-            device: str, images: int | None, sigma: float | None, steps: int, seed: int) -> ImageDataset:
-    """See `made`. trained: what `trained_generators` gives, of which images is one."""
-    denoiser = usual_denoiser(generator, weights, device) if trained is None else trained[images].load(device).denoiser
-    place = torch.arange(len(asked))  # an image may stand there several times
-    if sigma is None:
-        found = generate(denoiser, asked.labels, seed=seed, steps=steps, source_index=place, device=device)
-    else:
-        found = reconstruct(denoiser, asked.floats(), asked.labels, sigma=sigma, seed=seed, steps=steps, source_index=place, device=device)
-    return ImageDataset(to_bytes(found.images), asked.labels, asked.class_names, asked.source_index, asked.name)
+    return stratified_subset(whole.subset((~torch.isin(whole.source_index, seen)).nonzero().flatten()), n, seed)
 
 
 def rare_images(images: ImageDataset, which: str, times: int) -> ImageDataset:
@@ -224,19 +198,13 @@ def fresh_of(asked: ImageDataset, which: str) -> ImageDataset:
     return to_merged(fresh.subset(places), which)
 
 
-def test_images(n: int | None) -> ImageDataset:
-    """Test images of the ten classes."""
-    test = data_of("fashion_mnist", "test")
-    return test if n is None else stratified_subset(test, n, 0)
-
-
 def shares(judge: Trained, images: ImageDataset, which: str, n: int | None, device: str) -> pd.DataFrame:
     """Of each superclass: the share of the minority among samples over that among training images (share_ratio), corrected
     for the judge's confusions of the two, as `subgroup_share` does; without correction (raw_ratio); and the judge's rates.
 
     The judge decides between the two classes of the superclass; its rates are those on the test images of both.
     """
-    model, test, table = judge.model(device), test_images(n), []
+    model, test, table = judge.model(device), part_of("fashion_mnist", "test", n), []
     found, real = predict(model, images.images), predict(model, test.images)
     for group, (majority, minority, share) in enumerate(minorities(which == "swapped")):
         flagged = found[images.labels == group][:, minority] > found[images.labels == group][:, majority]
@@ -255,7 +223,7 @@ def shares(judge: Trained, images: ImageDataset, which: str, n: int | None, devi
 
 def minority_errors(classifier: Trained, which: str, n: int | None, device: str) -> pd.DataFrame:
     """Test error (%) on the minority of each superclass (x: its share), their mean (rare_error), and that on all test images."""
-    test = test_images(n)
+    test = part_of("fashion_mnist", "test", n)
     wrong = predict(classifier.model(device), test.images).argmax(1) != to_merged(test, which).labels
     table = [{"x": share, "metric": "minority_error", "value": 100 * wrong[test.labels == minority].double().mean().item()}
              for _, minority, share in minorities(which == "swapped")]

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from synaug.chapters.generator_quality import NEAR_COPY_QUANTILE
-from synaug.chapters.tasks import first, network, real, real_images_of, usual_denoiser, weights_of
-from synaug.data import ImageDataset
+from synaug.chapters.tasks import network, real, real_images_of, usual_denoiser, weights_of
+from synaug.data import ImageDataset, stratified_subset
 from synaug.diffusion.denoisers import load_denoiser, log_normal_sigmas
 from synaug.diffusion.empirical import EmpiricalDenoiser
 from synaug.diffusion.perturbed import ClassBlind
@@ -77,7 +77,7 @@ def training(s: Memory) -> Task:
 
 def compared(s: Memory) -> dict[str, Task]:
     """Images to compare denoisers on, by whether they were trained on."""
-    return {"train": Task(first, {"n": s.n_compared}, (training(s),)), "held out": real(s, "test", s.n_compared)}
+    return {"train": Task(stratified_subset, {"n": s.n_compared, "seed": 0}, (training(s),)), "held out": real(s, "test", s.n_compared)}
 
 
 def outcome(s: Memory, arm: str, level: int) -> Task:
@@ -87,7 +87,7 @@ def outcome(s: Memory, arm: str, level: int) -> Task:
     n = len(images.trained) if s.n_training is None else s.n_training
     fresh = Task(distances_to, {}, (real(s, "unseen", min(n, len(images.unseen))), known))
     return Task(outcomes, parameters | (network(s) if arm == NETWORK else {}),
-                (known, Task(first, {"n": s.n_sources}, (known,)), fresh))
+                (known, Task(stratified_subset, {"n": s.n_sources, "seed": 0}, (known,)), fresh))
 
 
 def rows(s: Memory):

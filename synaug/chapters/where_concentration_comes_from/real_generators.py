@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from synaug.chapters.tasks import (
+    found_denoiser,
+    made_of,
     network,
     real,
     real_images,
@@ -26,10 +28,9 @@ from synaug.checks import number
 from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import RECIPES
-from synaug.data import ImageDataset, to_bytes
+from synaug.data import ImageDataset
 from synaug.diffusion.denoisers import denoising_loss, load_denoiser, new_unet
 from synaug.diffusion.exploration import AnnealedClass, Autoguided, GuidedInterval, MinorityGuided, ParticleGuided
-from synaug.diffusion.reconstruction import generate, reconstruct
 from synaug.diffusion.samplers import check_sampler
 from synaug.diffusion.schedules import sigma_of_reverse_step, sigmas_from
 from synaug.metrics import FRESH_REAL, compare
@@ -270,19 +271,13 @@ def unseen_images(generator: str, weights: str, place: int, n: int) -> ImageData
 
 
 def drawn(sources: ImageDataset, trained: dict | None = None, *, generator: str, weights: str, precision: str,
-          device: str, images: int | None, term: str | None, strength: float | None, sigma: float | None, seed: int,
-          **sampling) -> ImageDataset:
+          device: str, images: int | None, term: str | None, strength: float | None, seed: int, **sampling) -> ImageDataset:
     """See `pool`. trained: what `trained_generators` gives, of which images is one."""
     other = None if trained is None else trained[images].load(device).denoiser
     denoiser = usual_denoiser(generator, weights, device) if other is None or term is not None else other
     if term is not None:
         denoiser = TERMS[term](denoiser, strength, seed, other)
-    options = {**sampling, "seed": seed, "source_index": sources.source_index, "device": device}
-    if sigma is None:
-        made = generate(denoiser, sources.labels, image_shape=sources.image_shape, **options)
-    else:
-        made = reconstruct(denoiser, sources.floats(), sources.labels, sigma=sigma, **options)
-    return ImageDataset(to_bytes(made.images), sources.labels, sources.class_names, sources.source_index, sources.name)
+    return made_of(denoiser, sources, seed=seed, device=device, **sampling)
 
 
 def compared(reference: ImageDataset, samples: ImageDataset, encoder: str, k: int, n_bootstrap: int,
@@ -307,7 +302,7 @@ def denoising_losses(held_out: ImageDataset, trained: dict | None = None, *, gen
                      precision: str, device: str, images: int | None, sigmas: list) -> np.ndarray:
     """EDM's weighted denoising loss of each image at each noise level, float32 ``[len(sigmas), N]``, of the saved
     generator, or of one of `trained_generators`. The noise of an image is the same at every level, and for all."""
-    denoiser = usual_denoiser(generator, weights, device) if trained is None else trained[images].load(device).denoiser
+    denoiser = found_denoiser(trained, images, generator, weights, device)
     clean, noise = held_out.floats(), torch.randn(len(held_out), *held_out.image_shape,
                                                   generator=torch.Generator().manual_seed(0))
     losses = np.empty((len(sigmas), len(clean)), np.float32)
