@@ -41,7 +41,6 @@ from synaug.metrics import FRESH_REAL
 from synaug.metrics.comparison import least_per_class
 from synaug.metrics.encoders import BUILDERS, encode
 from synaug.run import Experiment, Task, param
-from synaug.statistics import bootstrap_interval
 from synaug.statistics.contrasts import select
 
 STUDIES = ("samples", "adding")
@@ -259,5 +258,4 @@ def asked(images: ImageDataset, which: str, n: int, encoder: str, device: str) -
 def inversion(images: ImageDataset, made: ImageDataset, n_bootstrap: int) -> pd.DataFrame:
     """Root mean square difference, in a range of -1 to 1, between images and their nearest reconstruction."""
     difference = (made.floats() - images.floats()).flatten(1).square().mean(1).sqrt()
-    interval = bootstrap_interval(difference.numpy().astype(float), n_bootstrap=n_bootstrap, seed=0)
-    return pd.DataFrame([{"metric": "inversion_error", "value": interval.estimate, "low": interval.low, "high": interval.high}])
+    return pd.DataFrame([{"metric": "inversion_error", **limits(difference, n_bootstrap)}])

@@ -9,7 +9,7 @@ import torch
 
 from synaug.chapters.tasks import (
     Trained,
-    data_of,
+    Trainings,
     generated,
     joined,
     learning,
@@ -18,31 +18,25 @@ from synaug.chapters.tasks import (
     trained,
     trained_generators,
 )
+from synaug.chapters.what_is_left_out.rare_events import corrected_share
 from synaug.classifiers import predict
 from synaug.classifiers.architectures import ARCHITECTURES
-from synaug.classifiers.training import RECIPES
 from synaug.data import ImageDataset
 from synaug.data.shapes import CELLS, COLOURS, PER_CELL, SHAPES, colours_of
 from synaug.diffusion.recipe import Recipe
-from synaug.run import Experiment, Settings, Task, param
-from synaug.statistics.proportions import subgroup_share
+from synaug.run import Experiment, Task, param
 
 #: Data sets of the generators and of the real images: without the combination of each shape with one colour, or with all.
 DATASETS = {"held out": "shapes_held_out", "all": "shapes"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Composition(Settings):
+class Composition(Trainings):
     trained_images: int = param("images that each generator has seen", at_least=1)
     width: int = param("channels of its first stage; the second has twice as many", 16, at_least=16)
     n_samples: int = param("images from noise of each generator", at_least=len(SHAPES), at_most=CELLS * PER_CELL["train"])
     n_real: int = param("real images of a classifier", 400, at_least=CELLS, at_most=3000)
     architecture: str = param("the network of judge and classifier", "vgg5", options=tuple(ARCHITECTURES))
-    steps: int = param("optimiser steps of each", at_least=2)
-    recipe: str = param("learning rates, see synaug.classifiers.train_classifier", "one_cycle", options=tuple(RECIPES))
-    sampling_steps: int = param("steps of the sampler", 18, at_least=1)
-    first_seed: int = param("the first of the seeds, each two generators, a judge and classifiers", 0, at_least=0, at_most=2**30)
-    seeds: int = param("paired seeds", at_least=2, at_most=1000)
 
 
 PROFILES = {
@@ -62,18 +56,18 @@ def samples(s: Composition, of: str, seed: int) -> Task:
 
 def rows(s: Composition) -> Iterator[tuple[dict, Task]]:
     """By seed: what share of the samples is of the missing combinations, and errors of classifiers on these and on others."""
-    for seed in range(s.first_seed, s.first_seed + s.seeds):
+    for seed in s.each_seed:
         columns = {"dataset": "shapes", "seed": seed, "x": float(s.n_samples)}
         judge = Task(trained, {**learning(s), "seed": seed}, (Task(combinations, {}, (Task(part_of, {"dataset": "shapes", "split": "train"}),)),))
         real = {of: Task(part_of, {"dataset": name, "split": "train", "n": s.n_real, "seed": seed}) for of, name in DATASETS.items()}
         made = {of: samples(s, of, seed) for of in DATASETS}
         for of in DATASETS:
-            yield {**columns, "arm": of}, Task(missing_shares, {"device": s.device}, (judge, made[of]))
+            yield {**columns, "arm": of}, Task(missing_shares, {"n": s.n_evaluate, "device": s.device}, (judge, made[of]))
         arms = {"real": real["held out"], "real and synthetic": Task(joined, {}, (real["held out"], made["held out"])),
                 "synthetic": made["held out"], "real of all": real["all"],
                 "real and oracle": Task(joined, {}, (real["held out"], made["all"]))}
         for arm, images in arms.items():
-            yield {**columns, "arm": arm}, Task(errors, {"device": s.device}, (Task(trained, {**learning(s), "seed": seed}, (images,)),))
+            yield {**columns, "arm": arm}, Task(errors, {"n": s.n_evaluate, "device": s.device}, (Task(trained, {**learning(s), "seed": seed}, (images,)),))
 
 
 EXPERIMENT = Experiment("composition", Composition, PROFILES, rows, constants={"swept": "samples"})
@@ -88,10 +82,10 @@ def combinations(images: ImageDataset) -> ImageDataset:
     return ImageDataset(images.images, images.labels * len(COLOURS) + colours_of(images), names, images.source_index, images.name)
 
 
-def missing_shares(judge: Trained, images: ImageDataset, device: str) -> dict:
+def missing_shares(judge: Trained, images: ImageDataset, n: int | None, device: str) -> dict:
     """Among samples of a shape, the share in the colour that was held out for it over that among all real images, mean over
     shapes: corrected for the judge's confusions (`subgroup_share`), and as it says (raw_ratio); the judge's accuracy."""
-    model, test = judge.model(device), combinations(data_of("shapes", "test"))
+    model, test = judge.model(device), combinations(part_of("shapes", "test", n))
     # The combination of a shape with each colour: of its own shape's four, which the judge finds likeliest.
     colour, real = (predict(model, part.images).unflatten(1, (len(SHAPES), len(COLOURS)))[torch.arange(len(part)), shape].argmax(1)
                     for part, shape in ((images, images.labels), (test, test.labels // len(COLOURS))))
@@ -101,19 +95,15 @@ def missing_shares(judge: Trained, images: ImageDataset, device: str) -> dict:
         own = test.labels // len(COLOURS) == i
         hits, alarms = says[own & truly], says[own & ~truly]
         raw.append(flagged.double().mean().item())
-        try:
-            corrected.append(subgroup_share(int(flagged.sum()), len(flagged), hits=int(hits.sum()), positives=len(hits),
-                                            false_alarms=int(alarms.sum()), negatives=len(alarms)).estimate)
-        except ValueError:  # worse than chance
-            corrected.append(np.nan)
+        corrected.append(corrected_share(flagged, hits, alarms))
     accuracy = 100 * (predict(model, test.images).argmax(1) == test.labels).double().mean().item()
     share = {"missing_ratio": np.mean(corrected) * len(COLOURS)} if np.isfinite(corrected).all() else {}
     return {**share, "raw_ratio": np.mean(raw) * len(COLOURS), "judge_accuracy_percent": accuracy}
 
 
-def errors(classifier: Trained, device: str) -> pd.DataFrame:
+def errors(classifier: Trained, n: int | None, device: str) -> pd.DataFrame:
     """Error (%) of the shape of test images in the combinations that were held out, and in the others."""
-    test = data_of("shapes", "test")
+    test = part_of("shapes", "test", n)
     wrong, missing = predict(classifier.model(device), test.images).argmax(1) != test.labels, colours_of(test) == test.labels
     return pd.DataFrame([{"metric": name, "value": 100 * wrong[which].double().mean().item()}
                          for name, which in (("missing_error", missing), ("seen_error", ~missing))])

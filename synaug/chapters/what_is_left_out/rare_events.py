@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from synaug.chapters.tasks import (
     Trained,
@@ -198,6 +199,16 @@ def fresh_of(asked: ImageDataset, which: str) -> ImageDataset:
     return to_merged(fresh.subset(places), which)
 
 
+def corrected_share(flagged: Tensor, hits: Tensor, alarms: Tensor) -> float:
+    """`subgroup_share` of what a judge flags, bool ``[n]`` each: of samples, of real images of the subgroup, and of others;
+    NaN where it is worse than chance."""
+    try:
+        return subgroup_share(int(flagged.sum()), len(flagged), hits=int(hits.sum()), positives=len(hits),
+                              false_alarms=int(alarms.sum()), negatives=len(alarms)).estimate
+    except ValueError:
+        return np.nan
+
+
 def shares(judge: Trained, images: ImageDataset, which: str, n: int | None, device: str) -> pd.DataFrame:
     """Of each superclass: the share of the minority among samples over that among training images (share_ratio), corrected
     for the judge's confusions of the two, as `subgroup_share` does; without correction (raw_ratio); and the judge's rates.
@@ -210,12 +221,7 @@ def shares(judge: Trained, images: ImageDataset, which: str, n: int | None, devi
         flagged = found[images.labels == group][:, minority] > found[images.labels == group][:, majority]
         says = real[:, minority] > real[:, majority]
         hits, alarms = says[test.labels == minority], says[test.labels == majority]
-        counts = {"hits": int(hits.sum()), "positives": len(hits), "false_alarms": int(alarms.sum()), "negatives": len(alarms)}
-        try:
-            corrected = subgroup_share(int(flagged.sum()), len(flagged), **counts).estimate
-        except ValueError:  # worse than chance
-            corrected = np.nan
-        values = {"share_ratio": corrected / share, "raw_ratio": flagged.double().mean().item() / share,
+        values = {"share_ratio": corrected_share(flagged, hits, alarms) / share, "raw_ratio": flagged.double().mean().item() / share,
                   "judge_hits": hits.double().mean().item(), "judge_false_alarms": alarms.double().mean().item()}
         table += [{"x": share, "metric": metric, "value": value} for metric, value in values.items() if np.isfinite(value)]
     return pd.DataFrame(table)

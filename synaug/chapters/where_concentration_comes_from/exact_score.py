@@ -19,6 +19,7 @@ from synaug.diffusion.schedules import reverse_sigmas, sigma_of_reverse_step, si
 from synaug.metrics import FRESH_REAL, centroid_distance_ratio, covariance_logdet_ratio
 from synaug.metrics.neighbours import neighbourhoods
 from synaug.run import Experiment, Settings, Task, param
+from synaug.run.experiment import named
 from synaug.theory.mixtures import SIGMA_DATA, GaussianMixture, random_mixture
 
 STEPS = 100  # T, of the whole reverse grid
@@ -72,10 +73,7 @@ class Mixtures(Settings):
             exact = draws_of(seed, self.n_points, self.k).mixture
         for _, values, make in PERTURBATIONS.values():
             for x in getattr(self, values) if values else ():
-                try:
-                    make(exact, x, 0)
-                except ValueError as error:
-                    raise ValueError(f"{values}: {error}") from error
+                named(values, make, exact, x, 0)
 
 
 PROFILES = {
