@@ -58,8 +58,11 @@ def interval(one, other=None):
     return paired_interval(found.to_numpy()) if len(found) > 1 else None
 
 
-def said(found, sign="+") -> str:
-    return "not measured" if found is None else within(found.estimate, found.low, found.high, sign=sign)
+def said(found, sign="+", digits=2, scale=1) -> str:
+    """An interval, or a row that has its limits, as `within` has it, times a scale; None was not measured."""
+    if found is None:
+        return "not measured"
+    return within(*(scale * limit for limit in (found.estimate, found.low, found.high)), digits, sign)
 
 
 def drawn_forest(rows, **options):

@@ -7,7 +7,7 @@ from itertools import product
 
 import pandas as pd
 
-from synaug.chapters.reading import describe_runs, interval, said, signed, values, within
+from synaug.chapters.reading import describe_runs, interval, said, signed, values
 from synaug.plots import Panel, forest, lines
 from synaug.run.results import experiment_of, recordings
 from synaug.statistics import paired_interval, ratio_interval
@@ -279,9 +279,8 @@ def shares(frame):
             pairs = own[[arm, "fresh"]].sub(own[start] if start else 0.0, axis=0).dropna()
             if len(pairs) > 1 and paired_interval(pairs["fresh"]).low > 0:
                 ratio = ratio_interval(pairs[arm], pairs["fresh"])
-                limits = (100 * limit for limit in (ratio.estimate, ratio.low, ratio.high))
                 found.append({"regime": regime, "share of the ceiling": name, "seeds": ratio.n,
-                              "%, 95 % interval": within(*limits, 0, sign="-")})
+                              "%, 95 % interval": said(ratio, "-", 0, 100)})
     return pd.DataFrame(found)
 
 

@@ -3,7 +3,7 @@
 import pandas as pd
 from scipy.stats import false_discovery_control
 
-from synaug.chapters.reading import within
+from synaug.chapters.reading import said
 from synaug.plots import Panel, forest, lines
 from synaug.statistics.claims import judge, load_claims
 from synaug.statistics.contrasts import differences, select
@@ -43,7 +43,7 @@ def by_steps(frame) -> pd.DataFrame:
     runs = {f"{budget:g} times the steps": own.assign(chosen=True) for budget, own in at_all_budgets(rows).groupby("budget")}
     early = select(rows, metric="test_error_early", chosen=True)
     runs = {"as chosen": select(rows, chosen=True), **runs, "stopped early": early.assign(metric="test_error")}
-    return pd.DataFrame({name: {row["claim"]: within(row["estimate"], row["low"], row["high"]) for row in six(own)}
+    return pd.DataFrame({name: {row.claim: said(row) for row in pd.DataFrame(six(own)).itertuples()}
                          for name, own in runs.items()}).rename_axis("contrast").reset_index()
 
 
@@ -94,7 +94,7 @@ def found(frame) -> str:
     """The arms whose gain is told from 0 once adjusted, in words."""
     rows = secondaries(frame)
     rows = rows[rows["adjusted"] < 0.05]
-    return "; ".join(f"{row.arm} {within(row.estimate, row.low, row.high)}" for row in rows.itertuples()) + "." if len(rows) else "none."
+    return "; ".join(f"{row.arm} {said(row)}" for row in rows.itertuples()) + "." if len(rows) else "none."
 
 
 def answers(frames: dict) -> pd.DataFrame:
@@ -103,7 +103,7 @@ def answers(frames: dict) -> pd.DataFrame:
     columns = {}
     for dataset, frame in frames.items():
         found = secondaries(frame).set_index("arm")
-        columns[f"{dataset}: gain (points)"] = {arm: within(row.estimate, row.low, row.high) for arm, row in found.iterrows()}
+        columns[f"{dataset}: gain (points)"] = {arm: said(row) for arm, row in found.iterrows()}
         rows = titled(select(bare(frame), role="primary", chosen=True, metric=["training_seconds", "generation_seconds"]))
         seconds = rows.groupby(["title", "metric"])["value"].mean().groupby("title").sum()
         columns[f"{dataset}: minutes"] = {arm: f"{seconds[arm] / 60:.1f}" for arm in found.index if arm in seconds}
@@ -144,6 +144,6 @@ def takeaways(frames: dict) -> str:
     rows, lines_of = primaries(frames), []
     for dataset, own in rows.groupby("dataset", sort=False):
         decided = own[own["verdict"] != "inconclusive"]
-        told = "; ".join(f"{row.claim} {within(row.estimate, row.low, row.high)}, {row.verdict}" for row in own.itertuples())
+        told = "; ".join(f"{row.claim} {said(row)}, {row.verdict}" for row in own.itertuples())
         lines_of.append(f"- **{dataset}: {len(decided)} of {len(own)} contrasts are decided over draws.** {told}.")
     return "\n".join(lines_of)

@@ -1,6 +1,6 @@
 """Figures of chapter 3's last section, from frames of `mechanism`; ``recorded`` may be None."""
 
-from synaug.chapters.reading import describe_runs, within
+from synaug.chapters.reading import describe_runs, said
 from synaug.chapters.two_layer_cnn.mechanism import ARMS, STAGES
 from synaug.plots import Panel, lines
 from synaug.statistics import mean_interval
@@ -16,10 +16,9 @@ def numbers(frame):
     slow images early and at the end, their paired differences from the original set's, and test error at the end."""
     p = frame.attrs["provenance"]["parameters"]
     rows = select(frame, part="premises", metric="same_source_correlation", sigma=p["sigma"], stage=p["stages"][0])
-    own = mean_interval(rows["value"])
     words = {"train_loss_slow": ("loss of slow images", 1, 3), "train_loss_fast": ("loss of fast images", 1, 2),
              "test_error": ("test error", 100, 1)}
-    found = {"correlation": within(own.estimate, own.low, own.high, sign="-")}
+    found = {"correlation": said(mean_interval(rows["value"]), "-")}
     shares = select(frame, part="learning")["x"].unique()
     for when, share in (("early", min(shares, key=lambda x: abs(x - EARLY))), ("end", 1.0)):
         rows = select(frame, part="learning", x=share)
@@ -28,8 +27,7 @@ def numbers(frame):
         for row in paired(rows, {"arm": "original"}, ("metric", "arm"), pair=("seed", "metric"), correct=None).itertuples():
             if row.metric in words:
                 name, scale, digits = words[row.metric]
-                limits = (scale * limit for limit in (row.estimate, row.low, row.high))
-                found[f"{name}, {when}, {row.arm} minus original"] = within(*limits, digits)
+                found[f"{name}, {when}, {row.arm} minus original"] = said(row, digits=digits, scale=scale)
     errors = select(frame, part="learning", metric="test_error", x=1.0).groupby("arm")["value"].mean()
     return found | {f"test error, {arm}": f"{100 * errors[arm]:.1f}" for arm in ARMS}
 

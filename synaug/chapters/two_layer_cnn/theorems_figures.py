@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.patches import Patch
 
 from synaug.chapters import claims_page
-from synaug.chapters.reading import describe_runs, within
+from synaug.chapters.reading import describe_runs, said
 from synaug.chapters.two_layer_cnn.theorems import REFERENCE_K, STAGES, against_reference
 from synaug.plots import INK, PALETTE, Panel, finish, forest, lines, panels
 from synaug.statistics.contrasts import differences, paired, select
@@ -57,7 +57,7 @@ def numbers(frame):
     for at in (REFERENCE_K, k):
         rows = select(frame, part="regimes", regime="base", stage="final", metric="test_error", x=at)
         (gain,) = paired(rows, {"arm": "upsampled"}, correct=None).itertuples()
-        gains[at] = within(100 * gain.estimate, 100 * gain.low, 100 * gain.high, 1)
+        gains[at] = said(gain, digits=1, scale=100)
     aligned = select(frame, part="align", distribution="toy", metric="noise_align", x=k).groupby("arm")["value"].mean()
     return {"k": f"{k:g}", **{f"{ERROR}, {arm}": f"{errors[arm]:.1f}" for arm in ("original", *ARMS)},
             NEW_AGAINST_COPIES: gains[k], AT_REFERENCE: gains[REFERENCE_K],
@@ -247,6 +247,6 @@ def searched(frame):
     found = against_reference(frame)
     resolved = found[found["found"] != "not resolved"]
     text = [f" Upsampling is {row.found} at k = {row.x:g}, {STAGE_NAMES[row.stage]}, with {row.regime}: "
-            f"{within(100 * row.estimate, 100 * row.low, 100 * row.high)} points." for row in resolved.itertuples()]
+            f"{said(row, scale=100)} points." for row in resolved.itertuples()]
     return (f"Of {len(found)} comparisons with k = {REFERENCE_K}, {len(resolved)} can be told from 0 after Holm's "
             "correction over all of them." + "".join(text))

@@ -5,7 +5,7 @@ asked of samples."""
 
 import pandas as pd
 
-from synaug.chapters.reading import describe_runs, within
+from synaug.chapters.reading import describe_runs, said
 from synaug.chapters.tasks import training_record
 from synaug.chapters.where_concentration_comes_from.real_generators import (
     EXPLORATION,
@@ -115,10 +115,10 @@ def beside_real(frame):
     """In words, what samples add to classifiers that are trained on as many real images: plain ones, and fresh real
     images in their place (points, 95 % t intervals over seeds); "" for one seed."""
     rows = select(frame, metric="accuracy_with_real", arm=[REAL_ALONE, PLAIN, FRESH_REAL])
-    table = paired(rows, {"arm": REAL_ALONE}, correct=None).set_index("arm")[["estimate", "low", "high"]]
+    table = paired(rows, {"arm": REAL_ALONE}, correct=None).set_index("arm")
     if table["low"].isna().any():
         return ""  # of one seed
-    samples, fresh = (within(*(100 * table.loc[arm])) for arm in (PLAIN, FRESH_REAL))
+    samples, fresh = (said(table.loc[arm], scale=100) for arm in (PLAIN, FRESH_REAL))
     p = frame.attrs["provenance"]["parameters"]
     times = training_record(p["generator"])["recipe"]["subset_size"] / p["n_images"]
     return (f"Joined to as many real images, plain samples add {samples} points of accuracy to what the real ones alone "
@@ -139,7 +139,7 @@ def equal_calls(frame, euler=18, heun=10):
     if len(table := paired(rows, {"arm": "Euler"}, correct=None).dropna(subset="low")) == 0:
         return ""  # of one seed, or of other steps
     (row,) = table.itertuples()
-    more = within(*(100 * limit for limit in (row.estimate, row.low, row.high)), 1, sign="-")
+    more = said(row, "-", 1, 100)
     return (f"Samples from {heun} Heun steps ({network_calls('Heun', heun)} calls of the network) train classifiers {more} points better "
             f"than those from {euler} Euler steps ({network_calls('Euler', euler)} calls): {means['Heun']:.1f} against {means['Euler']:.1f} %.")
 
