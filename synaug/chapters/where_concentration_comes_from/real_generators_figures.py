@@ -16,6 +16,7 @@ from synaug.chapters.where_concentration_comes_from.real_generators import (
     REAL_ALONE,
     SAMPLERS,
 )
+from synaug.diffusion.samplers import network_evaluations
 from synaug.metrics import FRESH_REAL
 from synaug.plots import Panel, forest, image_grid, lines
 from synaug.run.results import recorded_run
@@ -126,11 +127,6 @@ def beside_real(frame):
             f"{p['classifier_steps']:,} steps, and the generator was trained on {times:g} times these images.")
 
 
-def network_calls(arm, steps):
-    """How often a sampler calls the network (see `synaug.diffusion.samplers.sample`)."""
-    return 2 * steps - 1 if arm.startswith("Heun") else steps
-
-
 def equal_calls(frame, euler=18, heun=10):
     """In words, what either solver reaches with about as many calls of the network; "" where that was not run."""
     rows = select(frame, part=SAMPLERS, metric="accuracy")
@@ -139,9 +135,9 @@ def equal_calls(frame, euler=18, heun=10):
     if len(table := paired(rows, {"arm": "Euler"}, correct=None).dropna(subset="low")) == 0:
         return ""  # of one seed, or of other steps
     (row,) = table.itertuples()
-    more = said(row, "-", 1, 100)
-    return (f"Samples from {heun} Heun steps ({network_calls('Heun', heun)} calls of the network) train classifiers {more} points better "
-            f"than those from {euler} Euler steps ({network_calls('Euler', euler)} calls): {means['Heun']:.1f} against {means['Euler']:.1f} %.")
+    more, calls = said(row, "-", 1, 100), network_evaluations(range(heun + 1))
+    return (f"Samples from {heun} Heun steps ({calls} calls of the network) train classifiers {more} points better "
+            f"than those from {euler} Euler steps ({euler} calls): {means['Heun']:.1f} against {means['Euler']:.1f} %.")
 
 
 def exploration(live, recorded=None, metrics=("outer_edge_recall", "precision", "accuracy", "accuracy_with_real")):
@@ -214,7 +210,7 @@ def samplers_table(frame):
     """A row per setting of the sampler, and fresh real images in the samples' place: calls of the network, and metrics
     of the one pool of samples; accuracy is the mean over classifiers."""
     values = select(frame, part=SAMPLERS).pivot_table(index=["arm", "x"], columns="metric", values="value")[list(SHOWN)]
-    values.insert(0, "calls", [f"{network_calls(*setting):g}" for setting in values.index])
+    values.insert(0, "calls", [f"{network_evaluations(range(int(steps) + 1), arm.split(',')[0].lower())}" for arm, steps in values.index])
     values.index = [f"{arm}, {steps:g} steps" for arm, steps in values.index]
     values.loc["fresh real images"] = ["", *(baseline(frame, metric) for metric in SHOWN)]
     return values.rename(columns=lambda metric: LABELS.get(metric, metric).replace("\n", " ")).rename_axis("").reset_index()
