@@ -12,14 +12,5 @@ from synaug.augmentation.training_sets import (
     with_synthetic,
 )
 
-__all__ = [
-    "MixedBatches",
-    "TrainingSet",
-    "mixture",
-    "of_classes",
-    "original",
-    "upsampled",
-    "with_generated",
-    "with_real",
-    "with_synthetic",
-]
+__all__ = ["MixedBatches", "TrainingSet", "mixture", "of_classes", "original", "upsampled", "with_generated",
+           "with_real", "with_synthetic"]

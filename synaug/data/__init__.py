@@ -12,15 +12,5 @@ from synaug.data.images import (
 )
 from synaug.data.sources import load_dataset
 
-__all__ = [
-    "ImageDataset",
-    "content_hash",
-    "draw_splits",
-    "load_dataset",
-    "load_image_folder",
-    "same_classes",
-    "save_image_folder",
-    "stratified_subset",
-    "to_bytes",
-    "to_floats",
-]
+__all__ = ["ImageDataset", "content_hash", "draw_splits", "load_dataset", "load_image_folder", "same_classes",
+           "save_image_folder", "stratified_subset", "to_bytes", "to_floats"]

@@ -11,13 +11,5 @@ from synaug.statistics.intervals import (
     ratio_interval,
 )
 
-__all__ = [
-    "Interval",
-    "bootstrap_interval",
-    "holm",
-    "jackknife_interval",
-    "mean_interval",
-    "paired_interval",
-    "pseudo_values",
-    "ratio_interval",
-]
+__all__ = ["Interval", "bootstrap_interval", "holm", "jackknife_interval", "mean_interval", "paired_interval",
+           "pseudo_values", "ratio_interval"]
