@@ -57,14 +57,9 @@ class Quality(Settings):
         reverse_sigmas(self.steps, self.steps)
         images = real_images_of(self.generator)
         classes, unseen = images.test.num_classes, len(images.unseen)
-        most = min(len(images.test), unseen - 1)
-        if not 2 * classes <= self.n_samples <= most:
-            raise ValueError(f"n_samples must lie between {2 * classes} (two per class) and {most} (as many test "
-                             f"images, and fewer than the training images that the generator has not seen), got "
-                             f"{self.n_samples}")
-        if self.n_judge is not None and not classes <= self.n_judge <= unseen:
-            raise ValueError(f"n_judge must lie between {classes} and {unseen}, the training images that the generator "
-                             f"has not seen, got {self.n_judge}")
+        self.within("two per class, to as many as test images, and fewer than training images that the generator has not seen",
+                    n_samples=(2 * classes, min(len(images.test), unseen - 1)))
+        self.within("to all training images that the generator has not seen", n_judge=(classes, unseen))
         if (fewest := min(map(self.searched, self.encoders))) < classes:
             raise ValueError(f"n_searched and n_samples must leave {classes} training images, one per class, to search "
                              f"among, also of the {unseen} unseen ones; got {fewest}")

@@ -70,10 +70,8 @@ class Sweep(Settings):
             raise ValueError("encoders must hold at least one")
         real = real_images_of(self.generator)
         explained_block(build_classifier(self.classifier, real.test.image_shape, real.test.num_classes, seed=0))
-        for name, images in (("n_images", real.trained), ("n_test", real.test), ("n_evaluate", real.test)):
-            n = getattr(self, name)
-            if n is not None and not real.test.num_classes <= n <= len(images):
-                raise ValueError(f"{name} must be in {real.test.num_classes}..{len(images)}, one per class to all, got {n}")
+        of_test = real.test.num_classes, len(real.test)
+        self.within("one per class to all", n_images=(of_test[0], len(real.trained)), n_test=of_test, n_evaluate=of_test)
         if self.n_maps > (most := self.n_evaluate or len(real.test)):
             raise ValueError(f"n_maps must be at most n_evaluate = {most}, got {self.n_maps}")
         compared, classes = min(self.n_compare, self.n_sources, len(real.unseen)), real.test.num_classes

@@ -129,8 +129,7 @@ class Comparison(Settings):
                              f"{regime} regime, class by class; there are {len(fresh)} (fresh=False leaves it out)")
         if "pilot" in self.studies and len(fresh) < (added := n_ceiling(self, regime)):
             raise ValueError(f"the pilot adds {added} fresh images at k = {k}, there are {len(fresh)}")
-        if self.n_evaluate is not None and not real.num_classes <= self.n_evaluate <= fewest:
-            raise ValueError(f"n_evaluate must be in {real.num_classes}..{fewest}, got {self.n_evaluate}")
+        self.within(n_evaluate=(real.num_classes, fewest))
 
 
 #: What a CPU trains in minutes.

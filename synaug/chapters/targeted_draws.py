@@ -61,9 +61,7 @@ class Draws(Settings):
         for generator in self.generators:
             self.of(generator)
             images = real_images_of(generator)
-            least, most = 2 * images.test.num_classes, min(len(images.test), len(images.unseen))
-            if not least <= self.n_quality <= most:
-                raise ValueError(f"n_quality must lie between {least} and {most}, got {self.n_quality}")
+            self.within(n_quality=(2 * images.test.num_classes, min(len(images.test), len(images.unseen))))
             for index in images.trained.source_index.tolist():
                 if (other := used.setdefault(index, generator)) != generator:
                     raise ValueError(f"draws must share no image: {other} and {generator} were both trained on image {index}")

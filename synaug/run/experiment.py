@@ -58,6 +58,13 @@ class Settings:
     def check(self) -> None:
         pass
 
+    def within(self, why: str = "", /, **limits: tuple[int, int]) -> None:
+        """ValueError, which says why, unless each of these parameters is None or within its limits, (least, most)."""
+        for name, (least, most) in limits.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise ValueError(f"{name} must be from {least} to {most}{why and f' ({why})'}, got {value}")
+
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:

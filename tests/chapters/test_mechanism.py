@@ -27,9 +27,9 @@ def made(chosen, get):
 
 @pytest.mark.parametrize("parameters, message", [
     ({"n_images": 100}, "n_images must be a whole number of at least 128 .*got 100"),
-    ({"n_images": 3000}, "n_images must lie between 10, .* and 2000, got 3000"),
+    ({"n_images": 3000}, "n_images must be from 10 to 2000 .*, got 3000"),
     ({"n_images": 2000}, "classifier_steps must be at least 47, .* of a warm-up, got 10"),
-    ({"n_evaluate": 20_000}, "n_evaluate must lie between 10, .* and 10000"), ({"n_evaluate": 9}, "n_evaluate must lie between"),
+    ({"n_evaluate": 20_000}, "n_evaluate must be from 10 to 10000"), ({"n_evaluate": 9}, "n_evaluate must be from 10"),
     ({"seeds": 1}, "seeds must be a whole number of at least 2 .*got 1"), ({"ks": [1, 2]}, "ks must be"),
     ({"ks": []}, "ks must hold at least one value"), ({"stages": "soon"}, "stages must be .* early, middle, late, got 'soon'"),
     ({"sigma": 2.0}, r"sigma = 2 among them, got \(1.0,\)"), ({"sigmas": [1.0, -1.0]}, "sigmas must be positive"),

@@ -34,7 +34,7 @@ def of_real(frame, reference):
     ({"classifier": "vit_tiny"}, "Grad-CAM"), ({"recipe": "adam"}, "paper"), ({"augment": "rotate"}, "flip_crop"),
     ({"encoders": ["inceptio"]}, "efficientnet_lite0"), ({"k": 0}, "k must be"), ({"k": True}, "k must be"),
     ({"k": 300}, "more than k = 300 images"), ({"n_compare": 3}, "n_compare and n_images must leave more"),
-    ({"n_images": 100}, "14 of each of the 10 classes"), ({"n_compare": 139}, "some 140 images"), ({"n_images": 10**6}, "n_images must be in 10..10000"),
+    ({"n_images": 100}, "14 of each of the 10 classes"), ({"n_compare": 139}, "some 140 images"), ({"n_images": 10**6}, "n_images must be from 10 to 10000"),
     ({"n_maps": 201}, "n_maps must be at most"), ({"encoders": []}, "encoders must hold at least one"),
 ])
 def test_settings_that_could_not_be_measured_are_refused_at_once(wrong, message):

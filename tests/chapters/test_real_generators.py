@@ -84,7 +84,7 @@ class TestRun:
         ({"sampler_settings": (("ancestral", 5, 5.0, 1),)}, "sampler_settings: ancestral"), ({"middle": 0}, "middle must be .* at least 1"),
         ({"n_images": 149}, "n_images must be at least 15 per class, 150"), ({"k": 150}, "above k = 150"),
         ({"seeds": 400}, "60150 unseen images are needed, fashion_mnist has 50000"),
-        ({"seeds": 0}, "seeds must be a whole number of at least 1"), ({"n_losses": 9}, "n_losses must be at least"),
+        ({"seeds": 0}, "seeds must be a whole number of at least 1"), ({"n_losses": 9}, "n_losses must be from 10 to 50000 .at least one per class"),
         ({"sizes": ()}, "need sizes and snapshots"), ({"sizes": ((15, 32),)}, "sizes: channels must be multiples"),
         ({"sizes": (16, 32)}, "sizes must be"), ({"snapshots": (0,)}, "snapshots must be .* at least 1"),
         ({"loss_sigmas": (0.0,)}, "loss_sigmas must be positive"), ({"encoder": "vgg"}, "encoder must be one of"),

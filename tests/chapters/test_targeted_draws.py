@@ -33,8 +33,8 @@ def small(tmp_path_factory):
     ({"generators": ()}, "generators must hold at least one"),
     ({"budgets": (0.5, 2)}, "budgets 1 among them"),
     ({"generators": ("absent",)}, "no generator 'absent'"),
-    ({"n_quality": 19}, "n_quality must lie between 20 and 360, got 19"),
-    ({"n_quality": 361}, "n_quality must lie between 20 and 360, got 361"),
+    ({"n_quality": 19}, "n_quality must be from 20 to 360, got 19"),
+    ({"n_quality": 361}, "n_quality must be from 20 to 360, got 361"),
     ({"steps": 0}, "steps must be .* at least 1"),
 ])
 def test_bad_parameters_are_refused(small, wrong, message):

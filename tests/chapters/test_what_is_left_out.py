@@ -192,7 +192,7 @@ def test_a_gap_too_small_or_a_target_missed_is_inconclusive():
 
 
 @pytest.mark.parametrize("module, wrong, message", [
-    (causes, {"n_real": 31}, "n_real must be from 10, one per class, to 30"), (causes, {"smaller": [20]}, "below n_real = 20"),
+    (causes, {"n_real": 31}, "n_real must be from 10 to 30 .one per class"), (causes, {"smaller": [20]}, "below n_real = 20"),
     (causes, {"shorter": [2]}, "below steps = 2"), (causes, {"architectures": ["resnet8", "swin"]}, "architectures"),
     (rare_events, {"generators": ["fashion_mnist"]}, "must be 2, or none"), (rare_events, {"k": 1}, "k must be"),
     (rare_events, {"generators": ["fashion_mnist", "fashion_mnist_2000"]}, "must be trained on fashion_mnist_minorities"),

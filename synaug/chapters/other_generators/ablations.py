@@ -88,9 +88,7 @@ class Ablations(Trainings):
     def check(self):
         found = real_images_of(self.generator)
         least = max(self.k + 1, found.test.num_classes * least_per_class())
-        most = min(len(found.trained), len(found.unseen) // 2)
-        if not least <= self.n_images <= most:
-            raise ValueError(f"n_images must be from {least} to {most}, got {self.n_images}")
+        self.within(n_images=(least, min(len(found.trained), len(found.unseen) // 2)))
         if list(self.levels) != sorted(self.levels):
             raise ValueError(f"levels must increase, got {self.levels}")
         for name in self.changes:

@@ -86,9 +86,7 @@ class Families(Trainings):
         shape, classes = found["real"].image_shape, found["real"].num_classes
         build_classifier(self.architecture, shape, classes, seed=0, width=self.width)
         least = max(self.k + 1, classes * least_per_class())
-        for name, most in (("n_images", len(found["real"])), ("n_compare", min(self.n_images, len(found["fresh"])))):
-            if not least <= getattr(self, name) <= most:
-                raise ValueError(f"{name} must be from {least} to {most}, got {getattr(self, name)}")
+        self.within(n_images=(least, len(found["real"])), n_compare=(least, min(self.n_images, len(found["fresh"]))))
         wanted = max(self.ratios, default=0) * (self.n_few or len(few["real"]))
         if (self.n_few or 0) > len(few["real"]) or "adding" in self.studies and wanted > len(few["fresh"]):
             raise ValueError(f"n_few must be at most {len(few['real'])}, and the largest of ratios times it at most "

@@ -91,10 +91,8 @@ class Network(Settings):
         if min(self.sigmas) <= 0 or self.sigma not in self.sigmas:
             raise ValueError(f"sigmas must be positive, sigma = {self.sigma:g} among them, got {self.sigmas}")
         parts = real_images_of(self.generator)
-        for name, part in (("n_images", parts.trained), ("n_evaluate", parts.test)):
-            if not part.num_classes <= (getattr(self, name) or len(part)) <= len(part):
-                raise ValueError(f"{name} must lie between {part.num_classes}, one per class, and {len(part)}, got "
-                                 f"{getattr(self, name)}")
+        self.within("one per class to all", n_images=(parts.test.num_classes, len(parts.trained)),
+                    n_evaluate=(parts.test.num_classes, len(parts.test)))
         data = stratified_subset(parts.trained, self.n_images or len(parts.trained), 0)
         if (fewest := int(data.labels.bincount(minlength=data.num_classes).min())) < 2:
             raise ValueError(f"n_images must leave at least 2 images of each of the {data.num_classes} classes, which "

@@ -46,11 +46,10 @@ class Causes(Trainings):
     probes: int = param("random directions of the landscape", 5, at_least=1)
 
     def check(self):
-        of = splits(self.generator)
-        for name, most in (("n_real", min(len(of["real"]), self.pool, self.fresh)), ("fresh", len(of["fresh"])),
-                           ("added", min(self.pool, self.fresh)), ("n_sharpness", self.n_real)):
-            if not of["real"].num_classes <= getattr(self, name) <= most:
-                raise ValueError(f"{name} must be from {of['real'].num_classes}, one per class, to {most:,}, got {getattr(self, name):,}")
+        of, added = splits(self.generator), min(self.pool, self.fresh)
+        classes = of["real"].num_classes
+        self.within("one per class to all", n_real=(classes, min(len(of["real"]), added)), fresh=(classes, len(of["fresh"])),
+                    added=(classes, added), n_sharpness=(classes, self.n_real))
         if not self.smaller or max(self.smaller) >= self.n_real or min(self.smaller) < of["real"].num_classes:
             raise ValueError(f"smaller must be numbers from {of['real'].num_classes} to below n_real = {self.n_real}, got {self.smaller}")
         if not self.shorter or max(self.shorter) >= self.steps:

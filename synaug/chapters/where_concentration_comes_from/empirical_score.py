@@ -54,11 +54,9 @@ class Memory(Settings):
             raise ValueError(f"generator must have left unseen training images, one per class; {self.generator} has left "
                              f"{len(images.unseen)}")
         known = len(images.trained) if self.n_training is None else self.n_training
-        for name, value, most in (("n_training", known, len(images.trained)), ("n_sources", self.n_sources, known),
-                                  ("n_compared", self.n_compared, min(known, len(images.test)))):
-            if not images.test.num_classes <= value <= most:
-                raise ValueError(f"{name} must lie between {images.test.num_classes}, one per class, and {most}, got "
-                                 f"{value}")
+        classes = images.test.num_classes
+        self.within("one per class to all", n_training=(classes, len(images.trained)), n_sources=(classes, known),
+                    n_compared=(classes, min(known, len(images.test))))
 
 
 PROFILES = {

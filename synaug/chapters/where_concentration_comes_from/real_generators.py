@@ -111,9 +111,7 @@ class Generators(Settings):
         if n < 15 * classes or n <= self.k:
             raise ValueError(f"n_images must be at least 15 per class, {15 * classes}, for covariances in 10 "
                              f"directions, and above k = {self.k}, got {n}")
-        for name in ("n_losses", "n_evaluate"):
-            if getattr(self, name) < classes:
-                raise ValueError(f"{name} must be at least {classes}, one per class, got {getattr(self, name)}")
+        self.within("at least one per class", n_losses=(classes, len(images.unseen)), n_evaluate=(classes, len(images.test)))
         build_classifier(self.classifier, shape, classes, seed=0)
         weak = LEVELS in self.parts or EXPLORATION in self.parts and AUTOGUIDANCE in self.strengths
         if weak and not (self.sizes and self.snapshots):
