@@ -11,11 +11,10 @@ since `train_classifier` trains one network. In turns in one process. On a machi
 OMP_NUM_THREADS=1 and --clock processor.
 """
 
-import argparse
 import sys
 
 import torch
-from measuring import CLOCKS, in_turns, median_ratio, verdict
+from measuring import in_turns, median_ratio, turns_parser, verdict
 from torch.func import functional_call, stack_module_state
 from torch.nn import functional as F
 
@@ -87,13 +86,11 @@ def several(options):
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = turns_parser(__doc__, pairs=5)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--models", type=int, default=3)
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--clock", choices=CLOCKS, default="wall")
     options = parser.parse_args()
     print(f"resnet9, batches of {options.batch}, {options.device}, {fast_precision(options.device)}, "
           f"{torch.get_num_threads()} threads, {options.clock} time")

@@ -8,12 +8,11 @@ and a backward pass of the bare network on one batch, in turns in one process; e
 the bound. On a machine that is never idle, take OMP_NUM_THREADS=1 and --clock processor.
 """
 
-import argparse
 import sys
 import tempfile
 
 import torch
-from measuring import CLOCKS, in_turns, median_ratio, peak_mib, verdict
+from measuring import in_turns, median_ratio, peak_mib, turns_parser, verdict
 
 from synaug.diffusion.recipe import RECIPES
 from synaug.diffusion.trainer import Trainer
@@ -42,12 +41,10 @@ def bare_network(trainer):
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = turns_parser(__doc__)
     parser.add_argument("--recipe", choices=RECIPES, default="fashion_mnist")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--pairs", type=int, default=7)
-    parser.add_argument("--clock", choices=CLOCKS, default="wall")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(RECIPES[options.recipe], folder, options.device, options.compile)

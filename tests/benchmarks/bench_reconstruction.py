@@ -10,13 +10,12 @@ each: what else the machine does only slows them down. On a machine that is neve
 --clock processor.
 """
 
-import argparse
 import itertools
 import sys
 import tempfile
 
 import torch
-from measuring import CLOCKS, in_turns, median_ratio, verdict
+from measuring import in_turns, median_ratio, turns_parser, verdict
 
 from synaug.augmentation.synthetic_pool import generate_pool
 from synaug.data import stratified_subset
@@ -69,12 +68,10 @@ def bare_network(denoiser, labels, device, precision):
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = turns_parser(__doc__)
     parser.add_argument("--generator", default="fashion_mnist")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--pairs", type=int, default=7)
-    parser.add_argument("--clock", choices=CLOCKS, default="wall")
     options = parser.parse_args()
     try:
         denoiser = load_denoiser(options.generator, options.device)

@@ -11,11 +11,10 @@ logits, and the selection. Medians over pairs; exit status 1 where that is beyon
 idle, take OMP_NUM_THREADS=1 and --clock processor.
 """
 
-import argparse
 import sys
 
 import torch
-from measuring import CLOCKS, in_turns, median_ratio, verdict
+from measuring import CLOCKS, in_turns, median_ratio, turns_parser, verdict
 
 from synaug.augmentation.selection import select
 from synaug.classifiers import build_classifier, train_classifier
@@ -45,10 +44,8 @@ class Timed:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = turns_parser(__doc__)
     parser.add_argument("--small", action="store_true", help="1,000 images, two pairs")
-    parser.add_argument("--pairs", type=int, default=7)
-    parser.add_argument("--clock", choices=CLOCKS, default="wall")
     options = parser.parse_args()
     n, pairs = (1_000, 2) if options.small else (10_000, options.pairs)
     real = stratified_subset(load_dataset("fashion_mnist"), n, seed=0)

@@ -14,12 +14,11 @@ in one process; medians over pairs; exit status 1 where a bound is missed.
 counted by --clock processor. On a machine that is never idle, take OMP_NUM_THREADS=1, --clock processor, no workers.
 """
 
-import argparse
 import sys
 from functools import partial
 
 import torch
-from measuring import CLOCKS, in_turns, median_ratio, verdict
+from measuring import in_turns, median_ratio, turns_parser, verdict
 from PIL import Image
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, RandomSampler
@@ -141,13 +140,11 @@ def compare_images(data, steps, options):
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = turns_parser(__doc__, pairs=5)
     parser.add_argument("--small", action="store_true", help="12 steps, two pairs")
     parser.add_argument("--architecture", choices=("resnet8", "resnet18"), default="resnet8")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=0)
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--clock", choices=CLOCKS, default="wall")
     options = parser.parse_args()
     steps = 100
     if options.small:

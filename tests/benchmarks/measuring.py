@@ -1,5 +1,6 @@
 """What the benchmarks share: jobs measured in turns, a measurement in a process of its own, the exit status."""
 
+import argparse
 import multiprocessing
 import resource
 import statistics
@@ -12,6 +13,14 @@ import torch
 #: "processor": the processor time of this process, for a machine that is never idle; with OMP_NUM_THREADS=1, since
 #: threads that wait for each other use processor time.
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
+
+
+def turns_parser(doc: str, pairs: int = 7) -> argparse.ArgumentParser:
+    """Of a benchmark with this docstring: its options --pairs, of jobs in turns, and --clock."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=pairs)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    return parser
 
 
 def in_turns(jobs, turns, clock="wall", device="cpu"):
