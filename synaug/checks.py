@@ -46,6 +46,12 @@ def of_kind(name: str, value: Any, kind: type, hint: str = "") -> None:
         raise TypeError(f"{name} must be of the class {kind.__name__}, got {type(value).__name__}{hint}")
 
 
+def in_range(name: str, values: torch.Tensor, n: int) -> None:
+    """ValueError unless whole numbers, if there are any, all lie in 0 .. n - 1."""
+    if len(values) and not 0 <= values.min() <= values.max() < n:
+        raise ValueError(f"{name} must be in 0..{n - 1}, got {int(values.min())}..{int(values.max())}")
+
+
 def texts(name: str, values: Any) -> tuple[str, ...]:
     """Names as a tuple; TypeError for anything else than several texts."""
     found = tuple(values) if isinstance(values, Iterable) and getattr(values, "ndim", None) != 0 else (None,)

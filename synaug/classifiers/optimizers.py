@@ -5,19 +5,11 @@ from typing import Any
 
 import torch
 
-from synaug.checks import number, one_of
-
 OPTIMIZERS = ("sgd", "sam")
 
 #: Radius of SAM's perturbation: the CIFAR-10 command in the public code of Andriushchenko & Flammarion 2022. Foret
 #: et al. 2021 have 0.05 for CIFAR-10 (second hand).
 RHO = 0.1
-
-
-def check_optimizer(name: str, rho: float) -> None:
-    """ValueError for what `new_optimizer` does not take."""
-    one_of("optimizer", name, OPTIMIZERS)
-    number("rho", rho, above=0)
 
 
 def new_optimizer(name: str, parameters: Iterable[torch.nn.Parameter], lr: float, momentum: float, weight_decay: float,

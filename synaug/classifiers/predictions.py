@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from synaug.checks import of_kind, warn_unit_range, whole
+from synaug.checks import in_range, of_kind, warn_unit_range, whole
 from synaug.data import to_floats
 
 
@@ -74,8 +74,7 @@ def check_labels(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, n
     """Raise ValueError unless the model maps these images to logits that have all of the labels."""
     with evaluating(model):
         logits = logits_of(model, images[:1])
-    if labels.min() < 0 or labels.max() >= logits.shape[1]:
-        raise ValueError(f"{name} must lie in 0..{logits.shape[1] - 1}, got {int(labels.min())}..{int(labels.max())}")
+    in_range(name, labels, logits.shape[1])
 
 
 @torch.no_grad()
@@ -107,8 +106,7 @@ def accuracy(probabilities: torch.Tensor, labels: torch.Tensor) -> float:
         raise ValueError(f"need probabilities [N, K], labels [N], got {[*probabilities.shape]}, {[*labels.shape]}")
     if labels.dtype != torch.int64:
         raise ValueError(f"labels must be int64, got {labels.dtype}")
-    if labels.min() < 0 or labels.max() >= probabilities.shape[1]:
-        raise ValueError(f"labels must lie in 0..{probabilities.shape[1] - 1}, got {int(labels.min())}..{int(labels.max())}")
+    in_range("labels", labels, probabilities.shape[1])
     if probabilities.isnan().any():
         raise ValueError("the probabilities hold NaN")
     return (probabilities.argmax(dim=1) == labels).double().mean().item()

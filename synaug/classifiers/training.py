@@ -15,9 +15,9 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from synaug.checks import number, of_kind, one_of, whole
+from synaug.checks import in_range, number, of_kind, one_of, whole
 from synaug.classifiers.checkpoint import TrainingCheckpoint
-from synaug.classifiers.optimizers import RHO, check_optimizer, new_optimizer, take_step
+from synaug.classifiers.optimizers import OPTIMIZERS, RHO, new_optimizer, take_step
 from synaug.classifiers.predictions import as_floats, as_inputs, check_images, check_labels
 from synaug.classifiers.trivial_augment import trivial_augment
 from synaug.files import content_key
@@ -94,8 +94,7 @@ def _check_order(order: torch.Tensor, shape: tuple[int, int], n: int) -> None:
         raise ValueError(f"order must be a tensor int64 {list(shape)}, got {type(order).__name__}")
     if order.dtype != torch.int64 or tuple(order.shape) != shape:
         raise ValueError(f"order must be int64 {list(shape)}, got {order.dtype} {list(order.shape)}")
-    if order.min() < 0 or order.max() >= n:
-        raise ValueError(f"order must hold indices in 0..{n - 1}, got {int(order.min())}..{int(order.max())}")
+    in_range("order", order, n)
 
 
 @torch.inference_mode(False)
@@ -156,7 +155,8 @@ def train_classifier(
     check_recipe(recipe, augment)
     if augment.endswith("trivial") and images.dtype != torch.uint8:
         raise ValueError(f"augment {augment!r} takes uint8 images, got {images.dtype}")
-    check_optimizer(optimizer, rho)
+    one_of("optimizer", optimizer, OPTIMIZERS)
+    number("rho", rho, above=0)
     if checkpoint is not None and observe is not None:
         raise ValueError("observe would miss the steps before a cut: give either observe or checkpoint")
     batch_size = RECIPES[recipe]["batch_size"] if batch_size is None else batch_size

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from synaug.checks import whole
+from synaug.checks import in_range, whole
 from synaug.classifiers.predictions import check_images, check_tensors
 from synaug.classifiers.training import RECIPES, check_recipe, train_classifier
 
@@ -45,9 +45,7 @@ class WarmUp:
             raise ValueError("the logits hold NaN or infinite values")
         if labels.dtype != torch.int64 or labels.shape != logits.shape[:1]:
             raise ValueError(f"labels must be int64 [{len(logits)}], got {labels.dtype} {list(labels.shape)}")
-        if labels.min() < 0 or labels.max() >= logits.shape[1]:
-            raise ValueError(f"labels must be in 0..{logits.shape[1] - 1}, got {int(labels.min())}.."
-                             f"{int(labels.max())}")
+        in_range("labels", labels, logits.shape[1])
         if correct is not None and (correct.dtype != torch.bool or correct.shape[1:] != labels.shape):
             raise ValueError(f"correct must be bool [passes, {len(labels)}], got {correct.dtype} {list(correct.shape)}")
         object.__setattr__(self, "logits", logits.detach().float().cpu())

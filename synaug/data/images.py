@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from synaug.checks import as_tensor, of_kind, texts, whole
+from synaug.checks import as_tensor, in_range, of_kind, texts, whole
 from synaug.files import storable
 
 #: Places in a data set: whole numbers ``[n]``, or a slice.
@@ -84,11 +84,7 @@ class ImageDataset(Dataset):
                 raise ValueError(
                     f"{field} must be [N] with N = {len(self.images)} images, got {list(values.shape)}"
                 )
-        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < self.num_classes:
-            raise ValueError(
-                f"labels must be in 0..{self.num_classes - 1} ({self.num_classes} class names), "
-                f"got {int(self.labels.min())}..{int(self.labels.max())}"
-            )
+        in_range(f"labels of {self.num_classes} class names", self.labels, self.num_classes)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -127,10 +123,7 @@ class ImageDataset(Dataset):
         if indices.dtype == torch.bool or indices.is_floating_point() or indices.is_complex() or indices.ndim != 1:
             raise TypeError(f"indices must be integers [n], got {_kind(indices)} {list(indices.shape)}")
         indices = indices.long()
-        if len(indices) and not 0 <= indices.min() <= indices.max() < len(self):
-            raise ValueError(
-                f"indices must be in 0..{len(self) - 1}, got {int(indices.min())}..{int(indices.max())}"
-            )
+        in_range("indices", indices, len(self))
         return indices
 
     def __repr__(self) -> str:

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from synaug import paths
-from synaug.checks import number, one_of
+from synaug.checks import in_range, number, one_of, texts
 from synaug.data import ImageDataset
 from synaug.dependencies import code_of
 from synaug.diffusion.network_files import WEIGHTS, load_unet, pair, read_json, weight_files
@@ -77,14 +77,12 @@ class EDMDenoiser(nn.Module):
         super().__init__()
         self.unet = unet
         self.sigma_data = float(sigma_data)
-        self.class_names = tuple(class_names)
+        self.class_names = texts("class_names", class_names)
         self.image_shape = tuple(image_shape)
         self.patch = int(patch)
         self.precision = torch.float32
         if not 1e-5 < self.sigma_data < math.inf:  # what rounding leaves of 0
             raise ValueError(f"sigma_data must be positive, got {sigma_data}: are the images all the same, or none?")
-        if isinstance(class_names, str) or not all(isinstance(name, str) for name in self.class_names):
-            raise ValueError(f"class_names must be a sequence of names, got {class_names!r}")
         channels = self.image_shape[0] * self.patch**2
         if unet.config.in_channels != channels or unet.config.out_channels != channels:
             raise ValueError(f"the network has {unet.config.in_channels} channels in and {unet.config.out_channels} "
@@ -377,8 +375,8 @@ def check_input(denoiser: object, x: Tensor, labels: Tensor | None) -> None:
     if labels.shape != (len(x),):
         raise ValueError(f"labels must be [N] with N = {len(x)} images, got {list(labels.shape)}")
     classes = getattr(denoiser, "num_classes", None)
-    if classes is not None and len(labels) and not 0 <= labels.min() <= labels.max() < classes:
-        raise ValueError(f"labels must be in 0..{classes - 1}, got {int(labels.min())}..{int(labels.max())}")
+    if classes is not None:
+        in_range("labels", labels, classes)
 
 
 def denoising_loss(denoiser: Any, images: Tensor, labels: Tensor | None, sigma: Tensor, noise: Tensor) -> Tensor:

@@ -85,7 +85,7 @@ def test_bad_input_is_refused(images):
     model = TwoDetectors([[1.0, 0.0], [0.0, 1.0]])
     with pytest.raises(ValueError, match="one an image"):
         grad_cam(model, images, torch.tensor([0]))
-    with pytest.raises(ValueError, match=r"targets must lie in 0\.\.1, got 0\.\.2"):
+    with pytest.raises(ValueError, match=r"targets must be in 0\.\.1, got 0\.\.2"):
         grad_cam(model, images, torch.tensor([0, 1, 2, 0, 0]))
     with pytest.raises(ValueError, match="maps"):
         agreement(torch.zeros(2, 3, 3), torch.zeros(3, 3, 3))

@@ -135,7 +135,7 @@ def test_a_network_between_without_a_finite_loss_is_named(data):
 
 
 @pytest.mark.parametrize("change, message", [({"probes": 0}, "probes"), ({"radius": 0.0}, "radius"),
-                                             ({"labels": torch.full((60,), 3)}, "labels must lie in 0..2")])
+                                             ({"labels": torch.full((60,), 3)}, "labels must be in 0..2")])
 def test_bad_input_is_refused(data, change, message):
     images, labels = data
     with pytest.raises(ValueError, match=message):

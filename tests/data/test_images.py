@@ -102,7 +102,7 @@ class TestImageDataset:
             (dict(images=torch.zeros(16, 4, 4, 2, dtype=torch.uint8)), ValueError, "C = 1 or 3"),
             (dict(labels=torch.zeros(16)), TypeError, "labels must be an int64 tensor, got torch.float32"),
             (dict(labels=torch.zeros(15, dtype=torch.int64)), ValueError, r"N = 16 images, got \[15\]"),
-            (dict(labels=torch.arange(16)), ValueError, r"labels must be in 0..2 .* got 0..15"),
+            (dict(labels=torch.arange(16)), ValueError, r"labels of 3 class names must be in 0..2, got 0..15"),
             (dict(labels=torch.full((16,), -1)), ValueError, "got -1..-1"),
             (dict(source_index=torch.zeros(3, dtype=torch.int64)), ValueError, "source_index must be"),
             (dict(class_names="abc"), TypeError, "several texts, got 'abc'"), (dict(class_names=None), TypeError, "texts, got None"),

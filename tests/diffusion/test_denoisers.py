@@ -344,7 +344,7 @@ class TestCheckpoints:
         ("denoiser.json", lambda path: edit(path, sigma_data="much"), "is damaged"),
         ("denoiser.json", lambda path: edit(path, sigma_data=0.4), "sigma_data is 0.4"),
         ("denoiser.json", lambda path: edit(path, sigma_data=float("inf")), "is damaged"),
-        ("denoiser.json", lambda path: edit(path, class_names="ab"), "sequence of names, got 'ab'"),
+        ("denoiser.json", lambda path: edit(path, class_names="ab"), "class_names must be several texts, got 'ab'"),
         ("denoiser.json", lambda path: edit(path, image_shape=[1, 12, 8]), "images of 8x8"),
         ("denoiser.json", lambda path: edit(path, image_shape=[]), "is damaged"),
         ("denoiser.json", lambda path: edit(path, colour=1), "unexpected keyword argument 'colour'"),
