@@ -14,24 +14,13 @@ from synaug.checks import one_of
 from synaug.paths import data_dir
 from synaug.statistics import rules
 from synaug.statistics.frames import bare, check_frame, experiment_of
-from synaug.statistics.rules import (
-    NO_EFFECT,
-    NOT_RESOLVED,
-    OPPOSITE,
-    REPRODUCED,
-    RULES,
-    SHAPE_ONLY,
-    VERDICTS,
-    NotMeasured,
-    contrast,
-    unit_of,
-)
 
 #: What each verdict is called where the claim is this book's own.
-OWN = {OPPOSITE: "not supported: opposite", NO_EFFECT: "not supported: no effect", NOT_RESOLVED: NOT_RESOLVED,
-       SHAPE_ONLY: "supported: shape only", REPRODUCED: "supported"}
+OWN = {rules.OPPOSITE: "not supported: opposite", rules.NO_EFFECT: "not supported: no effect",
+       rules.NOT_RESOLVED: rules.NOT_RESOLVED, rules.SHAPE_ONLY: "supported: shape only", rules.REPRODUCED: "supported"}
 #: What verdicts of a confirmatory run are called where it is not the usual name.
-CONFIRMED = {NO_EFFECT: "no effect within the margin", NOT_RESOLVED: "inconclusive", REPRODUCED: "supported"}
+CONFIRMED = {rules.NO_EFFECT: "no effect within the margin", rules.NOT_RESOLVED: "inconclusive",
+             rules.REPRODUCED: "supported"}
 WITHDRAWN = "withdrawn"
 #: When a rule was written down, as the history of ``data/claims.json`` and of ``data/results`` has it.
 FIXED = ("before the run", "after a first look", "after the run")
@@ -69,7 +58,7 @@ class Claim:
     where: dict
     parts: list[dict]
     published: dict = field(default_factory=dict)
-    best: str = REPRODUCED
+    best: str = rules.REPRODUCED
     seeds_only: bool = False
     own: bool = False
     confirmatory: bool = False
@@ -79,9 +68,9 @@ class Claim:
 
     def __post_init__(self):
         one_of(f"'fixed' of claim {self.id},", self.fixed, FIXED)
-        one_of(f"'best' of claim {self.id},", self.best, VERDICTS)
+        one_of(f"'best' of claim {self.id},", self.best, rules.VERDICTS)
         for part in self.parts:
-            one_of(f"kind of a rule of claim {self.id},", part.get("kind"), RULES)
+            one_of(f"kind of a rule of claim {self.id},", part.get("kind"), rules.RULES)
             if "family" in part and part["kind"] != "contrast":
                 raise ValueError(f"claim {self.id}: families are of contrasts, got a rule of kind {part['kind']!r}")
 
@@ -175,7 +164,7 @@ def judge(claim: Claim, frame: pd.DataFrame, families: dict | None = None) -> Ve
     families = {} if families is None else families
     for i, part in enumerate(claim.parts):
         part = dict(part)
-        rule = partial(RULES[part.pop("kind")], frame, claim.where, claim.seeds_only)
+        rule = partial(rules.RULES[part.pop("kind")], frame, claim.where, claim.seeds_only)
         provided = part.pop("provided", None)
         if (name := part.pop("family", None)) is not None:
             if name not in families:
@@ -184,18 +173,18 @@ def judge(claim: Claim, frame: pd.DataFrame, families: dict | None = None) -> Ve
         try:
             verdict, text, found = rule(**part)
             for condition in provided if isinstance(provided, list) else [provided] if provided else []:
-                ground = contrast(frame, condition["terms"], claim.where, condition["constant"], claim.seeds_only)
+                ground = rules.contrast(frame, condition["terms"], claim.where, condition["constant"], claim.seeds_only)
                 found["provided"] = ground
                 if ground.low <= 0:
-                    verdict, amount = NOT_RESOLVED, ground.text(*unit_of(frame, condition["terms"]))
+                    verdict, amount = rules.NOT_RESOLVED, ground.text(*rules.unit_of(frame, condition["terms"]))
                     text = f"{text}; but {condition['because']}: {amount}"
-        except NotMeasured as missing:
-            verdict, text, found = NOT_RESOLVED, str(missing), {}
+        except rules.NotMeasured as missing:
+            verdict, text, found = rules.NOT_RESOLVED, str(missing), {}
         verdicts.append(verdict)
         evidence.append(text)
         numbers[f"part {i + 1}"] = found
-    weakest = min([*verdicts, claim.best], key=VERDICTS.index)
-    return Verdict(claim, weakest, tuple(evidence), verdicts.index(min(verdicts, key=VERDICTS.index)), numbers)
+    weakest = min([*verdicts, claim.best], key=rules.VERDICTS.index)
+    return Verdict(claim, weakest, tuple(evidence), verdicts.index(min(verdicts, key=rules.VERDICTS.index)), numbers)
 
 
 def verdict_table(frame: pd.DataFrame, claims: dict[str, Claim] | None = None) -> pd.DataFrame:
@@ -208,15 +197,6 @@ def verdict_table(frame: pd.DataFrame, claims: dict[str, Claim] | None = None) -
     frame, rows, families = bare(frame), [], {}
     for claim in claims.values():
         verdict = judge(claim, frame, families)
-        rows.append(
-            {
-                "id": claim.id,
-                "source": claim.source,
-                "statement": claim.statement,
-                "statistic": claim.statistic,
-                "published": claim.published.get("text", ""),
-                "verdict": verdict.words,
-                "evidence": verdict.evidence,
-            }
-        )
+        rows.append({"id": claim.id, "source": claim.source, "statement": claim.statement, "statistic": claim.statistic,
+                     "published": claim.published.get("text", ""), "verdict": verdict.words, "evidence": verdict.evidence})
     return pd.DataFrame(rows)
