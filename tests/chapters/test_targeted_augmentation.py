@@ -14,7 +14,7 @@ from synaug.augmentation import of_classes, upsampled, with_generated, with_real
 from synaug.chapters import targeted_augmentation as chapter
 from synaug.chapters import targeted_augmentation_figures as figures
 from synaug.chapters.targeted_augmentation import EXPERIMENT, PROFILES, STUDIES, Arm, arms
-from synaug.chapters.tasks import real_images_of, splits
+from synaug.chapters.tasks import real_images_of, split, splits
 from synaug.classifiers import checkpoint as training_checkpoint
 from synaug.classifiers import training as classifier_training
 from synaug.data import load_dataset, save_image_folder, stratified_subset
@@ -92,7 +92,7 @@ def test_generators_that_do_not_fit_are_refused(small, tmp_path):
     with pytest.raises(FileNotFoundError, match="TinyImageNet is not there"):
         EXPERIMENT.settings(**{**small, "generator": generator_of(tmp_path, 80_000, dataset="tiny_imagenet")})
     with pytest.raises(RuntimeError, match="another one here than where the run started"):
-        chapter.split(small["generator"], "0" * 16, "real", None)
+        split(small["generator"], "0" * 16, "real", None)
 
 
 def test_strengths_are_levels_of_a_cosine_schedule():

@@ -1,7 +1,5 @@
 """What chapter 7 shows: three families of generators, data that suffer, other settings of the diffusion model, what follows."""
 
-from types import SimpleNamespace
-
 import pandas as pd
 
 from synaug.chapters.other_generators import families as chapter
@@ -31,11 +29,8 @@ def of(frame, name):
 def measured(frame, **where):
     """A single row's value and limits over images; None where it was not measured."""
     known = {name: value for name, value in where.items() if name in frame}
-    rows = select(bare(frame), **known)
-    if len(known) < len(where) or rows.empty:
-        return None
-    row = rows.iloc[0]
-    return SimpleNamespace(estimate=row["value"], low=row["low"], high=row["high"])
+    rows = select(bare(frame), **known).rename(columns={"value": "estimate"})
+    return next(rows.itertuples(), None) if len(known) == len(where) else None
 
 
 def at_distance(live, recorded=None):
