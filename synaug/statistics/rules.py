@@ -252,14 +252,17 @@ def _change(metric: str, start: float, end: float, sign: int) -> list[dict]:
     return [{"weight": sign, "metric": metric, "x": end}, {"weight": -sign, "metric": metric, "x": start}]
 
 
-def _change_text(frame, terms, direction, total) -> str:
-    """The change of a metric between two levels, by the direction that it takes."""
+def _of_change(frame, terms, where, seeds_only, direction, negligible=0.0, size=None) -> tuple[str, str, dict]:
+    """The verdict on the change of a metric between two levels, the change in words, by the direction that it takes, and
+    its interval."""
+    total = said = contrast(frame, terms, where, seeds_only=seeds_only)
     if total.value < 0:
         direction = {"rises": "falls", "falls": "rises"}[direction]
-        total = Interval(-total.value, -total.high, -total.low, total.basis)
+        said = Interval(-total.value, -total.high, -total.low, total.basis)
     end, start = (f"{term['x']:g}" for term in terms)
-    metric, amount = terms[0]["metric"].replace("_", " "), total.text(*unit_of(frame, terms), sign="")
-    return f"{metric} {direction} by {amount} from {start} to {end}"
+    metric, amount = terms[0]["metric"].replace("_", " "), said.text(*unit_of(frame, terms), sign="")
+    return (_sign_verdict(total, negligible, size), f"{metric} {direction} by {amount} from {start} to {end}",
+            {"change": total})
 
 
 def _less(terms: list[dict], share: float, total: list[dict]) -> list[dict]:
@@ -282,9 +285,7 @@ def judge_trend(frame: pd.DataFrame, where: dict, seeds_only: bool, *, metric: s
     """
     sign = {"rises": 1, "falls": -1}[direction]
     whole = _change(metric, start, end, sign)
-    total = contrast(frame, whole, where, seeds_only=seeds_only)
-    text, numbers = _change_text(frame, whole, direction, total), {"change": total}
-    verdict = _sign_verdict(total, negligible, size)
+    verdict, text, numbers = _of_change(frame, whole, where, seeds_only, direction, negligible, size)
     if verdict in (*CONTRADICTED, NOT_RESOLVED):
         return verdict, text, numbers
     levels = sorted(x for x in _select(frame, metric, where)["x"].unique() if start <= x <= end)
@@ -306,17 +307,13 @@ def judge_plateau(frame: pd.DataFrame, where: dict, seeds_only: bool, *, metric:
     """
     sign = {"rises": 1, "falls": -1}[direction]
     whole = _change(metric, start, end, sign)
-    total = contrast(frame, whole, where, seeds_only=seeds_only)
-    text, numbers = _change_text(frame, whole, direction, total), {"change": total}
-    verdict = _sign_verdict(total, 0.0, None)
+    verdict, text, numbers = _of_change(frame, whole, where, seeds_only, direction)
     if verdict in (*CONTRADICTED, NOT_RESOLVED):
         return verdict, text, numbers
     # Positive: further from the end than the margin, on the near side or beyond it.
-    short = contrast(frame, _less(_change(metric, flat_from, end, sign), margin, whole), where, seeds_only=seeds_only)
-    past = contrast(frame, _less(_change(metric, flat_from, end, -sign), margin, whole), where, seeds_only=seeds_only)
-    early = contrast(
-        frame, _less(_change(metric, not_flat_at, end, sign), margin, whole), where, seeds_only=seeds_only
-    )
+    ends = ((flat_from, sign), (flat_from, -sign), (not_flat_at, sign))
+    short, past, early = (contrast(frame, _less(_change(metric, level, end, side), margin, whole), where, seeds_only=seeds_only)
+                          for level, side in ends)
     numbers |= {"short of plateau": short, "past plateau": past, "short before": early}
     if short.low > 0 or past.low > 0:
         return OPPOSITE, f"{text}, but still changes by more than {margin:.0%} of that after {flat_from:g}", numbers
