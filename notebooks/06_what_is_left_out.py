@@ -106,7 +106,7 @@ told(recorded[0], f"Synthetic images cost {found['gap']} points, concentrated re
 
 # %%
 real, synthetic = (encode(get(task).floats(), "pixels") for task in (
-    causes.part(checked, "fresh", checked.fresh), causes.pool(checked)))
+    causes.part(checked.generator, "fresh", checked.fresh), causes.pool(checked)))
 leading = torch.linalg.eigh(torch.cov(real.T))[1][:, -4:]  # principal components
 apart = two_sample_auc(real @ leading, synthetic @ leading)
 print(f"told apart with AUC {apart.estimate:.2f} [{apart.low:.2f}, {apart.high:.2f}]")
@@ -163,7 +163,7 @@ table_html(figures.landscape_table(why), "Means over seeds, of training by SGD a
 # %%
 arm = causes.arms("bias", checked)[0]
 model = get(causes.training(checked, arm, checked.first_seed)).model()
-own = get(causes.part(checked, "real")).subset(range(50))
+own = get(causes.part(checked.generator, "real")).subset(range(50))
 print(sharpness(model, own.images, own.labels, probes=1))
 refitted = refit_last_layer(model, own.images, own.labels)
 
