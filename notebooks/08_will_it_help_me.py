@@ -105,7 +105,7 @@ table_html(planted.assign(ok=planted["ok"].map({True: "yes", False: "no"})).roun
 
 # %% tags=["remove-input"]
 Markdown(f"It finds {planted['ok'].iloc[1:].sum()} of {len(planted) - 1} defects, and {'no' if planted['ok'].iloc[0] else 'a'} fault where there is none. "
-         "Where few images of a class are changed, that is too little to see. With 150 images of each class it finds all, as a test on handwritten digits holds.")
+         "Where few images of a class are changed, that is too little to see. With 150 images of each of three classes it finds all, as a test holds; of ten classes, it may miss the mode that one has lost.")
 
 # %% [markdown]
 # ## Sets whose gain is known

@@ -90,9 +90,9 @@ def _run(options: argparse.Namespace, outputs: dict[str, Path], given: dict) -> 
     thresholds = {name: _number(name, value) for name, value in options.threshold}
     _check_writable(outputs, {"real": options.real, "synthetic": options.synthetic, "held-out": options.held_out})
     found = audit(options.real, options.synthetic, options.held_out, thresholds=thresholds, **given)
+    print(found.summary(), flush=True)
     for kind, path in outputs.items():
-        write_atomically(path, getattr(found, kind)().encode())
-    print(found.summary())
+        write_atomically(path.resolve(), getattr(found, kind)().encode(errors="surrogateescape"))
     return 0 if found.passed else 1
 
 
@@ -114,6 +114,8 @@ def _check_writable(outputs: dict[str, Path], folders: dict[str, Path | None]) -
             raise FileNotFoundError(f"{option}: {place.parent} is not a folder: make it, or name another place to write")
         if not os.access(place.parent, os.W_OK):
             raise PermissionError(f"{option}: {place.parent} cannot be written to: name another place")
+        if place.exists() and not place.is_file():
+            raise ValueError(f"{option}: {path} is not a plain file: name one")
         if place.exists() and not place.stat().st_mode & 0o200:
             raise PermissionError(f"{option}: {path} is read-only: name another file")
         for role, folder in folders.items():

@@ -106,6 +106,12 @@ def gather(real: Images, synthetic: Images | None, held_out: Images | None = Non
         if {one, other} <= set(given) and len(loaded[one]) == len(loaded[other]) and sorted(hashes(loaded[one])) == sorted(
                 hashes(loaded[other])):
             raise ValueError(f"the {other} images are the {one} ones, pixel by pixel")
+    if held_out is None:  # of equal images one could be held out and the other learned from
+        known = hashes(loaded["real"])
+        first = torch.from_numpy(np.sort(np.unique(known, return_index=True)[1]))
+        if repeats := len(known) - len(first):
+            notes.append(f"{repeats:,} of the {len(known):,} real images repeat{'s' * (repeats == 1)} another one and {'is' if repeats == 1 else 'are'} left out")
+            loaded["real"], names["real"] = loaded["real"].subset(first), names["real"][first]
     everything = loaded["real"]
     counts, least = everything.labels.bincount(minlength=len(classes)).tolist(), LEAST if held_out is None else LEAST - 1
     if few := [f"{name} ({n})" for name, n in zip(classes, counts) if n < least]:
@@ -156,7 +162,7 @@ def _common(names: dict[str, list[str]]) -> list[str]:
     if len(common) < 2:
         held = "; ".join(f"{role}: {', '.join(map(repr, own[:6]))}{', ...' * (len(own) > 6)}" for role, own in names.items())
         raise ValueError(f"an audit needs two classes that the {' and the '.join(names)} images share, by their names; "
-                         f"they share {common[0] if common else 'none'!r} ({held})")
+                         f"they share {repr(common[0]) if common else 'none'} ({held})")
     return common
 
 

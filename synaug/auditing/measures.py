@@ -18,6 +18,7 @@ from synaug.metrics.inputs import as_features
 from synaug.metrics.two_sample import two_sample_auc
 from synaug.statistics import bootstrap_interval, mean_interval
 from synaug.statistics.exchange import exchange_rate
+from synaug.statistics.proportions import wilson_interval
 
 #: Of many real images, the share that either rule for single images would call a near-copy, or off its label.
 COPY_QUANTILE, LABEL_QUANTILE = 0.01, 0.02
@@ -34,13 +35,16 @@ COLUMNS = ["scope", "metric", "value", "low", "high", "baseline", "baseline_low"
 
 def check_sizes(sets: Sets, k: int) -> None:
     """ValueError where there are too few images for k neighbours."""
-    m = sum(min(counts) for counts in zip(*(d.labels.bincount(minlength=d.num_classes).tolist()
-                                            for d in (sets.train, sets.synthetic))))
+    of_train, of_held, of_made = (d.labels.bincount(minlength=d.num_classes) for d in (sets.train, sets.held, sets.synthetic))
+    matched = of_train.minimum(of_made)
+    m = int(matched.sum())
     least = max(k + 1, 4)
     for n, what in ((len(sets.held), "held-out real images"),
                     (m, "synthetic images for which there is a real one of their class")):
         if n < least:
             raise ValueError(f"{n} {what} are too few for {k} neighbours: at least {least} are needed (or a smaller k)")
+    if max(of_held.max(), matched.max()) < 2:
+        raise ValueError("no class has two held-out images, or two synthetic ones that real ones match: a two-sample test needs them")
 
 
 def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, seed: int, cache: bool,
@@ -73,7 +77,7 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
             rows.append(_beside(name, *parts, k=k, seed=seed))
 
     stage("copies")
-    scopes = {"all": (slice(None), slice(None), slice(None))}
+    scopes = {"all": tuple(np.ones(len(some), bool) for some in (labels, held_labels, made_labels))}
     scopes |= {name: (labels == c, held_labels == c, made_labels == c) for c, name in enumerate(sets.held.class_names)}
     more: list[tuple] = []
     # In features, and in small pictures, where noise is averaged out: each names half of the share.
@@ -86,10 +90,10 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
         nearest_real = np.where(found | (nearest_real < 0), place, nearest_real)
         near |= found
         near_of_real |= of_real
-    of_train, of_held_out = np.split(near_of_real, [len(train)])
-    more += [(scope, "near_copies", _mean(near[made_ones], seed),
-              _mean(np.concatenate([of_train[train_ones], of_held_out[held_ones]]), seed), len(near[made_ones]))
-             for scope, (train_ones, held_ones, made_ones) in scopes.items()]
+    real_labels = np.concatenate([labels, held_labels])
+    near_real = {scope: _of_real(near_of_real, np.concatenate(of[:2]), real_labels, made_labels, seed) for scope, of in scopes.items()}
+    more += [(scope, "near_copies", _mean(near[made_ones], seed), near_real[scope], int(made_ones.sum()))
+             for scope, (_, _, made_ones) in scopes.items()]
     own_hash, train_hash, held_hash = hashes(sets.synthetic), set(hashes(sets.train)), set(hashes(sets.held))
     seen, twice = set(), np.zeros(len(made), bool)
     for i, one in enumerate(own_hash):
@@ -107,7 +111,7 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
         least = 1e-6 * max(to_made.max(), to_real.max()) or 1.0
         ratio = np.log((to_made + least) / (to_real + least)).clip(-2, 2)  # of copies, which lie at 0
         uncovered[metric] = np.exp(ratio)
-        more += [(scope, metric, _mean_log(ratio[of]), (1.0, np.nan, np.nan), len(ratio[of]))
+        more += [(scope, metric, _mean_log(ratio[of & ~seen_held]), (1.0, np.nan, np.nan), int((of & ~seen_held).sum()))
                  for scope, (_, of, _) in scopes.items()]
     uncovered["ratio"] = (uncovered["distance_ratio"] * uncovered["distance_ratio_pictures"]) ** 0.5
 
@@ -128,9 +132,8 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
     off = p_made < np.quantile(p_held, LABEL_QUANTILE)
     off_held = p_held < np.quantile(p_held, LABEL_QUANTILE)
     for scope, (_, of_held, of_made) in scopes.items():
-        more += [(scope, "label_agreement", _mean((judged == made_labels)[of_made], seed), _mean(right_held[of_held], seed),
-                  len(made_labels[of_made])),
-                 (scope, "off_label", _mean(off[of_made], seed), _mean(off_held[of_held], seed), len(made_labels[of_made]))]
+        more += [(scope, metric, _mean(own[of_made], seed), _of_real(base, of_held, held_labels, made_labels, seed), int(of_made.sum()))
+                 for metric, own, base in (("label_agreement", judged == made_labels, right_held), ("off_label", off, off_held))]
 
     images = pd.DataFrame({
         "file": sets.names_of("synthetic"),
@@ -140,8 +143,9 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
         "nearest_real": nearest_real, "nearest_real_file": real_names[nearest_real], "exact_copy": copied, "duplicate": twice})
     # Where no more are named than of real images, those that are named are such as real ones, too.
     images["drop"] = images["duplicate"] | images["exact_copy"]
-    for rule, share, base in (("off_label", off, _limits(_mean(off_held, seed))[2]), ("near_copy", near, near_of_real.mean())):
-        images["drop"] |= images[rule] & bool(_limits(_mean(share, seed))[1] > base)
+    off_real = _of_real(off_held, scopes["all"][1], held_labels, made_labels, seed)
+    for rule, share, base in (("off_label", off, off_real), ("near_copy", near, near_real["all"])):
+        images["drop"] |= images[rule] & bool(_limits(_mean(share, seed))[1] > base[2])
 
     stage("probe")
     clean = ~(near & (nearest_real >= len(x)))  # copies of held-out images would flatter
@@ -158,13 +162,15 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
     def gained(at, others, their_labels, start):
         """What others, added to the real images at these places, change for each held-out image."""
         return _right(np.concatenate([x[at], others]), np.concatenate([labels[at], their_labels]), x_held, held_labels,
-                      strength) - start
+                      strength).astype(float) - start
 
+    # What repeats images of one half tells that half's worth: copies have none of their own.
+    distinct = ~near[clean] if len(np.unique(made_labels[~near[clean]])) > 1 else np.ones(len(x_made), bool)
     worth: list[list[float]] = []  # by split: gains of a third of the other half, of all of it, of as many synthetic images
     for split in range(SPLITS):
         first, second = (np.sort(half) for half in halves(sets.train, seed + split))
-        more_real, more_made = _matched(labels[second], made_labels, rng)
-        places = second[more_real]
+        more_real, more_made = _matched(labels[second], made_labels[distinct], rng)
+        places, more_made = second[more_real], np.flatnonzero(distinct)[more_made]
         start = _right(x[first], labels[first], x_held, held_labels, strength)
         third = rng.permutation(places)[:max(1, len(places) // 3)]
         each = [gained(first, some, its, start) for some, its in (
@@ -246,14 +252,26 @@ def _best_strength(features: np.ndarray, labels: np.ndarray, seed: int) -> float
 
 def _right(x, labels, x_held, held_labels, strength) -> np.ndarray:
     """1.0 for each held-out image that a probe of these images classifies correctly."""
-    return (fit_linear(x, labels, strength).predict(x_held) == held_labels).astype(float)
+    return fit_linear(x, labels, strength).predict(x_held) == held_labels
 
 
 def _mean(values, seed: int):
-    values = np.asarray(values, float)
+    values = np.asarray(values)
     if len(values) < 2:
         return (float(values.mean()) if len(values) else np.nan, np.nan, np.nan)
+    if values.dtype == bool:  # where all are alike, resampling would say that nothing is open
+        return wilson_interval(int(values.sum()), len(values))
     return bootstrap_interval(values, seed=seed)
+
+
+def _of_real(found: np.ndarray, among: np.ndarray, labels: np.ndarray, made_labels: np.ndarray, seed: int) -> tuple:
+    """The share of real images that are found, with limits, its classes weighing as those of the synthetic images do."""
+    own, their = (np.bincount(some, minlength=labels.max() + 1) for some in (labels, made_labels))
+    weights = (their / np.maximum(own, 1) * len(labels) / len(made_labels))[labels]
+    if np.ptp(weights[among]) < 1e-9:
+        return _limits(_mean(found[among], seed))
+    value, low, high = _limits(_mean(found[among] * weights[among], seed))
+    return value, low, min(high, 1.0)
 
 
 def _mean_log(logs: np.ndarray) -> tuple[float, float, float]:

@@ -81,7 +81,8 @@ def page(audit: Any) -> str:
     how = (f"Encoder {about['encoder']}, {about['k']} neighbours, seed {about['seed']}, images {about['image_shape']} "
            f"(channels, height, width). Intervals are of 95 %, over images, with features, neighbourhoods and fitted probes "
            f"as they are. The probe is a linear classifier on features: its gain does not predict how much a network that "
-           f"is trained from scratch gains.")
+           f"is trained from scratch gains. Real images that a generator was trained on are not new to it: its gain over a part of "
+           f"them flatters it.")
     parts.append(_list("How this was measured", (how, *audit.notes)))
     return (f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, '
             f'initial-scale=1"><title>Audit: {escape(sets.synthetic.name)} beside {escape(sets.train.name)}</title><style>'
@@ -109,7 +110,7 @@ def _numbers(audit) -> str:
     counts = {"exact_copies_of_real", "exact_copies_of_held_out", "duplicates", "held_out_seen"}
     names = [name for name in MEANINGS if name in rows.index]
     frame = pd.DataFrame(shown, columns=["Measure", "Synthetic", "95 % interval", "Real", "95 % interval of real", "What it says"])
-    frame["Synthetic"] = [int(v) if name in counts else v for name, v in zip(names, frame["Synthetic"].astype(object))]
+    frame["Synthetic"] = [int(v) if name in counts else v if np.isfinite(v) else None for name, v in zip(names, frame["Synthetic"].astype(object))]
     return _wide("The numbers", frame, "All classes together. “Real” is the same for real images in the synthetic ones' "
                  "place: what a perfect generator would score.", "numbers")
 
@@ -202,6 +203,6 @@ def _off_label(audit) -> str:
 def _uncovered(audit) -> str:
     items = [([_image(audit.sets.held, int(row.image), f"real image of {row.label} that no synthetic image comes near")],
               f"{row.label}, {_name(row.file)}; nearest synthetic image {row.ratio:.1f} times as far as the nearest real one")
-             for row in audit.uncovered.head(SHOWN).itertuples() if row.ratio > 1]
+             for row in audit.uncovered[~audit.uncovered["seen"]].head(SHOWN).itertuples() if row.ratio > 1]
     return _gallery("Real images that nothing synthetic comes near", "What to generate next: held-out images, the least "
                     "covered first.", items)

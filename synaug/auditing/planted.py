@@ -10,7 +10,7 @@ from torchvision.transforms.functional import gaussian_blur
 from tqdm import tqdm
 
 from synaug.auditing.inputs import Images, Sets, gather
-from synaug.auditing.report import THRESHOLDS, Audit, of_sets
+from synaug.auditing.report import THRESHOLDS, Audit, check_settings, of_sets
 from synaug.metrics.encoders import Encoder
 
 #: Shares of the images that are planted, and the shares of them that must be found.
@@ -36,6 +36,7 @@ def check(real: Images, held_out: Images | None = None, *,
     (a judge cannot tell all of them), and for others that the interval of that number lies beyond the baseline's;
     for nothing: that no threshold is crossed. Errors as in `synaug.audit`.
     """
+    check_settings(encoder, k, device, seed)
     sets = gather(real, None, held_out, image_size=image_size, mode=mode, unreadable=unreadable, seed=seed,
                   cache=cache, progress=progress)
     rows = []
@@ -88,7 +89,7 @@ def _wrong_labels(sets: Sets, seed: int):
 def _blur(sets: Sets, seed: int):
     images = sets.synthetic.images
     sigma = images.shape[-1] / 28
-    kernel = min(2 * round(2 * sigma) + 1, 2 * (min(images.shape[-2:]) // 2) - 1)
+    kernel = max(1, min(2 * round(2 * sigma) + 1, 2 * (min(images.shape[-2:]) // 2) - 1))
     blurred = gaussian_blur(images, [kernel, kernel], [sigma, sigma])
     return replace(sets.synthetic, images=blurred), np.ones(len(images), bool), "all"
 

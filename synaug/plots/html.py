@@ -37,7 +37,7 @@ def typeset(text: str) -> str:
     text = re.sub(r"(?<![\w.])-(?=\d)", "\u2212", escape(text))
     text = re.sub(r"(\d)e([+-])0*(\d+)\b", lambda found: f"{found[1]} × 10<sup>{MINUS[found[2]]}{found[3]}</sup>", text)
     text = re.sub(r"\[[+\u2212\d][^\[\]]*\]", lambda found: f'<span class="synaug-limits">{found[0]}</span>', text)
-    return text.replace("t_re", "t<sub>re</sub>")
+    return re.sub(r"(?<![\w/])t_re(?!\w)", "t<sub>re</sub>", text)
 
 
 def table_html(frame: pd.DataFrame, caption: str = "") -> HTML:
