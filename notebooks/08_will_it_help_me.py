@@ -94,6 +94,9 @@ print(report.summary())
 table_html(report.checks.assign(passed=report.checks["passed"].map({True: "yes", False: "no"})),
            "The audit's thresholds: a value, its 95 % interval, and the bound that the whole interval must not lie beyond.")
 
+# %% tags=["remove-input"]
+figures.full_page(report) if checked.real is not None else None  # with its galleries
+
 # %% [markdown]
 # Does it find what is wrong? Half of the real images stands for synthetic ones, and known defects are planted into it, each alone. (`python -m synaug audit real --check` does so with yours.)
 

@@ -12,6 +12,7 @@ import pytest
 from synaug.chapters.targeted_augmentation_figures import CEILING_GAIN, NEGLIGIBLE
 from synaug.chapters.where_concentration_comes_from.real_generators_figures import LINEAR_BELOW
 from synaug.classifiers import build_classifier
+from synaug.data import draw_splits, load_dataset, save_image_folder
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 CHAPTERS = sorted(path.stem for path in NOTEBOOKS.glob("*.py"))
@@ -139,3 +140,13 @@ def test_runs_at_smoke_with_figures_that_can_be_read(chapter, tmp_path):
     for name, points, across in figures:
         assert points >= 9, f"{name}: text of {points:.1f} points, as shown"
         assert across <= 2, f"{name}: {across} panels in a row"
+
+
+def test_chapter_8_is_the_report_on_ones_own_folders(tmp_path):
+    folders = {name: str(save_image_folder(data, tmp_path / name)) for name, data in zip(
+        ("real", "synthetic", "held_out"), draw_splits(load_dataset("digits"), 20, 20, 20, seed=0))}
+    executed = execute("08_will_it_help_me", tmp_path, profile="smoke", **folders)
+    shown = [output["data"]["text/html"] for cell in executed.cells for output in cell.get("outputs", ())
+             if "text/html" in output.get("data", {})]
+    (page,) = (text for text in shown if "<iframe" in text)
+    assert "Audit of 200 synthetic images beside 200 real and 200 held-out real ones" in page and "Real images that nothing" in page

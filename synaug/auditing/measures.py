@@ -13,6 +13,7 @@ from synaug.classifiers.last_layer import fit_linear
 from synaug.data import ImageDataset, to_floats
 from synaug.metrics import FRESH_REAL, compare_with_floor, nearest
 from synaug.metrics.comparison import least_per_class
+from synaug.metrics.distances import neighbour_radii, prepare
 from synaug.metrics.encoders import Encoder, encode
 from synaug.metrics.inputs import as_features
 from synaug.metrics.two_sample import two_sample_auc
@@ -103,6 +104,10 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
     exact = {"exact_copies_of_real": copied, "exact_copies_of_held_out": np.isin(own_hash, list(held_hash)), "duplicates": twice,
              "held_out_seen": seen_held}
     more += [("all", name, (int(found.sum()), np.nan, np.nan), (np.nan,) * 3, len(found)) for name, found in exact.items()]
+    # Of as many of each: the more images there are, the nearer they lie.
+    repeats, real_repeats = (neighbour_radii(prepare(some, some)[0], 1).sqrt().cpu().numpy() for some in (made[made_at], train[fresh_at]))
+    least = np.quantile(real_repeats, COPY_QUANTILE)
+    more.append(("all", "near_repeats", _mean(repeats <= least, seed), _mean(real_repeats <= least, seed), len(repeats)))
     real_names = np.array(sets.names_of("train") + sets.names_of("held"))
     uncovered = pd.DataFrame({"image": np.arange(len(held)), "file": sets.names_of("held"), "seen": seen_held,
                               "label": [sets.held.class_names[c] for c in held_labels]})

@@ -32,6 +32,7 @@ MEANINGS = {
     "label_agreement": ("Agreement of labels", "Share that a judge trained on the real images puts in the class they are labelled with."),
     "off_label": ("Off their label", "Share whose label the judge finds less likely than that of all but 2 % of held-out real images."),
     "near_copies": ("Near-copies", "Share that lies nearer to a real image than nearly all real images lie to another; baseline: the share of real ones that do."),
+    "near_repeats": ("Near-repeats", "Share that lies nearer to another synthetic image than nearly all real images lie to each other."),
     "exact_copies_of_real": ("Exact copies of real images", "Number, pixel by pixel."),
     "exact_copies_of_held_out": ("Exact copies of held-out images", "Number; any is a leak."),
     "duplicates": ("Repeats", "Number of synthetic images that repeat another one."),

@@ -290,7 +290,7 @@ def _short(all_, numbers) -> list[str]:
     """The measures in which the whole interval lies on the worse side of the baseline's."""
     if len(_narrow(numbers)):
         return ["distance_ratio"]
-    more = [name for name in MENDED if all_.loc[name, "low"] > all_.loc[name, "baseline_high"]]
+    more = [name for name in (*MENDED, "near_repeats") if all_.loc[name, "low"] > all_.loc[name, "baseline_high"]]
     lower = ("precision", "recall", "coverage", "outer_edge_recall", "label_agreement", "probe_accuracy")
     far = [name for name in ("distance_ratio", "distance_ratio_pictures") if all_.loc[name, "low"] > 1]
     return more + far + [name for name in lower if all_.loc[name, "high"] < all_.loc[name, "baseline_low"]]
@@ -341,6 +341,10 @@ def _todo(numbers, ratios, images, uncovered, all_, about, faults, failed):
     own, base = all_.loc["probe_gain", "value"], all_.loc["probe_gain", "baseline"]
     yield (f"Compare with more real images: as many of them gain the probe {100 * base:+.1f} points where the synthetic ones "
            f"gain {100 * own:+.1f}, added to half of the real ones.")
+    repeats = all_.loc["near_repeats"]
+    if repeats["low"] > repeats["baseline_high"]:
+        yield (f"Generate more varied images: {repeats['value']:.1%} nearly repeat another synthetic one, of as many real images "
+               f"{repeats['baseline']:.1%}.")
     far = _narrow(numbers)
     if len(far):
         told = _five([f"{row.scope} ({row.value:.2f})" for row in far.itertuples()])

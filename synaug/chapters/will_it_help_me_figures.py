@@ -1,7 +1,10 @@
 """What chapter 8 shows: audits of sets whose gain is known, what predicts the gain, and a choice among images."""
 
+from html import escape
+
 import numpy as np
 import pandas as pd
+from IPython.display import HTML
 from scipy.stats import t as student_t
 
 from synaug.auditing.page import MEANINGS
@@ -26,6 +29,11 @@ def audited(s, get) -> pd.DataFrame:
     found = {name: get(chapter.audited(s, name)) for name in s.pools}
     return pd.DataFrame([{"set": name, "what the audit advises": one["advice"], "passed": "yes" if one["passed"] else "no"}
                          for name, one in found.items()])
+
+
+def full_page(report) -> HTML:
+    """An audit's own page, with its galleries, within a notebook."""
+    return HTML(f'<iframe title="Audit" style="width: 100%; height: 80vh; border: 0" srcdoc="{escape(report.html())}"></iframe>')
 
 
 def sets(s, get):

@@ -222,6 +222,9 @@ def test_a_class_of_one_image_is_named_in_the_advice():
     images[eights] = (images[eights[:1]].float() + noise).clamp(0, 255).to(torch.uint8)
     found = synaug.audit(real, changed(other, images), held, encoder="pixels")
     assert "cannot be told from real" not in found.advice and " They lack variety in 8" in found.advice
+    repeats = found.value("near_repeats")
+    assert repeats["value"] == pytest.approx(0.1, abs=0.02) and repeats["baseline"] < 0.02
+    assert any(text.startswith("Generate more varied images: ") for text in found.todo)
 
 
 def test_advice_and_what_to_do_agree():
