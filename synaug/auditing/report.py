@@ -121,7 +121,8 @@ def audit(real: Images, synthetic: Images, held_out: Images | None = None, *,
 
     real, synthetic, held_out: folders with a subfolder of images per class, `ImageDataset` or torch data sets; classes
     are matched by name, and what only some have is left out and told. Without held_out, real images that repeat
-    another one are left out, and a third of the others, of each class the same share, is held out; a generator must not have seen what is held out, or it is flattered.
+    another one are left out, and a third of the others, of each class the same share, is held out; a generator must not
+    have seen what is held out, or it is flattered.
     image_size, mode: of folders, see `synaug.load_image_folder`; by default the real images' commonest size, at most
     64 x 64, and colour unless all are grey. unreadable: "refuse" or "skip" images that cannot be read.
     encoder: what distances and probes see, see `synaug.encode`. k: of nearest neighbours. seed: of all random draws.
