@@ -16,8 +16,8 @@ from synaug.metrics.encoders import BUILDERS
 DESCRIPTION = """Will these synthetic images help a classifier that is trained on these real ones?
 
 Says first what to do, then which numbers say so, each beside that of real images. Nothing is written but what an option
-names, and features and slowly read images, in the cache folder. Exit status: 0 where no threshold is crossed (with --check: all defects are
-found), 1 where one is, 2 for an error, 130 where it was stopped."""
+names, and features and slowly read images, in the cache folder. Exit status: 0 where no threshold is crossed (with
+--check: all defects are found), 1 where one is, 2 for an error, 130 where it was stopped."""
 ERROR, STOPPED = 2, 130
 #: The thresholds by what they limit.
 LIMITED = {"a share of the images of": MENDED, "accuracy lost by": ["probe_loss"], "below real images by":

@@ -90,8 +90,8 @@ def gather(real: Images, synthetic: Images | None, held_out: Images | None = Non
     if len(set(shapes.values())) > 1:
         raise ValueError(f"images of more than one shape (C, H, W): {', '.join(f'{r} {s}' for r, s in shapes.items())}; "
                          f"bring them to one, or give folders, which are")
-    classes = _common({role: _present(loaded[role]) for role in given})
     present = {role: _present(loaded[role]) for role in given}
+    classes = _common(present)
     # Not the source index of a data set, which says where its images once came from: copies share one.
     names = {role: np.array(list(map(str, files[role])))[loaded[role].source_index] if role in folders
              else np.arange(len(loaded[role])) for role in given}
@@ -102,15 +102,14 @@ def gather(real: Images, synthetic: Images | None, held_out: Images | None = Non
                          f"left out: {', '.join(beyond)}")
         loaded[role], kept = _of_classes(loaded[role], classes)
         names[role] = names[role][kept]
+    hashed = {role: hashes(loaded[role]) for role in given}
     for one, other in PAIRS:
-        if {one, other} <= set(given) and len(loaded[one]) == len(loaded[other]) and sorted(hashes(loaded[one])) == sorted(
-                hashes(loaded[other])):
+        if {one, other} <= set(given) and sorted(hashed[one]) == sorted(hashed[other]):
             raise ValueError(f"the {other} images are the {one} ones, pixel by pixel")
     if held_out is None:  # of equal images one could be held out and the other learned from
-        known = hashes(loaded["real"])
-        first = torch.from_numpy(np.sort(np.unique(known, return_index=True)[1]))
-        if repeats := len(known) - len(first):
-            notes.append(f"{repeats:,} of the {len(known):,} real images repeat{'s' * (repeats == 1)} another one and {'is' if repeats == 1 else 'are'} left out")
+        first = torch.from_numpy(np.sort(np.unique(hashed["real"], return_index=True)[1]))
+        if repeats := len(hashed["real"]) - len(first):
+            notes.append(f"{repeats:,} of the {len(hashed['real']):,} real images repeat{'s' * (repeats == 1)} another one and {'is' if repeats == 1 else 'are'} left out")
             loaded["real"], names["real"] = loaded["real"].subset(first), names["real"][first]
     everything = loaded["real"]
     counts, least = everything.labels.bincount(minlength=len(classes)).tolist(), LEAST if held_out is None else LEAST - 1

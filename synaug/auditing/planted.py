@@ -43,9 +43,9 @@ def check(real: Images, held_out: Images | None = None, *,
     for name, plant in tqdm(PLANTED.items(), desc="defects", disable=not progress):
         synthetic, where, scope = plant(sets, seed)
         found = of_sets(replace(sets, synthetic=synthetic), encoder, k, THRESHOLDS, device, seed, cache, False)
-        rows.append((name, int(where.sum()), LEAST.get(name, 1.0), *_found(name, found, where, scope)))
-    frame = pd.DataFrame(rows, columns=["defect", "planted", "demanded", "by", "found", "false_alarms", "ok"])
-    return frame[["defect", "planted", "by", "found", "demanded", "false_alarms", "ok"]]
+        by, rate, false_alarms, ok = _found(name, found, where, scope)
+        rows.append((name, int(where.sum()), by, rate, LEAST.get(name, 1.0), false_alarms, ok))
+    return pd.DataFrame(rows, columns=["defect", "planted", "by", "found", "demanded", "false_alarms", "ok"])
 
 
 def _found(name: str, audit: Audit, where: np.ndarray, scope: str):
