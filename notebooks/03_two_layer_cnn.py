@@ -164,7 +164,7 @@ Markdown(figures.sam_sizes(largest))
 # By the gradient, a feature grows from small alignments at a rate proportional to its frequency times its strength cubed.
 # So the fast feature is first where $\alpha\beta_e^3>q\beta_d^3$, with $q=1$ in reading A and $1-\alpha$ in reading B (derived here).
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of seeds whose alignment with the fast feature is the first to reach 1/2, against the ratio of speeds. A point per setting, both readings; line: equal speeds.", "name": "fig-order"}, "image": {"alt": "The share of seeds that learn the fast feature first rises from 0 to 1 around a speed ratio of 1."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Share of seeds whose alignment with the fast feature is the first to reach 1/2, against the ratio of speeds. A point per setting, both readings; line: equal speeds.", "name": "fig-learned-first"}, "image": {"alt": "The share of seeds that learn the fast feature first rises from 0 to 1 around a speed ratio of 1."}}
 figures.feature_order(*shown);
 
 # %% [markdown]

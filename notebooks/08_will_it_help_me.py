@@ -21,7 +21,7 @@
 # Give it two folders of your own (`-p real ... -p synthetic ...`), and it is the report on your images.
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
-profile = None  # Size of the run: "smoke", "quick" or "standard"; None: $SYNAUG_PROFILE, or "quick".
+profile = None  # Size of the run: "smoke", "quick" or "standard"; None: $SYNAUG_PROFILE, or "quick" ("smoke" beside your images).
 real = None  # Folder of your real images, with a subfolder per class.
 synthetic = None  # Folder of your synthetic images, with the same subfolders.
 held_out = None  # Folder of real images that your generator has not seen; a third of real if None.
@@ -37,6 +37,7 @@ settings = {}  # Further parameters of synaug.chapters.will_it_help_me.Predictio
 # %% tags=["hide-input"] mystnb={"code_prompt_show": "Show the set-up", "code_prompt_hide": "Hide the set-up"}
 from synaug.chapters.will_it_help_me import EXPERIMENT
 
+profile = profile or (None if real is None else "smoke")
 parameters = EXPERIMENT.read(globals())
 
 from collections import defaultdict
@@ -63,7 +64,8 @@ everything = figures.joined(largest, further)
 held = largest.attrs["provenance"]["parameters"]["studies"]
 checked, get = EXPERIMENT.settings(**parameters), Store().get
 found = defaultdict(lambda: "not measured", figures.numbers(largest))
-encoder = parameters.get("encoder") or (checked.encoder if checked.real is None else "efficientnet_lite0")  # of the audit
+how = {"encoder": parameters.get("encoder") or (checked.encoder if checked.real is None else "efficientnet_lite0"),
+       "device": checked.device, "image_size": checked.image_size}  # of the audit
 
 # %% tags=["remove-input"]
 Markdown(figures.takeaways(largest, recorded))
@@ -84,7 +86,7 @@ if real is None:  # no folders are given
     real, synthetic, held_out = map(get, (
         chapter.images(checked, "real"), chapter.pool(checked, "from noise"),
         chapter.images(checked, "validation")))
-report = synaug.audit(real, synthetic, held_out, encoder=encoder)
+report = synaug.audit(real, synthetic, held_out, **how)
 print(report.summary())
 
 # %% [markdown]
@@ -101,8 +103,8 @@ figures.full_page(report) if checked.real is not None else None  # with its gall
 # Does it find what is wrong? Half of the real images stands for synthetic ones, and known defects are planted into it, each alone. (`python -m synaug audit real --check` does so with yours.)
 
 # %% tags=["hide-input"]
-planted = (check(get(chapter.images(checked, "fresh")), encoder=encoder) if checked.real is None
-           else check(real, held_out, encoder=encoder))
+planted = (check(get(chapter.images(checked, "fresh")), **how) if checked.real is None
+           else check(real, held_out, **how))
 table_html(planted.assign(ok=planted["ok"].map({True: "yes", False: "no"})).round(2).rename(columns={"by": "shown by", "false_alarms": "false alarms"}),
            "Known defects, how many images have each, and what the audit finds of them; false alarms are the share of other images that it names.")
 

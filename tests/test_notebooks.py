@@ -145,8 +145,17 @@ def test_runs_at_smoke_with_figures_that_can_be_read(chapter, tmp_path):
 def test_chapter_8_is_the_report_on_ones_own_folders(tmp_path):
     folders = {name: str(save_image_folder(data, tmp_path / name)) for name, data in zip(
         ("real", "synthetic", "held_out"), draw_splits(load_dataset("digits"), 20, 20, 20, seed=0))}
-    executed = execute("08_will_it_help_me", tmp_path, profile="smoke", **folders)
+    executed = execute("08_will_it_help_me", tmp_path, **folders, settings={"image_size": 6})
     shown = [output["data"]["text/html"] for cell in executed.cells for output in cell.get("outputs", ())
              if "text/html" in output.get("data", {})]
     (page,) = (text for text in shown if "<iframe" in text)
     assert "Audit of 200 synthetic images beside 200 real and 200 held-out real ones" in page and "Real images that nothing" in page
+    assert "images (1, 6, 6) (channels, height, width)" in page
+    told = [output["data"]["text/markdown"] for cell in executed.cells for output in cell.get("outputs", ())
+            if "text/markdown" in output.get("data", {})]
+    assert any("smoke" in text for text in told), told  # beside one's own images the standard sets are no more than checked
+
+
+def test_figures_of_all_chapters_have_names_of_their_own():
+    names = re.findall(r'"name": "(fig-[^"]+)"', "".join(path.read_text() for path in NOTEBOOKS.glob("*.py")))
+    assert len(names) == len(set(names)) > 40, sorted(name for name in set(names) if names.count(name) > 1)

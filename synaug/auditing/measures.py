@@ -52,160 +52,229 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
             stage: Callable[[str], None]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame, str, tuple[str, ...]]:
     """(numbers, ratios, images, uncovered, exchange, notes) as fields of `synaug.auditing.Audit`, the notes those that are
     to be added. stage: is told which of STAGES begins."""
-    rng = np.random.default_rng(seed)
     stage("features")
-    train, held, made = (as_features(encode(data.floats(), encoder, device=device, cache=cache), f"features of {role} images")
-                         for role, data in (("real", sets.train), ("held-out", sets.held), ("synthetic", sets.synthetic)))
-    labels, held_labels, made_labels = (data.labels.numpy() for data in (sets.train, sets.held, sets.synthetic))
-    fresh_at, made_at = _matched(labels, made_labels, rng)
-
+    x = [as_features(encode(data.floats(), encoder, device=device, cache=cache), f"features of {role} images")
+         for role, data in (("real", sets.train), ("held-out", sets.held), ("synthetic", sets.synthetic))]
+    measures = _Measures(sets, seed)
     stage("distances")
-    counts = [np.bincount(some, minlength=len(sets.held.class_names)).min()
-              for some in (held_labels, made_labels[made_at])]
-    of_classes = held_labels, labels[fresh_at], {"synthetic": made_labels[made_at]}
-    enough, notes = min(counts) >= least_per_class() and train.shape[1] >= 10, []
-    try:
-        rows = [_beside("all", held, train[fresh_at], made[made_at], *of_classes[:3 * enough], k=k, seed=seed)]
-    except ValueError:  # features that hardly vary within classes have no volume; whatever else is wrong is raised again
-        rows, enough = [_beside("all", held, train[fresh_at], made[made_at], k=k, seed=seed)], False
-    if not enough:
-        notes.append(f"distances from the class centre and spreads within classes are left out: they need {least_per_class()} "
-                     f"held-out, real and synthetic images of each class, and 10 features that vary")
+    notes = measures.distances(k, *x)
     stage("each class")
-    for c, name in enumerate(sets.held.class_names):
-        parts = (held[held_labels == c], train[fresh_at][labels[fresh_at] == c], made[made_at][made_labels[made_at] == c])
-        if min(map(len, parts)) >= max(k + 1, 4):
-            rows.append(_beside(name, *parts, k=k, seed=seed))
-
+    measures.each_class(k, *x)
     stage("copies")
-    scopes = {"all": tuple(np.ones(len(some), bool) for some in (labels, held_labels, made_labels))}
-    scopes |= {name: (labels == c, held_labels == c, made_labels == c) for c, name in enumerate(sets.held.class_names)}
-    more: list[tuple] = []
-    # In features, and in small pictures, where noise is averaged out: each names half of the share.
-    small = [_small(data) for data in (sets.held, sets.train, sets.synthetic)]
-    near, near_of_real, nearest_real = np.zeros(len(made), bool), np.zeros(len(train) + len(held), bool), np.full(len(made), -1)
-    for real, shown in ((torch.cat([train, held]), made),
-                      (torch.cat([small[1], small[0]]), small[2])):
-        found, of_real = (part.cpu().numpy() for part in near_copies(shown, real, COPY_QUANTILE / 2)[1:])
-        place = nearest(shown, real)[1].cpu().numpy()
-        nearest_real = np.where(found | (nearest_real < 0), place, nearest_real)
-        near |= found
-        near_of_real |= of_real
-    real_labels = np.concatenate([labels, held_labels])
-    near_real = {scope: _of_real(near_of_real, np.concatenate(of[:2]), real_labels, made_labels, seed) for scope, of in scopes.items()}
-    more += [(scope, "near_copies", _mean(near[made_ones], seed), near_real[scope], int(made_ones.sum()))
-             for scope, (_, _, made_ones) in scopes.items()]
-    own_hash, train_hash, held_hash = hashes(sets.synthetic), set(hashes(sets.train)), set(hashes(sets.held))
-    seen, twice = set(), np.zeros(len(made), bool)
-    for i, one in enumerate(own_hash):
-        twice[i] = one in seen
-        seen.add(one)
-    copied, seen_held = np.isin(own_hash, list(train_hash | held_hash)), np.isin(hashes(sets.held), list(train_hash))
-    exact = {"exact_copies_of_real": copied, "exact_copies_of_held_out": np.isin(own_hash, list(held_hash)), "duplicates": twice,
-             "held_out_seen": seen_held}
-    more += [("all", name, (int(found.sum()), np.nan, np.nan), (np.nan,) * 3, len(found)) for name, found in exact.items()]
-    # Of as many of each: the more images there are, the nearer they lie.
-    repeats, real_repeats = (neighbour_radii(prepare(some, some)[0], 1).sqrt().cpu().numpy() for some in (made[made_at], train[fresh_at]))
-    least = np.quantile(real_repeats, COPY_QUANTILE)
-    more.append(("all", "near_repeats", _mean(repeats <= least, seed), _mean(real_repeats <= least, seed), len(repeats)))
-    real_names = np.array(sets.names_of("train") + sets.names_of("held"))
-    uncovered = pd.DataFrame({"image": np.arange(len(held)), "file": sets.names_of("held"), "seen": seen_held,
-                              "label": [sets.held.class_names[c] for c in held_labels]})
-    for metric, (shown, fresh, other) in (("distance_ratio", (held, train, made)), ("distance_ratio_pictures", tuple(small))):
-        to_made, to_real = (nearest(shown, some)[0].cpu().numpy() for some in (other[made_at], fresh[fresh_at]))
-        least = 1e-6 * max(to_made.max(), to_real.max()) or 1.0
-        ratio = np.log((to_made + least) / (to_real + least)).clip(-2, 2)  # of copies, which lie at 0
-        uncovered[metric] = np.exp(ratio)
-        more += [(scope, metric, _mean_log(ratio[of & ~seen_held]), (1.0, np.nan, np.nan), int((of & ~seen_held).sum()))
-                 for scope, (_, of, _) in scopes.items()]
-    uncovered["ratio"] = (uncovered["distance_ratio"] * uncovered["distance_ratio_pictures"]) ** 0.5
-
+    images = measures.copies(*x)
+    uncovered = measures.uncovered(*x)
     stage("two-sample test")
+    x = _scaled(*x)
+    measures.two_sample(*x)
+    stage("labels")
+    strength = _best_strength(x[0], measures.labels, seed)
+    images |= measures.judged(strength, *x)
+    stage("probe")
+    ratios, exchange = measures.probe(strength, images["near_copy"], images["nearest_real"], *x)
+    return measures.numbers(), ratios, measures.to_drop(pd.DataFrame(images)), uncovered, exchange, notes
+
+
+class _Measures:
+    """The rows of an audit's numbers, as they are measured. labels, held_labels, made_labels: of the real, the held-out and
+    the synthetic images. fresh_at, made_at: places in the first and the last, of each class as many."""
+
+    def __init__(self, sets: Sets, seed: int):
+        self.sets, self.seed, self.rng = sets, seed, np.random.default_rng(seed)
+        self.labels, self.held_labels, self.made_labels = (data.labels.numpy() for data in (sets.train, sets.held, sets.synthetic))
+        self.fresh_at, self.made_at = _matched(self.labels, self.made_labels, self.rng)
+        self.frames: list[pd.DataFrame] = []
+        self.rows: list[tuple] = []
+        everything = tuple(np.ones(len(some), bool) for some in (self.labels, self.held_labels, self.made_labels))
+        #: Which images of the three belong to each scope.
+        self.scopes = {"all": everything} | {name: (self.labels == c, self.held_labels == c, self.made_labels == c)
+                                             for c, name in enumerate(sets.held.class_names)}
+
+    def numbers(self) -> pd.DataFrame:
+        rows = [(scope, metric, *_limits(own), *_limits(base), n) for scope, metric, own, base, n in self.rows]
+        return pd.concat([*self.frames, pd.DataFrame(rows, columns=COLUMNS)], ignore_index=True)
+
+    def distances(self, k: int, train, held, made) -> tuple[str, ...]:
+        """Of all images; returns what is to be noted."""
+        parts, classes = (held, train[self.fresh_at], made[self.made_at]), (
+            self.held_labels, self.labels[self.fresh_at], {"synthetic": self.made_labels[self.made_at]})
+        counts = [np.bincount(some, minlength=self.sets.held.num_classes).min() for some in (classes[0], classes[2]["synthetic"])]
+        enough = min(counts) >= least_per_class() and train.shape[1] >= 10
+        try:
+            self.frames.append(_beside("all", *parts, *classes[:3 * enough], k=k, seed=self.seed))
+        except ValueError:  # features that hardly vary within classes have no volume; whatever else is wrong is raised again
+            enough = False
+            self.frames.append(_beside("all", *parts, k=k, seed=self.seed))
+        return () if enough else (f"distances from the class centre and spreads within classes are left out: they need {least_per_class()} "
+                                  f"held-out, real and synthetic images of each class, and 10 features that vary",)
+
+    def each_class(self, k: int, train, held, made) -> None:
+        for c, name in enumerate(self.sets.held.class_names):
+            parts = (held[self.held_labels == c], train[self.fresh_at][self.labels[self.fresh_at] == c],
+                     made[self.made_at][self.made_labels[self.made_at] == c])
+            if min(map(len, parts)) >= max(k + 1, 4):
+                self.frames.append(_beside(name, *parts, k=k, seed=self.seed))
+
+    def copies(self, train, held, made) -> dict:
+        """Columns of the table of synthetic images."""
+        sets, n_train = self.sets, len(self.labels)
+        near, near_of_real, nearest_real = np.zeros(len(made), bool), np.zeros(n_train + len(held), bool), np.full(len(made), -1)
+        # In features, and in small pictures, where noise is averaged out: each names half of the share.
+        for real, shown in ((torch.cat([train, held]), made),
+                            (torch.cat([_small(sets.train), _small(sets.held)]), _small(sets.synthetic))):
+            found, of_real = (part.cpu().numpy() for part in near_copies(shown, real, COPY_QUANTILE / 2)[1:])
+            place = nearest(shown, real)[1].cpu().numpy()
+            nearest_real = np.where(found | (nearest_real < 0), place, nearest_real)
+            near |= found
+            near_of_real |= of_real
+        real_labels = np.concatenate([self.labels, self.held_labels])
+        for scope, of in self.scopes.items():
+            base = _of_real(near_of_real, np.concatenate(of[:2]), real_labels, self.made_labels, self.seed)
+            self.rows.append((scope, "near_copies", _mean(near[of[2]], self.seed), base, int(of[2].sum())))
+
+        of_train, of_held, of_made = map(hashes, (sets.train, sets.held, sets.synthetic))
+        copied, twice = np.isin(of_made, of_train + of_held), _repeats(of_made)
+        for metric, found, base in (
+                ("exact_copies_of_real", copied, _mean(_repeats(of_train + of_held), self.seed)),
+                ("exact_copies_of_held_out", np.isin(of_made, of_held), _mean(np.isin(of_train, of_held), self.seed)),
+                ("duplicates", twice, _mean(_repeats(of_train), self.seed)),
+                ("held_out_seen", np.isin(of_held, of_train), (np.nan,) * 3)):
+            n = len(found)  # numbers, not shares: a single one is to be looked at
+            own, base = (tuple(n * np.array(_limits(share))) for share in (_mean(found, self.seed), base))
+            self.rows.append(("all", metric, (int(found.sum()), *own[1:]), base, n))
+        # Of as many of each: the more images there are, the nearer they lie.
+        repeats, of_real = (neighbour_radii(prepare(some, some)[0], 1).sqrt().cpu().numpy()
+                            for some in (made[self.made_at], train[self.fresh_at]))
+        least = np.quantile(of_real, COPY_QUANTILE)
+        self.rows.append(("all", "near_repeats", _mean(repeats <= least, self.seed), _mean(of_real <= least, self.seed), len(repeats)))
+        names = np.array(sets.names_of("train") + sets.names_of("held"))
+        return {"near_copy": near, "nearest_real": nearest_real, "nearest_real_file": names[nearest_real], "exact_copy": copied,
+                "duplicate": twice}
+
+    def uncovered(self, train, held, made) -> pd.DataFrame:
+        """The table of held-out images."""
+        sets = self.sets
+        seen = np.isin(hashes(sets.held), hashes(sets.train))
+        table = pd.DataFrame({"image": np.arange(len(held)), "file": sets.names_of("held"), "seen": seen,
+                              "label": [sets.held.class_names[c] for c in self.held_labels]})
+        for metric, (shown, fresh, other) in (("distance_ratio", (held, train, made)),
+                                              ("distance_ratio_pictures", tuple(map(_small, (sets.held, sets.train, sets.synthetic))))):
+            to_made, to_real = (nearest(shown, some)[0].cpu().numpy() for some in (other[self.made_at], fresh[self.fresh_at]))
+            least = 1e-6 * max(to_made.max(), to_real.max()) or 1.0
+            ratio = np.log((to_made + least) / (to_real + least)).clip(-2, 2)  # of copies, which lie at 0
+            table[metric] = np.exp(ratio)
+            self.rows += [(scope, metric, _mean_log(ratio[of & ~seen]), (1.0, np.nan, np.nan), int((of & ~seen).sum()))
+                          for scope, (_, of, _) in self.scopes.items()]
+        table["ratio"] = (table["distance_ratio"] * table["distance_ratio_pictures"]) ** 0.5
+        return table.sort_values("ratio", ascending=False, ignore_index=True)
+
+    def two_sample(self, x, x_held, x_made) -> None:
+        own, base = (two_sample_auc(x_held, some[at], self.seed, classes=(self.held_labels, labels[at]))
+                     for some, labels, at in ((x_made, self.made_labels, self.made_at), (x, self.labels, self.fresh_at)))
+        self.rows.append(("all", "two_sample_auc", own, base, len(self.made_at)))
+
+    def judged(self, strength: float, x, x_held, x_made) -> dict:
+        """Columns of the table of synthetic images: what a judge that learned from the real ones says of them."""
+        judge, names = fit_linear(x, self.labels, strength), self.sets.synthetic.class_names
+        p_held, p_made = (_probability(judge, *some) for some in ((x_held, self.held_labels), (x_made, self.made_labels)))
+        judged, right_held = judge.predict(x_made), judge.predict(x_held) == self.held_labels
+        least = np.quantile(p_held, LABEL_QUANTILE)
+        for scope, (_, of_held, of_made) in self.scopes.items():
+            self.rows += [(scope, metric, _mean(own[of_made], self.seed),
+                           _of_real(base, of_held, self.held_labels, self.made_labels, self.seed), int(of_made.sum()))
+                          for metric, own, base in (("label_agreement", judged == self.made_labels, right_held),
+                                                    ("off_label", p_made < least, p_held < least))]
+        return {"file": self.sets.names_of("synthetic"), "label": [names[c] for c in self.made_labels],
+                "judged": [names[c] for c in judged], "label_probability": p_made, "off_label": p_made < least}
+
+    def to_drop(self, images: pd.DataFrame) -> pd.DataFrame:
+        """The table of synthetic images, with those that are to be dropped."""
+        drop = images["duplicate"] | images["exact_copy"]
+        rows = {metric: row for scope, metric, *row in self.rows if scope == "all"}
+        for rule, metric in (("off_label", "off_label"), ("near_copy", "near_copies")):
+            own, base, _ = rows[metric]
+            # Where no more are named than of real images, those that are named are such as real ones, too.
+            drop |= images[rule] & bool(_limits(own)[1] > base[2])
+        return images.assign(drop=drop)[["file", "label", "judged", "label_probability", "off_label", "near_copy", "nearest_real",
+                                         "nearest_real_file", "exact_copy", "duplicate", "drop"]]
+
+    def probe(self, strength: float, near: np.ndarray, nearest_real: np.ndarray, x, x_held, x_made) -> tuple[pd.DataFrame, str]:
+        """(ratios, exchange) of the audit."""
+        labels, held_labels, seed, rng = self.labels, self.held_labels, self.seed, self.rng
+        clean = ~(near & (nearest_real >= len(x)))  # copies of held-out images would flatter
+        x_made, made_labels, near = x_made[clean], self.made_labels[clean], near[clean]
+        fresh_at, made_at = self.fresh_at, self.made_at
+        if not clean.all():  # what is left is again to be compared with as many real images of each class
+            fresh_at, made_at = _matched(labels, made_labels, rng)
+        if len(np.unique(made_labels[made_at])) < 2:
+            raise ValueError("nothing can be measured: all synthetic images, or all but one class, are nearly copies of "
+                             "held-out images")
+
+        def right(of, its_labels):
+            """1.0 for each held-out image that a probe of these images classifies correctly."""
+            return _right(of, its_labels, x_held, held_labels, strength)
+
+        def gained(at, others, their_labels, start):
+            """What others, added to the real images at these places, change for each held-out image."""
+            return right(np.concatenate([x[at], others]), np.concatenate([labels[at], their_labels])).astype(float) - start
+
+        n, nothing = len(x_held), (np.nan,) * 3
+        alone = [right(some[at], some_labels[at]) for some, some_labels, at in ((x_made, made_labels, made_at), (x, labels, fresh_at))]
+        self.rows.append(("all", "probe_accuracy", *(_mean(each, seed) for each in alone), n))
+
+        # What repeats images of one half tells that half's worth: copies have none of their own.
+        distinct = ~near if len(np.unique(made_labels[~near])) > 1 else np.ones(len(x_made), bool)
+        worth: list[list[float]] = []  # by split: gains of a third of the other half, of all of it, of as many synthetic images
+        for split in range(SPLITS):
+            first, second = (np.sort(half) for half in halves(self.sets.train, seed + split))
+            more_real, more_made = _matched(labels[second], made_labels[distinct], rng)
+            places, more_made = second[more_real], np.flatnonzero(distinct)[more_made]
+            start = right(x[first], labels[first])
+            third = rng.permutation(places)[:max(1, len(places) // 3)]
+            each = [gained(first, some, its, start) for some, its in (
+                (x[third], labels[third]), (x[places], labels[places]), (x_made[more_made], made_labels[more_made]))]
+            worth.append([one.mean() for one in each])
+            if not split:
+                self.rows.append(("all", "probe_gain", _mean(each[2], seed), _mean(each[1], seed), n))
+                sizes = len(third), len(places)
+        try:
+            rate = exchange_rate(sizes[1], [own[2] for own in worth], sizes, np.array(worth)[:, :2].T.tolist())
+            exchange, limits = str(rate), (rate.estimate, rate.low, rate.high)
+        except ValueError as error:
+            exchange, limits = f"no rate: {error}", nothing
+        self.rows.append(("all", "exchange_rate", limits, (1.0, np.nan, np.nan), SPLITS))
+
+        start, everything = right(x, labels), np.arange(len(x))
+        order, ratios, changes = rng.permutation(len(x_made)), [], []
+        for count in sorted({round(ratio * len(x)) for ratio in RATIOS if 0 < round(ratio * len(x)) < len(order)} | {len(order)}):
+            at = order[:count]
+            changes.append(gained(everything, x_made[at], made_labels[at], start))
+            gain = _mean(changes[-1], seed)
+            ratios.append((count / len(x), count, gain.estimate, gain.low, gain.high))
+        table = pd.DataFrame(ratios, columns=["ratio", "n_synthetic", "gain", "low", "high"])
+        # The best of several flatters itself: chosen on one half of the held-out images, it is judged on the other.
+        chooses, judges = np.array_split(rng.permutation(n), 2)
+        chosen = np.array(changes)[:, chooses]
+        best = int(chosen.mean(1).argmax())
+        again = [chosen[:, at].mean(1).argmax() for at in np.random.default_rng(seed).integers(len(chooses), size=(1000, len(chooses)))]
+        limits = np.quantile(table["ratio"].to_numpy()[again], [0.025, 0.975], method="nearest")
+        self.rows += [("all", "best_ratio", (table.loc[best, "ratio"], *limits), nothing, len(chooses)),
+                      ("all", "best_ratio_gain", _mean(changes[best][judges], seed), nothing, len(judges)),
+                      ("all", "probe_gain_all", ratios[-1][2:], nothing, n)]
+        return table, exchange
+
+
+def _repeats(hashed: list[int]) -> np.ndarray:
+    """Whether each is the same as an earlier one."""
+    again = np.ones(len(hashed), bool)
+    again[np.unique(hashed, return_index=True)[1]] = False
+    return again
+
+
+def _scaled(train, held, made) -> list[np.ndarray]:
+    """The features that probes see: of unit variance among the real images."""
     centre, scale = train.mean(0), train.std(0)
     scale[scale <= 1e-6 * train.abs().amax(0)] = torch.inf  # what does not vary says nothing
-    x, x_held, x_made = (((features - centre) / scale).float().cpu().numpy() for features in (train, held, made))
-    del train, held, made, small, real, shown, other, fresh  # hundreds of megabytes, which probes take
-    own, base = (two_sample_auc(x_held, other[at], seed, classes=(held_labels, its_labels[at]))
-                 for other, its_labels, at in ((x_made, made_labels, made_at), (x, labels, fresh_at)))
-    more.append(("all", "two_sample_auc", own, base, len(made_at)))
-
-    stage("labels")
-    strength = _best_strength(x, labels, seed)
-    judge = fit_linear(x, labels, strength)
-    p_held, p_made = (_probability(judge, *some) for some in ((x_held, held_labels), (x_made, made_labels)))
-    judged, right_held = judge.predict(x_made), judge.predict(x_held) == held_labels
-    off = p_made < np.quantile(p_held, LABEL_QUANTILE)
-    off_held = p_held < np.quantile(p_held, LABEL_QUANTILE)
-    for scope, (_, of_held, of_made) in scopes.items():
-        more += [(scope, metric, _mean(own[of_made], seed), _of_real(base, of_held, held_labels, made_labels, seed), int(of_made.sum()))
-                 for metric, own, base in (("label_agreement", judged == made_labels, right_held), ("off_label", off, off_held))]
-
-    images = pd.DataFrame({
-        "file": sets.names_of("synthetic"),
-        "label": [sets.synthetic.class_names[c] for c in made_labels],
-        "judged": [sets.synthetic.class_names[c] for c in judged],
-        "label_probability": p_made, "off_label": off, "near_copy": near,
-        "nearest_real": nearest_real, "nearest_real_file": real_names[nearest_real], "exact_copy": copied, "duplicate": twice})
-    # Where no more are named than of real images, those that are named are such as real ones, too.
-    images["drop"] = images["duplicate"] | images["exact_copy"]
-    off_real = _of_real(off_held, scopes["all"][1], held_labels, made_labels, seed)
-    for rule, share, base in (("off_label", off, off_real), ("near_copy", near, near_real["all"])):
-        images["drop"] |= images[rule] & bool(_limits(_mean(share, seed))[1] > base[2])
-
-    stage("probe")
-    clean = ~(near & (nearest_real >= len(x)))  # copies of held-out images would flatter
-    x_made, made_labels = x_made[clean], made_labels[clean]
-    if not clean.all():  # what is left is again to be compared with as many real images of each class
-        fresh_at, made_at = _matched(labels, made_labels, rng)
-    if len(np.unique(made_labels[made_at])) < 2:
-        raise ValueError("nothing can be measured: all synthetic images, or all but one class, are nearly copies of "
-                         "held-out images")
-    alone = [_right(some[at], some_labels[at], x_held, held_labels, strength)
-             for some, some_labels, at in ((x_made, made_labels, made_at), (x, labels, fresh_at))]
-    more.append(("all", "probe_accuracy", *(_mean(right, seed) for right in alone), len(x_held)))
-
-    def gained(at, others, their_labels, start):
-        """What others, added to the real images at these places, change for each held-out image."""
-        return _right(np.concatenate([x[at], others]), np.concatenate([labels[at], their_labels]), x_held, held_labels,
-                      strength).astype(float) - start
-
-    # What repeats images of one half tells that half's worth: copies have none of their own.
-    distinct = ~near[clean] if len(np.unique(made_labels[~near[clean]])) > 1 else np.ones(len(x_made), bool)
-    worth: list[list[float]] = []  # by split: gains of a third of the other half, of all of it, of as many synthetic images
-    for split in range(SPLITS):
-        first, second = (np.sort(half) for half in halves(sets.train, seed + split))
-        more_real, more_made = _matched(labels[second], made_labels[distinct], rng)
-        places, more_made = second[more_real], np.flatnonzero(distinct)[more_made]
-        start = _right(x[first], labels[first], x_held, held_labels, strength)
-        third = rng.permutation(places)[:max(1, len(places) // 3)]
-        each = [gained(first, some, its, start) for some, its in (
-            (x[third], labels[third]), (x[places], labels[places]), (x_made[more_made], made_labels[more_made]))]
-        worth.append([one.mean() for one in each])
-        if not split:
-            more.append(("all", "probe_gain", _mean(each[2], seed), _mean(each[1], seed), len(x_held)))
-            sizes = len(third), len(places)
-    try:
-        exchange = str(exchange_rate(sizes[1], [own[2] for own in worth], sizes, np.array(worth)[:, :2].T.tolist()))
-    except ValueError as error:
-        exchange = f"no rate: {error}"
-    right, everything = _right(x, labels, x_held, held_labels, strength), np.arange(len(x))
-    order, ratios, changes = rng.permutation(len(x_made)), [], []
-    for count in sorted({round(ratio * len(x)) for ratio in RATIOS if 0 < round(ratio * len(x)) < len(order)} | {len(order)}):
-        at = order[:count]
-        changes.append(gained(everything, x_made[at], made_labels[at], right))
-        gain = _mean(changes[-1], seed)
-        ratios.append((count / len(x), count, gain.estimate, gain.low, gain.high))
-    ratios = pd.DataFrame(ratios, columns=["ratio", "n_synthetic", "gain", "low", "high"])
-    # The best of several flatters itself: chosen on one half of the held-out images, it is judged on the other.
-    chooses, judges = np.array_split(rng.permutation(len(x_held)), 2)
-    best = int(np.argmax([change[chooses].mean() for change in changes]))
-    more += [("all", "best_ratio", (ratios.loc[best, "ratio"], np.nan, np.nan), (np.nan,) * 3, len(chooses)),
-             ("all", "best_ratio_gain", _mean(changes[best][judges], seed), (np.nan,) * 3, len(judges))]
-    more.append(("all", "probe_gain_all", tuple(ratios.iloc[-1][["gain", "low", "high"]]), (np.nan,) * 3, len(x_held)))
-    rows.append(pd.DataFrame([(scope, metric, *_limits(own), *_limits(base), n) for scope, metric, own, base, n in more],
-                             columns=COLUMNS))
-    uncovered = uncovered.sort_values("ratio", ascending=False, ignore_index=True)
-    return pd.concat(rows, ignore_index=True), ratios, images, uncovered, exchange, tuple(notes)
+    return [((features - centre) / scale).float().cpu().numpy() for features in (train, held, made)]
 
 
 def _matched(labels: np.ndarray, others: np.ndarray, rng) -> tuple[np.ndarray, np.ndarray]:

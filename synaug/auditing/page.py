@@ -15,6 +15,7 @@ from synaug.data import ImageDataset
 from synaug.plots.html import table_html, typeset
 
 SHOWN = 12  # images in a gallery
+COUNTS = {"exact_copies_of_real", "exact_copies_of_held_out", "duplicates", "held_out_seen"}  # the others are no whole numbers
 
 #: Metric: what the page calls it, and what it says.
 MEANINGS = {
@@ -37,6 +38,7 @@ MEANINGS = {
     "exact_copies_of_held_out": ("Exact copies of held-out images", "Number; any is a leak."),
     "duplicates": ("Repeats", "Number of synthetic images that repeat another one."),
     "held_out_seen": ("Held-out images among the other real ones", "Number; any is a leak."),
+    "exchange_rate": ("Exchange rate", "Synthetic images per real one of equal gain of the probe; ∞ where they gain nothing."),
     "probe_accuracy": ("Probe, synthetic only", "Accuracy on held-out images of a linear probe of the synthetic images; baseline: of as many real ones."),
     "probe_gain": ("Probe, added to half", "Change in its accuracy where they are added to half of the real images; baseline: as many of the other half."),
     "best_ratio": ("Best ratio", "Synthetic images per real one that do best in the probe, on half of the held-out images."),
@@ -96,7 +98,7 @@ def _list(title: str, texts: Sequence[str], ordered: bool = False) -> str:
 
 
 def _interval(low: float, high: float) -> str:
-    return "" if pd.isna(low) else f"{low:.3g} to {high:.3g}"
+    return "" if pd.isna(low) else f"{low:.3g} to {high:.3g}".replace("inf", "∞")
 
 
 def _wide(title: str, frame: pd.DataFrame, caption: str, kind: str = "") -> str:
@@ -104,14 +106,15 @@ def _wide(title: str, frame: pd.DataFrame, caption: str, kind: str = "") -> str:
 
 
 def _numbers(audit) -> str:
-    rows = audit.numbers[audit.numbers["scope"] == "all"].set_index("metric")
-    shown = [(title, rows.loc[name, "value"], _interval(*rows.loc[name, ["low", "high"]]), rows.loc[name, "baseline"],
-              _interval(*rows.loc[name, ["baseline_low", "baseline_high"]]), meaning)
-             for name, (title, meaning) in MEANINGS.items() if name in rows.index]
-    counts = {"exact_copies_of_real", "exact_copies_of_held_out", "duplicates", "held_out_seen"}
-    names = [name for name in MEANINGS if name in rows.index]
-    frame = pd.DataFrame(shown, columns=["Measure", "Synthetic", "95 % interval", "Real", "95 % interval of real", "What it says"])
-    frame["Synthetic"] = [int(v) if name in counts else v if np.isfinite(v) else None for name, v in zip(names, frame["Synthetic"].astype(object))]
+    rows = audit.numbers[audit.numbers["scope"] == "all"].dropna(subset="value").set_index("metric")
+    rows = rows.loc[[name for name in MEANINGS if name in rows.index]]
+    shown = []
+    for name, row in rows.iterrows():
+        title, meaning = MEANINGS[name]
+        value = int(row["value"]) if name in COUNTS else "∞" if np.isinf(row["value"]) else row["value"]
+        shown.append((title, value, _interval(row["low"], row["high"]), row["baseline"], _interval(row["baseline_low"], row["baseline_high"]), meaning))
+    frame = pd.DataFrame(shown, columns=["Measure", "Synthetic", "95 % interval", "Real", "95 % interval of real", "What it says"], dtype=object)
+    frame = frame.where(frame.notna(), None)
     return _wide("The numbers", frame, "All classes together. “Real” is the same for real images in the synthetic ones' "
                  "place: what a perfect generator would score.", "numbers")
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 
 import pandas as pd
 import torch
@@ -42,7 +43,7 @@ class Audit:
     each is.
     ratios: the probe's gain by number of synthetic images added to all real ones: ratio, n_synthetic, gain, low, high.
     exchange: synthetic images per real one of equal gain of the probe, with its interval over splits of the real images; or
-    why there is none.
+    why there is none (``numbers`` has it as exchange_rate).
     predicted: what adding all of them should gain a network, by chapter 8's line, and how well that predicts.
     checks: a row per threshold: check, value, low, high, bound, passed.
     images: a row per synthetic image: file (or its place), label, judged, label_probability, off_label, near_copy,
@@ -94,11 +95,10 @@ class Audit:
 
     def json(self) -> str:
         """All of it but the images themselves; what is not a number is null."""
-        frames = {name: json.loads(getattr(self, name).to_json(orient="records", double_precision=12))
-                  for name in ("numbers", "ratios", "checks", "images", "uncovered")}
-        return json.dumps({"advice": self.advice, "passed": self.passed, "todo": self.todo, "exchange": self.exchange,
-                           "predicted": {name: None if value != value else value for name, value in asdict(self.predicted).items()},
-                           "about": self.about, "notes": self.notes, **frames}, indent=1)
+        frames = {name: getattr(self, name).to_dict("records") for name in ("numbers", "ratios", "checks", "images", "uncovered")}
+        found = {"advice": self.advice, "passed": self.passed, "todo": self.todo, "exchange": self.exchange,
+                 "predicted": asdict(self.predicted), "about": self.about, "notes": self.notes, **frames}
+        return json.dumps(_plain(found), indent=1, allow_nan=False)
 
     def html(self) -> str:
         """The same as one page that needs nothing else: no network, no script."""
@@ -107,8 +107,11 @@ class Audit:
         return page(self)
 
     def drop_list(self) -> str:
-        """The files to drop, or their places in the data set, one a line."""
-        return "".join(f"{file}\n" for file in self.images.loc[self.images["drop"], "file"])
+        """The files to drop, or their places in the data set, one a line. ValueError for a name of more than one line."""
+        files = self.images.loc[self.images["drop"], "file"].tolist()
+        if broken := [file for file in files if "\n" in file]:
+            raise ValueError(f"a list of files, one a line, cannot hold {broken[0]!r}: rename the file, or take the list from the JSON")
+        return "".join(f"{file}\n" for file in files)
 
 
 def audit(real: Images, synthetic: Images, held_out: Images | None = None, *,
@@ -179,8 +182,8 @@ def of_sets(sets: Sets, encoder: Encoder, k: int, limits: Mapping[str, float], d
 
 
 def augmentation_quality(real: Images, synthetic: Images, held_out: Images | None = None, **options) -> Predicted:
-    """How many points of test accuracy the synthetic images should gain a network that is trained on both, with its
-    interval and with how well the measure predicted the gains of chapter 8's sets, in ``text``.
+    """The measure of the synthetic images that predicts best what a network gains by them, its value, and how many points
+    of test accuracy that should be, with an interval; ``text`` says how well it predicted the gains of chapter 8's sets.
 
     The best of the measures predicts, of 24 sets of Fashion-MNIST that 3,000 images were added of: of families of sets that
     were left out, the rank correlation with what they gained is 0.41 [0.00, 0.72]. That is too little, so no value is given.
@@ -193,6 +196,15 @@ def leak_of(numbers: pd.DataFrame, about: dict) -> int:
     """How many held-out images are among the other real ones, where they are so many that the audit is void; else 0."""
     leak = int(numbers[numbers["scope"] == "all"].set_index("metric").loc["held_out_seen", "value"])
     return leak if leak > LEAK * about["n_held_out"] else 0
+
+
+def _plain(value):
+    """The same for JSON, which has no numbers that are not finite: they are None."""
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _limits(thresholds: Mapping[str, float] | None) -> dict[str, float]:
@@ -307,7 +319,7 @@ def _images(n: int) -> str:
 
 def _todo(numbers, ratios, images, uncovered, all_, about, faults, failed):
     if held := int(all_.loc["exact_copies_of_held_out", "value"]):
-        yield f"Look for a leak: {held:,} of the synthetic images {_are(held)} held-out images, pixel by pixel."
+        yield f"Look for a leak: {held:,} of the synthetic images {_are(held)} among the held-out ones, pixel by pixel."
     if seen := int(all_.loc["held_out_seen", "value"]):
         yield (f"Look for a leak: {seen:,} of the held-out images {_are(seen)} among the other real ones, pixel by pixel: "
                f"{_five(sorted(uncovered.loc[uncovered['seen'], 'file']))}.")

@@ -106,6 +106,8 @@ class Prediction(Trainings):
     synthetic: str | None = param("folder of your synthetic images", optional=True)
     held_out: str | None = param("folder of real images that your generator has not seen; None: a third is held out",
                                      optional=True)
+    image_size: int | None = param("side in pixels that your images are resized to; None: the real ones' commonest, at most 64",
+                                   at_least=1, optional=True)
     studies: tuple[str, ...] = param("what is run", STUDIES, each=True, options=STUDIES)
     generator: str = param("name or folder of a trained generator; its training images are the real images")
     oracle: str | None = param("one that was trained on more images, these among them", optional=True)
@@ -125,7 +127,7 @@ class Prediction(Trainings):
         if (self.real is None) != (self.synthetic is None) or self.held_out and not self.real:
             raise ValueError("real and synthetic must be given together, held_out beside them")
         if self.real is not None:
-            check_own(self.real, self.synthetic, self.held_out)
+            check_own(self.real, self.synthetic, self.held_out, self.image_size)
         found, wanted = splits(self.generator), self.n_real or 0
         if wanted > len(found["real"]):
             raise ValueError(f"n_real must be at most {len(found['real'])}, what {self.generator} was trained on, got {wanted}")
@@ -141,10 +143,10 @@ class Prediction(Trainings):
 
 
 @cache
-def check_own(real: str, synthetic: str, held_out: str | None) -> None:
+def check_own(real: str, synthetic: str, held_out: str | None, image_size: int | None) -> None:
     """ValueError where one's own folders cannot be audited; each is read once, however often settings are made."""
     try:
-        check_sizes(gather(real, synthetic, held_out), k=5)
+        check_sizes(gather(real, synthetic, held_out, image_size=image_size), k=5)
     except OSError as error:
         raise ValueError(f"real, synthetic, held_out: {error}") from error
 

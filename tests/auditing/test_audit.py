@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -59,9 +60,11 @@ def test_other_real_images_pass_and_every_number_stands_beside_its_baseline(fine
     assert fine.passed and fine.advice.startswith(("Add them", "They may be added"))
     rows = fine.numbers.set_index(["scope", "metric"])
     assert set(MEANINGS) == set(fine.numbers["metric"])
-    measured = fine.numbers[~fine.numbers["metric"].isin(["probe_gain_all", "exact_copies_of_real", "exact_copies_of_held_out",
-                                                          "duplicates", "held_out_seen", "best_ratio", "best_ratio_gain"])]
-    assert measured[["value", "low", "high", "baseline"]].notna().all(axis=None)
+    assert fine.exchange.startswith("no rate: the ruler is flat")
+    assert fine.numbers.loc[fine.numbers["metric"] != "exchange_rate", ["value", "low", "high"]].notna().all(axis=None)
+    alone = {"probe_gain_all", "held_out_seen", "best_ratio", "best_ratio_gain"}  # no real images stand in these places
+    assert set(fine.numbers.loc[fine.numbers["baseline"].isna(), "metric"]) == alone
+    measured = fine.numbers[fine.numbers["metric"] != "exchange_rate"]
     assert (measured["low"] <= measured["value"] + 1e-12).all() and (measured["value"] <= measured["high"] + 1e-12).all()
     assert rows.loc[("all", "two_sample_auc"), "low"] < 0.5 < rows.loc[("all", "two_sample_auc"), "high"] + 0.1
     assert set(rows.index.get_level_values(0)) == {"all", *digits.class_names}
@@ -70,10 +73,29 @@ def test_other_real_images_pass_and_every_number_stands_beside_its_baseline(fine
 
 def test_a_real_image_is_worth_about_one_real_image_and_noise_none():
     real, held, other = draw_splits(digits, 20, 60, 40, seed=3)
-    rate = re.match(r"(?:at most )?([\d.]+) ", synaug.audit(real, other, held, encoder="pixels").exchange)
-    assert 0.5 < float(rate[1]) < 2
+    found = synaug.audit(real, other, held, encoder="pixels")
+    rate = found.value("exchange_rate")
+    assert "Exchange rate" in found.html()
+    assert 0.5 < rate["value"] < 2 and rate["low"] <= rate["value"] <= rate["high"] and rate["baseline"] == 1
+    assert re.match(r"(?:at most )?([\d.]+) ", found.exchange)[1] == f"{rate['value']:.3g}"
     noise = torch.randint(0, 256, other.images.shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    assert synaug.audit(real, changed(other, noise), held, encoder="pixels").exchange.startswith("no rate, as nothing is gained")
+    found = synaug.audit(real, changed(other, noise), held, encoder="pixels")
+    assert found.exchange.startswith("no rate, as nothing is gained") and found.value("exchange_rate")["value"] == np.inf
+    assert "∞" in found.html() and "inf" not in re.sub(r"<[^>]*>|inform|infin", "", found.html().partition("</style>")[2])
+    kept = {row["metric"]: row for row in json.loads(found.json())["numbers"]}
+    assert kept["exchange_rate"]["value"] is None  # JSON has no infinity; the text says it
+
+
+def test_numbers_of_copies_have_limits_and_those_of_real_images_beside_them():
+    real, held, other = draw_splits(digits, 50, 25, 25, seed=1)
+    twice = changed(real, torch.cat([real.images, real.images[:5]]), torch.cat([real.labels, real.labels[:5]]))
+    made = changed(other, torch.cat([other.images, real.images[:3]]), torch.cat([other.labels, real.labels[:3]]))
+    found = synaug.audit(twice, made, held, encoder="pixels")
+    row = found.value("exact_copies_of_real")
+    assert (row["value"], row["n"]) == (3, 253) and 1 < row["low"] < 3 < row["high"] < 9
+    assert row["baseline"] == pytest.approx(253 * 5 / 755)  # of as many real images
+    row = found.value("duplicates")
+    assert row["value"] == 0 < row["high"] < 5 and row["baseline"] == pytest.approx(253 * 5 / 505)
 
 
 @pytest.mark.parametrize("made, advice, crossed", [
@@ -180,7 +202,7 @@ def test_single_copies_are_dropped_whatever_their_share():
     found = synaug.audit(real, changed(other, made, labels), held, encoder="pixels")
     assert found.drop_list().split() == ["3", "5"] and found.images.index[found.images["exact_copy"]].tolist() == [3, 5]
     assert found.images["nearest_real_file"][[3, 5]].tolist() == ["40", "7"]
-    assert found.todo[0] == "Look for a leak: 1 of the synthetic images is held-out images, pixel by pixel."
+    assert found.todo[0] == "Look for a leak: 1 of the synthetic images is among the held-out ones, pixel by pixel."
 
 
 def test_fresh_real_images_are_named_near_copies_as_often_as_the_baseline_says():
@@ -435,6 +457,27 @@ def test_unreadable_files_are_skipped_on_request_and_names_still_fit(folders, tm
     for row in (0, 100, 249):
         with Image.open(found.images["file"][row]) as image:
             np.testing.assert_array_equal(np.asarray(image), found.sets.synthetic.images[row, 0])
+
+
+def test_names_of_any_bytes_are_told_and_a_line_break_makes_no_second_line(folders, tmp_path, capsys):
+    synthetic = tmp_path / "synthetic"
+    shutil.copytree(folders[1], synthetic)
+    odd = os.fsdecode(os.fsencode(synthetic / "3") + b"/caf\xe9.png")
+    shutil.copy(sorted((synthetic / "3").iterdir())[0], odd)  # a repeat: to be dropped
+    files = {kind: tmp_path / f"audit.{kind}" for kind in ("json", "html", "txt")}
+    run = ["audit", str(folders[0]), str(synthetic), "--encoder", "pixels", "--quiet", "--json", str(files["json"]), "--html",
+           str(files["html"]), "--drop-list", str(files["txt"])]
+    assert main(run) in (0, 1)
+    dropped = files["txt"].read_bytes().splitlines()
+    assert os.fsencode(odd) in dropped or os.fsencode(sorted((synthetic / "3").iterdir())[1]) in dropped
+    assert odd in [row["file"] for row in json.loads(files["json"].read_text())["images"]] and files["html"].stat().st_size > 9999
+    os.rename(odd, synthetic / "3" / "a\nb.png")
+    files["json"].unlink()
+    capsys.readouterr()
+    assert main(run) in (0, 1, 2)
+    told = capsys.readouterr().err
+    assert files["json"].exists()  # what could be written was
+    assert "a\\nb.png': rename the file, or take the list from the JSON" in told
 
 
 def test_sizes_modes_and_missing_classes_are_mended_and_told(folders, tmp_path):

@@ -31,7 +31,8 @@ def test_a_gain_is_read_off_the_line(fit):
     found = predicted(numbers(0.02), "EfficientNetLite0")
     assert (found.value, found.low, found.high) == pytest.approx((1.3, -0.2, 2.8))
     assert "+1.3 points [-0.2, +2.8]" in found.text and "0.80 [0.60, 0.90]" in found.text and "20 sets of 3,000" in found.text
-    assert predicted(numbers(0.02, baseline=0.01), "EfficientNetLite0").value == pytest.approx(0.9)
+    found = predicted(numbers(0.02, baseline=0.01), "EfficientNetLite0")
+    assert (found.value, found.measured) == pytest.approx((0.9, 0.01))
 
 
 @pytest.mark.parametrize(("changes", "encoder", "why"), [
@@ -42,6 +43,7 @@ def test_nothing_is_predicted_where_the_line_does_not_hold(fit, changes, encoder
     fit(**changes)
     found = predicted(numbers(0.02), encoder)
     assert np.isnan([found.value, found.low, found.high]).all() and why in found.text
+    assert (found.measure, found.measured) == ("probe_gain_all", 0.02)
 
 
 def test_the_documentation_says_how_well_the_kept_line_predicts():
