@@ -32,7 +32,7 @@ def code_of(function: Callable) -> str:
                     todo.append(inner.id)
     digest = hashlib.sha256("\n".join(sorted(parts)).encode())
     for name in sorted(_closure(modules, packages)):
-        digest.update(f"{name}\0{ast.dump(_parsed(name))}\0".encode())
+        digest.update(f"{name}\0{_dumped(name)}\0".encode())
     return digest.hexdigest()
 
 
@@ -41,8 +41,18 @@ def _closure(modules: Iterable[str], packages: frozenset[str]) -> set[str]:
     while todo:
         if (name := todo.pop()) not in found:
             found.add(name)
-            todo += [other for node in ast.walk(_parsed(name)) for other in _imported(node, name, packages)]
+            todo += _reached(name, packages)
     return found
+
+
+@cache
+def _reached(module: str, packages: frozenset[str]) -> list[str]:
+    return [other for node in ast.walk(_parsed(module)) for other in _imported(node, module, packages)]
+
+
+@cache
+def _dumped(module: str) -> str:
+    return ast.dump(_parsed(module))
 
 
 @cache
@@ -88,7 +98,6 @@ def _definitions(module: str) -> dict[str, list[ast.stmt]]:
     return found
 
 
-@cache
 def _imported(node: ast.AST, module: str, packages: frozenset[str]) -> list[str]:
     """The modules of the packages that an import brings; a name that a package's ``__init__`` only passes on counts as
     the module that it comes from."""

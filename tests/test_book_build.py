@@ -102,9 +102,11 @@ while not Path("{other}.ran").exists():
     for own, other in (("chapter", "second"), ("second", "chapter")):
         write_chapter(small_book, code.format(own=own, other=other), own)
     (small_book / "book" / "_toc.yml").write_text(TOC + "  - file: notebooks/second\n")
-    (small_book / "book" / "index.md").write_text("# Front\n")
+    page = code.format(own="page", other="../notebooks/second")
+    (small_book / "book" / "index.md").write_text(f"---\nfile_format: mystnb\nkernelspec:\n  name: python3\n---\n# Front\n\n```{{code-cell}}\n{page}\n```\n")
     done = build(small_book)
     assert done.returncode == 0, done.stdout
+    assert (small_book / "book" / "page.ran").exists() and "Executing notebook using" not in done.stdout  # while pages are read
     threads = os.environ.get("OMP_NUM_THREADS", str(max(1, os.cpu_count() // 2)))
     assert [path.read_text() for path in sorted((small_book / "notebooks").glob("*.ran"))] == [threads] * 2
 

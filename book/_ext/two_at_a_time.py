@@ -1,15 +1,17 @@
-"""Executes chapters two at a time, each with half of the cores.
+"""Executes pages two at a time, each with half of the cores, the last chapters, which take longest, first.
 
-What a chapter computes at profile quick is too small for a second thread to gain much. Chapters that were executed here
-are found in the cache when their pages are read; one that failed is executed again there, and stops the build.
+What a chapter computes at profile quick is too small for a second thread to gain much. Pages that were executed here
+are found in the cache when they are read; one that failed is executed again there, and stops the build.
 """
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from unittest.mock import patch
 
 from jupyter_cache import get_cache
 from jupyter_cache.executors.basic import ExecutionWorkerLocalSerial, ProcessData
+from myst_nb.core.read import create_nb_reader
 from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
@@ -21,8 +23,12 @@ def execute(app, env, docnames) -> None:
     if app.config.nb_execution_mode != "cache":
         return
     cache = get_cache(app.config.nb_execution_cache_path)
-    paths = map(env.doc2path, sorted(docnames))
-    pages = [cache.add_nb_to_project(path).pk for path in paths if path.endswith(".ipynb")]
+    pages = []
+    for path in map(env.doc2path, sorted(docnames, reverse=True)):
+        reader = create_nb_reader(path, env.myst_config, env.mystnb_config, Path(path).read_text())
+        if reader is not None:  # a page that computes
+            how = {"read_data": reader.read_fmt} if reader.read_fmt else {}  # text, or a notebook file
+            pages.append(cache.add_nb_to_project(path, **how).pk)
     wanted = cache.list_unexecuted(filter_pks=pages)
     threads = str(max(1, (os.cpu_count() or 1) // AT_ONCE))
     run = ExecutionWorkerLocalSerial(logger)

@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -110,10 +110,16 @@ def _read_idx(name: str, header: int) -> np.ndarray:
             f"{path} is missing. It comes with the repository; where the package is installed "
             f"elsewhere, SYNAUG_DATA names the repository's data folder."
         )
+    return np.frombuffer(bytearray(_unpacked(path, path.stat().st_mtime_ns)), np.uint8, offset=header)
+
+
+@lru_cache(maxsize=4)
+def _unpacked(path: Path, changed: int) -> bytes:
+    """What a file of Fashion-MNIST holds, which chapters ask for dozens of times; changed: when, so that it is read anew."""
     packed = path.read_bytes()
-    if hashlib.sha256(packed).hexdigest() != FASHION_MNIST_SHA256[name]:
+    if hashlib.sha256(packed).hexdigest() != FASHION_MNIST_SHA256[path.name]:
         raise ValueError(f"{path} is truncated or altered (its sha256 differs): restore it from the repository")
-    return np.frombuffer(bytearray(gzip.decompress(packed)), np.uint8, offset=header)
+    return gzip.decompress(packed)
 
 
 def load_digits(split: str) -> ImageDataset:

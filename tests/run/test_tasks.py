@@ -107,7 +107,8 @@ def package(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
 
     def codes():
-        for cached in (dependencies.code_of, dependencies._file, dependencies._parsed, dependencies._definitions, dependencies._imported):
+        for cached in (dependencies.code_of, dependencies._file, dependencies._parsed, dependencies._definitions, dependencies._reached,
+                       dependencies._dumped):
             cached.cache_clear()
         for name in [name for name in sys.modules if name.partition(".")[0] == "toyp"]:
             del sys.modules[name]
@@ -165,8 +166,8 @@ def test_a_users_own_function_depends_on_the_parts_of_synaug_that_it_calls(tmp_p
 
     packages, own = frozenset({"mine", "synaug"}), dependencies._definitions("mine")["prdc"][0]
     assert "synaug.metrics.neighbours" in dependencies._closure(dependencies._imported(own, "mine", packages), packages)
-    before, parsed = code_of(mine.task), dependencies._parsed
-    monkeypatch.setattr(dependencies, "_parsed", lambda name: parsed("ast" if name == "synaug.metrics.distances" else name))
+    before, dumped = code_of(mine.task), dependencies._dumped
+    monkeypatch.setattr(dependencies, "_dumped", lambda name: dumped("ast" if name == "synaug.metrics.distances" else name))
     dependencies.code_of.cache_clear()
     assert code_of(mine.task) != before
     dependencies.code_of.cache_clear()
@@ -175,8 +176,8 @@ def test_a_users_own_function_depends_on_the_parts_of_synaug_that_it_calls(tmp_p
 @pytest.mark.parametrize("function, module", [(generate_pool, "synaug.diffusion.samplers"), (generate_pool, "synaug.diffusion.schedules"),
                                               (encode, "synaug.checks"), (load_image_folder, "synaug.data.images")])
 def test_so_do_the_functions_that_keep_what_they_find_themselves(function, module, monkeypatch):
-    before, parsed = code_of(function), dependencies._parsed
-    monkeypatch.setattr(dependencies, "_parsed", lambda name: parsed("ast" if name == module else name))
+    before, dumped = code_of(function), dependencies._dumped
+    monkeypatch.setattr(dependencies, "_dumped", lambda name: dumped("ast" if name == module else name))
     dependencies.code_of.cache_clear()
     assert code_of(function) != before
     dependencies.code_of.cache_clear()

@@ -139,7 +139,7 @@ PROFILES = {
     "smoke": dict(parts=("samplers", "exploration"), n_images=150, n_losses=20, n_evaluate=100, seeds=1,
                   classifier_steps=3, steps=2, encoder="pixels", sizes=(), snapshots=(), batch_size=32, n_bootstrap=10,
                   sampler_settings=(("heun", 2, 0.0, 1.0),), strengths={"CADS": (1.0,)}),
-    "quick": dict(parts=("samplers", "exploration"), n_images=150, n_losses=100, n_evaluate=500, seeds=1,
+    "quick": dict(parts=("samplers", "exploration"), n_images=150, n_losses=50, n_evaluate=200, seeds=1,
                   classifier_steps=10, steps=3, encoder="efficientnet_lite0", sizes=(), snapshots=(), batch_size=128,
                   n_bootstrap=100, sampler_settings=(("heun", 3, 0.0, 1.0), ("euler", 6, 0.0, 1.0)),
                   strengths={"CADS": (1.0,), "particle guidance": (0.01,)}),
