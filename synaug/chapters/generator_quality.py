@@ -74,7 +74,7 @@ class Quality(Settings):
 
 PROFILES = {
     "smoke": dict(n_samples=40, n_judge=500, classifier_steps=20, n_searched=100),
-    "quick": dict(n_samples=50, n_judge=1000, classifier_steps=20, n_searched=1000),
+    "quick": dict(n_samples=50, n_judge=1000, classifier_steps=20, n_searched=500),
     "standard": dict(n_samples=2000, n_judge=None, classifier_steps=2400, n_searched=None),
     "paper": dict(n_samples=10_000, n_judge=None, classifier_steps=20_000, n_searched=None),
 }

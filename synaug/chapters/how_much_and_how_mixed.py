@@ -73,7 +73,7 @@ PROFILES = {
     "smoke": dict(**SMALL, sources=40, n_real=40, other_n_real=(20,), added=(20, 40), fresh=(20, 40), compared=40, distinct=10, pool=60,
                   shares=(0.5,), replaced=(0.5,), widths=(8,), width=4, steps=2, sampling_steps=1, n_evaluate=50, seeds=2, few_seeds=2),
     "quick": dict(**SMALL, sources=100, n_real=100, added=(100, 200), fresh=(50, 200), compared=200, distinct=20, pool=100, shares=(0.5,),
-                  replaced=(0.5,), widths=(4,), width=8, steps=5, sampling_steps=4, n_evaluate=300, seeds=2, few_seeds=2),
+                  replaced=(0.5,), widths=(4,), width=8, steps=5, sampling_steps=3, n_evaluate=300, seeds=2, few_seeds=2),
     "standard": dict(**SMALL, sources=None, n_real=2000, other_n_real=(500, 1000, 5000), added=(1000, 3000, 9000),
                      fresh=(300, 1000, 3000), compared=3000, distinct=300, pool=6000, shares=(0.25, 0.5, 0.75, 0.9),
                      replaced=(0.5, 0.9), widths=(8, 24), steps=800, first_seed=100, seeds=10, few_seeds=3),

@@ -63,7 +63,7 @@ PROFILES = {
                   architectures=("vgg5", "resnet8"), added=20, shorter=(1,), steps=2, sampling_steps=1, n_evaluate=40, n_changed=20,
                   n_sharpness=10, probes=1, seeds=2),
     "quick": dict(generator="fashion_mnist_2000", n_real=100, pool=200, fresh=500, components=16, smaller=(50,),
-                  architectures=("vgg5", "resnet8"), added=100, shorter=(3,), steps=5, sampling_steps=4, n_evaluate=200, n_changed=50,
+                  architectures=("vgg5", "resnet8"), added=100, shorter=(3,), steps=5, sampling_steps=3, n_evaluate=200, n_changed=50,
                   n_sharpness=10, probes=1, seeds=2),
     "standard": dict(generator="fashion_mnist_2000", n_real=2000, pool=12_000, fresh=10_000, smaller=(500, 1000), added=3000,
                      shorter=(200, 400), steps=800, n_evaluate=5000, n_changed=2000, n_sharpness=500, first_seed=300, seeds=10),
