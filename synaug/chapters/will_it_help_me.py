@@ -159,7 +159,7 @@ PROFILES = {
                   n_evaluate=50, seeds=2, choice_seeds=2),
     "quick": dict(**SMALL, pools=("strength 50", "from noise", "oracle, from noise", "score with much noise", "copies", "fresh real images",
                          "fresh, blurred"),
-                  n_real=100, added=75, held=100, candidates=2, steps=5, early_steps=3, sampling_steps=3, encoder="pixels",
+                  n_real=100, added=75, held=100, candidates=2, steps=5, early_steps=3, sampling_steps=4, encoder="pixels",
                   n_evaluate=200, seeds=2, choice_seeds=2),
     "standard": dict(**SMALL, added=3000, held=1000, steps=800, early_steps=80, sampling_steps=18, first_seed=800, seeds=5,
                      choice_seeds=10),
@@ -177,7 +177,7 @@ def n_real(s: Prediction) -> int:
 
 
 def copies(s: Prediction) -> int:
-    """How many images of each real one a set has: a third more than are added, so that seeds draw different ones."""
+    """How many images of each real one a set has: for a third more than are added, and one more, so that seeds draw different ones."""
     return 1 - -4 * s.added // (3 * n_real(s))
 
 
