@@ -185,7 +185,7 @@ told(further, figures.foretold_said(recorded, further))
 # ## Can one choose better images?
 #
 # Several images are made of each real one, and one is added. It is chosen at random, or by an early network: by how unsure that is of the image, or by how well the image's gradient in its last layer agrees with that of held-out images.
-# All three add the same number of images. A gradient in the last layer is an outer product, so all of them fit into two small matrices:
+# All three make and add the same numbers of images, and train as long. The two rules cost the early network on top. A gradient in the last layer is an outer product, so all of them fit into two small matrices:
 
 # %%
 network = get(chapter.early(checked, checked.first_seed, checked.early_steps)).model()

@@ -2,11 +2,11 @@
 
 import argparse
 import io
-import os
 import sys
 import warnings
 from contextlib import nullcontext, redirect_stderr
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from synaug.auditing.planted import check
 from synaug.auditing.report import MENDED, THRESHOLDS, audit
@@ -83,17 +83,26 @@ def _run(options: argparse.Namespace, outputs: dict[str, Path], given: dict) -> 
         if options.synthetic or outputs or options.threshold:
             raise ValueError("--check takes real images alone, and neither thresholds nor files to write")
         table = check(options.real, options.held_out, **given)
-        print(table.round(3).to_string(index=False))
+        _say(table.round(3).to_string(index=False))
+        if not table["ok"].all():
+            _say("Not as demanded: " + ", ".join(table.loc[~table["ok"], "defect"]) + ". With few images of a class, or an encoder that "
+                 "passes over a defect, an audit of such images would not tell it, either.")
         return 0 if table["ok"].all() else 1
     if options.synthetic is None:
         raise ValueError("name a folder of synthetic images (or give --check)")
     thresholds = {name: _number(name, value) for name, value in options.threshold}
     _check_writable(outputs, {"real": options.real, "synthetic": options.synthetic, "held-out": options.held_out})
     found = audit(options.real, options.synthetic, options.held_out, thresholds=thresholds, **given)
-    print(found.summary(), flush=True)
+    _say(found.summary())
     for kind, path in outputs.items():
         write_atomically(path.resolve(), getattr(found, kind)().encode(errors="surrogateescape"))
     return 0 if found.passed else 1
+
+
+def _say(text: str) -> None:
+    """Print, whatever letters a terminal or a pipe has."""
+    letters = sys.stdout.encoding or "utf-8"
+    print(text.encode(letters, "backslashreplace").decode(letters), flush=True)
 
 
 def _number(name: str, text: str) -> float:
@@ -112,8 +121,11 @@ def _check_writable(outputs: dict[str, Path], folders: dict[str, Path | None]) -
             raise IsADirectoryError(f"{option}: {path} is a folder: name a file to write")
         if not place.parent.is_dir():
             raise FileNotFoundError(f"{option}: {place.parent} is not a folder: make it, or name another place to write")
-        if not os.access(place.parent, os.W_OK):
-            raise PermissionError(f"{option}: {place.parent} cannot be written to: name another place")
+        try:
+            with NamedTemporaryFile(dir=place.parent, prefix=f".{place.name}"):
+                pass
+        except OSError as error:
+            raise OSError(f"{option}: {place} cannot be written ({error.strerror}): name another place") from error
         if place.exists() and not place.is_file():
             raise ValueError(f"{option}: {path} is not a plain file: name one")
         if place.exists() and not place.stat().st_mode & 0o200:

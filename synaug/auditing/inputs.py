@@ -54,7 +54,8 @@ def gather(real: Images, synthetic: Images | None, held_out: Images | None = Non
     for one, other in PAIRS:
         if one in folders and other in folders and folders[one].resolve() == folders[other].resolve():
             raise ValueError(f"the {one} and the {other} images are one folder, {folders[one]}")
-    listed = {role: list_images(folder) for role, folder in folders.items()}
+    empty = {role: "skip" if role == "synthetic" else "refuse" for role in folders}  # a class of which none was made is missing
+    listed = {role: list_images(folder, empty[role]) for role, folder in folders.items()}
     loaded = {role: from_torch(images, progress=progress) for role, images in given.items()
               if not isinstance(images, str | Path)}
     if folders:
@@ -82,7 +83,7 @@ def gather(real: Images, synthetic: Images | None, held_out: Images | None = Non
                 notes.append(f"images of {len(sizes)} size{'s' * (len(sizes) > 1)} ({told}) were resized to "
                              f"{image_size[0]} x {image_size[1]} (height x width)")
     for role, folder in folders.items():
-        loaded[role] = load_image_folder(folder, image_size, mode=mode, unreadable=unreadable, cache=cache)
+        loaded[role] = load_image_folder(folder, image_size, mode=mode, unreadable=unreadable, empty=empty[role], cache=cache)
         if skipped := len(files[role]) - len(loaded[role]):
             notes.append(f"{skipped} {role} {'images that cannot be read were' if skipped > 1 else 'image that cannot be read was'} "
                          f"skipped")

@@ -25,7 +25,7 @@ from synaug.statistics.proportions import wilson_interval
 COPY_QUANTILE, LABEL_QUANTILE = 0.01, 0.02
 #: Synthetic images per real one that the probe is given, as far as there are so many.
 RATIOS = (0.25, 0.5, 1, 2, 4, 8)
-SPLITS = 4  # of the real images into halves, over which the exchange rate is taken
+SPLITS, BLOCKS = 4, 20  # halvings of the real images, over which the exchange rate's gains are means; parts of the held-out ones
 SMALL = 16  # side in pixels of the small pictures in which copies are looked for, too
 #: Weights of |w|^2 / 2 beside the probe's mean loss, on features of unit variance, among which real images choose, at most
 #: `MOST` of them.
@@ -55,6 +55,8 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
     stage("features")
     x = [as_features(encode(data.floats(), encoder, device=device, cache=cache), f"features of {role} images")
          for role, data in (("real", sets.train), ("held-out", sets.held), ("synthetic", sets.synthetic))]
+    if not (x[0].amax(0) > x[0].amin(0)).any():
+        raise ValueError("the features of all real images are the same: they tell nothing apart, use another encoder")
     measures = _Measures(sets, seed)
     stage("distances")
     notes = measures.distances(k, *x)
@@ -116,16 +118,10 @@ class _Measures:
 
     def copies(self, train, held, made) -> dict:
         """Columns of the table of synthetic images."""
-        sets, n_train = self.sets, len(self.labels)
-        near, near_of_real, nearest_real = np.zeros(len(made), bool), np.zeros(n_train + len(held), bool), np.full(len(made), -1)
-        # In features, and in small pictures, where noise is averaged out: each names half of the share.
-        for real, shown in ((torch.cat([train, held]), made),
-                            (torch.cat([_small(sets.train), _small(sets.held)]), _small(sets.synthetic))):
-            found, of_real = (part.cpu().numpy() for part in near_copies(shown, real, COPY_QUANTILE / 2)[1:])
-            place = nearest(shown, real)[1].cpu().numpy()
-            nearest_real = np.where(found | (nearest_real < 0), place, nearest_real)
-            near |= found
-            near_of_real |= of_real
+        sets, (small, small_held, small_made) = self.sets, map(_small, (self.sets.train, self.sets.held, self.sets.synthetic))
+        near, near_of_real, nearest_real = _near((made, torch.cat([train, held])), (small_made, torch.cat([small, small_held])))
+        self.held_near, near_of_train, _ = _near((held, train), (small_held, small))
+        self.rows.append(("all", "held_out_near", _mean(self.held_near, self.seed), _mean(near_of_train, self.seed), len(held)))
         real_labels = np.concatenate([self.labels, self.held_labels])
         for scope, of in self.scopes.items():
             base = _of_real(near_of_real, np.concatenate(of[:2]), real_labels, self.made_labels, self.seed)
@@ -145,7 +141,7 @@ class _Measures:
         repeats, of_real = (neighbour_radii(prepare(some, some)[0], 1).sqrt().cpu().numpy()
                             for some in (made[self.made_at], train[self.fresh_at]))
         least = np.quantile(of_real, COPY_QUANTILE)
-        self.rows.append(("all", "near_repeats", _mean(repeats <= least, self.seed), _mean(of_real <= least, self.seed), len(repeats)))
+        self.rows.append(("all", "near_repeats", _of_pairs(repeats <= least), _of_pairs(of_real <= least), len(repeats)))
         names = np.array(sets.names_of("train") + sets.names_of("held"))
         return {"near_copy": near, "nearest_real": nearest_real, "nearest_real_file": names[nearest_real], "exact_copy": copied,
                 "duplicate": twice}
@@ -154,7 +150,7 @@ class _Measures:
         """The table of held-out images."""
         sets = self.sets
         seen = np.isin(hashes(sets.held), hashes(sets.train))
-        table = pd.DataFrame({"image": np.arange(len(held)), "file": sets.names_of("held"), "seen": seen,
+        table = pd.DataFrame({"image": np.arange(len(held)), "file": sets.names_of("held"), "seen": seen, "near_copy": self.held_near,
                               "label": [sets.held.class_names[c] for c in self.held_labels]})
         for metric, (shown, fresh, other) in (("distance_ratio", (held, train, made)),
                                               ("distance_ratio_pictures", tuple(map(_small, (sets.held, sets.train, sets.synthetic))))):
@@ -223,25 +219,26 @@ class _Measures:
 
         # What repeats images of one half tells that half's worth: copies have none of their own.
         distinct = ~near if len(np.unique(made_labels[~near])) > 1 else np.ones(len(x_made), bool)
-        worth: list[list[float]] = []  # by split: gains of a third of the other half, of all of it, of as many synthetic images
+        worth = []  # by split and held-out image: gains of a third of the other half, of all of it, of as many synthetic images
         for split in range(SPLITS):
             first, second = (np.sort(half) for half in halves(self.sets.train, seed + split))
             more_real, more_made = _matched(labels[second], made_labels[distinct], rng)
             places, more_made = second[more_real], np.flatnonzero(distinct)[more_made]
             start = right(x[first], labels[first])
             third = rng.permutation(places)[:max(1, len(places) // 3)]
-            each = [gained(first, some, its, start) for some, its in (
-                (x[third], labels[third]), (x[places], labels[places]), (x_made[more_made], made_labels[more_made]))]
-            worth.append([one.mean() for one in each])
+            worth.append([gained(first, some, its, start) for some, its in (
+                (x[third], labels[third]), (x[places], labels[places]), (x_made[more_made], made_labels[more_made]))])
             if not split:
-                self.rows.append(("all", "probe_gain", _mean(each[2], seed), _mean(each[1], seed), n))
+                self.rows.append(("all", "probe_gain", _mean(worth[0][2], seed), _mean(worth[0][1], seed), n))
                 sizes = len(third), len(places)
+        parts = np.array_split(np.random.default_rng(seed).permutation(n), min(BLOCKS, n))  # so that the interval is over held-out images
+        *ruler, own = np.array([np.mean(worth, 0)[:, part].mean(1) for part in parts]).T.tolist()
         try:
-            rate = exchange_rate(sizes[1], [own[2] for own in worth], sizes, np.array(worth)[:, :2].T.tolist())
+            rate = exchange_rate(sizes[1], own, sizes, ruler)
             exchange, limits = str(rate), (rate.estimate, rate.low, rate.high)
         except ValueError as error:
             exchange, limits = f"no rate: {error}", nothing
-        self.rows.append(("all", "exchange_rate", limits, (1.0, np.nan, np.nan), SPLITS))
+        self.rows.append(("all", "exchange_rate", limits, (1.0, np.nan, np.nan), n))
 
         start, everything = right(x, labels), np.arange(len(x))
         order, ratios, changes = rng.permutation(len(x_made)), [], []
@@ -261,6 +258,23 @@ class _Measures:
                       ("all", "best_ratio_gain", _mean(changes[best][judges], seed), nothing, len(judges)),
                       ("all", "probe_gain_all", ratios[-1][2:], nothing, n)]
         return table, exchange
+
+
+def _near(*shown_and_real: tuple[torch.Tensor, torch.Tensor]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which images are near-copies of real ones, in features or in small pictures, where noise is averaged out (each names half
+    of the share); which real images lie as near to another one; the place of the nearest real one, by that which found it."""
+    near, of_real, nearest_real = np.array(False), np.array(False), np.array(-1)
+    for shown, real in shown_and_real:
+        found, found_of_real = (part.cpu().numpy() for part in near_copies(shown, real, COPY_QUANTILE / 2)[1:])
+        nearest_real = np.where(found | (nearest_real < 0), nearest(shown, real)[1].cpu().numpy(), nearest_real)
+        near, of_real = near | found, of_real | found_of_real
+    return near, of_real, nearest_real
+
+
+def _of_pairs(found: np.ndarray):
+    """The share that is found, where nearest neighbours are mutually so, and found in pairs: half as many count."""
+    half = wilson_interval(int(found.sum() + 1) // 2, max(1, len(found) // 2))
+    return float(found.mean()), half.low, half.high
 
 
 def _repeats(hashed: list[int]) -> np.ndarray:

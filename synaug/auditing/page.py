@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from synaug.auditing.report import MENDED
 from synaug.data import ImageDataset
 from synaug.plots.html import table_html, typeset
 
@@ -37,6 +38,7 @@ MEANINGS = {
     "exact_copies_of_real": ("Exact copies of real images", "Number, pixel by pixel."),
     "exact_copies_of_held_out": ("Exact copies of held-out images", "Number; any is a leak."),
     "duplicates": ("Repeats", "Number of synthetic images that repeat another one."),
+    "held_out_near": ("Held-out images that are nearly copies of other real ones", "Share; much above the baseline, it is a leak."),
     "held_out_seen": ("Held-out images among the other real ones", "Number; any is a leak."),
     "exchange_rate": ("Exchange rate", "Synthetic images per real one of equal gain of the probe; ∞ where they gain nothing."),
     "probe_accuracy": ("Probe, synthetic only", "Accuracy on held-out images of a linear probe of the synthetic images; baseline: of as many real ones."),
@@ -121,10 +123,10 @@ def _numbers(audit) -> str:
 
 def _checks(audit) -> str:
     frame = audit.checks
-    names = {"probe_loss": "Loss of the probe, all added"}
+    names = {"probe_loss": "Loss of the probe, all added", "duplicates": "Share of repeats"}
     shown = pd.DataFrame({"Threshold": [names.get(name) or MEANINGS[name][0] for name in frame["check"]], "Value": frame["value"],
                           "95 % interval": [_interval(*row) for row in frame[["low", "high"]].itertuples(index=False)],
-                          "Bound": [f"{'at most' if row.check in ('near_copies', 'off_label') else 'at least'} {row.bound + 0:.3g}"
+                          "Bound": [f"{'at most' if row.check in MENDED else 'at least'} {row.bound + 0:.3g}"
                                     for row in frame.itertuples()],
                           "Crossed": ["" if passed else "yes" for passed in frame["passed"]]})
     return _wide("Thresholds", shown, "A threshold is crossed where the whole interval lies beyond the bound.")

@@ -18,18 +18,19 @@ from synaug.metrics.encoders import BUILDERS, Encoder, encoder_label
 from synaug.precision import usable_device
 
 #: What makes an audit fail, each where the whole 95 % interval lies beyond it. Shares of the synthetic images at most:
-#: near_copies and off_label, of which many real images have 0.01 and 0.02, but, by default, never below the upper limit of what
-#: these real images have. Below the real-data baseline by at most:
+#: near_copies and off_label, of which many real images have 0.01 and 0.02, and duplicates; but, by default, never below the upper
+#: limit of what these real images have. Below the real-data baseline by at most:
 #: label_agreement, precision, coverage, probe_accuracy. Loss of accuracy of the probe at most: probe_loss. They were set
 #: on Fashion-MNIST so that other real images pass with room to spare, and so do samples of the generators that come
 #: with this package; noise, blur (sigma of 1 pixel or more), 5 % copies and 10 % wrong labels fail (600 real images,
 #: 300 held out, 900 others).
-THRESHOLDS = {"near_copies": 0.03, "off_label": 0.05, "label_agreement": 0.1, "precision": 0.3, "coverage": 0.4,
+THRESHOLDS = {"near_copies": 0.03, "off_label": 0.05, "duplicates": 0.05, "label_agreement": 0.1, "precision": 0.3, "coverage": 0.4,
               "probe_accuracy": 0.1, "probe_loss": 0.0}
-#: The share of held-out images among the other real ones above which no number says anything.
-LEAK = 0.02
+#: Shares of held-out images above which no number says anything: those that are among the other real ones, and the lower limit
+#: of those that are nearly copies of them.
+LEAK, NEAR_LEAK = 0.02, 0.05
 #: Those that dropping single images mends.
-MENDED = ("near_copies", "off_label")
+MENDED = ("near_copies", "off_label", "duplicates")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +43,7 @@ class Audit:
     synthetic ones' place (baseline, baseline_low, baseline_high; NaN where there can be none), n. `MEANINGS` says what
     each is.
     ratios: the probe's gain by number of synthetic images added to all real ones: ratio, n_synthetic, gain, low, high.
-    exchange: synthetic images per real one of equal gain of the probe, with its interval over splits of the real images; or
+    exchange: synthetic images per real one of equal gain of the probe, with its interval over held-out images; or
     why there is none (``numbers`` has it as exchange_rate).
     predicted: what adding all of them should gain a network, by chapter 8's line, and how well that predicts.
     checks: a row per threshold: check, value, low, high, bound, passed.
@@ -50,7 +51,7 @@ class Audit:
     nearest_real (its place among the real images, then the held-out ones) and its file, exact_copy (of a real or a
     held-out image), duplicate (of another synthetic one), drop.
     uncovered: a row per held-out image, the least covered first: image (its place), its file, whether it was seen (is among
-    the other real ones), label, and how many times as far the nearest synthetic image is as the nearest real one, in
+    the other real ones), near_copy (of one of these), label, and how many times as far the nearest synthetic image is as the nearest real one, in
     features (distance_ratio), in small pictures, and their geometric mean (ratio).
     notes: what was done to the images before. about: sizes and settings. sets: the images themselves.
     """
@@ -135,7 +136,8 @@ def audit(real: Images, synthetic: Images, held_out: Images | None = None, *,
     How: the reference of all distances is held out. Synthetic images, and as many real ones of each class, are compared
     with it; the latter are the real-data baseline, which a perfect generator would score. A linear probe (logistic
     regression on features) is the judge of labels and the stand-in for a classifier: intervals of its accuracy are over
-    held-out images, for the fitted probe, and all probes are regularised equally. Its gain is that of a probe: it tells
+    held-out images, for the fitted probe. All probes are regularised equally, and fitted until they hardly change, so that
+    none has more steps than it needs. Its gain is that of a probe: it tells
     harm and use from each other, and does not predict how much a network that is trained from scratch gains.
 
     ValueError, before long work where that can be known, for: one folder as two, synthetic images that are the real
@@ -175,7 +177,7 @@ def of_sets(sets: Sets, encoder: Encoder, k: int, limits: Mapping[str, float], d
     about = {"n_real": len(sets.train), "n_held_out": len(sets.held), "n_synthetic": len(sets.synthetic),
              "n_classes": sets.held.num_classes, "classes": sets.held.class_names, "missing": sets.missing, "image_shape": sets.held.image_shape,
              "encoder": encoder_label(encoder), "k": k, "seed": seed, "thresholds": dict(limits), "torch": torch.__version__}
-    passed = bool(checks["passed"].all()) and leak_of(numbers, about) == 0
+    passed = bool(checks["passed"].all()) and not leak_of(numbers)
     advice, todo = advise(numbers, ratios, images, uncovered, checks, about)
     return Audit(advice, passed, todo, numbers, ratios, exchange, predicted(numbers, encoder_label(encoder)), checks, images, uncovered,
                  sets.notes + notes, about, sets)
@@ -192,10 +194,15 @@ def augmentation_quality(real: Images, synthetic: Images, held_out: Images | Non
     return audit(real, synthetic, held_out, **options).predicted
 
 
-def leak_of(numbers: pd.DataFrame, about: dict) -> int:
-    """How many held-out images are among the other real ones, where they are so many that the audit is void; else 0."""
-    leak = int(numbers[numbers["scope"] == "all"].set_index("metric").loc["held_out_seen", "value"])
-    return leak if leak > LEAK * about["n_held_out"] else 0
+def leak_of(numbers: pd.DataFrame) -> str:
+    """What so many held-out images have to do with the other real ones that the audit is void; "" where it is not."""
+    all_ = numbers[numbers["scope"] == "all"].set_index("metric")
+    n, seen, near = int(all_.loc["held_out_seen", "n"]), int(all_.loc["held_out_seen", "value"]), all_.loc["held_out_near"]
+    if seen > LEAK * n:
+        return f"of the {n:,} held-out images, {seen:,} {_are(seen)} among the other real ones, pixel by pixel"
+    if near["low"] > NEAR_LEAK:
+        return f"of the {n:,} held-out images, {near['value'] * n:,.0f} are nearly copies of other real ones"
+    return ""
 
 
 def _plain(value):
@@ -208,6 +215,8 @@ def _plain(value):
 
 
 def _limits(thresholds: Mapping[str, float] | None) -> dict[str, float]:
+    if not isinstance(thresholds or {}, Mapping):
+        raise ValueError(f"thresholds must be a mapping of names and values, got {thresholds!r}")
     for name, value in (thresholds or {}).items():
         one_of("threshold", name, THRESHOLDS)
         number(f"the threshold {name}", value, 0, 1)
@@ -219,6 +228,8 @@ def _checks(numbers: pd.DataFrame, limits: Mapping[str, float]) -> pd.DataFrame:
     rows = []
     for name, limit in limits.items():
         row = all_.loc["probe_gain_all" if name == "probe_loss" else name]
+        if name == "duplicates":  # a share, as the others are
+            row = row[["value", "low", "high", "baseline_high"]] / row["n"]
         upper = name in MENDED
         least = row["baseline_high"] if limit == THRESHOLDS[name] else 0.0  # a limit that was chosen is kept
         bound = max(limit, least) if upper else 0.0 - limit if name == "probe_loss" else row["baseline"] - limit
@@ -247,9 +258,8 @@ def advise(numbers: pd.DataFrame, ratios: pd.DataFrame, images: pd.DataFrame, un
     left = [name for name in failed if name not in mended]
     faults = [words for name, words in faults.items() if name in left]
     best, ratio = all_.loc["best_ratio_gain"], all_.loc["best_ratio", "value"]
-    if leak := leak_of(numbers, about):
-        advice = (f"Nothing can be said of them: of the {about['n_held_out']:,} held-out images, {leak:,} {_are(leak)} among the other real "
-                  f"ones, pixel by pixel. Hold out others.")
+    if leak := leak_of(numbers):
+        advice = f"Nothing can be said of them: {leak}. Hold out others."
     elif all_.loc["near_copies", "low"] > 0.5:
         advice = (f"Do not add them: {all_.loc['near_copies', 'value']:.0%} are nearly copies of real images and would only "
                   f"repeat these.")
@@ -261,7 +271,7 @@ def advise(numbers: pd.DataFrame, ratios: pd.DataFrame, images: pd.DataFrame, un
     elif "probe_loss" in left:
         advice = f"Do not add them: they cost the probe accuracy, {said}."
     elif failed:
-        why = {"near_copies": "nearly copies of real images"} | dict.fromkeys(("off_label", "label_agreement"), "off their label")
+        why = {"near_copies": "nearly copies of real images", "duplicates": "repeats of others"} | dict.fromkeys(("off_label", "label_agreement"), "off their label")
         why = dict.fromkeys(why[name] for name in failed if name in why)
         advice = (f"Drop {dropped:,} of the {n:,} synthetic images, then look again: too many are {' and '.join(why)}." if dropped else
                   f"Look at them before you add them: too many are {' and '.join(why)}, though no single image stands out.")
@@ -278,6 +288,8 @@ def advise(numbers: pd.DataFrame, ratios: pd.DataFrame, images: pd.DataFrame, un
                   f"cannot be told from none.")
     if advice.startswith("They may be added") and (narrow := _narrow(numbers)["scope"].tolist()):
         advice += f" They lack variety in {_five(narrow)}."
+    if about["missing"] and not advice.startswith(("Nothing", "Do not")):
+        advice += f" None is of {_five(about['missing'])}: what adding the others does there is not measured."
     return advice, tuple(_todo(numbers, ratios, images, uncovered, all_, about, faults, failed))
 
 
@@ -323,7 +335,9 @@ def _todo(numbers, ratios, images, uncovered, all_, about, faults, failed):
     if seen := int(all_.loc["held_out_seen", "value"]):
         yield (f"Look for a leak: {seen:,} of the held-out images {_are(seen)} among the other real ones, pixel by pixel: "
                f"{_five(sorted(uncovered.loc[uncovered['seen'], 'file']))}.")
-    if leak_of(numbers, about):
+    elif leak_of(numbers):
+        yield f"Look for a leak: these held-out images are nearly copies of other real ones: {_five(sorted(uncovered.loc[uncovered['near_copy'], 'file']))}."
+    if leak_of(numbers):
         yield "Hold out real images that are not among the others, and audit again: all other numbers are flattered."
         return
     if about["missing"]:

@@ -93,7 +93,7 @@ def foretold_said(frame, further) -> str:
     rows, measure = foretold(frame, further), fitted(frame)["measure"]
     over = joined(frame, further)
     found = select(over, role="prediction", metric="rank_correlation", arm=measure).iloc[0]
-    return (f"{(rows['estimate'] < 0).sum()} of {len(rows)} sets lost accuracy on average. {rows['held'].sum()} of the {len(rows)} gains lie within what the line said. Over all {found['x']:.0f} sets, each family left out in turn, "
+    return (f"{(rows['estimate'] < 0).sum()} of {len(rows)} sets lost accuracy on average; the line said so of {(rows['said'] < 0).sum()}. {rows['held'].sum()} of the {len(rows)} gains lie within what the line said. Over all {found['x']:.0f} sets, each family left out in turn, "
             f"the rank correlation of {NAMES[measure]} is {within(found['value'], found['low'], found['high'])}.")
 
 

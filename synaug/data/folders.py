@@ -31,7 +31,7 @@ LITTER = {"__macosx", "__pycache__", "@eadir", "lost+found", "$recycle.bin", "sy
 
 
 def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None = None, *, mode: str | None = None,
-                      crop: bool = False, unreadable: str = "refuse", cache: bool = True) -> ImageDataset:
+                      crop: bool = False, unreadable: str = "refuse", empty: str = "refuse", cache: bool = True) -> ImageDataset:
     """The images of ``path/class/**/*``, classes and files in alphabetical order.
 
     path: its subfolders are the classes; what is hidden or a system's own is passed over, and so, with a warning that
@@ -40,7 +40,8 @@ def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None
     takes the images as they are. crop: whether what is resized is first cut to that aspect ratio about its centre,
     instead of being squashed. mode: "RGB" or "L" (grey) to convert every image to, transparent parts to white; None
     takes what is of one of these. unreadable: "refuse" images that cannot be read, or "skip" them with a warning that
-    names them; either way ``source_index`` counts the files of `list_images`. cache: whether what takes more than some
+    names them; either way ``source_index`` counts the files of `list_images`. empty: "refuse" or "skip" folders of classes
+    without an image. cache: whether what takes more than some
     seconds to read is kept in the cache folder, until a file changes.
 
     Grey images give C = 1, colour images C = 3. Photographs are turned upright, as their EXIF entry says. Raises
@@ -55,7 +56,7 @@ def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None
     if crop and size is None:
         raise ValueError("crop needs an image_size to cut to")
     one_of("value of unreadable,", unreadable, ("refuse", "skip"))
-    classes = list_images(path)
+    classes = list_images(path, empty)
     labels = np.repeat(np.arange(len(classes)), [len(members) for members in classes.values()])
     files = [f for members in classes.values() for f in members]
     stats = [(f, f.stat()) for f in files if f.is_file()]
@@ -126,21 +127,23 @@ def save_image_folder(dataset: ImageDataset, folder: str | Path) -> Path:
     return folder
 
 
-def list_images(path: str | Path) -> dict[str, list[Path]]:
+def list_images(path: str | Path, empty: str = "refuse") -> dict[str, list[Path]]:
     """The image files of each class, in the order in which `load_image_folder` numbers them; its errors and warning."""
+    one_of("value of empty,", empty, ("refuse", "skip"))
     path = Path(path).expanduser()
     classes = find_classes(path)
     passed_over = Counter(f"{_ending(f)} beside the classes" for f in _listed(path)
                           if not f.is_dir() and not _is_litter(f.name))
     files = {name: _image_files(folder, path, passed_over) for name, folder in classes.items()}
     kinds = ", ".join(f"{number} {kind}" for kind, number in passed_over.most_common(6))
-    if empty := [name for name, members in files.items() if not members]:
-        raise ValueError(f"{path}: no images in {', '.join(map(repr, empty))}; image files end in "
+    without = [name for name, members in files.items() if not members]
+    if without and (empty == "refuse" or len(without) == len(files)):
+        raise ValueError(f"{path}: no images in {', '.join(map(repr, without))}; image files end in "
                          f"{', '.join(IMG_EXTENSIONS)}" + (f"; passed over: {kinds}" if kinds else ""))
     if passed_over:
         warnings.warn(f"{path}: {passed_over.total()} files were passed over ({kinds}); images lie in a class's folder "
                       f"and end in {', '.join(IMG_EXTENSIONS)}", stacklevel=3)
-    return files
+    return {name: members for name, members in files.items() if members}
 
 
 def image_kinds(files: list[Path]) -> list[tuple | None]:

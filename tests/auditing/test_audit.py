@@ -1,5 +1,6 @@
 """The audit of one's own images: planted defects are found, good images pass, bad input is a sentence and status 2."""
 
+import io
 import json
 import os
 import re
@@ -62,6 +63,7 @@ def test_other_real_images_pass_and_every_number_stands_beside_its_baseline(fine
     assert set(MEANINGS) == set(fine.numbers["metric"])
     assert fine.exchange.startswith("no rate: the ruler is flat")
     assert fine.numbers.loc[fine.numbers["metric"] != "exchange_rate", ["value", "low", "high"]].notna().all(axis=None)
+    assert "held_out_near" in set(fine.numbers["metric"])
     alone = {"probe_gain_all", "held_out_seen", "best_ratio", "best_ratio_gain"}  # no real images stand in these places
     assert set(fine.numbers.loc[fine.numbers["baseline"].isna(), "metric"]) == alone
     measured = fine.numbers[fine.numbers["metric"] != "exchange_rate"]
@@ -430,6 +432,7 @@ class TestBadInput:
         assert "--html and --json name one file" in self.told(capsys, *folders, "--html", *same)
         assert "lies in the folder of real images" in self.told(capsys, *folders, "--html", folders[0] / "page.html")
         assert "lies in the folder of synthetic images" in self.told(capsys, *folders, "--drop-list", folders[1] / "0" / "drop.txt")
+        assert "cannot be written (File name too long)" in self.told(capsys, *folders, "--html", tmp_path / ("x" * 250))
         os.mkfifo(tmp_path / "pipe")
         assert "is not a plain file" in self.told(capsys, *folders, "--json", tmp_path / "pipe")
         (tmp_path / "file").chmod(0o400)
@@ -457,6 +460,63 @@ def test_unreadable_files_are_skipped_on_request_and_names_still_fit(folders, tm
     for row in (0, 100, 249):
         with Image.open(found.images["file"][row]) as image:
             np.testing.assert_array_equal(np.asarray(image), found.sets.synthetic.images[row, 0])
+
+
+def test_repeats_that_are_too_many_are_dropped_first_and_cross_a_threshold():
+    real, held, other = draw_splits(digits, 40, 30, 5, seed=0)
+    found = synaug.audit(real, changed(other, other.images.repeat(10, 1, 1, 1), other.labels.repeat(10)), held, encoder="pixels")
+    assert not found.passed and found.advice.startswith("Drop 450 of the 500 synthetic images") and "repeats of others" in found.advice
+    row = found.checks.set_index("check").loc["duplicates"]
+    assert (row["value"], row["bound"]) == (0.9, 0.05) and row["low"] > 0.85 and "Share of repeats" in found.html()
+
+
+def test_held_out_images_that_are_nearly_copies_of_others_are_a_leak():
+    """As images are that were saved again, cropped or scaled: their pixels differ."""
+    real, held, other = draw_splits(digits, 40, 20, 30, seed=0)
+    again = changed(real, (real.images.int() + 1).clamp(0, 255).to(torch.uint8))
+    found = synaug.audit(real, other, again, encoder="pixels")
+    assert found.advice == "Nothing can be said of them: of the 400 held-out images, 400 are nearly copies of other real ones. Hold out others."
+    assert not found.passed and found.todo[0].startswith("Look for a leak: these held-out images are nearly copies") and len(found.todo) == 2
+    mixed = changed(held, torch.cat([held.images[:150], again.images[:50]]), torch.cat([held.labels[:150], again.labels[:50]]))
+    found = synaug.audit(real, other, mixed, encoder="pixels")
+    named = set(found.uncovered.loc[found.uncovered["near_copy"], "file"].astype(int))
+    assert set(range(150, 200)) <= named and len(named) <= 55 and f"{len(named)} are nearly copies" in found.advice
+    fine = synaug.audit(real, other, held, encoder="pixels").value("held_out_near")
+    assert fine["value"] < 0.03 and fine["low"] < 0.02
+
+
+def test_classes_of_which_there_is_none_are_named_in_the_advice(folders, tmp_path):
+    made = tmp_path / "made"
+    shutil.copytree(folders[1], made)
+    for file in (made / "3").iterdir():
+        file.unlink()  # the folder stays, as a generator leaves it that failed
+    found = synaug.audit(folders[0], made, encoder="pixels")
+    assert found.about["missing"] == ("3",) and found.advice.endswith(" None is of 3: what adding the others does there is not measured.")
+    with pytest.raises(ValueError, match="no images in '3'"):
+        synaug.audit(made, folders[0], encoder="pixels")
+
+
+def test_what_was_found_is_written_and_told_whatever_letters_the_terminal_has(folders, tmp_path, monkeypatch):
+    both = []
+    for folder in folders:
+        both.append(tmp_path / f"{folder.name} two")
+        shutil.copytree(folder, both[-1])
+        (both[-1] / "7").rename(both[-1] / "日本")
+    shutil.rmtree(both[1] / "日本")
+    pipe = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", pipe)
+    assert main(["audit", *map(str, both), "--encoder", "pixels", "--quiet", "--html", str(tmp_path / "page.html")]) in (0, 1)
+    pipe.flush()
+    assert b"\\u65e5\\u672c" in pipe.buffer.getvalue() and "日本" in (tmp_path / "page.html").read_text()
+
+
+def test_the_command_checks_itself_and_says_what_it_did_not_find(folders, capsys):
+    assert main(["audit", str(folders[0]), "--check", "--encoder", "pixels", "--quiet"]) == 1
+    told = capsys.readouterr().out
+    table = told.partition("Not as demanded: ")[0].splitlines()
+    assert table[0].split() == ["defect", "planted", "by", "found", "demanded", "false_alarms", "ok"] and len(table) == 7
+    missed = [line.split("  ")[0].strip() for line in table[1:] if line.endswith("False")]
+    assert missed and f"Not as demanded: {', '.join(line.strip().split('  ')[0] for line in table[1:] if line.endswith('False'))}." in told
 
 
 def test_names_of_any_bytes_are_told_and_a_line_break_makes_no_second_line(folders, tmp_path, capsys):
