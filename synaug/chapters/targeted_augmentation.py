@@ -141,7 +141,7 @@ PROFILES = {
                   sampling_steps=1),
     "quick": dict(**SMALL, studies=("k",), steps=16, pilot_steps=(16,), large_steps=16, large_pilot_steps=(16,),
                   ks=(2,), strengths=(20, 50, 80), seeds=2, k_seeds=2, pilot_seeds=2, passes=1, sampling_steps=2,
-                  n_evaluate=300),
+                  n_evaluate=200),
     "standard": dict(**SMALL, studies=("k", "pilot", "optimizers", "strength", "selection", "classical", "large",
                                        "architectures", "ablations", "budgets"),
                      steps=800, pilot_steps=(800, 1600), large_generator="fashion_mnist", large_steps=2400,

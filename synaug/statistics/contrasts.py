@@ -71,8 +71,8 @@ def paired(frame: pd.DataFrame, against: dict, by: Sequence[str] = ("arm",), met
     for key, own in found.groupby(by, sort=False, dropna=False):
         named = dict(zip(by, key))
         _check_single(own, pair, str(named))
-        if len(bad := own[~np.isfinite(own["value"])]):
-            raise ValueError(f"{named} less {against} is not finite at {bad[pair].iloc[0].to_dict()}")
+        if not (finite := np.isfinite(own["value"].to_numpy(float))).all():
+            raise ValueError(f"{named} less {against} is not finite at {own.loc[~finite, pair].iloc[0].to_dict()}")
         limits = {"estimate": own["value"].mean(), "low": np.nan, "high": np.nan, "p_value": np.nan}
         if len(own) > 1:
             interval = paired_interval(own["value"], confidence)
@@ -98,8 +98,7 @@ def _check_columns(frame: pd.DataFrame, names) -> None:
 
 def _check_single(rows: pd.DataFrame, pair: list, what: str) -> None:
     """One row for a pair at most."""
-    repeated = rows[rows.duplicated(pair, keep=False)]
-    if len(repeated):
-        counts = repeated.drop(columns=[*MEASURED], errors="ignore").groupby(pair, dropna=False).nunique(dropna=False)
+    if (repeated := rows.duplicated(pair, keep=False)).any():
+        counts = rows[repeated].drop(columns=[*MEASURED], errors="ignore").groupby(pair, dropna=False).nunique(dropna=False)
         differing = ", ".join(map(str, counts.columns[(counts > 1).any()])) or "none: the rows are repeated"
         raise ValueError(f"{what} has several rows with the same {', '.join(pair)}; columns that differ: {differing}")

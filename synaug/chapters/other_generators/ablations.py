@@ -103,7 +103,7 @@ PROFILES = {
     "smoke": dict(studies=("networks", "samplers", "exploration"), changes=(BASE, "a transformer"), generator_width=16, trained_images=128, levels=(128,),
                   evaluations=(3,), terms={"CADS": (0.5, 1.0)}, weak_images=128, n_images=150, n_losses=20, sampling_steps=1, encoder="pixels",
                   n_bootstrap=10, steps=2, n_evaluate=50, seeds=2, choice_seeds=1),
-    "quick": dict(studies=("networks", "samplers", "exploration"), changes=(BASE, "no averaged weights"), generator_width=16, trained_images=512, levels=(512,),
+    "quick": dict(studies=("networks", "samplers", "exploration"), changes=(BASE, "no averaged weights"), generator_width=16, trained_images=256, levels=(256,),
                   evaluations=(9,), terms={"CADS": (0.5, 1.0)}, weak_images=128, n_images=150, n_losses=50, sampling_steps=3, encoder="pixels",
                   n_bootstrap=50, steps=5, n_evaluate=200, seeds=2, choice_seeds=1),
     "standard": dict(trained_images=200_000, levels=(200_000, 400_000, 800_000, 1_600_000), evaluations=(9, 19, 39, 79), terms=TRIED, weak_images=128_000,

@@ -41,7 +41,7 @@ class Composition(Trainings):
 
 PROFILES = {
     "smoke": dict(trained_images=64, n_samples=40, n_real=40, steps=2, sampling_steps=1, seeds=2),
-    "quick": dict(trained_images=1024, n_samples=100, steps=10, sampling_steps=4, seeds=2),
+    "quick": dict(trained_images=512, n_samples=100, steps=10, sampling_steps=4, seeds=2),
     "standard": dict(trained_images=150_000, n_samples=2000, steps=800, first_seed=300, seeds=10),
     "paper": dict(trained_images=1_000_000, width=64, n_samples=4000, architecture="resnet18", steps=2000, first_seed=300, seeds=10),
 }

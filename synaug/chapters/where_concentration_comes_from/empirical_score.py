@@ -61,7 +61,7 @@ class Memory(Settings):
 
 PROFILES = {
     "smoke": dict(n_training=300, n_sources=20, n_compared=20, reverse_steps=(0, 30, 60, 100), stride=25),
-    "quick": dict(n_training=1000, n_sources=30, n_compared=50, reverse_steps=(0, 20, 40, 50, 60, 80, 100),
+    "quick": dict(n_training=1000, n_sources=30, n_compared=50, reverse_steps=(0, 25, 50, 75, 100),
                   stride=10),
     "standard": dict(n_training=None, n_sources=500, n_compared=2000, stride=5,
                      reverse_steps=(0, 20, 30, 35, 40, 45, 50, 55, 60, 70, 80, 100)),

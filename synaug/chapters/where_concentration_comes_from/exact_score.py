@@ -79,7 +79,7 @@ class Mixtures(Settings):
 PROFILES = {
     "smoke": dict(mixtures=2, n_points=150, reverse_steps=(0, 50, 100), stride=4, levels=(100,), grids=(5, 10),
                   factors=(0.9, 1.1), noises=(0.3,), widths=(1.0,), guidances=(2.0,)),
-    "quick": dict(mixtures=5, n_points=300, reverse_steps=tuple(range(0, 101, 10)), stride=1, levels=(100,),
+    "quick": dict(mixtures=4, n_points=300, reverse_steps=tuple(range(0, 101, 10)), stride=1, levels=(100,),
                   grids=(5, 10, 18, 35), factors=(0.95, 1.05), noises=(0.2,), widths=(1.0,), guidances=(2.0,)),
     "standard": dict(mixtures=10, n_points=1000, reverse_steps=tuple(range(101)), stride=1, levels=(50, 100),
                      grids=(5, 10, 18, 35, 100), factors=(0.9, 0.95, 0.98, 0.99, 1.01, 1.02, 1.05, 1.1),
