@@ -61,7 +61,7 @@ theme()
 live = EXPERIMENT.run(**parameters)
 recorded = recorded_run(live)
 largest = live if recorded is None else recorded
-further = None if recorded is None else figures.further_run(live)
+further = None if recorded is None else figures.further_run(recorded)
 everything = figures.joined(largest, further)
 held = largest.attrs["provenance"]["parameters"]["studies"]
 checked, get = EXPERIMENT.settings(**parameters), Store().get

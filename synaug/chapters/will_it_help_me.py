@@ -28,9 +28,12 @@ from synaug.chapters.tasks import (
     generated_pool,
     joined,
     network,
+    number_format,
+    recipe_of,
     split,
     splits,
     trained,
+    trained_generators,
     usual_denoiser,
     weights_of,
 )
@@ -53,7 +56,8 @@ POOL_SEED = 8
 @dataclass(frozen=True)
 class Pool:
     """How a set of images is made. family: which sets are left out together. source: "generator", "oracle", "vae" or "gan"
-    (trained on the generator's images), or "real", "fresh" (real images, the generator's own and others). strength:
+    (trained on the generator's images), "early" (the generator, trained anew and stopped early), or "real", "fresh" (real
+    images, the generator's own and others). level: which of the settings' ``levels`` an early one is. strength:
     denoising steps of 100 from which real images are reconstructed, of a VAE and a GAN their own strength in per cent;
     None: from noise alone. coarse: a sixth of the sampler's steps. wrong: a perturbation of the score, and how large.
     changed: what is done to the images afterwards."""
@@ -62,6 +66,7 @@ class Pool:
     source: str = "generator"
     strength: float | None = None
     coarse: bool = False
+    level: int = 0
     wrong: tuple[str, float] | None = None
     changed: str = ""
 
@@ -83,12 +88,13 @@ POOLS = {
     "fresh, blurred": Pool("real, or spoilt", "fresh", changed="blurred"),
     "fresh, a fifth mislabelled": Pool("real, or spoilt", "fresh", changed="mislabelled"),
     "fresh, noisy": Pool("real, or spoilt", "fresh", changed="noisy"),
+    **{f"early generator {i + 1}": Pool("early generator", "early", level=i) for i in range(3)},
     "VAE, from noise": Pool("VAE", "vae"), "VAE, from real images": Pool("VAE", "vae", strength=50),
     "GAN, from noise": Pool("GAN", "gan"), "GAN, from real images": Pool("GAN", "gan", strength=50),
 }
-#: Those of the generators that every user has. The others are a run of their own: ``python -m synaug record will_it_help_me
-#: --variant families -p studies '["pools"]' -p pools '["VAE, from noise", ...]'``.
-USUAL = tuple(name for name, how in POOLS.items() if how.source not in LATENT)
+#: Those of the generators that every user has. The others, and those of other data, are runs of their own: ``python -m synaug
+#: record will_it_help_me --variant families -p studies '["pools"]' -p pools '["VAE, from noise", ...]'``.
+USUAL = tuple(name for name, how in POOLS.items() if how.source not in ("early", *LATENT))
 #: What is measured of a set before training, beside its real-data baseline; the audit explains each.
 PREDICTORS = ("frechet_distance", "precision", "recall", "density", "coverage", "outer_edge_recall", "centroid_distance_ratio",
               "covariance_logdet_ratio", "distance_ratio", "two_sample_auc", "label_agreement", "near_copies",
@@ -112,6 +118,7 @@ class Prediction(Trainings):
     generator: str = param("name or folder of a trained generator; its training images are the real images")
     oracle: str | None = param("one that was trained on more images, these among them", optional=True)
     pools: tuple[str, ...] = param("sets of images, by name", USUAL, each=True, options=tuple(POOLS))
+    levels: tuple[int, ...] = param("images that early generators have seen, three numbers", each=True, at_least=1)
     n_real: int | None = param("real images; None: all that the generator was trained on", at_least=20, optional=True)
     added: int = param("images of each set that are added to the real ones", at_least=20)
     held: int = param("held-out real images beside which a set is measured", at_least=20)
@@ -134,6 +141,8 @@ class Prediction(Trainings):
         for name, n, part in (("held", self.held, "validation"), ("added", self.added, "fresh")):
             if not 2 * found[part].num_classes <= n <= len(found[part]):
                 raise ValueError(f"{name} must be from {2 * found[part].num_classes} to {len(found[part])}, got {n}")
+        if len(self.levels) != 3:
+            raise ValueError(f"levels must be three numbers of images, got {self.levels}")
         if self.oracle is None and (lost := [name for name in self.pools if POOLS[name].source == "oracle"]):
             raise ValueError(f"the pools {', '.join(lost)} need an oracle")
         for family in sorted({POOLS[name].source for name in self.pools} & {*LATENT}):
@@ -151,7 +160,7 @@ def check_own(real: str, synthetic: str, held_out: str | None, image_size: int |
         raise ValueError(f"real, synthetic, held_out: {error}") from error
 
 
-SMALL = {"generator": "fashion_mnist_2000", "oracle": "fashion_mnist"}
+SMALL = {"generator": "fashion_mnist_2000", "oracle": "fashion_mnist", "levels": (128, 256, 384)}
 
 PROFILES = {
     "smoke": dict(**SMALL, pools=("strength 50", "from noise", "copies", "fresh, blurred"),
@@ -161,7 +170,7 @@ PROFILES = {
                          "fresh, blurred"),
                   n_real=100, added=75, held=100, candidates=2, steps=5, early_steps=3, sampling_steps=4, encoder="pixels",
                   n_evaluate=200, seeds=2, choice_seeds=2),
-    "standard": dict(**SMALL, added=3000, held=1000, steps=800, early_steps=80, sampling_steps=18, first_seed=800, seeds=5,
+    "standard": dict(**SMALL | {"levels": (32_000, 64_000, 128_000)}, added=3000, held=1000, steps=800, early_steps=80, sampling_steps=18, first_seed=800, seeds=5,
                      choice_seeds=10),
 }
 
@@ -185,10 +194,14 @@ def pool(s: Prediction, name: str) -> Task:
     how, real = POOLS[name], images(s, "real")
     if how.source in ("real", "fresh"):
         return Task(changed, {"how": how.changed, "n": copies(s) * n_real(s)}, (images(s, how.source),))
-    if how.source in LATENT:
-        by = {**network(replace(s, generator=of_family(s.generator, how.source))), "steps": s.sampling_steps,
-              "strength": 1.0 if how.strength is None else how.strength / 100}
-        return Task(joined, {}, tuple(Task(at_strength, {**by, "seed": POOL_SEED + i}, (real,)) for i in range(copies(s))))
+    if how.source in ("early", *LATENT):
+        by, needs = {"steps": s.sampling_steps, "strength": 1.0 if how.strength is None else how.strength / 100}, (real,)
+        if how.source == "early":
+            recipe, by = recipe_of(s.generator), by | number_format(s) | {"images": s.levels[how.level]}
+            needs = real, Task(trained_generators, {"recipe": recipe, "snapshots": list(s.levels), "device": s.device})
+        else:
+            by |= network(replace(s, generator=of_family(s.generator, how.source)))
+        return Task(joined, {}, tuple(Task(at_strength, {**by, "seed": POOL_SEED + i}, needs) for i in range(copies(s))))
     sigmas = None if how.strength is None else [sigma_of_strength(how.strength)]
     by = network(replace(s, generator=s.oracle if how.source == "oracle" else s.generator)) | {
         "sigmas": sigmas, "steps": max(1, s.sampling_steps // (2 if sigmas else 6 if how.coarse else 1)), "seed": POOL_SEED}

@@ -17,7 +17,7 @@ from synaug.chapters.what_is_left_out.left_out_figures import NETWORKS
 from synaug.chapters.will_it_help_me import CHOICES, POOLS, PREDICTORS, PRIMARY, REFERENCE, gains
 from synaug.metrics.encoders import encoder_label
 from synaug.plots import forest, image_grid, scatter
-from synaug.run.results import recorded_run
+from synaug.run.results import recordings
 from synaug.statistics.contrasts import paired, select
 from synaug.statistics.prediction import LEAST_GROUPS, left_out_predictions, rank_correlation, rank_correlations
 
@@ -49,21 +49,31 @@ def measured_gains(frame) -> pd.DataFrame:
     return paired(select(frame, role="gain"), {"arm": "original"}, ["family", "arm"], "test_error", sign=-1)
 
 
-def further_run(live):
-    """The recorded run of the sets of a VAE and a GAN; None without one."""
-    return recorded_run(live, "standard", variant="families")
+def further_run(frame):
+    """The sets of all recorded variants of a recorded run, with its own original set; None without any."""
+    variants = [beside(frame, run) for name, run in recordings(chapter.EXPERIMENT.name, ("standard",)).items() if "." in name]
+    return pd.concat([select(frame, role="gain", arm="original"), *variants], ignore_index=True) if variants else None
 
 
-def joined(frame, further):
-    """A run with the sets of a further one beside its own, whose gains stay those over their own original set."""
-    if frame is None or further is None:
-        return frame
+def beside(frame, further):
+    """The sets of a further run, whose gains stay those over their own original set where that of another run takes its
+    place. Those of other data are a family of their own."""
     start = [select(run, role="gain", arm="original").set_index("seed")["value"] for run in (frame, further)]
     more = select(further, role=["gain", "measure"])
     more = more[more["arm"] != "original"].copy()
     more["value"] += more["seed"].map(start[0] - start[1]).where(more["role"] == "gain", 0.0)
-    both = pd.concat([select(frame, role=["gain", "measure", "choice"]), more], ignore_index=True)
-    both = chapter.finish(both)
+    data = more["dataset"].iloc[0]
+    if data != frame["dataset"].iloc[0]:
+        more = more.assign(arm=f"{DATA[data]}: " + more["arm"], family=DATA[data])
+    return more
+
+
+def joined(frame, further):
+    """A run with the sets of `further_run` beside its own."""
+    if frame is None or further is None:
+        return frame
+    more = further[further["arm"] != "original"]
+    both = chapter.finish(pd.concat([select(frame, role=["gain", "measure", "choice"]), more], ignore_index=True))
     both.attrs = frame.attrs
     return both
 
@@ -188,6 +198,7 @@ KINDS = {"fresh real images": ["fresh real images"], "fresh real images, spoilt"
          "the same, filtered": [name for name, how in POOLS.items() if how.family == "filtered"], "from noise": ["from noise"],
          "from noise, too few steps": ["from noise, few steps"],
          "a generator with a wrong score": [name for name, how in POOLS.items() if how.family == "wrong score"],
+         "a generator stopped early": [name for name, how in POOLS.items() if how.family == "early generator"],
          "made by a VAE": [name for name, how in POOLS.items() if how.family == "VAE"],
          "made by a GAN": [name for name, how in POOLS.items() if how.family == "GAN"],
          "a generator that saw more images": [name for name, how in POOLS.items() if how.family == "oracle"]}

@@ -73,10 +73,10 @@ def test_sets_are_what_their_names_say():
 
 
 def test_sets_of_other_families_are_made_by_generators_of_the_same_images(tmp_path):
-    names = [name for name in POOLS if name not in USUAL]
+    names = [name for name, how in POOLS.items() if how.family in ("VAE", "GAN")]
     s, get = EXPERIMENT.settings("smoke", pools=names[:2], strength=40), Store().get
     real, made = get(chapter.images(s, "real")), [get(chapter.pool(s, name)) for name in names[:2]]
-    assert {POOLS[name].family for name in names} == {"VAE", "GAN"} and not set(names) & set(EXPERIMENT.settings("standard").pools)
+    assert len(names) == 4 and not set(names) & set(EXPERIMENT.settings("standard").pools)
     for data in made:
         assert torch.equal(data.labels, real.labels.repeat(len(data) // len(real))) and len(data) >= s.added
         assert not torch.equal(data.images[: len(real)], data.images[len(real): 2 * len(real)])  # each time others
@@ -90,6 +90,18 @@ def test_sets_of_other_families_are_made_by_generators_of_the_same_images(tmp_pa
         shutil.copytree(checkpoint_folder(saved), tmp_path / own)
     with pytest.raises(ValueError, match="own_vae must be a vae that was trained on the images of"):  # these are others
         EXPERIMENT.settings("smoke", pools=names[:1], generator=str(tmp_path / "own"))
+
+
+def test_early_generators_are_stopped_one_after_the_other():
+    names = [f"early generator {i}" for i in (1, 2, 3)]
+    s, get = EXPERIMENT.settings("smoke", pools=names), Store().get
+    real, made = get(chapter.images(s, "real")), [get(chapter.pool(s, name)) for name in names]
+    assert all(torch.equal(data.labels, real.labels.repeat(len(data) // len(real))) and len(data) >= s.added for data in made)
+    assert not any(torch.equal(one.images, other.images) for one, other in zip(made, made[1:]))
+    needs = [need for name in names for need in chapter.pool(s, name).needs]
+    assert {need.needs[1].params["recipe"]["subset_size"] for need in needs} == {2000} and {need.params["images"] for need in needs} == set(s.levels)
+    with pytest.raises(ValueError, match="levels must be three numbers of images"):
+        EXPERIMENT.settings("smoke", levels=(5, 6))
 
 
 @pytest.mark.parametrize("how", ["", "blurred", "noisy", "mislabelled"])
@@ -161,7 +173,7 @@ def test_the_line_of_an_audit_is_that_of_the_best_measure():
 
 
 def test_audits_predict_by_the_recorded_line():
-    both = figures.joined(load_recorded("will_it_help_me"), load_recorded("will_it_help_me", variant="families"))
+    both = figures.joined(load_recorded("will_it_help_me"), figures.further_run(load_recorded("will_it_help_me")))
     assert json.loads(FITTED.read_text()) == figures.fitted(both) and both["arm"].isin(POOLS).any()
 
 
@@ -170,7 +182,7 @@ def test_sets_of_a_vae_and_a_gan_lost_accuracy():
     error = select(load_recorded("will_it_help_me", variant="families"), role="gain").pivot(index="seed", columns="arm", values="value")
     gain = error.rsub(error.pop("original"), axis=0).mean()
     assert gain.max() < 0 and gain[["VAE, from noise", "VAE, from real images"]].max() < gain[["GAN, from noise", "GAN, from real images"]].min()
-    both = figures.joined(load_recorded("will_it_help_me"), load_recorded("will_it_help_me", variant="families"))
+    both = figures.joined(load_recorded("will_it_help_me"), figures.further_run(load_recorded("will_it_help_me")))
     assert figures.measured_gains(both).set_index("arm")["estimate"][gain.index].tolist() == pytest.approx(gain.tolist())
     assert figures.decisions(both).set_index("images").loc["made by a VAE", "what to do"] == figures.NONE
 
@@ -195,7 +207,7 @@ def test_the_decisions_follow_from_the_recorded_gains():
 
 
 def test_gains_of_a_further_run_stay_those_over_its_own_original():
-    own, more = simulated(0.05, 2.0), [name for name in POOLS if name not in USUAL]
+    own, more = simulated(0.05, 2.0), [name for name, how in POOLS.items() if how.family in ("VAE", "GAN")]
     rows = [{"arm": name, "family": POOLS[name].family, "x": 3000.0, "seed": seed, "role": "gain", "metric": "test_error", "value": 20 - i - 0.1 * (seed - 802)}
             for i, name in enumerate(more) for seed in range(800, 805)]
     rows += [{"arm": name, "family": POOLS[name].family, "x": 3000.0, "seed": 0, "role": "measure", "metric": metric, "value": 1.0 + (i == 3) * 90}
@@ -203,6 +215,8 @@ def test_gains_of_a_further_run_stay_those_over_its_own_original():
     rows += [{"arm": "original", "family": "", "x": 0.0, "seed": seed, "role": "gain", "metric": "test_error", "value": 21 - 0.1 * (seed - 802)}
              for seed in range(800, 805)]
     further = tidy(pd.DataFrame(rows).assign(dataset="fashion_mnist"), {"parameters": {}}, experiment=EXPERIMENT.name, profile="standard", swept="images added")
+    run, other = further, further.assign(dataset="cifar10")
+    further = pd.concat([select(own, role="gain", arm="original"), figures.beside(own, run)])
     both = figures.joined(own, further)
     gains = figures.measured_gains(both).set_index("arm")["estimate"]
     assert gains[more].tolist() == pytest.approx([1, 2, 3, 4]) and gains["strength 20"] == pytest.approx(figures.measured_gains(own).set_index("arm")["estimate"]["strength 20"])
@@ -212,6 +226,9 @@ def test_gains_of_a_further_run_stay_those_over_its_own_original():
     assert told["held"].tolist() == [abs(gain - said) <= line["within"] for gain, said in zip((1, 2, 3, 4), told["said"])] and not told["held"].all()
     assert figures.foretold_said(own, further).startswith(f"0 of 4 sets lost accuracy on average; the line said so of {(told['said'] < 0).sum()}. {told['held'].sum()} of the 4 gains") and figures.foretold_said(own, None) == ""
     assert (figures.foretold_table(own, further)["within"] == "yes").tolist() == told["held"].tolist()
+    away = figures.beside(own, other)
+    assert set(away["family"]) == {"CIFAR-10"} and set(away["arm"]) == {f"CIFAR-10: {name}" for name in more}
+    assert away["value"].tolist() == figures.beside(own, run)["value"].tolist()
     assert figures.decisions(both).set_index("images").loc["made by a GAN", "sets above 0"] == "2 of 2"
 
 
