@@ -94,7 +94,7 @@ class Sweep(Settings):
 SMALL = {"generator": "fashion_mnist", "classifier": "resnet8", "recipe": "one_cycle"}
 
 PROFILES = {
-    "smoke": dict(**SMALL, reverse_steps=(0, 50, 100), stride=50, n_images=200, n_compare=200, n_test=50, n_evaluate=200,
+    "smoke": dict(**SMALL, reverse_steps=(0, 50, 100), stride=50, n_images=150, n_compare=150, n_test=50, n_evaluate=200,
                   n_maps=20, seeds=2, classifier_steps=10, n_bootstrap=50),
     "quick": dict(**SMALL, reverse_steps=(0, 50, 100), stride=20, n_images=150, n_compare=150, n_test=50,
                   n_evaluate=200, n_maps=20, seeds=2, classifier_steps=10, n_bootstrap=100),

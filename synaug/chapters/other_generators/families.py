@@ -94,7 +94,7 @@ class Families(Trainings):
 
 
 PROFILES = {
-    "smoke": dict(strengths=(0.8, 1.0), n_images=200, n_compare=200, n_inverted=20, n_few=40, encoder="pixels", n_bootstrap=20, sampling_steps=2,
+    "smoke": dict(strengths=(0.8, 1.0), n_images=150, n_compare=150, n_inverted=20, n_few=40, encoder="pixels", n_bootstrap=20, sampling_steps=2,
                   steps=2, n_evaluate=50, seeds=2),
     "quick": dict(strengths=(0.5, 1.0), n_images=150, n_compare=150, n_inverted=20, n_few=60, encoder="pixels", n_bootstrap=100, sampling_steps=4,
                   steps=10, n_evaluate=200, seeds=2),

@@ -113,7 +113,7 @@ class Network(Settings):
 PROFILES = {
     "smoke": dict(generator="fashion_mnist_2000", n_images=130, classifier_steps=10, ks=(2,), sigmas=(1.0,),
                   sampler_steps=1, seeds=2, n_evaluate=50, sampled_batches=2, stages=("early",)),
-    "quick": dict(generator="fashion_mnist_2000", n_images=128, classifier_steps=10, ks=(2,), sigmas=(1.0, 80.0),
+    "quick": dict(generator="fashion_mnist_2000", n_images=130, classifier_steps=10, ks=(2,), sigmas=(1.0, 80.0),
                   sampler_steps=2, seeds=2, n_evaluate=200, sampled_batches=2, stages=("early", "late")),
     "standard": dict(generator="fashion_mnist_2000", n_images=None, classifier_steps=800, ks=(2, 5),
                      sigmas=(1.0, 3.0, 80.0), sampler_steps=9, seeds=5, n_evaluate=2000, sampled_batches=25,
