@@ -94,9 +94,9 @@ class Sweep(Settings):
 SMALL = {"generator": "fashion_mnist", "classifier": "resnet8", "recipe": "one_cycle"}
 
 PROFILES = {
-    "smoke": dict(**SMALL, reverse_steps=(0, 50, 100), stride=50, n_images=150, n_compare=150, n_test=50, n_evaluate=200,
+    "smoke": dict(**SMALL, reverse_steps=(0, 50, 100), stride=50, n_images=200, n_compare=200, n_test=50, n_evaluate=200,
                   n_maps=20, seeds=2, classifier_steps=10, n_bootstrap=50),
-    "quick": dict(**SMALL, reverse_steps=(0, 50, 100), stride=20, n_images=150, n_compare=150, n_test=50,
+    "quick": dict(**SMALL, reverse_steps=(0, 50, 100), stride=25, n_images=200, n_compare=200, n_test=50,
                   n_evaluate=200, n_maps=20, seeds=2, classifier_steps=10, n_bootstrap=100),
     "standard": dict(**SMALL, reverse_steps=(0, 30, 50, 70, 100), stride=5, n_images=10_000, n_compare=5000, n_test=1000,
                      n_evaluate=10_000, n_maps=500, seeds=5, classifier_steps=600, n_bootstrap=1000),
