@@ -25,7 +25,7 @@ def execute(app, env, docnames) -> None:
     cache = get_cache(app.config.nb_execution_cache_path)
     pages = []
     for path in map(env.doc2path, sorted(docnames, reverse=True)):
-        reader = create_nb_reader(path, env.myst_config, env.mystnb_config, Path(path).read_text())
+        reader = create_nb_reader(path, env.myst_config, env.mystnb_config, Path(path).read_text(encoding="utf-8"))
         if reader is not None:  # a page that computes
             how = {"read_data": reader.read_fmt} if reader.read_fmt else {}  # text, or a notebook file
             pages.append(cache.add_nb_to_project(path, **how).pk)

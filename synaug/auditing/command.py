@@ -122,7 +122,7 @@ def _check_writable(outputs: dict[str, Path], folders: dict[str, Path | None]) -
         if not place.parent.is_dir():
             raise FileNotFoundError(f"{option}: {place.parent} is not a folder: make it, or name another place to write")
         try:
-            with NamedTemporaryFile(dir=place.parent, prefix=f".{place.name}"):
+            with NamedTemporaryFile(dir=place.parent, prefix=f".{place.name}", suffix=".tmp"):  # as it will be written
                 pass
         except OSError as error:
             raise OSError(f"{option}: {place} cannot be written ({error.strerror}): name another place") from error

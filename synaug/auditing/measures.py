@@ -63,8 +63,7 @@ def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, se
     stage("each class")
     measures.each_class(k, *x)
     stage("copies")
-    images = measures.copies(*x)
-    uncovered = measures.uncovered(*x)
+    images, uncovered = measures.nearness(*x)
     stage("two-sample test")
     x = _scaled(*x)
     measures.two_sample(*x)
@@ -116,24 +115,30 @@ class _Measures:
             if min(map(len, parts)) >= max(k + 1, 4):
                 self.frames.append(_beside(name, *parts, k=k, seed=self.seed))
 
-    def copies(self, train, held, made) -> dict:
-        """Columns of the table of synthetic images."""
-        sets, (small, small_held, small_made) = self.sets, map(_small, (self.sets.train, self.sets.held, self.sets.synthetic))
+    def nearness(self, *x) -> tuple[dict, pd.DataFrame]:
+        """Columns of the table of synthetic images, and the table of held-out ones: in features and in small pictures."""
+        small = tuple(map(_small, (self.sets.train, self.sets.held, self.sets.synthetic)))
+        images, held = self.copies(x, small)
+        return images, self.uncovered(x, small, held)
+
+    def copies(self, x, small) -> tuple[dict, dict]:
+        """Columns of the tables of synthetic and of held-out images."""
+        sets, (train, held, made), (small, small_held, small_made) = self.sets, x, small
         near, near_of_real, nearest_real = _near((made, torch.cat([train, held])), (small_made, torch.cat([small, small_held])))
-        self.held_near, near_of_train, _ = _near((held, train), (small_held, small))
-        self.rows.append(("all", "held_out_near", _mean(self.held_near, self.seed), _mean(near_of_train, self.seed), len(held)))
+        held_near, near_of_train, _ = _near((held, train), (small_held, small))
+        self.rows.append(("all", "held_out_near", _mean(held_near, self.seed), _mean(near_of_train, self.seed), len(held)))
         real_labels = np.concatenate([self.labels, self.held_labels])
         for scope, of in self.scopes.items():
             base = _of_real(near_of_real, np.concatenate(of[:2]), real_labels, self.made_labels, self.seed)
             self.rows.append((scope, "near_copies", _mean(near[of[2]], self.seed), base, int(of[2].sum())))
 
         of_train, of_held, of_made = map(hashes, (sets.train, sets.held, sets.synthetic))
-        copied, twice = np.isin(of_made, of_train + of_held), _repeats(of_made)
+        copied, twice, seen = np.isin(of_made, of_train + of_held), _repeats(of_made), np.isin(of_held, of_train)
         for metric, found, base in (
                 ("exact_copies_of_real", copied, _mean(_repeats(of_train + of_held), self.seed)),
                 ("exact_copies_of_held_out", np.isin(of_made, of_held), _mean(np.isin(of_train, of_held), self.seed)),
                 ("duplicates", twice, _mean(_repeats(of_train), self.seed)),
-                ("held_out_seen", np.isin(of_held, of_train), (np.nan,) * 3)):
+                ("held_out_seen", seen, (np.nan,) * 3)):
             n = len(found)  # numbers, not shares: a single one is to be looked at
             own, base = (tuple(n * np.array(_limits(share))) for share in (_mean(found, self.seed), base))
             self.rows.append(("all", metric, (int(found.sum()), *own[1:]), base, n))
@@ -144,16 +149,14 @@ class _Measures:
         self.rows.append(("all", "near_repeats", _of_pairs(repeats <= least), _of_pairs(of_real <= least), len(repeats)))
         names = np.array(sets.names_of("train") + sets.names_of("held"))
         return {"near_copy": near, "nearest_real": nearest_real, "nearest_real_file": names[nearest_real], "exact_copy": copied,
-                "duplicate": twice}
+                "duplicate": twice}, {"seen": seen, "near_copy": held_near}
 
-    def uncovered(self, train, held, made) -> pd.DataFrame:
+    def uncovered(self, x, small, columns: dict) -> pd.DataFrame:
         """The table of held-out images."""
-        sets = self.sets
-        seen = np.isin(hashes(sets.held), hashes(sets.train))
-        table = pd.DataFrame({"image": np.arange(len(held)), "file": sets.names_of("held"), "seen": seen, "near_copy": self.held_near,
+        sets, seen = self.sets, columns["seen"]
+        table = pd.DataFrame({"image": np.arange(len(seen)), "file": sets.names_of("held"), **columns,
                               "label": [sets.held.class_names[c] for c in self.held_labels]})
-        for metric, (shown, fresh, other) in (("distance_ratio", (held, train, made)),
-                                              ("distance_ratio_pictures", tuple(map(_small, (sets.held, sets.train, sets.synthetic))))):
+        for metric, (fresh, shown, other) in (("distance_ratio", x), ("distance_ratio_pictures", small)):
             to_made, to_real = (nearest(shown, some)[0].cpu().numpy() for some in (other[self.made_at], fresh[self.fresh_at]))
             least = 1e-6 * max(to_made.max(), to_real.max()) or 1.0
             ratio = np.log((to_made + least) / (to_real + least)).clip(-2, 2)  # of copies, which lie at 0

@@ -29,17 +29,16 @@ class Predicted:
 
 def predicted(numbers: pd.DataFrame, encoder: str) -> Predicted:
     """What an audit's ``numbers`` predict; encoder: of its features, as the audit names it."""
-    fit, nan = json.loads(FITTED.read_text()), float("nan")
+    fit = json.loads(FITTED.read_text())
     name, (r, low, high) = fit["measure"].replace("_", " "), fit["correlation"]
     row = numbers[(numbers["scope"] == "all") & (numbers["metric"] == fit["measure"])].iloc[0]
     measured = float(row["value"] - (0 if pd.isna(row["baseline"]) else row["baseline"]))
     how = (f"{name} (here {measured:+.3f}), rank correlation {r:.2f} [{low:.2f}, {high:.2f}] with what {fit['sets']} sets of "
            f"{fit['added']:,} images gained beside {fit['n_real']:,} real ones of {fit['dataset']} ({fit['network']})")
+    value = within = float("nan")
     if low <= LEAST_CORRELATION:
-        value, within = nan, nan
         text = f"No gain is predicted: no measure told recorded gains apart well enough. The best is {how}."
     elif encoder != fit["encoder"]:
-        value, within = nan, nan
         text = f"No gain is predicted with features of {encoder}: the line is for {fit['encoder']}."
     else:
         value, within = fit["intercept"] + fit["slope"] * measured, fit["within"]

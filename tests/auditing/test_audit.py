@@ -515,8 +515,8 @@ def test_the_command_checks_itself_and_says_what_it_did_not_find(folders, capsys
     told = capsys.readouterr().out
     table = told.partition("Not as demanded: ")[0].splitlines()
     assert table[0].split() == ["defect", "planted", "by", "found", "demanded", "false_alarms", "ok"] and len(table) == 7
-    missed = [line.split("  ")[0].strip() for line in table[1:] if line.endswith("False")]
-    assert missed and f"Not as demanded: {', '.join(line.strip().split('  ')[0] for line in table[1:] if line.endswith('False'))}." in told
+    missed = [line.strip().split("  ")[0] for line in table[1:] if line.endswith("False")]
+    assert missed and f"Not as demanded: {', '.join(missed)}." in told
 
 
 def test_names_of_any_bytes_are_told_and_a_line_break_makes_no_second_line(folders, tmp_path, capsys):
