@@ -71,7 +71,7 @@ sets = {name: get(task) for name, task in chapter.sets(chosen).items()}
 Markdown(figures.takeaways(book, smaller))
 
 # %% [markdown]
-# These numbers are of the recorded run of the generator `fashion_mnist`; so are the figures, unless you choose a generator of your own. Intervals are not adjusted for their number.
+# Unless another generator is named, numbers and intervals are of the recorded run of `fashion_mnist`; pictures of images and the distances to their nearest neighbours are drawn from this build. Both are of your generator if you choose one. Intervals are not adjusted for their number.
 #
 # ## The generators of this book
 #
@@ -176,7 +176,7 @@ Markdown("\n".join(
     for name, text in found.items() if name.startswith("near-copies") and name.endswith("samples")))
 
 # %% [markdown]
-# The pairs that lie closest together show what closeness means, for samples and for real test images.
+# The pairs that lie closest together show what closeness means, for samples and for real test images. This build looks among few of either.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The images that lie closest to a training image, above it; the closest at the left. From this build.", "name": "fig-closest"}, "image": {"alt": "Rows of image pairs. The samples closest to a training image resemble it about as much as the closest real test images resemble theirs: simple shapes, not copies."}}
 kinds = {"samples": "sample", "reference": "test image"}
@@ -185,7 +185,7 @@ pairs = {f"{title}\n({figures.space(encoder)})": chapter.closest_pairs(chosen, g
 figures.closest_pairs(pairs);
 
 # %% [markdown]
-# The closest samples are plain shapes, such as trousers, and so are the closest real images.
+# In pixels the closest samples are plain shapes, and so are the closest real images. No pair is a copy.
 #
 # ## How it was trained
 #

@@ -73,7 +73,8 @@ shown = drawn(live, recorded)
 largest = live if recorded is None else recorded
 checked, get = EXPERIMENT.settings(**parameters), Store().get
 found = defaultdict(lambda: "not measured", figures.numbers(largest))
-book, poor = (figures.numbers(load_recorded(EXPERIMENT.name, "standard", variant)) for variant in (None, "cifar10_5000"))
+exploratory, cifar10 = (load_recorded(EXPERIMENT.name, "standard", variant) for variant in (None, "cifar10_5000"))
+book, poor = map(figures.numbers, (exploratory, cifar10))
 top = f"k = {largest['x'].max():g}"
 confirming = {claims_page.DATA[run["dataset"].iloc[0]]: run for name, run in recordings("targeted_draws", ("standard",)).items()
               if name in ("standard", "standard.cifar10_5000")}
@@ -89,10 +90,12 @@ def holding(*studies):
 # %% tags=["remove-input"]
 Markdown("\n\n".join(([draws.takeaways(confirming), "Before, in exploratory runs of one draw:"] if confirming else []) + [figures.takeaways(book, poor)]))
 
+# %% tags=["remove-input"]
+Markdown(f"All this is exploratory, from one draw of real images and one generator per data set. {'The run over several draws, below, decides.' if confirming else 'The run over several draws that is to decide, below, is not recorded yet.'} "
+         f"Unless CIFAR-10 is named, the numbers are of the small regime: {figures.real_images(exploratory, 'small')} images of Fashion-MNIST; the large regime has {figures.real_images(exploratory, 'large')}. "
+         "In brackets stand 95 % intervals over paired seeds. They are not corrected for their number; verdicts are, where an adjusted p stands.")
+
 # %% [markdown]
-# All this is exploratory, from one draw of real images and one generator per data set; the run over several draws, below, is to decide.
-# Unless CIFAR-10 is named, the numbers are of the small regime: 2,000 images of Fashion-MNIST. In brackets stand 95 % intervals over paired seeds. They are not corrected for their number; verdicts are, where an adjusted p stands.
-#
 # ## How the comparison works
 #
 # $k$ counts how often a slow example occurs: itself, and $k-1$ copies (*{term}`upsampling`*) or $k-1$ images made from it (*{term}`generation`*).
@@ -189,6 +192,8 @@ Markdown(f"On slow test images, at {top}: copies {found[f'upsampled, {top}, slow
          f"fresh real images {found[f'fresh, {top}, slow test images']}.")
 
 # %% [markdown]
+# ### Both data sets
+#
 # The table has the main comparison of the runs at profile `standard`, as gains over the original set. The run `cifar10_5000` has a small generator that was trained on only those 5,000 images.
 # *Fresh* is what as many new real images of the same classes gain.
 # *Generated* minus *upsampled* is what new images add to mere weight. What lies between *generated* and *fresh* is what generated images lack.
@@ -257,6 +262,8 @@ won = defaultdict(lambda: "none", {} if frame is None else figures.settings_won(
 Markdown(f"At the largest k, the whole interval lies above 0 in {won['fresh']} settings for fresh real images, and in {won['generated']} for generated ones.")
 
 # %% [markdown]
+# ### TrivialAugment alone
+#
 # The simplest rival needs no generator: TrivialAugment on the original set, compared with flips on the original set.
 
 # %% tags=["remove-input"]
@@ -301,7 +308,7 @@ Markdown(f"Over the original set, samples from noise gain {found[f'generated, fr
 # - What filters drop is not replaced, so their sets are smaller too.
 # - Of several strengths, the copies of an example take turns, so that $k-1$ of them occur, from the weakest on.
 # - The first run of this study had five seeds and resolved nothing but the harm of half the steps. It was given as many as that of $k$.
-# - The two changes with images from noise alone came last, after no other had closed much of the gap. If what is missing is what the classifier's own images do not hold, the oracle generator should bring it where it draws from noise. The usual one, which has seen no other images, should not gain. Both gained, the oracle more: this part of the prediction failed.
+# - The two changes with images from noise alone came last, after no other had closed much of the gap. If what is missing is what the classifier's own images do not hold, the oracle generator should bring it where it draws from noise. The usual one, which has seen no other images, should not gain. Both gained, the oracle more: that the usual one would gain nothing was predicted wrongly.
 # - The oracle was also trained about three times as long, so what it adds is that of more images and of longer training together.
 # - The fresh real images of the ceiling are among those that the oracle was trained on. It has seen no test image.
 
@@ -310,7 +317,7 @@ table_html(figures.table(figures.ablated(frame), "gain over usual generation", w
            "The ablations in numbers; gains in points.") if frame is not None else None
 
 # %% tags=["remove-input"]
-Markdown(f"Whether noise beats real images depends on the pool. Some 3,000 images from noise gain, over as many made from real ones by the same generator: {figures.noise_over_real()}.")
+Markdown(f"Some 3,000 images from noise gain, over as many made from real ones by the same generator: {figures.noise_over_real()}. These intervals overlap.")
 
 # %% [markdown]
 # How much of the ceiling generation reaches at the largest $k$, and how much of what is missing each change brings:
@@ -406,13 +413,13 @@ told(first, "" if first is None else "Decided: {0} of {1} contrasts.".format((si
 draws.others(first) if confirming else None;
 
 # %% tags=["remove-input"]
-told(first, "" if first is None else "Which gains hold once adjusted for their number: " + draws.found(first))
+Markdown("" if first is None else "Which gains hold once adjusted for their number: " + draws.found(first))
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error of each arm by its steps: at the end (left), and stopped at the least validation loss (right).", "name": "fig-draws-steps"}, "image": {"alt": "Two panels of test error against the number of steps, a curve per arm, at the end of training and at the look of the least validation loss."}}
 draws.budgets(first) if confirming else None;
 
 # %% tags=["remove-input"]
-told(first, "Whether a contrast rests on the number of steps is in the table below.")
+Markdown("Whether a contrast rests on the number of steps is in the table below." if confirming else "")
 
 # %% tags=["hide-input"]
 table_html(draws.by_steps(first), "The six contrasts (points, over draws) as chosen, with equally many steps for all arms, and with each arm stopped at its least validation loss.") if confirming else None
@@ -442,7 +449,7 @@ table_html(side_by_side(figures.numbers, live, recorded), "Gains over the origin
 #
 # - Try strong classical augmentation first. Here it gains more than any 3,000 images of a generator of the same images, and about as much as 9,000 from noise ([chapter 5](05_how_much_and_how_mixed)), and costs nothing to generate.
 # - Do not add generated images on top of it unchecked: with TrivialAugment, images made from real ones lowered accuracy at these steps. Longer training was not tried there, nor images from noise.
-# - Look for real images before synthetic ones, or for a generator that has seen many more real images than you have. Draw from noise, then: from noise the oracle's images gained clearly more than the usual ones, from real images little more.
+# - Look for real images before synthetic ones, or for a generator that has seen many more real images than you have. Draw from noise, then: from noise the oracle's images gained clearly more than the usual ones; from real images no difference could be shown.
 # - Always train a control for as many steps on the original set, and put fresh real images beside it. Without the ceiling, a null result means nothing.
 
 # %% tags=["hide-input"]

@@ -144,7 +144,7 @@ for step in range(201):
 # So the second question here is how much of the slow feature is there *when the fast one has come equally far*.
 #
 # SAM looks at the gradient a distance $\rho$ away from the weights, measured over all of them.
-# At the remembered radius, 0.02, this is as large as the first alignments of the filters with the features (about twice $\sigma_0$).
+# At the remembered radius, 0.02, this is as large as the first alignments of the filters with the features (about twice $\sigma_0$, the standard deviation of the filters' first values).
 # It is no longer small, as the theorems ask. At a tenth of it SAM is nearly gradient descent.
 # Both are shown.
 
@@ -424,7 +424,7 @@ table_html(both, "Headline numbers: the theory's problem, then the real network 
 # %% [markdown]
 # ## What to do
 #
-# - Prefer new versions to copies where the generator keeps the feature and renews the rest. In the theory's own problem that is worth far more than any number of copies.
+# - Prefer new versions to copies where the generator keeps the feature and renews the rest. In the theory's own problem that is worth more than copies from k = 5 on in the base regime, but does harm where noise is strong and examples are few.
 # - Check the premise before you rely on it: correlate the residual gradients of images and of their generated versions. At low noise they mostly repeat each other.
 # - Choose $k$ on validation images. Nothing in the theory puts the optimum at 2, and both arms can do harm where features are weak and noise is strong.
 # - Judge an arm at the end of the training. Early losses of slow examples favour augmentation, also where the end does not.

@@ -17,7 +17,7 @@
 # # 4. Where does mode concentration come from?
 #
 # {cite:t}`yamaguchi2024` explains {term}`mode concentration` by the reverse process: each step follows the gradient of the log-density, so samples climb towards the modes.
-# This chapter finds that the samples of a trained network do lose coverage, but that the error behind it is not the one of that explanation. With ancestral steps, the form in which the paper writes the process, that explanation fits in part.
+# This chapter finds that the samples of a trained network do lose coverage, and that its score, along the one direction measured, is too strong by far too little to explain that by the mixtures. Which error is behind it is open. With ancestral steps, the form in which the paper writes the process, the explanation fits in part.
 # The {term}`score` is the gradient of the log-density. Take the reverse process with the exact one: at each noise level its points are distributed like data with that much noise {cite:p}`song2021`.
 # The climb and the noise that is still there balance, and what comes out at the end is distributed as the data.
 #
@@ -341,7 +341,7 @@ if added is not None:
 
 # %% [markdown]
 # The paper writes its reverse process in this form, and in that run its explanation fits in part.
-# Their samples lie nearer to the class centres than fresh real images do. Only at 40 steps do the limits of both leave that beyond doubt. Euler's samples at 10 and 18 steps lie as near, Heun's at the distance of real ones. Their precision is at the baseline or above it.
+# Ancestral samples lie nearer to the class centres than fresh real images do at every number of steps, but only at 40 steps is their interval apart from that of fresh real images. Euler's samples at 10 and 18 steps lie as near, Heun's at the distance of real ones. The precision of ancestral samples is not told from the baseline.
 # Recall and accuracy are below what Heun's method reaches in far fewer evaluations of the network.
 # More steps mend the recall, slowly.
 
@@ -375,7 +375,7 @@ Markdown(f"These are samples of {chosen.steps} Heun steps, so few because the bo
 generators.exploration(live_generators, recorded_generators);
 
 # %% [markdown]
-# No term wins outer-edge recall or accuracy back, at any strength that was tried. Several lower accuracy, autoguidance by far the most.
+# In this run no term wins outer-edge recall or accuracy back, at any strength that was tried. Several lower accuracy, autoguidance by far the most.
 # Where the interval of a term's change of either excludes 0, the change is for the worse.
 # Little of the accuracy is lost to begin with in pools as small as these, so a small gain could have gone unseen.
 
@@ -422,7 +422,7 @@ table_html(parts.explanation_table(verdicts), "The steps of the published explan
 # - *The explanation is right about one kind of error.* A process that climbs more steeply than the exact score says gathers at the modes and leaves the edges bare. The reason can be a score that is too strong, first-order steps that are few or ancestral, or guidance.
 # - *Part of the published fall* of recall is an artefact: it is what recall loses when images are no longer compared with themselves.
 # - *What remains on real images* hardly shrinks with finer steps. Few first-order steps cost more of the accuracy than all that remains.
-# - *But that error is not the one of the explanation.* The trained network's factor is nearer to 1 than those that cost the mixtures as much. From level to level precision falls with recall, while the distance to the class centres grows.
+# - *What was measured of that error is not what the explanation needs.* The trained network's factor, along the one direction measured, is nearer to 1 than those that cost the mixtures as much. From level to level precision falls with recall, while the distance to the class centres grows.
 # - *On Fashion-MNIST*, then, the bad scores of undertrained networks lead samples out of the distribution, not to its modes. On CIFAR-10 it depends on the encoder (chapter 1).
 
 # %% [markdown]
@@ -432,7 +432,7 @@ table_html(parts.explanation_table(verdicts), "The steps of the published explan
 # Most rules ask for a sign with its whole interval, so a small effect can hold. Where something is to be equal or negligible, they ask for less than a quarter of what the baseline lies below 1.
 # Those on images were written before the recorded run, but after a first look.
 # Those on real generators were written before the recorded run; the strengths of the terms, and the numbers of images and steps, were fixed before any was measured.
-# Their meaning is that of chapter 1; verdicts are taken on the recorded run, without one on this build. Rules and evidence stand on the [Claims page](../claims).
+# Their meaning is that of chapter 1; verdicts are taken on the recorded run, without one on this build. Rules and evidence stand on the [Claims page](../claims). A *withdrawn* verdict does not count, for the reason given there.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the verdicts", "code_prompt_hide": "Hide the verdicts"}
 table_html(verdicts[["statement", "verdict"]], "The statements and their verdicts; how each was decided stands on the Claims page.")

@@ -126,11 +126,11 @@ told(recorded, f"With a pool of {sizes['pool']:,} images, the best of the shares
 #
 # An order is a schedule of shares. All have the same mean.
 
-# %% mystnb={"figure": {"caption": "The share of synthetic images in each batch of a training, in four orders of equal mean.", "name": "fig-schedules"}, "image": {"alt": "Share against steps: constant for mixed, one and then zero for synthetic first, zero and then one for real first, and a straight line from nine tenths to one tenth for a falling share."}}
+# %% mystnb={"figure": {"caption": "The share of added (synthetic or fresh) images in each batch of a training, in four orders of equal mean.", "name": "fig-schedules"}, "image": {"alt": "Share against steps: constant for mixed, one and then zero for added first, zero and then one for original first, and a straight line from nine tenths to one tenth for a falling share."}}
 figure, (ax,) = panels(1)
 orders = {name: ax.plot(share_schedule(order, 0.5, steps=100))[0]
           for order, name in figures.ORDERED.items()}
-ax.set(xlabel="step, of 100", ylabel="share of synthetic images")
+ax.set(xlabel="step, of 100", ylabel="share of added images")
 finish(figure, orders);
 
 # %% [markdown]

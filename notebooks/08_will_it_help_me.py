@@ -79,7 +79,7 @@ Markdown(figures.describe(live, recorded))
 # ## The audit
 #
 # An audit compares synthetic images with real ones that are held out, and puts the same number of real images in their place as the baseline: what a perfect generator would score.
-# It trains nothing but linear classifiers on features of a fixed network. Here is one, of images from noise; with folders of your own it is theirs.
+# It trains nothing but linear classifiers on features of a fixed network. Here is one, of images from noise; with folders of your own it is theirs. In a small build the sampler takes few steps, so its images are unfinished and the audit must find faults: look at the form of the report.
 
 # %% tags=["hide-output"]
 real, synthetic = checked.real, checked.synthetic
@@ -92,7 +92,7 @@ report = synaug.audit(real, synthetic, held_out, **how)
 print(report.summary())
 
 # %% [markdown]
-# From a terminal, `python -m synaug audit real synthetic --html audit.html` writes the same as a page with pictures: near-copies in pairs, labels that a judge doubts, and real images that nothing synthetic comes near.
+# From a terminal, `python -m synaug audit real synthetic --html audit.html` writes the same as a page with pictures: near-copies in pairs, labels that a judge doubts, and the real images that synthetic ones cover least.
 
 # %% tags=["remove-input"]
 table_html(report.checks.assign(passed=report.checks["passed"].map({True: "yes", False: "no"})),
@@ -112,7 +112,7 @@ table_html(planted.assign(ok=planted["ok"].map({True: "yes", False: "no"})).roun
 
 # %% tags=["remove-input"]
 Markdown(f"It finds {planted['ok'].iloc[1:].sum()} of {len(planted) - 1} defects, and {'no' if planted['ok'].iloc[0] else 'a'} fault where there is none. "
-         "Where few images of a class are changed, that is too little to see. With 150 images of each of three classes it finds all, as a test holds; of ten classes, it may miss the mode that one has lost.")
+         "Where few images of a class are changed, that is too little to see. With 150 images of each of three classes it finds all, which one of the project's tests checks; of ten classes, it may miss the mode that one has lost.")
 
 # %% [markdown]
 # ## Sets whose gain is known
@@ -125,7 +125,7 @@ Markdown(f"It finds {planted['ok'].iloc[1:].sum()} of {len(planted) - 1} defects
 figures.sets(checked, get);
 
 # %% [markdown]
-# The eye tells the spoilt sets, and says little about the rest.
+# The eye tells the spoilt sets, and those of a small build's few steps, whose audits below are no judgement of the recorded sets. It says little about the rest.
 
 # %% tags=["hide-input"]
 table_html(figures.audited(checked, get), "What the audit advises for each set of this build, whose samplers take few steps, and whether all its thresholds hold.")
@@ -151,7 +151,7 @@ figures.predicted(largest) if "pools" in held else None;
 told(recorded, f"The gain of the probe with all images added orders the sets with a rank correlation of {found['correlation, probe_gain_all']}, the Fréchet distance with "
      f"{found['correlation, frechet_distance']}; the difference is {found['over the reference']}.")
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Rank correlation of what each measure predicts with the measured gains. Bars: 95 % bootstrap intervals over sets.", "name": "fig-correlations"}, "image": {"alt": "A row per measure with its rank correlation and interval, sorted, from distances and shares of neighbours to gains of a linear probe."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Rank correlation of what each measure predicts with the measured gains. Line: a measure that is the same for every set. Bars: 95 % bootstrap intervals over sets.", "name": "fig-correlations"}, "image": {"alt": "A row per measure with its rank correlation and interval, sorted, from distances and shares of neighbours to gains of a linear probe."}}
 figures.correlations(largest) if "pools" in held else None;
 
 # %% tags=["remove-input"]

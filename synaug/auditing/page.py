@@ -187,7 +187,7 @@ def _name(file: str) -> str:
 
 def _copies(audit) -> str:
     found, sets, items = audit.images[audit.images["near_copy"]], audit.sets, []
-    for i in found.index[:SHOWN]:
+    for i in found.sort_values("exact_copy", ascending=False, kind="stable").index[:SHOWN]:
         place = int(found.loc[i, "nearest_real"])
         data, at = (sets.train, place) if place < len(sets.train) else (sets.held, place - len(sets.train))
         label = found.loc[i, "label"]
@@ -207,8 +207,8 @@ def _off_label(audit) -> str:
 
 
 def _uncovered(audit) -> str:
-    items = [([_image(audit.sets.held, int(row.image), f"real image of {row.label} that no synthetic image comes near")],
+    items = [([_image(audit.sets.held, int(row.image), f"real image of {row.label} that synthetic images hardly cover")],
               f"{row.label}, {_name(row.file)}; nearest synthetic image {row.ratio:.1f} times as far as the nearest real one")
              for row in audit.uncovered[~audit.uncovered["seen"]].head(SHOWN).itertuples() if row.ratio > 1]
-    return _gallery("Real images that nothing synthetic comes near", "What to generate next: held-out images, the least "
-                    "covered first.", items)
+    return _gallery("Real images that synthetic ones cover least", "What to generate next: held-out images, the least "
+                    "covered first. Of a perfect generator half have a ratio above 1, too.", items)

@@ -32,18 +32,18 @@ CAPTION = ("Gain in test accuracy over the original training set, with 95 % inte
 ALTERNATIVE = ("Two panels of intervals. On Fashion-MNIST copies gain nothing, generated images a little, more from "
                "noise, TrivialAugment and an oracle generator more, and more real images most. On CIFAR-10 copies and "
                "generated images lose, more real images gain most.")
-NOTE = "Intervals: paired trainings on one draw (the last: mixtures), not corrected for their number."
+NOTE = "Intervals are over paired trainings on one real set (the last: mixtures), uncorrected."
 
 
 @dataclass(frozen=True)
 class Finding:
-    """``claim``: what was found; ``numbers``: the measured sentence; both with chapter and figure where it is shown;
-    ``holds``: whether the intervals are on the claim's side."""
+    """``claim``: what was found; ``numbers``: the measured sentence; both with chapter and the figure or section where it
+    is shown; ``holds``: whether the intervals are on the claim's side."""
 
     claim: str
     numbers: str
     chapter: str
-    figure: str
+    place: str
     holds: bool
 
 
@@ -126,7 +126,7 @@ def findings() -> list[Finding]:
 
     def unresolved(claim):
         words = [found[claim].words for found in verdicts("targeted_augmentation").values()]
-        return "; neither is resolved once adjusted" if set(words) == {NOT_RESOLVED} else ""
+        return "; neither holds once adjusted" if set(words) == {NOT_RESOLVED} else ""
 
     first, second, fourth = "01_mode_concentration", "02_targeted_augmentation", "04_where_concentration_comes_from"
     fifth, (few, many) = "05_how_much_and_how_mixed", facts["added at most"]
@@ -134,30 +134,30 @@ def findings() -> list[Finding]:
         Finding("Replacing real images costs accuracy.", f"On generated images alone: {fashion} ({facts['n alone', fashion]} "
                 f"images) {points(facts['replaced', fashion])}, {cifar} ({facts['n alone', cifar]}, weak generator) {points(facts['replaced', cifar])}.",
                 first, "fig-accuracy", all(facts["replaced", name].high < 0 for name in (fashion, cifar))),
-        Finding("Copies of hard images gained nothing.", f"{both('upsampled')}.", second, "fig-k",
+        Finding("Copies of hard images do not help.", f"{both('upsampled')}.", second, "both-data-sets",
                 not any(facts["upsampled", name].low > 0 for name in (fashion, cifar))),
-        Finding("New images made from them gained little, or harmed.", f"{both('generated')}{unresolved('targeted-generation-helps')}.", second, "fig-k",
+        Finding("New images made from them gained little, or harmed.", f"{both('generated')}{unresolved('targeted-generation-helps')}.", second, "both-data-sets",
                 facts["generated", fashion].high < facts["fresh", fashion].low and facts["generated", cifar].high < 0),
         Finding(f"On {fashion}, images generated from noise help, most where many are added.", f"{points(facts['mixed in', few])} with {few:,}, "
                 f"{points(facts['mixed in', many])} with {many:,}. In a batch, a share of {facts['share']} did best.",
                 fifth, "fig-exchange", facts["mixed in", few].low > 0 and facts["more"].low > 0),
         Finding("With flips alone, new real images help most.", f"{both('fresh')}. On {fashion} one is worth "
-                f"{facts['worth', few]} of {few:,} from noise.", fifth, "fig-exchange", all(
+                f"{facts['worth', few]} images from noise ({few:,} added).", second, "both-data-sets", all(
                 facts["fresh", name].low > max(facts[arm, name].high for arm in ("upsampled", "generated"))
                 for name in (fashion, cifar))),
         Finding("Plain augmentation comes first.", f"TrivialAugment gains {points(facts['TrivialAugment', fashion])} ({fashion}). "
                 f"On top ({facts['steps']} steps), new real images gain {points(facts['ceiling'])}, images made from real ones "
-                f"{points(facts['stacked'])}.", second, "fig-settings",
+                f"{points(facts['stacked'])}.", second, "trivialaugment-alone",
                 facts["TrivialAugment", fashion].low > 0 > facts["stacked"].high),
-        Finding("An exact sampler loses next to nothing.", f"Over mixtures of Gaussians recall changes by {points(facts['exact'])} with the exact "
+        Finding("An exact sampler loses next to nothing.", f"Over Gaussian mixtures recall changes by {points(facts['exact'])} with the exact "
                 f"score. Why trained networks lose recall is open.", fourth, "fig-exact",
                 max(abs(facts["exact"].low), abs(facts["exact"].high)) < 1),
     ]
 
 
 def markdown(target: str = "notebooks/{chapter}.ipynb") -> str:
-    """The findings as a list in Markdown, in points; target: the address of a figure, of its chapter and name."""
-    lines = [f"- **{f.claim}** {f.numbers} <a href=\"{target.format(chapter=f.chapter, figure=f.figure)}\">Chapter "
+    """The findings as a list in Markdown, in points; target: the address of a place in a chapter."""
+    lines = [f"- **{f.claim}** {f.numbers} <a href=\"{target.format(chapter=f.chapter, place=f.place)}\">Chapter "
              f"{int(f.chapter[:2])}</a>" for f in findings()]
     return "\n".join([*lines, "", NOTE])
 
@@ -173,13 +173,13 @@ def advice() -> pd.DataFrame:
     few, many, many_cifar, each = facts["n", fashion], facts["n", "large"], facts["n", cifar], facts["added", 5]
     rows = [
         ("You train with flips only", gain("TrivialAugment", fashion), "Use TrivialAugment."),
-        (f"{each} new images for each real one", gain("fresh", fashion), "Take them."),
+        (f"{each} new real images for each", gain("fresh", fashion), "Take them."),
         (f"Your generator saw your {few} images only", gain("mixed"), f"Draw {facts['pool']} each from noise, {facts['share']} of a batch; test."),
         ("Made from yours, with TrivialAugment on", gain("stacked"), "Add none; noise: not tried."),
-        (f"{many} images, more made from hard ones", gain("large"), "Expect little."),
+        (f"{many} images, more from hard ones", gain("large"), "Expect little."),
         (f"{many_cifar} colour photographs, weak generator", gain("generated", cifar), "Add none made from real ones."),
-        (f"{facts['n photographs']}, from noise, two seeds", f"{facts['photographs'][0]:+.1f} and {facts['photographs'][1]:+.1f}".replace("-", "−"), "Test first."),
-        (f"Your generator saw {many} images", gain("generated, from noise, oracle generator", fashion),
+        (f"{facts['n photographs']} photographs, from noise, two seeds", f"{facts['photographs'][0]:+.1f} and {facts['photographs'][1]:+.1f}".replace("-", "−"), "Test first."),
+        (f"You have {few}, your generator saw {many}", gain("generated, from noise, oracle generator", fashion),
          "Draw from noise."),
     ]
     return pd.DataFrame(rows, columns=["your case", "measured (points)", "do first"])

@@ -17,8 +17,7 @@ from synaug.statistics.frames import bare
 
 GROUP = ("n_real", "width")
 ARMS = {"fresh": "fresh real images", "oracle": "from noise, oracle generator", "from noise": "from noise", "reconstruction": "reconstructed"}
-ORDERED = {"mixed": "mixed", "synthetic_first": "synthetic first", "real_first": "real first", "falling": "falling share"}
-RENAMED = {"synthetic_first": "added first", "real_first": "original first"}  # where fresh images stand in
+ORDERED = {"mixed": "mixed", "synthetic_first": "added first", "real_first": "original first", "falling": "falling share"}
 RATE = "synthetic images per fresh one"
 NEGLIGIBLE = 0.3  # points: effects below count as none, as in the rules of the claims
 _rate = cache(exchange_rate)
@@ -64,7 +63,7 @@ def rates(frame):
 def told_rate(gain, rate) -> str:
     """A rate in words; of a gain that is not told from 0, what it is at least."""
     if np.isfinite(rate.estimate) and rate.estimate > rate.bound and paired_interval(gain).low <= 0:
-        return f"at least {rate.low:.3g}: no gain told from 0"
+        return f"at least {rate.low:.3g} (their gain is not told from 0)"
     return str(rate)
 
 
@@ -124,19 +123,20 @@ def takeaways(frame, recorded):
         return ("**No larger run is recorded yet.** The figures below are of this small build: they show that the code runs, and answer "
                 "nothing. The recorded run will say what a synthetic image is worth, and which share and order do best.")
     shares = ", ".join(f"{share:g}" for share in (0, *p["shares"]))
-    others = " and ".join(f"{get(f'rate, {x:,} from noise')} where {x:,} are added" for x in p["added"] if x != p["compared"])
-    advice = verdict_of(contrasts(frame)["synthetic first, less mixed"], "beginning with them beats mixing", "mixing beats beginning with them", "either will do")
+    others = "; ".join(f"of {x:,}, {get(f'rate, {x:,} from noise')}" for x in p["added"] if x != p["compared"])
+    first, falling = (verdict_of(contrasts(frame)[f"{order}, less mixed"], "it is better", "mixing is better", "either will do", "not told apart")
+                      for order in ("synthetic first", "falling share"))
     return "\n".join([
         f"{DATA[frame['dataset'].iloc[0]]}, {p['n_real']:,} real images, {NETWORKS[p['architecture']]}, flips only; points of test accuracy.", "",
         f"1. **What a synthetic image is worth.** {n} new images of the generator (*from noise*) gain {get(n + ' from noise')}. As many new "
-        f"real ones (*fresh*) gain {get(n + ' fresh real images')}. One fresh image is worth {get(f'rate, {n} from noise')} of them, "
+        f"real ones (*fresh*) gain {get(n + ' fresh real images')}. One fresh image is worth {get(f'rate, {n} from noise')} of them; "
         f"{others}. Of an *oracle*, a generator that has seen more real images, it is worth "
         f"{get(f'rate, {n} from noise, oracle generator')}.",
         f"2. **Which share.** Of {shares} of each batch, {get('best share').split()[0]} did best: "
         f"{get('mixed, ' + get('best share').split()[0])}. In place of real images, at a share of {p['replaced'][0]:g}: "
         f"{get('replaced, ' + format(p['replaced'][0], 'g'))}.",
-        f"3. **Which order.** Compared with an even mix, showing synthetic images first changes accuracy by {get('synthetic first, less mixed')}, a falling "
-        f"share by {get('falling share, less mixed')}: {advice}."])
+        f"3. **Which order.** Compared with an even mix, showing synthetic images first changes accuracy by {get('synthetic first, less mixed')} "
+        f"({first}), a falling share by {get('falling share, less mixed')} ({falling})."])
 
 
 def against_added(live, recorded, panels, **more):
@@ -163,7 +163,7 @@ def order(frame):
     """Gain of each order, of synthetic images and of fresh real ones in their place."""
     p = frame.attrs["provenance"]["parameters"]
     rows = found(frame, mixing=list(ORDERED), share=p["order_share"], x=p["pool"], **main(frame))
-    return forest(rows, label="mixing", hue="arm", names=ORDERED | RENAMED, xlabel="gain over the original set (points)")
+    return forest(rows, label="mixing", hue="arm", names=ORDERED, xlabel="gain over the original set (points)")
 
 
 def scaling(live, recorded=None):

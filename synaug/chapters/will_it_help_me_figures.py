@@ -100,11 +100,12 @@ def foretold_said(frame, further) -> str:
     a further run."""
     if further is None:
         return ""
-    rows, measure = foretold(frame, further), fitted(frame)["measure"]
-    over = joined(frame, further)
-    found = select(over, role="prediction", metric="rank_correlation", arm=measure).iloc[0]
-    return (f"{(rows['estimate'] < 0).sum()} of {len(rows)} sets lost accuracy on average; the line said so of {(rows['said'] < 0).sum()}. {rows['held'].sum()} of the {len(rows)} gains lie within what the line said. Over all {found['x']:.0f} sets, each family left out in turn, "
-            f"the rank correlation of {NAMES[measure]} is {within(found['value'], found['low'], found['high'])}.")
+    rows, line = foretold(frame, further), fitted(frame)
+    found = select(joined(frame, further), role="prediction", metric="rank_correlation", arm=line["measure"]).iloc[0]
+    return (f"{(rows['estimate'] < 0).sum()} of {len(rows)} sets lost accuracy on average, {(rows['high'] < 0).sum()} of them with the whole interval; "
+            f"the line said so of {(rows['said'] < 0).sum()}. {rows['held'].sum()} of the {len(rows)} gains lie within what it said, "
+            f"whose limits are {line['within']:.1f} points away on either side. Over all {found['x']:.0f} sets, each family left out in turn, "
+            f"the rank correlation of {NAMES[line['measure']]} is {within(found['value'], found['low'], found['high'])}.")
 
 
 def gained(frame):
@@ -130,10 +131,10 @@ def predicted(frame):
 
 
 def correlations(frame):
-    """The rank correlation of each predictor with the gains."""
+    """The rank correlation of what each predictor says with the gains, beside that of a constant."""
     rows = select(frame, role="prediction", metric="rank_correlation").rename(columns={"value": "estimate"})
     names = {name: NAMES[name] for name in rows.sort_values("estimate")["arm"] if name in NAMES}
-    return forest(rows, label="arm", names=names, xlabel="rank correlation with the gain")
+    return forest(rows, label="arm", names=names, xlabel="rank correlation of predicted with measured gain", zero=of_a_constant(frame))
 
 
 def of_measures(frame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -163,14 +164,14 @@ def fitted_anew(frame, n_bootstrap=400) -> str:
     drawn = [places for places in rng.integers(len(y), size=(n_bootstrap, len(y))) if len(set(family[places])) >= LEAST_GROUPS]
     low, high = np.quantile([correlation(probe, places) - correlation(distance, places) for places in drawn], (0.025, 0.975))
     over = correlation(probe) - correlation(distance)
-    return (f"A measure that is the same for every set, which predicts the mean of the other families, has a correlation of {of_a_constant(frame)}. With lines fitted anew to each resample, the probe's "
+    return (f"A measure that is the same for every set, which predicts the mean of the other families, has a correlation of {signed(of_a_constant(frame))}. With lines fitted anew to each resample, the probe's "
             f"correlation is {within(over, low, high)} above that of the Fréchet distance.")
 
 
-def of_a_constant(frame) -> str:
+def of_a_constant(frame) -> float:
     """The rank correlation of a measure that knows nothing: the mean gain of the other families."""
     mean, _ = gains(frame)
-    return signed(rank_correlation(left_out_predictions(np.zeros(len(mean)), mean["value"], mean["family"]), mean["value"]))
+    return rank_correlation(left_out_predictions(np.zeros(len(mean)), mean["value"], mean["family"]), mean["value"])
 
 
 def plain(found: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -202,8 +203,9 @@ KINDS = {"fresh real images": ["fresh real images"], "fresh real images, spoilt"
          "made by a VAE": [name for name, how in POOLS.items() if how.family == "VAE"],
          "made by a GAN": [name for name, how in POOLS.items() if how.family == "GAN"],
          "a generator that saw more images": [name for name, how in POOLS.items() if how.family == "oracle"]}
-#: What to do where all, some or none of a kind's sets gain for sure: from the intervals alone.
-SURE, SOME, NONE = "gained in every set: try them, paired", "gained in some sets: audit, then try the best, paired", "no gain could be shown: do not add them"
+#: What to do where all, some or none of a kind's sets gain for sure, or all lose: from the intervals alone.
+SURE, SOME, NONE, LOST = ("gained in every set: try them, paired", "gained in some sets: audit, then try the best, paired",
+                          "no gain could be shown: do not add them", "lost in every set: do not add them")
 
 
 def decisions(frame) -> pd.DataFrame:
@@ -217,7 +219,8 @@ def decisions(frame) -> pd.DataFrame:
         mean, sure = own["estimate"].mean(), int((own["low"] > 0).sum())
         spread = f" ({signed(own['estimate'].min())} to {signed(own['estimate'].max())})" if len(own) > 1 else ""
         share = f"{signed(100 * mean / ceiling, 0, '-')}\u00a0%" if ceiling > 0 else ""
-        advice = "collect them first" if kind == "fresh real images" and sure else SURE if sure == len(own) else SOME if sure else NONE
+        advice = ("collect them first" if kind == "fresh real images" and sure else SURE if sure == len(own) else SOME if sure
+                  else LOST if (own["high"] < 0).all() else NONE)
         found.append({"images": kind, "gain": signed(mean) + spread, "of fresh real images' gain": share, "sets above 0": f"{sure} of {len(own)}",
                       "what to do": advice})
     return pd.DataFrame(found)
@@ -276,12 +279,12 @@ def takeaways(frame, recorded) -> str:
     if recorded is None:
         return ("**No larger run is recorded yet.** The figures below show that the code runs, at sizes that answer nothing. The "
                 "recorded run will say which measure of synthetic images predicts their gain, and whether choosing among them helps.")
-    row, far = best_row(frame), select(frame, role="measure", metric=REFERENCE).set_index("arm")["value"]
+    row, own, far = best_row(frame), plain_correlations(frame)[ALL].loc[PRIMARY], select(frame, role="measure", metric=REFERENCE).set_index("arm")["value"]
     return "\n".join([
-        f"1. **What predicts the gain.** {'One measure does.' if row['low'] > LEAST_CORRELATION else 'None was shown to.'} Of "
-        f"{len(PREDICTORS)}, the best orders {len(p['pools'])} sets of images with a rank correlation of {texts[f'correlation, {row.arm}']} "
-        f"({NAMES[row.arm]}); the Fréchet distance has {texts[f'correlation, {REFERENCE}']}, a measure that is the same for every set {of_a_constant(frame)}. A perfect one could be expected to have "
-        f"{texts.get('correlation, noise ceiling', 'not measured')}.",
+        f"1. **What predicts the gain.** {'One measure' if row['low'] > LEAST_CORRELATION else 'No measure'} was shown to predict that of a new family of images. Each "
+        f"family of {len(p['pools'])} sets was left out in turn: the best of {len(PREDICTORS)} measures has a rank correlation of {texts[f'correlation, {row.arm}']} "
+        f"({NAMES[row.arm]}), the Fréchet distance {texts[f'correlation, {REFERENCE}']}, a measure that is the same for every set {signed(of_a_constant(frame))}. A perfect one could be expected to have "
+        f"{texts.get('correlation, noise ceiling', 'not measured')}. Where no family is left out, the probe's own order has {within(own['value'], own['low'], own['high'])} (exploratory).",
         f"2. **Looking real is not what makes images useful.** Fresh real images gain {texts['gain, fresh, blurred']} points even when blurred, at a Fréchet "
         f"distance {far['fresh, blurred']:,.0f} above that of real images; images from noise gain {texts['gain, from noise']} at "
         f"{far['from noise']:,.0f} above it, copies {texts['gain, copies']} at {far['copies']:,.0f} above it.",

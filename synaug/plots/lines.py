@@ -176,7 +176,7 @@ def noise_axis(ax: Axes, levels: pd.DataFrame) -> None:
         axis.set_xlim(-0.008, 1.4 * highest)
     ticks = [tick for tick in (0, 0.1, 1, 10, 100, 1000) if tick <= 1.4 * highest]
     ax.set_xticks(ticks, ["0\n(real)" if tick == 0 else f"{tick:g}" for tick in ticks])
-    ax.set_xlabel("noise level σ reached before coming back")
+    ax.set_xlabel("noise level σ")
     top.set_xticks(levels["sigma"], [f"{x:g}" for x in levels["x"]])
     top.set_xlabel(f"reverse steps {T_RE}")
     top.spines["top"].set_visible(True)

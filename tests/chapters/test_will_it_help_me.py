@@ -184,7 +184,7 @@ def test_sets_of_a_vae_and_a_gan_lost_accuracy():
     assert gain.max() < 0 and gain[["VAE, from noise", "VAE, from real images"]].max() < gain[["GAN, from noise", "GAN, from real images"]].min()
     both = figures.joined(load_recorded("will_it_help_me"), figures.further_run(load_recorded("will_it_help_me")))
     assert figures.measured_gains(both).set_index("arm")["estimate"][gain.index].tolist() == pytest.approx(gain.tolist())
-    assert figures.decisions(both).set_index("images").loc["made by a VAE", "what to do"] == figures.NONE
+    assert figures.decisions(both).set_index("images").loc["made by a VAE", "what to do"] == figures.LOST
 
 
 def test_a_constant_predicts_the_wrong_order_and_lines_are_uncertain():
@@ -224,7 +224,7 @@ def test_gains_of_a_further_run_stay_those_over_its_own_original():
     line, told = figures.fitted(own), figures.foretold(own, further)
     assert told["said"].tolist() == pytest.approx([line["intercept"] + line["slope"] * x for x in (1, 1, 1, 91)])
     assert told["held"].tolist() == [abs(gain - said) <= line["within"] for gain, said in zip((1, 2, 3, 4), told["said"])] and not told["held"].all()
-    assert figures.foretold_said(own, further).startswith(f"0 of 4 sets lost accuracy on average; the line said so of {(told['said'] < 0).sum()}. {told['held'].sum()} of the 4 gains") and figures.foretold_said(own, None) == ""
+    assert figures.foretold_said(own, further).startswith(f"0 of 4 sets lost accuracy on average, 0 of them with the whole interval; the line said so of {(told['said'] < 0).sum()}. {told['held'].sum()} of the 4 gains") and figures.foretold_said(own, None) == ""
     assert (figures.foretold_table(own, further)["within"] == "yes").tolist() == told["held"].tolist()
     away = figures.beside(own, other)
     assert set(away["family"]) == {"CIFAR-10"} and set(away["arm"]) == {f"CIFAR-10: {name}" for name in more}

@@ -70,13 +70,13 @@ def takeaways(found, network):
     loss, error = (f"{name}, {{}}, {{}} minus original" for name in ("loss of fast images", "test error"))
     return "\n".join((
         f"1. **In the theory's own problem, new versions beat copies if there are many.** New versions are ideal there: "
-        f"the same features, fresh noise. Slow examples are shown {found['k']} times, the most that was tried. Test "
+        f"the same features, fresh noise. Slow examples are shown {found['k']} times, the most that was tried. In the base regime test "
         f"error ends at {found[f'{ERROR}, original']} % without that, at {found[f'{ERROR}, upsampled']} % with copies "
         f"and at {found[f'{ERROR}, generated']} % with new versions. New versions minus copies: "
         f"{found[NEW_AGAINST_COPIES]} points; at k = {REFERENCE_K}, {found[AT_REFERENCE]}.",
         f"2. **The theory's reason is new noise, and a real generator repeats the old.** The toy's "
         f"first gradient points along the noise of slow examples {found[f'{ALIGNMENT}, generated']} times as much with new versions "
-        f"as with the original set, and {found[f'{ALIGNMENT}, upsampled']} times with copies (mean over patches, k = {found['k']}). On Fashion-MNIST, take the part of an image's gradient that its class does not share. It "
+        f"as with the original set, and {found[f'{ALIGNMENT}, upsampled']} times with copies (mean over patches, k = {found['k']}). As a sum over patches the order is reversed, and which of the two the paper means is not known. On Fashion-MNIST, take the part of an image's gradient that its class does not share. It "
         f"correlates with that of its generated version at {network['correlation']}; new noise would have 0.",
         f"3. **\"Slow examples are learned faster\" holds early, at the cost of all others.** After 10 % of the training, "
         f"the loss of slow images is {network['loss of slow images, early, generated']} with generated versions, "
@@ -85,7 +85,7 @@ def takeaways(found, network):
         f"loss of fast images by {network[loss.format('early', 'generated')]} and test error by "
         f"{network[error.format('early', 'generated')]} points. Copies raise them by "
         f"{network[loss.format('early', 'upsampled')]} and {network[error.format('early', 'upsampled')]}.",
-        f"4. **At the end no test error is gained here.** Test error differs from the original set's, "
+        f"4. **At the end test error is not lower here.** Test error differs from the original set's, "
         f"{network['test error, original']} %, by {network[error.format('end', 'generated')]} points with generated "
         f"versions and by {network[error.format('end', 'upsampled')]} with copies. The loss of slow images is "
         f"{network['loss of slow images, end, original']} with the original set, "

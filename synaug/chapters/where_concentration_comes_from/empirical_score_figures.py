@@ -71,6 +71,6 @@ def error_table(frame):
     tests, shares = at("error_difference", split="held out"), at("training_share")["value"]
     errors = [at(f"{name}_error", split="held out")["value"] for name in ("network", "empirical")]
     text = [f"{row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}]" for row in tests.itertuples()]
-    return pd.DataFrame({"σ": tests.index, "of the training at or above": shares.to_numpy(),
+    return pd.DataFrame({"σ": tests.index, "share of the training at this σ or above": shares.to_numpy(),
                          "network's error": errors[0].to_numpy(), "empirical denoiser's error": errors[1].to_numpy(),
                          "difference": text})

@@ -41,7 +41,7 @@ FALLS = {"recall": ("recall", "efficientnet_lite0", "recall-falls-more"),
 #: Samplers of a trained network that are compared with its finest grid, of Heun steps; and in what.
 SAMPLERS = (("Heun", 18), ("Euler", 18))
 TOO_LONG = "most that the network's score is too long, held-out images (%)"
-CENTRES = "distance to the class centre over fresh real images'"
+CENTRES = "distance to the class centre over the reference images'"
 SAMPLED = {"recall": "recall", "test accuracy": "accuracy"}
 #: The falls that are drawn; tables have all.
 DRAWN = ("exact score, fine grid", "18 Euler steps", "score × 0.95", "score × 1.05", "recall", "recall, 18 Heun steps",
@@ -178,7 +178,7 @@ def takeaways(found):
         f"open, and this is Fashion-MNIST only.",
         f"2. **Worse networks lose precision too, and their samples move away from the class centre.** From the best to "
         f"the lowest quality level, recall goes from {levels['recall']} and precision from {levels['precision']}. The "
-        f"distance to the class centre rises from {levels[CENTRES]} of what fresh real images have. These networks are "
+        f"distance to the class centre rises from {levels[CENTRES]} of what the real reference images have. These networks are "
         f"undertrained, on Fashion-MNIST. On CIFAR-10, samples move to the centre in one of two encoders "
         f"(chapter 1).",
         f"3. **The reverse process itself is not to blame.** In mixtures, where the score is exact, "

@@ -23,7 +23,7 @@ from synaug.run.results import recorded_run
 from synaug.statistics.contrasts import paired, select
 
 LABELS = {"outer_edge_recall": "outer-edge recall", "recall": "recall", "precision": "precision",
-          "centroid_distance_ratio": "distance to class centre,\nover fresh real images'",
+          "centroid_distance_ratio": "distance to class centre,\nover the reference images'",
           "accuracy": "accuracy, trained on samples",
           "accuracy_with_real": "accuracy, trained on\nreal images and samples"}
 SHOWN = ("outer_edge_recall", "recall", "precision", "centroid_distance_ratio", "accuracy")
