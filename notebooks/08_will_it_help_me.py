@@ -70,7 +70,7 @@ how = {"encoder": parameters.get("encoder") or (checked.encoder if checked.real 
        "device": checked.device, "image_size": checked.image_size}  # of the audit
 
 # %% tags=["remove-input"]
-Markdown(figures.takeaways(largest, recorded))
+Markdown(figures.takeaways(largest, recorded, everything))
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the runs behind this page", "code_prompt_hide": "Hide the runs behind this page"}
 Markdown(figures.describe(live, recorded))
@@ -138,6 +138,15 @@ told(recorded, f"Fresh real images gain {found['gain, fresh real images']} point
      f"{found['gain, from noise']}.")
 
 # %% [markdown]
+# Does an audit that finds a fault foretell a loss? The recorded measures do not hold the advice, but they tell which thresholds their values cross.
+
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the thresholds that each set crosses", "code_prompt_hide": "Hide the thresholds"}
+table_html(figures.faults_table(everything), "Thresholds of the audit that each recorded set crosses, by the values of its measures, and what it gained.") if "pools" in held else None
+
+# %% tags=["remove-input"]
+told(recorded, figures.faults_said(everything) if "pools" in held else "")
+
+# %% [markdown]
 # ## What predicts the gain
 #
 # Each measure is taken before any network is trained. A straight line through the sets of all other families says what a set should gain; the order of what is said is compared with the order of what was gained.
@@ -163,7 +172,7 @@ told(recorded, f"These are correlations of predicted with measured gains. {figur
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the correlations without a line", "code_prompt_hide": "Hide the correlations without a line"}
 plain = figures.plain_correlations(everything) if "pools" in held else None
-table_html(figures.plain(plain), "Rank correlation of each measure itself with the measured gains, 95 % bootstrap intervals over sets; below 0: the smaller, the larger the gain.") if plain is not None else None
+table_html(figures.plain(plain), "Rank correlation of each measure itself with the measured gains, 95 % bootstrap intervals over families of sets; below 0: the smaller, the larger the gain.") if plain is not None else None
 
 # %% tags=["remove-input"]
 told(recorded, "" if plain is None else figures.plain_said(plain))

@@ -9,6 +9,7 @@ from scipy.stats import t as student_t
 
 from synaug.auditing.page import MEANINGS
 from synaug.auditing.prediction import LEAST_CORRELATION
+from synaug.auditing.report import MENDED, THRESHOLDS
 from synaug.chapters import will_it_help_me as chapter
 from synaug.chapters.claims_page import DATA
 from synaug.chapters.reading import describe_runs, signed, within
@@ -100,12 +101,11 @@ def foretold_said(frame, further) -> str:
     a further run."""
     if further is None:
         return ""
-    rows, line = foretold(frame, further), fitted(frame)
-    found = select(joined(frame, further), role="prediction", metric="rank_correlation", arm=line["measure"]).iloc[0]
+    rows, line, over = foretold(frame, further), fitted(frame), fitted(joined(frame, further))
     return (f"{(rows['estimate'] < 0).sum()} of {len(rows)} sets lost accuracy on average, {(rows['high'] < 0).sum()} of them with the whole interval; "
             f"the line said so of {(rows['said'] < 0).sum()}. {rows['held'].sum()} of the {len(rows)} gains lie within what it said, "
-            f"whose limits are {line['within']:.1f} points away on either side. Over all {found['x']:.0f} sets, each family left out in turn, "
-            f"the rank correlation of {NAMES[line['measure']]} is {within(found['value'], found['low'], found['high'])}.")
+            f"whose limits are {line['within']:.1f} points away on either side. Over all {over['sets']} sets, each family left out in turn, "
+            f"the best measure is {NAMES[over['measure']]}, with a rank correlation of {within(*over['correlation'])} (families resampled).")
 
 
 def gained(frame):
@@ -144,11 +144,37 @@ def of_measures(frame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def plain_correlations(frame) -> dict[str, pd.DataFrame]:
-    """The rank correlation of each measure itself with the gains, of all sets and of those that a generator made."""
+    """The rank correlation of each measure itself with the gains, of all sets and of those that a generator made; limits by
+    resampled families, whose sets are alike."""
     mean, table = of_measures(frame)
     made = mean["family"] != POOLS["copies"].family
-    return {name: rank_correlations(table[own].to_dict("list"), mean.loc[own, "value"], REFERENCE).set_index("predictor")
+    return {name: rank_correlations(table[own].to_dict("list"), mean.loc[own, "value"], REFERENCE, groups=mean.loc[own, "family"]).set_index("predictor")
             for name, own in {ALL: made | True, GENERATED: made}.items() if own.sum() >= 4}
+
+
+def faults(frame) -> pd.DataFrame:
+    """Of each set the audit's thresholds that its measures, less their baselines, cross by value, and what it gained: the
+    columns of `paired`, faults."""
+    rows = measured_gains(frame)
+    table = select(frame, role="measure").pivot(index="arm", columns="metric", values="value").loc[rows["arm"]]
+    crossed = {("probe_gain_all" if name == "probe_loss" else name): limit for name, limit in THRESHOLDS.items() if name not in MENDED}
+    return rows.assign(faults=[", ".join(NAMES[name] for name, limit in crossed.items() if own[name] < -limit) for _, own in table.iterrows()])
+
+
+def faults_table(frame) -> pd.DataFrame:
+    """`faults`, to read."""
+    return pd.DataFrame([{"set": row.arm, "thresholds crossed": row.faults or "none", "gained (points)": within(row.estimate, row.low, row.high)}
+                         for row in faults(frame).itertuples()])
+
+
+def faults_said(frame) -> str:
+    """Whether sets that cross a threshold lose, and those that cross none gain: a sentence."""
+    rows = faults(frame)
+    def outcome(own):
+        return f"{(own['low'] > 0).sum()} gained and {(own['high'] < 0).sum()} lost accuracy with the whole interval"
+
+    return (f"Of {(rows['faults'] != '').sum()} sets that cross one by value, {outcome(rows[rows['faults'] != ''])}; of {(rows['faults'] == '').sum()} that cross none, "
+            f"{outcome(rows[rows['faults'] == ''])}.")
 
 
 def fitted_anew(frame, n_bootstrap=400) -> str:
@@ -229,17 +255,19 @@ def decisions(frame) -> pd.DataFrame:
 def fitted(frame: pd.DataFrame) -> dict:
     """The line by which an audit predicts gains, as `synaug.auditing.prediction` keeps it: of the measure of the largest
     rank correlation among those that an audit has. within: half the width of a 95 % interval, points, by Student's t, of
-    the errors on families of sets that a line was not fitted to."""
+    the errors on families of sets that a line was not fitted to. correlation: with limits by resampled families."""
     mean, _ = gains(frame)
     p, names = frame.attrs["provenance"]["parameters"], [name for name in PREDICTORS if name != "gradient_alignment"]
     found = best_row(frame, names)
     x = select(frame, role="measure", metric=found["arm"]).set_index("arm")["value"].loc[mean["arm"]].to_numpy()
     y = mean["value"].to_numpy()
     slope, intercept = np.polyfit(x, y, 1)
-    error = np.sqrt(((left_out_predictions(x, y, mean["family"]) - y) ** 2).mean())
+    said = left_out_predictions(x, y, mean["family"])
+    error = np.sqrt(((said - y) ** 2).mean())
     numbers = {"slope": slope, "intercept": intercept, "within": error * student_t.ppf(0.975, len(y) - 2)}
+    correlation = rank_correlations({found["arm"]: said}, y, found["arm"], groups=mean["family"])[["value", "low", "high"]].iloc[0]
     return {"measure": found["arm"], **{name: round(float(value), 4) for name, value in numbers.items()},
-            "correlation": [round(float(found[name]), 4) for name in ("value", "low", "high")], "sets": len(y),
+            "correlation": correlation.round(4).tolist(), "sets": len(y),
             "added": p["added"], "n_real": p["n_real"] or len(splits(p["generator"])["real"]), "dataset": DATA[frame["dataset"].iloc[0]],
             "network": NETWORKS[p["architecture"]], "encoder": encoder_label(p["encoder"])}
 
@@ -273,8 +301,9 @@ def best(frame) -> str:
     return "none" if row is None else row["arm"]
 
 
-def takeaways(frame, recorded) -> str:
-    """The chapter in three lines of Markdown; where no larger run is recorded, what is planned."""
+def takeaways(frame, recorded, everything) -> str:
+    """The chapter in four lines of Markdown; where no larger run is recorded, what is planned. everything: the run with further
+    ones beside it."""
     p, texts = frame.attrs["provenance"]["parameters"], numbers(frame)
     if recorded is None:
         return ("**No larger run is recorded yet.** The figures below show that the code runs, at sizes that answer nothing. The "
@@ -285,10 +314,11 @@ def takeaways(frame, recorded) -> str:
         f"family of {len(p['pools'])} sets was left out in turn: the best of {len(PREDICTORS)} measures has a rank correlation of {texts[f'correlation, {row.arm}']} "
         f"({NAMES[row.arm]}), the Fréchet distance {texts[f'correlation, {REFERENCE}']}, a measure that is the same for every set {signed(of_a_constant(frame))}. A perfect one could be expected to have "
         f"{texts.get('correlation, noise ceiling', 'not measured')}. Where no family is left out, the probe's own order has {within(own['value'], own['low'], own['high'])} (exploratory).",
-        f"2. **Looking real is not what makes images useful.** Fresh real images gain {texts['gain, fresh, blurred']} points even when blurred, at a Fréchet "
+        f"2. **An audit that crosses no threshold is a good sign.** {faults_said(everything)} This is exploratory.",
+        f"3. **Looking real is not what makes images useful.** Fresh real images gain {texts['gain, fresh, blurred']} points even when blurred, at a Fréchet "
         f"distance {far['fresh, blurred']:,.0f} above that of real images; images from noise gain {texts['gain, from noise']} at "
         f"{far['from noise']:,.0f} above it, copies {texts['gain, copies']} at {far['copies']:,.0f} above it.",
-        f"3. **Choosing images.** Over a random choice at the same number, gradient alignment gains {texts['chosen by alignment']} points, "
+        f"4. **Choosing images.** Over a random choice at the same number, gradient alignment gains {texts['chosen by alignment']} points, "
         f"the early network's uncertainty {texts['chosen by uncertainty']}."])
 
 

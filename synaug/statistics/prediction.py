@@ -47,25 +47,28 @@ def rank_correlation(one: npt.ArrayLike, other: npt.ArrayLike) -> np.ndarray:
 
 
 def rank_correlations(predictions: Mapping[str, Sequence[float]], outcomes: Sequence[float], reference: str,
-                      n_bootstrap: int = 2000, seed: int = 0) -> pd.DataFrame:
+                      n_bootstrap: int = 2000, seed: int = 0, groups: Sequence | None = None) -> pd.DataFrame:
     """Spearman's correlation of each prediction with the outcomes ``[n]``, and what it has over that of a reference.
 
+    groups ``[n]``: the family of each set, where sets of one family are alike; then whole families are resampled.
     Columns: predictor; value, low, high: the correlation; over, over_low, over_high: less the reference's, by the same
-    resampled sets. Limits: 95 %, percentile bootstrap over sets, for the fitted lines. ValueError for an unknown
-    reference, fewer than four sets, or n_bootstrap < 1.
+    resamples. Limits: 95 %, percentile bootstrap over sets or families, for the fitted lines. ValueError for an unknown
+    reference, fewer than four sets, groups that are not as many, or n_bootstrap < 1.
     """
     n_bootstrap = whole("n_bootstrap", n_bootstrap, 1)
     if reference not in predictions:
         raise ValueError(f"no prediction {reference!r}; there are {', '.join(predictions)}")
     y, rng = _values(outcomes, "outcomes", 4), np.random.default_rng(seed)
-    places = rng.integers(len(y), size=(n_bootstrap, len(y)))
-    said = {name: _values(values, name, 4) for name, values in predictions.items()}
-    drawn = {name: rank_correlation(values[places], y[places]) for name, values in said.items()}
-    rows, base = [], rank_correlation(said[reference], y)
-    for name, values in said.items():
-        own = rank_correlation(values, y)
-        limits = np.quantile(drawn[name], (0.025, 0.975)), np.quantile(drawn[name] - drawn[reference], (0.025, 0.975))
-        rows.append((name, own, *limits[0], own - base, *limits[1]))
+    if groups is not None and len(groups) != len(y):
+        raise ValueError(f"{len(y)} outcomes and {len(groups)} groups: there must be as many of each")
+    said = np.array([_values(values, name, 4) for name, values in predictions.items()])
+    members = [[i] for i in range(len(y))] if groups is None else list(pd.Series(range(len(y))).groupby(list(groups)).agg(list))
+    resamples = [np.concatenate([members[i] for i in drawn]) for drawn in rng.integers(len(members), size=(n_bootstrap, len(members)))]
+    own, drawn = rank_correlation(said, y), np.array([rank_correlation(said[:, at], y[at]) for at in resamples])
+    place = list(predictions).index(reference)
+    over = own - own[place], drawn - drawn[:, [place]]
+    rows = [(name, own[i], *np.quantile(drawn[:, i], (0.025, 0.975)), over[0][i], *np.quantile(over[1][:, i], (0.025, 0.975)))
+            for i, name in enumerate(predictions)]
     return pd.DataFrame(rows, columns=["predictor", "value", "low", "high", "over", "over_low", "over_high"])
 
 

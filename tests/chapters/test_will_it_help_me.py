@@ -206,6 +206,20 @@ def test_the_decisions_follow_from_the_recorded_gains():
     assert sorted(name for names in figures.KINDS.values() for name in names) == sorted(POOLS)
 
 
+def test_sets_are_told_apart_by_the_audits_thresholds():
+    recorded = load_recorded("will_it_help_me")
+    frame = figures.joined(recorded, figures.further_run(recorded))
+    rows = figures.faults(frame).set_index("arm")
+    measures = select(frame, role="measure").pivot(index="arm", columns="metric", values="value")
+    for metric, limit in (("label_agreement", -0.1), ("precision", -0.3), ("coverage", -0.4), ("probe_accuracy", -0.1), ("probe_gain_all", 0)):
+        named = rows["faults"].str.split(", (?!all added|synthetic only|added to half)", regex=True).map(lambda names, metric=metric: figures.NAMES[metric] in names)
+        assert set(rows.index[named]) == set(measures.index[measures[metric] < limit]), metric
+    none = rows[rows["faults"] == ""]
+    assert (rows.loc[["fresh, noisy", "fresh, blurred"], "low"] > 0).all() and not rows.loc[["fresh, noisy", "fresh, blurred"], "faults"].eq("").any()
+    assert figures.faults_said(frame).endswith(f"of {len(none)} that cross none, {(none['low'] > 0).sum()} gained and {(none['high'] < 0).sum()} lost accuracy with the whole interval.")
+    assert (none["low"] > 0).mean() > 0.8 and not (none["high"] < 0).any()  # as the takeaway says
+
+
 def test_gains_of_a_further_run_stay_those_over_its_own_original():
     own, more = simulated(0.05, 2.0), [name for name, how in POOLS.items() if how.family in ("VAE", "GAN")]
     rows = [{"arm": name, "family": POOLS[name].family, "x": 3000.0, "seed": seed, "role": "gain", "metric": "test_error", "value": 20 - i - 0.1 * (seed - 802)}

@@ -34,6 +34,17 @@ def test_correlations_and_what_they_have_over_the_reference():
     assert rank_correlation(X, Y) == pytest.approx(spearmanr(X, Y).statistic) and rank_correlation(np.ones(30), Y) == 0
 
 
+def test_sets_of_one_family_count_as_one_where_families_are_resampled():
+    one, other = RNG.normal(size=(2, 12))
+    thrice, groups = np.repeat([one, other], 3, axis=1), np.repeat(np.arange(12), 3)
+    numbers = ["value", "low", "high", "over", "over_low", "over_high"]
+    twelve = rank_correlations({"a": one, "b": -one}, other, "b")[numbers]
+    found = rank_correlations({"a": thrice[0], "b": -thrice[0]}, thrice[1], "b", groups=groups)[numbers]
+    np.testing.assert_allclose(found, twelve)
+    alone = rank_correlations({"a": thrice[0], "b": -thrice[0]}, thrice[1], "b")[numbers]
+    assert alone["high"][0] - alone["low"][0] < 0.8 * (found["high"][0] - found["low"][0])
+
+
 def test_the_ceiling_is_what_the_truth_itself_would_have():
     truth = RNG.normal(size=400)
     seen = truth[:, None] + 1.5 * RNG.normal(size=(400, 6))
@@ -60,6 +71,7 @@ def test_the_ceiling_holds_for_odd_numbers_of_seeds(seeds):
     (lambda: left_out_predictions([*X[:-1], np.nan], Y, GROUPS), "measures must be finite"),
     (lambda: rank_correlations({"a": Y}, Y, "b"), "no prediction 'b'; there are a"),
     (lambda: rank_correlations({"a": Y[:3]}, Y[:3], "a"), "at least 4 entries"),
+    (lambda: rank_correlations({"a": Y}, Y, "a", groups=["x"]), "30 outcomes and 1 groups"),
     (lambda: rank_correlations({"a": Y}, Y, "a", n_bootstrap=0), "n_bootstrap must be a whole number of at least 1, got 0"),
     (lambda: noise_ceiling(RNG.normal(size=(9, 4)), n_splits=0), "n_splits must be a whole number of at least 1, got 0"),
     (lambda: noise_ceiling(RNG.normal(size=(9, 3))), "of at least four seeds")])

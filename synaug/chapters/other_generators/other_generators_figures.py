@@ -165,36 +165,50 @@ def exploration(frame):
                         xlabel={title: f"{title}, over plain samples" for title in ("outer-edge recall", "test accuracy (points)")})
 
 
-def found(families, data, settings):
-    """{name: interval or None} of what the chapter says in numbers."""
-    real = 100 * values(families, role="strength", metric="test_accuracy", arm="original")
-    ratios, base = of(families, "ratios"), values(families, role="adding", arm="original")
-    numbers = {f"accuracy from noise, {arm}": interval(100 * values(families, role="strength", metric="test_accuracy", arm=arm, x=1.0), real) for arm in FROM_NOISE}
-    numbers |= {f"gain when added 1:{ratios[0]}, {arm}": interval(base, values(families, role="adding", arm=arm, x=float(ratios[0]))) for arm in SOURCES}
-    numbers |= {f"{title} from noise, {arm}": measured(families, role="strength", metric=metric, arm=arm, x=1.0)
+def of_families(frame):
+    """{name: interval or None} of what the chapter says of the families in numbers."""
+    real = 100 * values(frame, role="strength", metric="test_accuracy", arm="original")
+    ratios, base = of(frame, "ratios"), values(frame, role="adding", arm="original")
+    numbers = {f"accuracy from noise, {arm}": interval(100 * values(frame, role="strength", metric="test_accuracy", arm=arm, x=1.0), real) for arm in FROM_NOISE}
+    numbers |= {f"gain when added 1:{ratios[0]}, {arm}": interval(base, values(frame, role="adding", arm=arm, x=float(ratios[0]))) for arm in SOURCES}
+    numbers |= {f"{title} from noise, {arm}": measured(frame, role="strength", metric=metric, arm=arm, x=1.0)
                 for metric, title in SHOWN.items() for arm in FROM_NOISE}
-    midway = of(families, "places")[len(of(families, "places")) // 2]
+    midway = of(frame, "places")[len(of(frame, "places")) // 2]
     numbers |= {f"{title} midway, {arm}": one for arm in NAMES for title, one in (
-        ("distance", measured(families, role="matched", metric="moved", arm=arm, x=midway)),
-        ("outer-edge recall", measured(families, role="matched", metric="outer_edge_recall", arm=arm, x=midway)),
-        ("accuracy over real", interval(100 * values(families, role="matched", metric="test_accuracy", arm=arm, x=midway), real)))}
-    numbers |= {f"nats from the prior, VAE of {n:,}": measured(families, role="departure", x=float(n))
-                for n in sorted(set(select(bare(families), role="departure")["x"].astype(int)))}
-    numbers |= {f"inversion error, {arm}, {which}": measured(families, role="inversion", arm=arm, which=which) for arm in NAMES for which in KINDS}
+        ("distance", measured(frame, role="matched", metric="moved", arm=arm, x=midway)),
+        ("outer-edge recall", measured(frame, role="matched", metric="outer_edge_recall", arm=arm, x=midway)),
+        ("accuracy over real", interval(100 * values(frame, role="matched", metric="test_accuracy", arm=arm, x=midway), real)))}
+    numbers |= {f"nats from the prior, VAE of {n:,}": measured(frame, role="departure", x=float(n))
+                for n in sorted(set(select(bare(frame), role="departure")["x"].astype(int)))}
+    return numbers | {f"inversion error, {arm}, {which}": measured(frame, role="inversion", arm=arm, which=which) for arm in NAMES for which in KINDS}
+
+
+def of_data(frame):
+    """The same of the data sets."""
+    alone, gains = costs(frame)
+    return {f"cost, {name}": one for name, one in alone.items()} | {f"gain, {name}": one for name, one in gains.items()}
+
+
+def of_settings(frame):
+    """The same of training and sampler."""
     edge = {"metric": "outer_edge_recall", "role": "judged"}
-    numbers |= {f"outer-edge recall, levels, {x:,}": interval(values(settings, **edge, study="levels", x=float(x))) for x in of(settings, "levels")}
-    numbers |= {f"outer-edge recall, samplers, {arm}, {x:,}": measured(settings, **edge, study="samplers", arm=arm, x=float(x))
-                for arm in SOLVERS for x in (of(settings, "evaluations")[0], of(settings, "evaluations")[-1])}
-    alone, gains = costs(data)
-    numbers |= {f"cost, {name}": one for name, one in alone.items()} | {f"gain, {name}": one for name, one in gains.items()}
-    own = {"study": "exploration", "role": "judged", "metric": "outer_edge_recall", "x": 0.0}
-    return numbers | {f"outer edge, {term}": interval(*(values(settings, **own, arm=arm) for arm in (term, PLAIN))) for term in of(settings, "terms")}
+    numbers = {f"outer-edge recall, levels, {x:,}": interval(values(frame, **edge, study="levels", x=float(x))) for x in of(frame, "levels")}
+    numbers |= {f"outer-edge recall, samplers, {arm}, {x:,}": measured(frame, **edge, study="samplers", arm=arm, x=float(x))
+                for arm in SOLVERS for x in (of(frame, "evaluations")[0], of(frame, "evaluations")[-1])}
+    own = {"study": "exploration", **edge, "x": 0.0}
+    return numbers | {f"outer edge, {term}": interval(*(values(frame, **own, arm=arm) for arm in (term, PLAIN))) for term in of(frame, "terms")}
 
 
-def numbers(families, data, settings):
-    """What the chapter says in numbers, {name: text}."""
+def found(*frames):
+    """{name: interval or None} of what the chapter says in numbers; of the runs of its three experiments, None where there is none."""
+    return {name: one for part, frame in zip((of_families, of_data, of_settings), frames, strict=True) if frame is not None
+            for name, one in part(frame).items()}
+
+
+def numbers(*frames):
+    """What the chapter says in numbers, {name: text}; frames as of `found`."""
     changes = ("accuracy", "gain", "cost", "outer edge,")
-    return {name: said(one, "+" if any(word in name for word in changes) else "-") for name, one in found(families, data, settings).items()}
+    return {name: said(one, "+" if any(word in name for word in changes) else "-") for name, one in found(*frames).items()}
 
 
 def takeaways(shown, recorded):
