@@ -91,7 +91,7 @@ def holding(*studies):
 Markdown("\n\n".join(([draws.takeaways(confirming), "Before, in exploratory runs of one draw:"] if confirming else []) + [figures.takeaways(book, poor)]))
 
 # %% tags=["remove-input"]
-Markdown(f"All this is exploratory, from one draw of real images and one generator per data set. {'The run over several draws, below, decides.' if confirming else 'The run over several draws that is to decide, below, is not recorded yet.'} "
+Markdown(f"All this is of one draw of real images and one generator per data set. Most rules were fixed before the run, but no interval says what another draw would change. {'The run over several draws, below, decides.' if confirming else 'The run over several draws that is to decide, below, is not recorded yet.'} "
          f"Unless CIFAR-10 is named, the numbers are of the small regime: {figures.real_images(exploratory, 'small')} images of Fashion-MNIST; the large regime has {figures.real_images(exploratory, 'large')}. "
          "In brackets stand 95 % intervals over paired seeds. They are not corrected for their number; verdicts are, where an adjusted p stands.")
 
