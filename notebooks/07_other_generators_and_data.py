@@ -208,7 +208,7 @@ figures.exploration(tuned) if "exploration" in tried else None;
 told(recorded[2], f"Autoguidance changes the outer-edge recall by {found.get('outer edge, autoguidance', 'what was not measured')}.")
 
 # %% tags=["remove-input"]
-before = generators.gains_table(load_recorded("real_generators", variant="added"), ("outer_edge_recall",)).set_index("change")["against plain sampling"]
+before = generators.gains_table(load_recorded("real_generators", variant="added"), ("outer_edge_recall",)).set_index("")["against plain sampling"]
 Markdown(f"Autoguidance once changed outer-edge recall by {before['autoguidance, 2']} in [chapter 4](04_where_concentration_comes_from), after a first verdict against it that had used a broken guide. That gain is exploratory. "
          "The first verdict is withdrawn, as its rows on the [Claims page](../claims) say. The rule above was committed before this run, with a guide from the model's own training, of an earlier time.")
 
