@@ -119,7 +119,7 @@ class GradientProducts:
             whole = torch.bincount(self.group)
             if not (torch.equal(whole[pairs[0]], n) and torch.equal(whole[pairs[1]], n)):
                 raise ValueError("means are compared of whole groups")
-            same = torch.zeros(len(n), dtype=torch.float64).index_add_(0, place, self._paired(first, members))
+            same = torch.bincount(place, self._paired(first, members))
             return (n * self.means[pairs[0], pairs[1]] - same / (n - 1))[n > 1].sum()
 
         return (between_sources(second) / between_sources(first)).item()
@@ -136,14 +136,14 @@ class GradientProducts:
 
     def _checked(self, weights):
         """Weights and what each group has of them, both float64: the full gradient in parts of the group means."""
-        weights, groups = weights.double(), len(self.means)
+        weights = weights.double()
         if weights.shape != self.source.shape:
             raise ValueError(f"weights must be [{len(self.source)}], one a member, got {list(weights.shape)}")
         if not bool((weights >= 0).all()) or abs(weights.sum().item() - 1) > 1e-6:
             raise ValueError(f"weights must not be negative and sum to 1, got {weights.min():.3g} and a sum of "
                              f"{weights.sum():.6g}")
-        share = torch.zeros(groups, dtype=torch.float64).index_add_(0, self.group, weights)
-        if not torch.allclose(weights, (share / torch.bincount(self.group, minlength=groups))[self.group], rtol=1e-6):
+        share = torch.bincount(self.group, weights)
+        if not torch.allclose(weights, (share / torch.bincount(self.group))[self.group], rtol=1e-6):
             raise ValueError("members of one group must have one weight")
         return weights, share
 

@@ -102,22 +102,15 @@ class GaussianMixture:
         each component made x.
         """
         centred, variances = self._centred(x, sigma, labels)
-        shares = self._shares(centred, variances, labels)
-        return (shares @ self.means + self._mixed(shares, centred * (self.eigenvalues / variances))).to(x.dtype)
-
-    def _shares(self, centred, variances, labels=None):
-        """How likely each component (of the class, if given) made each point, ``[N, K]``."""
         log_shares = self._component_log_density(centred, variances)
         if labels is not None:
             log_shares = log_shares.masked_fill(self.classes != labels[:, None], -math.inf)
-        return log_shares.softmax(1)
-
-    def _mixed(self, shares, vectors):
-        """The mean by shares ``[N, K]`` of vectors ``[N, K, D]`` in each component's eigenbasis, ``[N, D]``."""
-        return (shares[:, :, None] * vectors).flatten(1) @ self.eigenvectors.mT.flatten(0, 1)
+        shares = log_shares.softmax(1)
+        moved = shares[:, :, None] * (centred * (self.eigenvalues / variances))  # in each component's eigenbasis
+        return (shares @ self.means + moved.flatten(1) @ self.eigenvectors.mT.flatten(0, 1)).to(x.dtype)
 
 
-def random_mixture(seed: int) -> "GaussianMixture":
+def random_mixture(seed: int) -> GaussianMixture:
     """The mixture of a seed: a `GaussianMixture` of mean 0, its coordinates of variance ``SIGMA_DATA**2`` on average.
 
     Dimension, classes, modes, masses, centres and covariances are drawn from this module's ranges, the axes of each

@@ -42,21 +42,18 @@ class TestWeights:
             expected = gradient(filters[s], examples.patches[s, index], examples.labels[s, index])
             torch.testing.assert_close(weighted[s], expected)
 
-    def test_fractions_are_exact_in_double_precision(self):
-        assert float(training_sets(data(), [Arm("upsampled", 2.1)]).weights.max()) == 2.1
-
     def test_only_what_an_arm_uses(self):
-        arms = [Arm("original"), Arm("generated", 2), Arm("generated", 4), Arm("generated", 3, 0.9)]
+        arms = [Arm("original"), Arm("generated", 2), Arm("generated", 4)]
         sets = training_sets(data(), arms)
         used = [sorted(set(sets.part[(weights > 0).any(0)].tolist())) for weights in sets.weights.unbind(1)]
-        assert used == [[0], [0, 1], [0, 1, 2, 3], [0, 4, 5]]
+        assert used == [[0], [0, 1], [0, 1, 2, 3]]
 
 
 class TestGenerated:
     @pytest.mark.parametrize("reading", ["A", "B"])
     def test_same_features_and_label_new_noise(self, reading):
         examples = data(reading=reading, label_noise=0.3)
-        sets = training_sets(examples, [Arm("generated", 3, 0.5)])
+        sets = training_sets(examples, [Arm("generated", 3)])
         pool = sets.pool
         for s in range(len(SEEDS)):
             slow = (~examples.has_fast[s]).nonzero()[:, 0]
@@ -77,22 +74,17 @@ class TestGenerated:
         assert (sets.part[:N] == 0).all() and torch.equal(sets.source[0, :N], torch.arange(N))
 
     def test_noise_level(self):
-        """Of the data by default; variance within 5 standard errors."""
-        for std, expected in ((None, 0.125), (0.5, 0.5), (0.0, 0.0)):
-            sets = training_sets(data(), [Arm("generated", 4, std)])
+        """That of the data; variance within 5 standard errors."""
+        for std in (0.125, 0.5, 0.0):
+            sets = training_sets(data(noise_std=std), [Arm("generated", 4)])
             synthetic = (sets.part > 0) & (sets.source >= 0)
             noise = sets.pool.patches[synthetic[:, :, None] & (sets.pool.roles == NOISE)]
-            error = 5 * expected**2 * (2 / noise.numel()) ** 0.5
-            assert noise.square().mean().item() == pytest.approx(expected**2, abs=error)
-            assert sets.arms[0].synthetic_noise_std == expected
+            error = 5 * std**2 * (2 / noise.numel()) ** 0.5
+            assert noise.square().mean().item() == pytest.approx(std**2, abs=error)
 
-    def test_larger_k_and_other_levels_share_random_numbers(self):
-        small = training_sets(data(), [Arm("generated", 2, 0.5)]).pool.patches
-        sets = training_sets(data(), [Arm("generated", 4, 0.5), Arm("generated", 2, 1.0)])
-        assert torch.equal(sets.pool.patches[:, : small.shape[1]], small)
-        is_noise = sets.pool.roles == NOISE
-        first, other = (torch.where(is_noise[..., None], sets.pool.patches, 0)[:, sets.part == p] for p in (1, 4))
-        torch.testing.assert_close(2 * first, other)
+    def test_a_larger_k_shares_random_numbers(self):
+        small, large = (training_sets(data(), [Arm("generated", k)]).pool.patches for k in (2, 4))
+        assert torch.equal(large[:, : small.shape[1]], small)
 
     def test_a_seed_alone_is_the_seed_among_others(self):
         world = PatchDistribution(dim=12, alpha=0.6)
@@ -104,7 +96,7 @@ class TestGenerated:
 
     def test_orthogonal_noise_stays_orthogonal(self):
         world = PatchDistribution(num_patches=2, reading="B", dim=60, alpha=0.5, orthogonal_noise=True)
-        sets = training_sets(world.sample(20, [1], dtype=torch.float64), [Arm("generated", 3, 0.4)])
+        sets = training_sets(world.sample(20, [1], dtype=torch.float64), [Arm("generated", 3)])
         pool = sets.pool
         noise = pool.patches[0][(pool.roles[0] == NOISE) & (sets.weights[0, 0] > 0)[:, None]]
         assert len(noise) == sets.weights.sum()
@@ -120,12 +112,10 @@ class TestGenerated:
 class TestRefusals:
     @pytest.mark.parametrize("options, message", [
         (("copied",), "unknown arm 'copied'"),
-        (("original", 2), "1 for the original, got k=2"),
-        (("upsampled", 0.5), "at least 1"),
-        (("upsampled", float("nan")), "at least 1"),
-        (("generated", 2.5), "whole number for generated examples, got 2.5"),
-        (("upsampled", 2, 0.5), "synthetic_noise_std, not negative, is for generated arms"),
-        (("generated", 2, -0.5), "synthetic_noise_std, not negative"),
+        (("original", 2), "k must be 1 for the original, got 2"),
+        (("upsampled", 0), "k must be a whole number of at least 1, got 0"),
+        (("upsampled", float("nan")), "k must be a whole number"),
+        (("generated", 2.5), "k must be a whole number of at least 1, got 2.5"),
     ])
     def test_what_is_no_arm(self, options, message):
         with pytest.raises(ValueError, match=message):
@@ -135,7 +125,7 @@ class TestRefusals:
         with pytest.raises(ValueError, match="at least one arm and none twice"):
             training_sets(data(), [])
         with pytest.raises(ValueError, match="none twice"):
-            training_sets(data(), [Arm("generated", 2), Arm("generated", 2, 0.125)])
+            training_sets(data(), [Arm("generated", 2), Arm("generated", 2)])
 
     def test_too_small_a_dimension_for_orthogonal_noise(self):
         world = PatchDistribution(num_patches=2, reading="B", dim=30, alpha=0.5, orthogonal_noise=True)

@@ -85,7 +85,7 @@ class TestInvariances:
         torch.testing.assert_close(weighted, gradient(filters, data.patches[:, index], data.labels[:, index]))
 
 
-ARMS = (Arm("original"), Arm("upsampled", 2.5), Arm("generated", 3), Arm("generated", 2, 0.5))
+ARMS = (Arm("original"), Arm("upsampled", 3), Arm("generated", 3), Arm("generated", 2))
 
 
 def fast_network(sets):

@@ -11,17 +11,14 @@ from synaug.theory.two_layer_cnn.gradient_variance import (
     augmented_draws,
     duplicate_term,
     excess_tolerance,
-    generated_variance,
     minibatch_gradients,
     relative_variance,
     total_variance,
-    upsampled_variance,
 )
-from synaug.theory.two_layer_cnn.network import gradient, logit_terms
+from synaug.theory.two_layer_cnn.network import gradient, inner_products, logit_terms
 from synaug.theory.two_layer_cnn.theory import (
     arm_noise_align,
     augmented_size,
-    inner_products,
     measured_sam_ratio,
     measured_tolerance,
     noise_align,
@@ -137,10 +134,11 @@ class Augmented:
         patches = {"A": 3, "B": 2}[reading]
         dim = 16 * (patches - 1) * k + 2
         data, filters = world(16, [0], filters, std, dim, num_patches=patches, alpha=0.3, reading=reading)
-        self.sets = training_sets(data, [Arm("upsampled", k), Arm("generated", k, scale * data.distribution.noise_std)])
+        self.sets = training_sets(data, [Arm("upsampled", k), Arm("generated", k)])
         self.filters, self.pool = filters[0], self.sets.pool
         slow_noise = (self.pool.roles[0] == NOISE) & ~self.pool.has_fast[0][:, None]
         self.real, self.synthetic = (slow_noise & part[:, None] for part in (self.sets.part == 0, self.sets.part > 0))
+        self.pool.patches[0][self.synthetic] *= scale
 
     @property
     def aligned(self):
@@ -265,24 +263,29 @@ def measured(kind, n, batch_size, k, alpha, scale=1.0, seed=1):
     return relative_variance(kind, n, alpha, k, batch_size, draws=1500, seed=seed, scale=scale)
 
 
+def generated_variance(k, alpha, n, excess):
+    """Of a batch's gradient, relative to one real example's over B: 1 + pi excess, pi the share of synthetic examples."""
+    return 1 + (k - 1) * (1 - alpha) * n / augmented_size(n, alpha, k) * excess
+
+
 class TestTheorem43:
     """Monte Carlo over 1,500 data sets and batches; agreement within 4 of its standard errors (about 2 %)."""
 
     @pytest.mark.parametrize("n, batch_size, k, alpha", SETTINGS)
     def test_upsampling_against_monte_carlo(self, n, batch_size, k, alpha):
         relative, error = measured("upsampled", n, batch_size, k, alpha)
-        exact = upsampled_variance(k, alpha, batch_size, n, batch_size, exact=True)
-        assert error < 0.03 * relative and abs(relative - exact) < 4 * error
+        exact = duplicate_term(k, alpha, batch_size, n, exact=True)
+        assert error < 0.03 * relative and abs(relative - 1 - exact) < 4 * error
         # The paper's term is larger by about 1 in B.
         term = duplicate_term(k, alpha, batch_size, n)
-        assert 0 < term - (exact - 1) < 1.01 * term / batch_size
+        assert 0 < term - exact < 1.01 * term / batch_size
 
     @pytest.mark.parametrize("n, batch_size, k, alpha", SETTINGS)
     @pytest.mark.parametrize("scale", [1.0, 1.2])
     def test_generation_against_monte_carlo(self, n, batch_size, k, alpha, scale):
         """Synthetic noise of `scale` times the real one's norm has scale^6 times its variance: the network is cubic."""
         relative, error = measured("generated", n, batch_size, k, alpha, scale)
-        expected = generated_variance(k, alpha, batch_size, n, batch_size, batch_size * (scale**6 - 1))
+        expected = generated_variance(k, alpha, n, scale**6 - 1)
         assert abs(relative - expected) < 4 * error and (expected == 1) == (scale == 1)
 
     def test_the_check_has_power(self):
@@ -293,9 +296,9 @@ class TestTheorem43:
     def test_full_gradient_has_all_of_it(self):
         """The weights' sum of squares, and the same absolute term whatever B."""
         n, k, alpha, size = 50, 4, 0.6, 110
-        full = upsampled_variance(k, alpha, size, n, exact=True)
+        full = (1 + duplicate_term(k, alpha, size, n, exact=True)) / size
         assert math.isclose(full, 30 / size**2 + 20 * (k / size) ** 2)
-        terms = [upsampled_variance(k, alpha, b, n) - 1 / b for b in (1, 10, 50)]
+        terms = [duplicate_term(k, alpha, b, n) / b for b in (1, 10, 50)]
         assert math.isclose(terms[0], terms[1]) and math.isclose(terms[1], terms[2])
 
     def test_a_fixed_data_set_has_none_of_it(self):
@@ -313,7 +316,6 @@ class TestTheorem43:
     def test_original_data_have_no_term(self):
         assert duplicate_term(1, 0.6, 10, 50) == duplicate_term(1, 0.6, 10, 50, exact=True) == 0
         assert duplicate_term(1, 0.0, 1, 1, exact=True) == 0
-        assert generated_variance(1, 0.6, 10, 50, excess=5.0) == upsampled_variance(1, 0.6, 10, 50) == 0.1
 
     def test_batches_hold_distinct_examples(self):
         """With as many as there are, every batch is the whole set."""
@@ -325,7 +327,7 @@ class TestTheorem43:
     @pytest.mark.parametrize("call, message", [
         (lambda: duplicate_term(4, 0.6, 111, 50), "must lie in 1..110, the number of examples, got 111"),
         (lambda: excess_tolerance(2, 0.6, 0, 50), "batch_size must lie in"),
-        (lambda: upsampled_variance(0.5, 0.6, 10, 50), "k must be a finite number of at least 1, got 0.5"),
+        (lambda: duplicate_term(0.5, 0.6, 10, 50), "k must be a finite number of at least 1, got 0.5"),
         (lambda: excess_tolerance(1, 0.6, 10, 50), "k must be a finite number of more than 1, got 1"),
         (lambda: measured("upsampled", 20, 41, 3, 0.5), r"batch_size must lie in 1..40"),
         (lambda: total_variance(torch.zeros(1, 3)), "at least two draws, got 1"),
@@ -339,8 +341,8 @@ class TestCorollary44:
     @pytest.mark.parametrize("n, batch_size, k, alpha", SETTINGS)
     def test_both_arms_vary_alike_at_the_threshold(self, n, batch_size, k, alpha):
         excess = excess_tolerance(k, alpha, batch_size, n)
-        generated = generated_variance(k, alpha, batch_size, n, excess=excess)
-        assert math.isclose(generated, upsampled_variance(k, alpha, batch_size, n), rel_tol=1e-9)
+        generated, upsampled = generated_variance(k, alpha, n, excess), 1 + duplicate_term(k, alpha, batch_size, n)
+        assert math.isclose(generated, upsampled, rel_tol=1e-9)
 
     @pytest.mark.parametrize("share, lower", [(0.3, True), (2.5, False)])
     def test_order_by_monte_carlo(self, share, lower):

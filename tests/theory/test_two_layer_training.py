@@ -11,7 +11,7 @@ from synaug.theory.two_layer_cnn.network import logits
 from synaug.theory.two_layer_cnn.training import _shuffled_passes
 
 DIM, FILTERS, SEEDS = 10, 4, (0, 3)
-ARMS = (Arm("original"), Arm("upsampled", 3), Arm("generated", 3, 0.4))
+ARMS = (Arm("original"), Arm("upsampled", 3), Arm("generated", 3))
 
 
 def instance(n=40, arms=ARMS, seeds=SEEDS, dtype=torch.float64, **options):
@@ -231,12 +231,6 @@ class TestRefusals:
             train(sets, filters.float(), steps=1)
         with pytest.raises(ValueError, match="filters must be finite"):
             train(sets, filters * float("nan"), steps=1)
-
-    def test_fractions_and_batches(self):
-        sets, _, filters = instance(arms=[Arm("upsampled", 1.5)])
-        train(sets, filters, steps=1)
-        with pytest.raises(ValueError, match="mini-batches need whole k, got 1.5"):
-            train(sets, filters, steps=1, batch_size=4)
 
     def test_test_examples(self):
         sets, _, filters = instance()

@@ -20,7 +20,7 @@ from synaug.theory.two_layer_cnn import (
 )
 from synaug.theory.two_layer_cnn.clusters import recovery, speed_ratio
 from synaug.theory.two_layer_cnn.distribution import NOISE, READINGS
-from synaug.theory.two_layer_cnn.network import gradient
+from synaug.theory.two_layer_cnn.network import gradient, inner_products
 
 #: Where Theorem 4.1 is measured: with both premises of the proofs, with one, and in the toy as published.
 CONTROLLED, TRUE_LOGITS, TOY = SAM_CASES = ("orthogonal noise, controlled logits", "orthogonal noise", "toy")
@@ -203,15 +203,18 @@ def rows(s: Theory):
 EXPERIMENT = Experiment("two_layer_cnn", Theory, PROFILES, rows, constants={"dataset": "patches"})
 
 
-def feature_learning(problem: dict, n: int, seeds: list, num_filters: int, init_std: float, rho: float,
-                     **training) -> pd.DataFrame:
-    """Trajectories of GD (rho = 0) or SAM on the original data, x the step; and "slow_at_fast", x a level: how much of
-    the slow feature is learned when max_j <w_j, v_e> first reaches it (linear between recorded steps)."""
+def trajectories(problem: dict, n: int, seeds: list, num_filters: int, init_std: float, **training) -> pd.DataFrame:
+    """Of trainings on the original data: a row per seed and recorded step x, a column per metric."""
     distribution = PatchDistribution(**problem)
     start = initial_filters(seeds, num_filters, distribution.dim, init_std)
-    sets = training_sets(distribution.sample(n, seeds), [ORIGINAL])
-    frame = train(sets, start, rho=rho, record_every=2, **training).frame
-    table = frame.pivot(index=["seed", "x"], columns="metric", values="value")
+    frame = train(training_sets(distribution.sample(n, seeds), [ORIGINAL]), start, **training).frame
+    return frame.pivot(index=["seed", "x"], columns="metric", values="value")
+
+
+def feature_learning(problem: dict, **training) -> pd.DataFrame:
+    """Trajectories of GD (rho = 0) or SAM on the original data, x the step; and "slow_at_fast", x a level: how much of
+    the slow feature is learned when max_j <w_j, v_e> first reaches it (linear between recorded steps)."""
+    table = trajectories(problem, record_every=2, **training)
     table["feature_gap"] = table["feature_fast"] - table["feature_slow"]
     matched = []
     for seed, own in table.groupby("seed"):
@@ -230,13 +233,10 @@ def first_crossing(progress: np.ndarray, values: np.ndarray, level: float) -> fl
     return float(np.interp(level, progress[around], values[around])) if progress[i] >= level else None
 
 
-def feature_order(problem: dict, n: int, seeds: list, num_filters: int, init_std: float, **training) -> pd.DataFrame:
+def feature_order(problem: dict, **training) -> pd.DataFrame:
     """"fast_first": 1 where the fast feature is the first to be learned (max_j <w_j, v> of 1/2), 0 where the slow one
     is, no row where neither is within the steps."""
-    distribution = PatchDistribution(**problem)
-    start = initial_filters(seeds, num_filters, distribution.dim, init_std)
-    frame = train(training_sets(distribution.sample(n, seeds), [ORIGINAL]), start, record_every=5, **training).frame
-    table = frame.pivot(index=["seed", "x"], columns="metric", values="value")[["feature_fast", "feature_slow"]]
+    table = trajectories(problem, record_every=5, **training)[["feature_fast", "feature_slow"]]
     first = table[table.max(axis=1) >= 0.5].groupby("seed").first()
     return pd.DataFrame({"seed": first.index, "metric": "fast_first",
                          "value": (first["feature_fast"] > first["feature_slow"]).to_numpy(float)})
@@ -258,7 +258,7 @@ def sam_suppression(problem: dict, where: str, n: int, seeds: list, num_filters:
         if where == CONTROLLED:  # then the inner product with the gradient is that of the filter squared
             gd = gradient(filters, patches, labels)
             moved = filters + theory.perturbation_scale(gd, rho) * gd
-            ratios = (theory.inner_products(moved, patches) / theory.inner_products(filters, patches)).square()
+            ratios = (inner_products(moved, patches) / inner_products(filters, patches)).square()
         else:
             ratios = theory.measured_sam_ratio(filters, patches, labels, rho)
         ratios = ratios[theory.positively_aligned(filters, patches, labels) & (data.roles[0] == NOISE)]
@@ -292,14 +292,14 @@ def noise_alignment(problem: dict, orthogonal: bool, n: int, ks: list, seeds: li
 
 
 def batch_variance(kind: str, n: int, alpha: float, k: int, batch_size: int, seeds: list, **options) -> pd.DataFrame:
-    """Theorem 4.3, see `gradient_variance.relative_variance` ("variance"), and the formula ("variance_formula").
-    "variance_extra": what is beyond 1, over B, so in units of one example's variance."""
-    formulas = {"upsampled": gradient_variance.upsampled_variance, "generated": gradient_variance.generated_variance}
-    formula = batch_size * formulas[kind](k, alpha, batch_size, n)
+    """Theorem 4.3, see `gradient_variance.relative_variance` ("variance"), and the formula ("variance_formula"), to
+    which generated examples add nothing. "variance_extra": what is beyond 1, over B, so in units of one example's
+    variance."""
+    extra = gradient_variance.duplicate_term(k, alpha, batch_size, n) if kind == "upsampled" else 0.0
     values = np.array([gradient_variance.relative_variance(kind, n, alpha, k, batch_size, seed=seed, **options)[0]
                        for seed in seeds])
-    found = {"variance": values, "variance_formula": formula, "variance_extra": (values - 1) / batch_size,
-             "variance_extra_formula": (formula - 1) / batch_size}
+    found = {"variance": values, "variance_formula": 1 + extra, "variance_extra": (values - 1) / batch_size,
+             "variance_extra_formula": extra / batch_size}
     return pd.DataFrame({"seed": seeds, **found}).melt("seed", var_name="metric")
 
 

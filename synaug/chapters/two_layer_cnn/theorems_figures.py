@@ -51,12 +51,11 @@ def overview(verdicts):
 def numbers(frame):
     """What the theory's problem says in numbers, {name: text}, at the largest k; of the recorded run or this build."""
     k = max(frame.attrs["provenance"]["parameters"]["ks"])
-    rows = select(frame, part="regimes", regime="base", stage="final", metric="test_error", x=[1, k])
-    errors = 100 * rows.groupby("arm")["value"].mean()
+    rows = select(frame, part="regimes", regime="base", stage="final", metric="test_error")
+    errors = 100 * select(rows, x=[1, k]).groupby("arm")["value"].mean()
     gains = {}
     for at in (REFERENCE_K, k):
-        rows = select(frame, part="regimes", regime="base", stage="final", metric="test_error", x=at)
-        (gain,) = paired(rows, {"arm": "upsampled"}, correct=None).itertuples()
+        (gain,) = paired(select(rows, x=at), {"arm": "upsampled"}, correct=None).itertuples()
         gains[at] = said(gain, digits=1, scale=100)
     aligned = select(frame, part="align", distribution="toy", metric="noise_align", x=k).groupby("arm")["value"].mean()
     return {"k": f"{k:g}", **{f"{ERROR}, {arm}": f"{errors[arm]:.1f}" for arm in ("original", *ARMS)},
@@ -110,7 +109,7 @@ def picture():
              "its copy\n(upsampled)": slow, "its new version\n(generated)": new}
     basis = np.linalg.qr(np.c_[data.v_e[0], data.v_d[0], np.eye(12)[:, :10]])[0]
     basis *= np.sign(basis.T @ (data.v_e[0] + data.v_d[0]).numpy()) * (np.arange(12) < 2) + (np.arange(12) >= 2)
-    colours = dict(zip(range(3), (PALETTE[2], PALETTE[5], PALETTE[8])))  # of the roles FAST, SLOW and NOISE
+    colours = PALETTE[2], PALETTE[5], PALETTE[8]  # of the roles FAST, SLOW and NOISE
     figure, (ax,) = panels(1, 3.6)
     for row, index in enumerate(shown.values()):
         patches = pool.patches[0, index].numpy() @ basis
@@ -124,7 +123,7 @@ def picture():
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     names = ("fast feature", "slow feature", "noise")
-    return finish(figure, {name: Patch(color=colours[role]) for role, name in enumerate(names)})
+    return finish(figure, {name: Patch(color=colour) for name, colour in zip(names, colours)})
 
 
 def feature_learning(live, recorded=None):
@@ -192,8 +191,7 @@ def regime_map(live, recorded=None):
     """What either arm changes against the original set at the largest k, at the last step, in the base regime, with
     the other reading and over the map; of the recorded run if there is one."""
     k, table = changes(live if recorded is None else recorded)
-    names = list(dict.fromkeys(table["regime"]))
-    return forest(table, label="regime", names=dict(zip(names, names)), hue="arm", scale=100,
+    return forest(table, label="regime", hue="arm", scale=100,
                   xlabel=f"test error at k = {k:g} minus the original set's (points; left: better)")
 
 

@@ -49,7 +49,7 @@ class FastNetwork:
         self, groups: Sequence[ExampleGroup], features: torch.Tensor, strengths: torch.Tensor, num_filters: int
     ):
         self.features, self.cubes = features[:, None], strengths**3
-        room = features.new_empty(2, max(_largest_block(group, num_filters) for group in groups))
+        room = features.new_empty(2, max(math.prod(_steps(group, num_filters)) for group in groups))
         self.groups = [(group, list(_blocks(group, num_filters, room))) for group in groups]
 
     def alignments(self, filters: torch.Tensor) -> torch.Tensor:
@@ -121,10 +121,6 @@ def _steps(group, num_filters):
     size = len(group.arms) * num_filters * num_noise
     pieces = -(-n * size // BLOCK)
     return min(num_seeds, max(1, BLOCK // (n * size))), -(-n // pieces), size
-
-
-def _largest_block(group, num_filters):
-    return math.prod(_steps(group, num_filters))
 
 
 def _blocks(group, num_filters, room):

@@ -16,7 +16,7 @@ DIM = 12  # of the Monte Carlo check; the formulas do not depend on it
 
 
 def duplicate_term(k: float, alpha: float, batch_size: int, n: int, exact: bool = False) -> float:
-    """What copies add to the variance of a mini-batch gradient, relative to that of k = 1.
+    """What copies add to the variance of a mini-batch gradient, relative to per_example / B, that of k = 1.
 
     (B/n) k (k - 1) (1 - alpha) / (alpha + k (1 - alpha))^2 (second hand). exact: (B - 1) / (N' - 1) times
     k (k - 1) (1 - alpha) n / N' instead, which holds to the last digit for batches without replacement (derived here).
@@ -31,29 +31,13 @@ def duplicate_term(k: float, alpha: float, batch_size: int, n: int, exact: bool 
     return copies * (batch_size - 1) / (size - 1) if exact else copies * batch_size / size
 
 
-def upsampled_variance(k: float, alpha: float, batch_size: int, n: int, per_example: float = 1.0,
-                       exact: bool = False) -> float:
-    """Variance of upsampling's mini-batch gradient: per_example / B times (1 + `duplicate_term`) (reconstructed)."""
-    return per_example / batch_size * (1 + duplicate_term(k, alpha, batch_size, n, exact))
-
-
-def generated_variance(k: float, alpha: float, batch_size: int, n: int, per_example: float = 1.0,
-                       excess: float = 0.0) -> float:
-    """Variance of generation's mini-batch gradient: (per_example + pi excess) / B (reconstructed).
-
-    excess: by how much a synthetic example's variance exceeds a real one's; pi: the share of synthetic examples,
-    (k - 1) (1 - alpha) / (alpha + k (1 - alpha)).
-    """
-    size = augmented_size(n, alpha, k)
-    _check_batch(batch_size, size)
-    return (per_example + (k - 1) * (1 - alpha) * n / size * excess) / batch_size
-
-
 def excess_tolerance(k: float, alpha: float, batch_size: int, n: int) -> float:
     """excess / per_example below which generation's variance is below upsampling's (Corollary 4.4, k > 1).
 
-    (B/n) k / (alpha + k (1 - alpha)), derived here from the two variances; the corollary itself (second hand) says
-    that generation then converges faster. Raises ValueError as `duplicate_term`.
+    excess: by how much a synthetic example's variance exceeds a real one's. (B/n) k / (alpha + k (1 - alpha)), derived
+    here from the two variances: upsampling's, see above, and generation's, (per_example + pi excess) / B
+    (reconstructed), with pi the share of synthetic examples, (k - 1) (1 - alpha) / (alpha + k (1 - alpha)). The
+    corollary itself (second hand) says that generation then converges faster. Raises ValueError as `duplicate_term`.
     """
     number("k", k, above=1)
     size = augmented_size(n, alpha, k)

@@ -30,9 +30,14 @@ def initial_filters(
     ]).to(dtype)
 
 
+def inner_products(vectors: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
+    """<u_j, x_ip> ``[..., J, N, P]`` of filters or gradients u ``[..., J, d]`` with every patch."""
+    return torch.einsum("...jd,...npd->...jnp", vectors, patches)
+
+
 def logits(filters: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
     """f(x; W), ``[..., N]`` (Definition 3.2)."""
-    return torch.einsum("...jd,...npd->...jnp", filters, patches).pow(3).sum((-3, -1))
+    return inner_products(filters, patches).pow(3).sum((-3, -1))
 
 
 def logit_terms(filters: torch.Tensor, patches: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -48,7 +53,7 @@ def gradient(
     grad_{w_j} = -3 sum_i s_i l_i y_i sum_p <w_j, x_ip>^2 x_ip, with s_i = 1/N or i's share of the weights (derived
     here).
     """
-    z = torch.einsum("...jd,...npd->...jnp", filters, patches)
+    z = inner_products(filters, patches)
     margins = labels * z.pow(3).sum((-3, -1))
     weights = torch.ones_like(labels) if example_weights is None else example_weights
     factors = -3 * shares(weights) * torch.sigmoid(-margins) * labels

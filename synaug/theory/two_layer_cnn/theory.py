@@ -14,7 +14,7 @@ import torch
 from synaug.checks import number
 from synaug.theory.two_layer_cnn.arms import TrainingSets
 from synaug.theory.two_layer_cnn.distribution import NOISE
-from synaug.theory.two_layer_cnn.network import gradient, logit_terms
+from synaug.theory.two_layer_cnn.network import gradient, inner_products, logit_terms
 
 
 def augmented_size(n: int, alpha: float, k: float) -> float:
@@ -22,11 +22,6 @@ def augmented_size(n: int, alpha: float, k: float) -> float:
     number("k", k, 1)
     number("alpha", alpha, 0, 1)
     return (alpha + k * (1 - alpha)) * n
-
-
-def inner_products(vectors: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
-    """<u_j, x_ip> ``[..., J, n, P]`` of filters or gradients u ``[..., J, d]`` with every patch."""
-    return torch.einsum("...jd,...npd->...jnp", vectors, patches)
 
 
 def positively_aligned(filters: torch.Tensor, patches: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -51,7 +51,7 @@ def train(
     lr, momentum : W <- W - lr m, m <- momentum m + gradient, as in ``torch.optim.SGD``. 0.1 as in the public toys.
     rho : SAM's radius: the gradient is taken at W + rho g / ||g||_F, g the gradient at W; 0 is no SAM.
     batch_size : examples of a mini-batch, in shuffled passes over the training set, where an upsampled example occurs
-        k times (k whole); SAM takes both gradients on the same batch. None is the whole set.
+        k times; SAM takes both gradients on the same batch. None is the whole set.
     test : examples with the same features, for the test metrics; say ``sample(n, seeds, stream=1)``.
     record_every : steps between rows of the frame; the start and the last step are always there.
 
@@ -219,11 +219,8 @@ def _check(sets, filters, steps, lr, momentum, rho, batch_size, test, record_eve
         raise ValueError(f"need steps >= 1 and record_every >= 1, got {steps} and {record_every}")
     if not 0 < lr < math.inf or not 0 <= momentum < 1 or not 0 <= rho < math.inf:
         raise ValueError(f"need lr > 0, 0 <= momentum < 1, rho >= 0, all finite; got {lr}, {momentum}, {rho}")
-    if batch_size is not None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        if (sets.weights != sets.weights.round()).any():
-            raise ValueError("mini-batches need whole k, got " + ", ".join(f"{arm.k:g}" for arm in sets.arms))
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if test is not None:
         same = test.patches.dtype == pool.patches.dtype and test.seeds == pool.seeds
         if not same or not torch.equal(test.v_e, pool.v_e) or not torch.equal(test.v_d, pool.v_d):

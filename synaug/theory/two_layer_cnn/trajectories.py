@@ -67,7 +67,7 @@ def tidy_frame(
 ) -> pd.DataFrame:
     """One row a step, metric, seed and arm, for what `measure` gave at those steps.
 
-    Columns: arm (its kind), k, synthetic_noise_std, seed, swept ("step"), x (the step), metric, value; an experiment
+    Columns: arm (its kind), k, seed, swept ("step"), x (the step), metric, value; an experiment
     adds the constants that `results.tidy` asks for. Values that no example counts for are left out.
     """
     values = torch.stack([torch.stack([value.double() for value in record.values()]) for record in records])
@@ -75,7 +75,5 @@ def tidy_frame(
         [steps, records[0], seeds, range(len(arms))], names=["x", "metric", "seed", "number"])
     frame = pd.DataFrame({"value": values.flatten().numpy()}, index=index).reset_index().dropna(subset="value")
     described = pd.DataFrame(
-        [{"number": i, "arm": a.kind, "k": a.k, "synthetic_noise_std": a.synthetic_noise_std, "swept": "step"}
-         for i, a in enumerate(arms)]).astype({"k": float, "synthetic_noise_std": float})
-    columns = ["arm", "k", "synthetic_noise_std", "seed", "swept", "x", "metric", "value"]
-    return frame.merge(described, on="number")[columns]
+        [{"number": i, "arm": a.kind, "k": float(a.k), "swept": "step"} for i, a in enumerate(arms)])
+    return frame.merge(described, on="number")[["arm", "k", "seed", "swept", "x", "metric", "value"]]
