@@ -53,8 +53,7 @@ class Memory(Settings):
         if len(images.unseen) < images.test.num_classes:
             raise ValueError(f"generator must have left unseen training images, one per class; {self.generator} has left "
                              f"{len(images.unseen)}")
-        known = len(images.trained) if self.n_training is None else self.n_training
-        classes = images.test.num_classes
+        known, classes = self.n_training or len(images.trained), images.test.num_classes
         self.within("one per class to all", n_training=(classes, len(images.trained)), n_sources=(classes, known),
                     n_compared=(classes, min(known, len(images.test))))
 
@@ -81,9 +80,8 @@ def compared(s: Memory) -> dict[str, Task]:
 def outcome(s: Memory, arm: str, level: int) -> Task:
     known = training(s)
     parameters = {"arm": arm, "reverse_step": level, "stride": s.stride, "seed": s.seed}
-    images = real_images_of(s.generator)
-    n = len(images.trained) if s.n_training is None else s.n_training
-    fresh = Task(distances_to, {}, (real(s, "unseen", min(n, len(images.unseen))), known))
+    n = s.n_training or len(real_images_of(s.generator).trained)
+    fresh = Task(distances_to, {}, (real(s, "unseen", n), known))
     return Task(outcomes, parameters | (network(s) if arm == NETWORK else {}),
                 (known, Task(stratified_subset, {"n": s.n_sources, "seed": 0}, (known,)), fresh))
 
@@ -150,7 +148,6 @@ def outcomes(training: ImageDataset, sources: ImageDataset, fresh_distances: Ten
     return found
 
 
-@torch.inference_mode()
 def differences(training: ImageDataset, images: ImageDataset, generator: str, weights: str, precision: str, device: str,
                 sigma: float, seed: int, known: bool) -> dict:
     """`compare_denoisers` of a saved generator."""
@@ -206,13 +203,13 @@ def compared_rows(found: dict) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
-def half_own(*ends: dict, sigmas: list, n_bootstrap: int = 1000) -> pd.DataFrame:
+def half_own(*ends: dict, sigmas: list) -> pd.DataFrame:
     """The noise level where the own share falls to a half, from `outcomes` at each level; limits by bootstrap over
     sources. No row where the share of any resample does not fall that far."""
     own, rng = np.array([end["own_share"].numpy() for end in ends]), np.random.default_rng(0)
     n = own.shape[1]
     found = [half_level(own[:, some].mean(1), sigmas) for some in
-             (np.arange(n), *(rng.integers(n, size=n) for _ in range(n_bootstrap)))]
+             (np.arange(n), *(rng.integers(n, size=n) for _ in range(1000)))]
     table = [] if None in found else [(found[0], found[0], *np.quantile(found[1:], (0.025, 0.975)), n)]
     return pd.DataFrame(table, columns=["sigma", "value", "low", "high", "n"], dtype=float).astype({"n": int})
 

@@ -128,7 +128,7 @@ def measured_arm(seed: int, n_points: int, k: int, **case) -> pd.DataFrame:
 class Draws:
     """A mixture and draws of it: sources and their labels, fresh draws as the reference, more of them for the baseline.
 
-    Points are float64 ``[N, D]``, labels int64 ``[N]``. expected: share of each mode ``[K]``, as `modes` counts them.
+    Points are float64 ``[N, D]``, labels int64 ``[N]``. expected: see `mode_shares`.
     """
 
     seed: int
@@ -174,7 +174,7 @@ def draws_of(seed: int, n_points: int, k: int) -> Draws:
         raise ValueError(f"n_points = {n_points} are too few: more than k = {k} are needed, and {COMPONENTS + 1} of "
                          f"each class; mixture {seed} has a class with {fewest}")
     (sources, labels), (fresh, fresh_labels), *others = sets
-    expected = shares(modes(mixture, draw(OCCUPANCY_DRAWS)[0]), mixture)
+    expected = mode_shares(mixture.component_log_density(draw(OCCUPANCY_DRAWS)[0]))
     return Draws(seed, k, mixture, sources, labels, fresh, fresh_labels, others, expected)
 
 
@@ -192,13 +192,9 @@ def reconstructions(draws: Draws, arm: str, x: float, t_re: int, stride: int = 1
                   noise=lambda i: draws.noise(len(sigmas) - 1 - i))
 
 
-def modes(mixture: GaussianMixture, points: Tensor) -> Tensor:
-    """The component ``[N]`` that most probably made each point."""
-    return mixture.component_log_density(points).argmax(1)
-
-
-def shares(modes: Tensor, mixture: GaussianMixture) -> Tensor:
-    return modes.bincount(minlength=len(mixture.weights)).double() / len(modes)
+def mode_shares(log_densities: Tensor) -> Tensor:
+    """The share of points ``[N, K]`` that each component most probably made, ``[K]``."""
+    return log_densities.argmax(1).bincount(minlength=log_densities.shape[1]).double() / len(log_densities)
 
 
 def measure(draws: Draws, points: Tensor, labels: Tensor) -> pd.DataFrame:
@@ -219,11 +215,12 @@ def measure(draws: Draws, points: Tensor, labels: Tensor) -> pd.DataFrame:
     pair = draws.fresh, points, draws.fresh_labels, labels
     found += [("centroid_distance_ratio", "fresh", centroid_distance_ratio(*pair)),
               ("covariance_logdet_ratio", "fresh", covariance_logdet_ratio(*pair, COMPONENTS))]
-    occupied = shares(modes(mixture, points), mixture)
+    log_densities = mixture.component_log_density(points)
+    occupied = mode_shares(log_densities)
     rare = draws.expected.argsort()[: len(draws.expected) // 2]
     of_class = torch.zeros(len(points), mixture.num_classes, dtype=torch.float64)
-    of_class.index_add_(1, mixture.classes, mixture.component_log_density(points).softmax(1))
-    values = {"mean_log_density": mixture.log_density(points).mean(),
+    of_class.index_add_(1, mixture.classes, log_densities.softmax(1))
+    values = {"mean_log_density": log_densities.logsumexp(1).mean(),
               "variance_ratio": within_class_variance(points, labels) / draws.class_variances[labels].mean(),
               "occupancy_error": (occupied - draws.expected).abs().sum() / 2,
               "rare_mode_ratio": occupied[rare].sum() / draws.expected[rare].sum(),

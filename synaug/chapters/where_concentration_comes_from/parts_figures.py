@@ -62,20 +62,20 @@ EXPLANATION = {
 }
 
 
-def of_mixtures(frame, metric="recall", t_re=STEPS, stand_ins=STAND_INS):
-    """The parts of a fall in the mixtures of `exact_score`, paired over at least two of them.
+def of_mixtures(frame, metric="recall"):
+    """The parts of a fall in the mixtures of `exact_score`, from noise alone, paired over at least two of them.
 
     A frame of what (the generator), part (those of `PARTS` that apply and `TOTAL`, their sum), value, low, high (95 %
     t limits).
     """
     rows = bare(frame[frame["metric"] == metric])
     rows = rows.set_index(["reference", "arm", "t_re", "x", "seed"])["value"].sort_index()
-    baseline, exact = rows["fresh", FRESH_REAL, 0, 0.0], rows["fresh", EXACT, t_re, float(t_re)]
+    baseline, exact = rows["fresh", FRESH_REAL, 0, 0.0], rows["fresh", EXACT, STEPS, float(STEPS)]
     found = []
-    for arm, x in stand_ins:
-        if ("fresh", arm, t_re, float(x)) not in rows:
+    for arm, x in STAND_INS:
+        if ("fresh", arm, STEPS, float(x)) not in rows:
             continue
-        fresh, source = (rows[reference, arm, t_re, float(x)] for reference in ("fresh", "source"))
+        fresh, source = (rows[reference, arm, STEPS, float(x)] for reference in ("fresh", "source"))
         total = rows["source", EXACT, 0, 0.0] - source
         parts = {TOTAL: total, METRIC: total - (baseline - fresh), PROCESS: baseline - exact}
         if arm != EXACT:
@@ -86,7 +86,7 @@ def of_mixtures(frame, metric="recall", t_re=STEPS, stand_ins=STAND_INS):
     return pd.DataFrame(found, columns=COLUMNS)
 
 
-def of_images(frame, t_re=STEPS):
+def of_images(frame):
     """The parts of the falls in a frame of `synaug.chapters.mode_concentration`: columns as of `of_mixtures`.
 
     Limits over images, each term at its worst, and of accuracy over seeds; a fall without limits is left out, and a
@@ -96,7 +96,7 @@ def of_images(frame, t_re=STEPS):
     for name, (metric, encoder, _) in FALLS.items() if frame is not None else ():
         def fall(reference=None, sign=1):
             where = {} if encoder is None else {"reference": reference, "encoder": encoder}
-            return [{"weight": sign * w, "metric": metric, "x": float(x), **where} for w, x in ((1, 0), (-1, t_re))]
+            return [{"weight": sign * w, "metric": metric, "x": float(x), **where} for w, x in ((1, 0), (-1, STEPS))]
 
         parts = {TOTAL: fall("source"), TOGETHER: fall("fresh")}
         if encoder is not None:

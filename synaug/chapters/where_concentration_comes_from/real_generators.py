@@ -271,10 +271,9 @@ def unseen_images(generator: str, weights: str, place: int, n: int) -> ImageData
 def drawn(sources: ImageDataset, trained: dict | None = None, *, generator: str, weights: str, precision: str,
           device: str, images: int | None, term: str | None, strength: float | None, seed: int, **sampling) -> ImageDataset:
     """See `pool`. trained: what `trained_generators` gives, of which images is one."""
-    other = None if trained is None else trained[images].load(device).denoiser
-    denoiser = usual_denoiser(generator, weights, device) if other is None or term is not None else other
+    denoiser = found_denoiser(trained, images, generator, weights, device)
     if term is not None:
-        denoiser = TERMS[term](denoiser, strength, seed, other)
+        denoiser = TERMS[term](usual_denoiser(generator, weights, device), strength, seed, denoiser)
     return made_of(denoiser, sources, seed=seed, device=device, **sampling)
 
 
@@ -315,9 +314,9 @@ def loss_rows(*losses: np.ndarray, sigmas: list, names: list) -> pd.DataFrame:
     """Of each quality level, whose columns are ``names``: denoising_loss and loss_excess, minus the best one's, at each
     sigma, mean_loss and mean_loss_excess over all; 95 % limits over images, over which the excess is paired."""
     stacked, table = np.stack(losses).astype(np.float64), []  # [levels, sigmas, N]
-    best = stacked.mean(axis=2).argmin(axis=0)
+    best = stacked[stacked.mean(axis=2).argmin(axis=0), np.arange(len(sigmas))]
     for own, name in zip(stacked, names):
-        excess = np.stack([values - stacked[b, i] for i, (values, b) in enumerate(zip(own, best))])
+        excess = own - best
         for metric, found in (("denoising_loss", own), ("loss_excess", excess)):
             table += [{**name, "metric": metric, "sigma": sigma, **limits(v)} for sigma, v in zip(sigmas, found)]
         table += [{**name, "metric": metric, **limits(found.mean(axis=0))}
@@ -334,13 +333,13 @@ def limits(values: np.ndarray) -> dict:
 # What the page shows.
 
 
-def shown_samples(s: Generators, get, per_class: int = 2) -> dict[str, Tensor]:
+def shown_samples(s: Generators, get) -> dict[str, Tensor]:
     """{what: uint8 ``[n, C, H, W]``}: real images, and samples of their classes from the same noise, plain and with
     each exploration term at its last strength. Autoguidance is left out: its weak denoiser would have to be trained.
 
-    get: gives the results of tasks. n: ``per_class`` images of each class, in columns of classes.
+    get: gives the results of tasks. n: two images of each class, in columns of classes.
     """
-    sources = real(s, "trained", per_class * real_images_of(s.generator).test.num_classes)
+    sources = real(s, "trained", 2 * real_images_of(s.generator).test.num_classes)
     shown = {"real": sources, PLAIN: pool(s, s.steps, sources=sources)}
     for term, strengths in STRENGTHS.items():
         if term != AUTOGUIDANCE:

@@ -26,7 +26,10 @@ LABELS = {"outer_edge_recall": "outer-edge recall", "recall": "recall", "precisi
           "centroid_distance_ratio": "distance to class centre,\nover the reference images'",
           "accuracy": "accuracy, trained on samples",
           "accuracy_with_real": "accuracy, trained on\nreal images and samples"}
+WORDS = {metric: label.replace("\n", " ") for metric, label in LABELS.items()}  # of tables
 SHOWN = ("outer_edge_recall", "recall", "precision", "centroid_distance_ratio", "accuracy")
+EXPLORED = ("outer_edge_recall", "precision", "accuracy", "accuracy_with_real")
+EULER, HEUN = 18, 10  # steps with about as many calls of the network
 LINEAR_BELOW = 0.005  # of the axis of excess losses, logarithmic above
 
 
@@ -49,11 +52,11 @@ def added_run(live):
 
 
 def run_with(part, live, recorded):
-    """{run: frame}, as arguments of `lines`: the recorded run where it has the part, else the live one. ValueError for
-    neither."""
+    """(its name among the arguments of `lines`, frame): the recorded run where it has the part, else the live one.
+    ValueError for neither."""
     for name, frame in (("recorded", recorded), ("live", live)):
         if frame is not None and (frame["part"] == part).any():
-            return {"live": None, "recorded": None, name: frame}
+            return name, frame
     raise ValueError(f"neither run has the part {part!r}")
 
 
@@ -64,11 +67,9 @@ def baseline(frame, metric):
 
 def against(part, live, recorded, change, **options):
     """A panel per metric of one part of a run, whose rows ``change`` prepares, with the baseline."""
-    runs = run_with(part, live, recorded)
-    (frame,) = (frame for frame in runs.values() if frame is not None)
+    name, frame = run_with(part, live, recorded)
     shown = [Panel(metric, LABELS[metric], line={"fresh real images": baseline(frame, metric)}) for metric in SHOWN]
-    return lines(**{name: None if run is None else change(select(run, part=part)) for name, run in runs.items()},
-                 shown=shown, **options)
+    return lines(**{"live": None, "recorded": None, name: change(select(frame, part=part))}, shown=shown, **options)
 
 
 def quality_levels(live, recorded=None):
@@ -91,8 +92,7 @@ def samplers(live, recorded=None):
         aside = {arm: 1.05 ** (2 * place + 1 - len(churned)) for place, arm in enumerate(churned)}
         return rows.assign(x=rows["x"] * rows["arm"].map(aside).fillna(1.0))
 
-    frame = recorded if recorded is not None and (recorded["part"] == SAMPLERS).any() else live
-    ticks = sorted(select(frame, part=SAMPLERS)["x"].unique())
+    ticks = sorted(select(run_with(SAMPLERS, live, recorded)[1], part=SAMPLERS)["x"].unique())
     return against(SAMPLERS, live, recorded, change, hue="arm", xlabel="sampling steps", xscale="log", xticks=ticks)
 
 
@@ -127,26 +127,24 @@ def beside_real(frame):
             f"{p['classifier_steps']:,} steps, and the generator was trained on {times:g} times these images.")
 
 
-def equal_calls(frame, euler=18, heun=10):
+def equal_calls(frame):
     """In words, what either solver reaches with about as many calls of the network; "" where that was not run."""
     rows = select(frame, part=SAMPLERS, metric="accuracy")
-    rows = rows[((rows["arm"] == "Euler") & (rows["x"] == euler)) | ((rows["arm"] == "Heun") & (rows["x"] == heun))]
+    rows = rows[((rows["arm"] == "Euler") & (rows["x"] == EULER)) | ((rows["arm"] == "Heun") & (rows["x"] == HEUN))]
     means = 100 * rows.groupby("arm")["value"].mean()
     if len(table := paired(rows, {"arm": "Euler"}, correct=None).dropna(subset="low")) == 0:
         return ""  # of one seed, or of other steps
     (row,) = table.itertuples()
-    more, calls = said(row, "-", 1, 100), network_evaluations(range(heun + 1))
-    return (f"Samples from {heun} Heun steps ({calls} calls of the network) train classifiers {more} points better "
-            f"than those from {euler} Euler steps ({euler} calls): {means['Heun']:.1f} against {means['Euler']:.1f} %.")
+    more, calls = said(row, "-", 1, 100), network_evaluations(range(HEUN + 1))
+    return (f"Samples from {HEUN} Heun steps ({calls} calls of the network) train classifiers {more} points better "
+            f"than those from {EULER} Euler steps ({EULER} calls): {means['Heun']:.1f} against {means['Euler']:.1f} %.")
 
 
-def exploration(live, recorded=None, metrics=("outer_edge_recall", "precision", "accuracy", "accuracy_with_real")):
+def exploration(live, recorded=None):
     """What each exploration term changes against plain sampling, paired over seeds; hollow: the interval holds 0."""
-    frame = next(run for run in run_with(EXPLORATION, live, recorded).values() if run is not None)
-    table = gains(frame, metrics)
+    table = gains(run_with(EXPLORATION, live, recorded)[1], EXPLORED)
     return forest(table.assign(label=names(table)), panel="metric", hue="group",
-                  xlabel={metric: f"change of {LABELS[metric]}" for metric in metrics},
-                  zero=dict.fromkeys(metrics, 0.0))
+                  xlabel={metric: f"change of {LABELS[metric]}" for metric in EXPLORED})
 
 
 def names(table):
@@ -163,8 +161,7 @@ def gains_table(frame, metrics):
     table = gains(frame, metrics)
     text = [f"{row.estimate:+.3f} [{row.low:+.3f}, {row.high:+.3f}]" for row in table.itertuples()]
     return pd.DataFrame({
-        "": names(table), "change of": table["metric"].map(LABELS).str.replace("\n", " "),
-        "against plain sampling": text, "seeds": table["n"]})
+        "": names(table), "change of": table["metric"].map(WORDS), "against plain sampling": text, "seeds": table["n"]})
 
 
 def levels_table(frame, level=NOISE):
@@ -175,7 +172,7 @@ def levels_table(frame, level=NOISE):
     rows = rows[(rows["level"] == level) & rows["sigma"].isna()]
     values = rows.pivot_table(index="x", columns="metric", values="value")
     about = rows.drop_duplicates("x").set_index("x")
-    columns = {"mean_loss": "denoising loss", **{metric: LABELS[metric].replace("\n", " ") for metric in SHOWN}}
+    columns = {"mean_loss": "denoising loss", **{metric: WORDS[metric] for metric in SHOWN}}
     table = values.reindex(columns=list(columns)).rename(columns=columns)
     table.insert(0, "channels", about["arm"])
     saved = training_record(frame.attrs["provenance"]["parameters"]["generator"])["images_seen"]
@@ -199,11 +196,10 @@ def levels_summary(frame):
     """A row per metric: at the best and at the lowest quality level, fresh real images in the samples' place, and
     Spearman's correlation with the denoising loss over all levels."""
     table = levels_table(frame)
-    metrics = {metric: LABELS[metric].replace("\n", " ") for metric in SHOWN}
     return pd.DataFrame([{"": name, "best": table[name].iloc[0], "lowest": table[name].iloc[-1],
                           "fresh real images": baseline(frame, metric),
                           "rank correlation with the loss": table["minus the best's"].rank().corr(table[name].rank())}
-                         for metric, name in metrics.items()])
+                         for metric, name in ((metric, WORDS[metric]) for metric in SHOWN)])
 
 
 def samplers_table(frame):
@@ -213,4 +209,4 @@ def samplers_table(frame):
     values.insert(0, "calls", [f"{network_evaluations(range(int(steps) + 1), arm.split(',')[0].lower())}" for arm, steps in values.index])
     values.index = [f"{arm}, {steps:g} steps" for arm, steps in values.index]
     values.loc["fresh real images"] = ["", *(baseline(frame, metric) for metric in SHOWN)]
-    return values.rename(columns=lambda metric: LABELS.get(metric, metric).replace("\n", " ")).rename_axis("").reset_index()
+    return values.rename(columns=WORDS).rename_axis("").reset_index()
