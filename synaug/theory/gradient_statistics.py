@@ -20,7 +20,7 @@ from synaug.classifiers.gradients import mean_gradient, per_example_gradients
 from synaug.classifiers.predictions import check_images, evaluating
 from synaug.theory.two_layer_cnn.theory import augmented_size
 
-#: Members whose gradients are held at once: 40 MB for 78,000 parameters.
+#: Members whose gradients are held at once, more where one source has more: 40 MB for 78,000 parameters.
 CHUNK = 128
 
 
@@ -148,13 +148,13 @@ class GradientProducts:
         return weights, share
 
 
-def gradient_products(model: nn.Module, images: Tensor, labels: Tensor, source: Tensor, group: Tensor,
-                      chunk: int = CHUNK) -> GradientProducts:
+def gradient_products(model: nn.Module, images: Tensor, labels: Tensor, source: Tensor,
+                      group: Tensor) -> GradientProducts:
     """`GradientProducts` of a training set's members, with the model in evaluation mode (afterwards each of its
     modules is in the mode that it was in, also after an error).
 
     images, labels: as in `mean_gradient`, of T members. source: int64 ``[T]`` in 0..N-1, group: int64 ``[T]`` in
-    0..G-1, none of them empty. chunk: members whose gradients are held at once (more where one source has more).
+    0..G-1, none of them empty.
     """
     check_images(images, labels)
     for name, values in (("source", source), ("group", group)):
@@ -164,7 +164,7 @@ def gradient_products(model: nn.Module, images: Tensor, labels: Tensor, source: 
         if not torch.equal(values.unique(), torch.arange(int(values.max()) + 1)):
             raise ValueError(f"{name} must be numbered 0, 1, ... without gaps")
     with evaluating(model):
-        means = torch.stack([_mean_in_pieces(model, images[group == g], labels[group == g], chunk)
+        means = torch.stack([_mean_in_pieces(model, images[group == g], labels[group == g])
                              for g in range(int(group.max()) + 1)])
         order = source.argsort(stable=True)
         counts = torch.bincount(source)
@@ -172,7 +172,7 @@ def gradient_products(model: nn.Module, images: Tensor, labels: Tensor, source: 
         slot[order] = torch.arange(len(source)) - (counts.cumsum(0) - counts)[source[order]]
         own = torch.zeros(len(counts), int(counts.max()), int(counts.max()), dtype=torch.float64)
         onto = torch.empty(len(source), len(means), dtype=torch.float64)
-        for rows in _whole_sources(order, counts, chunk):
+        for rows in _whole_sources(order, counts):
             residuals = per_example_gradients(model, images[rows], labels[rows]) - means[group[rows]]
             onto[rows] = (residuals @ means.T).double()
             sources, place = source[rows].unique(return_inverse=True)
@@ -192,16 +192,16 @@ def relative_set_variance(k: float, alpha: float, correlation: float) -> float:
     return (alpha + k * (1 - alpha) * (1 + (k - 1) * correlation)) / augmented_size(1, alpha, k) ** 2
 
 
-def _mean_in_pieces(model, images, labels, chunk) -> Tensor:
-    pieces = zip(images.split(chunk), labels.split(chunk))
+def _mean_in_pieces(model, images, labels) -> Tensor:
+    pieces = zip(images.split(CHUNK), labels.split(CHUNK))
     return sum((mean_gradient(model, *piece) * len(piece[1]) for piece in pieces), torch.zeros(())) / len(labels)
 
 
-def _whole_sources(order: Tensor, counts: Tensor, chunk: int) -> Iterator[Tensor]:
-    """Pieces of ``order``, members sorted by source, of at most ``chunk`` members (or one source)."""
+def _whole_sources(order: Tensor, counts: Tensor) -> Iterator[Tensor]:
+    """Pieces of ``order``, members sorted by source, of at most ``CHUNK`` members (or one source)."""
     start = end = 0
     for count in counts.tolist():
-        if end > start and end + count - start > chunk:
+        if end > start and end + count - start > CHUNK:
             yield order[start:end]
             start = end
         end += count

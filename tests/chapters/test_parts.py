@@ -108,10 +108,10 @@ def test_samplers_by_hand():
     assert of_samplers(frame[frame["part"] == "floor"]).empty
 
 
-@pytest.mark.parametrize("metric", ["recall", "precision", "outer_edge_recall"])
-def test_recorded_parts_add_up(metric):
-    tables = [of_mixtures(load_recorded("exact_score"), metric), of_images(load_recorded("mode_concentration")),
-              of_samplers(load_recorded("real_generators"))]
+def test_recorded_parts_add_up():
+    mixtures = load_recorded("exact_score")
+    tables = [*(of_mixtures(mixtures, metric) for metric in ("recall", "precision", "outer_edge_recall")),
+              of_images(load_recorded("mode_concentration")), of_samplers(load_recorded("real_generators"))]
     for table in tables:
         wide = table.pivot(index="what", columns="part", values="value")
         assert len(wide) > 3

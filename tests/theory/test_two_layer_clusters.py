@@ -78,20 +78,14 @@ class TestScores:
     labels = torch.tensor([1.0, 1, 1, 1, -1, -1, -1, -1])
     fast = torch.tensor([True, True, False, False] * 2)
 
-    def test_two_groups_are_found(self):
-        outputs = torch.tensor([5.0, 5.1, 0.1, 0.2, -5.0, -5.1, 0.0, -0.1])
-        assert cluster_agreement(outputs, self.labels, self.fast) == 1
-        assert separability(outputs, self.labels, self.fast) == 1
-
-    def test_swapped_groups_agree_but_are_not_taken_for_what_they_are(self):
-        outputs = torch.tensor([0.0, 0.1, 5.1, 5.2, -0.0, -0.1, -5.0, -5.1])
-        assert cluster_agreement(outputs, self.labels, self.fast) == 1
-        assert separability(outputs, self.labels, self.fast) == 0
-
-    def test_classes_are_clustered_apart(self):
-        """Over both classes, two clusters would be the classes."""
-        outputs = torch.tensor([9.0, 9.1, 7.0, 7.1, -3.0, -3.1, -1.0, -1.1])
-        assert cluster_agreement(outputs, self.labels, self.fast) == 1
+    @pytest.mark.parametrize("outputs, separable", [
+        ([5.0, 5.1, 0.1, 0.2, -5.0, -5.1, 0.0, -0.1], 1),
+        ([0.0, 0.1, 5.1, 5.2, -0.0, -0.1, -5.0, -5.1], 0),  # swapped: not taken for what they are
+        ([9.0, 9.1, 7.0, 7.1, -3.0, -3.1, -1.0, -1.1], 0.75),  # over both classes, two clusters would be the classes
+    ])
+    def test_two_groups_of_each_class_are_found(self, outputs, separable):
+        assert cluster_agreement(torch.tensor(outputs), self.labels, self.fast) == 1
+        assert separability(torch.tensor(outputs), self.labels, self.fast) == separable
 
     def test_of_chance_are_zero_and_a_half(self):
         """Within 4 standard errors (about 0.001 and 0.005) over 10,000 examples."""

@@ -65,26 +65,6 @@ class TestNetwork:
         assert not (filters[0] == filters[1]).any()
 
 
-class TestInvariances:
-    def test_permutations_change_nothing(self):
-        filters, data, weights = instance()
-        before = gradient(filters, data.patches, data.labels, weights)
-        order = torch.randperm(FILTERS, generator=torch.Generator().manual_seed(0))
-        torch.testing.assert_close(gradient(filters[:, order], data.patches, data.labels, weights), before[:, order])
-        patches = data.patches[:, :, [2, 0, 1]]
-        torch.testing.assert_close(gradient(filters, patches, data.labels, weights), before)
-        order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
-        found = gradient(filters, data.patches[:, order], data.labels[:, order], weights[:, order])
-        torch.testing.assert_close(found, before)
-
-    def test_weights_are_duplicates(self):
-        filters, data, _ = instance()
-        counts = torch.randint(0, 4, (30,), generator=torch.Generator().manual_seed(0))
-        index = torch.arange(30).repeat_interleave(counts)
-        weighted = gradient(filters, data.patches, data.labels, counts.double().expand(len(SEEDS), -1))
-        torch.testing.assert_close(weighted, gradient(filters, data.patches[:, index], data.labels[:, index]))
-
-
 ARMS = (Arm("original"), Arm("upsampled", 3), Arm("generated", 3), Arm("generated", 2))
 
 

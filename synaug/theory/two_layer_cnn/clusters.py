@@ -29,17 +29,17 @@ def speed_ratio(distribution: PatchDistribution) -> float:
     return distribution.alpha * distribution.beta_e**3 / slow if slow > 0 else math.inf
 
 
-def cluster_agreement(outputs: torch.Tensor, labels: torch.Tensor, has_fast: torch.Tensor, seed: int = 0) -> float:
+def cluster_agreement(outputs: torch.Tensor, labels: torch.Tensor, has_fast: torch.Tensor) -> float:
     """Adjusted Rand index between two k-means clusters of a class's outputs and its fast and slow examples.
 
     The mean of the two classes: 1 for the same partition, 0 in the mean for random clusters. outputs: f(x) ``[n]``;
-    labels: +-1 ``[n]``; has_fast: bool ``[n]``; seed: of k-means. ValueError where a class lacks fast or slow examples.
+    labels: +-1 ``[n]``; has_fast: bool ``[n]``. ValueError where a class lacks fast or slow examples.
     """
     _check_both(labels, has_fast)
     scores = []
     for label in (-1, 1):
         mine = labels == label
-        clusters = KMeans(2, n_init=10, random_state=seed).fit_predict(outputs[mine, None].numpy())
+        clusters = KMeans(2, n_init=10, random_state=0).fit_predict(outputs[mine, None].numpy())
         scores.append(adjusted_rand_score(has_fast[mine].numpy(), clusters))
     return sum(scores) / 2
 
