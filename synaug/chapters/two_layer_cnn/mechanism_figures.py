@@ -74,7 +74,7 @@ def learning(live, recorded=None):
     panels = [Panel("train_loss_slow", "loss of slow training images", {"part": "learning"}, yscale="log"),
               Panel("train_loss_fast", "loss of fast training images", {"part": "learning"}, yscale="log"),
               Panel("test_loss", "test loss", {"part": "learning"})]
-    return lines(live, recorded, panels, hue="arm", xlabel="share of the training's steps")
+    return lines(live, recorded, panels, hue="arm", names=dict(zip(ARMS, ARMS)), xlabel="share of the training's steps")
 
 
 def describe(live, recorded=None):
