@@ -260,7 +260,7 @@ def measured(kind, n, batch_size, k, alpha, scale=1.0, seed=1):
 
 
 def generated_variance(k, alpha, n, excess):
-    """Of a batch's gradient, relative to one real example's over B: 1 + pi excess, pi the share of synthetic examples."""
+    """Of a batch's gradient, relative to a real example's over B: 1 + pi excess, pi the share of synthetic examples."""
     return 1 + (k - 1) * (1 - alpha) * n / augmented_size(n, alpha, k) * excess
 
 

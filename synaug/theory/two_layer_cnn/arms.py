@@ -24,7 +24,7 @@ class Arm:
 
     kind: "original"; "upsampled": each occurs k times; "generated": each is joined by k - 1 fresh ones, with the same
     feature patches and label and new noise as strong as the data's. Size: alpha N + k (1 - alpha) N (targeted
-    augmentation, quoted second hand). Raises ValueError unless k is a whole number of at least 1, and 1 for the original.
+    augmentation, quoted second hand). ValueError unless k is a whole number of at least 1, and 1 for the original.
     """
 
     kind: str
