@@ -4,12 +4,12 @@ import importlib
 import os
 import pickle
 import shutil
-import subprocess
 import sys
 import textwrap
 import warnings
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -263,41 +263,27 @@ class TestLoadDDPM:
         with pytest.warns(UserWarning):
             assert torch.equal(load_ddpm(flat)(noise(), 2.0), load_ddpm(saved)(noise(), 2.0))
 
-    def test_a_name_in_the_hugging_face_cache(self, saved, tmp_path):
+    @pytest.mark.filterwarnings("ignore:.*knows no classes")
+    def test_a_name_in_the_hugging_face_cache(self, saved, tmp_path, monkeypatch):
         entry = tmp_path / "cache" / "models--somebody--tiny"
         shutil.copytree(saved, entry / "snapshots" / "0123abc")
         (entry / "refs").mkdir()
         (entry / "refs" / "main").write_text("0123abc")
-        code = """
-            from synaug.diffusion.adapters import load_ddpm
-            print(load_ddpm("somebody/tiny").image_shape)
-            try:
-                load_ddpm("somebody/else")
-            except FileNotFoundError as error:
-                print(error)
-        """
-        environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "cache"), "PYTHONWARNINGS": "ignore"}
-        command = [sys.executable, "-c", textwrap.dedent(code)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert done.stdout.startswith("(3, 8, 8)\nno pipeline 'somebody/else': neither a folder"), done.stderr
-        assert "diffusers.DDPMPipeline.from_pretrained('somebody/else')" in done.stdout
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        assert load_ddpm("somebody/tiny").image_shape == (3, 8, 8)
+        with pytest.raises(FileNotFoundError, match="^no pipeline 'somebody/else': neither a folder") as caught:
+            load_ddpm("somebody/else")
+        assert "diffusers.DDPMPipeline.from_pretrained('somebody/else')" in str(caught.value)
 
     def test_what_is_no_pipeline(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="no pipeline .*neither a folder with model_index.json"):
             load_ddpm(tmp_path)
 
     @pytest.mark.parametrize("name, damage, message", [
-        (WEIGHTS, lambda path: path.rename(path.with_name("diffusion_pytorch_model.fp16.safetensors")),
-         "is missing; there is diffusion_pytorch_model.fp16.safetensors"),
         (WEIGHTS, lambda path: path.unlink(), "is missing; there is no file of weights"),
         (WEIGHTS, lambda path: path.write_bytes(path.read_bytes()[:9999]), "truncated or damaged"),
-        (WEIGHTS, lambda path: path.write_text("version https://git-lfs.github.com/spec/v1"), "pointer of Git LFS"),
-        ("unet/config.json", lambda path: path.write_text("{"), "no JSON"),
-        ("unet/config.json", lambda path: path.unlink(), "is missing"),
-        ("scheduler/scheduler_config.json", lambda path: path.write_text("null"), "holds a NoneType"),
         ("scheduler/scheduler_config.json", lambda path: path.unlink(), "is missing"),
         ("scheduler/scheduler_config.json", lambda path: path.write_text('{"beta_schedule": "steep"}'), "steep"),
-        ("model_index.json", lambda path: path.write_text("{]"), "no JSON"),
         ("model_index.json", lambda path: path.write_text("{}"), "names no unet and scheduler"),
         ("model_index.json", lambda path: path.write_text('{"unet": ["", "UNet2DModel"], "scheduler": ["", "None"]}'),
          "no configuration of a None"),

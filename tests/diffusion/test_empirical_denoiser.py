@@ -125,30 +125,6 @@ class TestReconstruction:
         assert len(nearest.unique()) > 10
 
 
-class Largest(TorchDispatchMode):
-    """Numbers in the largest float64 tensor that any operation makes."""
-
-    numbers = 0
-
-    def __torch_dispatch__(self, function, types, arguments=(), options=None):
-        result = function(*arguments, **(options or {}))
-        for tensor in result if isinstance(result, tuple) else (result,):
-            if isinstance(tensor, torch.Tensor) and tensor.dtype == torch.float64:
-                self.numbers = max(self.numbers, tensor.numel())
-        return result
-
-
-@pytest.mark.parametrize("n_images, n_points, d", [(1000, 1000, 2), (10, 5000, 200)])
-def test_memory_is_bounded(n_images, n_points, d, monkeypatch):
-    """Points times images, or points times coordinates, are 20 times the bound."""
-    monkeypatch.setattr(empirical_denoiser, "NUMBERS_AT_ONCE", 50_000)
-    images, x = (normal(n, d, dtype=torch.float32) for n in (n_images, n_points))
-    denoiser = EmpiricalDenoiser(images)
-    with Largest() as largest:
-        denoiser(x, 0.5)
-    assert 25_000 < largest.numbers <= 50_000
-
-
 class Live(TorchDispatchMode):
     """Most bytes that tensors made by operations, but for views of those given, hold at any one time."""
 
@@ -178,7 +154,7 @@ def test_memory_in_all_is_three_of_the_largest_arrays(n_images, n_points, d, mon
         with Live(images, x, own) as live:
             found = call()
         torch.testing.assert_close(found, at_once)
-        assert live.bytes <= 3.25 * 8 * 50_000 + found.nbytes  # places and levels of points, which are small, beside three
+        assert 8 * 45_000 < live.bytes <= 3.25 * 8 * 50_000 + found.nbytes  # places and levels of points, which are small, beside three
 
 
 class TestRefusals:

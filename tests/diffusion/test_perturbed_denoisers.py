@@ -1,7 +1,6 @@
 """Known errors around exact denoisers: what each does, checked where a closed form says it."""
 
 import math
-from itertools import pairwise
 
 import pytest
 import torch
@@ -126,17 +125,6 @@ class TestScoreNoise:
             errors.append(torch.stack([noisy(at, 1.0) - world(at, 1.0) for at in (x, x + scaled)]))
         errors = torch.cat(errors, dim=1).flatten(1)
         assert torch.corrcoef(errors)[0, 1].item() == pytest.approx(math.exp(-0.5), abs=0.03)
-
-    def test_noise_drawn_at_each_call_would_average_out(self):
-        """What the docstring says of the other model: Euler steps around a point mass leave a variance of 1 / steps."""
-
-        def left(steps):
-            generator, x = torch.Generator().manual_seed(0), torch.zeros(2000)
-            for sigma, below in pairwise(torch.linspace(2, 1, steps + 1)):
-                x = x + (below - sigma) / sigma * (x - torch.randn(2000, generator=generator))
-            return x.var()
-
-        assert left(10) > 3 * left(40) > 9 * left(160)
 
 
 class _Flat:
