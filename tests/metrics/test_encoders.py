@@ -203,11 +203,8 @@ def test_images_in_another_range_are_a_warning():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_inception_without_a_network_says_so(monkeypatch, tmp_path):
+def test_inception_without_a_network_says_so(no_network, monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    for name in ("http_proxy", "https_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens there
-    monkeypatch.delenv("no_proxy", raising=False)
     with pytest.raises(RuntimeError, match="could not be downloaded.*efficientnet_lite0"):
         encode(images(), "inception")
 

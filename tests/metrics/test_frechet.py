@@ -3,7 +3,6 @@ import pytest
 import scipy.linalg
 import torch
 from pytorch_fid.fid_score import calculate_frechet_distance
-from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
 from synaug.metrics.frechet import frechet_distance
 
@@ -22,15 +21,12 @@ def independent(real: np.ndarray, fake: np.ndarray) -> float:
 
 
 @pytest.mark.filterwarnings("ignore:The `disp` argument:DeprecationWarning")  # inside pytorch-fid
-def test_agrees_with_pytorch_fid_torch_fidelity_and_sqrtm():
+def test_agrees_with_pytorch_fid_and_sqrtm():
     real, fake = correlated(5000, 40, 0), correlated(600, 40, 1, shift=0.1)  # two chunks of rows, and one
     found = frechet_distance(real, fake)
     moments = [(x.mean(0), np.cov(x, rowvar=False)) for x in (real, fake)]
     assert found == pytest.approx(independent(real, fake), rel=1e-9)
     assert found == pytest.approx(calculate_frechet_distance(*moments[0], *moments[1]), rel=1e-9)
-    statistics = [fid_features_to_statistics(torch.from_numpy(x)) for x in (real, fake)]
-    fidelity = fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
-    assert found == pytest.approx(fidelity, rel=1e-9)
 
 
 def test_closed_form_for_diagonal_gaussians():
@@ -73,11 +69,6 @@ def test_invariants():
     assert frechet_distance(3 * real @ rotation + 1, 3 * fake @ rotation + 1) == pytest.approx(9 * value, rel=1e-9)
     single = frechet_distance(torch.from_numpy(real).float(), torch.from_numpy(fake).float())
     assert single == pytest.approx(value, rel=1e-5)
-
-
-def test_a_few_points_overstate_the_distance():
-    value = [frechet_distance(correlated(n, 20, 8), correlated(n, 20, 9)) for n in (50, 3200)]
-    assert value[0] > 10 * value[1] > 0
 
 
 @pytest.mark.parametrize(

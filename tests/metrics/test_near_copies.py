@@ -37,14 +37,6 @@ def test_a_copy_has_distance_zero():
     assert distances.tolist() == [0, 0] and index.tolist() == [7, 3]
 
 
-def test_share_of_copies_is_found_and_fresh_images_reach_the_floor():
-    trained, fresh, other = points(1000, 8, 3), points(4000, 8, 4), points(4000, 8, 5)
-    to_trained, floor = nearest(fresh, trained)[0], nearest(other, trained)[0]
-    assert abs(nearer_than(floor, to_trained).double().mean() - 0.01) < 0.005
-    copies = torch.cat([other[:900], trained[:100] + 1e-3])
-    assert nearer_than(nearest(copies, trained)[0], to_trained)[900:].all()
-
-
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="dimension"):
         nearest(points(3, 4, 0), points(3, 5, 0))
