@@ -3,10 +3,11 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
+from small import resnet
 
 from synaug.augmentation import TrainingSet, mixture, original, upsampled, with_generated, with_real, with_synthetic
 from synaug.augmentation.synthetic_pool import SyntheticPool
-from synaug.classifiers import build_classifier, train_classifier
+from synaug.classifiers import train_classifier
 from synaug.classifiers.training import batch_order
 from synaug.data import ImageDataset, load_dataset
 
@@ -191,25 +192,16 @@ class TestOrder:
 
 
 class TestTraining:
-    def test_as_many_steps_whatever_the_size(self, data):
-        pool = toy_pool(data, SLOW, 5)
-        sets = [original(data), upsampled(data, SLOW, 5), with_generated(data, pool, order="synthetic_first")]
-        for made in sets:
-            model, steps = build_classifier("resnet8", (1, 8, 8), 3, seed=0, width=4), []
-            made.train(model, steps=5, seed=1, batch_size=4,
-                       observe=lambda step, index, logits: steps.append(len(index)))
-            assert steps == [4] * 5
-
     def test_is_that_of_the_classifier(self, data):
         made, weights = upsampled(data, SLOW, 2), []
         for train in (made.train, lambda m, **o: train_classifier(m, made.data.images, made.data.labels, **o)):
-            model = build_classifier("resnet8", (1, 8, 8), 3, seed=0, width=4)
+            model = resnet(3)
             weights.append(train(model, steps=4, seed=1, batch_size=4).head.weight)
         assert torch.equal(*weights)
 
     def test_images_come_in_the_order_asked_for(self, data):
         made, seen = with_generated(data, toy_pool(data, SLOW, 2), order="synthetic_first"), []
-        model = build_classifier("resnet8", (1, 8, 8), 3, seed=0, width=4)
+        model = resnet(3)
         made.train(model, steps=6, seed=1, batch_size=4, augment="none",
                    observe=lambda step, index, logits: seen.append(index))
         assert torch.equal(torch.stack(seen), made.batches(6, 1, 4))
@@ -217,7 +209,7 @@ class TestTraining:
 
     def test_bad_steps_are_refused(self, data):
         with pytest.raises(ValueError, match="steps must be a whole number of at least 1, got 0"):
-            original(data).train(build_classifier("resnet8", (1, 8, 8), 3, seed=0, width=4), steps=0, seed=0)
+            original(data).train(resnet(3), steps=0, seed=0)
 
 
 @pytest.mark.parametrize("synthetic", [torch.zeros(9, dtype=torch.bool), torch.zeros(10)])

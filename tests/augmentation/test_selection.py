@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 from sklearn.cluster import KMeans
+from small import digits, resnet
 from torch.nn import functional as F
 
 from synaug.augmentation.selection import SELECTIONS, select, slow_clusters
-from synaug.classifiers import build_classifier, predict, train_classifier
+from synaug.classifiers import predict, train_classifier
 from synaug.classifiers.training import batch_order
 from synaug.classifiers.warm_up import WarmUp, is_flat, warm_up
-from synaug.data import load_dataset, stratified_subset
 
 
 def outputs(n=60, classes=3, seed=0, passes=4):
@@ -19,14 +19,6 @@ def outputs(n=60, classes=3, seed=0, passes=4):
     labels = torch.arange(n) % classes
     logits = torch.randn(n, classes, generator=generator) + 1.5 * F.one_hot(labels, classes)
     return WarmUp(logits, labels, torch.rand(passes, n, generator=generator) < 0.6)
-
-
-def digits(n=200):
-    return stratified_subset(load_dataset("digits"), n, seed=0)
-
-
-def small(seed=0):
-    return build_classifier("resnet8", (1, 8, 8), 10, seed=seed, width=4)
 
 
 class TestEvidence:
@@ -194,9 +186,9 @@ class TestWarmUp:
         assert is_flat([0.9, 0.5, 0.48], share=0.05) and not is_flat([0.9, 0.5, 0.48], share=0.04)
 
     def test_is_the_beginning_of_the_whole_run(self):
-        data, whole, early = digits(), {}, small()
+        data, whole, early = digits(200), {}, resnet()
         last = 3 * 200 // 32  # the step in which the third pass ends
-        train_classifier(small(), data.images, data.labels, steps=40, seed=1, batch_size=32,
+        train_classifier(resnet(), data.images, data.labels, steps=40, seed=1, batch_size=32,
                          observe=lambda step, index, logits: whole.update({step: logits.clone()}))
         found = warm_up(early, data.images, data.labels, steps=40, seed=1, batch_size=32, passes=3)
         assert found.correct.shape == (3, 200) and not early.training
@@ -211,31 +203,31 @@ class TestWarmUp:
             correct = (logits[part].argmax(1) == data.labels[visits[part]]).double().mean().item()
             assert found.errors[number] == pytest.approx(1 - correct)
         # And it stopped there.
-        stopped = small()
+        stopped = resnet()
         train_classifier(stopped, data.images, data.labels, steps=40, seed=1, batch_size=32,
                          observe=lambda step, index, logits: step == last)
         assert torch.equal(early.head.weight, stopped.head.weight)
 
     def test_batches_larger_than_the_data_set(self):
         data = digits(20)
-        found = warm_up(small(), data.images, data.labels, steps=4, seed=0, batch_size=50, passes=9)
+        found = warm_up(resnet(), data.images, data.labels, steps=4, seed=0, batch_size=50, passes=9)
         assert found.correct.shape == (9, 20)
 
     def test_stops_where_the_curve_flattens(self):
-        data = digits()
-        found = warm_up(small(), data.images, data.labels, steps=100, seed=0, batch_size=50)
+        data = digits(200)
+        found = warm_up(resnet(), data.images, data.labels, steps=100, seed=0, batch_size=50)
         assert 3 <= len(found.errors) < 25
         assert is_flat(found.errors) and not any(is_flat(found.errors[:i]) for i in range(len(found.errors)))
 
     def test_warns_where_it_does_not_flatten(self):
         data = digits(40)
         with pytest.warns(UserWarning, match="had not flattened after 8 steps"):
-            found = warm_up(small(), data.images, data.labels, steps=8, seed=0, batch_size=20, lr=0.01)
+            found = warm_up(resnet(), data.images, data.labels, steps=8, seed=0, batch_size=20, lr=0.01)
         assert len(found.errors) == 4
 
     def test_reading_it_costs_no_pass_through_the_network(self):
         data, calls = digits(100), []
-        model = small()
+        model = resnet()
         model.register_forward_hook(lambda module, args, output: calls.append(len(output)))
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -246,7 +238,7 @@ class TestWarmUp:
     def test_early_errors_are_those_of_the_network(self):
         """What is read in training agrees, example by example, with an evaluation pass afterwards (lr tiny: the same
         network); in training, batch normalisation sees the batch alone, so not to the last digit."""
-        data, model = digits(), small()
+        data, model = digits(200), resnet()
         train_classifier(model, data.images, data.labels, steps=60, seed=0, batch_size=50)
         found = warm_up(model, data.images, data.labels, steps=8, seed=0, batch_size=100, passes=4, lr=1e-9,
                         augment="none")
@@ -260,6 +252,6 @@ class TestWarmUp:
         ({"steps": 9}, "three to see a curve"), ({"steps": 50, "augment": "mixup"}, "unknown augment"),
     ])
     def test_bad_requests_are_refused(self, options, message):
-        data = digits()
+        data = digits(200)
         with pytest.raises(ValueError, match=message):
-            warm_up(small(), data.images, data.labels, **{"steps": 50, "seed": 0, "batch_size": 50, **options})
+            warm_up(resnet(), data.images, data.labels, **{"steps": 50, "seed": 0, "batch_size": 50, **options})

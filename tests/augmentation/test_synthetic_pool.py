@@ -2,13 +2,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from small import digits, resnet
 from torch import nn
 
 from synaug import resources
 from synaug.augmentation import synthetic_pool, with_generated
 from synaug.augmentation.pool_filters import filter_pool, near_copies
 from synaug.augmentation.synthetic_pool import MOST_COPIES, SyntheticPool, generate_pool
-from synaug.classifiers import build_classifier, predict
+from synaug.classifiers import predict
 from synaug.data import ImageDataset, load_dataset, stratified_subset, to_bytes
 from synaug.diffusion import denoisers
 from synaug.diffusion.denoisers import generator_hash, load_denoiser
@@ -32,10 +33,6 @@ class Shrink:
         return mean + (x - mean) * 0.3 / (0.3 + sigma**2)
 
 
-def digits(n=40):
-    return stratified_subset(load_dataset("digits"), n, seed=0)
-
-
 def known():
     """A denoiser that its class and its data tell all about."""
     return EmpiricalDenoiser(digits(100).floats(), digits(100).labels)
@@ -45,12 +42,12 @@ PLACES = torch.tensor([31, 2, 7, 3, 19])
 
 
 def pool(k=4, sigmas=0.7, denoiser=None, **options):
-    return generate_pool(denoiser or Shrink(), digits(), PLACES, k=k, sigmas=sigmas, steps=3, **options)
+    return generate_pool(denoiser or Shrink(), digits(40), PLACES, k=k, sigmas=sigmas, steps=3, **options)
 
 
 class TestPool:
     def test_each_copy_is_a_reconstruction_with_its_own_seed(self):
-        data, made = digits().subset(PLACES.sort().values), pool(sigmas=(0.4, 2.0), seed=3)
+        data, made = digits(40).subset(PLACES.sort().values), pool(sigmas=(0.4, 2.0), seed=3)
         assert made.k == 4 and len(made) == 15 and made.sources.tolist() == [2, 3, 7, 19, 31]
         for copy in (1, 2, 3):
             rows = slice(5 * (copy - 1), 5 * copy)
@@ -77,8 +74,8 @@ class TestPool:
         assert len(images.flatten(1).unique(dim=0)) == len(images)
 
     def test_from_noise_is_generation(self):
-        data = digits().subset(PLACES.sort().values)
-        made = generate_pool(Shrink(), digits(), PLACES, k=3, from_noise=True, steps=4)
+        data = digits(40).subset(PLACES.sort().values)
+        made = generate_pool(Shrink(), digits(40), PLACES, k=3, from_noise=True, steps=4)
         expected = generate(Shrink(), data.labels, steps=4, seed=2, source_index=data.source_index)
         assert torch.equal(made.data.images[5:], to_bytes(expected.images))
         assert made.provenance["from_noise"].all()
@@ -112,17 +109,17 @@ class TestPool:
     def test_bad_requests_are_refused_before_the_first_image(self, change, error, message):
         denoiser = Shrink()
         with pytest.raises(error, match=message):
-            generate_pool(denoiser, digits(), **{"sources": PLACES, "k": 3, "sigmas": 0.5, "steps": 2, **change})
+            generate_pool(denoiser, digits(40), **{"sources": PLACES, "k": 3, "sigmas": 0.5, "steps": 2, **change})
         assert denoiser.seen == 0
 
     def test_a_denoiser_of_other_classes_is_refused(self):
-        data = ImageDataset(digits().images, digits().labels, tuple("abcdefghijk"))
+        data = ImageDataset(digits(40).images, digits(40).labels, tuple("abcdefghijk"))
         with pytest.raises(ValueError, match="10 classes, the data set has 11"):
             generate_pool(Shrink(), data, PLACES, k=2, sigmas=1.0)
 
     def test_classes_go_by_their_names(self):
         """A data set whose classes come in another order gets images of the same classes."""
-        denoiser, data = known(), digits()
+        denoiser, data = known(), digits(40)
         denoiser.class_names = data.class_names
         turned = ImageDataset(data.images, 9 - data.labels, data.class_names[::-1], data.source_index)
         made, other = (generate_pool(denoiser, d, PLACES, k=3, sigmas=1.0, steps=3) for d in (data, turned))
@@ -346,7 +343,7 @@ class TestFilters:
 
     def test_both_together(self):
         made, real = planted()
-        judge = build_classifier("resnet8", (1, 8, 8), 10, seed=0, width=4)
+        judge = resnet()
         probability = predict(judge, made.data.images).gather(1, made.data.labels[:, None])[:, 0]
         threshold = probability.median().item()
         kept, report = filter_pool(made, real, near_copy_quantile=0.01, judge=judge, min_probability=threshold)
@@ -364,7 +361,7 @@ class TestFilters:
             filter_pool(*planted(), **options)
 
     def test_a_judge_of_other_classes_is_refused(self):
-        judge = build_classifier("resnet8", (1, 8, 8), 3, seed=0, width=4)
+        judge = resnet(3)
         with pytest.raises(ValueError, match="the judge knows 3 classes, the pool has 10"):
             filter_pool(*planted(), judge=judge, min_probability=0.5)
 

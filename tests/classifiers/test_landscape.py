@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from small import resnet
 from torch import nn
 from torch.nn import functional as F
 
@@ -73,7 +74,7 @@ def test_filter_normalised_sharpness_does_not_depend_on_the_scale_of_what_a_norm
 
 def test_statistics_are_those_of_the_images():
     images, labels = torch.rand(30, 1, 8, 8) * 2 - 1, torch.arange(30) % 3
-    model = build_classifier("resnet8", (1, 8, 8), 3, seed=0, width=4)
+    model = resnet(3)
     fresh = refreshed(model, images, labels)
     assert not fresh.training and torch.equal(model.stem[1].running_mean, torch.zeros(4))
     torch.testing.assert_close(fresh.stem[1].running_mean, model.stem[0](images).mean((0, 2, 3)))

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from nested import same
 
 from synaug.classifiers import build_classifier, train_classifier
 from synaug.classifiers import checkpoint as training_checkpoint
@@ -26,10 +27,6 @@ def train(checkpoint=None, images=IMAGES, dropout=0.0, **options):
 
 def weights(model):
     return {name: value.clone() for name, value in model.state_dict().items()}
-
-
-def equal(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 @pytest.fixture
@@ -57,7 +54,7 @@ def test_dropout_is_decided_by_the_seed():
     first, other = (weights(train(dropout=0.5, seed=seed, augment="none", order=ORDER)) for seed in (1, 2))
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(1)
-    assert equal(weights(train(dropout=0.5, seed=1, augment="none", order=ORDER)), first) and not equal(first, other)
+    assert same(weights(train(dropout=0.5, seed=1, augment="none", order=ORDER)), first) and not same(first, other)
 
 
 @pytest.mark.parametrize("options", [
@@ -75,7 +72,7 @@ def test_goes_on_as_if_it_had_not_been_cut(options, often, tmp_path, monkeypatch
     steps = []
     rate = classifier_training.learning_rate_factor
     monkeypatch.setattr(classifier_training, "learning_rate_factor", lambda *given: steps.append(given) or rate(*given))
-    assert equal(weights(train(path, **options)), uncut)
+    assert same(weights(train(path, **options)), uncut)
     assert len(steps) == STEPS - 7
 
 
@@ -105,7 +102,7 @@ def test_a_damaged_file_is_a_warning(damaged, often, tmp_path):
     uncut = weights(train(path))
     path.write_bytes(damaged(path.read_bytes()))
     with pytest.warns(UserWarning, match="cannot be read .* from the start"):
-        assert equal(weights(train(path)), uncut)
+        assert same(weights(train(path)), uncut)
 
 
 def test_a_full_disk_is_a_warning(often, tmp_path, monkeypatch):
@@ -114,7 +111,7 @@ def test_a_full_disk_is_a_warning(often, tmp_path, monkeypatch):
 
     monkeypatch.setattr(training_checkpoint, "write_atomically", full)
     with pytest.warns(UserWarning, match="could not be kept .*No space left"):
-        assert equal(weights(train(tmp_path / "state")), weights(train()))
+        assert same(weights(train(tmp_path / "state")), weights(train()))
 
 
 def test_observers_are_refused(tmp_path):

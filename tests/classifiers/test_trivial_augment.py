@@ -1,15 +1,17 @@
-import subprocess
+import runpy
 import sys
 
 import pytest
 import torch
+from nested import same
 from scipy.stats import chisquare
+from small import digits, resnet
 from torchvision.transforms import InterpolationMode, TrivialAugmentWide
 from torchvision.transforms.autoaugment import _apply_op
 
-from synaug.classifiers import build_classifier, train_classifier
+from synaug.classifiers import train_classifier
+from synaug.classifiers.training import augment_batch
 from synaug.classifiers.trivial_augment import BINS, OPERATIONS, apply_operations, trivial_augment
-from synaug.data import load_dataset, stratified_subset
 
 TORCHVISION = TrivialAugmentWide()._augmentation_space(31)
 
@@ -75,20 +77,20 @@ def test_draws_are_uniform_and_depend_on_the_generator_alone():
     assert chisquare([*counts, 14_000 - sum(counts)], [14_000 / 14 / 62] * 14 + [14_000 * (1 - 1 / 62)]).pvalue > 0.001
 
 
-def test_the_default_dtype_of_the_process_does_not_matter(capsys):
-    """In a process that sets it before the package is imported."""
-    program = """if True:
-        import torch
-        from synaug.classifiers.training import augment_batch
-        from synaug.classifiers.trivial_augment import trivial_augment
-        images = torch.arange(200 * 3 * 64).view(200, 3, 8, 8).mul(37).remainder(256).to(torch.uint8)
-        generator = torch.Generator().manual_seed(0)
-        images = trivial_augment(images, generator)
-        print(images.long().sum(dim=(1, 2, 3)).tolist(), augment_batch(images, "flip", generator)[:, 0, 0, 0].tolist())
-    """
-    exec(program)
-    double = ["-c", f"import torch; torch.set_default_dtype(torch.float64)\n{program}"]
-    assert subprocess.check_output([sys.executable, *double], text=True) == capsys.readouterr().out
+def test_the_default_dtype_of_the_process_does_not_matter():
+    """Whether it is set before the module is imported, or after."""
+    images, found = pictures(200, (3, 8, 8)), []
+    for before, after in ((torch.float32, torch.float32), (torch.float64, torch.float64), (torch.float32, torch.float64)):
+        try:
+            torch.set_default_dtype(before)
+            module = runpy.run_path(sys.modules[trivial_augment.__module__].__file__)
+            torch.set_default_dtype(after)
+            generator = torch.Generator().manual_seed(0)
+            changed = module["trivial_augment"](images, generator)
+            found.append((changed, augment_batch(changed, "flip", generator)))
+        finally:
+            torch.set_default_dtype(torch.float32)
+    assert same(found[0], found[1]) and same(found[0], found[2])
 
 
 def test_bytes_are_needed():
@@ -97,9 +99,9 @@ def test_bytes_are_needed():
 
 
 def test_training_with_it_is_seeded_and_differs_from_training_without():
-    data, weights = stratified_subset(load_dataset("digits"), 40, seed=0), []
+    data, weights = digits(40), []
     for augment in ("flip_trivial", "flip_trivial", "flip"):
-        model = build_classifier("resnet8", (1, 8, 8), 10, seed=0, width=4)
+        model = resnet()
         train_classifier(model, data.images, data.labels, steps=3, batch_size=8, seed=0, augment=augment)
         weights.append(model.head.weight)
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
