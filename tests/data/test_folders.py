@@ -199,13 +199,6 @@ def test_resizing_takes_mixed_sizes(tmp_path):
     assert (data.images[2].numpy() == np.asarray(Image.open(tmp_path / "b" / "1.png")).transpose(2, 0, 1)).all()
 
 
-def test_resizing_keeps_a_constant_image_constant(tmp_path):
-    (tmp_path / "a").mkdir()
-    Image.new("RGB", (32, 20), (10, 100, 200)).save(tmp_path / "a" / "0.png")
-    data = load_image_folder(tmp_path, image_size=8)
-    assert (data.images[0] == torch.tensor([10, 100, 200])[:, None, None]).all()
-
-
 def test_mixed_sizes_name_a_file_of_each(pets):
     save(pets / "dog" / "c.png", size=(5, 4))
     named = r"size \(height, width\): .*a\.bmp is \(4, 6\), .*c\.png is \(4, 5\).*image_size"

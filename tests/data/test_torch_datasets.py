@@ -65,11 +65,6 @@ class TestIn:
             with pytest.raises(ValueError, match="parts of different classes"):
                 from_torch(ConcatDataset([items, tensors]))
 
-    def test_class_names_of_the_data_set_are_kept(self):
-        items = Items([(image, 1) for image in pictures()])
-        items.classes = ["cat", "dog"]
-        assert from_torch(items, name="pets").class_names == ("cat", "dog")
-
     def test_images_in_memory_are_taken_as_they_are(self):
         data = from_torch(Items([(image, 0) for image in pictures()]))
         assert from_torch(data) is data
