@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
 import sys
 from dataclasses import dataclass
 from itertools import pairwise
@@ -126,16 +125,14 @@ EXPERIMENT = Experiment("toy", Toy, PROFILES, rows, constants={"dataset": "none"
 
 
 @pytest.fixture
-def toy(tmp_path, monkeypatch):
+def toy(tmp_path, store, notes, monkeypatch):
     """The chapters with one more; returns the folder of its tasks' notes."""
-    monkeypatch.setenv("SYNAUG_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("SYNAUG_RESULTS", str(tmp_path / "results"))
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "toy.py").write_text(CHAPTER)
-    (tmp_path / "notes").mkdir()
-    monkeypatch.setenv("NOTES", str(tmp_path / "notes"))
+    monkeypatch.setenv("NOTES", str(notes))
     monkeypatch.setattr(synaug.chapters, "__path__", [*synaug.chapters.__path__, str(tmp_path / "more")])
-    yield tmp_path / "notes"
+    yield notes
     sys.modules.pop("synaug.chapters.toy", None)
 
 
@@ -245,6 +242,9 @@ def test_profiles_grow():
             assert sizes and all(other is None or size <= other for size, other in sizes), name
 
 
-def test_the_command_says_what_it_does():
-    done = subprocess.run([sys.executable, "-m", "synaug", "record", "--help"], capture_output=True, text=True)
-    assert done.returncode == 0 and "--dask ADDRESS" in done.stdout and "start no task that would not end" in done.stdout
+def test_the_command_says_what_it_does(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "120")
+    with pytest.raises(SystemExit) as ended:
+        main(["record", "--help"])
+    said = capsys.readouterr().out
+    assert ended.value.code == 0 and "--dask ADDRESS" in said and "start no task that would not end" in said

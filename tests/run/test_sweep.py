@@ -13,6 +13,7 @@ from statistics import median
 import pytest
 import task_functions as functions
 from distributed import LocalCluster
+from task_functions import ran
 
 from synaug import resources
 from synaug.resources import format_duration
@@ -22,10 +23,6 @@ from synaug.run.sweep import Estimate, run_missing
 
 def here(tasks, store, **options):
     return run_missing(tasks, store, workers=0, progress=False, **options)
-
-
-def ran(notes, name=""):
-    return len(list(notes.glob(f"{name}*")))
 
 
 def squares(notes, n=6, **parameters):

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import task_functions as functions
+from task_functions import ran
 
 from synaug import dependencies
 from synaug.augmentation.synthetic_pool import generate_pool
@@ -14,10 +15,6 @@ from synaug.dependencies import code_of
 from synaug.metrics.encoders import encode
 from synaug.run import Store, Task
 from synaug.run.tasks import MISSING, ordered
-
-
-def ran(notes, name=""):
-    return len(list(notes.glob(f"{name}*")))
 
 
 def mean(notes, seed=0, power=1):
