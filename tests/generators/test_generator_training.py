@@ -165,8 +165,9 @@ class TestBatches:
             a, b = (batch_of(TINY, self.images, self.labels, 4, step) for _ in range(2))
             assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
             assert torch.equal(torch.randn(3, generator=a[2]), torch.randn(3, generator=b[2]))
-        other = batch_of(replace(TINY, seed=4), self.images, self.labels, 4, 0)
-        assert not torch.equal(other[0], batch_of(TINY, self.images, self.labels, 4, 0)[0])
+        own, other = (batch_of(replace(TINY, seed=seed, flip=0.0), self.images, self.labels, 4, 0) for seed in (3, 4))
+        assert not torch.equal(own[0], other[0])
+        assert not torch.equal(*(torch.randn(3, generator=batch[2]) for batch in (own, other)))
 
 
 class TestTraining:
@@ -279,11 +280,6 @@ class TestTraining:
                 torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
         assert all(map(torch.equal, trainer.model.parameters(), weights))
 
-    def test_another_seed_is_another_run(self, finished, tmp_path):
-        run(tmp_path, 1, replace(TINY, seed=4))
-        other = run(tmp_path / "same", 1)
-        assert weights_hash(load_denoiser(tmp_path)) != weights_hash(other.model)
-
     def test_compiled_steps_are_the_same_steps(self, finished, tmp_path):
         plain, folder = finished
         trainer = run(tmp_path, 24, compile=True)
@@ -304,16 +300,6 @@ class TestTraining:
 
 
 class TestFiles:
-    def test_checkpoint_is_the_average_in_half_precision(self, finished):
-        trainer, folder = finished
-        saved = load_denoiser(folder)
-        x, labels = to_floats(trainer.images[:8]) + 0.5, trainer.labels[:8]
-        with trainer.averaged(), torch.no_grad():
-            trainer.model.precision, kept = torch.float32, trainer.model.precision
-            expected = trainer.model(x, 0.5, labels)
-            trainer.model.precision = kept
-        torch.testing.assert_close(saved(x, 0.5, labels), expected, rtol=0, atol=5e-3)
-
     def test_record(self, finished):
         trainer, folder = finished
         record = json.loads((folder / "training_record.json").read_text())
@@ -534,9 +520,8 @@ class TestLimits:
         ({"patch": 3}, "multiples of 3"), ({"attention": (5,)}, "attention must be some of 4"),
         ({"dropout": 1.0}, "dropout must be a finite number of at least 0 and less than 1"), ({"channels": (24,)}, "channels must be multiples of 16"),
         ({"channels": (16, 3_200_000)}, "of at most 4096"), ({"layers": 10**6}, "layers at most 64"),
-        ({"dataset": "emnist"}, "unknown data set 'emnist'"), ({"subset_size": 5}, "between 10 images"),
     ])
-    def test_networks_and_images_that_cannot_be_are_refused(self, wrong, message, tmp_path):
+    def test_networks_that_cannot_be_are_refused(self, wrong, message, tmp_path):
         with pytest.raises(ValueError, match=message):
             run(tmp_path / "new", 1, replace(TINY, **wrong))
         assert not (tmp_path / "new").exists()
