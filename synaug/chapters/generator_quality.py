@@ -151,7 +151,7 @@ def distances(reference: ImageDataset, samples: ImageDataset, fresh: ImageDatase
     replicates = np.array([found(group != g) for g in np.unique(group)])
     columns = ((SAMPLES, "frechet_distance"), (FRESH_REAL, "frechet_distance"), (SAMPLES, "frechet_multiple"))
     values = zip(columns, found(slice(None)), replicates.T)
-    return pd.DataFrame([{"arm": arm, "metric": metric, **limits(jackknife_interval(value, others), n)}
+    return pd.DataFrame([{"arm": arm, "metric": metric, **jackknife_interval(value, others).columns, "n": n}
                          for (arm, metric), value, others in values])
 
 
@@ -184,14 +184,10 @@ def near_copies(found: dict) -> pd.DataFrame:
 def shares(metric: str, found: dict[str, torch.Tensor], **columns) -> pd.DataFrame:
     """A proportion of each arm with its Wilson interval, and samples minus fresh real with Newcombe's."""
     counts = {arm: (int(who.sum()), len(who)) for arm, who in found.items()}
-    table = [{"arm": arm, "metric": metric, **limits(wilson_interval(yes, n), n)} for arm, (yes, n) in counts.items()]
+    table = [{"arm": arm, "metric": metric, **wilson_interval(yes, n).columns, "n": n} for arm, (yes, n) in counts.items()]
     difference = newcombe_interval(*counts[SAMPLES], *counts[FRESH_REAL])
-    table.append({"arm": SAMPLES, "metric": f"{metric}_difference", **limits(difference, difference.n)})
+    table.append({"arm": SAMPLES, "metric": f"{metric}_difference", **difference.columns, "n": difference.n})
     return pd.DataFrame(table).assign(**columns)
-
-
-def limits(interval, n: int) -> dict:
-    return {"value": interval.estimate, "low": interval.low, "high": interval.high, "n": n}
 
 
 # What the page shows beside the frame. get: gives the results of tasks (`synaug.run.Store.get`).

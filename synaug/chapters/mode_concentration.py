@@ -9,22 +9,12 @@ import torch
 from sklearn.decomposition import PCA
 
 from synaug.chapters.reading import describe_runs
-from synaug.chapters.tasks import (
-    Trained,
-    network,
-    real,
-    real_images,
-    real_images_of,
-    reconstructed,
-    scored,
-    trained,
-    weights_of,
-)
+from synaug.chapters.tasks import Trained, network, real, real_images_of, reconstructed, scored, trained
 from synaug.classifiers import build_classifier, output_entropy, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.attention import agreement, explained_block, grad_cam
 from synaug.classifiers.training import AUGMENTATIONS, RECIPES
-from synaug.data import ImageDataset
+from synaug.data import ImageDataset, stratified_subset
 from synaug.diffusion.samplers import check_sampler
 from synaug.diffusion.schedules import reverse_sigmas, sigma_of_reverse_step
 from synaug.metrics import compare
@@ -75,9 +65,9 @@ class Sweep(Settings):
         if self.n_maps > (most := self.n_evaluate or len(real.test)):
             raise ValueError(f"n_maps must be at most n_evaluate = {most}, got {self.n_maps}")
         compared, classes = min(self.n_compare, self.n_sources, len(real.unseen)), real.test.num_classes
-        parts = [real_images(self.generator, weights_of(self.generator), part, compared).labels.bincount(minlength=classes)
-                 for part in ("trained", "unseen")] if compared >= classes else [torch.zeros(1)]
-        fewest, least = int(min(part.min() for part in parts)), least_per_class()
+        parts, least = (real.trained, real.unseen), least_per_class()
+        fewest = 0 if compared < classes else min(
+            int(stratified_subset(part, compared, 0).labels.bincount(minlength=classes).min()) for part in parts)
         if compared <= self.k or fewest < least:
             raise ValueError(f"n_compare and n_images must leave more than k = {self.k} images to compare, and {least} of "
                              f"each of the {classes} classes, also among the {len(real.unseen)} unseen ones (some "
@@ -92,12 +82,12 @@ class Sweep(Settings):
 
 #: The classifier that a CPU trains in minutes; Yamaguchi 2024 has ResNet-18 and steps of the learning rate.
 SMALL = {"generator": "fashion_mnist", "classifier": "resnet8", "recipe": "one_cycle"}
+SHORT = dict(**SMALL, reverse_steps=(0, 50, 100), n_images=200, n_compare=200, n_test=50, n_evaluate=200, n_maps=20, seeds=2,
+             classifier_steps=10)
 
 PROFILES = {
-    "smoke": dict(**SMALL, reverse_steps=(0, 50, 100), stride=50, n_images=200, n_compare=200, n_test=50, n_evaluate=200,
-                  n_maps=20, seeds=2, classifier_steps=10, n_bootstrap=50),
-    "quick": dict(**SMALL, reverse_steps=(0, 50, 100), stride=25, n_images=200, n_compare=200, n_test=50,
-                  n_evaluate=200, n_maps=20, seeds=2, classifier_steps=10, n_bootstrap=100),
+    "smoke": dict(**SHORT, stride=50, n_bootstrap=50),
+    "quick": dict(**SHORT, stride=25, n_bootstrap=100),
     "standard": dict(**SMALL, reverse_steps=(0, 30, 50, 70, 100), stride=5, n_images=10_000, n_compare=5000, n_test=1000,
                      n_evaluate=10_000, n_maps=500, seeds=5, classifier_steps=600, n_bootstrap=1000),
     # Some 20 passes over 40,000 images by a modern, fast recipe. The paper's own, 100 epochs of it, is a variant:
@@ -175,8 +165,8 @@ def judged(judge: Trained, images: ImageDataset, n_bootstrap: int, device: str =
     """Output entropy (nats) and accuracy of the judge on reconstructions."""
     probabilities = predict(judge.model(device), images.images)
     correct = (probabilities.argmax(1) == images.labels).double()
-    return pd.DataFrame([{"metric": metric, **limits(values, n_bootstrap)} for metric, values in (
-        ("judge_entropy", output_entropy(probabilities)), ("judge_accuracy", correct))])
+    return pd.DataFrame([{"metric": metric, **bootstrap_interval(values, n_bootstrap=n_bootstrap).columns}
+                         for metric, values in (("judge_entropy", output_entropy(probabilities)), ("judge_accuracy", correct))])
 
 
 def attention_maps(classifier: Trained, test: ImageDataset, n: int, device: str = "cpu") -> np.ndarray:
@@ -187,12 +177,6 @@ def attention_maps(classifier: Trained, test: ImageDataset, n: int, device: str 
 def alike(own: np.ndarray, other: np.ndarray) -> dict:
     """Whether two classifiers look at the same places: the mean correlation of their maps."""
     return {"cam_agreement": agreement(*(torch.from_numpy(m).float() for m in (own, other))).nanmean().item()}
-
-
-def limits(values, n_bootstrap: int) -> dict:
-    """Mean and bootstrap limits of per-image values, as the columns of a row."""
-    interval = bootstrap_interval(np.asarray(values, dtype=float), n_bootstrap=n_bootstrap, seed=0)
-    return {"value": interval.estimate, "low": interval.low, "high": interval.high}
 
 
 def judge_plane(judge: Trained, sources: ImageDataset, *sets: ImageDataset, device: str = "cpu") -> list[np.ndarray]:
@@ -214,15 +198,10 @@ def plane_spread(judge: Trained, sources: ImageDataset, pool: ImageDataset, fres
 
     Fresh images, because the judge has been fitted to the sources and separates those better than any others.
     """
-    squared = []
-    planes = judge_plane(judge, sources, pool, fresh, device=device)
-    for points, labels in zip(planes, (pool.labels.numpy(), fresh.labels.numpy())):
-        distances = np.empty(len(points))
-        for c in np.unique(labels):
-            own = points[labels == c]
-            distances[labels == c] = ((own - own.mean(0)) ** 2).sum(1)
-        squared.append(distances)
-    return pd.DataFrame([{"metric": "pca_variance_ratio", **limits(squared[0] / squared[1].mean(), n_bootstrap)}])
+    own, real = (pd.DataFrame(points).groupby(images.labels.numpy()).transform(lambda x: (x - x.mean()) ** 2).sum(axis=1)
+                 for points, images in zip(judge_plane(judge, sources, pool, fresh, device=device), (pool, fresh)))
+    spread = bootstrap_interval(own / real.mean(), n_bootstrap=n_bootstrap)
+    return pd.DataFrame([{"metric": "pca_variance_ratio", **spread.columns}])
 
 
 # What the page shows beside the frame.
@@ -231,13 +210,13 @@ def plane_spread(judge: Trained, sources: ImageDataset, pool: ImageDataset, fres
 SHOWN_CLASSES = 10
 
 
-def plane_points(s: Sweep, get, levels, per_class: int = 50) -> pd.DataFrame:
-    """Points to draw: columns level, label, class_name, pc1, pc2; the first ``per_class`` images of each class, of the
-    first `SHOWN_CLASSES`. get: gives the results of tasks (`synaug.run.Store.get`)."""
+def plane_points(s: Sweep, get, levels) -> pd.DataFrame:
+    """Points to draw: columns level, label, class_name, pc1, pc2; the first 50 images of each class, of the first
+    `SHOWN_CLASSES`. get: gives the results of tasks (`synaug.run.Store.get`)."""
     shown = []
     for level in levels:
         images = get(pool(s, level))
-        images = images.subset(range(min(len(images), per_class * images.num_classes)))
+        images = images.subset(range(min(len(images), 50 * images.num_classes)))
         shown.append(images.subset((images.labels < SHOWN_CLASSES).nonzero().flatten()))
     points = judge_plane(get(classifier(s, 0, 0)), get(pool(s, 0)), *shown)
     return pd.concat([pd.DataFrame({

@@ -1,7 +1,6 @@
 """The figures of chapter 1. Functions take frames of `synaug.chapters.mode_concentration` (``recorded`` may be None)
 and return a matplotlib figure."""
 
-
 import numpy as np
 import pandas as pd
 
@@ -26,8 +25,6 @@ FOLLOWED = {"frechet_distance": ("Fréchet distance", ".3g", 1),
 SHARE = "Fréchet distance of real images over that of samples, {}"
 NAMES = {"source": "sources as reference", "fresh": "fresh real images as reference"}
 ENCODERS = {"efficientnet_lite0": "EfficientNet-Lite0 features", "judge": "the judge's features"}
-
-
 ENTROPY, ACCURACY = ({split: f"judge's {what}, {split} images" for split in ("train", "test")}
                      for what in ("entropy (nats)", "accuracy (%)"))
 
@@ -70,12 +67,11 @@ def numbers(frame):
 
 def takeaways(found, poor):
     """The chapter in four lines of Markdown; found, poor: `numbers` of the recorded runs of the two generators."""
-    paper = load_claims()["accuracy-falls"]
-    fall = 100 * (published_series(paper)["value"].iloc[-1] - published_series(paper)["value"].iloc[0])
+    paper = published_series(load_claims()["accuracy-falls"])["value"]
     return "\n".join((
         f"1. **Training on synthetic images alone costs accuracy.** Test accuracy changes by "
         f"{found['change of test accuracy (points)']} points on Fashion-MNIST. With a small generator on CIFAR-10 it "
-        f"changes by {poor['change of test accuracy (points)']} points; the paper has {signed(fall)}. These runs differ "
+        f"changes by {poor['change of test accuracy (points)']} points; the paper has {signed(100 * (paper.iloc[-1] - paper.iloc[0]))}. These runs differ "
         f"in data, number of images and generator at once. Within Fashion-MNIST alone a better generator made the fall "
         f"smaller (see below).",
         f"2. **Samples cover less than real images do, above all at the outer edge.** Recall, the share of real images "
@@ -105,7 +101,7 @@ def lowest(frame, metric, **where):
     """In words, where a metric of reconstructions is lowest, beside real images' value (95 % limits over images)."""
     rows = select(frame, metric=metric, sources="train", **where).set_index("x")
     x = rows["value"].idxmin()
-    least, real = (within(*rows.loc[at, ["value", "low", "high"]], 2, sign="-") for at in (x, 0))
+    least, real = (within(*rows.loc[at, ["value", "low", "high"]], sign="-") for at in (x, 0))
     return f"lowest at reverse step {x:g}: {least}, where untouched real images have {real}."
 
 
@@ -135,11 +131,9 @@ def distances(live, recorded=None, encoder="efficientnet_lite0"):
     """Fréchet distance in features' own units, and relative to its value at the last level beside the paper's FID."""
     def relative(rows):
         last = rows.loc[rows["x"] == rows["x"].max(), "value"].mean()
-        return rows.assign(**{name: rows[name] / last for name in ("value", "low", "high")})
+        return rows.assign(**{name: rows[name] / last for name in ("value", "low", "high", "spread") if name in rows})
 
-    where = {"encoder": encoder}
-    points = published("frechet-saturates", change=lambda points: points.assign(
-        **{name: points[name] / points["value"].max() for name in ("value", "spread")}))
+    where, points = {"encoder": encoder}, published("frechet-saturates", change=relative)
     return against_noise(
         live, recorded,
         Panel("frechet_distance", f"Fréchet distance\n({ENCODERS.get(encoder, encoder)})", where, limits=(0, None)),
@@ -204,15 +198,11 @@ def entropies(live, recorded=None):
         hue="sources", names={split: f"of {split} images" for split in ("train", "test")})
 
 
-def level_name(level):
-    return "real images" if level == 0 else f"{T_RE} = {level}"
-
-
 def pca_plane(points):
     """The judge's features in the plane of real images' first two components, a panel per level."""
     points = points.rename(columns={"pc1": "first component", "pc2": "second component"}).sort_values("label")
-    return scatter(points, x="first component", y="second component", hue="class_name", panel="level",
-                   names={level: level_name(level) for level in sorted(points["level"].unique())})
+    names = {level: f"{T_RE} = {level}" if level else "real images" for level in sorted(points["level"].unique())}
+    return scatter(points, x="first component", y="second component", hue="class_name", panel="level", names=names)
 
 
 def plane_variance(live, recorded=None):

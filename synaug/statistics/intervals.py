@@ -22,6 +22,11 @@ class Interval:
     high: float
     n: int
 
+    @property
+    def columns(self) -> dict[str, float]:
+        """Estimate and limits as the columns of a frame of results."""
+        return {"value": self.estimate, "low": self.low, "high": self.high}
+
 
 @dataclass(frozen=True)
 class PairedInterval(Interval):

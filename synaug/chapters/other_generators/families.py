@@ -18,7 +18,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from synaug.chapters.how_much_and_how_mixed import train_arm
-from synaug.chapters.mode_concentration import compared, judged, limits
+from synaug.chapters.mode_concentration import compared, judged
 from synaug.chapters.tasks import (
     Trainings,
     check_weights,
@@ -41,6 +41,7 @@ from synaug.metrics import FRESH_REAL
 from synaug.metrics.comparison import least_per_class
 from synaug.metrics.encoders import BUILDERS, encode
 from synaug.run import Experiment, Task, param
+from synaug.statistics import bootstrap_interval
 from synaug.statistics.contrasts import select
 
 STUDIES = ("samples", "adding")
@@ -241,7 +242,8 @@ def moved(sources: ImageDataset, pool: ImageDataset, encoder: str, n: int, n_boo
     for label in sources.labels.unique():
         features = own[sources.labels == label]
         between.append((features - features.roll(1, 0)).norm(dim=1))
-    return pd.DataFrame([{"metric": "moved", **limits((other - own).norm(dim=1) / torch.cat(between).mean(), n_bootstrap)}])
+    relative = (other - own).norm(dim=1) / torch.cat(between).mean()
+    return pd.DataFrame([{"metric": "moved", **bootstrap_interval(relative, n_bootstrap=n_bootstrap).columns}])
 
 
 def asked(images: ImageDataset, which: str, n: int, encoder: str, device: str) -> ImageDataset:
@@ -256,4 +258,4 @@ def asked(images: ImageDataset, which: str, n: int, encoder: str, device: str) -
 def inversion(images: ImageDataset, made: ImageDataset, n_bootstrap: int) -> pd.DataFrame:
     """Root mean square difference, in a range of -1 to 1, between images and their nearest reconstruction."""
     difference = (made.floats() - images.floats()).flatten(1).square().mean(1).sqrt()
-    return pd.DataFrame([{"metric": "inversion_error", **limits(difference, n_bootstrap)}])
+    return pd.DataFrame([{"metric": "inversion_error", **bootstrap_interval(difference, n_bootstrap=n_bootstrap).columns}])

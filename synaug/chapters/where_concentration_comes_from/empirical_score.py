@@ -234,4 +234,4 @@ def training_share(generator: str, weights: str, sigma: float) -> pd.DataFrame:
 
 
 def row(metric: str, interval) -> dict:
-    return {"metric": metric, "value": interval.estimate, "low": interval.low, "high": interval.high, "n": interval.n}
+    return {"metric": metric, **interval.columns, "n": interval.n}
