@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from synaug.chapters.claims_page import verdicts
 from synaug.chapters.how_much_and_how_mixed_figures import RATE, contrasts, found, main, optimum, rates
-from synaug.chapters.targeted_augmentation_figures import base, comparisons
+from synaug.chapters.targeted_augmentation_figures import base, comparisons, trivial_augment
 from synaug.paths import ROOT
 from synaug.plots import forest, theme
 from synaug.run.results import recordings
@@ -59,12 +59,8 @@ def gains_by_data_set() -> pd.DataFrame:
     found = []
     for run, dataset in RUNS.items():
         frame = recordings("targeted_augmentation")[run]
-        rows = [comparisons(frame, x=5, arm=list(ARMS), **base(frame))]
-        errors = select(frame, kind="original", metric="test_error", **base(frame, "augment"))
-        plain, strong = base(frame)["augment"], base(frame)["augment"] + "_trivial"
-        trivial = paired(errors, {"augment": plain}, ("augment",), correct=None, sign=-1)
-        rows.append(select(trivial, augment=strong).assign(arm="TrivialAugment"))
-        found.append(pd.concat(rows).assign(dataset=dataset))
+        trivial = select(trivial_augment(frame), arm="original").assign(arm="TrivialAugment")
+        found.append(pd.concat([comparisons(frame, x=5, arm=list(ARMS), **base(frame)), trivial]).assign(dataset=dataset))
     return pd.concat(found, ignore_index=True)
 
 

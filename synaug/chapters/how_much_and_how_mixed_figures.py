@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from synaug.chapters.claims_page import DATA
-from synaug.chapters.reading import describe_runs, said
+from synaug.chapters.reading import describe_runs, said, verdict_of
 from synaug.chapters.what_is_left_out.left_out_figures import NETWORKS
 from synaug.plots import Panel, forest, lines
 from synaug.statistics import paired_interval
@@ -19,7 +19,6 @@ GROUP = ("n_real", "width")
 ARMS = {"fresh": "fresh real images", "oracle": "from noise, oracle generator", "from noise": "from noise", "reconstruction": "reconstructed"}
 ORDERED = {"mixed": "mixed", "synthetic_first": "added first", "real_first": "original first", "falling": "falling share"}
 RATE = "synthetic images per fresh one"
-NEGLIGIBLE = 0.3  # points: effects below count as none, as in the rules of the claims
 _rate = cache(exchange_rate)
 
 
@@ -172,12 +171,6 @@ def scaling(live, recorded=None):
     shown = [Panel("gain", "gain (points)", title=ARMS[arm], line=0.0, where={
         "arm": arm, "mixing": "shuffled", "n_real": main(run)["n_real"]}) for arm in ("from noise", "fresh")]
     return against_added(live, recorded, shown, hue="width", names={w: f"width {w}" for w in sorted(run["width"].unique())})
-
-
-def verdict_of(row, better, worse, none, undecided="open: try both, paired"):
-    """The advice that an interval allows."""
-    return ("not measured" if row is None else none if max(-row.low, row.high) < NEGLIGIBLE else better if row.low > 0
-            else worse if row.high < 0 else undecided)
 
 
 def what_to_do(frame):

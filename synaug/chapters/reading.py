@@ -65,6 +65,16 @@ def said(found, sign="+", digits=2, scale=1) -> str:
     return within(*(scale * limit for limit in (found.estimate, found.low, found.high)), digits, sign)
 
 
+def verdict_of(found, better, worse, none, undecided="open: try both, paired", negligible=0.3) -> str:
+    """What an interval, or a row that has its limits, allows to say: none where all of it lies within ``negligible`` of 0,
+    better or worse where all of it lies on one side of 0, else undecided; None was not measured."""
+    if found is None:
+        return "not measured"
+    if max(-found.low, found.high) < negligible:
+        return none
+    return better if found.low > 0 else worse if found.high < 0 else undecided
+
+
 def drawn_forest(rows, **options):
     """`forest` of (columns, interval or None); None where nothing was measured."""
     table = pd.DataFrame([{**columns, "estimate": found.estimate, "low": found.low, "high": found.high}

@@ -7,7 +7,7 @@ from itertools import product
 
 import pandas as pd
 
-from synaug.chapters.reading import describe_runs, interval, said, signed, values
+from synaug.chapters.reading import describe_runs, interval, said, signed, values, verdict_of
 from synaug.plots import Panel, forest, lines
 from synaug.run.results import experiment_of, recordings
 from synaug.statistics import paired_interval, ratio_interval
@@ -63,19 +63,17 @@ def comparisons(frame, **where):
 #: Names of `numbers`.
 TRIVIAL, ON_TRIVIAL = "TrivialAugment, no new images", "generated on top of TrivialAugment"
 BEST, MARGIN, SHARE = "best generated arm", "TrivialAugment over it", "share of the gain of fresh real images (%)"
+OF_FRESH = "generation, of the gain of fresh real images"
 
 
 def trivial_augment(frame):
     """What TrivialAugment gains without any new image, over the original, and over each arm of a generator that has
     seen no other images: rows of `paired`, of the arms "original" and those; their best is the one that gains most."""
-    usual = base(frame)
-    rows = select(frame, metric="test_error", **base(frame, "augment"))
-    own = select(rows, kind="original", augment=trivial_name(frame))
-    others = select(rows, augment=usual["augment"], kind=["original", "generated"])
+    own = select(frame, kind="original", augment=trivial_name(frame), **base(frame, "augment"))
+    others = select(frame, kind=["original", "generated"], **base(frame))
     others = others[~others["arm"].str.contains("oracle")]
-    if own.empty:
-        return own
-    return paired(pd.concat([own.assign(arm=TRIVIAL, x=0.0), others]), {"arm": TRIVIAL}, ("arm", "x"), correct=None)
+    return paired(pd.concat([own.assign(arm=TRIVIAL, x=0.0), others]), {"arm": TRIVIAL}, ("arm", "x"), "test_error",
+                  correct=None)
 
 
 def numbers(frame):
@@ -87,14 +85,12 @@ def numbers(frame):
     slow = paired(frame, {"kind": "original"}, (*SETTING, "arm", "x"), "test_error_slow", (*SETTING, "seed"), sign=-1)
     texts |= {f"{row.arm}, k = {row.x:g}, slow test images": said(row)
               for row in select(slow, arm=list(ARMS), x=largest, **base(frame)).itertuples()}
-    ceiling = shares(frame)
-    if len(ceiling) and (ceiling["regime"] == "small").any():
-        own = ceiling[(ceiling["regime"] == "small") & ceiling["share of the ceiling"].str.startswith("generation")]
-        texts |= {SHARE: own["%, 95 % interval"].iloc[-1]} if len(own) else {}
+    share = select(shares(frame), **{"regime": "small", "share of the ceiling": OF_FRESH})["%, 95 % interval"]
+    texts |= {SHARE: share.item()} if len(share) else {}
     usual = select(found, arm="generated")["x"].min()
     rows = select(gains(frame), x=usual, **base(frame))
     texts |= {f"{row.arm}, k = {usual:g}, over the usual": said(row)
-              for row in (paired(rows, {"arm": "generated"}, ("arm",), correct=None).itertuples() if len(rows) else ())}
+              for row in paired(rows, {"arm": "generated"}, correct=None).itertuples()}
     trivial = trivial_augment(frame)
     if len(trivial):
         best = found[(found["kind"] == "generated") & ~found["arm"].str.contains("oracle")]
@@ -225,8 +221,8 @@ def over_flips(frame):
     found = paired(rows, {"arm": "original", "augment": base(frame)["augment"], "budget": 1}, ("augment", "budget", "arm", "x"), correct=None,
                    sign=-1)
     steps = {0.5: ", half the steps", 2: ", twice the steps"}
-    return found.assign(group=["TrivialAugment" * row.augment.endswith("trivial") or "flips" for row in found.itertuples()]).assign(
-        group=lambda rows: rows["group"] + rows["budget"].map(steps).fillna(""))
+    return found.assign(group=[("TrivialAugment" if row.augment.endswith("trivial") else "flips") + steps.get(row.budget, "")
+                               for row in found.itertuples()])
 
 
 def baselines(frame):
@@ -248,13 +244,9 @@ def ablated(frame):
     wanted = [key in ABLATIONS or key == ("generated", 1) for key in zip(rows["arm"], rows["budget"])]
     found = paired(rows[wanted], {"arm": "generated", "budget": 1}, ("arm", "budget"), correct=None)
 
-    def reading(row):
-        if max(-row.low, row.high) < NEGLIGIBLE:
-            return "no difference"
-        return "helps" if row.low > 0 else "hurts" if row.high < 0 else "not resolved"
-
     found = found.assign(change=[ABLATIONS[row.arm, row.budget] for row in found.itertuples()],
-                         reading=[reading(row) for row in found.itertuples()])
+                         reading=[verdict_of(row, "helps", "hurts", "no difference", "not resolved", NEGLIGIBLE)
+                                  for row in found.itertuples()])
     return found.sort_values("change", key=lambda names: names.map(list(ABLATIONS.values()).index))
 
 
@@ -270,7 +262,7 @@ def shares(frame):
     """Ratios at the largest k, where what is below is told from 0: by regime, what generation gains of what fresh real
     images do; and what ablations gain more of what lies between those two."""
     rows, found = select(gains(frame), x=frame["x"].max(), **base(frame, "regime")), []
-    ratios = {"generation, of the gain of fresh real images": ("generated", None), **{
+    ratios = {OF_FRESH: ("generated", None), **{
         f"{change}, of the gap to fresh real images": (arm, "generated")
         for (arm, budget), change in ABLATIONS.items() if budget == 1}}
     for (regime, own), (name, (arm, start)) in product(rows.groupby("regime", sort=False), ratios.items()):
@@ -279,9 +271,8 @@ def shares(frame):
             pairs = own[[arm, "fresh"]].sub(own[start] if start else 0.0, axis=0).dropna()
             if len(pairs) > 1 and paired_interval(pairs["fresh"]).low > 0:
                 ratio = ratio_interval(pairs[arm], pairs["fresh"])
-                found.append({"regime": regime, "share of the ceiling": name, "seeds": ratio.n,
-                              "%, 95 % interval": said(ratio, "-", 0, 100)})
-    return pd.DataFrame(found)
+                found.append((regime, name, ratio.n, said(ratio, "-", 0, 100)))
+    return pd.DataFrame(found, columns=["regime", "share of the ceiling", "seeds", "%, 95 % interval"])
 
 
 def table(found, unit="gain in points", **columns):

@@ -75,7 +75,7 @@ def pilot_table(pilot) -> pd.DataFrame:
 
 def secondaries(frame) -> pd.DataFrame:
     """The gain of each primary arm over the original set with flips, over draws, and of secondary ones that differ from it in
-    k alone: arm, estimate, low, high, p_value, and adjusted by Benjamini and Hochberg's method, which bounds the share of
+    k alone: arm, estimate, low, high, n (draws), p_value, and adjusted by Benjamini and Hochberg's method, which bounds the share of
     false ones among those found."""
     every = bare(frame)
     rows = titled(select(every, role="primary", chosen=True))
@@ -83,10 +83,8 @@ def secondaries(frame) -> pd.DataFrame:
         (base,) = select(rows, title="original")[["augment", "optimizer", "architecture"]].drop_duplicates().to_dict("records")
         rows = pd.concat([rows, titled(select(further, **base, budget=1.0))])
     gains = differences(rows, {"title": "original"}, pair=("draw", "seed"), metric="test_error", sign=-1)
-    table = []
-    for title, own in gains.groupby("title"):
-        found = draws_interval([values.to_numpy() for _, values in own.groupby("draw")["value"]])
-        table.append({"arm": title, **{key: getattr(found, key) for key in ("estimate", "low", "high", "p_value")}})
+    table = [{"arm": title, **vars(draws_interval([values for _, values in own.groupby("draw")["value"]]))}
+             for title, own in gains.groupby("title")]
     return pd.DataFrame(table).assign(adjusted=lambda found: false_discovery_control(found["p_value"]))
 
 
