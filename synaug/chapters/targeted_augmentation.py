@@ -55,7 +55,20 @@ TINY = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison(Settings):
+class Targeted(Settings):
+    """What both experiments of this chapter have."""
+
+    strength: int | float = param("denoising steps of 100 from which images are generated", 50, at_least=0.1, at_most=99.9)
+    architecture: str = param("the network", "resnet8", options=tuple(ARCHITECTURES))
+    recipe: str = param("learning rates, see synaug.classifiers.train_classifier", "one_cycle", options=tuple(RECIPES))
+    passes: int | None = param("passes of the warm-up; None: until the error curve flattens", at_least=1, optional=True)
+    sampling_steps: int = param("Heun steps from the noise level of strength, twice as many from noise alone; 9 are as "
+                                "fine as EDM's 18 from 80 are below sigma = 1", at_least=1)
+    n_evaluate: int | None = param("test and validation images, each; None: all", at_least=1, optional=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Targeted):
     studies: tuple[str, ...] = param("what is compared", each=True, options=STUDIES)
     generator: str = param("name or folder of a trained generator; its training images are the real images")
     steps: int = param("optimiser steps, of as many images as the recipe has in a batch (128 but for fast)", at_least=1)
@@ -64,27 +77,19 @@ class Comparison(Settings):
     large_steps: int = param("optimiser steps of the large regime", at_least=1)
     large_pilot_steps: tuple[int, ...] = param("steps that its pilots try", each=True, at_least=1)
     ks: tuple[int, ...] = param("how often a chosen example occurs, 2 among them", each=True, at_least=2)
-    strength: int | float = param("denoising steps of 100 from which images are generated", 50, at_least=0.1,
-                                  at_most=99.9)
     strengths: tuple[int | float, ...] = param("those that are compared, strength among them", each=True, at_least=0.1,
                                                at_most=99.9)
     seeds: int = param("paired trainings of each arm", at_least=2, at_most=1000)
     k_seeds: int = param("paired trainings of each arm of k and of ablations, whose effects are small", at_least=2,
                          at_most=1000)
     pilot_seeds: int = param("paired trainings of pilots", at_least=2, at_most=1000)
-    architecture: str = param("the network", options=tuple(ARCHITECTURES))
     architectures: tuple[str, ...] = param("further networks, for the study of them", (), each=True,
                                            options=tuple(ARCHITECTURES))
-    recipe: str = param("learning rates, see synaug.classifiers.train_classifier", options=tuple(RECIPES))
     augment: str = param("augmentation of classifiers, to which classical adds TrivialAugment; warm-ups have flips",
                          "flip", options=tuple(a for a in AUGMENTATIONS if f"{a}_trivial" in AUGMENTATIONS))
     k_optimizers: tuple[str, ...] = param("optimizers of k, sgd among them", ("sgd",), each=True,
                                           options=tuple(OPTIMIZERS))
     fresh: bool = param("whether fresh real images are added, for control", True)
-    passes: int | None = param("passes of the warm-up; None: until the error curve flattens", at_least=1, optional=True)
-    sampling_steps: int = param("Heun steps from the noise level of strength, twice as many from noise alone; 9 are as "
-                                "fine as EDM's 18 from 80 are below sigma = 1", at_least=1)
-    n_evaluate: int | None = param("test and validation images, each; None: all", at_least=1, optional=True)
 
     @property
     def regimes(self) -> tuple[str, ...]:
@@ -107,11 +112,11 @@ class Comparison(Settings):
                 raise ValueError(f"large_generator must have been trained on more images than generator, of one data "
                                  f"set, got {len(large)} of {large.name} and {len(small)} of {small.name}")
         for regime in self.regimes:
-            self.check_regime(regime, max(self.ks))
+            self.check_regime(regime)
 
-    def check_regime(self, regime: str, k: int) -> None:
+    def check_regime(self, regime: str) -> None:
         """Enough steps for the warm-up, enough images of each kind."""
-        generator, steps, _ = of_regime(self, regime)
+        (generator, steps, _), k = of_regime(self, regime), max(self.ks)
         real, fresh, validation, test = splits(generator).values()
         n, per_class, unseen = len(real), *(part.labels.bincount(minlength=real.num_classes) for part in (real, fresh))
         fewest, needed = min(len(test), len(validation)), self.passes or 3
@@ -132,21 +137,18 @@ class Comparison(Settings):
         self.within(n_evaluate=(real.num_classes, fewest))
 
 
-#: What a CPU trains in minutes.
-SMALL = {"generator": "fashion_mnist_2000", "architecture": "resnet8", "recipe": "one_cycle"}
+SHORT = dict(generator="fashion_mnist_2000", studies=("k",), steps=16, pilot_steps=(16,), large_steps=16, large_pilot_steps=(16,),
+             n_evaluate=200, ks=(2,), seeds=2, k_seeds=2, pilot_seeds=2, passes=1)
 
 PROFILES = {
-    "smoke": dict(**SMALL, studies=("k",), steps=16, pilot_steps=(16,), large_steps=16, large_pilot_steps=(16,),
-                  n_evaluate=200, ks=(2,), strengths=(20, 50), seeds=2, k_seeds=2, pilot_seeds=2, passes=1,
-                  sampling_steps=1),
-    "quick": dict(**SMALL, studies=("k",), steps=16, pilot_steps=(16,), large_steps=16, large_pilot_steps=(16,),
-                  ks=(2,), strengths=(20, 50, 80), seeds=2, k_seeds=2, pilot_seeds=2, passes=1, sampling_steps=2,
-                  n_evaluate=200),
-    "standard": dict(**SMALL, studies=("k", "pilot", "optimizers", "strength", "selection", "classical", "large",
-                                       "architectures", "ablations", "budgets"),
-                     steps=800, pilot_steps=(800, 1600), large_generator="fashion_mnist", large_steps=2400,
-                     large_pilot_steps=(1600, 2400), ks=(2, 3, 4, 5), strengths=(20, 35, 50, 65, 80), seeds=5,
-                     k_seeds=10, pilot_seeds=3, sampling_steps=9, architectures=("vgg5", "vit_tiny")),
+    "smoke": dict(**SHORT, strengths=(20, 50), sampling_steps=1),
+    "quick": dict(**SHORT, strengths=(20, 50, 80), sampling_steps=2),
+    # What a CPU trains in minutes.
+    "standard": dict(studies=("k", "pilot", "optimizers", "strength", "selection", "classical", "large", "architectures",
+                              "ablations", "budgets"),
+                     generator="fashion_mnist_2000", steps=800, pilot_steps=(800, 1600), large_generator="fashion_mnist",
+                     large_steps=2400, large_pilot_steps=(1600, 2400), ks=(2, 3, 4, 5), strengths=(20, 35, 50, 65, 80),
+                     seeds=5, k_seeds=10, pilot_seeds=3, sampling_steps=9, architectures=("vgg5", "vit_tiny")),
     # As published, as far as known: 200 passes, over four fifths of a data set, which leave too few fresh real images
     # for control. Twenty passes by a modern, fast recipe are a variant: recipe "one_cycle", steps 6_250.
     "paper": dict(studies=("k", "optimizers"), k_optimizers=("sgd", "sam"), fresh=False, generator="cifar10",
@@ -262,14 +264,12 @@ def early(s: Comparison, regime: str, architecture: str, seed: int) -> Task:
                             "passes": s.passes, "seed": seed, "device": s.device}, images(s, regime, "real", "test"))
 
 
-def pool(s: Comparison, arm: Arm, function=None) -> Task:
-    """Generated images of all real ones, of which arms of all k take their part; the smallest k has a pool of its own.
-    function: another one that takes how images are made."""
+def pool(s: Comparison, arm: Arm) -> Task:
+    """Generated images of all real ones, of which arms of all k take their part; the smallest k has a pool of its own."""
     generator = of_regime(s, "large" if arm.oracle else arm.regime)[0]
     sigmas = None if arm.strengths is None else [sigma_of_strength(n) for n in arm.strengths]
     how = {**network(s, generator), "sigmas": sigmas, "steps": s.sampling_steps * (2 if sigmas is None else 1)}
-    more = {} if function else {"k": min(s.ks) if arm.k == min(s.ks) else max(s.ks)}
-    return Task(function or generated_pool, {**how, **more}, images(s, arm.regime, "real"))
+    return Task(generated_pool, {**how, "k": min(s.ks) if arm.k == min(s.ks) else max(s.ks)}, images(s, arm.regime, "real"))
 
 
 def training(s: Comparison, arm: Arm, seed: int) -> Task:
@@ -286,7 +286,9 @@ def training(s: Comparison, arm: Arm, seed: int) -> Task:
     elif arm.kind == "oracle's images":
         needs += images(s, "large", "real")
     elif arm.kind == "generated":
-        needs += (pool(s, arm), pool(s, arm, seconds_per_image))
+        made = pool(s, arm)
+        how = {name: value for name, value in made.params.items() if name != "k"}
+        needs += (made, Task(seconds_per_image, how, made.needs))
         if "min_probability" in filters:  # their judge has seen the real images only
             needs += (Task(trained, recipe, needs[:1]),)
     return Task(train_arm, {**recipe, "augment": arm.augment, "optimizer": arm.optimizer, "kind": arm.kind, "k": arm.k,
@@ -396,8 +398,9 @@ def train_arm(real: ImageDataset, test: ImageDataset, validation: ImageDataset, 
         if filters:
             taken, _ = filter_pool(taken, real, judge=None if judge is None else judge.model(), **filters)
         training_set = with_generated(real, taken)
-    early = Earliest(validation, options["steps"], looks) if looks else None
-    model, seconds = train(training_set, seed=seed, checkpoint=None if looks else checkpoint, watched=early, **options)
+    # Named unlike `early`: the key of a task takes in what its function names in its module, and that is about settings.
+    watched = Earliest(validation, options["steps"], looks) if looks else None
+    model, seconds = train(training_set, seed=seed, checkpoint=None if looks else checkpoint, watched=watched, **options)
     says, n = predict(model, test.images), len(training_set) - len(real)
     wrong = (says.argmax(1) != test.labels).double()
     return {"test_error": 100 * wrong.mean(), "test_error_slow": 100 * wrong[shown["slow_test"]].mean(),
@@ -405,7 +408,7 @@ def train_arm(real: ImageDataset, test: ImageDataset, validation: ImageDataset, 
             "validation_error": error(model, validation), "real_error": error(model, real), "added": n,
             "added_share": 100 * n / len(real), "selected_share": 100 * len(chosen) / len(real),
             "training_seconds": seconds, "generation_seconds": generation,
-            **({} if early is None else early.result(model, test))}
+            **({} if watched is None else watched.result(model, test))}
 
 
 def train(training_set: TrainingSet, architecture: str, *, steps: int, seed: int, device: str,

@@ -8,7 +8,7 @@ fashion_mnist_2000 -p seeds 3 -p more_seeds 3``.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,15 +16,13 @@ import pandas as pd
 from synaug.chapters import targeted_augmentation as targeted
 from synaug.chapters.targeted_augmentation import Arm
 from synaug.chapters.tasks import generated, network, real, real_images_of, recipe_of, splits
-from synaug.classifiers.architectures import ARCHITECTURES
-from synaug.classifiers.training import RECIPES
 from synaug.data import ImageDataset
 from synaug.diffusion.denoisers import RECORD
 from synaug.diffusion.network_files import read_json
 from synaug.metrics.comparison import compare_with_floor
 from synaug.metrics.encoders import BUILDERS, encode
 from synaug.paths import checkpoints_dir
-from synaug.run import Experiment, Settings, Task, param
+from synaug.run import Experiment, Task, param
 from synaug.statistics.claims import load_claims
 from synaug.statistics.contrasts import select
 
@@ -35,7 +33,7 @@ LOOKS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draws(Settings):
+class Draws(targeted.Targeted):
     generators: tuple[str, ...] = param("names or folders of trained generators, a draw each; their training images, of "
                                         "which no two share any, are the real images", each=True)
     steps: int = param("optimiser steps at a budget of 1", at_least=1)
@@ -44,13 +42,6 @@ class Draws(Settings):
     more_seeds: int = param("those at the other budgets, and of the secondary arms", at_least=0, at_most=SEEDS_APART)
     studies: tuple[str, ...] = param("studies of chapter 2 whose further arms are secondary ones", (), each=True,
                                      options=targeted.STUDIES)
-    strength: int | float = param("denoising steps of 100 from which images are generated", 50, at_least=0.1,
-                                  at_most=99.9)
-    architecture: str = param("the network", "resnet8", options=tuple(ARCHITECTURES))
-    recipe: str = param("learning rates, see synaug.classifiers.train_classifier", "one_cycle", options=tuple(RECIPES))
-    passes: int | None = param("passes of the warm-up; None: until the error curve flattens", at_least=1, optional=True)
-    sampling_steps: int = param("Heun steps from the noise level of strength, twice as many from noise alone", at_least=1)
-    n_evaluate: int | None = param("test and validation images, each; None: all", at_least=1, optional=True)
     n_quality: int = param("samples, and real images, by which a draw's generator is described", at_least=2)
     encoder: str = param("features that its distance is taken in", "efficientnet_lite0", options=("pixels", *BUILDERS))
 
@@ -68,11 +59,10 @@ class Draws(Settings):
 
     def of(self, generator: str) -> targeted.Comparison:
         """The settings of chapter 2 for one draw."""
+        shared = {field.name: getattr(self, field.name) for field in fields(targeted.Targeted)}
         return targeted.EXPERIMENT.settings(
-            self.profile, device=self.device, generator=generator, studies=tuple(dict.fromkeys(("k", *self.studies))), steps=self.steps,
-            ks=(2, 3, 4, 5), strength=self.strength, strengths=tuple(sorted({20, self.strength, 80})), passes=self.passes,
-            architecture=self.architecture, recipe=self.recipe, sampling_steps=self.sampling_steps,
-            n_evaluate=self.n_evaluate)
+            **shared, generator=generator, studies=tuple(dict.fromkeys(("k", *self.studies))), steps=self.steps, ks=(2, 3, 4, 5),
+            strengths=tuple(sorted({20, self.strength, 80})))
 
 
 PROFILES = {
@@ -114,7 +104,10 @@ def rows(s: Draws) -> Iterator[tuple[dict, Task]]:
     """
     draws = [s.of(generator) for generator in s.generators]
     for own in draws:
-        yield columns(own) | {"role": "quality"}, quality_task(s, own)
+        test, unseen = (real(own, part, s.n_quality) for part in ("test", "unseen"))
+        samples = Task(generated, {**network(own), "seed": 0, "steps": 2 * s.sampling_steps}, (test,))
+        yield (columns(own) | {"role": "quality"},
+               Task(quality, {"encoder": s.encoder, "device": s.device}, (test, unseen, samples)))
     for seed in range(max(s.seeds, s.more_seeds)):
         for own in draws:
             first = primary(own)
@@ -136,25 +129,15 @@ def columns(s: targeted.Comparison) -> dict:
 
 
 def training(s: targeted.Comparison, arm: Arm, seed: int, **more) -> tuple[dict, Task]:
-    seed += FIRST_SEED + SEEDS_APART * place_of(s.generator)
+    # Draws follow each other in the stratified order, from 0.
+    place = recipe_of(s.generator)["subset_start"] // len(splits(s.generator)["real"])
+    seed += FIRST_SEED + SEEDS_APART * place
     task = targeted.training(s, arm, seed)
     of_arm = {"arm": arm.named(s.strength), "x": float(arm.k), "seed": seed, "steps": task.params["steps"],
               "selection": "" if arm.kind == "original" else arm.selection}
     same = {name: getattr(arm, name) for name in ("budget", "kind", "augment", "optimizer", "architecture")}
     return ({**columns(s), **of_arm, **same, **more},
             replace(task, params={**task.params, "looks": LOOKS}))
-
-
-def place_of(generator: str) -> int:
-    """Which draw its training images are, of those that follow each other in the stratified order; from 0."""
-    recipe = recipe_of(generator)
-    return recipe["subset_start"] // len(splits(generator)["real"])
-
-
-def quality_task(s: Draws, own: targeted.Comparison) -> Task:
-    test, unseen = real(own, "test", s.n_quality), real(own, "unseen", s.n_quality)
-    samples = Task(generated, {**network(own), "seed": 0, "steps": 2 * s.sampling_steps}, (test,))
-    return Task(quality, {"encoder": s.encoder, "device": s.device}, (test, unseen, samples))
 
 
 def quality(reference: ImageDataset, fresh: ImageDataset, samples: ImageDataset, encoder: str, device: str) -> pd.DataFrame:
@@ -170,7 +153,7 @@ def design() -> str:
     def size(generator):
         return f"{read_json(checkpoints_dir() / generator / RECORD)['parameters']:,}"
 
-    found, arms = PROFILES["standard"], primary(targeted.Comparison(architecture="resnet8"))
+    found, arms = PROFILES["standard"], primary(targeted.Comparison())
     steps = ", ".join(f"{budget * found['steps']:g}" for budget in EXPERIMENT.parameters["budgets"].default)
     (margin,) = {part["negligible"] for claim in load_claims("targeted_draws").values() for part in claim.parts}
     return "\n".join([
