@@ -22,8 +22,12 @@ SMALL = dict(reverse_steps=[0, 100], encoders=["pixels", "judge"])
 
 def of_real(frame, reference):
     """The metrics of the real images, in pixels, against one reference."""
-    rows = frame[(frame["x"] == 0) & (frame["reference"] == reference) & (frame["encoder"] == "pixels")]
-    return rows.set_index("metric")["value"]
+    return select(frame, x=0, reference=reference, encoder="pixels").set_index("metric")["value"]
+
+
+def accuracies(frame):
+    """Test accuracy (%) by seed and level."""
+    return 100 * select(frame, metric="test_accuracy").pivot(index="seed", columns="x", values="value")
 
 
 @pytest.mark.parametrize("wrong, message", [
@@ -155,14 +159,13 @@ def test_falls_of_all_recorded_runs(frame):
     names = [text.get_text() for text in ax.figure.legends[0].get_texts()]
     assert names[: 1 + len(runs)] == ["a", *runs]
     line = next(line for line in ax.lines if line.get_color() == BLUE)  # that of the first
-    accuracies = frame[frame["metric"] == "test_accuracy"].pivot(index="seed", columns="x", values="value")
-    expected = 100 * (accuracies[100] - accuracies[0]).mean()
-    np.testing.assert_allclose(line.get_ydata().astype(float), [0, expected], atol=1e-9)
+    accuracy = accuracies(frame)
+    np.testing.assert_allclose(line.get_ydata().astype(float), [0, (accuracy[100] - accuracy[0]).mean()], atol=1e-9)
 
 
 def test_falls_are_paired_by_seed(frame):
     table = figures.falls_table({"one": frame}).set_index("run")
-    accuracy = 100 * frame[frame["metric"] == "test_accuracy"].pivot(index="seed", columns="x", values="value")
+    accuracy = accuracies(frame)
     expected = paired_interval(accuracy[100] - accuracy[0])
     change = table.loc["one", "change in points, 95 % interval"]
     assert change == f"{expected.estimate:+.2f} [{expected.low:+.2f}, {expected.high:+.2f}]".replace("-", "\u2212")
@@ -184,19 +187,13 @@ def test_takeaways_are_those_of_the_recorded_runs(frame):
     runs = [load_recorded(EXPERIMENT.name, "standard", variant) for variant in (None, "cifar10_5000")]
     found, poor = map(figures.numbers, runs)
     said = figures.takeaways(found, poor)
-    changes = []
-    for run in runs:
-        by_level = 100 * run[run["metric"] == "test_accuracy"].pivot(index="seed", columns="x", values="value")
-        changes.append(paired_interval(by_level[100] - by_level[0]))
-        assert f"{changes[-1].estimate:+.2f}".replace("-", "\u2212") in said
+    by_level, of_cifar = map(accuracies, runs)
+    changes = [paired_interval(accuracy[100] - accuracy[0]) for accuracy in (by_level, of_cifar)]
+    assert all(f"{change.estimate:+.2f}".replace("-", "\u2212") in said for change in changes)
     assert changes[1].high < -10 < -5.73 < changes[0].low < changes[0].high < 0 and "\u22125.73" in said
-    real = runs[0].set_index(["metric", "x"])
 
     def at(metric, level, column="value", **where):
-        rows = real.loc[[(metric, level)]]
-        for name, wanted in where.items():
-            rows = rows[rows[name] == wanted]
-        return rows[column].item()
+        return select(runs[0], metric=metric, x=level, **where)[column].item()
 
     fresh = {"reference": "fresh", "encoder": "efficientnet_lite0"}
     for metric, name in (("recall", "recall"), ("outer_edge_recall", "outer-edge recall")):
@@ -219,7 +216,6 @@ def test_takeaways_are_those_of_the_recorded_runs(frame):
     assert figures.lowest(runs[0], "pca_variance_ratio") == (
         "lowest at reverse step 70: 0.86 [0.84, 0.89], where untouched real images have 0.94 [0.91, 0.97].")
     assert "step 70: 0.99 [0.98, 1.00]" in figures.lowest(runs[0], "centroid_distance_ratio", **fresh)
-    by_level = 100 * runs[0][runs[0]["metric"] == "test_accuracy"].pivot(index="seed", columns="x", values="value")
     assert by_level.mean().idxmin() == 70
     assert f"step 70: {(by_level[70] - by_level[0]).mean():+.2f} [".replace("-", "\u2212") in figures.lowest_accuracy(runs[0])
     distance = [at("frechet_distance", level, **fresh) for level in (0, 100)]
