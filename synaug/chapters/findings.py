@@ -59,8 +59,9 @@ def gains_by_data_set() -> pd.DataFrame:
     found = []
     for run, dataset in RUNS.items():
         frame = recordings("targeted_augmentation")[run]
+        gains = comparisons(frame, x=5, arm=list(ARMS), **base(frame))
         trivial = select(trivial_augment(frame), arm="original").assign(arm="TrivialAugment")
-        found.append(pd.concat([comparisons(frame, x=5, arm=list(ARMS), **base(frame)), trivial]).assign(dataset=dataset))
+        found.append(pd.concat([gains, trivial]).assign(dataset=dataset))
     return pd.concat(found, ignore_index=True)
 
 

@@ -184,7 +184,8 @@ def near_copies(found: dict) -> pd.DataFrame:
 def shares(metric: str, found: dict[str, torch.Tensor], **columns) -> pd.DataFrame:
     """A proportion of each arm with its Wilson interval, and samples minus fresh real with Newcombe's."""
     counts = {arm: (int(who.sum()), len(who)) for arm, who in found.items()}
-    table = [{"arm": arm, "metric": metric, **wilson_interval(yes, n).columns, "n": n} for arm, (yes, n) in counts.items()]
+    table = [{"arm": arm, "metric": metric, **wilson_interval(yes, n).columns, "n": n}
+             for arm, (yes, n) in counts.items()]
     difference = newcombe_interval(*counts[SAMPLES], *counts[FRESH_REAL])
     table.append({"arm": SAMPLES, "metric": f"{metric}_difference", **difference.columns, "n": difference.n})
     return pd.DataFrame(table).assign(**columns)

@@ -82,8 +82,8 @@ class Sweep(Settings):
 
 #: The classifier that a CPU trains in minutes; Yamaguchi 2024 has ResNet-18 and steps of the learning rate.
 SMALL = {"generator": "fashion_mnist", "classifier": "resnet8", "recipe": "one_cycle"}
-SHORT = dict(**SMALL, reverse_steps=(0, 50, 100), n_images=200, n_compare=200, n_test=50, n_evaluate=200, n_maps=20, seeds=2,
-             classifier_steps=10)
+SHORT = dict(**SMALL, reverse_steps=(0, 50, 100), n_images=200, n_compare=200, n_test=50, n_evaluate=200, n_maps=20,
+             seeds=2, classifier_steps=10)
 
 PROFILES = {
     "smoke": dict(**SHORT, stride=50, n_bootstrap=50),
@@ -165,8 +165,9 @@ def judged(judge: Trained, images: ImageDataset, n_bootstrap: int, device: str =
     """Output entropy (nats) and accuracy of the judge on reconstructions."""
     probabilities = predict(judge.model(device), images.images)
     correct = (probabilities.argmax(1) == images.labels).double()
+    found = {"judge_entropy": output_entropy(probabilities), "judge_accuracy": correct}
     return pd.DataFrame([{"metric": metric, **bootstrap_interval(values, n_bootstrap=n_bootstrap).columns}
-                         for metric, values in (("judge_entropy", output_entropy(probabilities)), ("judge_accuracy", correct))])
+                         for metric, values in found.items()])
 
 
 def attention_maps(classifier: Trained, test: ImageDataset, n: int, device: str = "cpu") -> np.ndarray:
@@ -198,10 +199,12 @@ def plane_spread(judge: Trained, sources: ImageDataset, pool: ImageDataset, fres
 
     Fresh images, because the judge has been fitted to the sources and separates those better than any others.
     """
-    own, real = (pd.DataFrame(points).groupby(images.labels.numpy()).transform(lambda x: (x - x.mean()) ** 2).sum(axis=1)
-                 for points, images in zip(judge_plane(judge, sources, pool, fresh, device=device), (pool, fresh)))
-    spread = bootstrap_interval(own / real.mean(), n_bootstrap=n_bootstrap)
-    return pd.DataFrame([{"metric": "pca_variance_ratio", **spread.columns}])
+    squared = []
+    for points, images in zip(judge_plane(judge, sources, pool, fresh, device=device), (pool, fresh)):
+        by_class = pd.DataFrame(points).groupby(images.labels.numpy())
+        squared.append(by_class.transform(lambda x: (x - x.mean()) ** 2).sum(axis=1))
+    ratio = bootstrap_interval(squared[0] / squared[1].mean(), n_bootstrap=n_bootstrap)
+    return pd.DataFrame([{"metric": "pca_variance_ratio", **ratio.columns}])
 
 
 # What the page shows beside the frame.

@@ -67,11 +67,12 @@ def numbers(frame):
 
 def takeaways(found, poor):
     """The chapter in four lines of Markdown; found, poor: `numbers` of the recorded runs of the two generators."""
-    paper = published_series(load_claims()["accuracy-falls"])["value"]
+    paper = 100 * published_series(load_claims()["accuracy-falls"])["value"]
     return "\n".join((
         f"1. **Training on synthetic images alone costs accuracy.** Test accuracy changes by "
         f"{found['change of test accuracy (points)']} points on Fashion-MNIST. With a small generator on CIFAR-10 it "
-        f"changes by {poor['change of test accuracy (points)']} points; the paper has {signed(100 * (paper.iloc[-1] - paper.iloc[0]))}. These runs differ "
+        f"changes by {poor['change of test accuracy (points)']} points; the paper has "
+        f"{signed(paper.iloc[-1] - paper.iloc[0])}. These runs differ "
         f"in data, number of images and generator at once. Within Fashion-MNIST alone a better generator made the fall "
         f"smaller (see below).",
         f"2. **Samples cover less than real images do, above all at the outer edge.** Recall, the share of real images "

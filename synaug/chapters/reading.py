@@ -66,8 +66,8 @@ def said(found, sign="+", digits=2, scale=1) -> str:
 
 
 def verdict_of(found, better, worse, none, undecided="open: try both, paired", negligible=0.3) -> str:
-    """What an interval, or a row that has its limits, allows to say: none where all of it lies within ``negligible`` of 0,
-    better or worse where all of it lies on one side of 0, else undecided; None was not measured."""
+    """What an interval, or a row that has its limits, allows to say: none where all of it lies within ``negligible`` of
+    0, better or worse where all of it lies on one side of 0, else undecided; None was not measured."""
     if found is None:
         return "not measured"
     if max(-found.low, found.high) < negligible:

@@ -58,7 +58,8 @@ TINY = 1e-12
 class Targeted(Settings):
     """What both experiments of this chapter have."""
 
-    strength: int | float = param("denoising steps of 100 from which images are generated", 50, at_least=0.1, at_most=99.9)
+    strength: int | float = param("denoising steps of 100 from which images are generated", 50, at_least=0.1,
+                                  at_most=99.9)
     architecture: str = param("the network", "resnet8", options=tuple(ARCHITECTURES))
     recipe: str = param("learning rates, see synaug.classifiers.train_classifier", "one_cycle", options=tuple(RECIPES))
     passes: int | None = param("passes of the warm-up; None: until the error curve flattens", at_least=1, optional=True)
@@ -137,18 +138,19 @@ class Comparison(Targeted):
         self.within(n_evaluate=(real.num_classes, fewest))
 
 
-SHORT = dict(generator="fashion_mnist_2000", studies=("k",), steps=16, pilot_steps=(16,), large_steps=16, large_pilot_steps=(16,),
-             n_evaluate=200, ks=(2,), seeds=2, k_seeds=2, pilot_seeds=2, passes=1)
+SHORT = dict(generator="fashion_mnist_2000", studies=("k",), steps=16, pilot_steps=(16,), large_steps=16,
+             large_pilot_steps=(16,), n_evaluate=200, ks=(2,), seeds=2, k_seeds=2, pilot_seeds=2, passes=1)
 
 PROFILES = {
     "smoke": dict(**SHORT, strengths=(20, 50), sampling_steps=1),
     "quick": dict(**SHORT, strengths=(20, 50, 80), sampling_steps=2),
     # What a CPU trains in minutes.
-    "standard": dict(studies=("k", "pilot", "optimizers", "strength", "selection", "classical", "large", "architectures",
-                              "ablations", "budgets"),
-                     generator="fashion_mnist_2000", steps=800, pilot_steps=(800, 1600), large_generator="fashion_mnist",
-                     large_steps=2400, large_pilot_steps=(1600, 2400), ks=(2, 3, 4, 5), strengths=(20, 35, 50, 65, 80),
-                     seeds=5, k_seeds=10, pilot_seeds=3, sampling_steps=9, architectures=("vgg5", "vit_tiny")),
+    "standard": dict(studies=("k", "pilot", "optimizers", "strength", "selection", "classical", "large",
+                              "architectures", "ablations", "budgets"),
+                     generator="fashion_mnist_2000", steps=800, pilot_steps=(800, 1600),
+                     large_generator="fashion_mnist", large_steps=2400, large_pilot_steps=(1600, 2400),
+                     ks=(2, 3, 4, 5), strengths=(20, 35, 50, 65, 80), seeds=5, k_seeds=10, pilot_seeds=3,
+                     sampling_steps=9, architectures=("vgg5", "vit_tiny")),
     # As published, as far as known: 200 passes, over four fifths of a data set, which leave too few fresh real images
     # for control. Twenty passes by a modern, fast recipe are a variant: recipe "one_cycle", steps 6_250.
     "paper": dict(studies=("k", "optimizers"), k_optimizers=("sgd", "sam"), fresh=False, generator="cifar10",
@@ -265,11 +267,12 @@ def early(s: Comparison, regime: str, architecture: str, seed: int) -> Task:
 
 
 def pool(s: Comparison, arm: Arm) -> Task:
-    """Generated images of all real ones, of which arms of all k take their part; the smallest k has a pool of its own."""
+    """Generated images of all real ones, of which arms of all k take their part; the smallest k has its own pool."""
     generator = of_regime(s, "large" if arm.oracle else arm.regime)[0]
     sigmas = None if arm.strengths is None else [sigma_of_strength(n) for n in arm.strengths]
     how = {**network(s, generator), "sigmas": sigmas, "steps": s.sampling_steps * (2 if sigmas is None else 1)}
-    return Task(generated_pool, {**how, "k": min(s.ks) if arm.k == min(s.ks) else max(s.ks)}, images(s, arm.regime, "real"))
+    k = min(s.ks) if arm.k == min(s.ks) else max(s.ks)
+    return Task(generated_pool, {**how, "k": k}, images(s, arm.regime, "real"))
 
 
 def training(s: Comparison, arm: Arm, seed: int) -> Task:
@@ -398,9 +401,10 @@ def train_arm(real: ImageDataset, test: ImageDataset, validation: ImageDataset, 
         if filters:
             taken, _ = filter_pool(taken, real, judge=None if judge is None else judge.model(), **filters)
         training_set = with_generated(real, taken)
-    # Named unlike `early`: the key of a task takes in what its function names in its module, and that is about settings.
+    # Named unlike `early`: a task's key takes in what its function names in its module, and that is about settings.
     watched = Earliest(validation, options["steps"], looks) if looks else None
-    model, seconds = train(training_set, seed=seed, checkpoint=None if looks else checkpoint, watched=watched, **options)
+    model, seconds = train(training_set, seed=seed, checkpoint=None if looks else checkpoint, watched=watched,
+                           **options)
     says, n = predict(model, test.images), len(training_set) - len(real)
     wrong = (says.argmax(1) != test.labels).double()
     return {"test_error": 100 * wrong.mean(), "test_error_slow": 100 * wrong[shown["slow_test"]].mean(),

@@ -221,8 +221,9 @@ def over_flips(frame):
     found = paired(rows, {"arm": "original", "augment": base(frame)["augment"], "budget": 1}, ("augment", "budget", "arm", "x"), correct=None,
                    sign=-1)
     steps = {0.5: ", half the steps", 2: ", twice the steps"}
-    return found.assign(group=[("TrivialAugment" if row.augment.endswith("trivial") else "flips") + steps.get(row.budget, "")
-                               for row in found.itertuples()])
+    groups = [("TrivialAugment" if row.augment.endswith("trivial") else "flips") + steps.get(row.budget, "")
+              for row in found.itertuples()]
+    return found.assign(group=groups)
 
 
 def baselines(frame):

@@ -61,8 +61,8 @@ class Draws(targeted.Targeted):
         """The settings of chapter 2 for one draw."""
         shared = {field.name: getattr(self, field.name) for field in fields(targeted.Targeted)}
         return targeted.EXPERIMENT.settings(
-            **shared, generator=generator, studies=tuple(dict.fromkeys(("k", *self.studies))), steps=self.steps, ks=(2, 3, 4, 5),
-            strengths=tuple(sorted({20, self.strength, 80})))
+            **shared, generator=generator, studies=tuple(dict.fromkeys(("k", *self.studies))), steps=self.steps,
+            ks=(2, 3, 4, 5), strengths=tuple(sorted({20, self.strength, 80})))
 
 
 PROFILES = {

@@ -74,9 +74,9 @@ def pilot_table(pilot) -> pd.DataFrame:
 
 
 def secondaries(frame) -> pd.DataFrame:
-    """The gain of each primary arm over the original set with flips, over draws, and of secondary ones that differ from it in
-    k alone: arm, estimate, low, high, n (draws), p_value, and adjusted by Benjamini and Hochberg's method, which bounds the share of
-    false ones among those found."""
+    """The gain of each primary arm over the original set with flips, over draws, and of secondary ones that differ from
+    it in k alone: arm, estimate, low, high, n (draws), p_value, and adjusted by Benjamini and Hochberg's method, which
+    bounds the share of false ones among those found."""
     every = bare(frame)
     rows = titled(select(every, role="primary", chosen=True))
     if len(further := select(every, role="secondary")):

@@ -104,7 +104,7 @@ def test_strengths_are_levels_of_a_cosine_schedule():
 
 
 def test_splits_of_disjoint_draws(tmp_path):
-    """Each generator's own images are real, none of the others'; validation images are the same for all; no two overlap."""
+    """Each generator's own images are real, none of the others'; validation images are the same; no two overlap."""
     draws = [splits(generator_of(tmp_path / str(start), 150, start=start)) for start in (0, 150, 450)]
     order = stratified_subset(load_dataset("digits"), 1437, 0).source_index.tolist()
     assert len(set(order)) == 1437

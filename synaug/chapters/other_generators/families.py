@@ -258,4 +258,5 @@ def asked(images: ImageDataset, which: str, n: int, encoder: str, device: str) -
 def inversion(images: ImageDataset, made: ImageDataset, n_bootstrap: int) -> pd.DataFrame:
     """Root mean square difference, in a range of -1 to 1, between images and their nearest reconstruction."""
     difference = (made.floats() - images.floats()).flatten(1).square().mean(1).sqrt()
-    return pd.DataFrame([{"metric": "inversion_error", **bootstrap_interval(difference, n_bootstrap=n_bootstrap).columns}])
+    error = bootstrap_interval(difference, n_bootstrap=n_bootstrap)
+    return pd.DataFrame([{"metric": "inversion_error", **error.columns}])
