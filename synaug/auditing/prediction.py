@@ -34,7 +34,7 @@ def predicted(numbers: pd.DataFrame, encoder: str) -> Predicted:
     row = numbers[(numbers["scope"] == "all") & (numbers["metric"] == fit["measure"])].iloc[0]
     measured = float(row["value"] - (0 if pd.isna(row["baseline"]) else row["baseline"]))
     how = (f"{name} (here {measured:+.3f}), rank correlation {r:.2f} [{low:.2f}, {high:.2f}] with what {fit['sets']} sets of "
-           f"{fit['added']:,} images gained beside {fit['n_real']:,} real ones of {fit['dataset']} ({fit['network']})")
+           f"{fit['added']:,} images gained ({fit['data']}; {fit['network']})")
     value = within = float("nan")
     if low <= LEAST_CORRELATION:
         text = f"No gain is predicted: no measure told recorded gains apart well enough. The best is {how}."

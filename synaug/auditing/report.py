@@ -187,8 +187,9 @@ def augmentation_quality(real: Images, synthetic: Images, held_out: Images | Non
     """The measure of the synthetic images that predicts best what a network gains by them, its value, and how many points
     of test accuracy that should be, with an interval; ``text`` says how well it predicted the gains of chapter 8's sets.
 
-    The best of the measures predicts, of 24 sets of Fashion-MNIST that 3,000 images were added of: of families of sets that
-    were left out, the rank correlation with what they gained is 0.41 [0.00, 0.72]. That is too little, so no value is given.
+    How well was measured on 31 sets, 27 of Fashion-MNIST and 4 of CIFAR-10, that 3,000 images were added of. Of families of
+    sets that were left out, the rank correlation of the best measure with what they gained is 0.64 [0.25, 0.84]. That is too
+    little, so no value is given.
     real, synthetic, held_out, options: as in `audit`; its errors are raised.
     """
     return audit(real, synthetic, held_out, **options).predicted

@@ -13,7 +13,6 @@ from synaug.auditing.report import MENDED, THRESHOLDS
 from synaug.chapters import will_it_help_me as chapter
 from synaug.chapters.claims_page import DATA
 from synaug.chapters.reading import describe_runs, signed, within
-from synaug.chapters.tasks import splits
 from synaug.chapters.what_is_left_out.left_out_figures import NETWORKS
 from synaug.chapters.will_it_help_me import CHOICES, POOLS, PREDICTORS, PRIMARY, REFERENCE, gains
 from synaug.metrics.encoders import encoder_label
@@ -221,28 +220,30 @@ def plain_said(found: dict[str, pd.DataFrame]) -> str:
 #: Titles of `plain`; kinds of images in `decisions`, by the names of their sets.
 ALL, GENERATED = "all sets", "generated sets"
 KINDS = {"fresh real images": ["fresh real images"], "fresh real images, spoilt": [name for name, how in POOLS.items() if how.source == "fresh" and how.changed],
-         "copies of your images": ["copies"], "made from your images": [name for name, how in POOLS.items() if how.family == "from real images"],
-         "the same, filtered": [name for name, how in POOLS.items() if how.family == "filtered"], "from noise": ["from noise"],
+         "copies of your images": ["copies"], "made from your images, also filtered": [name for name, how in POOLS.items() if how.family in ("from real images", "filtered")],
+         "from noise": ["from noise"],
          "from noise, too few steps": ["from noise, few steps"],
          "a generator with a wrong score": [name for name, how in POOLS.items() if how.family == "wrong score"],
          "a generator stopped early": [name for name, how in POOLS.items() if how.family == "early generator"],
          "made by a VAE": [name for name, how in POOLS.items() if how.family == "VAE"],
          "made by a GAN": [name for name, how in POOLS.items() if how.family == "GAN"],
-         "a generator that saw more images": [name for name, how in POOLS.items() if how.family == "oracle"]}
+         "a generator that saw more images": [name for name, how in POOLS.items() if how.family == "oracle"],
+         "a weak generator of CIFAR-10": ["CIFAR-10: from noise", "CIFAR-10: strength 50"]}
 #: What to do where all, some or none of a kind's sets gain for sure, or all lose: from the intervals alone.
 SURE, SOME, NONE, LOST = ("gained in every set: try them, paired", "gained in some sets: audit, then try the best, paired",
                           "no gain could be shown: do not add them", "lost in every set: do not add them")
 
 
 def decisions(frame) -> pd.DataFrame:
-    """What each kind of images gained, of the gain of fresh real images, and what follows."""
-    rows = measured_gains(frame).set_index("arm")
-    ceiling, found = rows["estimate"].get("fresh real images", np.nan), []
+    """What each kind of images gained, of the gain of fresh real images of the same data, and what follows."""
+    rows, found = measured_gains(frame).set_index("arm"), []
     for kind, names in KINDS.items():
         own = rows.loc[[name for name in names if name in rows.index]]
         if own.empty:
             continue
         mean, sure = own["estimate"].mean(), int((own["low"] > 0).sum())
+        of = names[0][:names[0].find(": ") + 2] if ": " in names[0] else ""  # sets of other data name it first
+        ceiling = rows["estimate"].get(f"{of}fresh real images", np.nan)
         spread = f" ({signed(own['estimate'].min())} to {signed(own['estimate'].max())})" if len(own) > 1 else ""
         share = f"{signed(100 * mean / ceiling, 0, '-')}\u00a0%" if ceiling > 0 else ""
         advice = ("collect them first" if kind == "fresh real images" and sure else SURE if sure == len(own) else SOME if sure
@@ -266,9 +267,10 @@ def fitted(frame: pd.DataFrame) -> dict:
     error = np.sqrt(((said - y) ** 2).mean())
     numbers = {"slope": slope, "intercept": intercept, "within": error * student_t.ppf(0.975, len(y) - 2)}
     correlation = rank_correlations({found["arm"]: said}, y, found["arm"], groups=mean["family"])[["value", "low", "high"]].iloc[0]
+    of = select(frame, role="measure").drop_duplicates("arm")["dataset"].map(DATA).value_counts()
     return {"measure": found["arm"], **{name: round(float(value), 4) for name, value in numbers.items()},
-            "correlation": correlation.round(4).tolist(), "sets": len(y),
-            "added": p["added"], "n_real": p["n_real"] or len(splits(p["generator"])["real"]), "dataset": DATA[frame["dataset"].iloc[0]],
+            "correlation": correlation.round(4).tolist(), "sets": len(y), "added": p["added"],
+            "data": " and ".join(f"{n} of {dataset}" for dataset, n in of.items()),
             "network": NETWORKS[p["architecture"]], "encoder": encoder_label(p["encoder"])}
 
 
@@ -308,12 +310,12 @@ def takeaways(frame, recorded, everything) -> str:
     if recorded is None:
         return ("**No larger run is recorded yet.** The figures below show that the code runs, at sizes that answer nothing. The "
                 "recorded run will say which measure of synthetic images predicts their gain, and whether choosing among them helps.")
-    row, own, far = best_row(frame), plain_correlations(frame)[ALL].loc[PRIMARY], select(frame, role="measure", metric=REFERENCE).set_index("arm")["value"]
+    row, over, far = best_row(frame), fitted(everything), select(frame, role="measure", metric=REFERENCE).set_index("arm")["value"]
     return "\n".join([
         f"1. **What predicts the gain.** {'One measure' if row['low'] > LEAST_CORRELATION else 'No measure'} was shown to predict that of a new family of images. Each "
         f"family of {len(p['pools'])} sets was left out in turn: the best of {len(PREDICTORS)} measures has a rank correlation of {texts[f'correlation, {row.arm}']} "
         f"({NAMES[row.arm]}), the Fréchet distance {texts[f'correlation, {REFERENCE}']}, a measure that is the same for every set {signed(of_a_constant(frame))}. A perfect one could be expected to have "
-        f"{texts.get('correlation, noise ceiling', 'not measured')}. Where no family is left out, the probe's own order has {within(own['value'], own['low'], own['high'])} (exploratory).",
+        f"{texts.get('correlation, noise ceiling', 'not measured')}. Over all {over['sets']} sets, those measured later among them, the best has {within(*over['correlation'])} ({NAMES[over['measure']]}; exploratory).",
         f"2. **An audit that crosses no threshold is a good sign.** {faults_said(everything)} This is exploratory.",
         f"3. **Looking real is not what makes images useful.** Fresh real images gain {texts['gain, fresh, blurred']} points even when blurred, at a Fréchet "
         f"distance {far['fresh, blurred']:,.0f} above that of real images; images from noise gain {texts['gain, from noise']} at "
