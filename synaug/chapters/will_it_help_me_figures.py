@@ -133,7 +133,7 @@ def correlations(frame):
     """The rank correlation of what each predictor says with the gains, beside that of a constant."""
     rows = select(frame, role="prediction", metric="rank_correlation").rename(columns={"value": "estimate"})
     names = {name: NAMES[name] for name in rows.sort_values("estimate")["arm"] if name in NAMES}
-    return forest(rows, label="arm", names=names, xlabel="rank correlation of predicted with measured gain", zero=of_a_constant(frame))
+    return forest(rows, label="arm", names=names, xlabel="rank correlation of predicted with measured gain", zero=round(of_a_constant(frame), 2))
 
 
 def of_measures(frame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -68,7 +68,7 @@ def forest(rows: pd.DataFrame, *, label: str = "label", group: str | None = None
                 square = {"marker": "s", "linestyle": "none"} if kind == "published" else {}
                 kinds[kind] = Line2D([], [], **run_style(kind == "this build") | square)
             if not sure:
-                kinds[f"interval holds {upright:g}"] = Line2D(
+                kinds[f"interval holds {upright:g}".replace("-", "\u2212")] = Line2D(
                     [], [], color=INK, marker="o", markerfacecolor="white", markersize=5, linestyle="none")
         if upright is not None:
             ax.axvline(upright, color=INK, linewidth=1)
