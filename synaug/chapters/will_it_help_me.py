@@ -101,8 +101,9 @@ PREDICTORS = ("frechet_distance", "precision", "recall", "density", "coverage", 
               "gradient_alignment", "probe_accuracy", "probe_gain", "probe_gain_all")
 #: The one that is tested, fixed before any run, and the one that it must beat.
 PRIMARY, REFERENCE = "probe_gain_all", "frechet_distance"
-#: How one of several images of a source is chosen.
-CHOICES = ("at random", "by alignment", "by uncertainty")
+#: How one of several images of a source is chosen; and a random choice whose training has the early network's steps as well,
+#: so that it costs as much as the others.
+CHOICES, LONGER = ("at random", "by alignment", "by uncertainty"), "at random, longer"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +129,7 @@ class Prediction(Trainings):
     early_steps: int = param("those of the early network that measures and chooses", at_least=1)
     sampling_steps: int = param("Heun steps from noise; half as many from real images", at_least=2)
     encoder: str = param("features that sets are measured in", "efficientnet_lite0", options=("pixels", *BUILDERS))
+    choices: tuple[str, ...] = param("ways to choose", CHOICES, each=True, options=(*CHOICES, LONGER))
     choice_seeds: int = param("paired trainings with each way to choose", at_least=2, at_most=1000)
 
     def check(self):
@@ -252,9 +254,10 @@ def rows(s: Prediction):
                 yield ({"dataset": dataset, "arm": name, "family": POOLS[name].family, "x": float(s.added), "seed": seed,
                         "role": "gain"}, training(s, seed, pool(s, name), s.added))
         if "choice" in s.studies and i < s.choice_seeds:
-            for by in CHOICES:
+            for by in s.choices:
+                steps, of = (s.steps + s.early_steps, CHOICES[0]) if by == LONGER else (s.steps, by)
                 yield ({"dataset": dataset, "arm": by, "family": "", "x": float(n_real(s)), "seed": seed, "role": "choice"},
-                       training(s, seed, choice(s, by, seed)))
+                       training(replace(s, steps=steps), seed, choice(s, of, seed)))
     for name in s.pools if "pools" in s.studies else ():
         needs = images(s, "validation"), pool(s, name)
         columns = {"dataset": dataset, "arm": name, "family": POOLS[name].family, "x": float(s.added), "seed": 0, "role": "measure"}
