@@ -149,7 +149,7 @@ def test_chapter_8_is_the_report_on_ones_own_folders(tmp_path):
     shown = [output["data"]["text/html"] for cell in executed.cells for output in cell.get("outputs", ())
              if "text/html" in output.get("data", {})]
     (page,) = (text for text in shown if "<iframe" in text)
-    assert "Audit of 200 synthetic images beside 200 real and 200 held-out real ones" in page and "Real images that nothing" in page
+    assert "Audit of 200 synthetic images beside 200 real and 200 held-out real ones" in page and "Real images that synthetic ones cover least" in page
     assert "images (1, 6, 6) (channels, height, width)" in page
     told = [output["data"]["text/markdown"] for cell in executed.cells for output in cell.get("outputs", ())
             if "text/markdown" in output.get("data", {})]

@@ -13,8 +13,9 @@ from synaug.auditing.report import MENDED, THRESHOLDS
 from synaug.chapters import will_it_help_me as chapter
 from synaug.chapters.claims_page import DATA
 from synaug.chapters.reading import describe_runs, signed, within
+from synaug.chapters.tasks import training_record
 from synaug.chapters.what_is_left_out.left_out_figures import NETWORKS
-from synaug.chapters.will_it_help_me import CHOICES, POOLS, PREDICTORS, PRIMARY, REFERENCE, gains
+from synaug.chapters.will_it_help_me import CHOICES, LONGER, POOLS, PREDICTORS, PRIMARY, REFERENCE, gains
 from synaug.metrics.encoders import encoder_label
 from synaug.plots import forest, image_grid, scatter
 from synaug.run.results import recordings
@@ -50,9 +51,18 @@ def measured_gains(frame) -> pd.DataFrame:
 
 
 def further_run(frame):
-    """The sets of all recorded variants of a recorded run, with its own original set; None without any."""
-    variants = [beside(frame, run) for name, run in recordings(chapter.EXPERIMENT.name, ("standard",)).items() if "." in name]
+    """The sets of all recorded variants of the recorded run, with its own original set; None without any, and where the frame is
+    another run."""
+    runs = recordings(chapter.EXPERIMENT.name, ("standard",))
+    main = runs.pop("standard", None)
+    if main is None or frame is None or main.attrs["provenance"] != frame.attrs["provenance"]:
+        return None
+    variants = [beside(frame, run) for run in runs.values() if len(select(run, role="measure"))]
     return pd.concat([select(frame, role="gain", arm="original"), *variants], ignore_index=True) if variants else None
+
+
+#: Measures whose code changed between the recorded runs, so that they are not ranked over several.
+CHANGED = ("two_sample_auc", "near_copies")
 
 
 def beside(frame, further):
@@ -69,11 +79,12 @@ def beside(frame, further):
 
 
 def joined(frame, further):
-    """A run with the sets of `further_run` beside its own."""
+    """A run with the sets of `further_run` beside its own; what predicts their gains, without `CHANGED` measures."""
     if frame is None or further is None:
         return frame
-    more = further[further["arm"] != "original"]
-    both = chapter.finish(pd.concat([select(frame, role=["gain", "measure", "choice"]), more], ignore_index=True))
+    rows = pd.concat([select(frame, role=["gain", "measure", "choice"]), further[further["arm"] != "original"]], ignore_index=True)
+    changed = rows["metric"].isin(CHANGED)
+    both = pd.concat([chapter.finish(rows[~changed]), rows[changed]], ignore_index=True)
     both.attrs = frame.attrs
     return both
 
@@ -100,11 +111,13 @@ def foretold_said(frame, further) -> str:
     a further run."""
     if further is None:
         return ""
-    rows, line, over = foretold(frame, further), fitted(frame), fitted(joined(frame, further))
+    both = joined(frame, further)
+    rows, line, over, texts = foretold(frame, further), fitted(frame), fitted(both), numbers(both)
     return (f"{(rows['estimate'] < 0).sum()} of {len(rows)} sets lost accuracy on average, {(rows['high'] < 0).sum()} of them with the whole interval; "
             f"the line said so of {(rows['said'] < 0).sum()}. {rows['held'].sum()} of the {len(rows)} gains lie within what it said, "
             f"whose limits are {line['within']:.1f} points away on either side. Over all {over['sets']} sets, each family left out in turn, "
-            f"the best measure is {NAMES[over['measure']]}, with a rank correlation of {within(*over['correlation'])} (families resampled).")
+            f"the best measure is {NAMES[over['measure']]}, with a rank correlation of {within(*over['correlation'])} (families resampled; chosen on these sets). "
+            f"The Fréchet distance has {texts[f'correlation, {REFERENCE}']}, a constant {signed(of_a_constant(both))}; a perfect measure could be expected to have {texts['correlation, noise ceiling']}. {fitted_anew(both)}")
 
 
 def gained(frame):
@@ -123,17 +136,29 @@ def said(frame, predictor: str) -> pd.DataFrame:
 
 
 def predicted(frame):
-    """Gains as the probe says them, and as they were measured."""
+    """Gains as the probe says them, and as they were measured; None for too few families."""
+    if best_row(frame) is None:
+        return None
     both = pd.concat([said(frame, name).assign(by=NAMES[name]) for name in (PRIMARY, REFERENCE)])
     return scatter(both.rename(columns={"said": "predicted gain (points)", "value": "measured gain (points)"}),
                    x="predicted gain (points)", y="measured gain (points)", hue="family", panel="by")
 
 
 def correlations(frame):
-    """The rank correlation of what each predictor says with the gains, beside that of a constant."""
+    """The rank correlation of what each predictor says with the gains, beside that of a constant; None for too few families."""
+    if best_row(frame) is None:
+        return None
     rows = select(frame, role="prediction", metric="rank_correlation").rename(columns={"value": "estimate"})
     names = {name: NAMES[name] for name in rows.sort_values("estimate")["arm"] if name in NAMES}
     return forest(rows, label="arm", names=names, xlabel="rank correlation of predicted with measured gain", zero=round(of_a_constant(frame), 2))
+
+
+def ranked_said(frame) -> str:
+    """What is to be known beside `correlations`, in sentences."""
+    if best_row(frame) is None:
+        return "Too few families of sets to leave one out."
+    return (f"These are correlations of predicted with measured gains; a constant has {signed(of_a_constant(frame))}. {fitted_anew(frame)} The measure with the largest correlation is "
+            f"{NAMES[best_row(frame)['arm']]}. Gains have noise of their own: a perfect measure could be expected to have {numbers(frame).get('correlation, noise ceiling', 'more')}.")
 
 
 def of_measures(frame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -146,39 +171,40 @@ def plain_correlations(frame) -> dict[str, pd.DataFrame]:
     """The rank correlation of each measure itself with the gains, of all sets and of those that a generator made; limits by
     resampled families, whose sets are alike."""
     mean, table = of_measures(frame)
-    made = mean["family"] != POOLS["copies"].family
-    return {name: rank_correlations(table[own].to_dict("list"), mean.loc[own, "value"], REFERENCE, groups=mean.loc[own, "family"]).set_index("predictor")
+    made = ~mean["arm"].map(lambda arm: POOLS[arm.rpartition(": ")[2]].source in ("real", "fresh"))  # other data's name comes first
+    ranked = select(frame, role="prediction", metric="rank_correlation", arm=list(table))["arm"].tolist()
+    return {} if not ranked else {name: rank_correlations(table.loc[own, ranked].to_dict("list"), mean.loc[own, "value"], REFERENCE, groups=mean.loc[own, "family"]).set_index("predictor")
             for name, own in {ALL: made | True, GENERATED: made}.items() if own.sum() >= 4}
 
 
 def faults(frame) -> pd.DataFrame:
-    """Of each set the audit's thresholds that its measures, less their baselines, cross by value, and what it gained: the
-    columns of `paired`, faults."""
+    """Of each set the audit's thresholds that the values of its measures, less their baselines, lie beyond, and what it gained:
+    the columns of `paired`, faults. Of shares to be dropped, near-copies alone were recorded."""
     rows = measured_gains(frame)
     table = select(frame, role="measure").pivot(index="arm", columns="metric", values="value").loc[rows["arm"]]
-    crossed = {("probe_gain_all" if name == "probe_loss" else name): limit for name, limit in THRESHOLDS.items() if name not in MENDED}
-    return rows.assign(faults=[", ".join(NAMES[name] for name, limit in crossed.items() if own[name] < -limit) for _, own in table.iterrows()])
+    beyond = {"near_copies": table["near_copies"] > THRESHOLDS["near_copies"]} | {
+        name: table[name] < -THRESHOLDS[limit] for limit in THRESHOLDS if limit not in MENDED
+        for name in ["probe_gain_all" if limit == "probe_loss" else limit]}
+    return rows.assign(faults=[", ".join(NAMES[name] for name, own in beyond.items() if own[arm]) for arm in rows["arm"]])
 
 
 def faults_table(frame) -> pd.DataFrame:
     """`faults`, to read."""
-    return pd.DataFrame([{"set": row.arm, "thresholds crossed": row.faults or "none", "gained (points)": within(row.estimate, row.low, row.high)}
+    return pd.DataFrame([{"set": row.arm, "beyond the threshold": row.faults or "none", "gained (points)": within(row.estimate, row.low, row.high)}
                          for row in faults(frame).itertuples()])
 
 
 def faults_said(frame) -> str:
-    """Whether sets that cross a threshold lose, and those that cross none gain: a sentence."""
+    """Whether sets with a measure beyond a threshold lose, and those with none gain: two sentences."""
     rows = faults(frame)
-    def outcome(own):
-        return f"{(own['low'] > 0).sum()} gained and {(own['high'] < 0).sum()} lost accuracy with the whole interval"
-
-    return (f"Of {(rows['faults'] != '').sum()} sets that cross one by value, {outcome(rows[rows['faults'] != ''])}; of {(rows['faults'] == '').sum()} that cross none, "
-            f"{outcome(rows[rows['faults'] == ''])}.")
+    none, some = rows[rows["faults"] == ""], rows[rows["faults"] != ""]
+    return (f"Of {len(none)} sets with no measure beyond a threshold, {(none['low'] > 0).sum()} gained with the whole interval. Of the {len(some)} others "
+            f"{(some['low'] > 0).sum()} gained and {(some['high'] < 0).sum()} lost so, and of {len(some) - (some['low'] > 0).sum() - (some['high'] < 0).sum()} neither is sure.")
 
 
 def fitted_anew(frame, n_bootstrap=400) -> str:
     """What the probe's correlation has over the Fréchet distance's, with limits where lines are fitted anew to each resample of
-    sets, and the correlation of a constant, which knows nothing: a sentence."""
+    sets: a sentence."""
     mean, table = of_measures(frame)
     y, family, rng = mean["value"].to_numpy(), mean["family"].to_numpy(), np.random.default_rng(0)
 
@@ -189,7 +215,7 @@ def fitted_anew(frame, n_bootstrap=400) -> str:
     drawn = [places for places in rng.integers(len(y), size=(n_bootstrap, len(y))) if len(set(family[places])) >= LEAST_GROUPS]
     low, high = np.quantile([correlation(probe, places) - correlation(distance, places) for places in drawn], (0.025, 0.975))
     over = correlation(probe) - correlation(distance)
-    return (f"A measure that is the same for every set, which predicts the mean of the other families, has a correlation of {signed(of_a_constant(frame))}. With lines fitted anew to each resample, the probe's "
+    return (f"With lines fitted anew to each resample, the probe's "
             f"correlation is {within(over, low, high)} above that of the Fréchet distance.")
 
 
@@ -201,7 +227,7 @@ def of_a_constant(frame) -> float:
 
 def plain(found: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """`plain_correlations`, to read."""
-    order = found[ALL]["value"].abs().sort_values(ascending=False).index
+    order = next(iter(found.values()))["value"].abs().sort_values(ascending=False).index
     return pd.DataFrame({"measure": [NAMES[name] for name in order], **{
         title: [within(row.value, row.low, row.high) for row in rows.loc[order].itertuples()] for title, rows in found.items()}})
 
@@ -214,7 +240,7 @@ def plain_said(found: dict[str, pd.DataFrame]) -> str:
         named = ", ".join(f"{NAMES[name]} ({within(row['value'], row['low'], row['high'])})" for name, row in sure[:3].iterrows())
         return (named or "none") + f", and {len(sure) - 3} more" * (len(sure) > 3)
 
-    return f"Measures whose interval leaves out 0: over {ALL}, {told(ALL)}. Over {GENERATED}, {told(GENERATED)}."
+    return " ".join(f"Measures whose interval leaves out 0, over {title}: {told(title)}." for title in found)
 
 
 #: Titles of `plain`; kinds of images in `decisions`, by the names of their sets.
@@ -255,8 +281,8 @@ def decisions(frame) -> pd.DataFrame:
 
 def fitted(frame: pd.DataFrame) -> dict:
     """The line by which an audit predicts gains, as `synaug.auditing.prediction` keeps it: of the measure of the largest
-    rank correlation among those that an audit has. within: half the width of a 95 % interval, points, by Student's t, of
-    the errors on families of sets that a line was not fitted to. correlation: with limits by resampled families."""
+    rank correlation among those that an audit has. within: half the width of a 95 % interval, points, by Student's t with
+    two degrees of freedom fewer than families, of the errors on families of sets that a line was not fitted to. correlation: with limits by resampled families."""
     mean, _ = gains(frame)
     p, names = frame.attrs["provenance"]["parameters"], [name for name in PREDICTORS if name != "gradient_alignment"]
     found = best_row(frame, names)
@@ -265,12 +291,14 @@ def fitted(frame: pd.DataFrame) -> dict:
     slope, intercept = np.polyfit(x, y, 1)
     said = left_out_predictions(x, y, mean["family"])
     error = np.sqrt(((said - y) ** 2).mean())
-    numbers = {"slope": slope, "intercept": intercept, "within": error * student_t.ppf(0.975, len(y) - 2)}
+    numbers = {"slope": slope, "intercept": intercept, "within": error * student_t.ppf(0.975, mean["family"].nunique() - 2)}
     correlation = rank_correlations({found["arm"]: said}, y, found["arm"], groups=mean["family"])[["value", "low", "high"]].iloc[0]
     of = select(frame, role="measure").drop_duplicates("arm")["dataset"].map(DATA).value_counts()
+    real = {DATA[run["dataset"].iloc[0]]: training_record(run.attrs["provenance"]["parameters"]["generator"])["recipe"]["subset_size"]
+            for run in recordings(chapter.EXPERIMENT.name, ("standard",)).values()}
     return {"measure": found["arm"], **{name: round(float(value), 4) for name, value in numbers.items()},
             "correlation": correlation.round(4).tolist(), "sets": len(y), "added": p["added"],
-            "data": " and ".join(f"{n} of {dataset}" for dataset, n in of.items()),
+            "data": " and ".join(f"{n} of {data} (beside {real[data]:,} real images)" for data, n in of.items()),
             "network": NETWORKS[p["architecture"]], "encoder": encoder_label(p["encoder"])}
 
 
@@ -278,6 +306,19 @@ def choices(frame):
     """The gain over the original set where one of several images is chosen."""
     rows = paired(select(frame, role=["choice", "gain"], arm=["original", *CHOICES]), {"arm": "original"}, ("arm",), "test_error", sign=-1)
     return forest(rows, label="arm", names={name: name for name in CHOICES}, xlabel="gain over the original set (points)")
+
+
+def same_cost_said(frame) -> str:
+    """What the choices gain over a random one whose training has the early network's steps as well: a sentence, empty where that
+    was not recorded beside this run."""
+    runs = recordings(chapter.EXPERIMENT.name, ("standard",))
+    if "standard.same_cost" not in runs or runs["standard"].attrs["provenance"] != frame.attrs["provenance"]:
+        return ""
+    longer, own = runs["standard.same_cost"], select(frame, role="choice")
+    rows = paired(pd.concat([select(longer, arm=LONGER), own]), {"arm": LONGER}, ("arm",), "test_error", sign=-1, correct=None).set_index("arm")
+    said = {arm: within(row.estimate, row.low, row.high) for arm, row in rows.iterrows()}
+    return (f" Where the random choice's training has the early network's {longer.attrs['provenance']['parameters']['early_steps']} steps as well, so that all cost the same, "
+            f"these are {said[CHOICES[1]]} and {said[CHOICES[2]]}.")
 
 
 def numbers(frame) -> dict[str, str]:
@@ -297,12 +338,6 @@ def best_row(frame, names=PREDICTORS):
     return None if rows.empty else rows.loc[rows["value"].idxmax()]
 
 
-def best(frame) -> str:
-    """The predictor of the largest correlation."""
-    row = best_row(frame)
-    return "none" if row is None else row["arm"]
-
-
 def takeaways(frame, recorded, everything) -> str:
     """The chapter in four lines of Markdown; where no larger run is recorded, what is planned. everything: the run with further
     ones beside it."""
@@ -310,18 +345,26 @@ def takeaways(frame, recorded, everything) -> str:
     if recorded is None:
         return ("**No larger run is recorded yet.** The figures below show that the code runs, at sizes that answer nothing. The "
                 "recorded run will say which measure of synthetic images predicts their gain, and whether choosing among them helps.")
-    row, over, far = best_row(frame), fitted(everything), select(frame, role="measure", metric=REFERENCE).set_index("arm")["value"]
-    return "\n".join([
-        f"1. **What predicts the gain.** {'One measure' if row['low'] > LEAST_CORRELATION else 'No measure'} was shown to predict that of a new family of images. Each "
-        f"family of {len(p['pools'])} sets was left out in turn: the best of {len(PREDICTORS)} measures has a rank correlation of {texts[f'correlation, {row.arm}']} "
-        f"({NAMES[row.arm]}), the Fréchet distance {texts[f'correlation, {REFERENCE}']}, a measure that is the same for every set {signed(of_a_constant(frame))}. A perfect one could be expected to have "
-        f"{texts.get('correlation, noise ceiling', 'not measured')}. Over all {over['sets']} sets, those measured later among them, the best has {within(*over['correlation'])} ({NAMES[over['measure']]}; exploratory).",
-        f"2. **An audit that crosses no threshold is a good sign.** {faults_said(everything)} This is exploratory.",
-        f"3. **Looking real is not what makes images useful.** Fresh real images gain {texts['gain, fresh, blurred']} points even when blurred, at a Fréchet "
-        f"distance {far['fresh, blurred']:,.0f} above that of real images; images from noise gain {texts['gain, from noise']} at "
-        f"{far['from noise']:,.0f} above it, copies {texts['gain, copies']} at {far['copies']:,.0f} above it.",
-        f"4. **Choosing images.** Over a random choice at the same number, gradient alignment gains {texts['chosen by alignment']} points, "
-        f"the early network's uncertainty {texts['chosen by uncertainty']}."])
+    row, lines = best_row(frame), []
+    if row is not None:
+        over = fitted(everything)
+        later = f" Over all {over['sets']} sets, those measured later among them, the best has {within(*over['correlation'])} ({NAMES[over['measure']]}; exploratory)."
+        lines += [
+            f"**What predicts the gain.** {'One measure' if row['low'] > LEAST_CORRELATION else 'No measure'} was shown to predict that of a new family of images. Each "
+            f"family of {len(p['pools'])} sets was left out in turn: the best of {len(PREDICTORS)} measures has a rank correlation of {texts[f'correlation, {row.arm}']} "
+            f"({NAMES[row.arm]}), the Fréchet distance {texts[f'correlation, {REFERENCE}']}, a measure that is the same for every set {signed(of_a_constant(frame))}. A perfect one could be expected to have "
+            f"{texts.get('correlation, noise ceiling', 'not measured')}.{later if over['sets'] > len(p['pools']) else ''}",
+            f"**Sets within the audit's thresholds gained.** {faults_said(everything)} This is exploratory; the former are of one generator and its oracle, or real."]
+    far = select(frame, role="measure", metric=REFERENCE).set_index("arm")["value"]
+    if {"fresh, blurred", "from noise", "copies"} <= set(far.index):
+        lines.append(
+            f"**Looking real is not what makes images useful.** Fresh real images gain {texts['gain, fresh, blurred']} points even when blurred, at a Fréchet "
+            f"distance {far['fresh, blurred']:,.0f} above that of real images; images from noise gain {texts['gain, from noise']} at "
+            f"{far['from noise']:,.0f} above it, copies {texts['gain, copies']} at {far['copies']:,.0f} above it.")
+    if "chosen by alignment" in texts:
+        lines.append(f"**Choosing images.** Over a random choice at the same number, gradient alignment gains {texts['chosen by alignment']} points, "
+                     f"the early network's uncertainty {texts['chosen by uncertainty']}.{same_cost_said(frame)}")
+    return "\n".join(f"{i}. {line}" for i, line in enumerate(lines, 1))
 
 
 def describe(live, recorded=None):

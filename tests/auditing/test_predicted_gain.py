@@ -48,6 +48,6 @@ def test_nothing_is_predicted_where_the_line_does_not_hold(fit, changes, encoder
 
 def test_the_documentation_says_how_well_the_kept_line_predicts():
     fit, said = json.loads(prediction.FITTED.read_text()), " ".join(augmentation_quality.__doc__.split())
-    assert f"on {fit['sets']} sets, {fit['data']}, that {fit['added']:,} images were added of" in said
-    assert "best measure with what they gained is {:.2f} [{:.2f}, {:.2f}]".format(*fit["correlation"]) in said
+    assert f"on {fit['sets']} sets: {fit['data']}; {fit['added']:,} images of each were added" in said
+    assert "best measure, chosen on these sets, with what they gained is {:.2f} [{:.2f}, {:.2f}]".format(*fit["correlation"]) in said
     assert ("so no value is given" in said) == (fit["correlation"][1] <= prediction.LEAST_CORRELATION)

@@ -13,12 +13,13 @@ from scipy.stats import spearmanr
 from torch.nn import functional as F
 
 from synaug.auditing.prediction import FITTED
+from synaug.auditing.report import THRESHOLDS
 from synaug.augmentation.synthetic_pool import SyntheticPool
 from synaug.chapters import will_it_help_me as chapter
 from synaug.chapters import will_it_help_me_figures as figures
 from synaug.chapters.targeted_augmentation import FILTERS
 from synaug.chapters.tasks import trained
-from synaug.chapters.will_it_help_me import CHOICES, EXPERIMENT, POOLS, PREDICTORS, USUAL
+from synaug.chapters.will_it_help_me import CHOICES, EXPERIMENT, LONGER, POOLS, PREDICTORS, USUAL
 from synaug.classifiers import predict
 from synaug.data import ImageDataset
 from synaug.diffusion.denoisers import checkpoint_folder
@@ -169,7 +170,7 @@ def test_the_line_of_an_audit_is_that_of_the_best_measure():
     found = figures.fitted(simulated(probe=0.05, frechet=2.0))
     assert found["measure"] == "probe_gain_all" and found["sets"] == len(USUAL) and found["encoder"] == "EfficientNetLite0"
     assert found["slope"] == pytest.approx(1, abs=0.1) and found["intercept"] == pytest.approx(0, abs=0.1)
-    assert 0.1 < found["within"] < 0.6 and found["correlation"][1] > 0.9 and found["data"] == f"{len(USUAL)} of Fashion-MNIST"
+    assert 0.1 < found["within"] < 0.6 and found["correlation"][1] > 0.9 and found["data"] == f"{len(USUAL)} of Fashion-MNIST (beside 2,000 real images)"
     assert figures.fitted(simulated(probe=2.0, frechet=0.05))["measure"] == "frechet_distance"
 
 
@@ -204,8 +205,8 @@ def test_what_lost_is_told_from_what_only_gained_nothing():
 def test_a_constant_predicts_the_wrong_order_and_lines_are_uncertain():
     frame = load_recorded("will_it_help_me")
     told = figures.fitted_anew(frame).replace("\u2212", "-")
-    constant, over, low, high = map(float, re.search(r"of (\S+)\. .* is (\S+) \[(\S+), (\S+)\]", told).groups())
-    assert constant < -0.3 and low < 0 < over < high
+    over, low, high = map(float, re.search(r"is (\S+) \[(\S+), (\S+)\]", told).groups())
+    assert figures.of_a_constant(frame) < -0.3 and low < 0 < over < high
     assert over == pytest.approx(float(figures.numbers(frame)["over the reference"].split()[0]), abs=0.006)
 
 
@@ -226,13 +227,51 @@ def test_sets_are_told_apart_by_the_audits_thresholds():
     frame = figures.joined(recorded, figures.further_run(recorded))
     rows = figures.faults(frame).set_index("arm")
     measures = select(frame, role="measure").pivot(index="arm", columns="metric", values="value")
-    for metric, limit in (("label_agreement", -0.1), ("precision", -0.3), ("coverage", -0.4), ("probe_accuracy", -0.1), ("probe_gain_all", 0)):
+    for name, limit in THRESHOLDS.items():
+        if name in ("off_label", "duplicates"):  # were not recorded
+            assert name not in measures
+            continue
+        metric = {"probe_loss": "probe_gain_all"}.get(name, name)
+        beyond = measures[metric] > limit if name == "near_copies" else measures[metric] < -limit
         named = rows["faults"].str.split(", (?!all added|synthetic only|added to half)", regex=True).map(lambda names, metric=metric: figures.NAMES[metric] in names)
-        assert set(rows.index[named]) == set(measures.index[measures[metric] < limit]), metric
-    none = rows[rows["faults"] == ""]
-    assert (rows.loc[["fresh, noisy", "fresh, blurred"], "low"] > 0).all() and not rows.loc[["fresh, noisy", "fresh, blurred"], "faults"].eq("").any()
-    assert figures.faults_said(frame).endswith(f"of {len(none)} that cross none, {(none['low'] > 0).sum()} gained and {(none['high'] < 0).sum()} lost accuracy with the whole interval.")
-    assert (none["low"] > 0).mean() > 0.8 and not (none["high"] < 0).any()  # as the takeaway says
+        assert set(rows.index[named]) == set(measures.index[beyond]), metric
+    none, some = rows[rows["faults"] == ""], rows[rows["faults"] != ""]
+    assert {"strength 20", "copies", "CIFAR-10: copies", "fresh, noisy"} <= set(some.index) and (none["low"] > 0).all()  # as the takeaway says
+    assert set(none["family"]) <= {"from noise", "from real images", "filtered", "oracle", "real, or spoilt", "CIFAR-10"}
+    assert {arm for arm, family in none["family"].items() if family in ("real, or spoilt", "CIFAR-10")} == {"fresh real images", "CIFAR-10: fresh real images"}
+    numbers = list(map(int, re.findall(r"\d+", figures.faults_said(frame))))
+    gained, lost = (some["low"] > 0).sum(), (some["high"] < 0).sum()
+    assert numbers == [len(none), len(none), len(some), gained, lost, len(some) - gained - lost]
+
+
+@pytest.mark.parametrize("variant", ["families", "levels", "cifar10"])
+def test_runs_of_other_sets_are_shown_as_well(variant):
+    run = load_recorded("will_it_help_me", variant=variant)
+    assert figures.further_run(run) is None and figures.joined(run, None) is run
+    few = run["family"].nunique() < 3
+    assert (figures.correlations(run) is None) == (figures.predicted(run) is None) == (figures.plain_correlations(run) == {}) == few
+    assert ("Sets within" in figures.takeaways(run, run, run)) != few and ("Too few" in figures.ranked_said(run)) == few
+    assert len(figures.faults_table(run)) == len(figures.gained(run).axes[0].lines) // 2
+
+
+def test_generated_sets_hold_no_real_images():
+    recorded = load_recorded("will_it_help_me")
+    both = figures.joined(recorded, figures.further_run(recorded))
+    mean, table = figures.of_measures(both)
+    made = [not arm.endswith(("copies", "fresh real images")) and not arm.startswith("fresh") for arm in mean["arm"]]
+    found = figures.plain_correlations(both)
+    assert found[figures.GENERATED].loc["probe_gain_all", "value"] == pytest.approx(spearmanr(table.loc[made, "probe_gain_all"], mean.loc[made, "value"]).statistic)
+    assert not set(figures.CHANGED) & set(found[figures.ALL].index)
+
+
+def test_choices_are_compared_at_the_same_cost_as_well():
+    longer, recorded = load_recorded("will_it_help_me", variant="same_cost"), load_recorded("will_it_help_me")
+    error = pd.concat([select(longer, arm=LONGER), select(recorded, role="choice")]).pivot(index="seed", columns="arm", values="value")
+    gain = error.rsub(error.pop(LONGER), axis=0).mean()
+    assert [f"{gain[by]:+.2f}".replace("-", "\u2212") in figures.same_cost_said(recorded) for by in CHOICES[1:]] == [True, True]
+    assert figures.same_cost_said(longer) == "" and len(error) == 10
+    both = [select(run, arm="original").set_index("seed")["value"] for run in (longer, recorded)]
+    assert (both[0] - both[1]).dropna().abs().max() < 0.5  # the same trainings, on any processor
 
 
 def test_gains_of_a_further_run_stay_those_over_its_own_original():
