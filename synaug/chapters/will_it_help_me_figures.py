@@ -65,13 +65,19 @@ def further_run(frame):
 CHANGED = ("two_sample_auc", "near_copies")
 
 
+def over_another(frame, further):
+    """The rows of a further run, whose errors differ from those of the original set of another run by as much as from their own."""
+    start = [select(run, role="gain", arm="original").set_index("seed")["value"] for run in (frame, further)]
+    more = select(further, role=["gain", "measure", "choice"])
+    more = more[more["arm"] != "original"].copy()
+    more["value"] += more["seed"].map(start[0] - start[1]).where(more["role"] != "measure", 0.0)
+    return more
+
+
 def beside(frame, further):
     """The sets of a further run, whose gains stay those over their own original set where that of another run takes its
     place. Those of other data are a family of their own."""
-    start = [select(run, role="gain", arm="original").set_index("seed")["value"] for run in (frame, further)]
-    more = select(further, role=["gain", "measure"])
-    more = more[more["arm"] != "original"].copy()
-    more["value"] += more["seed"].map(start[0] - start[1]).where(more["role"] == "gain", 0.0)
+    more = over_another(frame, further)
     data = more["dataset"].iloc[0]
     if data != frame["dataset"].iloc[0]:
         more = more.assign(arm=f"{DATA[data]}: " + more["arm"], family=DATA[data])
@@ -314,11 +320,11 @@ def same_cost_said(frame) -> str:
     runs = recordings(chapter.EXPERIMENT.name, ("standard",))
     if "standard.same_cost" not in runs or runs["standard"].attrs["provenance"] != frame.attrs["provenance"]:
         return ""
-    longer, own = runs["standard.same_cost"], select(frame, role="choice")
-    rows = paired(pd.concat([select(longer, arm=LONGER), own]), {"arm": LONGER}, ("arm",), "test_error", sign=-1, correct=None).set_index("arm")
+    longer = runs["standard.same_cost"]
+    rows = paired(pd.concat([over_another(frame, longer), select(frame, role="choice")]), {"arm": LONGER}, ("arm",), "test_error", sign=-1, correct=None).set_index("arm")
     said = {arm: within(row.estimate, row.low, row.high) for arm, row in rows.iterrows()}
     return (f" Where the random choice's training has the early network's {longer.attrs['provenance']['parameters']['early_steps']} steps as well, so that all cost the same, "
-            f"these are {said[CHOICES[1]]} and {said[CHOICES[2]]}.")
+            f"these are {said[CHOICES[1]]} and {said[CHOICES[2]]} (recorded later).")
 
 
 def numbers(frame) -> dict[str, str]:
