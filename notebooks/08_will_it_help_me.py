@@ -118,7 +118,7 @@ Markdown(f"It finds {planted['ok'].iloc[1:].sum()} of {len(planted) - 1} defects
 # ## Sets whose gain is known
 #
 # Many sets of images are at hand. The usual generator makes some from real images at five strengths, and some from noise. Others are of an oracle that saw five times the data, of generators whose score is wrong, or filtered. The rest are copies, fresh real images, and these spoilt. A VAE and a GAN, trained on the same real images, make two sets each, and the generator, trained anew and stopped early, three. Four sets are of CIFAR-10, beside 5,000 real images and by a weak generator.
-# Not among them are the shares and orders of chapter 5, which are ways to use one set, the sets of chapters 6 and 7, whose real images are altered, and the photographs of chapter 2, of two seeds.
+# Not among them are the shares and orders of chapter 5, which are ways to use one set. Nor are the sets of chapters 6 and 7, whose real images are altered, and the photographs of chapter 2, of two seeds.
 # A network was trained with each. The small sets of this build are shown and audited here, those that belong to its profile.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "One image per class of each set of this build; a small build's sampler takes few steps.", "name": "fig-sets"}, "image": {"alt": "A grid with a row per set of images and a column per class: reconstructions and copies look like the real images, images from noise vary, spoilt ones are blurred."}}

@@ -120,7 +120,7 @@ def foretold_said(frame, further) -> str:
     both = joined(frame, further)
     rows, line, over, texts = foretold(frame, further), fitted(frame), fitted(both), numbers(both)
     return (f"{(rows['estimate'] < 0).sum()} of {len(rows)} sets lost accuracy on average, {(rows['high'] < 0).sum()} of them with the whole interval; "
-            f"the line said so of {(rows['said'] < 0).sum()}. {rows['held'].sum()} of the {len(rows)} gains lie within what it said, "
+            f"the line said so of {(rows['said'] < 0).sum()}. Of the {len(rows)} gains {rows['held'].sum()} lie within what it said, "
             f"whose limits are {line['within']:.1f} points away on either side. Over all {over['sets']} sets, each family left out in turn, "
             f"the best measure is {NAMES[over['measure']]}, with a rank correlation of {within(*over['correlation'])} (families resampled; chosen on these sets). "
             f"The Fréchet distance has {texts[f'correlation, {REFERENCE}']}, a constant {signed(of_a_constant(both))}; a perfect measure could be expected to have {texts['correlation, noise ceiling']}. {fitted_anew(both)}")
@@ -357,7 +357,7 @@ def takeaways(frame, recorded, everything) -> str:
         later = f" Over all {over['sets']} sets, those measured later among them, the best has {within(*over['correlation'])} ({NAMES[over['measure']]}; exploratory)."
         lines += [
             f"**What predicts the gain.** {'One measure' if row['low'] > LEAST_CORRELATION else 'No measure'} was shown to predict that of a new family of images. Each "
-            f"family of {len(p['pools'])} sets was left out in turn: the best of {len(PREDICTORS)} measures has a rank correlation of {texts[f'correlation, {row.arm}']} "
+            f"family of {len(p['pools'])} sets was left out in turn. The best of {len(PREDICTORS)} measures then has a rank correlation of {texts[f'correlation, {row.arm}']} "
             f"({NAMES[row.arm]}), the Fréchet distance {texts[f'correlation, {REFERENCE}']}, a measure that is the same for every set {signed(of_a_constant(frame))}. A perfect one could be expected to have "
             f"{texts.get('correlation, noise ceiling', 'not measured')}.{later if over['sets'] > len(p['pools']) else ''}",
             f"**Sets within the audit's thresholds gained.** {faults_said(everything)} This is exploratory; the former are of one generator and its oracle, or real."]
