@@ -92,7 +92,7 @@ report = synaug.audit(real, synthetic, held_out, **how)
 print(report.summary())
 
 # %% [markdown]
-# From a terminal, `python -m synaug audit real synthetic --html audit.html` writes the same as a page with pictures: near-copies in pairs, labels that a judge doubts, and the real images that synthetic ones cover least.
+# From a terminal, `python -m synaug audit real synthetic --html audit.html` writes the same as a page with pictures. They show near-copies in pairs, labels that a judge doubts, and the real images that synthetic ones cover least.
 
 # %% tags=["remove-input"]
 table_html(report.checks.assign(passed=report.checks["passed"].map({True: "yes", False: "no"})),
@@ -245,7 +245,7 @@ table_html(side_by_side(figures.numbers, live, recorded), "Gains in points and r
 # 1. Hold out real images that your generator has not seen, and audit: `python -m synaug audit seen synthetic --held-out unseen`.
 # 2. Where a threshold is crossed, look at what it names. It is a fault of the images, but need not cost accuracy: above, fresh images with noise gain, too, and so do those of slightly wrong scores. Recorded sets within all thresholds gained.
 # 3. Train with and without the images, paired by seed, as in [Your own images](../your-own-images). The audit names faults; no measure of this chapter takes that training's place.
-# 4. If you may add only one of several images of each real one, take any, and spend what a rule would cost on a longer training: at the same cost, neither rule could be told from a random choice. Adding all of them was not compared.
+# 4. If you may add only one of several images of each real one, take any, and spend what a rule would cost on a longer training. At the same cost, neither rule could be told from a random choice. Adding all of them was not compared.
 #
 # What the kinds of images gained, beside as many fresh real ones. All trainings had flips alone; with TrivialAugment, images made from real ones lost accuracy in [chapter 2](02_targeted_augmentation).
 
