@@ -185,7 +185,7 @@ told(recorded, figures.plain_said(plain) if plain else "")
 table_html(figures.foretold_table(recorded, further), "Sets measured later: what they gained, and what the line said, with 95 % limits.") if further is not None else None
 
 # %% tags=["remove-input"]
-told(further, figures.foretold_said(recorded, further))
+told(further, figures.foretold_said(recorded, further, everything))
 
 # %% [markdown]
 # One published measure is missing: the *discriminative span* of {cite:t}`desai2026`. It asks whether the differences between negatives and the positives made of them span a classifier's weights. Nothing here is made of another class, and thousands of differences span all features.

@@ -50,15 +50,17 @@ def measured_gains(frame) -> pd.DataFrame:
     return paired(select(frame, role="gain"), {"arm": "original"}, ["family", "arm"], "test_error", sign=-1)
 
 
-def further_run(frame):
-    """The sets of all recorded variants of the recorded run, with its own original set; None without any, and where the frame is
-    another run."""
+def variants(frame) -> dict:
+    """The recorded variants of the recorded run, by name; none where the frame is another run."""
     runs = recordings(chapter.EXPERIMENT.name, ("standard",))
     main = runs.pop("standard", None)
-    if main is None or frame is None or main.attrs["provenance"] != frame.attrs["provenance"]:
-        return None
-    variants = [beside(frame, run) for run in runs.values() if len(select(run, role="measure"))]
-    return pd.concat([select(frame, role="gain", arm="original"), *variants], ignore_index=True) if variants else None
+    return runs if main is not None and main.attrs["provenance"] == frame.attrs["provenance"] else {}
+
+
+def further_run(frame):
+    """The sets of all `variants` of a run, with its own original set; None without any."""
+    more = [beside(frame, run) for run in variants(frame).values() if len(select(run, role="measure"))]
+    return pd.concat([select(frame, role="gain", arm="original"), *more], ignore_index=True) if more else None
 
 
 #: Measures whose code changed between the recorded runs, so that they are not ranked over several.
@@ -112,12 +114,11 @@ def foretold_table(frame, further) -> pd.DataFrame:
                           "within": "yes" if row.held else "no"} for row in foretold(frame, further).itertuples()])
 
 
-def foretold_said(frame, further) -> str:
-    """How often the line held, and the best measure's rank correlation over the sets of both runs: a sentence, empty without
+def foretold_said(frame, further, both) -> str:
+    """How often the line held, and the best measure's rank correlation over the sets of `joined` runs: sentences, empty without
     a further run."""
     if further is None:
         return ""
-    both = joined(frame, further)
     rows, line, over, texts = foretold(frame, further), fitted(frame), fitted(both), numbers(both)
     return (f"{(rows['estimate'] < 0).sum()} of {len(rows)} sets lost accuracy on average, {(rows['high'] < 0).sum()} of them with the whole interval; "
             f"the line said so of {(rows['said'] < 0).sum()}. Of the {len(rows)} gains {rows['held'].sum()} lie within what it said, "
@@ -186,8 +187,8 @@ def plain_correlations(frame) -> dict[str, pd.DataFrame]:
 def faults(frame) -> pd.DataFrame:
     """Of each set the audit's thresholds that the values of its measures, less their baselines, lie beyond, and what it gained:
     the columns of `paired`, faults. Of shares to be dropped, near-copies alone were recorded."""
-    rows = measured_gains(frame)
-    table = select(frame, role="measure").pivot(index="arm", columns="metric", values="value").loc[rows["arm"]]
+    rows, (mean, table) = measured_gains(frame), of_measures(frame)
+    table = table.set_index(mean["arm"])
     beyond = {"near_copies": table["near_copies"] > THRESHOLDS["near_copies"]} | {
         name: table[name] < -THRESHOLDS[limit] for limit in THRESHOLDS if limit not in MENDED
         for name in ["probe_gain_all" if limit == "probe_loss" else limit]}
@@ -274,8 +275,8 @@ def decisions(frame) -> pd.DataFrame:
         if own.empty:
             continue
         mean, sure = own["estimate"].mean(), int((own["low"] > 0).sum())
-        of = names[0][:names[0].find(": ") + 2] if ": " in names[0] else ""  # sets of other data name it first
-        ceiling = rows["estimate"].get(f"{of}fresh real images", np.nan)
+        data, colon, _ = names[0].rpartition(": ")  # of other data than the run's
+        ceiling = rows["estimate"].get(f"{data}{colon}fresh real images", np.nan)
         spread = f" ({signed(own['estimate'].min())} to {signed(own['estimate'].max())})" if len(own) > 1 else ""
         share = f"{signed(100 * mean / ceiling, 0, '-')}\u00a0%" if ceiling > 0 else ""
         advice = ("collect them first" if kind == "fresh real images" and sure else SURE if sure == len(own) else SOME if sure
@@ -317,10 +318,8 @@ def choices(frame):
 def same_cost_said(frame) -> str:
     """What the choices gain over a random one whose training has the early network's steps as well: a sentence, empty where that
     was not recorded beside this run."""
-    runs = recordings(chapter.EXPERIMENT.name, ("standard",))
-    if "standard.same_cost" not in runs or runs["standard"].attrs["provenance"] != frame.attrs["provenance"]:
+    if (longer := variants(frame).get("standard.same_cost")) is None:
         return ""
-    longer = runs["standard.same_cost"]
     rows = paired(pd.concat([over_another(frame, longer), select(frame, role="choice")]), {"arm": LONGER}, ("arm",), "test_error", sign=-1, correct=None).set_index("arm")
     said = {arm: within(row.estimate, row.low, row.high) for arm, row in rows.iterrows()}
     return (f" Where the random choice's training has the early network's {longer.attrs['provenance']['parameters']['early_steps']} steps as well, so that all cost the same, "

@@ -64,7 +64,10 @@ def rank_correlations(predictions: Mapping[str, Sequence[float]], outcomes: Sequ
     said = np.array([_values(values, name, 4) for name, values in predictions.items()])
     members = [[i] for i in range(len(y))] if groups is None else list(pd.Series(range(len(y))).groupby(list(groups)).agg(list))
     resamples = [np.concatenate([members[i] for i in drawn]) for drawn in rng.integers(len(members), size=(n_bootstrap, len(members)))]
-    own, drawn = rank_correlation(said, y), np.array([rank_correlation(said[:, at], y[at]) for at in resamples])
+    own, drawn, sizes = rank_correlation(said, y), np.empty((n_bootstrap, len(said))), np.array(list(map(len, resamples)))
+    for size in np.unique(sizes):  # resamples of one size are ranked at once
+        places = np.stack([at for at in resamples if len(at) == size])
+        drawn[sizes == size] = rank_correlation(said[:, places], y[places]).T
     place = list(predictions).index(reference)
     over = own - own[place], drawn - drawn[:, [place]]
     rows = [(name, own[i], *np.quantile(drawn[:, i], (0.025, 0.975)), over[0][i], *np.quantile(over[1][:, i], (0.025, 0.975)))

@@ -291,7 +291,7 @@ def test_gains_of_a_further_run_stay_those_over_its_own_original():
     line, told = figures.fitted(own), figures.foretold(own, further)
     assert told["said"].tolist() == pytest.approx([line["intercept"] + line["slope"] * x for x in (1, 1, 1, 91)])
     assert told["held"].tolist() == [abs(gain - said) <= line["within"] for gain, said in zip((1, 2, 3, 4), told["said"])] and not told["held"].all()
-    assert figures.foretold_said(own, further).startswith(f"0 of 4 sets lost accuracy on average, 0 of them with the whole interval; the line said so of {(told['said'] < 0).sum()}. Of the 4 gains {told['held'].sum()} lie within") and figures.foretold_said(own, None) == ""
+    assert figures.foretold_said(own, further, both).startswith(f"0 of 4 sets lost accuracy on average, 0 of them with the whole interval; the line said so of {(told['said'] < 0).sum()}. Of the 4 gains {told['held'].sum()} lie within") and figures.foretold_said(own, None, own) == ""
     assert (figures.foretold_table(own, further)["within"] == "yes").tolist() == told["held"].tolist()
     away = figures.beside(own, other)
     assert set(away["family"]) == {"CIFAR-10"} and set(away["arm"]) == {f"CIFAR-10: {name}" for name in more}
