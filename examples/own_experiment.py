@@ -32,12 +32,8 @@ def rows(s: Widths):
             yield {"x": width, "seed": seed}, Task(digits_read, {"width": width, "seed": seed, "steps": s.steps})
 
 
-PROFILES = {
-    "smoke": {"widths": (2, 4), "seeds": 2, "steps": 10},
-    "quick": {"widths": (2, 4, 8), "seeds": 5, "steps": 60},
-}
-EXPERIMENT = Experiment("widths", Widths, PROFILES, rows,
-                        constants={"dataset": "digits", "arm": "resnet8", "swept": "width"})
+PROFILES = {"smoke": {"widths": (2, 4), "seeds": 2, "steps": 10}, "quick": {"widths": (2, 4, 8), "seeds": 5, "steps": 60}}
+EXPERIMENT = Experiment("widths", Widths, PROFILES, rows, constants={"dataset": "digits", "arm": "resnet8", "swept": "width"})
 
 if __name__ == "__main__":
     from own_experiment import EXPERIMENT  # by the name under which other processes find its tasks

@@ -47,24 +47,45 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["ImageDataset", "load_dataset", "load_image_folder", "draw_splits", "load_denoiser", "reconstruct", "generate",
-           "encode", "compare_with_floor", "frechet_distance", "prdc", "build_classifier", "train_classifier", "warm_up",
-           "select", "generate_pool", "with_generated", "audit"]
+__all__ = [
+    "ImageDataset",
+    "load_dataset",
+    "load_image_folder",
+    "draw_splits",
+    "load_denoiser",
+    "reconstruct",
+    "generate",
+    "encode",
+    "compare_with_floor",
+    "frechet_distance",
+    "prdc",
+    "build_classifier",
+    "train_classifier",
+    "warm_up",
+    "select",
+    "generate_pool",
+    "with_generated",
+    "audit",
+]
 
 #: Of each, the module that it is imported from.
-_HOMES = {name: module for module, names in {
-    "data": ("ImageDataset", "load_dataset", "load_image_folder", "draw_splits"),
-    "diffusion.denoisers": ("load_denoiser",),
-    "diffusion.reconstruction": ("reconstruct", "generate"),
-    "metrics.encoders": ("encode",),
-    "metrics": ("compare_with_floor", "frechet_distance", "prdc"),
-    "classifiers": ("build_classifier", "train_classifier"),
-    "classifiers.warm_up": ("warm_up",),
-    "augmentation.selection": ("select",),
-    "augmentation.synthetic_pool": ("generate_pool",),
-    "augmentation": ("with_generated",),
-    "auditing": ("audit",),
-}.items() for name in names}
+_HOMES = {
+    name: module
+    for module, names in {
+        "data": ("ImageDataset", "load_dataset", "load_image_folder", "draw_splits"),
+        "diffusion.denoisers": ("load_denoiser",),
+        "diffusion.reconstruction": ("reconstruct", "generate"),
+        "metrics.encoders": ("encode",),
+        "metrics": ("compare_with_floor", "frechet_distance", "prdc"),
+        "classifiers": ("build_classifier", "train_classifier"),
+        "classifiers.warm_up": ("warm_up",),
+        "augmentation.selection": ("select",),
+        "augmentation.synthetic_pool": ("generate_pool",),
+        "augmentation": ("with_generated",),
+        "auditing": ("audit",),
+    }.items()
+    for name in names
+}
 
 
 def __getattr__(name: str):

@@ -49,32 +49,47 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     status = commands.add_parser("status", help="what is recorded, and what is missing for it")
     recorder = commands.add_parser("record", help="run what is missing of an experiment, and record it when complete")
-    trainer = commands.add_parser("train-generator", help="train a diffusion model, a VAE or a GAN on images", description=training.__doc__,
-                                  formatter_class=argparse.RawDescriptionHelpFormatter)
+    trainer = commands.add_parser(
+        "train-generator",
+        help="train a diffusion model, a VAE or a GAN on images",
+        description=training.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     training.add_arguments(trainer)
-    auditor = commands.add_parser("audit", help="whether synthetic images are worth adding to real ones",
-                                  description=auditing.DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    auditor = commands.add_parser(
+        "audit",
+        help="whether synthetic images are worth adding to real ones",
+        description=auditing.DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     auditing.add_arguments(auditor)
     status.add_argument("experiment", nargs="?", help="only this one")
     status.add_argument("--profile", choices=PROFILES, help="only this one")
-    recorder.add_argument("experiment", nargs="?", help="its name, as `status` lists it; none, with --profile paper: "
-                          "chapters 2 and 1 at the papers' scale with a generator for them, by a fast recipe")
+    recorder.add_argument(
+        "experiment",
+        nargs="?",
+        help="its name, as `status` lists it; none, with --profile paper: chapters 2 and 1 at the papers' scale with a generator for them, by a fast recipe",
+    )
     recorder.add_argument("--profile", choices=PROFILES, default="standard", help="its size (default: standard)")
-    recorder.add_argument("--minutes", type=_positive, default=math.inf, help="start no task that would not end within "
-                          "so many minutes (default: no limit)")
+    recorder.add_argument("--minutes", type=_positive, default=math.inf, help="start no task that would not end within so many minutes (default: no limit)")
     plan = recorder.add_argument_group("without the name of an experiment")
     plan.add_argument("--dataset", choices=("cifar10", "cifar100", "tiny_imagenet"), help="(default: cifar10)")
     plan.add_argument("--share", type=_share, help="of the minutes, for the generator at most (default: 0.5)")
     plan.add_argument("--dry-run", action="store_true", help="tell its steps, and run each for two tiny iterations")
-    recorder.add_argument("--workers", type=int, help="processes of this machine (default: one per core or GPU; 0: none, "
-                          "all runs in this one)")
+    recorder.add_argument("--workers", type=int, help="processes of this machine (default: one per core or GPU; 0: none, all runs in this one)")
     recorder.add_argument("--threads", type=int, help="threads of each (default: 1; on a GPU, the cores shared out)")
-    recorder.add_argument("--dask", metavar="ADDRESS", help="run on the workers of a Dask cluster, by its scheduler's "
-                          "address")
+    recorder.add_argument("--dask", metavar="ADDRESS", help="run on the workers of a Dask cluster, by its scheduler's address")
     for command in (status, recorder):
         command.add_argument("--device", default="cpu", help="of networks: cpu (default), cuda or mps")
-        command.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
-                             help="another value of a parameter than the profile's: a text, or JSON")
+        command.add_argument(
+            "-p",
+            "--parameter",
+            nargs=2,
+            action="append",
+            default=[],
+            metavar=("NAME", "VALUE"),
+            help="another value of a parameter than the profile's: a text, or JSON",
+        )
         command.add_argument("--variant", metavar="NAME", help="with -p: the name under which that is recorded")
     options = parser.parse_args(arguments)
     if options.command == "train-generator":
@@ -99,8 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"--variant must be a plain name (letters, digits, _), got {options.variant!r}")
     if options.command == "record":
         if bool(options.parameter) != bool(options.variant):
-            parser.error("a run with other parameters than the profile's is recorded under a name of its own: give -p "
-                         "and --variant together")
+            parser.error("a run with other parameters than the profile's is recorded under a name of its own: give -p and --variant together")
         return _record(found[options.experiment], options, given)
     print(ROW.format(*HEADINGS))
     told = 0
@@ -150,8 +164,7 @@ def _record(experiment: Experiment, options, given: dict) -> int:
         if _recorded(experiment, settings, options.variant) == "yes":
             tell("recorded")
             return 0
-        report = run_missing(experiment.tasks(settings), store, cluster=options.dask, workers=workers, threads=threads,
-                             minutes=options.minutes)
+        report = run_missing(experiment.tasks(settings), store, cluster=options.dask, workers=workers, threads=threads, minutes=options.minutes)
     except (ValueError, OSError, ImportError) as error:
         tell(error)
         return FAILED
@@ -182,7 +195,7 @@ def _status(experiment: Experiment, profile: str, variant: str | None, given: di
 
 
 def _recorded(experiment: Experiment, settings, variant: str | None) -> str:
-    """"yes", "no", "damaged", or what the recorded run was made with instead of these settings."""
+    """Either "yes", "no", "damaged", or what the recorded run was made with instead of these settings."""
     from synaug.run.experiment import generator_hash, load_generator
 
     try:

@@ -19,8 +19,7 @@ def whole(name: str, value: object, at_least: int, at_most: int = 2**62) -> int:
     return int(value)
 
 
-def number(name: str, value: Any, at_least: float = -math.inf, at_most: float = math.inf, *, above: float = -math.inf,
-           below: float = math.inf) -> float:
+def number(name: str, value: Any, at_least: float = -math.inf, at_most: float = math.inf, *, above: float = -math.inf, below: float = math.inf) -> float:
     """``value`` as a float; ValueError unless it is a finite number (NumPy's are, True is not) within these limits, of
     which ``above`` and ``below`` are excluded themselves."""
     words = {"at least": at_least, "more than": above, "at most": at_most, "less than": below}
@@ -70,8 +69,7 @@ def as_tensor(name: str, values: Any) -> torch.Tensor:
         kind = np.float64 if array.dtype == np.longdouble else array.dtype.newbyteorder("=")
         return torch.from_numpy(np.require(array, kind, ["C", "W"]))
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be numbers, as a tensor, an array or a list; got {type(values).__name__} "
-                        f"({error})") from error
+        raise TypeError(f"{name} must be numbers, as a tensor, an array or a list; got {type(values).__name__} ({error})") from error
 
 
 def warn_unit_range(images: torch.Tensor, stacklevel: int = 3) -> None:
@@ -80,5 +78,7 @@ def warn_unit_range(images: torch.Tensor, stacklevel: int = 3) -> None:
     stacklevel: the call that the warning points at; 3 is that of the function which calls this one.
     """
     if images.numel() and images.min() >= 0 and images.max() <= 1:
-        warnings.warn("the images all lie in [0, 1]; they are taken as they are, with -1 for black and 1 for white "
-                      "(2 * images - 1 brings [0, 1] there)", stacklevel=stacklevel)
+        warnings.warn(
+            "the images all lie in [0, 1]; they are taken as they are, with -1 for black and 1 for white (2 * images - 1 brings [0, 1] there)",
+            stacklevel=stacklevel,
+        )

@@ -70,8 +70,7 @@ def _parsed(module: str) -> ast.Module:
     """The syntax tree of a module without its docstrings."""
     tree = ast.parse(Path(_file(module)).read_text(encoding="utf-8"))
     for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and ast.get_docstring(
-            node, clean=False) is not None:
+        if isinstance(node, (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:]
     return tree
 

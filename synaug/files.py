@@ -176,8 +176,7 @@ def _put(archive: zipfile.ZipFile, value):
     if (name := f"{type(value).__module__}.{type(value).__qualname__}") in _storable:
         fields = [field.name for field in dataclasses.fields(value)]
         return {"object": name, "fields": [[field, _put(archive, getattr(value, field))] for field in fields]}
-    raise TypeError(f"numbers, text, arrays, tensors, frames and tuples, lists and dicts of these can be stored; got "
-                    f"{type(value).__name__}")
+    raise TypeError(f"numbers, text, arrays, tensors, frames and tuples, lists and dicts of these can be stored; got {type(value).__name__}")
 
 
 def _put_frame(archive: zipfile.ZipFile, frame: pd.DataFrame):

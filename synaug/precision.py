@@ -45,8 +45,7 @@ def channels_last(model: nn.Module) -> nn.Module:
     """
     model.to(memory_format=torch.channels_last)
     for layer in model.modules():
-        if (isinstance(layer, nn.Conv2d) and set(layer.kernel_size) == {1} and set(layer.stride) != {1}
-                and layer.in_channels // layer.groups < 8):
+        if isinstance(layer, nn.Conv2d) and set(layer.kernel_size) == {1} and set(layer.stride) != {1} and layer.in_channels // layer.groups < 8:
             layer.to(memory_format=torch.contiguous_format)
             if _contiguous not in layer._forward_pre_hooks.values():
                 layer.register_forward_pre_hook(_contiguous)

@@ -13,8 +13,19 @@ from synaug.paths import ROOT
 from synaug.precision import device_name
 
 #: Libraries whose version can change a number.
-LIBRARIES = ("torch", "torchvision", "diffusers", "numpy", "scipy", "scikit-learn", "captum", "pytorch-optimizer", "pillow",
-             "curvlinops-for-pytorch", "efficientnet-lite-pytorch")
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "diffusers",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "captum",
+    "pytorch-optimizer",
+    "pillow",
+    "curvlinops-for-pytorch",
+    "efficientnet-lite-pytorch",
+)
 
 
 @cache
@@ -38,8 +49,7 @@ def _commit() -> str | None:
         return None
 
 
-def provenance(parameters: dict, wall_seconds: float, device: str | torch.device = "cpu",
-               generator: str | None = None) -> dict:
+def provenance(parameters: dict, wall_seconds: float, device: str | torch.device = "cpu", generator: str | None = None) -> dict:
     """Where a frame came from: version, commit, device, libraries, time, parameters, generator.
 
     ``generator``: the fingerprint of the diffusion model's checkpoint, None where none is used.

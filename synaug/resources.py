@@ -20,16 +20,18 @@ def check_disk(folder: str | Path, needed: int, what: str) -> None:
         place = place.parent
     free = shutil.disk_usage(place).free
     if needed > free:
-        raise OSError(errno.ENOSPC, f"{what} needs about {tqdm.format_sizeof(needed, 'B')} in {folder}, where "
-                                    f"{tqdm.format_sizeof(free, 'B')} are free: free some, or choose a folder on another disk")
+        raise OSError(
+            errno.ENOSPC,
+            f"{what} needs about {tqdm.format_sizeof(needed, 'B')} in {folder}, where "
+            f"{tqdm.format_sizeof(free, 'B')} are free: free some, or choose a folder on another disk",
+        )
 
 
 def check_memory(needed: int, what: str, device: str | torch.device = "cpu") -> None:
     """MemoryError unless ``needed`` bytes are free in a device's memory, as far as that can be told."""
     free = free_memory(device)
     if free is not None and needed > free:
-        raise MemoryError(f"{what} needs about {tqdm.format_sizeof(needed, 'B')} of memory on {device}, where "
-                          f"{tqdm.format_sizeof(free, 'B')} are free")
+        raise MemoryError(f"{what} needs about {tqdm.format_sizeof(needed, 'B')} of memory on {device}, where {tqdm.format_sizeof(free, 'B')} are free")
 
 
 def free_memory(device: str | torch.device = "cpu") -> float | None:
@@ -62,8 +64,7 @@ def format_duration(seconds: float, at_least: bool = False) -> str:
     """A time to read: "about 12 s", "at least 5.5 h"; "an unknown time" where nothing of it is known."""
     if at_least and seconds < 0.5:
         return "an unknown time"
-    number, unit = next((seconds / size, unit) for unit, size in (("h", 3600), ("min", 60), ("s", 1))
-                        if seconds >= 2 * size or size == 1)
+    number, unit = next((seconds / size, unit) for unit, size in (("h", 3600), ("min", 60), ("s", 1)) if seconds >= 2 * size or size == 1)
     digits = 1 if number < 10 and unit != "s" else 0
     return f"{'at least' if at_least else 'about'} {number:.{digits}f} {unit}"
 

@@ -53,14 +53,7 @@ def build(root):
     """The plain command, with the interpreter's own jupyter-book."""
     command = Path(sysconfig.get_path("scripts")) / "jupyter-book"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SYNAUG_")}
-    return subprocess.run(
-        [command, "build", "book"],
-        cwd=root,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+    return subprocess.run([command, "build", "book"], cwd=root, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def pages(root):
@@ -145,15 +138,18 @@ def test_the_reference_has_every_folder_and_the_first_names(reference_pages):
     modules = reference_pages.modules_of("run")
     assert modules[0] == "synaug.run" and "synaug.run.tasks" in modules
     linked = re.findall(r"~([\w.]+)\.(\w+)`", (ROOT / "book" / "reference.md").read_text())
-    assert {name: module for module, name in linked} == {
-        name: getattr(synaug, name).__module__ for name in synaug.__all__}
+    assert {name: module for module, name in linked} == {name: getattr(synaug, name).__module__ for name in synaug.__all__}
 
 
 def test_docstrings_become_lists(reference_pages):
     text = "A sum |x|: ``a | b``.\n\nx, y: both,\non two lines.\nk   the last\nnot: a name\nReturns a sum."
     assert [line for line in reference_pages.as_lists(text.split("\n"), {"x", "y", "k"}) if line] == [
-        "A sum \\|x\\|: ``a | b``.", "- **x, y**: both,", "  on two lines.", "- **k**: the last", "  not: a name",
-        "Returns a sum."]
+        "A sum \\|x\\|: ``a | b``.",
+        "- **x, y**: both,",
+        "  on two lines.",
+        "- **k**: the last",
+        "  not: a name",
+        "Returns a sum.",
+    ]
     numpydoc = ["Parameters", "----------", "x : int, or", "    more", "", "Raises", "------", "ValueError : where not"]
-    assert [line for line in reference_pages.as_lists(numpydoc, {"x"}) if line] == [
-        "- **x**: int, or", "  more", "- **ValueError**: where not"]
+    assert [line for line in reference_pages.as_lists(numpydoc, {"x"}) if line] == ["- **x**: int, or", "  more", "- **ValueError**: where not"]

@@ -166,8 +166,11 @@ def test_no_number_is_missing(pages):
         }""")
         if not name.startswith("reference/"):  # whose docstrings speak of NaN and of k - 1 images
             assert not re.search(r"\{glue|\bnan\b|\bNaN\b|Pending glue|Traceback", text), name
-            assert not re.search(r"(?<!= )(?<![\d.,−])\b1 ([a-z]+ )?(classifier|comparison|image|level|mixture|moment|network|point|"
-                                 r"row|sample|seed|size|source|step|table|task|thread)s\b", text), name
+            assert not re.search(
+                r"(?<!= )(?<![\d.,−])\b1 ([a-z]+ )?(classifier|comparison|image|level|mixture|moment|network|point|"
+                r"row|sample|seed|size|source|step|table|task|thread)s\b",
+                text,
+            ), name
             assert not re.search(r"\d(e[-+]\d|\.\d+%)|\b(None|inf)\b(?! [a-z])", text), name
         assert not re.search(r"<[\w.]+ object at 0x", text), name
         assert page.locator("article table:not(:has(tbody tr))").count() == 0, f"{name} has an empty table"
@@ -221,8 +224,9 @@ def test_every_page_has_one_title_and_a_description(pages, html):
         assert page.locator("meta[name=description]").count() == 1, name
         assert len(page.locator("meta[name=description]").get_attribute("content")) > 3, name
     chapters = {name: re.match(r"(\d)\. ", title) for name, title in titles.items() if name.startswith("notebooks/")}
-    assert {name: found and found[1] for name, found in chapters.items()} == {
-        name: str(int(Path(name).name[:2])) for name in chapters}, "chapters have the numbers of their files"
+    assert {name: found and found[1] for name, found in chapters.items()} == {name: str(int(Path(name).name[:2])) for name in chapters}, (
+        "chapters have the numbers of their files"
+    )
 
 
 def test_no_page_carries_what_it_does_not_use(pages, html):

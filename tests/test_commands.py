@@ -30,8 +30,7 @@ def commands():
 
 
 COMMANDS = list({" ".join(words): words for words in commands()}.values())
-PYTHON = [words for words in COMMANDS if "-m" in words and words[words.index("-m") + 1] == "synaug"
-          or words[:1] == ["python"] and words[1].endswith(".py")]
+PYTHON = [words for words in COMMANDS if "-m" in words and words[words.index("-m") + 1] == "synaug" or words[:1] == ["python"] and words[1].endswith(".py")]
 RECORDING = [words for words in COMMANDS if words[1:4] in (["-m", "synaug", "record"], ["-m", "synaug", "status"])]
 PAPERMILL = [words for words in COMMANDS if words[:1] == ["papermill"]]
 
@@ -97,8 +96,10 @@ def test_chapters_have_their_parameters(words):
 
 def test_the_times_on_the_page_are_those_of_the_recorded_runs():
     page = (ROOT / "book" / "how-to-rerun.md").read_text()
-    shown = {(experiment, variant): int(minutes) for experiment, variant, minutes in
-             re.findall(r"^\| `(\w+)` \| `standard`(?:, variant `(\w+)`)? \| (\d+) \|$", page, re.M)}
+    shown = {
+        (experiment, variant): int(minutes)
+        for experiment, variant, minutes in re.findall(r"^\| `(\w+)` \| `standard`(?:, variant `(\w+)`)? \| (\d+) \|$", page, re.M)
+    }
     recorded = {}
     for path in (ROOT / "data" / "results").glob("*.standard*.json"):
         name, _, *variant, _ = path.name.split(".")

@@ -50,9 +50,7 @@ for one in _kept:
 def execute(chapter, tmp_path, **parameters):
     """Run a chapter as papermill's command line does; returns the executed notebook."""
     output = tmp_path / "out.ipynb"
-    return papermill.execute_notebook(
-        NOTEBOOKS / f"{chapter}.ipynb", output, parameters, cwd=NOTEBOOKS, progress_bar=False
-    )
+    return papermill.execute_notebook(NOTEBOOKS / f"{chapter}.ipynb", output, parameters, cwd=NOTEBOOKS, progress_bar=False)
 
 
 def test_every_chapter_is_a_pair():
@@ -64,9 +62,7 @@ def test_every_chapter_is_a_pair():
 def test_pair_in_step(chapter):
     source = jupytext.read(NOTEBOOKS / f"{chapter}.py")
     executed = nbformat.read(NOTEBOOKS / f"{chapter}.ipynb", as_version=4)
-    assert [content(cell) for cell in executed.cells] == [content(cell) for cell in source.cells], (
-        "run: jupytext --sync notebooks/*.py"
-    )
+    assert [content(cell) for cell in executed.cells] == [content(cell) for cell in source.cells], "run: jupytext --sync notebooks/*.py"
     assert executed.metadata.kernelspec.name == source.metadata.kernelspec["name"] == "python3"
 
 
@@ -100,12 +96,15 @@ def test_two_or_three_short_cells_show_the_science_and_all_else_is_collapsed(cha
         assert len(lines) <= 25 and max(map(len, lines)) <= 88, lines[0]
 
 
-@pytest.mark.parametrize("chapter, words", [
-    ("02", f"fresh images gain at least {CEILING_GAIN:g} points"),
-    ("02", f"where the whole interval lies within {NEGLIGIBLE:g} points of 0"),
-    ("02", f"whose whole 95 % interval lies within {NEGLIGIBLE:g} points of 0 counts as none"),
-    ("04", f"linear below {LINEAR_BELOW:g}"),
-])
+@pytest.mark.parametrize(
+    "chapter, words",
+    [
+        ("02", f"fresh images gain at least {CEILING_GAIN:g} points"),
+        ("02", f"where the whole interval lies within {NEGLIGIBLE:g} points of 0"),
+        ("02", f"whose whole 95 % interval lies within {NEGLIGIBLE:g} points of 0 counts as none"),
+        ("04", f"linear below {LINEAR_BELOW:g}"),
+    ],
+)
 def test_numbers_of_rules_are_those_of_the_code(chapter, words):
     assert words in next(NOTEBOOKS.glob(f"{chapter}*.py")).read_text(encoding="utf-8")
 
@@ -130,8 +129,7 @@ def test_runs_at_smoke_with_figures_that_can_be_read(chapter, tmp_path):
     notebook.cells.insert(place, nbformat.v4.new_code_cell(NOTE_FIGURES))
     notebook.cells.append(nbformat.v4.new_code_cell(f"{MEASURE_FIGURES}\nprint(json.dumps(found))"))
     nbformat.write(notebook, tmp_path / "in.ipynb")
-    executed = papermill.execute_notebook(tmp_path / "in.ipynb", tmp_path / "out.ipynb", {"profile": "smoke"},
-                                          cwd=NOTEBOOKS, progress_bar=False)
+    executed = papermill.execute_notebook(tmp_path / "in.ipynb", tmp_path / "out.ipynb", {"profile": "smoke"}, cwd=NOTEBOOKS, progress_bar=False)
     code = [cell for cell in executed.cells if cell.cell_type == "code"]
     assert all(cell.execution_count for cell in code), "a cell did not run"
     assert [output for cell in code for output in cell.outputs if output.output_type == "error"] == []
@@ -143,16 +141,16 @@ def test_runs_at_smoke_with_figures_that_can_be_read(chapter, tmp_path):
 
 
 def test_chapter_8_is_the_report_on_ones_own_folders(tmp_path):
-    folders = {name: str(save_image_folder(data, tmp_path / name)) for name, data in zip(
-        ("real", "synthetic", "held_out"), draw_splits(load_dataset("digits"), 20, 20, 20, seed=0))}
+    folders = {
+        name: str(save_image_folder(data, tmp_path / name))
+        for name, data in zip(("real", "synthetic", "held_out"), draw_splits(load_dataset("digits"), 20, 20, 20, seed=0))
+    }
     executed = execute("08_will_it_help_me", tmp_path, **folders, settings={"image_size": 6})
-    shown = [output["data"]["text/html"] for cell in executed.cells for output in cell.get("outputs", ())
-             if "text/html" in output.get("data", {})]
+    shown = [output["data"]["text/html"] for cell in executed.cells for output in cell.get("outputs", ()) if "text/html" in output.get("data", {})]
     (page,) = (text for text in shown if "<iframe" in text)
     assert "Audit of 200 synthetic images beside 200 real and 200 held-out real ones" in page and "Real images that synthetic ones cover least" in page
     assert "images (1, 6, 6) (channels, height, width)" in page
-    told = [output["data"]["text/markdown"] for cell in executed.cells for output in cell.get("outputs", ())
-            if "text/markdown" in output.get("data", {})]
+    told = [output["data"]["text/markdown"] for cell in executed.cells for output in cell.get("outputs", ()) if "text/markdown" in output.get("data", {})]
     assert any("smoke" in text for text in told), told  # beside one's own images the standard sets are no more than checked
 
 

@@ -59,20 +59,52 @@ CALLS = [
     (from_torch, dict(dataset=TensorDataset(FLOATS, REAL.labels), value_range=(-1.0, 1.0), class_names=REAL.class_names)),
     (TorchImages, dict(data=REAL)),
     (load_denoiser, dict(device="cpu")),
-    (reconstruct, dict(denoiser=KNOWN, images=FLOATS, labels=REAL.labels, reverse_step=2, steps=3, mapping="edm", stride=1,
-                       solver="heun", churn=0.0, s_noise=1.0, seed=0, source_index=REAL.source_index, batch_size=8,
-                       device="cpu")),
+    (
+        reconstruct,
+        dict(
+            denoiser=KNOWN,
+            images=FLOATS,
+            labels=REAL.labels,
+            reverse_step=2,
+            steps=3,
+            mapping="edm",
+            stride=1,
+            solver="heun",
+            churn=0.0,
+            s_noise=1.0,
+            seed=0,
+            source_index=REAL.source_index,
+            batch_size=8,
+            device="cpu",
+        ),
+    ),
     (generate, dict(denoiser=KNOWN, labels=REAL.labels, n=30, image_shape=(1, 8, 8), steps=1, seed=0, device="cpu")),
-    (sample, dict(denoiser=KNOWN, x=FLOATS, sigmas=[1.0, 0.0], labels=REAL.labels, solver="heun", churn=0.0, s_noise=1.0,
-                  s_min=0.0, s_max=1.0)),
-    (generate_pool, dict(denoiser=KNOWN, dataset=REAL, sources=[0], k=2, sigmas=0.5, steps=1, solver="heun", churn=0.0,
-                         seed=0, batch_size=8, device="cpu")),
+    (sample, dict(denoiser=KNOWN, x=FLOATS, sigmas=[1.0, 0.0], labels=REAL.labels, solver="heun", churn=0.0, s_noise=1.0, s_min=0.0, s_max=1.0)),
+    (generate_pool, dict(denoiser=KNOWN, dataset=REAL, sources=[0], k=2, sigmas=0.5, steps=1, solver="heun", churn=0.0, seed=0, batch_size=8, device="cpu")),
     (POOL.take, dict(sources=[0], k=2)),
     (POOL.keep, dict(kept=[True, False])),
     (build_classifier, dict(name="resnet8", image_shape=(1, 8, 8), num_classes=10, seed=0, width=4)),
-    (train_classifier, dict(model=MODEL, images=REAL.images, labels=REAL.labels, steps=1, seed=0, batch_size=8,
-                            recipe="one_cycle", lr=0.1, momentum=0.9, weight_decay=0.0, label_smoothing=0.1, augment="flip",
-                            optimizer="sgd", rho=0.1, order=torch.zeros(1, 8, dtype=torch.int64), device="cpu")),
+    (
+        train_classifier,
+        dict(
+            model=MODEL,
+            images=REAL.images,
+            labels=REAL.labels,
+            steps=1,
+            seed=0,
+            batch_size=8,
+            recipe="one_cycle",
+            lr=0.1,
+            momentum=0.9,
+            weight_decay=0.0,
+            label_smoothing=0.1,
+            augment="flip",
+            optimizer="sgd",
+            rho=0.1,
+            order=torch.zeros(1, 8, dtype=torch.int64),
+            device="cpu",
+        ),
+    ),
     (warm_up, dict(model=MODEL, images=REAL.images, labels=REAL.labels, steps=4, seed=0, passes=1, batch_size=8)),
     (predict, dict(model=MODEL, images=REAL.images, batch_size=8)),
     (grad_cam, dict(model=MODEL, images=REAL.images, targets=REAL.labels, batch_size=8)),
@@ -81,11 +113,22 @@ CALLS = [
     (WarmUp, dict(logits=WARM.logits, labels=WARM.labels, correct=WARM.correct)),
     (select, dict(name="random", warm_up=WARM, size=3, seed=0)),
     (encode, dict(images=FLOATS, encoder="pixels", batch_size=8, device="cpu")),
-    (compare, dict(reference_features=FEATURES, candidate_features=FEATURES, reference_labels=REAL.labels % 2,
-                   candidate_labels=REAL.labels % 2, k=3, quantile=0.1, components=1, n_bootstrap=2, jackknife_groups=2,
-                   seed=0)),
-    (compare_with_floor, dict(reference_features=FEATURES, fresh_features=FEATURES, candidates={"a": FEATURES},
-                              candidate_labels={"a": None}, n_bootstrap=0)),
+    (
+        compare,
+        dict(
+            reference_features=FEATURES,
+            candidate_features=FEATURES,
+            reference_labels=REAL.labels % 2,
+            candidate_labels=REAL.labels % 2,
+            k=3,
+            quantile=0.1,
+            components=1,
+            n_bootstrap=2,
+            jackknife_groups=2,
+            seed=0,
+        ),
+    ),
+    (compare_with_floor, dict(reference_features=FEATURES, fresh_features=FEATURES, candidates={"a": FEATURES}, candidate_labels={"a": None}, n_bootstrap=0)),
     (frechet_distance, dict(real=FEATURES, fake=FEATURES)),
     (prdc, dict(real=FEATURES, fake=FEATURES, k=3)),
     (nearer_than, dict(distances=torch.ones(3), fresh_distances=torch.ones(3), quantile=0.1)),
@@ -102,8 +145,11 @@ CALLS = [
 ]
 
 
-@pytest.mark.parametrize("function, good, name", [(f, good, name) for f, good in CALLS for name in good],
-                         ids=lambda value: getattr(value, "__qualname__", value if isinstance(value, str) else ""))
+@pytest.mark.parametrize(
+    "function, good, name",
+    [(f, good, name) for f, good in CALLS for name in good],
+    ids=lambda value: getattr(value, "__qualname__", value if isinstance(value, str) else ""),
+)
 def test_wrong_values_are_refused_in_sentences_of_the_package(function, good, name):
     function(**good)
     for wrong in (object(), float("nan"), "no such thing", [None], {"b": 1}, np.array([None])):
@@ -114,13 +160,18 @@ def test_wrong_values_are_refused_in_sentences_of_the_package(function, good, na
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "tpu", "gpu", "", "cpu:9", "meta", None, 2.0, -1, 2**70])
-@pytest.mark.parametrize("enter", [
-    lambda device: load_denoiser(device=device), lambda device: load_ddpm("nowhere", device),
-    lambda device: load_edm("nowhere", device=device), lambda device: generate(KNOWN, [0], steps=1, device=device),
-    lambda device: reconstruct(KNOWN, FLOATS, REAL.labels, sigma=0, steps=1, device=device),
-    lambda device: encode(FLOATS, "pixels", device=device),
-    lambda device: generate_pool(KNOWN, REAL, [0], k=2, from_noise=True, device=device),
-])
+@pytest.mark.parametrize(
+    "enter",
+    [
+        lambda device: load_denoiser(device=device),
+        lambda device: load_ddpm("nowhere", device),
+        lambda device: load_edm("nowhere", device=device),
+        lambda device: generate(KNOWN, [0], steps=1, device=device),
+        lambda device: reconstruct(KNOWN, FLOATS, REAL.labels, sigma=0, steps=1, device=device),
+        lambda device: encode(FLOATS, "pixels", device=device),
+        lambda device: generate_pool(KNOWN, REAL, [0], k=2, from_noise=True, device=device),
+    ],
+)
 def test_a_device_that_is_not_here_is_refused_wherever_it_enters(enter, device):
     with pytest.raises(ValueError, match=f"there is no device {device} here; cpu is always there"):
         enter(device)
@@ -133,11 +184,12 @@ def test_a_denoiser_elsewhere_is_told_so():
 
 def test_numbers_and_arrays_of_numpy_are_as_good_as_others():
     plain = generate(KNOWN, [3, 5], steps=2, seed=4, source_index=torch.tensor([1, 0]), batch_size=1)
-    numpy = generate(KNOWN, np.array([5, 3])[::-1], steps=np.int64(2), seed=np.uint8(4), batch_size=np.int32(1),
-                     source_index=np.array([0, 1], ">i8")[::-1])
+    numpy = generate(KNOWN, np.array([5, 3])[::-1], steps=np.int64(2), seed=np.uint8(4), batch_size=np.int32(1), source_index=np.array([0, 1], ">i8")[::-1])
     assert torch.equal(plain.images, numpy.images)
-    pools = [generate_pool(KNOWN, REAL, places, k=number(2), sigmas=sigmas, steps=1, seed=number(1), batch_size=number(4))
-             for places, sigmas, number in (([0, 7], [0.5], int), (np.array([7, 0], ">u2"), np.array([0.5]), np.int64))]
+    pools = [
+        generate_pool(KNOWN, REAL, places, k=number(2), sigmas=sigmas, steps=1, seed=number(1), batch_size=number(4))
+        for places, sigmas, number in (([0, 7], [0.5], int), (np.array([7, 0], ">u2"), np.array([0.5]), np.int64))
+    ]
     assert torch.equal(pools[0].data.images, pools[1].data.images)
     assert torch.equal(encode(FLOATS, MODEL, batch_size=np.int64(7)), encode(FLOATS, MODEL, batch_size=7))
     assert torch.equal(select("random", WARM, size=3, seed=np.int64(1)).indices, select("random", WARM, size=3, seed=1).indices)

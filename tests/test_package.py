@@ -35,10 +35,7 @@ def imports(tree):
 
 def test_importing_takes_no_time():
     """The fastest of three, as the machine may be busy."""
-    code = (
-        "import time; t = time.perf_counter(); import synaug, sys; assert 'torch' not in sys.modules; "
-        "print(time.perf_counter() - t)"
-    )
+    code = "import time; t = time.perf_counter(); import synaug, sys; assert 'torch' not in sys.modules; print(time.perf_counter() - t)"
     times = [float(subprocess.check_output([sys.executable, "-c", code], cwd=ROOT)) for _ in range(3)]
     assert min(times) < 0.2
 

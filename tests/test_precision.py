@@ -47,15 +47,14 @@ def check_training(model, side, monkeypatch):
     monkeypatch.setattr(classifier_training, "fast_precision", lambda device: torch.float32)
     images = torch.randint(0, 256, (8, 1, side, side), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     labels, exact = torch.arange(8) % 3, copy.deepcopy(model).double().train()
-    train_classifier(model, images, labels, steps=1, seed=0, batch_size=8, lr=1e-6, augment="none",
-                     order=torch.arange(8)[None])
+    train_classifier(model, images, labels, steps=1, seed=0, batch_size=8, lr=1e-6, augment="none", order=torch.arange(8)[None])
     F.cross_entropy(exact(images.double() / 127.5 - 1), labels).backward()
     assert_gradients(model, exact)
 
 
-@pytest.mark.parametrize(("name", "width"), [
-    (name, width) for name, network in ARCHITECTURES.items() for width in ((None,) if network.width is None else (1, 4))
-])
+@pytest.mark.parametrize(
+    ("name", "width"), [(name, width) for name, network in ARCHITECTURES.items() for width in ((None,) if network.width is None else (1, 4))]
+)
 def test_of_every_architecture_at_its_smallest(name, width, monkeypatch):
     side = ARCHITECTURES[name].smallest
     check_training(build_classifier(name, (1, side, side), 3, seed=0, width=width), side, monkeypatch)

@@ -32,9 +32,7 @@ def run(code, smaller):
 
 
 def test_the_readme_shows_two_of_the_examples():
-    assert blocks("README.md", "python") == [
-        (EXAMPLES / name).read_text() for name in ("compare_with_fresh_images.py", "targeted_augmentation.py")
-    ]
+    assert blocks("README.md", "python") == [(EXAMPLES / name).read_text() for name in ("compare_with_fresh_images.py", "targeted_augmentation.py")]
 
 
 def test_comparing_with_fresh_images(capsys):

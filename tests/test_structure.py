@@ -8,12 +8,24 @@ import pytest
 from synaug.paths import ROOT
 
 #: From the foundation up; what stands in one row may import from it and from those before.
-ROWS = (("paths", "dependencies", "files", "checks", "seeds", "resources", "precision", "provenance"),
-        ("statistics",), ("data",), ("diffusion",), ("generators",), ("classifiers",), ("metrics",), ("augmentation",), ("theory",),
-        ("run",), ("plots",), ("auditing",), ("chapters",), ("__main__",))
+ROWS = (
+    ("paths", "dependencies", "files", "checks", "seeds", "resources", "precision", "provenance"),
+    ("statistics",),
+    ("data",),
+    ("diffusion",),
+    ("generators",),
+    ("classifiers",),
+    ("metrics",),
+    ("augmentation",),
+    ("theory",),
+    ("run",),
+    ("plots",),
+    ("auditing",),
+    ("chapters",),
+    ("__main__",),
+)
 PACKAGE = ROOT / "synaug"
-MODULES = {".".join(("synaug", *p.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): p
-           for p in sorted(PACKAGE.rglob("*.py"))}
+MODULES = {".".join(("synaug", *p.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): p for p in sorted(PACKAGE.rglob("*.py"))}
 
 
 def row(module: str) -> int:

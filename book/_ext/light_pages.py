@@ -27,8 +27,7 @@ def names_thebe(asset) -> bool:
 
 def description(doctree, title: str) -> str:
     """The first paragraph of a page's prose, cut at a word; its title where it has none."""
-    prose = (node.astext() for node in doctree.findall(nodes.paragraph) if isinstance(node.parent, nodes.section)
-             ) if doctree else ()
+    prose = (node.astext() for node in doctree.findall(nodes.paragraph) if isinstance(node.parent, nodes.section)) if doctree else ()
     text = " ".join(next(iter(prose), title).split())
     return text if len(text) <= LONGEST else text[:LONGEST].rsplit(" ", 1)[0] + " …"
 
@@ -42,8 +41,9 @@ def executions(app) -> str:
             ended = "yes" if found["succeeded"] else escape(f"no: {found['error']}")
             rows.append(f'<tr><th scope="row">{link}</th><td>{found["runtime"] or 0:.0f}</td><td>{ended}</td></tr>')
     names = "".join(f'<th scope="col">{name}</th>' for name in ("page", "seconds", "ended well"))
-    return (f'<table class="dataframe"><caption>Execution of each page that computes</caption><thead><tr>{names}</tr>'
-            f'</thead><tbody>{"".join(rows)}</tbody></table>')
+    return (
+        f'<table class="dataframe"><caption>Execution of each page that computes</caption><thead><tr>{names}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    )
 
 
 def head(app, pagename, templatename, context, doctree) -> None:
@@ -65,17 +65,14 @@ def lighten(app, error) -> None:
         used |= set(re.findall(r"\bfa-([a-z0-9-]+)", text))
         # The theme's switches of the sidebar have a picture only; parameters of a long signature define no terms.
         mended = re.sub(r'<summary>(?=<span class="toctree-toggle")', '<summary aria-label="pages below this one">', text)
-        mended = PARAMETERS.sub(lambda found: f'<div class="sig-params">{re.sub("(?<=<)dd|(?<=</)dd", "div", found[1])}'
-                                              "</div>", mended)
+        mended = PARAMETERS.sub(lambda found: f'<div class="sig-params">{re.sub("(?<=<)dd|(?<=</)dd", "div", found[1])}</div>', mended)
         mended = mended.replace('<th class="head">', '<th class="head" scope="col">')
         mended = mended.replace('<div role="list" class="citation-list">', '<div class="citation-list">')  # of no items
         mended = FIGURE.sub(r'\1<a href="\3">\2</a>', mended)  # to its full size
         if mended != text:
             page.write_text(mended, "utf-8")
     icons = out / "_static" / "scripts" / "fontawesome.js"
-    icons.write_text(ICON.sub(
-        lambda icon: icon[0] if {icon[1], *re.findall(r'"([\w-]+)"', icon[2])} & used else "",
-        icons.read_text("utf-8")), "utf-8")
+    icons.write_text(ICON.sub(lambda icon: icon[0] if {icon[1], *re.findall(r'"([\w-]+)"', icon[2])} & used else "", icons.read_text("utf-8")), "utf-8")
     for packed in (out / "_static").rglob("*.xz"):
         packed.with_suffix("").write_bytes(lzma.decompress(packed.read_bytes()))
         packed.unlink()

@@ -22,8 +22,7 @@ BAR = re.compile(r"(``.*?``)|\|")
 def modules_of(folder: str) -> list[str]:
     """The names of all modules of a folder of the package, its own first."""
     paths = sorted((PACKAGE / folder).rglob("*.py"), key=lambda path: (path.name != "__init__.py", path))
-    return [".".join(("synaug", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
-            for path in paths]
+    return [".".join(("synaug", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__") for path in paths]
 
 
 def add_modules(app, page, source) -> None:
@@ -72,8 +71,6 @@ def setup(app):
     app.connect("autodoc-process-signature", readable)
     app.connect(
         "autodoc-process-docstring",
-        lambda app, what, name, documented, options, lines: lines.__setitem__(
-            slice(None), as_lists(list(lines), names_of(what, documented))
-        ),
+        lambda app, what, name, documented, options, lines: lines.__setitem__(slice(None), as_lists(list(lines), names_of(what, documented))),
     )
     return {"version": "1", "parallel_read_safe": True}

@@ -20,31 +20,37 @@ names, and features and slowly read images, in the cache folder. Exit status: 0 
 --check: all defects are found), 1 where one is, 2 for an error, 130 where it was stopped."""
 ERROR, STOPPED = 2, 130
 #: The thresholds by what they limit.
-LIMITED = {"a share of the images of": MENDED, "accuracy lost by": ["probe_loss"], "below real images by":
-           [name for name in THRESHOLDS if name not in (*MENDED, "probe_loss")]}
+LIMITED = {
+    "a share of the images of": MENDED,
+    "accuracy lost by": ["probe_loss"],
+    "below real images by": [name for name in THRESHOLDS if name not in (*MENDED, "probe_loss")],
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command, which `run` takes."""
     parser.add_argument("real", type=Path, help="folder of real images, a subfolder per class")
     parser.add_argument("synthetic", type=Path, nargs="?", help="folder of synthetic images, likewise (not with --check)")
-    parser.add_argument("--held-out", type=Path, metavar="FOLDER", help="real images to measure on, which no generator has "
-                        "seen (default: a third of the real ones)")
-    parser.add_argument("--check", action="store_true", help="plant known defects into the real images, and show that the "
-                        "audit finds them")
+    parser.add_argument(
+        "--held-out", type=Path, metavar="FOLDER", help="real images to measure on, which no generator has seen (default: a third of the real ones)"
+    )
+    parser.add_argument("--check", action="store_true", help="plant known defects into the real images, and show that the audit finds them")
     for name, what in (("html", "a page with all of it"), ("json", "all numbers"), ("drop-list", "the files to drop, one a line")):
         parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"write {what}")
-    parser.add_argument("--encoder", choices=("pixels", *BUILDERS), default="efficientnet_lite0", help="what distances and "
-                        "probes see (default: %(default)s)")
+    parser.add_argument("--encoder", choices=("pixels", *BUILDERS), default="efficientnet_lite0", help="what distances and probes see (default: %(default)s)")
     parser.add_argument("--neighbours", type=int, default=5, metavar="K", help="nearest neighbours (default: %(default)s)")
-    parser.add_argument("--image-size", type=int, metavar="PIXELS", help="side that images are resized to (default: the "
-                        "real ones' commonest, at most 64)")
+    parser.add_argument("--image-size", type=int, metavar="PIXELS", help="side that images are resized to (default: the real ones' commonest, at most 64)")
     parser.add_argument("--mode", choices=("L", "RGB"), help="grey or colour (default: colour unless all are grey)")
-    parser.add_argument("--unreadable", choices=("refuse", "skip"), default="refuse", help="images that cannot be read "
-                        "(default: %(default)s)")
-    parser.add_argument("--threshold", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="another limit "
-                        "than at most " + "; ".join(f"{what} {', '.join(f'{THRESHOLDS[name]:g} ({name})' for name in names)}"
-                                                    for what, names in LIMITED.items()))
+    parser.add_argument("--unreadable", choices=("refuse", "skip"), default="refuse", help="images that cannot be read (default: %(default)s)")
+    parser.add_argument(
+        "--threshold",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="another limit "
+        "than at most " + "; ".join(f"{what} {', '.join(f'{THRESHOLDS[name]:g} ({name})' for name in names)}" for what, names in LIMITED.items()),
+    )
     parser.add_argument("--device", default="cpu", help="of the encoder: cpu (default), cuda or mps")
     parser.add_argument("--seed", type=int, default=0, help="of all random draws (default: 0)")
     parser.add_argument("--no-cache", action="store_true", help="keep nothing in the cache folder")
@@ -53,9 +59,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Audit as the options of `add_arguments` say. Returns the exit status; what went wrong is one sentence."""
-    given = {"image_size": options.image_size, "mode": options.mode, "unreadable": options.unreadable, "seed": options.seed,
-             "encoder": options.encoder, "k": options.neighbours, "device": options.device,
-             "cache": not options.no_cache, "progress": not options.quiet}
+    given = {
+        "image_size": options.image_size,
+        "mode": options.mode,
+        "unreadable": options.unreadable,
+        "seed": options.seed,
+        "encoder": options.encoder,
+        "k": options.neighbours,
+        "device": options.device,
+        "cache": not options.no_cache,
+        "progress": not options.quiet,
+    }
     outputs = {"html": options.html, "json": options.json, "drop_list": options.drop_list}
     outputs = {kind: path.expanduser() for kind, path in outputs.items() if path is not None}
     terminal, warned = sys.stderr, set[str]()
@@ -85,8 +99,10 @@ def _run(options: argparse.Namespace, outputs: dict[str, Path], given: dict) -> 
         table = check(options.real, options.held_out, **given)
         _say(table.round(3).to_string(index=False))
         if not table["ok"].all():
-            _say("Not as demanded: " + ", ".join(table.loc[~table["ok"], "defect"]) + ". With few images of a class, or an encoder that "
-                 "passes over a defect, an audit of such images would not tell it, either.")
+            _say(
+                "Not as demanded: " + ", ".join(table.loc[~table["ok"], "defect"]) + ". With few images of a class, or an encoder that "
+                "passes over a defect, an audit of such images would not tell it, either."
+            )
         return 0 if table["ok"].all() else 1
     if options.synthetic is None:
         raise ValueError("name a folder of synthetic images (or give --check)")

@@ -43,9 +43,18 @@ class Sets:
         return list(map(str, self.names[role] if role in self.names else range(len(getattr(self, role)))))
 
 
-def gather(real: Images, synthetic: Images | None, held_out: Images | None = None, *,
-           image_size: int | tuple[int, int] | None = None, mode: str | None = None, unreadable: str = "refuse",
-           seed: int = 0, cache: bool = True, progress: bool = False) -> Sets:
+def gather(
+    real: Images,
+    synthetic: Images | None,
+    held_out: Images | None = None,
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    mode: str | None = None,
+    unreadable: str = "refuse",
+    seed: int = 0,
+    cache: bool = True,
+    progress: bool = False,
+) -> Sets:
     """The sets of an audit; for arguments and errors see `synaug.auditing.audit`. Where synthetic is None, half of the
     real images that are not held out stands in for it."""
     given = {"real": real, "synthetic": synthetic, "held-out": held_out}
@@ -56,8 +65,7 @@ def gather(real: Images, synthetic: Images | None, held_out: Images | None = Non
             raise ValueError(f"the {one} and the {other} images are one folder, {folders[one]}")
     empty = {role: "skip" if role == "synthetic" else "refuse" for role in folders}  # a class of which none was made is missing
     listed = {role: list_images(folder, empty[role]) for role, folder in folders.items()}
-    loaded = {role: from_torch(images, progress=progress) for role, images in given.items()
-              if not isinstance(images, str | Path)}
+    loaded = {role: from_torch(images, progress=progress) for role, images in given.items() if not isinstance(images, str | Path)}
     if folders:
         loaded = {role: replace(data, class_names=tuple(map(folder_name, data.class_names))) for role, data in loaded.items()}
     _common({role: list(listed[role]) if role in folders else _present(loaded[role]) for role in given})
@@ -80,27 +88,24 @@ def gather(real: Images, synthetic: Images | None, held_out: Images | None = Non
             if set(sizes) - {image_size}:
                 told = ", ".join(f"{n} of {h} x {w}" for (h, w), n in sizes.most_common(3))
                 told += ", ..." * (len(sizes) > 3)
-                notes.append(f"images of {len(sizes)} size{'s' * (len(sizes) > 1)} ({told}) were resized to "
-                             f"{image_size[0]} x {image_size[1]} (height x width)")
+                notes.append(f"images of {len(sizes)} size{'s' * (len(sizes) > 1)} ({told}) were resized to {image_size[0]} x {image_size[1]} (height x width)")
     for role, folder in folders.items():
         loaded[role] = load_image_folder(folder, image_size, mode=mode, unreadable=unreadable, empty=empty[role], cache=cache)
         if skipped := len(files[role]) - len(loaded[role]):
-            notes.append(f"{skipped} {role} {'images that cannot be read were' if skipped > 1 else 'image that cannot be read was'} "
-                         f"skipped")
+            notes.append(f"{skipped} {role} {'images that cannot be read were' if skipped > 1 else 'image that cannot be read was'} skipped")
     shapes = {role: loaded[role].image_shape for role in given}
     if len(set(shapes.values())) > 1:
-        raise ValueError(f"images of more than one shape (C, H, W): {', '.join(f'{r} {s}' for r, s in shapes.items())}; "
-                         f"bring them to one, or give folders, which are")
+        raise ValueError(
+            f"images of more than one shape (C, H, W): {', '.join(f'{r} {s}' for r, s in shapes.items())}; bring them to one, or give folders, which are"
+        )
     present = {role: _present(loaded[role]) for role in given}
     classes = _common(present)
     # Not the source index of a data set, which says where its images once came from: copies share one.
-    names = {role: np.array(list(map(str, files[role])))[loaded[role].source_index] if role in folders
-             else np.arange(len(loaded[role])) for role in given}
+    names = {role: np.array(list(map(str, files[role])))[loaded[role].source_index] if role in folders else np.arange(len(loaded[role])) for role in given}
     for role in given:
         counts = Counter(loaded[role].class_names[label] for label in loaded[role].labels.tolist())
         if beyond := sorted(set(counts) - set(classes)):
-            notes.append(f"{sum(counts[name] for name in beyond)} {role} images of classes that not all sets have are "
-                         f"left out: {', '.join(beyond)}")
+            notes.append(f"{sum(counts[name] for name in beyond)} {role} images of classes that not all sets have are left out: {', '.join(beyond)}")
         loaded[role], kept = _of_classes(loaded[role], classes)
         names[role] = names[role][kept]
     hashed = {role: hashes(loaded[role]) for role in given}
@@ -110,13 +115,15 @@ def gather(real: Images, synthetic: Images | None, held_out: Images | None = Non
     if held_out is None:  # of equal images one could be held out and the other learned from
         first = torch.from_numpy(np.sort(np.unique(hashed["real"], return_index=True)[1]))
         if repeats := len(hashed["real"]) - len(first):
-            notes.append(f"{repeats:,} of the {len(hashed['real']):,} real images repeat{'s' * (repeats == 1)} another one and {'is' if repeats == 1 else 'are'} left out")
+            notes.append(
+                f"{repeats:,} of the {len(hashed['real']):,} real images repeat{'s' * (repeats == 1)} another one and "
+                f"{'is' if repeats == 1 else 'are'} left out"
+            )
             loaded["real"], names["real"] = loaded["real"].subset(first), names["real"][first]
     everything = loaded["real"]
     counts, least = everything.labels.bincount(minlength=len(classes)).tolist(), LEAST if held_out is None else LEAST - 1
     if few := [f"{name} ({n})" for name, n in zip(classes, counts) if n < least]:
-        raise ValueError(f"classes with fewer than {least} real images{', of which a third is held out' * (held_out is None)}: "
-                         f"{', '.join(few)}")
+        raise ValueError(f"classes with fewer than {least} real images{', of which a third is held out' * (held_out is None)}: {', '.join(few)}")
     if held_out is None:
         of_held, of_train = _split(everything, round(len(everything) / 3), seed)
         train, held = everything.subset(of_train), everything.subset(of_held)
@@ -129,8 +136,7 @@ def gather(real: Images, synthetic: Images | None, held_out: Images | None = Non
         train, loaded["synthetic"] = train.subset(learned), train.subset(made)
         names["real"], names["synthetic"] = names["real"][learned], names["real"][made]
     missing = tuple(name for name in present["real"] if name not in present.get("synthetic", present["real"]))
-    return Sets(train, held, loaded["synthetic"], tuple(notes), missing,
-                {"train": names["real"], "held": names["held-out"], "synthetic": names["synthetic"]})
+    return Sets(train, held, loaded["synthetic"], tuple(notes), missing, {"train": names["real"], "held": names["held-out"], "synthetic": names["synthetic"]})
 
 
 def halves(data: ImageDataset, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -161,8 +167,10 @@ def _common(names: dict[str, list[str]]) -> list[str]:
     common = [name for name in names["real"] if all(name in others for others in names.values())]
     if len(common) < 2:
         held = "; ".join(f"{role}: {', '.join(map(repr, own[:6]))}{', ...' * (len(own) > 6)}" for role, own in names.items())
-        raise ValueError(f"an audit needs two classes that the {' and the '.join(names)} images share, by their names; "
-                         f"they share {repr(common[0]) if common else 'none'} ({held})")
+        raise ValueError(
+            f"an audit needs two classes that the {' and the '.join(names)} images share, by their names; "
+            f"they share {repr(common[0]) if common else 'none'} ({held})"
+        )
     return common
 
 

@@ -40,21 +40,23 @@ def check_sizes(sets: Sets, k: int) -> None:
     matched = of_train.minimum(of_made)
     m = int(matched.sum())
     least = max(k + 1, 4)
-    for n, what in ((len(sets.held), "held-out real images"),
-                    (m, "synthetic images for which there is a real one of their class")):
+    for n, what in ((len(sets.held), "held-out real images"), (m, "synthetic images for which there is a real one of their class")):
         if n < least:
             raise ValueError(f"{n} {what} are too few for {k} neighbours: at least {least} are needed (or a smaller k)")
     if max(of_held.max(), matched.max()) < 2:
         raise ValueError("no class has two held-out images, or two synthetic ones that real ones match: a two-sample test needs them")
 
 
-def measure(sets: Sets, encoder: Encoder, k: int, device: str | torch.device, seed: int, cache: bool,
-            stage: Callable[[str], None]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame, str, tuple[str, ...]]:
+def measure(
+    sets: Sets, encoder: Encoder, k: int, device: str | torch.device, seed: int, cache: bool, stage: Callable[[str], None]
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame, str, tuple[str, ...]]:
     """(numbers, ratios, images, uncovered, exchange, notes) as fields of `synaug.auditing.Audit`, the notes those that are
     to be added. stage: is told which of STAGES begins."""
     stage("features")
-    x = [as_features(encode(data.floats(), encoder, device=device, cache=cache), f"features of {role} images")
-         for role, data in (("real", sets.train), ("held-out", sets.held), ("synthetic", sets.synthetic))]
+    x = [
+        as_features(encode(data.floats(), encoder, device=device, cache=cache), f"features of {role} images")
+        for role, data in (("real", sets.train), ("held-out", sets.held), ("synthetic", sets.synthetic))
+    ]
     if not (x[0].amax(0) > x[0].amin(0)).any():
         raise ValueError("the features of all real images are the same: they tell nothing apart, use another encoder")
     measures = _Measures(sets, seed)
@@ -87,8 +89,9 @@ class _Measures:
         self.rows: list[tuple] = []
         everything = tuple(np.ones(len(some), bool) for some in (self.labels, self.held_labels, self.made_labels))
         #: Which images of the three belong to each scope.
-        self.scopes = {"all": everything} | {name: (self.labels == c, self.held_labels == c, self.made_labels == c)
-                                             for c, name in enumerate(sets.held.class_names)}
+        self.scopes = {"all": everything} | {
+            name: (self.labels == c, self.held_labels == c, self.made_labels == c) for c, name in enumerate(sets.held.class_names)
+        }
 
     def numbers(self) -> pd.DataFrame:
         rows = [(scope, metric, *_limits(own), *_limits(base), n) for scope, metric, own, base, n in self.rows]
@@ -96,22 +99,33 @@ class _Measures:
 
     def distances(self, k: int, train, held, made) -> tuple[str, ...]:
         """Of all images; returns what is to be noted."""
-        parts, classes = (held, train[self.fresh_at], made[self.made_at]), (
-            self.held_labels, self.labels[self.fresh_at], {"synthetic": self.made_labels[self.made_at]})
+        parts, classes = (
+            (held, train[self.fresh_at], made[self.made_at]),
+            (self.held_labels, self.labels[self.fresh_at], {"synthetic": self.made_labels[self.made_at]}),
+        )
         counts = [np.bincount(some, minlength=self.sets.held.num_classes).min() for some in (classes[0], classes[2]["synthetic"])]
         enough = min(counts) >= least_per_class() and train.shape[1] >= 10
         try:
-            self.frames.append(_beside("all", *parts, *classes[:3 * enough], k=k, seed=self.seed))
+            self.frames.append(_beside("all", *parts, *classes[: 3 * enough], k=k, seed=self.seed))
         except ValueError:  # features that hardly vary within classes have no volume; whatever else is wrong is raised again
             enough = False
             self.frames.append(_beside("all", *parts, k=k, seed=self.seed))
-        return () if enough else (f"distances from the class centre and spreads within classes are left out: they need {least_per_class()} "
-                                  f"held-out, real and synthetic images of each class, and 10 features that vary",)
+        return (
+            ()
+            if enough
+            else (
+                f"distances from the class centre and spreads within classes are left out: they need {least_per_class()} "
+                f"held-out, real and synthetic images of each class, and 10 features that vary",
+            )
+        )
 
     def each_class(self, k: int, train, held, made) -> None:
         for c, name in enumerate(self.sets.held.class_names):
-            parts = (held[self.held_labels == c], train[self.fresh_at][self.labels[self.fresh_at] == c],
-                     made[self.made_at][self.made_labels[self.made_at] == c])
+            parts = (
+                held[self.held_labels == c],
+                train[self.fresh_at][self.labels[self.fresh_at] == c],
+                made[self.made_at][self.made_labels[self.made_at] == c],
+            )
             if min(map(len, parts)) >= max(k + 1, 4):
                 self.frames.append(_beside(name, *parts, k=k, seed=self.seed))
 
@@ -135,40 +149,46 @@ class _Measures:
         of_train, of_held, of_made = map(hashes, (sets.train, sets.held, sets.synthetic))
         copied, twice, seen = np.isin(of_made, of_train + of_held), _repeats(of_made), np.isin(of_held, of_train)
         for metric, found, base in (
-                ("exact_copies_of_real", copied, _mean(_repeats(of_train + of_held), self.seed)),
-                ("exact_copies_of_held_out", np.isin(of_made, of_held), _mean(np.isin(of_train, of_held), self.seed)),
-                ("duplicates", twice, _mean(_repeats(of_train), self.seed)),
-                ("held_out_seen", seen, (np.nan,) * 3)):
+            ("exact_copies_of_real", copied, _mean(_repeats(of_train + of_held), self.seed)),
+            ("exact_copies_of_held_out", np.isin(of_made, of_held), _mean(np.isin(of_train, of_held), self.seed)),
+            ("duplicates", twice, _mean(_repeats(of_train), self.seed)),
+            ("held_out_seen", seen, (np.nan,) * 3),
+        ):
             n = len(found)  # numbers, not shares: a single one is to be looked at
             own, base = (tuple(n * np.array(_limits(share))) for share in (_mean(found, self.seed), base))
             self.rows.append(("all", metric, (int(found.sum()), *own[1:]), base, n))
         # Of as many of each: the more images there are, the nearer they lie.
-        repeats, of_real = (neighbour_radii(prepare(some, some)[0], 1).sqrt().cpu().numpy()
-                            for some in (made[self.made_at], train[self.fresh_at]))
+        repeats, of_real = (neighbour_radii(prepare(some, some)[0], 1).sqrt().cpu().numpy() for some in (made[self.made_at], train[self.fresh_at]))
         least = np.quantile(of_real, COPY_QUANTILE)
         self.rows.append(("all", "near_repeats", _of_pairs(repeats <= least), _of_pairs(of_real <= least), len(repeats)))
         names = np.array(sets.names_of("train") + sets.names_of("held"))
-        return {"near_copy": near, "nearest_real": nearest_real, "nearest_real_file": names[nearest_real], "exact_copy": copied,
-                "duplicate": twice}, {"seen": seen, "near_copy": held_near}
+        return {"near_copy": near, "nearest_real": nearest_real, "nearest_real_file": names[nearest_real], "exact_copy": copied, "duplicate": twice}, {
+            "seen": seen,
+            "near_copy": held_near,
+        }
 
     def uncovered(self, x, small, columns: dict) -> pd.DataFrame:
         """The table of held-out images."""
         sets, seen = self.sets, columns["seen"]
-        table = pd.DataFrame({"image": np.arange(len(seen)), "file": sets.names_of("held"), **columns,
-                              "label": [sets.held.class_names[c] for c in self.held_labels]})
+        table = pd.DataFrame(
+            {"image": np.arange(len(seen)), "file": sets.names_of("held"), **columns, "label": [sets.held.class_names[c] for c in self.held_labels]}
+        )
         for metric, (fresh, shown, other) in (("distance_ratio", x), ("distance_ratio_pictures", small)):
             to_made, to_real = (nearest(shown, some)[0].cpu().numpy() for some in (other[self.made_at], fresh[self.fresh_at]))
             least = 1e-6 * max(to_made.max(), to_real.max()) or 1.0
             ratio = np.log((to_made + least) / (to_real + least)).clip(-2, 2)  # of copies, which lie at 0
             table[metric] = np.exp(ratio)
-            self.rows += [(scope, metric, _mean_log(ratio[of & ~seen]), (1.0, np.nan, np.nan), int((of & ~seen).sum()))
-                          for scope, (_, of, _) in self.scopes.items()]
+            self.rows += [
+                (scope, metric, _mean_log(ratio[of & ~seen]), (1.0, np.nan, np.nan), int((of & ~seen).sum())) for scope, (_, of, _) in self.scopes.items()
+            ]
         table["ratio"] = (table["distance_ratio"] * table["distance_ratio_pictures"]) ** 0.5
         return table.sort_values("ratio", ascending=False, ignore_index=True)
 
     def two_sample(self, x, x_held, x_made) -> None:
-        own, base = (two_sample_auc(x_held, some[at], self.seed, classes=(self.held_labels, labels[at]))
-                     for some, labels, at in ((x_made, self.made_labels, self.made_at), (x, self.labels, self.fresh_at)))
+        own, base = (
+            two_sample_auc(x_held, some[at], self.seed, classes=(self.held_labels, labels[at]))
+            for some, labels, at in ((x_made, self.made_labels, self.made_at), (x, self.labels, self.fresh_at))
+        )
         self.rows.append(("all", "two_sample_auc", own, base, len(self.made_at)))
 
     def judged(self, strength: float, x, x_held, x_made) -> dict:
@@ -178,12 +198,17 @@ class _Measures:
         judged, right_held = judge.predict(x_made), judge.predict(x_held) == self.held_labels
         least = np.quantile(p_held, LABEL_QUANTILE)
         for scope, (_, of_held, of_made) in self.scopes.items():
-            self.rows += [(scope, metric, _mean(own[of_made], self.seed),
-                           _of_real(base, of_held, self.held_labels, self.made_labels, self.seed), int(of_made.sum()))
-                          for metric, own, base in (("label_agreement", judged == self.made_labels, right_held),
-                                                    ("off_label", p_made < least, p_held < least))]
-        return {"file": self.sets.names_of("synthetic"), "label": [names[c] for c in self.made_labels],
-                "judged": [names[c] for c in judged], "label_probability": p_made, "off_label": p_made < least}
+            self.rows += [
+                (scope, metric, _mean(own[of_made], self.seed), _of_real(base, of_held, self.held_labels, self.made_labels, self.seed), int(of_made.sum()))
+                for metric, own, base in (("label_agreement", judged == self.made_labels, right_held), ("off_label", p_made < least, p_held < least))
+            ]
+        return {
+            "file": self.sets.names_of("synthetic"),
+            "label": [names[c] for c in self.made_labels],
+            "judged": [names[c] for c in judged],
+            "label_probability": p_made,
+            "off_label": p_made < least,
+        }
 
     def to_drop(self, images: pd.DataFrame) -> pd.DataFrame:
         """The table of synthetic images, with those that are to be dropped."""
@@ -193,8 +218,9 @@ class _Measures:
             own, base, _ = rows[metric]
             # Where no more are named than of real images, those that are named are such as real ones, too.
             drop |= images[rule] & bool(_limits(own)[1] > base[2])
-        return images.assign(drop=drop)[["file", "label", "judged", "label_probability", "off_label", "near_copy", "nearest_real",
-                                         "nearest_real_file", "exact_copy", "duplicate", "drop"]]
+        return images.assign(drop=drop)[
+            ["file", "label", "judged", "label_probability", "off_label", "near_copy", "nearest_real", "nearest_real_file", "exact_copy", "duplicate", "drop"]
+        ]
 
     def probe(self, strength: float, near: np.ndarray, nearest_real: np.ndarray, x, x_held, x_made) -> tuple[pd.DataFrame, str]:
         """(ratios, exchange) of the audit."""
@@ -205,8 +231,7 @@ class _Measures:
         if not clean.all():  # what is left is again to be compared with as many real images of each class
             fresh_at, made_at = _matched(labels, made_labels, rng)
         if len(np.unique(made_labels[made_at])) < 2:
-            raise ValueError("nothing can be measured: all synthetic images, or all but one class, are nearly copies of "
-                             "held-out images")
+            raise ValueError("nothing can be measured: all synthetic images, or all but one class, are nearly copies of held-out images")
 
         def right(of, its_labels):
             """1.0 for each held-out image that a probe of these images classifies correctly."""
@@ -228,9 +253,13 @@ class _Measures:
             more_real, more_made = _matched(labels[second], made_labels[distinct], rng)
             places, more_made = second[more_real], np.flatnonzero(distinct)[more_made]
             start = right(x[first], labels[first])
-            third = rng.permutation(places)[:max(1, len(places) // 3)]
-            worth.append([gained(first, some, its, start) for some, its in (
-                (x[third], labels[third]), (x[places], labels[places]), (x_made[more_made], made_labels[more_made]))])
+            third = rng.permutation(places)[: max(1, len(places) // 3)]
+            worth.append(
+                [
+                    gained(first, some, its, start)
+                    for some, its in ((x[third], labels[third]), (x[places], labels[places]), (x_made[more_made], made_labels[more_made]))
+                ]
+            )
             if not split:
                 self.rows.append(("all", "probe_gain", _mean(worth[0][2], seed), _mean(worth[0][1], seed), n))
                 sizes = len(third), len(places)
@@ -257,9 +286,11 @@ class _Measures:
         best = int(chosen.mean(1).argmax())
         again = [chosen[:, at].mean(1).argmax() for at in np.random.default_rng(seed).integers(len(chooses), size=(1000, len(chooses)))]
         limits = np.quantile(table["ratio"].to_numpy()[again], [0.025, 0.975], method="nearest")
-        self.rows += [("all", "best_ratio", (table.loc[best, "ratio"], *limits), nothing, len(chooses)),
-                      ("all", "best_ratio_gain", _mean(changes[best][judges], seed), nothing, len(judges)),
-                      ("all", "probe_gain_all", ratios[-1][2:], nothing, n)]
+        self.rows += [
+            ("all", "best_ratio", (table.loc[best, "ratio"], *limits), nothing, len(chooses)),
+            ("all", "best_ratio_gain", _mean(changes[best][judges], seed), nothing, len(judges)),
+            ("all", "probe_gain_all", ratios[-1][2:], nothing, n),
+        ]
         return table, exchange
 
 
@@ -333,8 +364,7 @@ def _best_strength(features: np.ndarray, labels: np.ndarray, seed: int) -> float
     parts = order[::2], order[1::2]
 
     def score(strength):
-        return sum((fit_linear(features[a], labels[a], strength).predict(features[b]) == labels[b]).sum()
-                   for a, b in (parts, parts[::-1]))
+        return sum((fit_linear(features[a], labels[a], strength).predict(features[b]) == labels[b]).sum() for a, b in (parts, parts[::-1]))
 
     if min(len(np.unique(labels[part])) for part in parts) < 2:
         return 1.0

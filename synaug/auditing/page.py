@@ -33,7 +33,10 @@ MEANINGS = {
     "two_sample_auc": ("Two-sample AUC", "How well a classifier tells synthetic from real: 0.5 not at all, 1 always."),
     "label_agreement": ("Agreement of labels", "Share that a judge trained on the real images puts in the class they are labelled with."),
     "off_label": ("Off their label", "Share whose label the judge finds less likely than that of all but 2 % of held-out real images."),
-    "near_copies": ("Near-copies", "Share that lies nearer to a real image than nearly all real images lie to another; baseline: the share of real ones that do."),
+    "near_copies": (
+        "Near-copies",
+        "Share that lies nearer to a real image than nearly all real images lie to another; baseline: the share of real ones that do.",
+    ),
     "near_repeats": ("Near-repeats", "Share that lies nearer to another synthetic image than nearly all real images lie to each other."),
     "exact_copies_of_real": ("Exact copies of real images", "Number, pixel by pixel."),
     "exact_copies_of_held_out": ("Exact copies of held-out images", "Number; any is a leak."),
@@ -50,16 +53,19 @@ MEANINGS = {
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --ground: #fff; --soft: #57606a; --line: #d0d7de; --good: #116329; --bad: #a40e26; --tint: #f6f8fa; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --ground: #0d1117; --soft: #9da7b1; --line: #3d444d; --good: #56d364; --bad: #ff8f87; --tint: #161b22; } }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6edf3; --ground: #0d1117; --soft: #9da7b1; --line: #3d444d; --good: #56d364; --bad: #ff8f87; --tint: #161b22; } }
 * { box-sizing: border-box; }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground); margin: 0 auto; padding: 1rem; max-width: 66rem; }
 h1 { font-size: 1.15rem; color: var(--soft); font-weight: 600; margin: 0; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; }
 .advice { font-size: 1.45rem; line-height: 1.3; margin: .3rem 0 1rem; padding-left: .8rem; border-left: .35rem solid var(--good); }
 .advice.failed { border-color: var(--bad); }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; width: 100%; }
-caption { text-align: left; color: var(--soft); padding-bottom: .4rem; } th, td { padding: .3rem .55rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
+caption { text-align: left; color: var(--soft); padding-bottom: .4rem; }
+th, td { padding: .3rem .55rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
 caption { position: sticky; left: 0; max-width: calc(100vw - 2rem); } td { white-space: nowrap; } th:first-child { text-align: left; }
-.numbers :is(th, td):last-child { text-align: left; white-space: normal; min-width: 17rem; color: var(--soft); } thead th { background: var(--tint); } tbody th { font-weight: 600; }
+.numbers :is(th, td):last-child { text-align: left; white-space: normal; min-width: 17rem; color: var(--soft); }
+thead th { background: var(--tint); } tbody th { font-weight: 600; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(7.2rem, 1fr)); gap: .8rem; margin: 0; padding: 0; list-style: none; }
 .gallery figure { margin: 0; display: flex; flex-wrap: wrap; gap: .2rem; } .gallery img { width: calc(50% - .1rem); image-rendering: pixelated; }
 .gallery .one img { width: 100%; } .gallery figcaption { flex-basis: 100%; }
@@ -78,20 +84,33 @@ figcaption { font-size: .8rem; line-height: 1.3; color: var(--soft); overflow-wr
 def page(audit: Any) -> str:
     """The page of an `synaug.auditing.Audit`."""
     about, sets = audit.about, audit.sets
-    parts = [f'<h1>Audit of {about["n_synthetic"]:,} synthetic images beside {about["n_real"]:,} real and '
-             f'{about["n_held_out"]:,} held-out real ones</h1>'
-             f'<p class="advice{"" if audit.passed else " failed"}">{typeset(audit.advice)}</p><p>{typeset(audit.predicted.text)}</p>',
-             _list("What to do", audit.todo, ordered=True), _samples(audit), _numbers(audit), _checks(audit), _ratios(audit),
-             _classes(audit), _copies(audit), _off_label(audit), _uncovered(audit)]
-    how = (f"Encoder {about['encoder']}, {about['k']} neighbours, seed {about['seed']}, images {about['image_shape']} "
-           f"(channels, height, width). Intervals are of 95 %, over images, with features, neighbourhoods and fitted probes "
-           f"as they are. The probe is a linear classifier on features: its gain does not predict how much a network that "
-           f"is trained from scratch gains. Real images that a generator was trained on are not new to it: its gain over a part of "
-           f"them flatters it.")
+    parts = [
+        f"<h1>Audit of {about['n_synthetic']:,} synthetic images beside {about['n_real']:,} real and "
+        f"{about['n_held_out']:,} held-out real ones</h1>"
+        f'<p class="advice{"" if audit.passed else " failed"}">{typeset(audit.advice)}</p><p>{typeset(audit.predicted.text)}</p>',
+        _list("What to do", audit.todo, ordered=True),
+        _samples(audit),
+        _numbers(audit),
+        _checks(audit),
+        _ratios(audit),
+        _classes(audit),
+        _copies(audit),
+        _off_label(audit),
+        _uncovered(audit),
+    ]
+    how = (
+        f"Encoder {about['encoder']}, {about['k']} neighbours, seed {about['seed']}, images {about['image_shape']} "
+        f"(channels, height, width). Intervals are of 95 %, over images, with features, neighbourhoods and fitted probes "
+        f"as they are. The probe is a linear classifier on features: its gain does not predict how much a network that "
+        f"is trained from scratch gains. Real images that a generator was trained on are not new to it: its gain over a part of "
+        f"them flatters it."
+    )
     parts.append(_list("How this was measured", (how, *audit.notes)))
-    return (f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, '
-            f'initial-scale=1"><title>Audit: {escape(sets.synthetic.name)} beside {escape(sets.train.name)}</title><style>'
-            f'{STYLE}</style></head><body><main>\n' + "\n".join(filter(None, parts)) + "\n</main></body></html>\n")
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, '
+        f'initial-scale=1"><title>Audit: {escape(sets.synthetic.name)} beside {escape(sets.train.name)}</title><style>'
+        f"{STYLE}</style></head><body><main>\n" + "\n".join(filter(None, parts)) + "\n</main></body></html>\n"
+    )
 
 
 def _list(title: str, texts: Sequence[str], ordered: bool = False) -> str:
@@ -117,29 +136,48 @@ def _numbers(audit) -> str:
         shown.append((title, value, _interval(row["low"], row["high"]), row["baseline"], _interval(row["baseline_low"], row["baseline_high"]), meaning))
     frame = pd.DataFrame(shown, columns=["Measure", "Synthetic", "95 % interval", "Real", "95 % interval of real", "What it says"], dtype=object)
     frame = frame.where(frame.notna(), None)
-    return _wide("The numbers", frame, "All classes together. “Real” is the same for real images in the synthetic ones' "
-                 "place: what a perfect generator would score.", "numbers")
+    return _wide(
+        "The numbers",
+        frame,
+        "All classes together. “Real” is the same for real images in the synthetic ones' place: what a perfect generator would score.",
+        "numbers",
+    )
 
 
 def _checks(audit) -> str:
     frame = audit.checks
     names = {"probe_loss": "Loss of the probe, all added", "duplicates": "Share of repeats"}
-    shown = pd.DataFrame({"Threshold": [names.get(name) or MEANINGS[name][0] for name in frame["check"]], "Value": frame["value"],
-                          "95 % interval": [_interval(*row) for row in frame[["low", "high"]].itertuples(index=False)],
-                          "Bound": [f"{'at most' if row.check in MENDED else 'at least'} {row.bound + 0:.3g}"
-                                    for row in frame.itertuples()],
-                          "Crossed": ["" if passed else "yes" for passed in frame["passed"]]})
+    shown = pd.DataFrame(
+        {
+            "Threshold": [names.get(name) or MEANINGS[name][0] for name in frame["check"]],
+            "Value": frame["value"],
+            "95 % interval": [_interval(*row) for row in frame[["low", "high"]].itertuples(index=False)],
+            "Bound": [f"{'at most' if row.check in MENDED else 'at least'} {row.bound + 0:.3g}" for row in frame.itertuples()],
+            "Crossed": ["" if passed else "yes" for passed in frame["passed"]],
+        }
+    )
     return _wide("Thresholds", shown, "A threshold is crossed where the whole interval lies beyond the bound.")
 
 
 def _ratios(audit) -> str:
     frame = audit.ratios
-    shown = pd.DataFrame({"To be added": [f"{ratio:.2g} per real image" for ratio in frame["ratio"]],
-                          "Synthetic images": frame["n_synthetic"].astype(object),
-                          "Gain": frame["gain"], "95 % interval": [_interval(*row) for row in frame[["low", "high"]].itertuples(index=False)]})
+    shown = pd.DataFrame(
+        {
+            "To be added": [f"{ratio:.2g} per real image" for ratio in frame["ratio"]],
+            "Synthetic images": frame["n_synthetic"].astype(object),
+            "Gain": frame["gain"],
+            "95 % interval": [_interval(*row) for row in frame[["low", "high"]].itertuples(index=False)],
+        }
+    )
     worth = f'<p class="note">Synthetic images per real one of equal gain of the probe: {typeset(audit.exchange)}.</p>'
-    return _wide("How many to add", shown, "Change in the accuracy of the probe where so many are added to all real images. "
-                 "Near-copies of held-out images are left out here.") + worth
+    return (
+        _wide(
+            "How many to add",
+            shown,
+            "Change in the accuracy of the probe where so many are added to all real images. Near-copies of held-out images are left out here.",
+        )
+        + worth
+    )
 
 
 def _classes(audit) -> str:
@@ -147,15 +185,21 @@ def _classes(audit) -> str:
     shown = {}
     for name in ("precision", "recall", "coverage", "distance_ratio", "distance_ratio_pictures", "frechet_distance", "label_agreement", "near_copies"):
         own = rows[rows["metric"] == name].set_index("scope")
-        shown[MEANINGS[name][0]] = {scope: f"{row['value']:.2f} ({row['baseline']:.2f})" if name != "frechet_distance"
-                                    else f"{row['value']:.0f} ({row['baseline']:.0f})" for scope, row in own.iterrows()}
+        shown[MEANINGS[name][0]] = {
+            scope: f"{row['value']:.2f} ({row['baseline']:.2f})" if name != "frechet_distance" else f"{row['value']:.0f} ({row['baseline']:.0f})"
+            for scope, row in own.iterrows()
+        }
     frame = pd.DataFrame(shown).reindex(audit.about["classes"])
     frame.insert(0, "Class", frame.index)
     counts = audit.images["label"].value_counts()
     frame.insert(1, "Synthetic images", [int(counts.get(name, 0)) for name in frame["Class"]])
     frame = frame.astype(object).where(frame.notna(), None)
-    return _wide("Each class", frame, "In brackets: real images in the synthetic ones' place. Neighbours are looked for within "
-                 "the class; classes that are too small for that have empty cells.")
+    return _wide(
+        "Each class",
+        frame,
+        "In brackets: real images in the synthetic ones' place. Neighbours are looked for within "
+        "the class; classes that are too small for that have empty cells.",
+    )
 
 
 def _image(data: ImageDataset, i: int, words: str) -> str:
@@ -168,8 +212,10 @@ def _image(data: ImageDataset, i: int, words: str) -> str:
 def _gallery(title: str, words: str, items: list[tuple[list[str], str]]) -> str:
     if not items:
         return ""
-    figures = "".join(f'<li><figure class="{"one" if len(images) == 1 else "two"}">{"".join(images)}<figcaption>{escape(text)}'
-                      f"</figcaption></figure></li>" for images, text in items)
+    figures = "".join(
+        f'<li><figure class="{"one" if len(images) == 1 else "two"}">{"".join(images)}<figcaption>{escape(text)}</figcaption></figure></li>'
+        for images, text in items
+    )
     return f'<h2>{escape(title)}</h2><p class="note">{escape(words)}</p><ul class="gallery">{figures}</ul>'
 
 
@@ -191,24 +237,44 @@ def _copies(audit) -> str:
         place = int(found.loc[i, "nearest_real"])
         data, at = (sets.train, place) if place < len(sets.train) else (sets.held, place - len(sets.train))
         label = found.loc[i, "label"]
-        items.append(([_image(sets.synthetic, i, f"synthetic image labelled {label}"), _image(data, at, "the real image nearest to it")],
-                      f"{label}, {_name(found.loc[i, 'file'])}; real: {_name(found.loc[i, 'nearest_real_file'])}"))
-    return _gallery("Near-copies of real images", f"Left synthetic, right the nearest real image; {len(items)} of {len(found)}. Of "
-                    f"real images {audit.value('near_copies')['baseline']:.1%} would be named.", items)
+        items.append(
+            (
+                [_image(sets.synthetic, i, f"synthetic image labelled {label}"), _image(data, at, "the real image nearest to it")],
+                f"{label}, {_name(found.loc[i, 'file'])}; real: {_name(found.loc[i, 'nearest_real_file'])}",
+            )
+        )
+    return _gallery(
+        "Near-copies of real images",
+        f"Left synthetic, right the nearest real image; {len(items)} of {len(found)}. Of "
+        f"real images {audit.value('near_copies')['baseline']:.1%} would be named.",
+        items,
+    )
 
 
 def _off_label(audit) -> str:
     found, items = audit.images[audit.images["off_label"]].sort_values("label_probability"), []
     for i in found.index[:SHOWN]:
         label, judged = found.loc[i, ["label", "judged"]]
-        items.append(([_image(audit.sets.synthetic, i, f"synthetic image labelled {label}, judged to be {judged}")],
-                      f"labelled {label}, judged {judged}; {_name(found.loc[i, 'file'])}"))
+        items.append(
+            (
+                [_image(audit.sets.synthetic, i, f"synthetic image labelled {label}, judged to be {judged}")],
+                f"labelled {label}, judged {judged}; {_name(found.loc[i, 'file'])}",
+            )
+        )
     return _gallery("Labels that the judge disagrees with most", f"{len(items)} of {len(found)}; of real images 2 % would be named.", items)
 
 
 def _uncovered(audit) -> str:
-    items = [([_image(audit.sets.held, int(row.image), f"real image of {row.label} that synthetic images hardly cover")],
-              f"{row.label}, {_name(row.file)}; nearest synthetic image {row.ratio:.1f} times as far as the nearest real one")
-             for row in audit.uncovered[~audit.uncovered["seen"]].head(SHOWN).itertuples() if row.ratio > 1]
-    return _gallery("Real images that synthetic ones cover least", "What to generate next: held-out images, the least "
-                    "covered first. Of a perfect generator half have a ratio above 1, too.", items)
+    items = [
+        (
+            [_image(audit.sets.held, int(row.image), f"real image of {row.label} that synthetic images hardly cover")],
+            f"{row.label}, {_name(row.file)}; nearest synthetic image {row.ratio:.1f} times as far as the nearest real one",
+        )
+        for row in audit.uncovered[~audit.uncovered["seen"]].head(SHOWN).itertuples()
+        if row.ratio > 1
+    ]
+    return _gallery(
+        "Real images that synthetic ones cover least",
+        "What to generate next: held-out images, the least covered first. Of a perfect generator half have a ratio above 1, too.",
+        items,
+    )

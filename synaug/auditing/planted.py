@@ -18,10 +18,20 @@ COPIES, WRONG = 0.05, 0.1
 LEAST = {"copies": 0.95, "wrong labels": 0.5}
 
 
-def check(real: Images, held_out: Images | None = None, *,
-          image_size: int | tuple[int, int] | None = None, mode: str | None = None,
-          unreadable: str = "refuse", encoder: Encoder = "efficientnet_lite0", k: int = 5, device: str = "cpu",
-          seed: int = 0, cache: bool = True, progress: bool = False) -> pd.DataFrame:
+def check(
+    real: Images,
+    held_out: Images | None = None,
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    mode: str | None = None,
+    unreadable: str = "refuse",
+    encoder: Encoder = "efficientnet_lite0",
+    k: int = 5,
+    device: str = "cpu",
+    seed: int = 0,
+    cache: bool = True,
+    progress: bool = False,
+) -> pd.DataFrame:
     """Plant defects into real images, audit them as if they were synthetic, and report what was found.
 
     Half of the real images that are not held out stands for the synthetic ones; a perfect generator could not do
@@ -37,8 +47,7 @@ def check(real: Images, held_out: Images | None = None, *,
     for nothing: that no threshold is crossed. Errors as in `synaug.audit`.
     """
     check_settings(encoder, k, device, seed)
-    sets = gather(real, None, held_out, image_size=image_size, mode=mode, unreadable=unreadable, seed=seed,
-                  cache=cache, progress=progress)
+    sets = gather(real, None, held_out, image_size=image_size, mode=mode, unreadable=unreadable, seed=seed, cache=cache, progress=progress)
     rows = []
     for name, plant in tqdm(PLANTED.items(), desc="defects", disable=not progress):
         synthetic, where, scope = plant(sets, seed)
@@ -117,9 +126,8 @@ def _shifted_class(sets: Sets, seed: int):
 
 def _some(sets: Sets, share: float, seed: int) -> np.ndarray:
     where = np.zeros(len(sets.synthetic), bool)
-    where[np.random.default_rng(seed + 1).permutation(len(where))[:max(1, round(share * len(where)))]] = True
+    where[np.random.default_rng(seed + 1).permutation(len(where))[: max(1, round(share * len(where)))]] = True
     return where
 
 
-PLANTED = {"nothing": _nothing, "copies": _copies, "wrong labels": _wrong_labels, "blur": _blur,
-           "dropped mode": _dropped_mode, "shifted class": _shifted_class}
+PLANTED = {"nothing": _nothing, "copies": _copies, "wrong labels": _wrong_labels, "blur": _blur, "dropped mode": _dropped_mode, "shifted class": _shifted_class}

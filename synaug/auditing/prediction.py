@@ -33,8 +33,10 @@ def predicted(numbers: pd.DataFrame, encoder: str) -> Predicted:
     name, (r, low, high) = fit["measure"].replace("_", " "), fit["correlation"]
     row = numbers[(numbers["scope"] == "all") & (numbers["metric"] == fit["measure"])].iloc[0]
     measured = float(row["value"] - (0 if pd.isna(row["baseline"]) else row["baseline"]))
-    how = (f"{name} (here {measured:+.3f}), rank correlation {r:.2f} [{low:.2f}, {high:.2f}] with what {fit['sets']} sets of "
-           f"{fit['added']:,} images gained ({fit['data']}; {fit['network']})")
+    how = (
+        f"{name} (here {measured:+.3f}), rank correlation {r:.2f} [{low:.2f}, {high:.2f}] with what {fit['sets']} sets of "
+        f"{fit['added']:,} images gained ({fit['data']}; {fit['network']})"
+    )
     value = within = float("nan")
     if low <= LEAST_CORRELATION:
         text = f"No gain is predicted: no measure told recorded gains apart well enough. The best is {how}."
@@ -42,6 +44,5 @@ def predicted(numbers: pd.DataFrame, encoder: str) -> Predicted:
         text = f"No gain is predicted with features of {encoder}: the line is for {fit['encoder']}."
     else:
         value, within = fit["intercept"] + fit["slope"] * measured, fit["within"]
-        text = (f"Predicted gain of a network that is trained from scratch: {value:+.1f} points "
-                f"[{value - within:+.1f}, {value + within:+.1f}], by {how}.")
+        text = f"Predicted gain of a network that is trained from scratch: {value:+.1f} points [{value - within:+.1f}, {value + within:+.1f}], by {how}."
     return Predicted(value, value - within, value + within, fit["measure"], measured, text)

@@ -24,8 +24,16 @@ from synaug.precision import usable_device
 #: on Fashion-MNIST so that other real images pass with room to spare, and so do samples of the generators that come
 #: with this package; noise, blur (sigma of 1 pixel or more), 5 % copies and 10 % wrong labels fail (600 real images,
 #: 300 held out, 900 others).
-THRESHOLDS = {"near_copies": 0.03, "off_label": 0.05, "duplicates": 0.05, "label_agreement": 0.1, "precision": 0.3, "coverage": 0.4,
-              "probe_accuracy": 0.1, "probe_loss": 0.0}
+THRESHOLDS = {
+    "near_copies": 0.03,
+    "off_label": 0.05,
+    "duplicates": 0.05,
+    "label_agreement": 0.1,
+    "precision": 0.3,
+    "coverage": 0.4,
+    "probe_accuracy": 0.1,
+    "probe_loss": 0.0,
+}
 #: Shares of held-out images above which no number says anything: those that are among the other real ones, and the lower limit
 #: of those that are nearly copies of them.
 LEAK, NEAR_LEAK = 0.02, 0.05
@@ -79,14 +87,26 @@ class Audit:
 
     def summary(self) -> str:
         """Some ten lines for a terminal, the advice first."""
-        lines = [self.advice, f"Real images: {self.about['n_real']:,}, held out: {self.about['n_held_out']:,}, synthetic: "
-                              f"{self.about['n_synthetic']:,}; {self.about['n_classes']} classes; {self.about['encoder']}.",
-                 *(f"Note: {note}." for note in self.notes)]
-        for title, metrics in (("look", ("precision", "two_sample_auc")), ("spread", ("coverage", "outer_edge_recall")),
-                               ("labels", ("label_agreement", "off_label")), ("copies", ("near_copies",)),
-                               ("probe", ("probe_accuracy", "probe_gain"))):
-            told = (f"{metric.replace('_', ' ')} {row['value']:.3f}" + f" [{row['low']:.3f}, {row['high']:.3f}]" * bool(pd.notna(row["low"]))
-                    + f", real {row['baseline']:.3f}" for metric in metrics for row in [self.value(metric)])
+        lines = [
+            self.advice,
+            f"Real images: {self.about['n_real']:,}, held out: {self.about['n_held_out']:,}, synthetic: "
+            f"{self.about['n_synthetic']:,}; {self.about['n_classes']} classes; {self.about['encoder']}.",
+            *(f"Note: {note}." for note in self.notes),
+        ]
+        for title, metrics in (
+            ("look", ("precision", "two_sample_auc")),
+            ("spread", ("coverage", "outer_edge_recall")),
+            ("labels", ("label_agreement", "off_label")),
+            ("copies", ("near_copies",)),
+            ("probe", ("probe_accuracy", "probe_gain")),
+        ):
+            told = (
+                f"{metric.replace('_', ' ')} {row['value']:.3f}"
+                + f" [{row['low']:.3f}, {row['high']:.3f}]" * bool(pd.notna(row["low"]))
+                + f", real {row['baseline']:.3f}"
+                for metric in metrics
+                for row in [self.value(metric)]
+            )
             lines.append(f"  {title + ':':8}{'; '.join(told)}")
         gain = self.value("probe_gain_all")
         lines.append(f"  all in: the probe gains {gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]. {self.predicted.text}")
@@ -97,8 +117,16 @@ class Audit:
     def json(self) -> str:
         """All of it but the images themselves; what is not a number is null."""
         frames = {name: getattr(self, name).to_dict("records") for name in ("numbers", "ratios", "checks", "images", "uncovered")}
-        found = {"advice": self.advice, "passed": self.passed, "todo": self.todo, "exchange": self.exchange,
-                 "predicted": asdict(self.predicted), "about": self.about, "notes": self.notes, **frames}
+        found = {
+            "advice": self.advice,
+            "passed": self.passed,
+            "todo": self.todo,
+            "exchange": self.exchange,
+            "predicted": asdict(self.predicted),
+            "about": self.about,
+            "notes": self.notes,
+            **frames,
+        }
         return json.dumps(_plain(found), indent=1, allow_nan=False)
 
     def html(self) -> str:
@@ -115,11 +143,22 @@ class Audit:
         return "".join(f"{file}\n" for file in files)
 
 
-def audit(real: Images, synthetic: Images, held_out: Images | None = None, *,
-          image_size: int | tuple[int, int] | None = None, mode: str | None = None,
-          unreadable: str = "refuse", encoder: Encoder = "efficientnet_lite0", k: int = 5,
-          thresholds: Mapping[str, float] | None = None, device: str = "cpu", seed: int = 0, cache: bool = True,
-          progress: bool = False) -> Audit:
+def audit(
+    real: Images,
+    synthetic: Images,
+    held_out: Images | None = None,
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    mode: str | None = None,
+    unreadable: str = "refuse",
+    encoder: Encoder = "efficientnet_lite0",
+    k: int = 5,
+    thresholds: Mapping[str, float] | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+    cache: bool = True,
+    progress: bool = False,
+) -> Audit:
     """Will the synthetic images help a classifier that is trained on the real ones? Minutes at most; nothing is trained
     but linear classifiers on frozen features.
 
@@ -148,8 +187,7 @@ def audit(real: Images, synthetic: Images, held_out: Images | None = None, *,
     check_settings(encoder, k, device, seed)
     if synthetic is None:
         raise ValueError("an audit needs synthetic images beside the real ones (synaug.auditing.check takes real ones alone)")
-    sets = gather(real, synthetic, held_out, image_size=image_size, mode=mode, unreadable=unreadable, seed=seed,
-                  cache=cache, progress=progress)
+    sets = gather(real, synthetic, held_out, image_size=image_size, mode=mode, unreadable=unreadable, seed=seed, cache=cache, progress=progress)
     return of_sets(sets, encoder, k, limits, device, seed, cache, progress)
 
 
@@ -162,11 +200,11 @@ def check_settings(encoder: Encoder, k: int, device: str, seed: int) -> None:
         raise ValueError(f"unknown encoder {encoder!r}: use {', '.join(map(repr, known))}, a module or a callable")
 
 
-def of_sets(sets: Sets, encoder: Encoder, k: int, limits: Mapping[str, float], device: str | torch.device, seed: int,
-            cache: bool, progress: bool) -> Audit:
+def of_sets(sets: Sets, encoder: Encoder, k: int, limits: Mapping[str, float], device: str | torch.device, seed: int, cache: bool, progress: bool) -> Audit:
     """The audit of images that are gathered already; limits: all of `THRESHOLDS`."""
     check_sizes(sets, k)
     with tqdm(total=len(STAGES), disable=not progress, unit="stage") as bar:
+
         def stage(name):
             bar.update(STAGES.index(name) - bar.n)
             bar.set_description(name)
@@ -174,13 +212,25 @@ def of_sets(sets: Sets, encoder: Encoder, k: int, limits: Mapping[str, float], d
         numbers, ratios, images, uncovered, exchange, notes = measure(sets, encoder, k, device, seed, cache, stage)
         bar.update(len(STAGES) - bar.n)
     checks = _checks(numbers, limits)
-    about = {"n_real": len(sets.train), "n_held_out": len(sets.held), "n_synthetic": len(sets.synthetic),
-             "n_classes": sets.held.num_classes, "classes": sets.held.class_names, "missing": sets.missing, "image_shape": sets.held.image_shape,
-             "encoder": encoder_label(encoder), "k": k, "seed": seed, "thresholds": dict(limits), "torch": torch.__version__}
+    about = {
+        "n_real": len(sets.train),
+        "n_held_out": len(sets.held),
+        "n_synthetic": len(sets.synthetic),
+        "n_classes": sets.held.num_classes,
+        "classes": sets.held.class_names,
+        "missing": sets.missing,
+        "image_shape": sets.held.image_shape,
+        "encoder": encoder_label(encoder),
+        "k": k,
+        "seed": seed,
+        "thresholds": dict(limits),
+        "torch": torch.__version__,
+    }
     passed = bool(checks["passed"].all()) and not leak_of(numbers)
     advice, todo = advise(numbers, ratios, images, uncovered, checks, about)
-    return Audit(advice, passed, todo, numbers, ratios, exchange, predicted(numbers, encoder_label(encoder)), checks, images, uncovered,
-                 sets.notes + notes, about, sets)
+    return Audit(
+        advice, passed, todo, numbers, ratios, exchange, predicted(numbers, encoder_label(encoder)), checks, images, uncovered, sets.notes + notes, about, sets
+    )
 
 
 def augmentation_quality(real: Images, synthetic: Images, held_out: Images | None = None, **options) -> Predicted:
@@ -239,8 +289,9 @@ def _checks(numbers: pd.DataFrame, limits: Mapping[str, float]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["check", "value", "low", "high", "bound", "passed"])
 
 
-def advise(numbers: pd.DataFrame, ratios: pd.DataFrame, images: pd.DataFrame, uncovered: pd.DataFrame,
-           checks: pd.DataFrame, about: dict) -> tuple[str, tuple[str, ...]]:
+def advise(
+    numbers: pd.DataFrame, ratios: pd.DataFrame, images: pd.DataFrame, uncovered: pd.DataFrame, checks: pd.DataFrame, about: dict
+) -> tuple[str, tuple[str, ...]]:
     """The advice, and what to do, the most urgent first."""
     all_ = numbers[numbers["scope"] == "all"].set_index("metric")
     failed = list(checks.loc[~checks["passed"], "check"])
@@ -253,40 +304,52 @@ def advise(numbers: pd.DataFrame, ratios: pd.DataFrame, images: pd.DataFrame, un
     mended = set(MENDED)
     if 2 * len(kept) > n and right >= bound and {"off_label", "label_agreement"} & set(failed):
         mended |= {"label_agreement", "probe_accuracy", "probe_loss"}  # what a probe loses by wrong labels comes back with them
-    faults = {"label_agreement": "many do not show what their labels say", "precision": "many look like no real image",
-              "probe_accuracy": "a probe learns much less from them than from real images",
-              "coverage": "they leave out much of what the real images show"}
+    faults = {
+        "label_agreement": "many do not show what their labels say",
+        "precision": "many look like no real image",
+        "probe_accuracy": "a probe learns much less from them than from real images",
+        "coverage": "they leave out much of what the real images show",
+    }
     left = [name for name in failed if name not in mended]
     faults = [words for name, words in faults.items() if name in left]
     best, ratio = all_.loc["best_ratio_gain"], all_.loc["best_ratio", "value"]
     if leak := leak_of(numbers):
         advice = f"Nothing can be said of them: {leak}. Hold out others."
     elif all_.loc["near_copies", "low"] > 0.5:
-        advice = (f"Do not add them: {all_.loc['near_copies', 'value']:.0%} are nearly copies of real images and would only "
-                  f"repeat these.")
+        advice = f"Do not add them: {all_.loc['near_copies', 'value']:.0%} are nearly copies of real images and would only repeat these."
     elif faults:
         faults = [", ".join(faults[:-1]), faults[-1]] if len(faults) > 1 else faults
         # Of chapter 8's sets, some with such faults gained: a probe that does not lose leaves that open.
-        advice = (f"Do not add them as they are: {' and '.join(faults)}." if "probe_loss" in failed else
-                  f"Mend them before you add them: {' and '.join(faults)}. As they are, the probe gains {said}.")
+        advice = (
+            f"Do not add them as they are: {' and '.join(faults)}."
+            if "probe_loss" in failed
+            else f"Mend them before you add them: {' and '.join(faults)}. As they are, the probe gains {said}."
+        )
     elif "probe_loss" in left:
         advice = f"Do not add them: they cost the probe accuracy, {said}."
     elif failed:
-        why = {"near_copies": "nearly copies of real images", "duplicates": "repeats of others"} | dict.fromkeys(("off_label", "label_agreement"), "off their label")
+        why = {"near_copies": "nearly copies of real images", "duplicates": "repeats of others"} | dict.fromkeys(
+            ("off_label", "label_agreement"), "off their label"
+        )
         why = dict.fromkeys(why[name] for name in failed if name in why)
-        advice = (f"Drop {dropped:,} of the {n:,} synthetic images, then look again: too many are {' and '.join(why)}." if dropped else
-                  f"Look at them before you add them: too many are {' and '.join(why)}, though no single image stands out.")
+        advice = (
+            f"Drop {dropped:,} of the {n:,} synthetic images, then look again: too many are {' and '.join(why)}."
+            if dropped
+            else f"Look at them before you add them: too many are {' and '.join(why)}, though no single image stands out."
+        )
     elif gain["low"] > 0:
         advice = f"Add them: the probe gains {said}, and no threshold is crossed."
     elif best["low"] > 0:
-        advice = (f"Add some of them, about {ratio:.2g} per real one: on half of the held-out images the probe then gains "
-                  f"{_points(best)}. With all of them it gains {said}.")
+        advice = (
+            f"Add some of them, about {ratio:.2g} per real one: on half of the held-out images the probe then gains "
+            f"{_points(best)}. With all of them it gains {said}."
+        )
     elif all_.loc["two_sample_auc", "low"] <= all_.loc["two_sample_auc", "baseline_high"] and not _short(all_, numbers):
-        advice = (f"They may be added: they cannot be told from real images, but no gain shows in the probe, {said}, with "
-                  f"{about['n_held_out']:,} held-out images.")
+        advice = (
+            f"They may be added: they cannot be told from real images, but no gain shows in the probe, {said}, with {about['n_held_out']:,} held-out images."
+        )
     else:
-        advice = (f"They may be added, but do not expect much: no threshold is crossed, and the probe's gain, {said}, "
-                  f"cannot be told from none.")
+        advice = f"They may be added, but do not expect much: no threshold is crossed, and the probe's gain, {said}, cannot be told from none."
     if advice.startswith("They may be added") and (narrow := _narrow(numbers)["scope"].tolist()):
         advice += f" They lack variety in {_five(narrow)}."
     if about["missing"] and not advice.startswith(("Nothing", "Do not")):
@@ -334,8 +397,10 @@ def _todo(numbers, ratios, images, uncovered, all_, about, faults, failed):
     if held := int(all_.loc["exact_copies_of_held_out", "value"]):
         yield f"Look for a leak: {held:,} of the synthetic images {_are(held)} among the held-out ones, pixel by pixel."
     if seen := int(all_.loc["held_out_seen", "value"]):
-        yield (f"Look for a leak: {seen:,} of the held-out images {_are(seen)} among the other real ones, pixel by pixel: "
-               f"{_five(sorted(uncovered.loc[uncovered['seen'], 'file']))}.")
+        yield (
+            f"Look for a leak: {seen:,} of the held-out images {_are(seen)} among the other real ones, pixel by pixel: "
+            f"{_five(sorted(uncovered.loc[uncovered['seen'], 'file']))}."
+        )
     elif leak_of(numbers):
         yield f"Look for a leak: these held-out images are nearly copies of other real ones: {_five(sorted(uncovered.loc[uncovered['near_copy'], 'file']))}."
     if leak_of(numbers):
@@ -344,41 +409,59 @@ def _todo(numbers, ratios, images, uncovered, all_, about, faults, failed):
     if about["missing"]:
         yield f"Generate images of these classes, too, which were left out as no synthetic image is of them: {_five(about['missing'])}."
     if faults:
-        yield ("Mend the generator, or what is done to its images (size, blur, compression, labels), rather than dropping "
-               "single images. Some recorded sets with such faults gained all the same: only a training tells.")
+        yield (
+            "Mend the generator, or what is done to its images (size, blur, compression, labels), rather than dropping "
+            "single images. Some recorded sets with such faults gained all the same: only a training tells."
+        )
     if images["drop"].any() and not faults:
-        why = {"off_label": ("off their label", "off_label"), "near_copy": ("nearly copies of real images", "near_copies"),
-               "exact_copy": ("copies of real images, pixel by pixel", ""), "duplicate": ("repeats of others", "")}
-        told = ", ".join(f"{images[name].sum():,} {words}" + (f" (of as many real ones {all_.loc[base, 'baseline'] * len(images):.0f})" if base else "")
-                         for name, (words, base) in why.items() if images[name].any() and images.loc[images[name], "drop"].all())
+        why = {
+            "off_label": ("off their label", "off_label"),
+            "near_copy": ("nearly copies of real images", "near_copies"),
+            "exact_copy": ("copies of real images, pixel by pixel", ""),
+            "duplicate": ("repeats of others", ""),
+        }
+        told = ", ".join(
+            f"{images[name].sum():,} {words}" + (f" (of as many real ones {all_.loc[base, 'baseline'] * len(images):.0f})" if base else "")
+            for name, (words, base) in why.items()
+            if images[name].any() and images.loc[images[name], "drop"].all()
+        )
         yield f"Drop {_images(images['drop'].sum())}: {told}."
     best = all_.loc["best_ratio_gain"]
     if failed:
         yield "Audit again what is mended or left before you add any of it."
     elif best["low"] > 0:
-        yield (f"Add about {all_.loc['best_ratio', 'value']:.2g} synthetic images per real one: that did best in the probe on half of "
-               f"the held-out images, and gains {_points(best)} on the other half.")
+        yield (
+            f"Add about {all_.loc['best_ratio', 'value']:.2g} synthetic images per real one: that did best in the probe on half of "
+            f"the held-out images, and gains {_points(best)} on the other half."
+        )
     elif all_.loc["probe_gain_all", "low"] > 0:
         yield "Add all of them: with half of the held-out images, no number of them could be shown to do better."
     elif (width := (ratios["high"] - ratios["low"]).iloc[-1] / 2) > 0:
         need = float(f"{about['n_held_out'] * (width / 0.01) ** 2:.2g}")
-        yield (f"No number of them shows a gain in the probe; with {about['n_held_out']:,} held-out images one of "
-               f"{100 * width:.1f} points could be seen (one of 1 point with about {need:,.0f}).")
+        yield (
+            f"No number of them shows a gain in the probe; with {about['n_held_out']:,} held-out images one of "
+            f"{100 * width:.1f} points could be seen (one of 1 point with about {need:,.0f})."
+        )
     else:
         yield f"Hold out more real images: added, the synthetic ones change what the probe says of none of the {about['n_held_out']:,}."
     own, base = all_.loc["probe_gain", "value"], all_.loc["probe_gain", "baseline"]
-    yield (f"Compare with more real images: as many of them gain the probe {100 * base:+.1f} points where the synthetic ones "
-           f"gain {100 * own:+.1f}, added to half of the real ones.")
+    yield (
+        f"Compare with more real images: as many of them gain the probe {100 * base:+.1f} points where the synthetic ones "
+        f"gain {100 * own:+.1f}, added to half of the real ones."
+    )
     repeats = all_.loc["near_repeats"]
     if repeats["low"] > repeats["baseline_high"]:
-        yield (f"Generate more varied images: {repeats['value']:.1%} nearly repeat another synthetic one, of as many real images "
-               f"{repeats['baseline']:.1%}.")
+        yield (f"Generate more varied images: {repeats['value']:.1%} nearly repeat another synthetic one, of as many real images {repeats['baseline']:.1%}.")
     far = _narrow(numbers)
     if len(far):
         told = _five([f"{row.scope} ({row.value:.2f})" for row in far.itertuples()])
-        yield (f"Generate more varied images of these classes: {told}; real images lie so many times as far from the nearest synthetic image as from the nearest other real one.")
-    wrong, low = (rows[rows["high"] < rows["baseline_low"]].sort_values("value")
-                  for rows in (_classes(numbers, "label_agreement"), _classes(numbers, "precision")))
+        yield (
+            f"Generate more varied images of these classes: {told}; real images lie so many times as far from the "
+            "nearest synthetic image as from the nearest other real one."
+        )
+    wrong, low = (
+        rows[rows["high"] < rows["baseline_low"]].sort_values("value") for rows in (_classes(numbers, "label_agreement"), _classes(numbers, "precision"))
+    )
     if len(wrong):
         told = _five([f"{row.scope} ({row.value:.2f}, real {row.baseline:.2f})" for row in wrong.itertuples()])
         yield f"Check the labels of these classes, by how often a judge agrees with them: {told}."

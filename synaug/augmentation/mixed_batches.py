@@ -65,21 +65,24 @@ class MixedBatches(Sampler[list[int]]):
     needs it, and sets that name other classes or name them in another order (their labels would mean different things).
     """
 
-    def __init__(self, real, synthetic, *, steps: int, share: float | Sequence[float] = 0.5, order: str = "mixed",
-                 batch_size: int = 128, seed: int = 0):
+    def __init__(self, real, synthetic, *, steps: int, share: float | Sequence[float] = 0.5, order: str = "mixed", batch_size: int = 128, seed: int = 0):
         steps, batch_size, seed = whole("steps", steps, 1), whole("batch_size", batch_size, 1), whole("seed", seed, 0)
         ours, theirs = _class_names(real), _class_names(synthetic)
         if ours and theirs and ours != theirs:
-            raise ValueError(f"the real images have the classes {', '.join(ours)}, the synthetic ones "
-                             f"{', '.join(theirs)}: labels must mean the same, so map them first, or take "
-                             f"synaug.augmentation.with_synthetic, which goes by names")
+            raise ValueError(
+                f"the real images have the classes {', '.join(ours)}, the synthetic ones "
+                f"{', '.join(theirs)}: labels must mean the same, so map them first, or take "
+                f"synaug.augmentation.with_synthetic, which goes by names"
+            )
         if isinstance(share, (int, float)):
             shares = share_schedule(order, share, steps)
         else:
             shares = torch.as_tensor(share, dtype=torch.float64)
             if order != "mixed" or shares.shape != (steps,) or not ((shares >= 0) & (shares <= 1)).all():
-                raise ValueError(f"a schedule of shares is {steps} numbers in 0..1, one a step, and takes no order; got "
-                                 f"{list(shares.shape)} from {shares.min():g} to {shares.max():g}, order {order!r}")
+                raise ValueError(
+                    f"a schedule of shares is {steps} numbers in 0..1, one a step, and takes no order; got "
+                    f"{list(shares.shape)} from {shares.min():g} to {shares.max():g}, order {order!r}"
+                )
         for kind, dataset, needed in (("real", real, (shares < 1).any()), ("synthetic", synthetic, (shares > 0).any())):
             if needed and len(dataset) == 0:
                 raise ValueError(f"there are no {kind} images, and the share asks for some")

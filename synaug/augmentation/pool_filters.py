@@ -18,8 +18,9 @@ from synaug.metrics.inputs import Features, as_features
 from synaug.metrics.near_copies import nearer_than, nearest
 
 
-def filter_pool(pool: SyntheticPool, real: ImageDataset, *, near_copy_quantile: float | None = None,
-                judge: nn.Module | None = None, min_probability: float | None = None) -> tuple[SyntheticPool, pd.DataFrame]:
+def filter_pool(
+    pool: SyntheticPool, real: ImageDataset, *, near_copy_quantile: float | None = None, judge: nn.Module | None = None, min_probability: float | None = None
+) -> tuple[SyntheticPool, pd.DataFrame]:
     """The pool without near-copies and off-class images, and a report on each image of the pool.
 
     real: the images that the classifier is trained on.

@@ -103,8 +103,7 @@ def slow_clusters(logits: Tensor, labels: Tensor, *, seed: int = 0) -> Tensor:
     """
     check_tensors(logits=logits, labels=labels)
     if logits.ndim != 2 or labels.dtype != torch.int64 or labels.shape != logits.shape[:1]:
-        raise ValueError(f"logits must be [N, K] and labels int64 [N], got {list(logits.shape)} and {labels.dtype} "
-                         f"{list(labels.shape)}")
+        raise ValueError(f"logits must be [N, K] and labels int64 [N], got {list(logits.shape)} and {labels.dtype} {list(labels.shape)}")
     seed = whole("seed", seed, 0, 2**32 - 1)
     if len(bad := (~logits.isfinite()).any(1).nonzero()):
         raise ValueError(f"the logits of example {int(bad[0])} are NaN or infinite")
@@ -128,8 +127,9 @@ def slow_clusters(logits: Tensor, labels: Tensor, *, seed: int = 0) -> Tensor:
         slower = max((0, 1), key=lambda c: loss[members[cluster == c]].mean().item())
         slow[members[cluster == slower]] = True
     if undivided:
-        warnings.warn(f"the outputs of classes {', '.join(map(str, undivided))} do not fall into two clusters: none of "
-                      "their examples counts as slow", stacklevel=2)
+        warnings.warn(
+            f"the outputs of classes {', '.join(map(str, undivided))} do not fall into two clusters: none of their examples counts as slow", stacklevel=2
+        )
     return slow
 
 

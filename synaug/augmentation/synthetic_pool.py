@@ -78,11 +78,24 @@ class SyntheticPool:
         return self.data.subset(wanted), self.provenance.iloc[wanted.numpy()].reset_index(drop=True)
 
 
-def generate_pool(denoiser: Denoiser | Generator, dataset: ImageDataset, sources: Indices, *, k: int,
-                  sigmas: float | Sequence[float] | None = None, from_noise: bool = False, steps: int = 18,
-                  solver: str = "heun", churn: float = 0.0, seed: int = 0, folder: str | Path | None = None,
-                  batch_size: int = 256, device: str | torch.device = "cpu", progress: bool = False,
-                  strengths: float | Sequence[float] | None = None) -> SyntheticPool:
+def generate_pool(
+    denoiser: Denoiser | Generator,
+    dataset: ImageDataset,
+    sources: Indices,
+    *,
+    k: int,
+    sigmas: float | Sequence[float] | None = None,
+    from_noise: bool = False,
+    steps: int = 18,
+    solver: str = "heun",
+    churn: float = 0.0,
+    seed: int = 0,
+    folder: str | Path | None = None,
+    batch_size: int = 256,
+    device: str | torch.device = "cpu",
+    progress: bool = False,
+    strengths: float | Sequence[float] | None = None,
+) -> SyntheticPool:
     """k - 1 images of each source's class, from the source itself at a noise level or from noise alone.
 
     denoiser: see `synaug.diffusion.denoisers`, or a `Generator` of any family, which takes strengths in the place of
@@ -128,18 +141,17 @@ def generate_pool(denoiser: Denoiser | Generator, dataset: ImageDataset, sources
             labels = classes[block.labels]
 
             def make():
-                made = make_images(block.floats(), labels, source_index=block.source_index, batch_size=batch_size,
-                                   progress=progress, **draw)
+                made = make_images(block.floats(), labels, source_index=block.source_index, batch_size=batch_size, progress=progress, **draw)
                 return {"images": to_bytes(made.images), "provenance": made.provenance}
 
             key = content_key(*request, draw, block.images, labels, block.source_index)
             parts.append(make() if known == UNKNOWN else kept(folder / f"{key}.zip", make))
     images = torch.cat([part["images"] for part in parts])
     provenance = pd.concat([part["provenance"] for part in parts], ignore_index=True)
-    provenance = provenance.assign(label=real.labels.repeat(k - 1).numpy(), source=sources.repeat(k - 1).numpy(),
-                                   copy=torch.arange(1, k).repeat_interleave(len(sources)).numpy())
-    pool = ImageDataset(images, real.labels.repeat(k - 1), dataset.class_names, real.source_index.repeat(k - 1),
-                        dataset.name)
+    provenance = provenance.assign(
+        label=real.labels.repeat(k - 1).numpy(), source=sources.repeat(k - 1).numpy(), copy=torch.arange(1, k).repeat_interleave(len(sources)).numpy()
+    )
+    pool = ImageDataset(images, real.labels.repeat(k - 1), dataset.class_names, real.source_index.repeat(k - 1), dataset.name)
     return SyntheticPool(pool, provenance, sources, int(k))
 
 
@@ -163,8 +175,7 @@ def _of_sigmas(sigmas, from_noise, steps, solver, churn, strengths) -> list[dict
     for level in levels:
         sigmas_from(level, steps)
     check_sampler(solver, churn)
-    return [{"steps": int(steps), "solver": solver, "churn": float(churn), "from_noise": bool(from_noise), "sigma": level}
-            for level in levels]
+    return [{"steps": int(steps), "solver": solver, "churn": float(churn), "from_noise": bool(from_noise), "sigma": level} for level in levels]
 
 
 def _classes_of(denoiser, dataset: ImageDataset) -> Tensor:
@@ -173,8 +184,11 @@ def _classes_of(denoiser, dataset: ImageDataset) -> Tensor:
     if names is not None:
         return same_classes(dataset.class_names, names)
     if isinstance(denoiser, DDPMDenoiser) and known == dataset.num_classes + 1:
-        warnings.warn(f"the generator has {known} class embeddings, the data set has {known - 1} classes: the last of "
-                      f"them is taken to stand for no class (DDPMDenoiser's null_class says so)", stacklevel=3)
+        warnings.warn(
+            f"the generator has {known} class embeddings, the data set has {known - 1} classes: the last of "
+            f"them is taken to stand for no class (DDPMDenoiser's null_class says so)",
+            stacklevel=3,
+        )
     elif known not in (None, dataset.num_classes):
         raise ValueError(f"the denoiser knows {known} classes, the data set has {dataset.num_classes}")
     return torch.arange(dataset.num_classes)

@@ -41,8 +41,7 @@ class TrainingSet:
         of_kind("data", self.data, ImageDataset, HINT)
         of_kind("synthetic", self.synthetic, Tensor)
         if self.synthetic.dtype != torch.bool or self.synthetic.shape != (len(self.data),):
-            raise ValueError(f"synthetic must be bool [{len(self.data)}], got {self.synthetic.dtype} "
-                             f"{list(self.synthetic.shape)}")
+            raise ValueError(f"synthetic must be bool [{len(self.data)}], got {self.synthetic.dtype} {list(self.synthetic.shape)}")
         if self.order == "shuffled" and self.share is not None:
             raise ValueError("order 'shuffled' has the share of the set: give another order with a share")
         if self.order != "shuffled":
@@ -67,13 +66,21 @@ class TrainingSet:
         shares = share_schedule(self.order, self._share, steps)
         return torch.cat([real, synthetic])[mixed_order(len(real), len(synthetic), shares, batch_size, seed)]
 
-    def train(self, model: nn.Module, *, steps: int, seed: int, batch_size: int | None = None,
-              recipe: str = "one_cycle", **options) -> nn.Module:
+    def train(self, model: nn.Module, *, steps: int, seed: int, batch_size: int | None = None, recipe: str = "one_cycle", **options) -> nn.Module:
         """`synaug.classifiers.train_classifier` on these images in this order; the same steps for every set."""
         check_recipe(recipe)
         batch_size = RECIPES[recipe]["batch_size"] if batch_size is None else batch_size
-        return train_classifier(model, self.data.images, self.data.labels, steps=steps, seed=seed,
-                                batch_size=batch_size, recipe=recipe, order=self.batches(steps, seed, batch_size), **options)
+        return train_classifier(
+            model,
+            self.data.images,
+            self.data.labels,
+            steps=steps,
+            seed=seed,
+            batch_size=batch_size,
+            recipe=recipe,
+            order=self.batches(steps, seed, batch_size),
+            **options,
+        )
 
 
 def original(data: ImageDataset) -> TrainingSet:
@@ -89,20 +96,19 @@ def upsampled(data: ImageDataset, sources: Indices, k: int) -> TrainingSet:
     return original(_joined(data, data.subset(places.repeat(k - 1))))
 
 
-def with_generated(data: ImageDataset, pool: SyntheticPool, *, sources: Indices | None = None, k: int | None = None,
-                   order: str = "shuffled") -> TrainingSet:
+def with_generated(data: ImageDataset, pool: SyntheticPool, *, sources: Indices | None = None, k: int | None = None, order: str = "shuffled") -> TrainingSet:
     """A training set: the images, and the synthetic ones that a pool has of ``sources``, k - 1 of each.
 
     data: what `generate_pool` made the pool of; ValueError where it is another. sources: int64 places in it; by default all
-    that the pool has images of, and k what it was made with. order: of batches, see `TrainingSet`. Of an unfiltered pool, image by image the counterpart of ``upsampled(data, sources, k)``: where that repeats a
+    that the pool has images of, and k what it was made with. order: of batches, see `TrainingSet`. Of an unfiltered
+    pool, image by image the counterpart of ``upsampled(data, sources, k)``: where that repeats a
     source, this has a generated image of it, so runs on the two are paired. k = 1 is the original.
     """
     of_kind("data", data, ImageDataset, HINT)
     of_kind("pool", pool, SyntheticPool, "; with_synthetic takes other images")
     added = pool.take(sources, k)
     if len(added.sources) and added.sources[-1] >= len(data):
-        raise ValueError(f"the pool was made of another data set: it has a source at {int(added.sources[-1])}, "
-                         f"the data set has {len(data)} images")
+        raise ValueError(f"the pool was made of another data set: it has a source at {int(added.sources[-1])}, the data set has {len(data)} images")
     same = data.source_index[added.provenance["source"].to_numpy(copy=True)]
     if not torch.equal(same, added.data.source_index):
         raise ValueError("the pool was made of another data set: its source indices are not those of this one")
@@ -110,8 +116,9 @@ def with_generated(data: ImageDataset, pool: SyntheticPool, *, sources: Indices 
     return TrainingSet(joined, torch.arange(len(joined)) >= len(data), order)
 
 
-def with_synthetic(data: ImageDataset, synthetic: ImageDataset, n: int | None = None, *, order: str = "shuffled",
-                   share: float | None = None, seed: int = 0) -> TrainingSet:
+def with_synthetic(
+    data: ImageDataset, synthetic: ImageDataset, n: int | None = None, *, order: str = "shuffled", share: float | None = None, seed: int = 0
+) -> TrainingSet:
     """The data set, and n (default all) images of another one, such as a folder of synthetic images, of each class in
     proportion. Their classes are mapped by name; ValueError where the data set lacks one, or there are fewer than n.
     order, share: see `TrainingSet`; a training that sees half of each: order "mixed", share 0.5."""
@@ -162,8 +169,15 @@ def _joined(first: ImageDataset, second: ImageDataset) -> ImageDataset:
         raise ValueError(f"images {first.image_shape} and {second.image_shape} cannot be one training set")
     place = {name: label for label, name in enumerate(first.class_names)}
     if odd := [name for name in second.class_names if name not in place]:
-        raise ValueError(f"images cannot be added to those of a data set that lacks their classes, {', '.join(map(repr, odd))}; "
-                         f"it has {', '.join(map(repr, first.class_names))}")
+        raise ValueError(
+            f"images cannot be added to those of a data set that lacks their classes, {', '.join(map(repr, odd))}; "
+            f"it has {', '.join(map(repr, first.class_names))}"
+        )
     labels = torch.tensor([place[name] for name in second.class_names], dtype=torch.int64)[second.labels]
-    return ImageDataset(torch.cat([first.images, second.images]), torch.cat([first.labels, labels]), first.class_names,
-                        torch.cat([first.source_index, second.source_index]), first.name)
+    return ImageDataset(
+        torch.cat([first.images, second.images]),
+        torch.cat([first.labels, labels]),
+        first.class_names,
+        torch.cat([first.source_index, second.source_index]),
+        first.name,
+    )

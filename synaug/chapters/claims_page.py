@@ -20,34 +20,67 @@ from synaug.statistics.frames import bare
 from synaug.statistics.rules import REPRODUCED, VERDICTS
 
 #: The chapters, by experiments that decide claims.
-CHAPTERS = {"mode_concentration": "01_mode_concentration", "targeted_augmentation": "02_targeted_augmentation",
-            "targeted_draws": "02_targeted_augmentation",
-            "two_layer_cnn": "03_two_layer_cnn", "mechanism": "03_two_layer_cnn",
-            "exact_score": "04_where_concentration_comes_from", "empirical_score": "04_where_concentration_comes_from",
-            "real_generators": "04_where_concentration_comes_from",
-            "how_much_and_how_mixed": "05_how_much_and_how_mixed", "causes": "06_what_is_left_out",
-            "rare_events": "06_what_is_left_out", "composition": "06_what_is_left_out",
-            **dict.fromkeys(("families", "data_traits", "ablations"), "07_other_generators_and_data"), "will_it_help_me": "08_will_it_help_me"}
-DATA = {"fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "patches": "patches", "random mixtures": "mixtures",
-        "shapes": "drawn shapes", "fashion_mnist_minorities": "Fashion-MNIST, merged", "fashion_mnist_minorities_swapped": "Fashion-MNIST, merged, swapped",
-        "mnist": "MNIST", **{f"fashion_mnist_{trait}": f"Fashion-MNIST, {trait.replace('_', ' ')}" for trait in TRAITS}}
+CHAPTERS = {
+    "mode_concentration": "01_mode_concentration",
+    "targeted_augmentation": "02_targeted_augmentation",
+    "targeted_draws": "02_targeted_augmentation",
+    "two_layer_cnn": "03_two_layer_cnn",
+    "mechanism": "03_two_layer_cnn",
+    "exact_score": "04_where_concentration_comes_from",
+    "empirical_score": "04_where_concentration_comes_from",
+    "real_generators": "04_where_concentration_comes_from",
+    "how_much_and_how_mixed": "05_how_much_and_how_mixed",
+    "causes": "06_what_is_left_out",
+    "rare_events": "06_what_is_left_out",
+    "composition": "06_what_is_left_out",
+    **dict.fromkeys(("families", "data_traits", "ablations"), "07_other_generators_and_data"),
+    "will_it_help_me": "08_will_it_help_me",
+}
+DATA = {
+    "fashion_mnist": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
+    "patches": "patches",
+    "random mixtures": "mixtures",
+    "shapes": "drawn shapes",
+    "fashion_mnist_minorities": "Fashion-MNIST, merged",
+    "fashion_mnist_minorities_swapped": "Fashion-MNIST, merged, swapped",
+    "mnist": "MNIST",
+    **{f"fashion_mnist_{trait}": f"Fashion-MNIST, {trait.replace('_', ' ')}" for trait in TRAITS},
+}
 #: Recordings beside a profile's own that decide claims.
 VARIANTS = ("cifar10_5000",)
-FIXED = {"before the run": "fixed before the run", "after a first look": "exploratory: after a first look",
-         "after the run": "exploratory: after the run"}
+FIXED = {"before the run": "fixed before the run", "after a first look": "exploratory: after a first look", "after the run": "exploratory: after the run"}
 NOT_RECORDED = "not recorded"
 #: What holds of a theorem that was reconstructed here: nobody can say that the paper's own was reproduced.
 CONSISTENT = "consistent with the summary"
 #: The figure that shows a claim: of an experiment, by what the claim's id has in it, the first that fits.
 FIGURES = {
-    "mode_concentration": {"frechet|artefact": "distance", "precision|recall": "precision-recall", "accuracy": "accuracy",
-                           "entropy|easier": "entropy", "outer-edge|concentrate$": "concentration",
-                           "pca": "pca-variance", "attention": "attention-agreement"},
-    "targeted_augmentation": {"slow-share": "slow-fast", "noise|strength": "strength", "random|-all|loss": "selection",
-                              "sam|trivial|with-|large": "settings", "": "k"},
-    "two_layer_cnn": {"sam-suppresses": "sam-noise", "aligns-less-toy": "noise-align-toy", "aligns|tolerance": "noise-align",
-                      "variance|converges": "variance", "first|sam-": "features", "clusters": "recovery",
-                      "degrades": "degradation", "": "map"},
+    "mode_concentration": {
+        "frechet|artefact": "distance",
+        "precision|recall": "precision-recall",
+        "accuracy": "accuracy",
+        "entropy|easier": "entropy",
+        "outer-edge|concentrate$": "concentration",
+        "pca": "pca-variance",
+        "attention": "attention-agreement",
+    },
+    "targeted_augmentation": {
+        "slow-share": "slow-fast",
+        "noise|strength": "strength",
+        "random|-all|loss": "selection",
+        "sam|trivial|with-|large": "settings",
+        "": "k",
+    },
+    "two_layer_cnn": {
+        "sam-suppresses": "sam-noise",
+        "aligns-less-toy": "noise-align-toy",
+        "aligns|tolerance": "noise-align",
+        "variance|converges": "variance",
+        "first|sam-": "features",
+        "clusters": "recovery",
+        "degrades": "degradation",
+        "": "map",
+    },
     "targeted_draws": {"": "draws"},
     "mechanism": {"noise|features": "network-premises", "learned": "network-learning", "": "network-consequences"},
     "exact_score": {"exact": "exact", "coarse": "grids", "score": "score-errors"},
@@ -65,8 +98,10 @@ FIGURES = {
 #: The report's conjectures: in this book's words, and what would refute each.
 CONJECTURES = {
     "conjecture 1": ("Synthetic images repeat what the real ones hold.", "A synthetic image is worth a fresh real one."),
-    "conjecture 2": ("Their distribution is off, and that is the cause.", "Real images resampled to the synthetic density are no worse to "
-                     "train on, and synthetic ones resampled to the real density no better."),
+    "conjecture 2": (
+        "Their distribution is off, and that is the cause.",
+        "Real images resampled to the synthetic density are no worse to train on, and synthetic ones resampled to the real density no better.",
+    ),
     "conjecture 3": ("A classifier learns other features from them.", "A last layer fitted to real images recovers most of what is lost."),
     "conjecture 4": ("Rare events are lost.", "From a share of 1 % on, minorities are made as often as they are seen."),
     "conjecture 5": ("The model's capacity limits what is gained.", "A wider network gains no more from more of them."),
@@ -84,8 +119,7 @@ def verdicts(experiment: str) -> dict[str, dict]:
     for name, frame in recordings(experiment, ("standard",)).items():
         if name == "standard" or name.partition(".")[2] in VARIANTS:
             families, rows = {}, bare(frame)
-            found[DATA[frame["dataset"].iloc[0]]] = {
-                claim.id: judge(claim, rows, families) for claim in load_claims(experiment).values()}
+            found[DATA[frame["dataset"].iloc[0]]] = {claim.id: judge(claim, rows, families) for claim in load_claims(experiment).values()}
     return found
 
 
@@ -138,12 +172,14 @@ def claims_table(experiment: str) -> HTML:
             f"<small>{'This book' if claim.own else 'Paper'}: {escape(claim.source.removeprefix('this book, '))} "
             f'(<a href="{address(claim)}">figure</a>)</small><details><summary><small>how it was decided</small></summary>'
             f"<small>{'<br>'.join([*map(typeset, evidence), 'rule: ' + ', '.join(kinds.values())])}</small></details></th>"
-            + "".join(f'<td data-label="{head}">{cell}</td>' for head, cell in cells.items()) + "</tr>"
+            + "".join(f'<td data-label="{head}">{cell}</td>' for head, cell in cells.items())
+            + "</tr>"
         )
     head = "".join(f'<th scope="col">{name}</th>' for name in ("claim", *(by_data or ("verdict",)), "rule"))
     caption = "Claims, verdicts and effects with 95 % intervals, and when each rule was fixed"
-    return HTML(f'<table class="dataframe synaug-cards synaug-claims"><caption>{caption}</caption><thead><tr>{head}</tr></thead>'
-                f"<tbody>{''.join(rows)}</tbody></table>")
+    return HTML(
+        f'<table class="dataframe synaug-cards synaug-claims"><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    )
 
 
 def conjectures(top: str = "") -> HTML:
@@ -157,16 +193,23 @@ def conjectures(top: str = "") -> HTML:
         for claim in claims:
             if claim.source == f"this book, {name}":
                 found = [shown(by_id[claim.id]) for by_id in verdicts(claim.experiment).values()] or [NOT_RECORDED]
-                decided.append(f'<a href="{top}claims.html#claim-{claim.id}">{typeset(claim.statement)}</a> <em>{", ".join(found)}</em>' + f" <small>(but {escape(claim.caveat)})</small>" * bool(claim.caveat))
+                decided.append(
+                    f'<a href="{top}claims.html#claim-{claim.id}">{typeset(claim.statement)}</a> <em>{", ".join(found)}</em>'
+                    + f" <small>(but {escape(claim.caveat)})</small>" * bool(claim.caveat)
+                )
         number = name.removeprefix("conjecture ")
         chapter = CHAPTERS[next(claim.experiment for claim in claims if claim.source == f"this book, {name}")]
         label = f"{number}. {words}" if number.isdigit() else f"{name[0].upper()}{name[1:]}: {words}"
-        rows.append(f'<tr id="{name.replace(" ", "-")}"><th scope="row">{label}<br><small>(<a href="{top}notebooks/{chapter}.html">chapter '
-                    f'{int(chapter[:2])}</a>)</small></th><td data-label="refuted if">{typeset(refuted)}</td>'
-                    f'<td data-label="claims and verdicts">{"<br>".join(decided)}</td></tr>')
-    return HTML('<table class="dataframe synaug-cards"><caption>The report\'s seven conjectures, what would refute each, and how the claims '
-                'about it came out</caption><thead><tr><th scope="col">conjecture</th><th scope="col">refuted if</th><th scope="col">claims '
-                f'and verdicts</th></tr></thead><tbody>{"".join(rows)}</tbody></table>')
+        rows.append(
+            f'<tr id="{name.replace(" ", "-")}"><th scope="row">{label}<br><small>(<a href="{top}notebooks/{chapter}.html">chapter '
+            f'{int(chapter[:2])}</a>)</small></th><td data-label="refuted if">{typeset(refuted)}</td>'
+            f'<td data-label="claims and verdicts">{"<br>".join(decided)}</td></tr>'
+        )
+    return HTML(
+        '<table class="dataframe synaug-cards"><caption>The report\'s seven conjectures, what would refute each, and how the claims '
+        'about it came out</caption><thead><tr><th scope="col">conjecture</th><th scope="col">refuted if</th><th scope="col">claims '
+        f"and verdicts</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    )
 
 
 def counts() -> pd.DataFrame:
@@ -186,15 +229,18 @@ def counts() -> pd.DataFrame:
         text = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(order) if word in words)
         return text if data == NOT_RECORDED else f"{data}: {text}"
 
-    return pd.DataFrame([{"chapter": chapter, "claims": numbers[chapter], "verdicts": "; ".join(said(*item) for item in own.items())}
-                         for chapter, own in found.items()])
+    return pd.DataFrame(
+        [{"chapter": chapter, "claims": numbers[chapter], "verdicts": "; ".join(said(*item) for item in own.items())} for chapter, own in found.items()]
+    )
 
 
 def generators() -> pd.DataFrame:
     """The generators that have left images unseen: what each was trained on, and how far its samples are from fresh real images."""
     rows = []
-    runs, judged, families = ({frame.attrs["provenance"]["parameters"]["generator"]: frame for frame in recordings(name, ("standard",)).values()}
-                              for name in ("mode_concentration", "generator_quality", "families"))
+    runs, judged, families = (
+        {frame.attrs["provenance"]["parameters"]["generator"]: frame for frame in recordings(name, ("standard",)).values()}
+        for name in ("mode_concentration", "generator_quality", "families")
+    )
     for record in sorted(checkpoints_dir().glob(f"*/{RECORD}")):
         about = json.loads(record.read_text(encoding="utf-8"))
         recipe = about["recipe"]
@@ -202,14 +248,18 @@ def generators() -> pd.DataFrame:
             continue
         name, family, found = record.parent.name, recipe.get("family", "diffusion"), None
         base, distance = name.removesuffix(f"_{family}"), {"metric": "frechet_distance", "encoder": "efficientnet_lite0"}
-        row = {"trained on": f"{DATA.get(recipe['dataset'], recipe['dataset'])}, {recipe['subset_size']:,}" + f" ({family.upper()})" * (family != "diffusion"),
-               "distance": NOT_RECORDED}
+        row = {
+            "trained on": f"{DATA.get(recipe['dataset'], recipe['dataset'])}, {recipe['subset_size']:,}" + f" ({family.upper()})" * (family != "diffusion"),
+            "distance": NOT_RECORDED,
+        }
         if name in runs:
             found = select(runs[name], **distance, reference="fresh", sources="train").set_index("x").loc[[100, 0]]
         elif name in judged:
             found = select(judged[name], **distance).set_index("arm").loc[["samples", "fresh real"]]
         elif base in families:
-            found = pd.concat([select(families[base], role="strength", metric="frechet_distance", arm=arm, x=x) for arm, x in ((family, 1.0), ("original", 0.0))])
+            found = pd.concat(
+                [select(families[base], role="strength", metric="frechet_distance", arm=arm, x=x) for arm, x in ((family, 1.0), ("original", 0.0))]
+            )
         if found is not None:
             samples, real = ("{value:,.0f} [{low:,.0f}, {high:,.0f}]".format(**limits) for limits in found.to_dict("records"))
             row["distance"] = f"{samples} against {real}"

@@ -22,16 +22,24 @@ from synaug.statistics.rules import NOT_RESOLVED
 #: Of a data set, its recording, and its name in figures and sentences.
 RUNS = {"standard": "Fashion-MNIST", "standard.cifar10_5000": "CIFAR-10"}
 #: Arms of chapter 2 at k = 5, where as many images are added to each, but for TrivialAugment, which adds none.
-ARMS = {"upsampled": "copies", "generated": "generated from real images",
-        "generated, from noise": "generated from noise",
-        "generated, from noise, oracle generator": "from noise, oracle generator", "TrivialAugment": "TrivialAugment",
-        "fresh": "more real images"}
+ARMS = {
+    "upsampled": "copies",
+    "generated": "generated from real images",
+    "generated, from noise": "generated from noise",
+    "generated, from noise, oracle generator": "from noise, oracle generator",
+    "TrivialAugment": "TrivialAugment",
+    "fresh": "more real images",
+}
 FIGURE = ROOT / "book" / "assets" / "findings.png"
-CAPTION = ("Gain in test accuracy over the original training set, with 95 % intervals. Added sets are equally "
-           "large; TrivialAugment adds none. No point: not run. Scales differ.")
-ALTERNATIVE = ("Two panels of intervals. On Fashion-MNIST copies gain nothing, generated images a little, more from "
-               "noise, TrivialAugment and an oracle generator more, and more real images most. On CIFAR-10 copies and "
-               "generated images lose, more real images gain most.")
+CAPTION = (
+    "Gain in test accuracy over the original training set, with 95 % intervals. Added sets are equally "
+    "large; TrivialAugment adds none. No point: not run. Scales differ."
+)
+ALTERNATIVE = (
+    "Two panels of intervals. On Fashion-MNIST copies gain nothing, generated images a little, more from "
+    "noise, TrivialAugment and an oracle generator more, and more real images most. On CIFAR-10 copies and "
+    "generated images lose, more real images gain most."
+)
 NOTE = "Intervals are over paired trainings on one real set (the last: mixtures), uncorrected."
 
 
@@ -49,8 +57,7 @@ class Finding:
 
 def points(row) -> str:
     """Estimate and interval of a row of `synaug.statistics.contrasts.paired`."""
-    value, low, high = (re.sub(r"[+-](0\.0)$", r"\1", f"{number:+.1f}").replace("-", "−")
-                        for number in (row.estimate, row.low, row.high))
+    value, low, high = (re.sub(r"[+-](0\.0)$", r"\1", f"{number:+.1f}").replace("-", "−") for number in (row.estimate, row.low, row.high))
     return f"{value} [{low},\u00a0{high}]"
 
 
@@ -67,8 +74,7 @@ def gains_by_data_set() -> pd.DataFrame:
 
 def plot() -> Figure:
     """Gains of all arms, Fashion-MNIST and CIFAR-10 side by side."""
-    figure = forest(gains_by_data_set(), label="arm", panel="dataset", names=ARMS,
-                    xlabel="gain in test accuracy (points)")
+    figure = forest(gains_by_data_set(), label="arm", panel="dataset", names=ARMS, xlabel="gain in test accuracy (points)")
     plt.close(figure)  # a notebook would show it a second time
     return figure
 
@@ -88,9 +94,11 @@ def _facts() -> dict:
     facts["steps"] = frame.attrs["provenance"]["parameters"]["steps"]
     rows = select(frame, metric="added_share", arm="generated", **base(frame))
     facts |= {("added", k): f"{share / 100:.1f}" for k, share in rows.groupby("x")["value"].mean().items()}
-    for name, where in {"stacked": {"arm": "generated", "x": 5, "augment": "flip_trivial"},
-                        "ceiling": {"arm": "fresh", "x": 5, "augment": "flip_trivial"},
-                        "large": {"arm": "generated", "x": 5, "regime": "large"}}.items():
+    for name, where in {
+        "stacked": {"arm": "generated", "x": 5, "augment": "flip_trivial"},
+        "ceiling": {"arm": "fresh", "x": 5, "augment": "flip_trivial"},
+        "large": {"arm": "generated", "x": 5, "regime": "large"},
+    }.items():
         (facts[name],) = comparisons(frame, **{**base(frame), **where}).itertuples()
     pilot = select(recordings("targeted_draws")["standard.pilot"], metric="test_error", arm="original")
     both = pd.concat([select(pilot, augment="flip", budget=1), select(pilot, augment="flip_trivial", budget=2)])
@@ -132,34 +140,64 @@ def findings() -> list[Finding]:
     first, second, fourth = "01_mode_concentration", "02_targeted_augmentation", "04_where_concentration_comes_from"
     fifth, (least, few, many) = "05_how_much_and_how_mixed", facts["sizes"]
     return [
-        Finding("Replacing real images costs accuracy.", f"On generated images alone: {fashion} ({facts['n alone', fashion]} "
-                f"images) {points(facts['replaced', fashion])}, {cifar} ({facts['n alone', cifar]}, weak generator) {points(facts['replaced', cifar])}.",
-                first, "fig-accuracy", all(facts["replaced", name].high < 0 for name in (fashion, cifar))),
-        Finding("Copies of hard images do not help.", f"{both('upsampled')}.", second, "both-data-sets",
-                not any(facts["upsampled", name].low > 0 for name in (fashion, cifar))),
-        Finding("New images made from them gained little, or harmed.", f"{both('generated')}{unresolved('targeted-generation-helps')}.", second, "both-data-sets",
-                facts["generated", fashion].high < facts["fresh", fashion].low and facts["generated", cifar].high < 0),
-        Finding(f"Images from noise help on {fashion}, if many are added.", ", ".join(f"{points(facts['mixed in', n])} with {n:,}" for n in (least, few, many))
-                + ".",
-                fifth, "fig-exchange", facts["mixed in", few].low > 0 and facts["more"].low > 0),
-        Finding("With flips alone, new real images help most.", f"{both('fresh')}. On {fashion} one is worth "
-                f"{facts['worth', few]} of {few:,} from noise, {facts['worth', many]} of {many:,}.", second, "both-data-sets", all(
-                facts["fresh", name].low > max(facts[arm, name].high for arm in ("upsampled", "generated"))
-                for name in (fashion, cifar))),
-        Finding("Plain augmentation comes first.", f"TrivialAugment gains {points(facts['TrivialAugment', fashion])} in {facts['steps']} steps, "
-                f"{points(facts['longer'])} in twice as many ({facts['longer'].n} seeds; {fashion}). On top, in {facts['steps']}, new real images gain "
-                f"{points(facts['ceiling'])}, images made from real ones {points(facts['stacked'])}.", second, "trivialaugment-alone",
-                facts["TrivialAugment", fashion].low > 0 > facts["stacked"].high),
-        Finding("An exact sampler loses next to nothing.", f"Over Gaussian mixtures recall changes by {points(facts['exact'])} with the exact "
-                f"score.", fourth, "fig-exact",
-                max(abs(facts["exact"].low), abs(facts["exact"].high)) < 1),
+        Finding(
+            "Replacing real images costs accuracy.",
+            f"On generated images alone: {fashion} ({facts['n alone', fashion]} "
+            f"images) {points(facts['replaced', fashion])}, {cifar} ({facts['n alone', cifar]}, weak generator) {points(facts['replaced', cifar])}.",
+            first,
+            "fig-accuracy",
+            all(facts["replaced", name].high < 0 for name in (fashion, cifar)),
+        ),
+        Finding(
+            "Copies of hard images do not help.",
+            f"{both('upsampled')}.",
+            second,
+            "both-data-sets",
+            not any(facts["upsampled", name].low > 0 for name in (fashion, cifar)),
+        ),
+        Finding(
+            "New images made from them gained little, or harmed.",
+            f"{both('generated')}{unresolved('targeted-generation-helps')}.",
+            second,
+            "both-data-sets",
+            facts["generated", fashion].high < facts["fresh", fashion].low and facts["generated", cifar].high < 0,
+        ),
+        Finding(
+            f"Images from noise help on {fashion}, if many are added.",
+            ", ".join(f"{points(facts['mixed in', n])} with {n:,}" for n in (least, few, many)) + ".",
+            fifth,
+            "fig-exchange",
+            facts["mixed in", few].low > 0 and facts["more"].low > 0,
+        ),
+        Finding(
+            "With flips alone, new real images help most.",
+            f"{both('fresh')}. On {fashion} one is worth {facts['worth', few]} of {few:,} from noise, {facts['worth', many]} of {many:,}.",
+            second,
+            "both-data-sets",
+            all(facts["fresh", name].low > max(facts[arm, name].high for arm in ("upsampled", "generated")) for name in (fashion, cifar)),
+        ),
+        Finding(
+            "Plain augmentation comes first.",
+            f"TrivialAugment gains {points(facts['TrivialAugment', fashion])} in {facts['steps']} steps, "
+            f"{points(facts['longer'])} in twice as many ({facts['longer'].n} seeds; {fashion}). On top, in {facts['steps']}, new real images gain "
+            f"{points(facts['ceiling'])}, images made from real ones {points(facts['stacked'])}.",
+            second,
+            "trivialaugment-alone",
+            facts["TrivialAugment", fashion].low > 0 > facts["stacked"].high,
+        ),
+        Finding(
+            "An exact sampler loses next to nothing.",
+            f"Over Gaussian mixtures recall changes by {points(facts['exact'])} with the exact score.",
+            fourth,
+            "fig-exact",
+            max(abs(facts["exact"].low), abs(facts["exact"].high)) < 1,
+        ),
     ]
 
 
 def markdown(target: str = "notebooks/{chapter}.ipynb") -> str:
     """The findings as a list in Markdown, in points; target: the address of a place in a chapter."""
-    lines = [f"- **{f.claim}** {f.numbers} <a href=\"{target.format(chapter=f.chapter, place=f.place)}\">Chapter "
-             f"{int(f.chapter[:2])}</a>" for f in findings()]
+    lines = [f'- **{f.claim}** {f.numbers} <a href="{target.format(chapter=f.chapter, place=f.place)}">Chapter {int(f.chapter[:2])}</a>' for f in findings()]
     return "\n".join([*lines, "", NOTE])
 
 
@@ -179,9 +217,12 @@ def advice() -> pd.DataFrame:
         ("Made from yours, with TrivialAugment on", gain("stacked"), "Few steps: test at yours."),
         (f"{many} images, more from hard ones", gain("large"), "Expect little."),
         (f"{many_cifar} colour photographs, weak generator", gain("generated", cifar), "Expect a loss."),
-        (f"{facts['n photographs']} photographs, from noise, two seeds", f"{facts['photographs'][0]:+.1f} and {facts['photographs'][1]:+.1f}".replace("-", "−"), "Expect a loss."),
-        (f"You have {few}, your generator saw {many}", gain("oracle"),
-         "Draw from noise."),
+        (
+            f"{facts['n photographs']} photographs, from noise, two seeds",
+            f"{facts['photographs'][0]:+.1f} and {facts['photographs'][1]:+.1f}".replace("-", "−"),
+            "Expect a loss.",
+        ),
+        (f"You have {few}, your generator saw {many}", gain("oracle"), "Draw from noise."),
     ]
     return pd.DataFrame(rows, columns=["your case", "measured (points)", "do first"])
 

@@ -6,17 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from synaug.chapters.tasks import (
-    Trained,
-    generated,
-    network,
-    real,
-    real_images,
-    real_images_of,
-    trained,
-    training_record,
-    weights_of,
-)
+from synaug.chapters.tasks import Trained, generated, network, real, real_images, real_images_of, trained, training_record, weights_of
 from synaug.classifiers import build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import RECIPES
@@ -42,10 +32,8 @@ class Quality(Settings):
     steps: int = param("steps of the sampler", 18, at_least=1)
     solver: str = param("how the reverse process is solved", "heun", options=tuple(SOLVERS))
     seed: int = param("of the samples' noise", 0, at_least=0, at_most=2**31 - 1)
-    encoders: tuple[str, ...] = param("features that distances are taken in", ("efficientnet_lite0", "pixels"),
-                                      each=True, options=("pixels", *BUILDERS))
-    n_searched: int = param("training images among which nearest neighbours are searched in features (in pixels: all); "
-                            "None: all", at_least=1, optional=True)
+    encoders: tuple[str, ...] = param("features that distances are taken in", ("efficientnet_lite0", "pixels"), each=True, options=("pixels", *BUILDERS))
+    n_searched: int = param("training images among which nearest neighbours are searched in features (in pixels: all); None: all", at_least=1, optional=True)
     n_judge: int = param("unseen real images that the judge is trained on; None: all", at_least=1, optional=True)
     classifier: str = param("the judge's network", "resnet8", options=tuple(ARCHITECTURES))
     classifier_steps: int = param("its optimiser steps", at_least=1)
@@ -57,12 +45,15 @@ class Quality(Settings):
         reverse_sigmas(self.steps, self.steps)
         images = real_images_of(self.generator)
         classes, unseen = images.test.num_classes, len(images.unseen)
-        self.within("two per class, to as many as test images, and fewer than training images that the generator has not seen",
-                    n_samples=(2 * classes, min(len(images.test), unseen - 1)))
+        self.within(
+            "two per class, to as many as test images, and fewer than training images that the generator has not seen",
+            n_samples=(2 * classes, min(len(images.test), unseen - 1)),
+        )
         self.within("to all training images that the generator has not seen", n_judge=(classes, unseen))
         if (fewest := min(map(self.searched, self.encoders))) < classes:
-            raise ValueError(f"n_searched and n_samples must leave {classes} training images, one per class, to search "
-                             f"among, also of the {unseen} unseen ones; got {fewest}")
+            raise ValueError(
+                f"n_searched and n_samples must leave {classes} training images, one per class, to search among, also of the {unseen} unseen ones; got {fewest}"
+            )
         build_classifier(self.classifier, images.test.image_shape, classes, seed=0)
 
     def searched(self, encoder: str) -> int:
@@ -89,8 +80,7 @@ def sets(s: Quality) -> dict[str, Task]:
 
 
 def neighbours(s: Quality, encoder: str) -> Task:
-    parameters = {"generator": s.generator, "weights": weights_of(s.generator), "encoder": encoder,
-                  "n": s.searched(encoder), "device": s.device}
+    parameters = {"generator": s.generator, "weights": weights_of(s.generator), "encoder": encoder, "n": s.searched(encoder), "device": s.device}
     return Task(nearest_images, parameters, tuple(sets(s).values()))
 
 
@@ -99,8 +89,11 @@ def rows(s: Quality):
     samples, reference, fresh = sets(s).values()
     # Of real images that neither the generator nor the reference holds.
     unseen = real(s, "unseen")
-    judge = Task(trained, {"architecture": s.classifier, "steps": s.classifier_steps, "recipe": s.recipe, "seed": 0,
-                           "device": s.device}, (unseen if s.n_judge is None else Task(stratified_subset, {"n": s.n_judge, "seed": 0}, (unseen,)),))
+    judge = Task(
+        trained,
+        {"architecture": s.classifier, "steps": s.classifier_steps, "recipe": s.recipe, "seed": 0, "device": s.device},
+        (unseen if s.n_judge is None else Task(stratified_subset, {"n": s.n_judge, "seed": 0}, (unseen,)),),
+    )
     every = {"dataset": real_images_of(s.generator).test.name, "seed": s.seed}
     at = {**every, "x": training_record(s.generator)["images_seen"]}
     yield every, Task(training_losses, {"generator": s.generator, "weights": weights_of(s.generator)})
@@ -116,16 +109,19 @@ EXPERIMENT = Experiment("generator_quality", Quality, PROFILES, rows, constants=
 
 def training_losses(generator: str, weights: str) -> pd.DataFrame:
     """The losses that were noted while the generator was trained, by the number of images seen."""
-    return pd.DataFrame([{"arm": "training", "class_name": "all", "x": point["images"], "metric": metric,
-                          "value": point[metric]} for point in training_record(generator)["curve"]
-                         for metric in ("training_loss", "held_out_loss")])
+    return pd.DataFrame(
+        [
+            {"arm": "training", "class_name": "all", "x": point["images"], "metric": metric, "value": point[metric]}
+            for point in training_record(generator)["curve"]
+            for metric in ("training_loss", "held_out_loss")
+        ]
+    )
 
 
 def agreements(judge: Trained, samples: ImageDataset, reference: ImageDataset) -> pd.DataFrame:
     """How often the judge sees the class that was asked for, or the label of a real test image: all, and by class."""
     model, labels, tables = judge.model(), reference.labels, []
-    right = {arm: predict(model, images.images).argmax(1) == labels
-             for arm, images in ((SAMPLES, samples), (FRESH_REAL, reference))}
+    right = {arm: predict(model, images.images).argmax(1) == labels for arm, images in ((SAMPLES, samples), (FRESH_REAL, reference))}
     for label, name in ((None, "all"), *enumerate(reference.class_names)):
         name = "class all" if label is not None and name == "all" else name
         own = slice(None) if label is None else labels == label
@@ -133,8 +129,7 @@ def agreements(judge: Trained, samples: ImageDataset, reference: ImageDataset) -
     return pd.concat(tables, ignore_index=True)
 
 
-def distances(reference: ImageDataset, samples: ImageDataset, fresh: ImageDataset, encoder: str,
-              device: str) -> pd.DataFrame:
+def distances(reference: ImageDataset, samples: ImageDataset, fresh: ImageDataset, encoder: str, device: str) -> pd.DataFrame:
     """Fréchet distance to the reference of samples and of fresh real images, equally many, and their quotient.
 
     Limits: delete-a-group jackknife, each group holding as many images of each class and leaving all three sets.
@@ -151,21 +146,25 @@ def distances(reference: ImageDataset, samples: ImageDataset, fresh: ImageDatase
     replicates = np.array([found(group != g) for g in np.unique(group)])
     columns = ((SAMPLES, "frechet_distance"), (FRESH_REAL, "frechet_distance"), (SAMPLES, "frechet_multiple"))
     values = zip(columns, found(slice(None)), replicates.T)
-    return pd.DataFrame([{"arm": arm, "metric": metric, **jackknife_interval(value, others).columns, "n": n}
-                         for (arm, metric), value, others in values])
+    return pd.DataFrame([{"arm": arm, "metric": metric, **jackknife_interval(value, others).columns, "n": n} for (arm, metric), value, others in values])
 
 
-def nearest_images(samples: ImageDataset, reference: ImageDataset, fresh: ImageDataset, generator: str, weights: str,
-                   encoder: str, n: int, device: str) -> dict:
+def nearest_images(
+    samples: ImageDataset, reference: ImageDataset, fresh: ImageDataset, generator: str, weights: str, encoder: str, n: int, device: str
+) -> dict:
     """{"trained", "unseen": {set: `nearest` of n of the generator's training images, or of as many unseen ones}}."""
+
     def encoded(images):
         return encode(images.floats(), encoder, device=device)
 
-    parts = {"trained": real_images(generator, weights, "trained", n),
-             "unseen": real_images(generator, weights, "unseen").subset(range(len(fresh), len(fresh) + n))}
+    parts = {
+        "trained": real_images(generator, weights, "trained", n),
+        "unseen": real_images(generator, weights, "unseen").subset(range(len(fresh), len(fresh) + n)),
+    }
     own = {"samples": encoded(samples), "reference": encoded(reference), "fresh": encoded(fresh)}
-    return {part: {name: nearest(features, among) for name, features in own.items()}
-            for part, among in ((part, encoded(images)) for part, images in parts.items())}
+    return {
+        part: {name: nearest(features, among) for name, features in own.items()} for part, among in ((part, encoded(images)) for part, images in parts.items())
+    }
 
 
 def near_copies(found: dict) -> pd.DataFrame:
@@ -184,8 +183,7 @@ def near_copies(found: dict) -> pd.DataFrame:
 def shares(metric: str, found: dict[str, torch.Tensor], **columns) -> pd.DataFrame:
     """A proportion of each arm with its Wilson interval, and samples minus fresh real with Newcombe's."""
     counts = {arm: (int(who.sum()), len(who)) for arm, who in found.items()}
-    table = [{"arm": arm, "metric": metric, **wilson_interval(yes, n).columns, "n": n}
-             for arm, (yes, n) in counts.items()]
+    table = [{"arm": arm, "metric": metric, **wilson_interval(yes, n).columns, "n": n} for arm, (yes, n) in counts.items()]
     difference = newcombe_interval(*counts[SAMPLES], *counts[FRESH_REAL])
     table.append({"arm": SAMPLES, "metric": f"{metric}_difference", **difference.columns, "n": difference.n})
     return pd.DataFrame(table).assign(**columns)
@@ -196,10 +194,14 @@ def shares(metric: str, found: dict[str, torch.Tensor], **columns) -> pd.DataFra
 
 def neighbour_distances(s: Quality, get) -> pd.DataFrame:
     """Distances to the nearest training image, to draw: columns encoder, arm, distance. Fresh real: the reference."""
-    return pd.concat([pd.DataFrame({"encoder": encoder, "arm": arm,
-                                    "distance": get(neighbours(s, encoder))["trained"][name][0]})
-                      for encoder in s.encoders for arm, name in ((FRESH_REAL, "reference"), (SAMPLES, "samples"))],
-                     ignore_index=True)
+    return pd.concat(
+        [
+            pd.DataFrame({"encoder": encoder, "arm": arm, "distance": get(neighbours(s, encoder))["trained"][name][0]})
+            for encoder in s.encoders
+            for arm, name in ((FRESH_REAL, "reference"), (SAMPLES, "samples"))
+        ],
+        ignore_index=True,
+    )
 
 
 def closest_pairs(s: Quality, get, encoder: str, name: str = "samples", count: int = 8) -> tuple:

@@ -17,23 +17,34 @@ TEST = "real test images"  # what frames call fresh real where they are the refe
 def sample_sheet(samples, real, per_class=10):
     """The first samples of each class, a row per class, beside as many real images: nobody chose them."""
     per_class = min(per_class, int(samples.labels.bincount().min()))
-    return image_grid({title: [images.images[images.labels == c][:per_class] for c in range(samples.num_classes)]
-                       for title, images in (("samples", samples), (TEST, real))}, samples.class_names)
+    return image_grid(
+        {title: [images.images[images.labels == c][:per_class] for c in range(samples.num_classes)] for title, images in (("samples", samples), (TEST, real))},
+        samples.class_names,
+    )
 
 
 def agreement(live, recorded=None):
     """The judge's agreement with the asked class, a row per class, and samples minus real test images."""
     runs = {"recorded": recorded, "this build": live}
-    names = {name: name for frame in runs.values() for name in select(frame, metric="judge_agreement").get("class_name", ())
-             if name != "all"} | {"all": "all classes"}
-    rows = pd.concat([select(frame, metric=["judge_agreement", "judge_agreement_difference"]).assign(run=run)
-                      for run, frame in runs.items() if frame is not None])
+    names = {name: name for frame in runs.values() for name in select(frame, metric="judge_agreement").get("class_name", ()) if name != "all"} | {
+        "all": "all classes"
+    }
+    rows = pd.concat(
+        [select(frame, metric=["judge_agreement", "judge_agreement_difference"]).assign(run=run) for run, frame in runs.items() if frame is not None]
+    )
     rows["arm"] = rows["arm"].replace(FRESH_REAL, TEST)
     rows.loc[rows["metric"] == "judge_agreement_difference", "arm"] = f"{SAMPLES} minus {TEST}"
-    return forest(rows.rename(columns={"value": "estimate"}), label="class_name", panel="metric", hue="arm", run="run",
-                  names=names, scale=100, zero={"judge_agreement_difference": 0.0},
-                  xlabel={"judge_agreement": "judge agrees with the class (%)",
-                          "judge_agreement_difference": "difference (points)"})
+    return forest(
+        rows.rename(columns={"value": "estimate"}),
+        label="class_name",
+        panel="metric",
+        hue="arm",
+        run="run",
+        names=names,
+        scale=100,
+        zero={"judge_agreement_difference": 0.0},
+        xlabel={"judge_agreement": "judge agrees with the class (%)", "judge_agreement_difference": "difference (points)"},
+    )
 
 
 def neighbour_distances(distances):
@@ -46,24 +57,26 @@ def neighbour_distances(distances):
             entries[name] = ax.ecdf(by_arm.get_group(arm), color=COLOURS[arm], linewidth=1.8)
         limit = by_arm.get_group(FRESH_REAL).quantile(NEAR_COPY_QUANTILE)
         entries["near-copies lie left of this line"] = ax.axvline(limit, color=INK, linestyle="--", linewidth=1.2)
-        ax.set(xlim=(0, None), ylabel="share of images nearer",
-               xlabel=f"distance to the nearest training image\n(in {space(encoder)})")
+        ax.set(xlim=(0, None), ylabel="share of images nearer", xlabel=f"distance to the nearest training image\n(in {space(encoder)})")
     return finish(figure, entries)
 
 
 def closest_pairs(pairs):
     """The images nearest to a training image above those training images: ``{row name: uint8 [n, 2, C, H, W]}``."""
-    return image_grid([row for images in pairs.values() for row in images.transpose(0, 1)],
-                      [text for name in pairs for text in (name, "nearest\ntraining image")])
+    return image_grid(
+        [row for images in pairs.values() for row in images.transpose(0, 1)], [text for name in pairs for text in (name, "nearest\ntraining image")]
+    )
 
 
 def training_curve(frame):
     """Denoising loss against images seen in training, of a run's generator."""
     (figure, (ax,)), entries = panels(1), {}
-    for metric, label, colour in (("training_loss", "training images, current weights", COLOURS["train"]),
-                                  ("held_out_loss", "held-out images, averaged weights", COLOURS["held out"])):
+    for metric, label, colour in (
+        ("training_loss", "training images, current weights", COLOURS["train"]),
+        ("held_out_loss", "held-out images, averaged weights", COLOURS["held out"]),
+    ):
         rows = select(frame, metric=metric, arm="training").sort_values("x")
-        entries[label], = ax.plot(rows["x"] / 1e6, rows["value"], color=colour, marker="o" if len(rows) < 20 else None)
+        (entries[label],) = ax.plot(rows["x"] / 1e6, rows["value"], color=colour, marker="o" if len(rows) < 20 else None)
     ax.set(xlabel="images seen in training (millions)", ylabel="denoising loss", xlim=(0, None))
     return finish(figure, entries)
 
@@ -96,9 +109,17 @@ def comparison(live, recorded=None, metrics=tuple(MEASURES)):
                 side = "above" if compared["low"] > equal else "below" if compared["high"] < equal else "not told apart"
                 if not pd.isna(encoder):
                     title = MEASURES[metric][0].format(encoder=encoder_label(encoder), space=space(encoder))
-                rows.append({"": title, "run": run, "n": f"{int(compared['n']):,}", "samples": amount(own, metric),
-                             "fresh real": amount(fresh, metric), "compared": contrast(compared, against),
-                             "samples are": side})
+                rows.append(
+                    {
+                        "": title,
+                        "run": run,
+                        "n": f"{int(compared['n']):,}",
+                        "samples": amount(own, metric),
+                        "fresh real": amount(fresh, metric),
+                        "compared": contrast(compared, against),
+                        "samples are": side,
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -113,18 +134,22 @@ def takeaways(found, smaller):
     """The chapter in three lines of Markdown; found, smaller: `numbers` of the recorded runs of two generators."""
     features, pixels = (f"in {space(encoder)}" for encoder in ("efficientnet_lite0", "pixels"))
     nearest = "nearest to a training image"
-    return "\n".join((
-        f"1. **Samples show the class that was asked for.** A judge agrees with {found[AGREES]} of them and with "
-        f"{found[AGREES_REAL]} of real test images (difference: {found[AGREES_MORE]} points).",
-        f"2. **They still differ from real images.** The Fréchet distance compares the means and covariances of two "
-        f"sets. From samples to real images it is {found[f'Fréchet multiple {features}']} times that from fresh real "
-        f"images ({found[IMAGES]} images in each set). This is in the features of EfficientNet-Lite0, a small ImageNet "
-        f"classifier; in pixels it is {found[f'Fréchet multiple {pixels}']} times.",
-        f"3. **Of the generator that saw more images, no copying could be shown.** The nearest image is one of its training images in "
-        f"{found[f'{nearest} {features}, samples']} of samples and {found[f'{nearest} {features}, fresh real']} of "
-        f"fresh real images (difference: {found[f'{nearest} {features}, difference (points)']} points; in pixels {found[f'{nearest} {pixels}, difference (points)']}). The one that saw "
-        f"2,000 leans to them in pixels, by {smaller[f'{nearest} {pixels}, difference (points)']} points, not in "
-        f"features: {smaller[f'{nearest} {features}, difference (points)']}."))
+    return "\n".join(
+        (
+            f"1. **Samples show the class that was asked for.** A judge agrees with {found[AGREES]} of them and with "
+            f"{found[AGREES_REAL]} of real test images (difference: {found[AGREES_MORE]} points).",
+            f"2. **They still differ from real images.** The Fréchet distance compares the means and covariances of two "
+            f"sets. From samples to real images it is {found[f'Fréchet multiple {features}']} times that from fresh real "
+            f"images ({found[IMAGES]} images in each set). This is in the features of EfficientNet-Lite0, a small ImageNet "
+            f"classifier; in pixels it is {found[f'Fréchet multiple {pixels}']} times.",
+            f"3. **Of the generator that saw more images, no copying could be shown.** The nearest image is one of its training images in "
+            f"{found[f'{nearest} {features}, samples']} of samples and {found[f'{nearest} {features}, fresh real']} of "
+            f"fresh real images (difference: {found[f'{nearest} {features}, difference (points)']} points; in pixels "
+            f"{found[f'{nearest} {pixels}, difference (points)']}). The one that saw "
+            f"2,000 leans to them in pixels, by {smaller[f'{nearest} {pixels}, difference (points)']} points, not in "
+            f"features: {smaller[f'{nearest} {features}, difference (points)']}.",
+        )
+    )
 
 
 def numbers(frame):
@@ -133,19 +158,23 @@ def numbers(frame):
     differences = select(frame, metric="judge_agreement_difference").set_index("class_name")[["value", "low", "high"]] * 100
     largest = differences.drop("all")["value"].abs().idxmax()
     held_out = select(frame, metric="held_out_loss").sort_values("x")["value"]
-    found = {AGREES: amount(both[SAMPLES], "judge_agreement"), AGREES_REAL: amount(both[FRESH_REAL], "judge_agreement"),
-             AGREES_MORE: within(*differences.loc["all"], 1), EXTREME: largest,
-             EXTREME_MORE: within(*differences.loc[largest], 1), LOSS: f"{held_out.iloc[-1]:.4f}",
-             LOWEST: f"{held_out.min():.4f}", IMAGES: f"{select(frame, metric='frechet_multiple')['n'].iat[0]:,.0f}"}
+    found = {
+        AGREES: amount(both[SAMPLES], "judge_agreement"),
+        AGREES_REAL: amount(both[FRESH_REAL], "judge_agreement"),
+        AGREES_MORE: within(*differences.loc["all"], 1),
+        EXTREME: largest,
+        EXTREME_MORE: within(*differences.loc[largest], 1),
+        LOSS: f"{held_out.iloc[-1]:.4f}",
+        LOWEST: f"{held_out.min():.4f}",
+        IMAGES: f"{select(frame, metric='frechet_multiple')['n'].iat[0]:,.0f}",
+    }
     for encoder in select(frame, metric="frechet_multiple")["encoder"].unique():
         at = f"in {space(encoder)}"
         multiple = select(frame, metric="frechet_multiple", encoder=encoder)[["value", "low", "high"]].iloc[0]
         found[f"Fréchet multiple {at}"] = within(*multiple, 2, sign="-")
-        for metric, name in (("near_copy_share", "near-copies"),
-                             ("trained_nearer_share", "nearest to a training image")):
+        for metric, name in (("near_copy_share", "near-copies"), ("trained_nearer_share", "nearest to a training image")):
             own = select(frame, metric=metric, encoder=encoder).set_index("arm")["value"]
-            found |= {f"{name} {at}, samples": amount(own[SAMPLES], metric),
-                      f"{name} {at}, fresh real": amount(own[FRESH_REAL], metric)}
+            found |= {f"{name} {at}, samples": amount(own[SAMPLES], metric), f"{name} {at}, fresh real": amount(own[FRESH_REAL], metric)}
         row = select(frame, metric="trained_nearer_share_difference", encoder=encoder)[["value", "low", "high"]].iloc[0] * 100
         found[f"nearest to a training image {at}, difference (points)"] = within(*row, 1)
     return found
@@ -156,11 +185,15 @@ def generators_table(names):
     rows = []
     for name in names:
         record = training_record(name)  # the images themselves may have to be downloaded
-        rows.append({"generator": name,
-                     "training images": f"{record['recipe']['subset_size']:,} of {record['recipe']['dataset']}",
-                     "parameters (millions)": f"{record['parameters'] / 1e6:.2f}",
-                     "images seen (millions)": f"{record['images_seen'] / 1e6:.2f}",
-                     "held-out loss": f"{record['curve'][-1]['held_out_loss']:.3f}"})
+        rows.append(
+            {
+                "generator": name,
+                "training images": f"{record['recipe']['subset_size']:,} of {record['recipe']['dataset']}",
+                "parameters (millions)": f"{record['parameters'] / 1e6:.2f}",
+                "images seen (millions)": f"{record['images_seen'] / 1e6:.2f}",
+                "held-out loss": f"{record['curve'][-1]['held_out_loss']:.3f}",
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -183,19 +216,24 @@ def contrast(row, metric):
 
 def describe_generator(record, trained):
     """What the generator is and what it was trained on, by its training record, as a Markdown list's first entry."""
-    return (f"- *generator*: {record['parameters']:,} parameters, trained on {len(trained):,} training images of "
-            f"{trained.name} ({record['images_seen']:,} images seen, {record['minutes'] / 60:.1f} hours, "
-            f"{singular(record['device'])}).")
+    return (
+        f"- *generator*: {record['parameters']:,} parameters, trained on {len(trained):,} training images of "
+        f"{trained.name} ({record['images_seen']:,} images seen, {record['minutes'] / 60:.1f} hours, "
+        f"{singular(record['device'])})."
+    )
 
 
 def describe(live, recorded=None):
     """What the runs behind a page are, as a Markdown list."""
+
     def words(frame, p):
         searched = select(frame, metric="near_copy_share", arm=SAMPLES).set_index("encoder")["searched"]
         places = ", ".join(f"{int(n):,} in {space(encoder)}" for encoder, n in searched.items())
         judge = "all unseen training images" if p["n_judge"] is None else f"{p['n_judge']:,} unseen training images"
-        return (f"{p['n_samples']:,} samples ({p['solver'].capitalize()}, {p['steps']} steps), as many real images in "
-                f"each set; the judge ({p['classifier']}, {p['classifier_steps']:,} steps) learnt from {judge}; "
-                f"neighbours are searched among {places}")
+        return (
+            f"{p['n_samples']:,} samples ({p['solver'].capitalize()}, {p['steps']} steps), as many real images in "
+            f"each set; the judge ({p['classifier']}, {p['classifier_steps']:,} steps) learnt from {judge}; "
+            f"neighbours are searched among {places}"
+        )
 
     return describe_runs(live, recorded, words)

@@ -51,8 +51,10 @@ class Mixing(Trainings):
             name = self.generator if n == self.n_real else self.generator_of(n)
             of = splits(name)
             if not of["real"].num_classes <= n <= len(of["real"]):
-                raise ValueError(f"{name} has seen {len(of['real']):,} images; n_real (and other_n_real, of the oracle) must "
-                                 f"be from {of['real'].num_classes}, one per class, to that, got {n:,}")
+                raise ValueError(
+                    f"{name} has seen {len(of['real']):,} images; n_real (and other_n_real, of the oracle) must "
+                    f"be from {of['real'].num_classes}, one per class, to that, got {n:,}"
+                )
             needed = max(*self.fresh, self.pool if n == self.n_real and "order" in self.studies else 0)
             if needed > len(of["fresh"]):
                 raise ValueError(f"fresh and pool ask for {needed:,} fresh images, {name} leaves {len(of['fresh']):,}")
@@ -70,16 +72,82 @@ class Mixing(Trainings):
 SMALL = {"generator": "fashion_mnist_2000", "oracle": "fashion_mnist"}
 
 PROFILES = {
-    "smoke": dict(**SMALL, sources=40, n_real=40, other_n_real=(20,), added=(20, 40), fresh=(20, 40), compared=40, distinct=10, pool=60,
-                  shares=(0.5,), replaced=(0.5,), widths=(8,), width=4, steps=2, sampling_steps=1, n_evaluate=50, seeds=2, few_seeds=2),
-    "quick": dict(**SMALL, sources=100, n_real=100, added=(100, 200), fresh=(50, 200), compared=200, distinct=20, pool=100, shares=(0.5,),
-                  replaced=(0.5,), widths=(4,), width=8, steps=5, sampling_steps=3, n_evaluate=300, seeds=2, few_seeds=2),
-    "standard": dict(**SMALL, sources=None, n_real=2000, other_n_real=(500, 1000, 5000), added=(1000, 3000, 9000),
-                     fresh=(300, 1000, 3000), compared=3000, distinct=300, pool=6000, shares=(0.25, 0.5, 0.75, 0.9),
-                     replaced=(0.5, 0.9), widths=(8, 24), steps=800, first_seed=100, seeds=10, few_seeds=3),
-    "paper": dict(generator="cifar10", n_real=40_000, added=(6000, 20_000, 60_000), fresh=(1000, 3000, 6000), compared=6000,
-                  distinct=600, pool=6000, shares=(0.25, 0.5, 0.75, 0.9), replaced=(0.5, 0.9), widths=(32, 96), width=64,
-                  architecture="resnet9", recipe="fast", steps=781, first_seed=100, seeds=10, few_seeds=5),
+    "smoke": dict(
+        **SMALL,
+        sources=40,
+        n_real=40,
+        other_n_real=(20,),
+        added=(20, 40),
+        fresh=(20, 40),
+        compared=40,
+        distinct=10,
+        pool=60,
+        shares=(0.5,),
+        replaced=(0.5,),
+        widths=(8,),
+        width=4,
+        steps=2,
+        sampling_steps=1,
+        n_evaluate=50,
+        seeds=2,
+        few_seeds=2,
+    ),
+    "quick": dict(
+        **SMALL,
+        sources=100,
+        n_real=100,
+        added=(100, 200),
+        fresh=(50, 200),
+        compared=200,
+        distinct=20,
+        pool=100,
+        shares=(0.5,),
+        replaced=(0.5,),
+        widths=(4,),
+        width=8,
+        steps=5,
+        sampling_steps=3,
+        n_evaluate=300,
+        seeds=2,
+        few_seeds=2,
+    ),
+    "standard": dict(
+        **SMALL,
+        sources=None,
+        n_real=2000,
+        other_n_real=(500, 1000, 5000),
+        added=(1000, 3000, 9000),
+        fresh=(300, 1000, 3000),
+        compared=3000,
+        distinct=300,
+        pool=6000,
+        shares=(0.25, 0.5, 0.75, 0.9),
+        replaced=(0.5, 0.9),
+        widths=(8, 24),
+        steps=800,
+        first_seed=100,
+        seeds=10,
+        few_seeds=3,
+    ),
+    "paper": dict(
+        generator="cifar10",
+        n_real=40_000,
+        added=(6000, 20_000, 60_000),
+        fresh=(1000, 3000, 6000),
+        compared=6000,
+        distinct=600,
+        pool=6000,
+        shares=(0.25, 0.5, 0.75, 0.9),
+        replaced=(0.5, 0.9),
+        widths=(32, 96),
+        width=64,
+        architecture="resnet9",
+        recipe="fast",
+        steps=781,
+        first_seed=100,
+        seeds=10,
+        few_seeds=5,
+    ),
 }
 
 
@@ -100,27 +168,44 @@ def arms(study: str, s: Mixing) -> list[Arm]:
     """The arms of a study, with what they are compared with."""
     base = Arm(s.n_real, s.width)
     if study == "exchange":
-        found = [base, *(replace(base, source=name, added=n) for name, numbers in (
-            ("fresh", s.fresh), ("from noise", s.added), ("reconstruction", (s.compared,)),
-            ("oracle", (s.compared,) if s.oracle else ())) for n in numbers),
-                 replace(base, source="from noise", added=s.compared, mixing="repeated")]
-        return found + [replace(base, n_real=n_real, source=name, added=n) for n_real in s.other_n_real for name, n in (
-            ("original", 0), *(("fresh", n) for n in s.fresh[1:]), ("from noise", s.compared))]
+        found = [
+            base,
+            *(
+                replace(base, source=name, added=n)
+                for name, numbers in (
+                    ("fresh", s.fresh),
+                    ("from noise", s.added),
+                    ("reconstruction", (s.compared,)),
+                    ("oracle", (s.compared,) if s.oracle else ()),
+                )
+                for n in numbers
+            ),
+            replace(base, source="from noise", added=s.compared, mixing="repeated"),
+        ]
+        return found + [
+            replace(base, n_real=n_real, source=name, added=n)
+            for n_real in s.other_n_real
+            for name, n in (("original", 0), *(("fresh", n) for n in s.fresh[1:]), ("from noise", s.compared))
+        ]
     if study == "ratio":
-        return [base, *(replace(base, source="from noise", added=s.pool, mixing="mixed", share=q) for q in s.shares),
-                *(replace(base, source="from noise", added=round(q * s.n_real), mixing="replaced", share=q) for q in s.replaced)]
+        return [
+            base,
+            *(replace(base, source="from noise", added=s.pool, mixing="mixed", share=q) for q in s.shares),
+            *(replace(base, source="from noise", added=round(q * s.n_real), mixing="replaced", share=q) for q in s.replaced),
+        ]
     if study == "order":
-        return [base, *(replace(base, source=name, added=s.pool, mixing=order, share=s.order_share)
-                        for name in ("from noise", "fresh") for order in ORDERS)]
-    return [replace(base, source=name, added=n, width=width) for width in (s.width, *s.widths) for name, n in (
-        ("original", 0), ("from noise", s.added[0]), ("from noise", s.added[-1]), ("fresh", s.fresh[-1]))]
+        return [base, *(replace(base, source=name, added=s.pool, mixing=order, share=s.order_share) for name in ("from noise", "fresh") for order in ORDERS)]
+    return [
+        replace(base, source=name, added=n, width=width)
+        for width in (s.width, *s.widths)
+        for name, n in (("original", 0), ("from noise", s.added[0]), ("from noise", s.added[-1]), ("fresh", s.fresh[-1]))
+    ]
 
 
 def trainings(s: Mixing) -> list[tuple[Arm, int]]:
     """Each arm and seed, once, seed by seed, so that a run that was cut has whole pairs."""
     found = dict.fromkeys(arm for study in s.studies for arm in arms(study, s))
-    return [(arm, s.first_seed + i) for i in range(max(s.seeds, s.few_seeds)) for arm in found
-            if i < (s.seeds if arm.n_real == s.n_real else s.few_seeds)]
+    return [(arm, s.first_seed + i) for i in range(max(s.seeds, s.few_seeds)) for arm in found if i < (s.seeds if arm.n_real == s.n_real else s.few_seeds)]
 
 
 def images(s: Mixing, n_real: int, name: str) -> Task:
@@ -135,8 +220,17 @@ def pool(s: Mixing, source: str, n_real: int) -> Task:
         asked, n = Task(stratified_subset, {"n": s.sources, "seed": 0}, (asked,)), s.sources
     closed = source == "from noise" and generator == s.generator
     most = max(*s.added, s.pool, s.n_real) if closed else s.compared
-    return Task(pool_images, {**network(s, generator), "sigma": s.sigma if source == "reconstruction" else None,
-                              "steps": s.sampling_steps // (2 if source == "reconstruction" else 1) or 1, "k": 1 - -most // n, "seed": POOL_SEED}, (asked,))
+    return Task(
+        pool_images,
+        {
+            **network(s, generator),
+            "sigma": s.sigma if source == "reconstruction" else None,
+            "steps": s.sampling_steps // (2 if source == "reconstruction" else 1) or 1,
+            "k": 1 - -most // n,
+            "seed": POOL_SEED,
+        },
+        (asked,),
+    )
 
 
 def training(s: Mixing, arm: Arm, seed: int) -> Task:
@@ -144,29 +238,54 @@ def training(s: Mixing, arm: Arm, seed: int) -> Task:
     if arm.added:
         needs += (images(s, arm.n_real, "fresh") if arm.source == "fresh" else pool(s, arm.source, arm.n_real),)
     distinct = s.distinct if arm.mixing == "repeated" else arm.added
-    return Task(train_arm, {"n_real": arm.n_real, "added": arm.added, "distinct": distinct, "mixing": arm.mixing,
-                            "share": arm.share, "width": arm.width, **learning(s), "seed": seed}, needs)
+    return Task(
+        train_arm,
+        {
+            "n_real": arm.n_real,
+            "added": arm.added,
+            "distinct": distinct,
+            "mixing": arm.mixing,
+            "share": arm.share,
+            "width": arm.width,
+            **learning(s),
+            "seed": seed,
+        },
+        needs,
+    )
 
 
 def rows(s: Mixing):
     """Every training; x is the number of images added."""
     for arm, seed in trainings(s):
         seen = arm.share or arm.added / (arm.n_real + arm.added)
-        yield {"dataset": splits(s.generator)["test"].name, "arm": arm.source, "seed": seed, "x": float(arm.added),
-               "mixing": arm.mixing, "share": seen, "n_real": arm.n_real, "width": arm.width}, training(s, arm, seed)
+        yield (
+            {
+                "dataset": splits(s.generator)["test"].name,
+                "arm": arm.source,
+                "seed": seed,
+                "x": float(arm.added),
+                "mixing": arm.mixing,
+                "share": seen,
+                "n_real": arm.n_real,
+                "width": arm.width,
+            },
+            training(s, arm, seed),
+        )
 
 
 EXPERIMENT = Experiment("how_much_and_how_mixed", Mixing, PROFILES, rows, constants={"swept": "images added"})
 
 
-def pool_images(asked: ImageDataset, generator: str, weights: str, precision: str, device: str, sigma: float | None,
-                steps: int, k: int, seed: int) -> ImageDataset:
+def pool_images(
+    asked: ImageDataset, generator: str, weights: str, precision: str, device: str, sigma: float | None, steps: int, k: int, seed: int
+) -> ImageDataset:
     """k - 1 synthetic images for each one that is asked for: of its class from noise, or from itself at a noise level."""
     return generated_pool(asked, generator, weights, precision, device, sigma and [sigma], steps, k, seed).data
 
 
-def training_set(real: ImageDataset, others: ImageDataset | None, *, n_real: int, added: int, distinct: int, mixing: str,
-                 share: float, seed: int) -> TrainingSet:
+def training_set(
+    real: ImageDataset, others: ImageDataset | None, *, n_real: int, added: int, distinct: int, mixing: str, share: float, seed: int
+) -> TrainingSet:
     """What an arm is trained on: a seed draws its real images, and those that are added or replace some."""
     real = stratified_subset(real, n_real, seed) if n_real < len(real) else real
     if others is None:
@@ -179,8 +298,20 @@ def training_set(real: ImageDataset, others: ImageDataset | None, *, n_real: int
     return with_synthetic(real, drawn.subset(torch.arange(added) % distinct))
 
 
-def train_arm(real: ImageDataset, test: ImageDataset, others: ImageDataset | None = None, *, architecture: str, width: int,
-              steps: int, recipe: str, seed: int, device: str, checkpoint: Path | None = None, **how) -> dict:
+def train_arm(
+    real: ImageDataset,
+    test: ImageDataset,
+    others: ImageDataset | None = None,
+    *,
+    architecture: str,
+    width: int,
+    steps: int,
+    recipe: str,
+    seed: int,
+    device: str,
+    checkpoint: Path | None = None,
+    **how,
+) -> dict:
     """Test error (%) of one classifier. how: of `training_set`."""
     own = training_set(real, others, seed=seed, **how)
     model = build_classifier(architecture, real.image_shape, real.num_classes, seed, width=width)

@@ -24,8 +24,7 @@ _rate = cache(exchange_rate)
 
 def gains(frame):
     """What each training gains over the original set of its real images, network and seed: metric "gain", points."""
-    return frame if frame is None else differences(
-        bare(frame), {"arm": "original"}, pair=(*GROUP, "seed"), metric="test_error", sign=-1).assign(metric="gain")
+    return frame if frame is None else differences(bare(frame), {"arm": "original"}, pair=(*GROUP, "seed"), metric="test_error", sign=-1).assign(metric="gain")
 
 
 def main(frame):
@@ -79,16 +78,33 @@ def contrasts(frame):
     narrow, wide = (f([p["width"], *p["widths"]]) for f in (min, max))
 
     def order(better, worse, sides=(("from noise", 1),)):
-        return difference(frame, *((side * sign, {"arm": arm, "x": p["pool"], "mixing": mixing, "share": p["order_share"]})
-                                   for arm, side in sides for sign, mixing in ((1, better), (-1, worse))))
+        return difference(
+            frame,
+            *(
+                (side * sign, {"arm": arm, "x": p["pool"], "mixing": mixing, "share": p["order_share"]})
+                for arm, side in sides
+                for sign, mixing in ((1, better), (-1, worse))
+            ),
+        )
 
     fresh, beyond = (("fresh", 1),), (("from noise", 1), ("fresh", -1))
-    return {"synthetic first, less real first": order("synthetic_first", "real_first"), "falling share, less mixed": order("falling", "mixed"),
-            "fresh first, less original first": order("synthetic_first", "real_first", fresh), "falling, fresh": order("falling", "mixed", fresh),
-            "synthetic first, less mixed": order("synthetic_first", "mixed"), "more": difference(frame, (1, many), (-1, few)),
-            "distinct": difference(frame, (1, n), (-1, {**n, "mixing": "repeated"})), "end on real": order("synthetic_first", "real_first", beyond), "falling": order("falling", "mixed", beyond),
-            "wider": difference(frame, *((side * sign, {**many_or_few, "width": width}) for side, width in ((1, wide), (-1, narrow))
-                                         for sign, many_or_few in ((1, many), (-1, few)))) if wide > narrow else None}
+    return {
+        "synthetic first, less real first": order("synthetic_first", "real_first"),
+        "falling share, less mixed": order("falling", "mixed"),
+        "fresh first, less original first": order("synthetic_first", "real_first", fresh),
+        "falling, fresh": order("falling", "mixed", fresh),
+        "synthetic first, less mixed": order("synthetic_first", "mixed"),
+        "more": difference(frame, (1, many), (-1, few)),
+        "distinct": difference(frame, (1, n), (-1, {**n, "mixing": "repeated"})),
+        "end on real": order("synthetic_first", "real_first", beyond),
+        "falling": order("falling", "mixed", beyond),
+        "wider": difference(
+            frame,
+            *((side * sign, {**many_or_few, "width": width}) for side, width in ((1, wide), (-1, narrow)) for sign, many_or_few in ((1, many), (-1, few))),
+        )
+        if wide > narrow
+        else None,
+    }
 
 
 def optimum(frame, n_bootstrap=2000):
@@ -119,23 +135,31 @@ def takeaways(frame, recorded):
     p, texts = frame.attrs["provenance"]["parameters"], numbers(frame)
     get, n = defaultdict(lambda: "not measured", texts).__getitem__, f"{p['compared']:,}"
     if recorded is None:
-        return ("**No larger run is recorded yet.** The figures below are of this small build: they show that the code runs, and answer "
-                "nothing. The recorded run will say what a synthetic image is worth, and which share and order do best.")
+        return (
+            "**No larger run is recorded yet.** The figures below are of this small build: they show that the code runs, and answer "
+            "nothing. The recorded run will say what a synthetic image is worth, and which share and order do best."
+        )
     shares = ", ".join(f"{share:g}" for share in (0, *p["shares"]))
     others = "; ".join(f"of {x:,}, {get(f'rate, {x:,} from noise')}" for x in p["added"] if x != p["compared"])
-    first, falling = (verdict_of(contrasts(frame)[f"{order}, less mixed"], "it is better", "mixing is better", "either will do", "not told apart")
-                      for order in ("synthetic first", "falling share"))
-    return "\n".join([
-        f"{DATA[frame['dataset'].iloc[0]]}, {p['n_real']:,} real images, {NETWORKS[p['architecture']]}, flips only; points of test accuracy.", "",
-        f"1. **What a synthetic image is worth.** {n} new images of the generator (*from noise*) gain {get(n + ' from noise')}. As many new "
-        f"real ones (*fresh*) gain {get(n + ' fresh real images')}. One fresh image is worth {get(f'rate, {n} from noise')} of them; "
-        f"{others}. Of an *oracle*, a generator that has seen more real images, it is worth "
-        f"{get(f'rate, {n} from noise, oracle generator')}.",
-        f"2. **Which share.** Of {shares} of each batch, {get('best share').split()[0]} did best: "
-        f"{get('mixed, ' + get('best share').split()[0])}. In place of real images, at a share of {p['replaced'][0]:g}: "
-        f"{get('replaced, ' + format(p['replaced'][0], 'g'))}.",
-        f"3. **Which order.** Compared with an even mix, showing synthetic images first changes accuracy by {get('synthetic first, less mixed')} "
-        f"({first}), a falling share by {get('falling share, less mixed')} ({falling})."])
+    first, falling = (
+        verdict_of(contrasts(frame)[f"{order}, less mixed"], "it is better", "mixing is better", "either will do", "not told apart")
+        for order in ("synthetic first", "falling share")
+    )
+    return "\n".join(
+        [
+            f"{DATA[frame['dataset'].iloc[0]]}, {p['n_real']:,} real images, {NETWORKS[p['architecture']]}, flips only; points of test accuracy.",
+            "",
+            f"1. **What a synthetic image is worth.** {n} new images of the generator (*from noise*) gain {get(n + ' from noise')}. As many new "
+            f"real ones (*fresh*) gain {get(n + ' fresh real images')}. One fresh image is worth {get(f'rate, {n} from noise')} of them; "
+            f"{others}. Of an *oracle*, a generator that has seen more real images, it is worth "
+            f"{get(f'rate, {n} from noise, oracle generator')}.",
+            f"2. **Which share.** Of {shares} of each batch, {get('best share').split()[0]} did best: "
+            f"{get('mixed, ' + get('best share').split()[0])}. In place of real images, at a share of {p['replaced'][0]:g}: "
+            f"{get('replaced, ' + format(p['replaced'][0], 'g'))}.",
+            f"3. **Which order.** Compared with an even mix, showing synthetic images first changes accuracy by {get('synthetic first, less mixed')} "
+            f"({first}), a falling share by {get('falling share, less mixed')} ({falling}).",
+        ]
+    )
 
 
 def against_added(live, recorded, panels, **more):
@@ -152,10 +176,17 @@ def exchange(live, recorded=None):
 
 def ratio(live, recorded=None):
     """Gain against the share of synthetic images: of each batch with a pool of fixed size, and at a fixed total."""
-    frames = [frame if frame is None else select(gains(frame), arm="from noise", mixing=["mixed", "replaced"], **main(frame)).assign(
-        x=lambda rows: rows["share"]) for frame in (live, recorded)]
-    return lines(*frames, [Panel("gain", "gain (points, paired by seed)", line=0.0)], hue="mixing",
-                 names={"mixed": "pool of fixed size", "replaced": "in place of real images"}, xlabel="share of synthetic images")
+    frames = [
+        frame if frame is None else select(gains(frame), arm="from noise", mixing=["mixed", "replaced"], **main(frame)).assign(x=lambda rows: rows["share"])
+        for frame in (live, recorded)
+    ]
+    return lines(
+        *frames,
+        [Panel("gain", "gain (points, paired by seed)", line=0.0)],
+        hue="mixing",
+        names={"mixed": "pool of fixed size", "replaced": "in place of real images"},
+        xlabel="share of synthetic images",
+    )
 
 
 def order(frame):
@@ -168,8 +199,10 @@ def order(frame):
 def scaling(live, recorded=None):
     """Gain against images added by the width of the network: images from noise, and fresh ones."""
     run = recorded if live is None else live
-    shown = [Panel("gain", "gain (points)", title=ARMS[arm], line=0.0, where={
-        "arm": arm, "mixing": "shuffled", "n_real": main(run)["n_real"]}) for arm in ("from noise", "fresh")]
+    shown = [
+        Panel("gain", "gain (points)", title=ARMS[arm], line=0.0, where={"arm": arm, "mixing": "shuffled", "n_real": main(run)["n_real"]})
+        for arm in ("from noise", "fresh")
+    ]
     return against_added(live, recorded, shown, hue="width", names={w: f"width {w}" for w in sorted(run["width"].unique())})
 
 
@@ -177,29 +210,44 @@ def what_to_do(frame):
     """A decision table: the question, what was measured (points, 95 % limits), what to do."""
     p, own, texts = frame.attrs["provenance"]["parameters"], contrasts(frame), numbers(frame)
     n, few, many = (f"{x:,}" for x in (p["compared"], p["added"][0], p["added"][-1]))
-    gain, replaced = (next(found(frame, arm="from noise", **where, **main(frame)).itertuples(), None) for where in (
-        {"mixing": "shuffled", "x": p["compared"]}, {"mixing": "replaced", "share": max(p["replaced"])}))
+    gain, replaced = (
+        next(found(frame, arm="from noise", **where, **main(frame)).itertuples(), None)
+        for where in ({"mixing": "shuffled", "x": p["compared"]}, {"mixing": "replaced", "share": max(p["replaced"])})
+    )
     worth = [texts.get(f"rate, {x} from noise", "not measured") for x in (n, many)]
 
     def row(question, measured, *advice):
         return question, said(measured), verdict_of(measured, *advice)
 
-    rows = [row(f"Add {n} images from noise?", gain, "Add them; try stronger augmentation first.", "Do not.", "It does not matter."),
-            row(f"Replace {max(p['replaced']):.0%} of the real images by them?", replaced, "Replace them.", "Never: add, do not replace.", "Either will do."),
-            ("How many match one new real image?", f"{worth[0]}; of {many}: {worth[1]}", "Collect real images where one costs less than so many."),
-            row(f"{many} in place of {few}?", own["more"], "Add more.", "Add fewer.", "The first are enough."),
-            row("Draw new ones, or repeat a few?", own["distinct"], "Draw new ones.", "Repeat a few.", "A few will do."),
-            ("Which share of a batch?", texts.get("best share", "not measured"), "Take about that, also where the pool is larger than the real set."),
-            row("Synthetic images first, or an even mix?", own["synthetic first, less mixed"], "Synthetic first.", "Mix them.", "Mix them."),
-            row("A falling share, or an even mix?", own["falling share, less mixed"], "Let it fall.", "Mix them.", "Mix them."),
-            row("If not mixed, which first?", own["synthetic first, less real first"], "Synthetic first.", "Real first.", "Either."),
-            row("More of them for a wider network?", own["wider"], "Yes.", "Fewer.", "The number need not grow with it.",
-                "Undecided: choose the number as for your present network.")]
+    rows = [
+        row(f"Add {n} images from noise?", gain, "Add them; try stronger augmentation first.", "Do not.", "It does not matter."),
+        row(f"Replace {max(p['replaced']):.0%} of the real images by them?", replaced, "Replace them.", "Never: add, do not replace.", "Either will do."),
+        ("How many match one new real image?", f"{worth[0]}; of {many}: {worth[1]}", "Collect real images where one costs less than so many."),
+        row(f"{many} in place of {few}?", own["more"], "Add more.", "Add fewer.", "The first are enough."),
+        row("Draw new ones, or repeat a few?", own["distinct"], "Draw new ones.", "Repeat a few.", "A few will do."),
+        ("Which share of a batch?", texts.get("best share", "not measured"), "Take about that, also where the pool is larger than the real set."),
+        row("Synthetic images first, or an even mix?", own["synthetic first, less mixed"], "Synthetic first.", "Mix them.", "Mix them."),
+        row("A falling share, or an even mix?", own["falling share, less mixed"], "Let it fall.", "Mix them.", "Mix them."),
+        row("If not mixed, which first?", own["synthetic first, less real first"], "Synthetic first.", "Real first.", "Either."),
+        row(
+            "More of them for a wider network?",
+            own["wider"],
+            "Yes.",
+            "Fewer.",
+            "The number need not grow with it.",
+            "Undecided: choose the number as for your present network.",
+        ),
+    ]
     return pd.DataFrame(rows, columns=["your question", "measured (points, unless a rate or share)", "what to do"])
 
 
 def describe(live, recorded=None):
     """What the runs behind a page are, as a Markdown list."""
-    return describe_runs(live, recorded, lambda frame, p: (
-        f"{frame['dataset'].iloc[0]}, {p['n_real']:,} real images, {p['architecture']} of width {p['width']}; studies: "
-        f"{', '.join(p['studies'])}; {p['steps']} steps, {p['seeds']} seeds from {p['first_seed']} on, {len(frame)} trainings"))
+    return describe_runs(
+        live,
+        recorded,
+        lambda frame, p: (
+            f"{frame['dataset'].iloc[0]}, {p['n_real']:,} real images, {p['architecture']} of width {p['width']}; studies: "
+            f"{', '.join(p['studies'])}; {p['steps']} steps, {p['seeds']} seeds from {p['first_seed']} on, {len(frame)} trainings"
+        ),
+    )

@@ -44,8 +44,9 @@ class Sweep(Settings):
     classifier_steps: int = param("optimiser steps, the same at every level", at_least=1)
     recipe: str = param("learning rates of the training, see synaug.classifiers.train_classifier", options=tuple(RECIPES))
     augment: str = param("augmentation of the training, see synaug.classifiers.train_classifier", "flip", options=AUGMENTATIONS)
-    encoders: tuple[str, ...] = param("features that distances are taken in", ("efficientnet_lite0", "judge"),
-                                      each=True, options=("judge", "pixels", *BUILDERS))
+    encoders: tuple[str, ...] = param(
+        "features that distances are taken in", ("efficientnet_lite0", "judge"), each=True, options=("judge", "pixels", *BUILDERS)
+    )
     k: int = param("neighbours in precision, recall, density, coverage", 5, at_least=1)
     n_bootstrap: int = param("resamples behind an interval", at_least=1)
 
@@ -66,12 +67,13 @@ class Sweep(Settings):
             raise ValueError(f"n_maps must be at most n_evaluate = {most}, got {self.n_maps}")
         compared, classes = min(self.n_compare, self.n_sources, len(real.unseen)), real.test.num_classes
         parts, least = (real.trained, real.unseen), least_per_class()
-        fewest = 0 if compared < classes else min(
-            int(stratified_subset(part, compared, 0).labels.bincount(minlength=classes).min()) for part in parts)
+        fewest = 0 if compared < classes else min(int(stratified_subset(part, compared, 0).labels.bincount(minlength=classes).min()) for part in parts)
         if compared <= self.k or fewest < least:
-            raise ValueError(f"n_compare and n_images must leave more than k = {self.k} images to compare, and {least} of "
-                             f"each of the {classes} classes, also among the {len(real.unseen)} unseen ones (some "
-                             f"{least * classes} images where classes are of one size); got {compared}, {fewest} of one")
+            raise ValueError(
+                f"n_compare and n_images must leave more than k = {self.k} images to compare, and {least} of "
+                f"each of the {classes} classes, also among the {len(real.unseen)} unseen ones (some "
+                f"{least * classes} images where classes are of one size); got {compared}, {fewest} of one"
+            )
 
     @property
     def n_sources(self) -> int:
@@ -82,19 +84,42 @@ class Sweep(Settings):
 
 #: The classifier that a CPU trains in minutes; Yamaguchi 2024 has ResNet-18 and steps of the learning rate.
 SMALL = {"generator": "fashion_mnist", "classifier": "resnet8", "recipe": "one_cycle"}
-SHORT = dict(**SMALL, reverse_steps=(0, 50, 100), n_images=200, n_compare=200, n_test=50, n_evaluate=200, n_maps=20,
-             seeds=2, classifier_steps=10)
+SHORT = dict(**SMALL, reverse_steps=(0, 50, 100), n_images=200, n_compare=200, n_test=50, n_evaluate=200, n_maps=20, seeds=2, classifier_steps=10)
 
 PROFILES = {
     "smoke": dict(**SHORT, stride=50, n_bootstrap=50),
     "quick": dict(**SHORT, stride=25, n_bootstrap=100),
-    "standard": dict(**SMALL, reverse_steps=(0, 30, 50, 70, 100), stride=5, n_images=10_000, n_compare=5000, n_test=1000,
-                     n_evaluate=10_000, n_maps=500, seeds=5, classifier_steps=600, n_bootstrap=1000),
+    "standard": dict(
+        **SMALL,
+        reverse_steps=(0, 30, 50, 70, 100),
+        stride=5,
+        n_images=10_000,
+        n_compare=5000,
+        n_test=1000,
+        n_evaluate=10_000,
+        n_maps=500,
+        seeds=5,
+        classifier_steps=600,
+        n_bootstrap=1000,
+    ),
     # Some 20 passes over 40,000 images by a modern, fast recipe. The paper's own, 100 epochs of it, is a variant:
     # recipe "paper", classifier_steps 31_250.
-    "paper": dict(generator="cifar10", classifier="resnet18", recipe="one_cycle", augment="flip_crop",
-                  reverse_steps=(0, 30, 50, 70, 100), stride=1, n_images=None, n_compare=5000, n_test=1000,
-                  n_evaluate=None, n_maps=1000, seeds=3, classifier_steps=7000, n_bootstrap=1000),
+    "paper": dict(
+        generator="cifar10",
+        classifier="resnet18",
+        recipe="one_cycle",
+        augment="flip_crop",
+        reverse_steps=(0, 30, 50, 70, 100),
+        stride=1,
+        n_images=None,
+        n_compare=5000,
+        n_test=1000,
+        n_evaluate=None,
+        n_maps=1000,
+        seeds=3,
+        classifier_steps=7000,
+        n_bootstrap=1000,
+    ),
 }
 
 
@@ -103,20 +128,25 @@ def pool(s: Sweep, level: int, split: str = "train") -> Task:
     sources = real(s, "trained", s.n_images) if split == "train" else real(s, "test", s.n_test)
     if level == 0:
         return sources
-    return Task(reconstructed, {**network(s), "reverse_step": level, "steps": s.steps, "mapping": s.mapping,
-                                "stride": s.stride, "solver": s.solver, "churn": s.churn, "seed": 0}, (sources,))
+    return Task(
+        reconstructed,
+        {**network(s), "reverse_step": level, "steps": s.steps, "mapping": s.mapping, "stride": s.stride, "solver": s.solver, "churn": s.churn, "seed": 0},
+        (sources,),
+    )
 
 
 def classifier(s: Sweep, level: int, seed: int) -> Task:
     """A classifier trained on the pool of a level, at the same number of steps for each; at level 0, seed 0, the
     judge of reconstructions."""
-    return Task(trained, {"architecture": s.classifier, "steps": s.classifier_steps, "recipe": s.recipe,
-                          "augment": s.augment, "seed": seed, "device": s.device}, (pool(s, level),))
+    return Task(
+        trained,
+        {"architecture": s.classifier, "steps": s.classifier_steps, "recipe": s.recipe, "augment": s.augment, "seed": seed, "device": s.device},
+        (pool(s, level),),
+    )
 
 
 def maps(s: Sweep, level: int, seed: int) -> Task:
-    return Task(attention_maps, {"n": s.n_maps, "device": s.device},
-                (classifier(s, level, seed), real(s, "test", s.n_evaluate)))
+    return Task(attention_maps, {"n": s.n_maps, "device": s.device}, (classifier(s, level, seed), real(s, "test", s.n_evaluate)))
 
 
 def rows(s: Sweep):
@@ -138,20 +168,30 @@ def rows(s: Sweep):
     for level in s.reverse_steps:
         for encoder, (reference, images) in product(s.encoders, (("source", sources), ("fresh", fresh))):
             # As many of each: there may be fewer unseen images than sources.
-            yield (columns(level, reference=reference, encoder=encoder, sources="train"),
-                   Task(compared, {"encoder": encoder, "n": n, "k": s.k, **drawn},
-                        (images, pool(s, level), fresh, judge)[: 4 if encoder == "judge" else 3]))
+            yield (
+                columns(level, reference=reference, encoder=encoder, sources="train"),
+                Task(compared, {"encoder": encoder, "n": n, "k": s.k, **drawn}, (images, pool(s, level), fresh, judge)[: 4 if encoder == "judge" else 3]),
+            )
         for split in ("train", "test"):
             yield columns(level, sources=split), Task(judged, drawn, (judge, pool(s, level, split)))
         yield columns(level, sources="train"), Task(plane_spread, drawn, (judge, sources, pool(s, level), fresh))
 
 
-EXPERIMENT = Experiment("mode_concentration", Sweep, PROFILES, rows,
-                        constants={"arm": "reconstruction", "swept": "t_re"})
+EXPERIMENT = Experiment("mode_concentration", Sweep, PROFILES, rows, constants={"arm": "reconstruction", "swept": "t_re"})
 
 
-def compared(real: ImageDataset, candidate: ImageDataset, fresh: ImageDataset, judge: Trained | None = None, *,
-             encoder: str, n: int, k: int, n_bootstrap: int, device: str = "cpu") -> pd.DataFrame:
+def compared(
+    real: ImageDataset,
+    candidate: ImageDataset,
+    fresh: ImageDataset,
+    judge: Trained | None = None,
+    *,
+    encoder: str,
+    n: int,
+    k: int,
+    n_bootstrap: int,
+    device: str = "cpu",
+) -> pd.DataFrame:
     """`synaug.metrics.compare` of the first n images of both, of as many as there are of fresh ones, too."""
     n = min(n, len(fresh), len(candidate))
     by = judge.model(device) if encoder == "judge" else encoder
@@ -166,8 +206,7 @@ def judged(judge: Trained, images: ImageDataset, n_bootstrap: int, device: str =
     probabilities = predict(judge.model(device), images.images)
     correct = (probabilities.argmax(1) == images.labels).double()
     found = {"judge_entropy": output_entropy(probabilities), "judge_accuracy": correct}
-    return pd.DataFrame([{"metric": metric, **bootstrap_interval(values, n_bootstrap=n_bootstrap).columns}
-                         for metric, values in found.items()])
+    return pd.DataFrame([{"metric": metric, **bootstrap_interval(values, n_bootstrap=n_bootstrap).columns} for metric, values in found.items()])
 
 
 def attention_maps(classifier: Trained, test: ImageDataset, n: int, device: str = "cpu") -> np.ndarray:
@@ -192,8 +231,7 @@ def judge_plane(judge: Trained, sources: ImageDataset, *sets: ImageDataset, devi
     return [plane.transform(features(images)) for images in sets]
 
 
-def plane_spread(judge: Trained, sources: ImageDataset, pool: ImageDataset, fresh: ImageDataset,
-                 n_bootstrap: int, device: str = "cpu") -> pd.DataFrame:
+def plane_spread(judge: Trained, sources: ImageDataset, pool: ImageDataset, fresh: ImageDataset, n_bootstrap: int, device: str = "cpu") -> pd.DataFrame:
     """Each reconstruction's squared distance to the mean of its class in the plane, over the mean of the same for
     fresh real images; its mean is the ratio of within-class variances.
 
@@ -222,18 +260,28 @@ def plane_points(s: Sweep, get, levels) -> pd.DataFrame:
         images = images.subset(range(min(len(images), 50 * images.num_classes)))
         shown.append(images.subset((images.labels < SHOWN_CLASSES).nonzero().flatten()))
     points = judge_plane(get(classifier(s, 0, 0)), get(pool(s, 0)), *shown)
-    return pd.concat([pd.DataFrame({
-        "level": level, "label": images.labels.numpy(), "pc1": own[:, 0], "pc2": own[:, 1],
-        "class_name": [images.class_names[i] for i in images.labels]})
-        for level, images, own in zip(levels, shown, points)], ignore_index=True)
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "level": level,
+                    "label": images.labels.numpy(),
+                    "pc1": own[:, 0],
+                    "pc2": own[:, 1],
+                    "class_name": [images.class_names[i] for i in images.labels],
+                }
+            )
+            for level, images, own in zip(levels, shown, points)
+        ],
+        ignore_index=True,
+    )
 
 
 def shown_images(s: Sweep, get, levels, per_class: int = 3) -> torch.Tensor:
     """uint8 ``[L, n, C, H, W]``: reconstructions of the first ``per_class`` sources of each of the first
     `SHOWN_CLASSES` at each level, in columns of classes."""
     sources = get(pool(s, 0))
-    by_class = [(sources.labels == c).nonzero().flatten()[:per_class]
-                for c in range(min(sources.num_classes, SHOWN_CLASSES))]
+    by_class = [(sources.labels == c).nonzero().flatten()[:per_class] for c in range(min(sources.num_classes, SHOWN_CLASSES))]
     order = torch.stack(by_class, dim=1).flatten()
     return torch.stack([get(pool(s, level)).images[order] for level in levels])
 
@@ -244,8 +292,13 @@ def describe(live: pd.DataFrame, recorded: pd.DataFrame | None = None) -> str:
     def number(n):
         return "all" if n is None else f"{n:,}"
 
-    return describe_runs(live, recorded, lambda frame, p: (
-        f"{frame['dataset'].iloc[0]}; {number(p['n_images'])} training and {number(p['n_test'])} test images "
-        f"reconstructed at {len(p['reverse_steps'])} levels (stride {p['stride']} on the grid of {p['steps']}), "
-        f"{int(frame['n_candidate'].max()):,} of the training images compared (k = {p['k']}); {p['seeds']} classifiers "
-        f"per level ({p['classifier']}, {p['classifier_steps']:,} steps), scored on {number(p['n_evaluate'])} test images"))
+    return describe_runs(
+        live,
+        recorded,
+        lambda frame, p: (
+            f"{frame['dataset'].iloc[0]}; {number(p['n_images'])} training and {number(p['n_test'])} test images "
+            f"reconstructed at {len(p['reverse_steps'])} levels (stride {p['stride']} on the grid of {p['steps']}), "
+            f"{int(frame['n_candidate'].max()):,} of the training images compared (k = {p['k']}); {p['seeds']} classifiers "
+            f"per level ({p['classifier']}, {p['classifier_steps']:,} steps), scored on {number(p['n_evaluate'])} test images"
+        ),
+    )

@@ -14,19 +14,21 @@ from synaug.statistics.frames import bare
 
 PAPER = "published (CIFAR-10, EDM, ResNet-18)"
 #: What `numbers` follows from real images to the last level: metric, what it is called, its format, and its factor.
-FOLLOWED = {"frechet_distance": ("Fréchet distance", ".3g", 1),
-            **{name: (name, ".2f", 1) for name in ("precision", "recall", "density", "coverage")},
-            "outer_edge_recall": ("outer-edge recall", ".2f", 1),
-            "centroid_distance_ratio": ("centroid distance ratio", ".2f", 1),
-            "covariance_logdet_ratio": ("covariance log-determinant", ".2f", 1),
-            "judge_entropy": ("judge's entropy (nats)", ".3f", 1),
-            "judge_accuracy": ("judge's accuracy (%)", ".1f", 100),
-            "pca_variance_ratio": ("variance in the plane", ".2f", 1), "cam_agreement": ("agreement of maps", ".2f", 1)}
+FOLLOWED = {
+    "frechet_distance": ("Fréchet distance", ".3g", 1),
+    **{name: (name, ".2f", 1) for name in ("precision", "recall", "density", "coverage")},
+    "outer_edge_recall": ("outer-edge recall", ".2f", 1),
+    "centroid_distance_ratio": ("centroid distance ratio", ".2f", 1),
+    "covariance_logdet_ratio": ("covariance log-determinant", ".2f", 1),
+    "judge_entropy": ("judge's entropy (nats)", ".3f", 1),
+    "judge_accuracy": ("judge's accuracy (%)", ".1f", 100),
+    "pca_variance_ratio": ("variance in the plane", ".2f", 1),
+    "cam_agreement": ("agreement of maps", ".2f", 1),
+}
 SHARE = "Fréchet distance of real images over that of samples, {}"
 NAMES = {"source": "sources as reference", "fresh": "fresh real images as reference"}
 ENCODERS = {"efficientnet_lite0": "EfficientNet-Lite0 features", "judge": "the judge's features"}
-ENTROPY, ACCURACY = ({split: f"judge's {what}, {split} images" for split in ("train", "test")}
-                     for what in ("entropy (nats)", "accuracy (%)"))
+ENTROPY, ACCURACY = ({split: f"judge's {what}, {split} images" for split in ("train", "test")} for what in ("entropy (nats)", "accuracy (%)"))
 
 
 def named(what, encoder="efficientnet_lite0"):
@@ -48,8 +50,10 @@ def changed(far, near):
 def numbers(frame):
     """What the chapter says in numbers, {name: text}: from real images to the last level, against fresh real images."""
     last, accuracy = frame["x"].max(), by_seed(frame)
-    found = {"change of test accuracy (points)": changed(accuracy[last], accuracy[0]),
-             "test accuracy (%)": f"{accuracy[0].mean():.1f} to {accuracy[last].mean():.1f}"}
+    found = {
+        "change of test accuracy (points)": changed(accuracy[last], accuracy[0]),
+        "test accuracy (%)": f"{accuracy[0].mean():.1f} to {accuracy[last].mean():.1f}",
+    }
     rows = select(frame, metric=list(FOLLOWED), x=[0, last])
     rows = rows[rows["reference"] != "source"]
     by = ["metric", "encoder", "sources"]
@@ -68,34 +72,38 @@ def numbers(frame):
 def takeaways(found, poor):
     """The chapter in four lines of Markdown; found, poor: `numbers` of the recorded runs of the two generators."""
     paper = 100 * published_series(load_claims()["accuracy-falls"])["value"]
-    return "\n".join((
-        f"1. **Training on synthetic images alone costs accuracy.** Test accuracy changes by "
-        f"{found['change of test accuracy (points)']} points on Fashion-MNIST. With a small generator on CIFAR-10 it "
-        f"changes by {poor['change of test accuracy (points)']} points; the paper has "
-        f"{signed(paper.iloc[-1] - paper.iloc[0])}. These runs differ "
-        f"in data, number of images and generator at once. Within Fashion-MNIST alone a better generator made the fall "
-        f"smaller (see below).",
-        f"2. **Samples cover less than real images do, above all at the outer edge.** Recall, the share of real images "
-        f"that have samples around them, goes from {found[named('recall')]}. For the tenth of real images in the "
-        f"sparsest regions it goes from {found[named('outer-edge recall')]} (Fashion-MNIST, against fresh real images).",
-        "3. **Do samples concentrate near the modes? On CIFAR-10 in one of two encoders, on Fashion-MNIST hardly.** "
-        + concentrated(poor, found),
-        f"4. **That a judge is surer of synthetic images is not seen.** Its output entropy should "
-        f"fall, as published. On reconstructions of test images it goes from {found[ENTROPY['test']]} nats "
-        f"(Fashion-MNIST; nats: natural logarithms), which is not resolved. On those of its own training images, which "
-        f"it has fitted, it rises from {found[ENTROPY['train']]} nats. On CIFAR-10 it rises on test images, too, from "
-        f"{poor[ENTROPY['test']]} nats."))
+    return "\n".join(
+        (
+            f"1. **Training on synthetic images alone costs accuracy.** Test accuracy changes by "
+            f"{found['change of test accuracy (points)']} points on Fashion-MNIST. With a small generator on CIFAR-10 it "
+            f"changes by {poor['change of test accuracy (points)']} points; the paper has "
+            f"{signed(paper.iloc[-1] - paper.iloc[0])}. These runs differ "
+            f"in data, number of images and generator at once. Within Fashion-MNIST alone a better generator made the fall "
+            f"smaller (see below).",
+            f"2. **Samples cover less than real images do, above all at the outer edge.** Recall, the share of real images "
+            f"that have samples around them, goes from {found[named('recall')]}. For the tenth of real images in the "
+            f"sparsest regions it goes from {found[named('outer-edge recall')]} (Fashion-MNIST, against fresh real images).",
+            "3. **Do samples concentrate near the modes? On CIFAR-10 in one of two encoders, on Fashion-MNIST hardly.** " + concentrated(poor, found),
+            f"4. **That a judge is surer of synthetic images is not seen.** Its output entropy should "
+            f"fall, as published. On reconstructions of test images it goes from {found[ENTROPY['test']]} nats "
+            f"(Fashion-MNIST; nats: natural logarithms), which is not resolved. On those of its own training images, which "
+            f"it has fitted, it rises from {found[ENTROPY['train']]} nats. On CIFAR-10 it rises on test images, too, from "
+            f"{poor[ENTROPY['test']]} nats.",
+        )
+    )
 
 
 def concentrated(cifar, fashion):
     """In words, whether samples lie nearer to the centres of their classes; of `numbers` of both recorded runs."""
     centre, judge = "centroid distance ratio", named("centroid distance ratio", "judge")
-    return (f"The distance to the class centre is taken relative to fresh real images, from real images to samples. On "
-            f"CIFAR-10 it goes from {cifar[named(centre)]} in EfficientNet-Lite0 features. Precision, the share of "
-            f"samples that fall where real images are, goes from {cifar[named('precision')]} there, and recall from "
-            f"{cifar[named('recall')]}. But in the features of the judge, a classifier trained on real images, samples move "
-            f"outwards, from {cifar[judge]}. On Fashion-MNIST the distance goes from {fashion[named(centre)]} and, in "
-            f"the judge's features, from {fashion[judge]}.")
+    return (
+        f"The distance to the class centre is taken relative to fresh real images, from real images to samples. On "
+        f"CIFAR-10 it goes from {cifar[named(centre)]} in EfficientNet-Lite0 features. Precision, the share of "
+        f"samples that fall where real images are, goes from {cifar[named('precision')]} there, and recall from "
+        f"{cifar[named('recall')]}. But in the features of the judge, a classifier trained on real images, samples move "
+        f"outwards, from {cifar[judge]}. On Fashion-MNIST the distance goes from {fashion[named(centre)]} and, in "
+        f"the judge's features, from {fashion[judge]}."
+    )
 
 
 def lowest(frame, metric, **where):
@@ -123,29 +131,41 @@ def against_noise(live, recorded, *shown, **options):
 
 def against_references(live, recorded, encoder, metrics, **options):
     """A panel per metric, {metric: what is published}, a curve per reference."""
-    return against_noise(live, recorded, *(
-        Panel(metric, f"{metric}\n({ENCODERS.get(encoder, encoder)})", {"encoder": encoder}, published=points,
-              **options) for metric, points in metrics.items()), hue="reference", names=NAMES)
+    return against_noise(
+        live,
+        recorded,
+        *(
+            Panel(metric, f"{metric}\n({ENCODERS.get(encoder, encoder)})", {"encoder": encoder}, published=points, **options)
+            for metric, points in metrics.items()
+        ),
+        hue="reference",
+        names=NAMES,
+    )
 
 
 def distances(live, recorded=None, encoder="efficientnet_lite0"):
     """Fréchet distance in features' own units, and relative to its value at the last level beside the paper's FID."""
+
     def relative(rows):
         last = rows.loc[rows["x"] == rows["x"].max(), "value"].mean()
         return rows.assign(**{name: rows[name] / last for name in ("value", "low", "high", "spread") if name in rows})
 
     where, points = {"encoder": encoder}, published("frechet-saturates", change=relative)
     return against_noise(
-        live, recorded,
+        live,
+        recorded,
         Panel("frechet_distance", f"Fréchet distance\n({ENCODERS.get(encoder, encoder)})", where, limits=(0, None)),
-        Panel("frechet_distance", "share of the distance\nat the last level", where | {"reference": "source"},
-              change=relative, published=points, limits=(0, None)), hue="reference", names=NAMES)
+        Panel(
+            "frechet_distance", "share of the distance\nat the last level", where | {"reference": "source"}, change=relative, published=points, limits=(0, None)
+        ),
+        hue="reference",
+        names=NAMES,
+    )
 
 
 def precision_recall(live, recorded=None, encoder="efficientnet_lite0"):
     """Precision and recall with both references; at σ = 0 the fresh reference shows the real-data baseline."""
-    return against_references(live, recorded, encoder, {"precision": published("precision-falls"),
-                                                        "recall": published("recall-falls-more")}, limits=(0, 1.05))
+    return against_references(live, recorded, encoder, {"precision": published("precision-falls"), "recall": published("recall-falls-more")}, limits=(0, 1.05))
 
 
 def density_coverage(live, recorded=None, encoder="efficientnet_lite0"):
@@ -155,12 +175,13 @@ def density_coverage(live, recorded=None, encoder="efficientnet_lite0"):
 
 def concentration(live, recorded=None, encoder="efficientnet_lite0"):
     """Outer-edge recall, distance to the class centroid, covariance log-determinant, against fresh real images."""
-    labels = {"outer_edge_recall": "outer-edge recall", "centroid_distance_ratio": "distance to the class centroid,\n"
-              "over that of real images", "covariance_logdet_ratio": "covariance log-determinant,\nminus that "
-              "of real images\n(per dimension)"}
+    labels = {
+        "outer_edge_recall": "outer-edge recall",
+        "centroid_distance_ratio": "distance to the class centroid,\nover that of real images",
+        "covariance_logdet_ratio": "covariance log-determinant,\nminus that of real images\n(per dimension)",
+    }
     where = {"encoder": encoder, "reference": "fresh"}
-    return against_noise(live, recorded, *(Panel(metric, label, where) for metric, label in labels.items()),
-                         hue="reference", names=NAMES)
+    return against_noise(live, recorded, *(Panel(metric, label, where) for metric, label in labels.items()), hue="reference", names=NAMES)
 
 
 def change(rows):
@@ -170,9 +191,13 @@ def change(rows):
 
 
 #: The change of accuracy from real images, with the paper's.
-CHANGE = Panel("test_accuracy", "change from real training images\n(points, paired by seed)", scale=100, change=change,
-               published=published("accuracy-falls", change=lambda points: points.assign(
-                   value=points["value"] - points["value"].iloc[0])))
+CHANGE = Panel(
+    "test_accuracy",
+    "change from real training images\n(points, paired by seed)",
+    scale=100,
+    change=change,
+    published=published("accuracy-falls", change=lambda points: points.assign(value=points["value"] - points["value"].iloc[0])),
+)
 
 
 def accuracies(live, recorded=None):
@@ -189,14 +214,16 @@ def falls(runs):
 
 def entropies(live, recorded=None):
     """Output entropy and accuracy of the real-trained judge on reconstructions; the paper's entropy by itself."""
-    points = {name: series for split in ("train", "test")
-              for name, series in published(f"entropy-falls-{split}", f"published, {split}").items()}
+    points = {name: series for split in ("train", "test") for name, series in published(f"entropy-falls-{split}", f"published, {split}").items()}
     return against_noise(
-        live, recorded, Panel((), "entropy as published", published=points, limits=(0, 3),
-                              line={"ln 10, the most that 10 classes can have": np.log(10)}),
+        live,
+        recorded,
+        Panel((), "entropy as published", published=points, limits=(0, 3), line={"ln 10, the most that 10 classes can have": np.log(10)}),
         Panel("judge_entropy", "output entropy\nof the judge (nats)", limits=(0, None)),
         Panel("judge_accuracy", "accuracy of the judge (%)", scale=100),
-        hue="sources", names={split: f"of {split} images" for split in ("train", "test")})
+        hue="sources",
+        names={split: f"of {split} images" for split in ("train", "test")},
+    )
 
 
 def pca_plane(points):
@@ -208,8 +235,7 @@ def pca_plane(points):
 
 def plane_variance(live, recorded=None):
     """Within-class variance in that plane over that of fresh real images, against the noise level."""
-    return against_noise(live, recorded, Panel(
-        "pca_variance_ratio", "within-class variance in the plane,\nover that of fresh real images"))
+    return against_noise(live, recorded, Panel("pca_variance_ratio", "within-class variance in the plane,\nover that of fresh real images"))
 
 
 def attention_maps(images, maps, levels):
@@ -217,15 +243,17 @@ def attention_maps(images, maps, levels):
 
     images: uint8 ``[n, C, H, W]``. maps: ``[L, n, H, W]`` in [0, 1].
     """
-    return image_grid([image.expand(1 + len(levels), -1, -1, -1) for image in images], (),
-                      ["image", *(f"{T_RE} = {level}" for level in levels)],
-                      overlay=[[None, *(level_maps[i] for level_maps in maps)] for i in range(len(images))])
+    return image_grid(
+        [image.expand(1 + len(levels), -1, -1, -1) for image in images],
+        (),
+        ["image", *(f"{T_RE} = {level}" for level in levels)],
+        overlay=[[None, *(level_maps[i] for level_maps in maps)] for i in range(len(images))],
+    )
 
 
 def attention_agreement(live, recorded=None):
     """How alike the maps are to those of another seed's classifier trained on real images."""
-    return against_noise(live, recorded, Panel(
-        "cam_agreement", "correlation of Grad-CAM maps with\nanother seed's, trained on real images"))
+    return against_noise(live, recorded, Panel("cam_agreement", "correlation of Grad-CAM maps with\nanother seed's, trained on real images"))
 
 
 def recorded_runs(live: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -247,12 +275,27 @@ def falls_table(runs: dict[str, pd.DataFrame]) -> pd.DataFrame:
         by_level = by_seed(frame)
         real, synthetic = by_level[by_level.columns.min()], by_level[by_level.columns.max()]
         far = {"reference": "source", "encoder": frame.attrs["provenance"]["parameters"]["encoders"][0], "x": frame["x"].max()}
-        rows.append([name, len(by_level), f"{real.mean():.2f}", f"{synthetic.mean():.2f}", changed(synthetic, real),
-                     *(f"{select(frame, metric=metric, **far)['value'].mean():.2f}" for metric in kept)])
-    accuracy, *others = (published_series(load_claims()[claim]).set_index("x")["value"]
-                         for claim in ("accuracy-falls", "precision-falls", "recall-falls-more"))
+        rows.append(
+            [
+                name,
+                len(by_level),
+                f"{real.mean():.2f}",
+                f"{synthetic.mean():.2f}",
+                changed(synthetic, real),
+                *(f"{select(frame, metric=metric, **far)['value'].mean():.2f}" for metric in kept),
+            ]
+        )
+    accuracy, *others = (published_series(load_claims()[claim]).set_index("x")["value"] for claim in ("accuracy-falls", "precision-falls", "recall-falls-more"))
     first, last = 100 * accuracy.iloc[0], 100 * accuracy.iloc[-1]
-    rows.append([PAPER, "", f"{first:.2f}", f"{last:.2f}", signed(last - first),
-                 *(f"{series.iloc[-1]:.2f}" for series in others)])
-    return pd.DataFrame(rows, columns=["run", "seeds", "trained on real images (%)", "on synthetic ones (%)",
-                                       "change in points, 95 % interval", *(f"{metric} of these" for metric in kept)])
+    rows.append([PAPER, "", f"{first:.2f}", f"{last:.2f}", signed(last - first), *(f"{series.iloc[-1]:.2f}" for series in others)])
+    return pd.DataFrame(
+        rows,
+        columns=[
+            "run",
+            "seeds",
+            "trained on real images (%)",
+            "on synthetic ones (%)",
+            "change in points, 95 % interval",
+            *(f"{metric} of these" for metric in kept),
+        ],
+    )

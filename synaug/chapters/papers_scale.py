@@ -51,30 +51,65 @@ class Size:
 def full_size(dataset: str, n: int) -> Size:
     """Some ten passes of each classifier over four fifths of n training images."""
     steps = round(10 * 0.8 * n / CLASSIFIER_RECIPES[FAST]["batch_size"])
-    return Size({"dataset": dataset, "patch": 2 if dataset == "tiny_imagenet" else 1}, 2e7, 10, steps, {
-        "targeted_augmentation": {"architecture": CLASSIFIER, "ks": (2, 5), "sampling_steps": 9},
-        "mode_concentration": {"classifier": CLASSIFIER, "stride": 10, "n_bootstrap": 200}})
+    return Size(
+        {"dataset": dataset, "patch": 2 if dataset == "tiny_imagenet" else 1},
+        2e7,
+        10,
+        steps,
+        {
+            "targeted_augmentation": {"architecture": CLASSIFIER, "ks": (2, 5), "sampling_steps": 9},
+            "mode_concentration": {"classifier": CLASSIFIER, "stride": 10, "n_bootstrap": 200},
+        },
+    )
 
 
 #: Two steps of everything, on digits, by a smaller network.
-TINY = Size({"dataset": "digits", "subset_size": 200, "channels": (32, 64), "attention": (4,), "batch_size": 8}, 16, 2, 2, {
-    "targeted_augmentation": {"architecture": "resnet8", "ks": (2, 3), "sampling_steps": 1, "passes": 2, "n_evaluate": 50},
-    "mode_concentration": {"classifier": "resnet8", "reverse_steps": (0, 50, 100), "stride": 50, "n_compare": 200,
-                           "n_test": 20, "n_evaluate": 50, "n_maps": 10, "encoders": ("judge",), "n_bootstrap": 10},
-})
+TINY = Size(
+    {"dataset": "digits", "subset_size": 200, "channels": (32, 64), "attention": (4,), "batch_size": 8},
+    16,
+    2,
+    2,
+    {
+        "targeted_augmentation": {"architecture": "resnet8", "ks": (2, 3), "sampling_steps": 1, "passes": 2, "n_evaluate": 50},
+        "mode_concentration": {
+            "classifier": "resnet8",
+            "reverse_steps": (0, 50, 100),
+            "stride": 50,
+            "n_compare": 200,
+            "n_test": 20,
+            "n_evaluate": 50,
+            "n_maps": 10,
+            "encoders": ("judge",),
+            "n_bootstrap": 10,
+        },
+    },
+)
 
 
 def experiments(size: Size, generator: str, seeds: int, device: str = "cpu") -> list[tuple]:
     """In order of worth, each with its parameters for so many seeds."""
     usual = {"generator": generator, "device": device, "recipe": FAST, "augment": "flip_crop", "seeds": seeds}
-    own = [(targeted_augmentation.EXPERIMENT, {"studies": ("primaries",), "fresh": False, "strengths": (50,),
-                                               "architectures": (), "steps": size.steps, "k_seeds": seeds}),
-           (mode_concentration.EXPERIMENT, {"classifier_steps": size.steps})]
+    own = [
+        (
+            targeted_augmentation.EXPERIMENT,
+            {"studies": ("primaries",), "fresh": False, "strengths": (50,), "architectures": (), "steps": size.steps, "k_seeds": seeds},
+        ),
+        (mode_concentration.EXPERIMENT, {"classifier_steps": size.steps}),
+    ]
     return [(experiment, usual | given | size.more[experiment.name]) for experiment, given in own]
 
 
-def run(dataset: str, minutes: float, share: float, device: str, tell: Callable[[str], None], *,
-        size: Size | None = None, workers: int = 0, threads: int | None = None) -> tuple[bool, bool]:
+def run(
+    dataset: str,
+    minutes: float,
+    share: float,
+    device: str,
+    tell: Callable[[str], None],
+    *,
+    size: Size | None = None,
+    workers: int = 0,
+    threads: int | None = None,
+) -> tuple[bool, bool]:
     """Go on with the plan for so many minutes; returns whether nothing failed, and whether all is recorded.
 
     share: of the minutes, for which the generator is trained at most. tell: takes lines of text. workers, threads: see
@@ -116,8 +151,9 @@ def train_generator(size: Size, folder: Path, minutes: float, device: str, tell:
         return
     spent = read_json(folder / RECORD)["minutes"] if (folder / RECORD).is_file() else 0.0
     compiled = torch.device(device).type == "cuda" and minutes >= COMPILED_FROM
-    trainer = train(dataclasses.replace(RECIPES[FAST], **size.recipe), folder, images=size.images,
-                    minutes=max(minutes - spent, 0), device=device, compile=compiled)
+    trainer = train(
+        dataclasses.replace(RECIPES[FAST], **size.recipe), folder, images=size.images, minutes=max(minutes - spent, 0), device=device, compile=compiled
+    )
     seen = trainer.step * trainer.recipe.batch_size
     tell(f"generator: {seen:,} images seen, {seen / max(trainer.seconds, 1e-9):,.0f} a second")
     (folder / STATE).unlink()
@@ -147,14 +183,14 @@ def steps_table(dataset: str, minutes: float, share: float) -> list[str]:
     heun, batch = 2 * s.sampling_steps, CLASSIFIER_RECIPES[FAST]["batch_size"]
     arms = targeted_augmentation.arms("primaries", s)
     rows = [("generator", f"{n:,} images, {size.images:,.0f} seen at most", 60 * share * minutes)]
-    passes = {f"pools of chapter 2, k = {s.ks[0]}, {s.ks[-1]}, from noise": heun * (s.ks[-1] - 1 + 2),
-              f"pools of chapter 1, {len(t.reverse_steps) - 1} levels": sum(2 * r // t.stride for r in t.reverse_steps)}
+    passes = {
+        f"pools of chapter 2, k = {s.ks[0]}, {s.ks[-1]}, from noise": heun * (s.ks[-1] - 1 + 2),
+        f"pools of chapter 1, {len(t.reverse_steps) - 1} levels": sum(2 * r // t.stride for r in t.reverse_steps),
+    }
     rows += [(what, f"{n * each:,} passes", n * each / MEASURED["passes"]) for what, each in passes.items()]
-    trainings = {f"chapter 2, each seed of {len(arms)} arms": len(arms) + 1,
-                 "chapter 1, each seed": len(t.reverse_steps)}
+    trainings = {f"chapter 2, each seed of {len(arms)} arms": len(arms) + 1, "chapter 1, each seed": len(t.reverse_steps)}
     each = size.steps * batch
-    rows += [(what, f"{count} trainings of {size.steps} x {batch} images", count * each / MEASURED["classifier"])
-             for what, count in trainings.items()]
+    rows += [(what, f"{count} trainings of {size.steps} x {batch} images", count * each / MEASURED["classifier"]) for what, count in trainings.items()]
     return [f"{what:<45} {how_much:<40} {seconds:>6,.0f} s (H200)" for what, how_much, seconds in rows]
 
 

@@ -31,8 +31,9 @@ def told_each(lines, recorded) -> str:
 def decided(experiment: str, recorded=None) -> pd.DataFrame:
     """The claims of an experiment with what decides each, verdict and evidence; without a recorded run, what they are only."""
     if recorded is None:
-        return pd.DataFrame([{"statement": claim.statement, "statistic": claim.statistic, "verdict": "not recorded"}
-                             for claim in load_claims(experiment).values()])
+        return pd.DataFrame(
+            [{"statement": claim.statement, "statistic": claim.statistic, "verdict": "not recorded"} for claim in load_claims(experiment).values()]
+        )
     return verdict_table(recorded)[["statement", "statistic", "verdict", "evidence"]]
 
 
@@ -77,8 +78,7 @@ def verdict_of(found, better, worse, none, undecided="open: try both, paired", n
 
 def drawn_forest(rows, **options):
     """`forest` of (columns, interval or None); None where nothing was measured."""
-    table = pd.DataFrame([{**columns, "estimate": found.estimate, "low": found.low, "high": found.high}
-                          for columns, found in rows if found is not None])
+    table = pd.DataFrame([{**columns, "estimate": found.estimate, "low": found.low, "high": found.high} for columns, found in rows if found is not None])
     return forest(table, **options) if len(table) else None
 
 
@@ -86,8 +86,7 @@ def side_by_side(numbers, live, recorded=None):
     """The numbers of this build beside the recorded ones, a row each. numbers: gives {name: text} of a frame."""
     own = numbers(live)
     stored = {} if recorded is None else numbers(recorded)
-    return pd.DataFrame([{"": name, "recorded": stored.get(name, ""), "this build": own.get(name, "")}
-                         for name in {**stored, **own}])
+    return pd.DataFrame([{"": name, "recorded": stored.get(name, ""), "this build": own.get(name, "")} for name in {**stored, **own}])
 
 
 def describe_runs(live: pd.DataFrame, recorded: pd.DataFrame | None, words: Callable) -> str:
@@ -99,13 +98,16 @@ def describe_runs(live: pd.DataFrame, recorded: pd.DataFrame | None, words: Call
             lines.append(f"- *{name}*: no larger run{of} has been recorded.")
             continue
         origin = frame.attrs["provenance"]
-        lines += [f"- *{name}*: profile `{frame['profile'].iloc[0]}`, {origin['wall_seconds'] / 60:.1f} minutes on "
-                  f"{origin['device']}.", *(f"  - {part}" for part in words(frame, origin["parameters"]).split("; "))]
+        lines += [
+            f"- *{name}*: profile `{frame['profile'].iloc[0]}`, {origin['wall_seconds'] / 60:.1f} minutes on {origin['device']}.",
+            *(f"  - {part}" for part in words(frame, origin["parameters"]).split("; ")),
+        ]
     return singular("\n".join(lines))
 
 
 def describe_several(*pairs) -> str:
     """`describe_runs` of several experiments. pairs: (live, recorded) of each."""
+
     def words(frame, p):
         return f"{frame['experiment'].iloc[0].replace('_', ' ')}; {p['steps']} steps, {p['seeds']} seeds from {p['first_seed']} on, {len(frame)} values"
 
@@ -114,5 +116,9 @@ def describe_several(*pairs) -> str:
 
 def singular(text: str) -> str:
     """Text with "1 seed" for "1 seeds", and so for all that runs are described by; not in "k = 1 images"."""
-    return re.sub(r"(?<!= )(?<![\d.,])\b1 ((?:\w+ )?(?:classifier|image|level|mixture|moment|network|point|sample|seed|"
-                  r"size|source|step|thread))s\b", r"1 \1", text)
+    return re.sub(
+        r"(?<!= )(?<![\d.,])\b1 ((?:\w+ )?(?:classifier|image|level|mixture|moment|network|point|sample|seed|"
+        r"size|source|step|thread))s\b",
+        r"1 \1",
+        text,
+    )

@@ -13,19 +13,7 @@ from torch.nn import functional as F
 from synaug.augmentation import TrainingSet, of_classes, original, upsampled, with_generated, with_real
 from synaug.augmentation.pool_filters import filter_pool
 from synaug.augmentation.selection import Selection, select, slow_clusters
-from synaug.chapters.tasks import (
-    Trained,
-    clock,
-    error,
-    generated_pool,
-    network,
-    part,
-    seconds_per_image,
-    splits,
-    trained,
-    usual_denoiser,
-    weights_of,
-)
+from synaug.chapters.tasks import Trained, clock, error, generated_pool, network, part, seconds_per_image, splits, trained, usual_denoiser, weights_of
 from synaug.classifiers import build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.checkpoint import steps_kept
@@ -37,8 +25,7 @@ from synaug.diffusion.reconstruction import reconstruct
 from synaug.diffusion.schedules import sigma_of_strength
 from synaug.run import Experiment, Settings, Task, param
 
-STUDIES = ("k", "pilot", "primaries", "optimizers", "strength", "selection", "classical", "large", "architectures", "ablations",
-           "budgets", "baselines")
+STUDIES = ("k", "pilot", "primaries", "optimizers", "strength", "selection", "classical", "large", "architectures", "ablations", "budgets", "baselines")
 SLOW = "slow_learnable"
 #: Filters that are tried; see `synaug.augmentation.pool_filters.filter_pool`.
 FILTERS = {"near-copies dropped": {"near_copy_quantile": 0.05}, "off-class dropped": {"min_probability": 0.5}}
@@ -58,13 +45,13 @@ TINY = 1e-12
 class Targeted(Settings):
     """What both experiments of this chapter have."""
 
-    strength: int | float = param("denoising steps of 100 from which images are generated", 50, at_least=0.1,
-                                  at_most=99.9)
+    strength: int | float = param("denoising steps of 100 from which images are generated", 50, at_least=0.1, at_most=99.9)
     architecture: str = param("the network", "resnet8", options=tuple(ARCHITECTURES))
     recipe: str = param("learning rates, see synaug.classifiers.train_classifier", "one_cycle", options=tuple(RECIPES))
     passes: int | None = param("passes of the warm-up; None: until the error curve flattens", at_least=1, optional=True)
-    sampling_steps: int = param("Heun steps from the noise level of strength, twice as many from noise alone; 9 are as "
-                                "fine as EDM's 18 from 80 are below sigma = 1", at_least=1)
+    sampling_steps: int = param(
+        "Heun steps from the noise level of strength, twice as many from noise alone; 9 are as fine as EDM's 18 from 80 are below sigma = 1", at_least=1
+    )
     n_evaluate: int | None = param("test and validation images, each; None: all", at_least=1, optional=True)
 
 
@@ -78,18 +65,17 @@ class Comparison(Targeted):
     large_steps: int = param("optimiser steps of the large regime", at_least=1)
     large_pilot_steps: tuple[int, ...] = param("steps that its pilots try", each=True, at_least=1)
     ks: tuple[int, ...] = param("how often a chosen example occurs, 2 among them", each=True, at_least=2)
-    strengths: tuple[int | float, ...] = param("those that are compared, strength among them", each=True, at_least=0.1,
-                                               at_most=99.9)
+    strengths: tuple[int | float, ...] = param("those that are compared, strength among them", each=True, at_least=0.1, at_most=99.9)
     seeds: int = param("paired trainings of each arm", at_least=2, at_most=1000)
-    k_seeds: int = param("paired trainings of each arm of k and of ablations, whose effects are small", at_least=2,
-                         at_most=1000)
+    k_seeds: int = param("paired trainings of each arm of k and of ablations, whose effects are small", at_least=2, at_most=1000)
     pilot_seeds: int = param("paired trainings of pilots", at_least=2, at_most=1000)
-    architectures: tuple[str, ...] = param("further networks, for the study of them", (), each=True,
-                                           options=tuple(ARCHITECTURES))
-    augment: str = param("augmentation of classifiers, to which classical adds TrivialAugment; warm-ups have flips",
-                         "flip", options=tuple(a for a in AUGMENTATIONS if f"{a}_trivial" in AUGMENTATIONS))
-    k_optimizers: tuple[str, ...] = param("optimizers of k, sgd among them", ("sgd",), each=True,
-                                          options=tuple(OPTIMIZERS))
+    architectures: tuple[str, ...] = param("further networks, for the study of them", (), each=True, options=tuple(ARCHITECTURES))
+    augment: str = param(
+        "augmentation of classifiers, to which classical adds TrivialAugment; warm-ups have flips",
+        "flip",
+        options=tuple(a for a in AUGMENTATIONS if f"{a}_trivial" in AUGMENTATIONS),
+    )
+    k_optimizers: tuple[str, ...] = param("optimizers of k, sgd among them", ("sgd",), each=True, options=tuple(OPTIMIZERS))
     fresh: bool = param("whether fresh real images are added, for control", True)
 
     @property
@@ -98,11 +84,16 @@ class Comparison(Targeted):
         return ("small", "large") if "large" in self.studies else ("small",)
 
     def check(self):
-        for name, wanted in (("studies", None), ("pilot_steps", None), ("large_pilot_steps", None), ("ks", 2),
-                             ("strengths", self.strength), ("k_optimizers", "sgd")):
+        for name, wanted in (
+            ("studies", None),
+            ("pilot_steps", None),
+            ("large_pilot_steps", None),
+            ("ks", 2),
+            ("strengths", self.strength),
+            ("k_optimizers", "sgd"),
+        ):
             if wanted not in (None, *getattr(self, name)) or not getattr(self, name):
-                raise ValueError(f"{name} must hold {'a value' if wanted is None else wanted}, got "
-                                 f"{getattr(self, name)}")
+                raise ValueError(f"{name} must hold {'a value' if wanted is None else wanted}, got {getattr(self, name)}")
         if "architectures" in self.studies and not self.architectures:
             raise ValueError("the study of architectures needs some: name them in architectures")
         if {"large", "baselines", "ablations"} & set(self.studies):
@@ -110,8 +101,10 @@ class Comparison(Targeted):
                 raise ValueError("the studies large, ablations and baselines need a large_generator, trained on more images")
             small, large = (splits(name)["real"] for name in (self.generator, self.large_generator))
             if large.name != small.name or len(large) <= len(small):
-                raise ValueError(f"large_generator must have been trained on more images than generator, of one data "
-                                 f"set, got {len(large)} of {large.name} and {len(small)} of {small.name}")
+                raise ValueError(
+                    f"large_generator must have been trained on more images than generator, of one data "
+                    f"set, got {len(large)} of {large.name} and {len(small)} of {small.name}"
+                )
         for regime in self.regimes:
             self.check_regime(regime)
 
@@ -125,39 +118,80 @@ class Comparison(Targeted):
         for name in (self.architecture, *self.architectures):
             build_classifier(name, real.image_shape, real.num_classes, seed=0)
         if steps * batch // n < needed or ("budgets" in self.studies and steps < 2):
-            raise ValueError(f"{steps} steps of {batch} are {steps * batch // n} passes over the {n} images of the "
-                             f"{regime} regime; the warm-up needs {needed}: {max(2, -(-needed * n // batch))} steps")
+            raise ValueError(
+                f"{steps} steps of {batch} are {steps * batch // n} passes over the {n} images of the "
+                f"{regime} regime; the warm-up needs {needed}: {max(2, -(-needed * n // batch))} steps"
+            )
         if (per_class == 1).any():
             raise ValueError(f"{generator} has seen one image of a class: a warm-up's clusters need two per class")
         whole = any(arm.kind == "fresh" and not arm.few for arm, _ in trainings(self))
         if whole and (unseen < (k - 1) * per_class).any():
-            raise ValueError(f"the fresh control at k = {k} may need {k - 1} images for each of the {n} of the "
-                             f"{regime} regime, class by class; there are {len(fresh)} (fresh=False leaves it out)")
+            raise ValueError(
+                f"the fresh control at k = {k} may need {k - 1} images for each of the {n} of the "
+                f"{regime} regime, class by class; there are {len(fresh)} (fresh=False leaves it out)"
+            )
         if "pilot" in self.studies and len(fresh) < (added := n_ceiling(self, regime)):
             raise ValueError(f"the pilot adds {added} fresh images at k = {k}, there are {len(fresh)}")
         self.within(n_evaluate=(real.num_classes, fewest))
 
 
-SHORT = dict(generator="fashion_mnist_2000", studies=("k",), steps=16, pilot_steps=(16,), large_steps=16,
-             large_pilot_steps=(16,), n_evaluate=200, ks=(2,), seeds=2, k_seeds=2, pilot_seeds=2, passes=1)
+SHORT = dict(
+    generator="fashion_mnist_2000",
+    studies=("k",),
+    steps=16,
+    pilot_steps=(16,),
+    large_steps=16,
+    large_pilot_steps=(16,),
+    n_evaluate=200,
+    ks=(2,),
+    seeds=2,
+    k_seeds=2,
+    pilot_seeds=2,
+    passes=1,
+)
 
 PROFILES = {
     "smoke": dict(**SHORT, strengths=(20, 50), sampling_steps=1),
     "quick": dict(**SHORT, strengths=(20, 50, 80), sampling_steps=2),
     # What a CPU trains in minutes.
-    "standard": dict(studies=("k", "pilot", "optimizers", "strength", "selection", "classical", "large",
-                              "architectures", "ablations", "budgets"),
-                     generator="fashion_mnist_2000", steps=800, pilot_steps=(800, 1600),
-                     large_generator="fashion_mnist", large_steps=2400, large_pilot_steps=(1600, 2400),
-                     ks=(2, 3, 4, 5), strengths=(20, 35, 50, 65, 80), seeds=5, k_seeds=10, pilot_seeds=3,
-                     sampling_steps=9, architectures=("vgg5", "vit_tiny")),
+    "standard": dict(
+        studies=("k", "pilot", "optimizers", "strength", "selection", "classical", "large", "architectures", "ablations", "budgets"),
+        generator="fashion_mnist_2000",
+        steps=800,
+        pilot_steps=(800, 1600),
+        large_generator="fashion_mnist",
+        large_steps=2400,
+        large_pilot_steps=(1600, 2400),
+        ks=(2, 3, 4, 5),
+        strengths=(20, 35, 50, 65, 80),
+        seeds=5,
+        k_seeds=10,
+        pilot_seeds=3,
+        sampling_steps=9,
+        architectures=("vgg5", "vit_tiny"),
+    ),
     # As published, as far as known: 200 passes, over four fifths of a data set, which leave too few fresh real images
     # for control. Twenty passes by a modern, fast recipe are a variant: recipe "one_cycle", steps 6_250.
-    "paper": dict(studies=("k", "optimizers"), k_optimizers=("sgd", "sam"), fresh=False, generator="cifar10",
-                  steps=62_500, pilot_steps=(62_500,), large_steps=62_500, large_pilot_steps=(62_500,),
-                  ks=(2, 3, 4, 5), strengths=(20, 35, 50, 65, 80), seeds=5, k_seeds=5, pilot_seeds=3,
-                  architecture="resnet18", recipe="two_drops", augment="flip_crop", sampling_steps=9,
-                  architectures=("vgg19", "densenet121", "vit_small", "convnext_tiny", "swin_tiny")),
+    "paper": dict(
+        studies=("k", "optimizers"),
+        k_optimizers=("sgd", "sam"),
+        fresh=False,
+        generator="cifar10",
+        steps=62_500,
+        pilot_steps=(62_500,),
+        large_steps=62_500,
+        large_pilot_steps=(62_500,),
+        ks=(2, 3, 4, 5),
+        strengths=(20, 35, 50, 65, 80),
+        seeds=5,
+        k_seeds=5,
+        pilot_seeds=3,
+        architecture="resnet18",
+        recipe="two_drops",
+        augment="flip_crop",
+        sampling_steps=9,
+        architectures=("vgg19", "densenet121", "vit_small", "convnext_tiny", "swin_tiny"),
+    ),
 }
 
 
@@ -216,42 +250,70 @@ def arms(study: str, s: Comparison) -> list[Arm]:
 
     def four(**more):
         """The original, upsampling at its published best k, generation at its own (the largest k), and its ceiling."""
-        return [replace(base, **more), made("upsampled", low, **more), *(made(kind, high, **more)
-                                                                         for kind in ("generated", "fresh"))]
+        return [replace(base, **more), made("upsampled", low, **more), *(made(kind, high, **more) for kind in ("generated", "fresh"))]
 
     found = {
-        "k": [arm for name in s.k_optimizers for arm in (*four(optimizer=name), made("fresh", low, optimizer=name), *(
-            made(kind, k, optimizer=name) for kind in ("upsampled", "generated") for k in s.ks))],
+        "k": [
+            arm
+            for name in s.k_optimizers
+            for arm in (
+                *four(optimizer=name),
+                made("fresh", low, optimizer=name),
+                *(made(kind, k, optimizer=name) for kind in ("upsampled", "generated") for k in s.ks),
+            )
+        ],
         # What can be had in minutes, where the generator has left too few images for a fresh control of all.
-        "primaries": [base, *(made(kind, k) for k in (low, high) for kind in ("upsampled", "generated")),
-                      made("generated", low, strengths=None), made("generated", low, selection="random"),
-                      *(made(kind, low, few=True) for kind in ("upsampled", "generated", "fresh"))],
+        "primaries": [
+            base,
+            *(made(kind, k) for k in (low, high) for kind in ("upsampled", "generated")),
+            made("generated", low, strengths=None),
+            made("generated", low, selection="random"),
+            *(made(kind, low, few=True) for kind in ("upsampled", "generated", "fresh")),
+        ],
         "optimizers": [arm for name in ("sgd", "sam") for arm in four(optimizer=name)],
         "strength": [base, *(made("generated", low, strengths=n and (n,)) for n in (*s.strengths, None))],
         # The others' ceiling is that of "k".
-        "selection": [base, made("fresh", low, selection="all"), *(made("generated", low, selection=name) for name in (
-            SLOW, "random", "all", "high_loss", "misclassified"))],
+        "selection": [
+            base,
+            made("fresh", low, selection="all"),
+            *(made("generated", low, selection=name) for name in (SLOW, "random", "all", "high_loss", "misclassified")),
+        ],
         "classical": [replace(base, augment="none"), base, *four(augment=f"{base.augment}_trivial")],
         "large": [*four(regime="large"), made("generated", low, regime="large")],
         "architectures": [arm for name in s.architectures for arm in four(architecture=name)],
-        "ablations": [made("generated", high, **change) for change in (
-            {"oracle": True}, {"strengths": None}, {"oracle": True, "strengths": None}, {"strengths": s.strengths},
-            *({"filtered": name} for name in FILTERS))],
+        "ablations": [
+            made("generated", high, **change)
+            for change in (
+                {"oracle": True},
+                {"strengths": None},
+                {"oracle": True, "strengths": None},
+                {"strengths": s.strengths},
+                *({"filtered": name} for name in FILTERS),
+            )
+        ],
         "budgets": [arm for budget in (0.5, 2.0) for arm in four(budget=budget)],
         # What one would try without a generator, or with all that it has seen; and whether TrivialAugment wants more steps.
-        "baselines": [base, replace(base, budget=2.0), *(replace(base, kind="regularised", regularised=name) for name in REGULARISED),
-                      replace(base, kind="oracle's images"), made("generated", high, strengths=None, oracle=True), made("fresh", high),
-                      *(arm for budget in (1.0, 2.0) for trivial in [f"{base.augment}_trivial"] for arm in (
-                          *four(augment=trivial, budget=budget),
-                          made("generated", high, strengths=None, augment=trivial, budget=budget)))],
+        "baselines": [
+            base,
+            replace(base, budget=2.0),
+            *(replace(base, kind="regularised", regularised=name) for name in REGULARISED),
+            replace(base, kind="oracle's images"),
+            made("generated", high, strengths=None, oracle=True),
+            made("fresh", high),
+            *(
+                arm
+                for budget in (1.0, 2.0)
+                for trivial in [f"{base.augment}_trivial"]
+                for arm in (*four(augment=trivial, budget=budget), made("generated", high, strengths=None, augment=trivial, budget=budget))
+            ),
+        ],
     }.get(study, [])
     return [arm for arm in dict.fromkeys(found) if s.fresh or arm.few or arm.kind != "fresh"]
 
 
 def trainings(s: Comparison) -> list[tuple[Arm, int]]:
     """Each arm and seed, once, seed by seed, so that a run that was cut has whole pairs."""
-    found = dict.fromkeys((arm, seed) for study in s.studies for arm in arms(study, s)
-                          for seed in range(s.k_seeds if study in ("k", "ablations") else s.seeds))
+    found = dict.fromkeys((arm, seed) for study in s.studies for arm in arms(study, s) for seed in range(s.k_seeds if study in ("k", "ablations") else s.seeds))
     return sorted(found, key=lambda one: one[1])
 
 
@@ -262,8 +324,11 @@ def images(s: Comparison, regime: str, *parts: str) -> tuple[Task, ...]:
 
 def early(s: Comparison, regime: str, architecture: str, seed: int) -> Task:
     """The warm-up of a seed's training, and what it shows."""
-    return Task(warmed_up, {"architecture": architecture, "steps": of_regime(s, regime)[1], "recipe": s.recipe,
-                            "passes": s.passes, "seed": seed, "device": s.device}, images(s, regime, "real", "test"))
+    return Task(
+        warmed_up,
+        {"architecture": architecture, "steps": of_regime(s, regime)[1], "recipe": s.recipe, "passes": s.passes, "seed": seed, "device": s.device},
+        images(s, regime, "real", "test"),
+    )
 
 
 def pool(s: Comparison, arm: Arm) -> Task:
@@ -277,8 +342,7 @@ def pool(s: Comparison, arm: Arm) -> Task:
 
 def training(s: Comparison, arm: Arm, seed: int) -> Task:
     """A classifier of an arm, trained and tested."""
-    recipe = {"architecture": arm.architecture, "recipe": s.recipe, "seed": seed, "device": s.device,
-              "steps": round(arm.budget * of_regime(s, arm.regime)[1])}
+    recipe = {"architecture": arm.architecture, "recipe": s.recipe, "seed": seed, "device": s.device, "steps": round(arm.budget * of_regime(s, arm.regime)[1])}
     needs = (*images(s, arm.regime, "real", "test", "validation"), early(s, arm.regime, arm.architecture, seed))
     filters, most, more = FILTERS.get(arm.filtered, {}), None, REGULARISED.get(arm.regularised, {})
     if arm.few:
@@ -294,8 +358,21 @@ def training(s: Comparison, arm: Arm, seed: int) -> Task:
         needs += (made, Task(seconds_per_image, how, made.needs))
         if "min_probability" in filters:  # their judge has seen the real images only
             needs += (Task(trained, recipe, needs[:1]),)
-    return Task(train_arm, {**recipe, "augment": arm.augment, "optimizer": arm.optimizer, "kind": arm.kind, "k": arm.k,
-                            "selection": arm.selection, "most": most, "filters": filters, **more}, needs)
+    return Task(
+        train_arm,
+        {
+            **recipe,
+            "augment": arm.augment,
+            "optimizer": arm.optimizer,
+            "kind": arm.kind,
+            "k": arm.k,
+            "selection": arm.selection,
+            "most": most,
+            "filters": filters,
+            **more,
+        },
+        needs,
+    )
 
 
 def rows(s: Comparison):
@@ -307,11 +384,23 @@ def rows(s: Comparison):
     def columns(arm, seed, steps, name=None):
         real, nan = splits(of_regime(s, arm.regime)[0])["real"], float("nan")
         strength = float(arm.strengths[0]) if len(arm.strengths or ()) == 1 else nan
-        return {"dataset": real.name, "arm": name or arm.named(s.strength), "seed": seed, "x": float(arm.k),
-                "regime": arm.regime, "n_real": len(real), "steps": steps, "budget": arm.budget,
-                "optimizer": arm.optimizer, "architecture": arm.architecture, "augment": arm.augment,
-                "selection": arm.selection if arm.kind in ("upsampled", "generated", "fresh") else "", "kind": arm.kind,
-                "strength": strength, "sigma": sigma_of_strength(strength) if strength > 0 else nan}
+        return {
+            "dataset": real.name,
+            "arm": name or arm.named(s.strength),
+            "seed": seed,
+            "x": float(arm.k),
+            "regime": arm.regime,
+            "n_real": len(real),
+            "steps": steps,
+            "budget": arm.budget,
+            "optimizer": arm.optimizer,
+            "architecture": arm.architecture,
+            "augment": arm.augment,
+            "selection": arm.selection if arm.kind in ("upsampled", "generated", "fresh") else "",
+            "kind": arm.kind,
+            "strength": strength,
+            "sigma": sigma_of_strength(strength) if strength > 0 else nan,
+        }
 
     seeds = {}
     for arm, seed in trainings(s):
@@ -321,23 +410,32 @@ def rows(s: Comparison):
     for (regime, architecture), shown in seeds.items():
         for seed, task in shown.items():
             following = (seed + 1) % len(shown)
-            yield (columns(Arm(regime, architecture=architecture, kind="warm-up"), seed, task.params["steps"]),
-                   Task(described, {"seeds": [seed, following]}, (*images(s, regime, "real"), task, shown[following])))
+            yield (
+                columns(Arm(regime, architecture=architecture, kind="warm-up"), seed, task.params["steps"]),
+                Task(described, {"seeds": [seed, following]}, (*images(s, regime, "real"), task, shown[following])),
+            )
     for regime in s.regimes if "pilot" in s.studies else ():
-        for seed, steps, added in product(range(PILOT_SEED, PILOT_SEED + s.pilot_seeds), of_regime(s, regime)[2],
-                                          (0, n_ceiling(s, regime))):
+        for seed, steps, added in product(range(PILOT_SEED, PILOT_SEED + s.pilot_seeds), of_regime(s, regime)[2], (0, n_ceiling(s, regime))):
             arm = Arm(regime, architecture=s.architecture, augment=s.augment, kind="pilot")
-            params = {"architecture": s.architecture, "steps": steps, "recipe": s.recipe, "augment": s.augment,
-                      "seed": seed, "added": added, "device": s.device}
-            yield (columns(arm, seed, steps, "pilot, fresh" if added else "pilot, original"),
-                   Task(pilot, params, images(s, regime, "real", "fresh", "validation")))
+            params = {
+                "architecture": s.architecture,
+                "steps": steps,
+                "recipe": s.recipe,
+                "augment": s.augment,
+                "seed": seed,
+                "added": added,
+                "device": s.device,
+            }
+            yield (
+                columns(arm, seed, steps, "pilot, fresh" if added else "pilot, original"),
+                Task(pilot, params, images(s, regime, "real", "fresh", "validation")),
+            )
 
 
 EXPERIMENT = Experiment("targeted_augmentation", Comparison, PROFILES, rows, constants={"swept": "k"})
 
 
-def warmed_up(real: ImageDataset, test: ImageDataset, architecture: str, steps: int, recipe: str, passes: int | None,
-              seed: int, device: str) -> dict:
+def warmed_up(real: ImageDataset, test: ImageDataset, architecture: str, steps: int, recipe: str, passes: int | None, seed: int, device: str) -> dict:
     """The warm-up of a run of ``steps`` steps.
 
     Returns logits ``[N, K]``, correct ``[passes, N]``, slow_test bool ``[M]`` (the half of the test images on which the
@@ -352,30 +450,54 @@ def warmed_up(real: ImageDataset, test: ImageDataset, architecture: str, steps: 
     sure = predict(model.eval(), test.images).gather(1, test.labels[:, None])[:, 0]
     slow_test = torch.zeros(len(test), dtype=torch.bool)
     slow_test[sure.argsort(stable=True)[: len(test) // 2]] = True
-    return {"logits": seen.logits, "correct": seen.correct, "slow_test": slow_test, "error": 100 * seen.errors[-1],
-            "seconds": times[1] - times[0], "selection_seconds": times[2] - times[1]}
+    return {
+        "logits": seen.logits,
+        "correct": seen.correct,
+        "slow_test": slow_test,
+        "error": 100 * seen.errors[-1],
+        "seconds": times[1] - times[0],
+        "selection_seconds": times[2] - times[1],
+    }
 
 
 def described(real: ImageDataset, own: dict, following: dict, seeds: list[int]) -> dict:
     """What a warm-up took and found. slow_overlap: the share of a seed's slow examples that the next seed finds slow
     too, over the share of all examples that it finds slow: 1 where the seeds have nothing in common."""
-    slow, other = (slow_clusters(shown["logits"], real.labels, seed=seed).double()
-                   for shown, seed in zip((own, following), seeds))
-    return {"passes": len(own["correct"]), **{name: own[name] for name in ("error", "seconds", "selection_seconds")},
-            "slow_share": 100 * slow.mean(), "slow_overlap": (slow * other).sum() / slow.sum() / other.mean()}
+    slow, other = (slow_clusters(shown["logits"], real.labels, seed=seed).double() for shown, seed in zip((own, following), seeds))
+    return {
+        "passes": len(own["correct"]),
+        **{name: own[name] for name in ("error", "seconds", "selection_seconds")},
+        "slow_share": 100 * slow.mean(),
+        "slow_overlap": (slow * other).sum() / slow.sum() / other.mean(),
+    }
 
 
-def pilot(real: ImageDataset, fresh: ImageDataset, validation: ImageDataset, added: int,
-          checkpoint: Path | None = None, **options) -> dict:
+def pilot(real: ImageDataset, fresh: ImageDataset, validation: ImageDataset, added: int, checkpoint: Path | None = None, **options) -> dict:
     """validation_error (%) after training on the real images and ``added`` fresh ones. options: of `train`."""
     training_set = with_real(real, fresh.subset(range(added))) if added else original(real)
     model, _ = train(training_set, checkpoint=checkpoint, **options)
     return {"validation_error": error(model, validation)}
 
 
-def train_arm(real: ImageDataset, test: ImageDataset, validation: ImageDataset, shown: dict, added=None,
-              per_image: float = 0.0, judge: Trained | None = None, *, kind: str, selection: str, k: int, filters: dict,
-              seed: int, most: int | None = None, looks: int = 0, checkpoint: Path | None = None, **options) -> dict:
+def train_arm(
+    real: ImageDataset,
+    test: ImageDataset,
+    validation: ImageDataset,
+    shown: dict,
+    added=None,
+    per_image: float = 0.0,
+    judge: Trained | None = None,
+    *,
+    kind: str,
+    selection: str,
+    k: int,
+    filters: dict,
+    seed: int,
+    most: int | None = None,
+    looks: int = 0,
+    checkpoint: Path | None = None,
+    **options,
+) -> dict:
     """One classifier, trained and tested.
 
     shown: of `warmed_up`, by which examples are selected. added: fresh images, or a pool whose generation took
@@ -403,25 +525,39 @@ def train_arm(real: ImageDataset, test: ImageDataset, validation: ImageDataset, 
         training_set = with_generated(real, taken)
     # Named unlike `early`: a task's key takes in what its function names in its module, and that is about settings.
     watched = Earliest(validation, options["steps"], looks) if looks else None
-    model, seconds = train(training_set, seed=seed, checkpoint=None if looks else checkpoint, watched=watched,
-                           **options)
+    model, seconds = train(training_set, seed=seed, checkpoint=None if looks else checkpoint, watched=watched, **options)
     says, n = predict(model, test.images), len(training_set) - len(real)
     wrong = (says.argmax(1) != test.labels).double()
-    return {"test_error": 100 * wrong.mean(), "test_error_slow": 100 * wrong[shown["slow_test"]].mean(),
-            "test_loss": cross_entropy(says, test.labels),
-            "validation_error": error(model, validation), "real_error": error(model, real), "added": n,
-            "added_share": 100 * n / len(real), "selected_share": 100 * len(chosen) / len(real),
-            "training_seconds": seconds, "generation_seconds": generation,
-            **({} if watched is None else watched.result(model, test))}
+    return {
+        "test_error": 100 * wrong.mean(),
+        "test_error_slow": 100 * wrong[shown["slow_test"]].mean(),
+        "test_loss": cross_entropy(says, test.labels),
+        "validation_error": error(model, validation),
+        "real_error": error(model, real),
+        "added": n,
+        "added_share": 100 * n / len(real),
+        "selected_share": 100 * len(chosen) / len(real),
+        "training_seconds": seconds,
+        "generation_seconds": generation,
+        **({} if watched is None else watched.result(model, test)),
+    }
 
 
-def train(training_set: TrainingSet, architecture: str, *, steps: int, seed: int, device: str,
-          checkpoint: Path | None = None, watched: "Earliest | None" = None, **options):
+def train(
+    training_set: TrainingSet,
+    architecture: str,
+    *,
+    steps: int,
+    seed: int,
+    device: str,
+    checkpoint: Path | None = None,
+    watched: "Earliest | None" = None,
+    **options,
+):
     """(the trained classifier, its seconds from the start: those before a cut count by their steps)."""
     model = build_classifier(architecture, training_set.data.image_shape, training_set.data.num_classes, seed)
     before, start = steps_kept(checkpoint), clock(device)
-    training_set.train(model, steps=steps, seed=seed, device=device, checkpoint=checkpoint,
-                       observe=watched and partial(watched, model), **options)
+    training_set.train(model, steps=steps, seed=seed, device=device, checkpoint=checkpoint, observe=watched and partial(watched, model), **options)
     return model, (clock(device) - start) * steps / max(steps - before, 1)
 
 
@@ -472,7 +608,8 @@ def shown_images(s: Comparison, get) -> tuple[dict[str, Tensor], list[str]]:
     fast, slow = (real.subset(typical[cluster].tolist()) for cluster in (0, 1))
     denoiser = usual_denoiser(s.generator, weights_of(s.generator), s.device)
     ways = {f"strength {x:g}": {"sigma": sigma_of_strength(x), "steps": n} for x in s.strengths}
-    made = {name: to_bytes(reconstruct(denoiser, slow.floats(), slow.labels, source_index=slow.source_index, seed=0,
-                                       device=s.device, **way).images)
-            for name, way in {**ways, "from noise": {"reverse_step": 2 * n, "steps": 2 * n}}.items()}
+    made = {
+        name: to_bytes(reconstruct(denoiser, slow.floats(), slow.labels, source_index=slow.source_index, seed=0, device=s.device, **way).images)
+        for name, way in {**ways, "from noise": {"reverse_step": 2 * n, "steps": 2 * n}}.items()
+    }
     return {"fast": fast.images, "slow": slow.images, **made}, [real.class_names[i] for i in typical.index]

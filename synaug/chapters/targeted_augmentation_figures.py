@@ -23,18 +23,28 @@ CEILING_GAIN = 1.5
 NEGLIGIBLE = 0.2
 #: (arm, budget) at the largest k: what differs from usual generation. Of other budgets the original is another, too.
 ABLATIONS = {
-    ("generated, oracle generator", 1): "an oracle generator", ("generated, from noise", 1): "images from noise alone",
+    ("generated, oracle generator", 1): "an oracle generator",
+    ("generated, from noise", 1): "images from noise alone",
     ("generated, from noise, oracle generator", 1): "an oracle generator, from noise alone",
     ("generated, several strengths", 1): "several strengths in turn",
     ("generated, near-copies dropped", 1): "near-copies dropped",
-    ("generated, off-class dropped", 1): "off-class images dropped", ("generated", 0.5): "half the steps",
-    ("generated", 2): "twice the steps"}
+    ("generated, off-class dropped", 1): "off-class images dropped",
+    ("generated", 0.5): "half the steps",
+    ("generated", 2): "twice the steps",
+}
 SELECTIONS = {
-    "generated": "slow clusters", "generated, random": "random, as many", "generated, all": "all",
-    "generated, high loss": "highest loss, as many", "generated, misclassified": "misclassified",
-    "upsampled": "slow clusters, upsampled", "fresh": "fresh real images for the slow",
-    "fresh, all": "fresh real images for all", "upsampled, few": "few of the slow, upsampled",
-    "generated, few": "few of the slow", "fresh, few": "fresh real images for as few"}
+    "generated": "slow clusters",
+    "generated, random": "random, as many",
+    "generated, all": "all",
+    "generated, high loss": "highest loss, as many",
+    "generated, misclassified": "misclassified",
+    "upsampled": "slow clusters, upsampled",
+    "fresh": "fresh real images for the slow",
+    "fresh, all": "fresh real images for all",
+    "upsampled, few": "few of the slow, upsampled",
+    "generated, few": "few of the slow",
+    "fresh, few": "fresh real images for as few",
+}
 
 
 def base(frame, *free):
@@ -53,10 +63,17 @@ def comparisons(frame, **where):
     """Every arm against the original of its setting, see `synaug.statistics.contrasts.paired`, with its kind, and its
     setting in words; estimate: its gain. Limits are not adjusted for their number."""
     found = paired(frame, {"kind": "original"}, (*SETTING, "arm", "x"), "test_error", (*SETTING, "seed"), sign=-1, correct=None)
-    names = {"none": "not augmented", "flip": "flips", "flip_trivial": "TrivialAugment", "flip_crop": "flips, shifts",
-             "flip_crop_trivial": "shifts, TrivialAugment"}
-    words = [f"{row.regime}, {row.optimizer.upper()}, {row.architecture}, {names[row.augment]}"
-             + f", {row.budget:g} times the steps" * (row.budget != 1) for row in found.itertuples()]
+    names = {
+        "none": "not augmented",
+        "flip": "flips",
+        "flip_trivial": "TrivialAugment",
+        "flip_crop": "flips, shifts",
+        "flip_crop_trivial": "shifts, TrivialAugment",
+    }
+    words = [
+        f"{row.regime}, {row.optimizer.upper()}, {row.architecture}, {names[row.augment]}" + f", {row.budget:g} times the steps" * (row.budget != 1)
+        for row in found.itertuples()
+    ]
     return select(found.assign(setting=words, kind=found["arm"].str.split(",").str[0]), **where)
 
 
@@ -72,8 +89,7 @@ def trivial_augment(frame):
     own = select(frame, kind="original", augment=trivial_name(frame), **base(frame, "augment"))
     others = select(frame, kind=["original", "generated"], **base(frame))
     others = others[~others["arm"].str.contains("oracle")]
-    return paired(pd.concat([own.assign(arm=TRIVIAL, x=0.0), others]), {"arm": TRIVIAL}, ("arm", "x"), "test_error",
-                  correct=None)
+    return paired(pd.concat([own.assign(arm=TRIVIAL, x=0.0), others]), {"arm": TRIVIAL}, ("arm", "x"), "test_error", correct=None)
 
 
 def numbers(frame):
@@ -83,21 +99,21 @@ def numbers(frame):
     texts = {"test error of the original set (%)": f"{errors.mean():.2f}"}
     texts |= {f"{row.arm}, k = {row.x:g}": said(row) for row in found.itertuples()}
     slow = paired(frame, {"kind": "original"}, (*SETTING, "arm", "x"), "test_error_slow", (*SETTING, "seed"), sign=-1)
-    texts |= {f"{row.arm}, k = {row.x:g}, slow test images": said(row)
-              for row in select(slow, arm=list(ARMS), x=largest, **base(frame)).itertuples()}
+    texts |= {f"{row.arm}, k = {row.x:g}, slow test images": said(row) for row in select(slow, arm=list(ARMS), x=largest, **base(frame)).itertuples()}
     share = select(shares(frame), **{"regime": "small", "share of the ceiling": OF_FRESH})["%, 95 % interval"]
     texts |= {SHARE: share.item()} if len(share) else {}
     usual = select(found, arm="generated")["x"].min()
     rows = select(gains(frame), x=usual, **base(frame))
-    texts |= {f"{row.arm}, k = {usual:g}, over the usual": said(row)
-              for row in paired(rows, {"arm": "generated"}, correct=None).itertuples()}
+    texts |= {f"{row.arm}, k = {usual:g}, over the usual": said(row) for row in paired(rows, {"arm": "generated"}, correct=None).itertuples()}
     trivial = trivial_augment(frame)
     if len(trivial):
         best = found[(found["kind"] == "generated") & ~found["arm"].str.contains("oracle")]
         best = best.loc[best["estimate"].idxmax()]
-        texts |= {TRIVIAL: said(select(trivial, arm="original").iloc[0]),
-                  BEST: f"{best['arm']}, k = {best['x']:g}",
-                  MARGIN: said(select(trivial, arm=best["arm"], x=best["x"]).iloc[0])}
+        texts |= {
+            TRIVIAL: said(select(trivial, arm="original").iloc[0]),
+            BEST: f"{best['arm']}, k = {best['x']:g}",
+            MARGIN: said(select(trivial, arm=best["arm"], x=best["x"]).iloc[0]),
+        }
         on = comparisons(frame, arm="generated", augment=trivial_name(frame), **base(frame, "augment"))
         texts |= {ON_TRIVIAL: said(list(on.itertuples())[-1])} if len(on) else {}
     return texts
@@ -109,18 +125,23 @@ def trivial_name(frame):
 
 def takeaways(found, poor):
     """The chapter in three lines of Markdown; found, poor: `numbers` of the recorded runs of the two data sets."""
-    return "\n".join((
-        f"1. **Classical augmentation beats every set of a generator that saw the same images.** TrivialAugment "
-        f"gains {found[TRIVIAL]} points of test accuracy without any new image. The best images of a generator that was trained on the same ones "
-        f"({found[BEST].removeprefix('generated, ')}) gain {found[found[BEST]]}. An oracle's images from noise come near it; that difference was not tested.",
-        f"2. **Generated images bring a fraction of what real ones would.** Made from the slow examples at k = 5, "
-        f"they gain {found['generated, k = 5']} points; as many fresh real images gain {found['fresh, k = 5']}, copies "
-        f"{found['upsampled, k = 5']}. On CIFAR-10, with a small generator, they cost accuracy: "
-        f"{poor['generated, k = 5']}.",
-        f"3. **Where many are added, images from noise gain at least as much as images made from real ones at half of the denoising steps.** Those of the generator of the same images gain "
-        f"{found['generated, from noise, k = 5']} points at k = 5, those of an oracle, trained on five times as many real images and "
-        f"longer, {found['generated, from noise, oracle generator, k = 5']}. At k = 2, where the paper's claim stands, those of the same images "
-        f"gain {found['generated, from noise, k = 2']}."))
+    return "\n".join(
+        (
+            f"1. **Classical augmentation beats every set of a generator that saw the same images.** TrivialAugment "
+            f"gains {found[TRIVIAL]} points of test accuracy without any new image. The best images of a generator that was trained on the same ones "
+            f"({found[BEST].removeprefix('generated, ')}) gain {found[found[BEST]]}. An oracle's images from noise come "
+            "near it; that difference was not tested.",
+            f"2. **Generated images bring a fraction of what real ones would.** Made from the slow examples at k = 5, "
+            f"they gain {found['generated, k = 5']} points; as many fresh real images gain {found['fresh, k = 5']}, copies "
+            f"{found['upsampled, k = 5']}. On CIFAR-10, with a small generator, they cost accuracy: "
+            f"{poor['generated, k = 5']}.",
+            "3. **Where many are added, images from noise gain at least as much as images made from real ones at half "
+            "of the denoising steps.** Those of the generator of the same images gain "
+            f"{found['generated, from noise, k = 5']} points at k = 5, those of an oracle, trained on five times as many real images and "
+            f"longer, {found['generated, from noise, oracle generator, k = 5']}. At k = 2, where the paper's claim stands, those of the same images "
+            f"gain {found['generated, from noise, k = 2']}.",
+        )
+    )
 
 
 def noise_over_real():
@@ -129,11 +150,15 @@ def noise_over_real():
     own, mixing, pools = (recordings(name)["standard"] for name in ("targeted_augmentation", "how_much_and_how_mixed", "will_it_help_me"))
     p = mixing.attrs["provenance"]["parameters"]
     shared = {"mixing": "shuffled", "x": p["compared"], "n_real": p["n_real"], "width": p["width"]}
-    compared = {"here": (own, "generated", "generated, from noise", {"x": 5, **base(own)}),
-                "in chapter 5": (mixing, "reconstruction", "from noise", shared),
-                "in chapter 8": (pools, "strength 50", "from noise", {"role": "gain"})}
-    return "; ".join(f"{said(interval(*(values(frame, metric='test_error', arm=arm, **where) for arm in (real, noise))))} {chapter}"
-                     for chapter, (frame, real, noise, where) in compared.items())
+    compared = {
+        "here": (own, "generated", "generated, from noise", {"x": 5, **base(own)}),
+        "in chapter 5": (mixing, "reconstruction", "from noise", shared),
+        "in chapter 8": (pools, "strength 50", "from noise", {"role": "gain"}),
+    }
+    return "; ".join(
+        f"{said(interval(*(values(frame, metric='test_error', arm=arm, **where) for arm in (real, noise))))} {chapter}"
+        for chapter, (frame, real, noise, where) in compared.items()
+    )
 
 
 def settings_won(frame):
@@ -145,19 +170,15 @@ def settings_won(frame):
 def readings(frame):
     """The ablations by what they do, in words."""
     found = ablated(frame)
-    return " ".join(f"{reading.capitalize()}: {'; '.join(own['change'])}."
-                    for reading, own in found.groupby("reading", sort=False))
+    return " ".join(f"{reading.capitalize()}: {'; '.join(own['change'])}." for reading, own in found.groupby("reading", sort=False))
 
 
 def error_against_k(live, recorded=None, metric="test_error"):
     """Test error against k, and the gain over the original, for copies, generated and fresh images."""
     best, arms = load_published("nguyen2025")["optimum"], {"original": "original", **ARMS}
-    shared = {"where": {"arm": list(arms)}, "upright": {
-        f"published best k, {arm}": best[f"{arm}_k"] for arm in ("upsampled", "generated")}}
-    shown = [Panel(metric, f"{metric.replace('_', ' ')} (%)", **shared),
-             Panel("gain", "gain (points, paired by seed)", line=0.0, **shared)]
-    frames = [frame if frame is None else select(pd.concat([frame, gains(frame, metric).assign(metric="gain")]),
-                                                 **base(frame)) for frame in (live, recorded)]
+    shared = {"where": {"arm": list(arms)}, "upright": {f"published best k, {arm}": best[f"{arm}_k"] for arm in ("upsampled", "generated")}}
+    shown = [Panel(metric, f"{metric.replace('_', ' ')} (%)", **shared), Panel("gain", "gain (points, paired by seed)", line=0.0, **shared)]
+    frames = [frame if frame is None else select(pd.concat([frame, gains(frame, metric).assign(metric="gain")]), **base(frame)) for frame in (live, recorded)]
     return lines(*frames, shown, hue="arm", names=arms, xlabel="k, times a slow example occurs", xticks=range(1, 6))
 
 
@@ -165,8 +186,7 @@ def at_smallest_k(frame, names):
     """Gains at k = 2, a row per arm; names: {arm: what it is}, to which the images that it adds are added."""
     added = select(frame, metric="added_share", x=2, **base(frame)).groupby("arm")["value"].mean()
     names = {arm: f"{name} (+{added[arm]:.0f}\u00a0%)" for arm, name in names.items() if arm in added}
-    return forest(comparisons(frame, x=2, **base(frame)), label="arm", names=names, hue="kind",
-                  xlabel="gain over the original set (points)")
+    return forest(comparisons(frame, x=2, **base(frame)), label="arm", names=names, hue="kind", xlabel="gain over the original set (points)")
 
 
 def strengths(frame):
@@ -192,8 +212,11 @@ def settings(frame):
     published = load_published("nguyen2025")["modern_networks"]
     for arm, (i, name) in product(("upsampled", "generated"), enumerate(published["columns"])):
         error = published["original"][i][0]
-        rows.append(pd.DataFrame({"setting": f"published, CIFAR-10, {name}", "error": error, "arm": arm,
-                                  "run": "published", "estimate": [error - published[arm][i][0]]}))
+        rows.append(
+            pd.DataFrame(
+                {"setting": f"published, CIFAR-10, {name}", "error": error, "arm": arm, "run": "published", "estimate": [error - published[arm][i][0]]}
+            )
+        )
     rows = pd.concat(rows)
     label = [f"{row.setting} ({row.error:.1f}\u00a0%)" for row in rows.itertuples()]
     return forest(rows.assign(label=label), hue="arm", run="run", xlabel="gain over the row's original set (points)")
@@ -202,27 +225,41 @@ def settings(frame):
 def published_gains():
     """Test accuracy of real and generated images, and of TrivialAugment, as the paper of chapter 1 reports it."""
     table = load_published("yamaguchi2024")["table4"]
-    rows = {"real images": "real_only", "real, TrivialAugment": "TrivialAugment", "real and generated": "naive_x5",
-            "real and reconstructed": "recon_rand(50,100)_x5", "generated alone": "synthetic_x5"}
-    return pd.DataFrame([{"training set": name, **{data: f"{mean:.1f} ± {error:.1f}" for data, (mean, error) in zip(table["columns"], table[row])}}
-                         for name, row in rows.items()])
+    rows = {
+        "real images": "real_only",
+        "real, TrivialAugment": "TrivialAugment",
+        "real and generated": "naive_x5",
+        "real and reconstructed": "recon_rand(50,100)_x5",
+        "generated alone": "synthetic_x5",
+    }
+    return pd.DataFrame(
+        [
+            {"training set": name, **{data: f"{mean:.1f} ± {error:.1f}" for data, (mean, error) in zip(table["columns"], table[row])}}
+            for name, row in rows.items()
+        ]
+    )
 
 
 #: Arms of the study of baselines, beside TrivialAugment at two numbers of steps: what each is.
-BASELINES = {"regularised, weight decay": "ten times the weight decay", "regularised, label smoothing": "label smoothing",
-             "oracle's images": "all real images of the oracle", "generated, from noise, oracle generator": "images from the oracle's noise",
-             "original": "no new images", "upsampled": "copies", "generated": "images from real ones",
-             "generated, from noise": "images from noise", "fresh": "fresh real images"}
+BASELINES = {
+    "regularised, weight decay": "ten times the weight decay",
+    "regularised, label smoothing": "label smoothing",
+    "oracle's images": "all real images of the oracle",
+    "generated, from noise, oracle generator": "images from the oracle's noise",
+    "original": "no new images",
+    "upsampled": "copies",
+    "generated": "images from real ones",
+    "generated, from noise": "images from noise",
+    "fresh": "fresh real images",
+}
 
 
 def over_flips(frame):
     """Gains of the study of baselines over the original set with flips and the usual steps: the columns of `paired`, group."""
     rows = select(frame, metric="test_error", arm=list(BASELINES), **base(frame, "augment", "budget"))
-    found = paired(rows, {"arm": "original", "augment": base(frame)["augment"], "budget": 1}, ("augment", "budget", "arm", "x"), correct=None,
-                   sign=-1)
+    found = paired(rows, {"arm": "original", "augment": base(frame)["augment"], "budget": 1}, ("augment", "budget", "arm", "x"), correct=None, sign=-1)
     steps = {0.5: ", half the steps", 2: ", twice the steps"}
-    groups = [("TrivialAugment" if row.augment.endswith("trivial") else "flips") + steps.get(row.budget, "")
-              for row in found.itertuples()]
+    groups = [("TrivialAugment" if row.augment.endswith("trivial") else "flips") + steps.get(row.budget, "") for row in found.itertuples()]
     return found.assign(group=groups)
 
 
@@ -234,8 +271,7 @@ def baselines(frame):
 def baselines_said(frame):
     """The largest gain of each group, in a sentence."""
     best = over_flips(frame).sort_values("estimate").drop_duplicates("group", keep="last")
-    return "The largest gains over flips alone: " + "; ".join(
-        f"with {row.group}, {BASELINES[row.arm]}, {said(row)} points" for row in best.itertuples()) + "."
+    return "The largest gains over flips alone: " + "; ".join(f"with {row.group}, {BASELINES[row.arm]}, {said(row)} points" for row in best.itertuples()) + "."
 
 
 def ablated(frame):
@@ -245,9 +281,10 @@ def ablated(frame):
     wanted = [key in ABLATIONS or key == ("generated", 1) for key in zip(rows["arm"], rows["budget"])]
     found = paired(rows[wanted], {"arm": "generated", "budget": 1}, ("arm", "budget"), correct=None)
 
-    found = found.assign(change=[ABLATIONS[row.arm, row.budget] for row in found.itertuples()],
-                         reading=[verdict_of(row, "helps", "hurts", "no difference", "not resolved", NEGLIGIBLE)
-                                  for row in found.itertuples()])
+    found = found.assign(
+        change=[ABLATIONS[row.arm, row.budget] for row in found.itertuples()],
+        reading=[verdict_of(row, "helps", "hurts", "no difference", "not resolved", NEGLIGIBLE) for row in found.itertuples()],
+    )
     return found.sort_values("change", key=lambda names: names.map(list(ABLATIONS.values()).index))
 
 
@@ -255,17 +292,19 @@ def ablations(frame):
     """What each ablation gains over usual generation, and for comparison what fresh real images and copies do."""
     rows = select(gains(frame), x=frame["x"].max(), arm=list(ARMS), **base(frame))
     others = paired(rows, {"arm": "generated"}).assign(change=lambda found: found["arm"].map(ARMS))
-    return forest(pd.concat([ablated(frame).assign(arm="generated"), others]), label="change", hue="arm",
-                  xlabel="gain over usual generation (points, largest k)")
+    return forest(
+        pd.concat([ablated(frame).assign(arm="generated"), others]), label="change", hue="arm", xlabel="gain over usual generation (points, largest k)"
+    )
 
 
 def shares(frame):
     """Ratios at the largest k, where what is below is told from 0: by regime, what generation gains of what fresh real
     images do; and what ablations gain more of what lies between those two."""
     rows, found = select(gains(frame), x=frame["x"].max(), **base(frame, "regime")), []
-    ratios = {OF_FRESH: ("generated", None), **{
-        f"{change}, of the gap to fresh real images": (arm, "generated")
-        for (arm, budget), change in ABLATIONS.items() if budget == 1}}
+    ratios = {
+        OF_FRESH: ("generated", None),
+        **{f"{change}, of the gap to fresh real images": (arm, "generated") for (arm, budget), change in ABLATIONS.items() if budget == 1},
+    }
     for (regime, own), (name, (arm, start)) in product(rows.groupby("regime", sort=False), ratios.items()):
         own = own.pivot(index="seed", columns="arm", values="value")
         if {arm, "fresh", start or arm} <= set(own):
@@ -285,20 +324,30 @@ def table(found, unit="gain in points", **columns):
 
 def runs_table(live):
     """The main comparison in every recorded run of the live frame's experiment, else in itself."""
-    runs = {name: frame for name, frame in recordings(experiment_of(live)).items()
-            if "k" in frame.attrs["provenance"]["parameters"]["studies"]} or {"this build": live}
-    return table(pd.concat(comparisons(frame, arm=list(ARMS), **base(frame)).assign(run=f"{images_of(frame)} ({name})")
-                           for name, frame in runs.items()), run="run", arm="arm", k="x")
+    runs = {name: frame for name, frame in recordings(experiment_of(live)).items() if "k" in frame.attrs["provenance"]["parameters"]["studies"]} or {
+        "this build": live
+    }
+    return table(
+        pd.concat(comparisons(frame, arm=list(ARMS), **base(frame)).assign(run=f"{images_of(frame)} ({name})") for name, frame in runs.items()),
+        run="run",
+        arm="arm",
+        k="x",
+    )
 
 
 def few_seeds_table(frame):
     """Each arm of a run of a few seeds: images added, and the gain of each seed and of their mean, in points."""
     added = select(frame, metric="added").groupby(["arm", "x"])["value"].mean()
     own = gains(frame).pivot_table(index=["arm", "x"], columns="seed", values="value")
-    return pd.DataFrame({"arm": [arm for arm, _ in own.index], "k": [f"{k:g}" for _, k in own.index],
-                         "images added": [f"{added[at]:,.0f}" for at in own.index],
-                         **{f"gain, seed {seed}": [signed(value) for value in own[seed]] for seed in own},
-                         "mean gain": [signed(value) for value in own.mean(axis=1)]})
+    return pd.DataFrame(
+        {
+            "arm": [arm for arm, _ in own.index],
+            "k": [f"{k:g}" for _, k in own.index],
+            "images added": [f"{added[at]:,.0f}" for at in own.index],
+            **{f"gain, seed {seed}": [signed(value) for value in own[seed]] for seed in own},
+            "mean gain": [signed(value) for value in own.mean(axis=1)],
+        }
+    )
 
 
 def few_seeds_said(frame):
@@ -313,11 +362,13 @@ def few_seeds_said(frame):
 
     made = [at for at in own.index if at[0].startswith("generated")]
     lose = [at for at in made if (own.loc[at] < 0).all()]
-    return (f"Over {seeds} seeds, the original set errs on {errors['test_error', 'original', 1]:.1f}\u00a0% of the test images. "
-            f"At k = {top:g} generated images change accuracy by {both('generated', top)} points, copies by {both('upsampled', top)}; "
-            f"the few fresh real images that there are, by {both('fresh, few', 2)}. Generated images lose in every seed in {len(lose)} of "
-            f"{len(made)} arms. The error on the real training images themselves rises from {errors['real_error', 'original', 1]:.1f} to "
-            f"{errors['real_error', 'generated', top]:.1f}\u00a0%: the real images are seen less often in as many steps. Whether that is the cause was not tested.")
+    return (
+        f"Over {seeds} seeds, the original set errs on {errors['test_error', 'original', 1]:.1f}\u00a0% of the test images. "
+        f"At k = {top:g} generated images change accuracy by {both('generated', top)} points, copies by {both('upsampled', top)}; "
+        f"the few fresh real images that there are, by {both('fresh, few', 2)}. Generated images lose in every seed in {len(lose)} of "
+        f"{len(made)} arms. The error on the real training images themselves rises from {errors['real_error', 'original', 1]:.1f} to "
+        f"{errors['real_error', 'generated', top]:.1f}\u00a0%: the real images are seen less often in as many steps. Whether that is the cause was not tested."
+    )
 
 
 def pilot_table(frame):
@@ -331,8 +382,13 @@ def pilot_table(frame):
 
 def warm_up_table(frame):
     """What warm-ups took and found, mean over seeds."""
-    names = {"passes": "passes", "error": "training error (%)", "slow_share": "slow (%)", "seconds": "seconds",
-             "slow_overlap": "overlap with the next seed's slow examples, over chance"}
+    names = {
+        "passes": "passes",
+        "error": "training error (%)",
+        "slow_share": "slow (%)",
+        "seconds": "seconds",
+        "slow_overlap": "overlap with the next seed's slow examples, over chance",
+    }
     rows = select(frame, kind="warm-up", metric=list(names))
     found = rows.pivot_table(index=["regime", "architecture"], columns="metric", values="value")[list(names)]
     return found.rename(columns=names).reset_index()
@@ -344,16 +400,19 @@ def cost_table(frame):
     setting, by = base(frame, "optimizer"), ["optimizer", "arm", "x"]
     rows = select(frame, metric=["added_share", "generation_seconds", "training_seconds"], **setting)
     means = rows.pivot_table(index=by, columns="metric", values="value", sort=False)
-    found = paired(select(frame, **setting), {"arm": "original", "optimizer": "sgd"}, by, "test_error", sign=-1,
-                   correct=None).join(means, on=by)
+    found = paired(select(frame, **setting), {"arm": "original", "optimizer": "sgd"}, by, "test_error", sign=-1, correct=None).join(means, on=by)
     found = found[~found["arm"].str.contains("oracle|dropped|several|fresh")]  # what nobody would make
     warm_up = select(frame, kind="warm-up", metric=["seconds", "selection_seconds"], **base(frame, "augment"))
     chosen = warm_up.groupby("metric")["value"].mean().sum() * (found["arm"] != "original")
     longer = found["training_seconds"] - means.loc[("sgd", "original", 1), "training_seconds"]
     extra = (chosen + found["generation_seconds"] + longer) / found["estimate"]
-    return table(found.assign(extra=extra.where(found["low"] > 0)), optimizer="optimizer", arm="arm", k="x", **{
-        "images added (%)": "added_share", "generation (s)": "generation_seconds", "training (s)": "training_seconds",
-        "extra seconds per point": "extra"})
+    return table(
+        found.assign(extra=extra.where(found["low"] > 0)),
+        optimizer="optimizer",
+        arm="arm",
+        k="x",
+        **{"images added (%)": "added_share", "generation (s)": "generation_seconds", "training (s)": "training_seconds", "extra seconds per point": "extra"},
+    )
 
 
 def real_images(frame, regime):
@@ -368,7 +427,12 @@ def images_of(frame):
 
 def describe(live, recorded=None):
     """What the runs behind a page are, as a Markdown list."""
-    return describe_runs(live, recorded, lambda frame, p: (
-        f"{images_of(frame)}, {p['architecture']}; k = {', '.join(map(str, p['ks']))}; studies: "
-        f"{', '.join(p['studies'])}; {p['k_seeds']} paired seeds in those of k and of ablations, {p['seeds']} in "
-        f"others; {(frame['metric'] == 'test_error').sum()} classifiers"))
+    return describe_runs(
+        live,
+        recorded,
+        lambda frame, p: (
+            f"{images_of(frame)}, {p['architecture']}; k = {', '.join(map(str, p['ks']))}; studies: "
+            f"{', '.join(p['studies'])}; {p['k_seeds']} paired seeds in those of k and of ablations, {p['seeds']} in "
+            f"others; {(frame['metric'] == 'test_error').sum()} classifiers"
+        ),
+    )

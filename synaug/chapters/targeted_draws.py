@@ -2,7 +2,8 @@
 
 A draw is some thousand real images that no other draw has, a generator trained on exactly these, its images, a
 selection and classifiers. Contrasts, margin and family stand in ``data/claims.json``; they and the arms below were
-committed before the first generator was trained, seeds and the rule of early stopping before the first classifier. The pilot, by which budgets are chosen, has the draw of
+committed before the first generator was trained, seeds and the rule of early stopping before the first classifier. The
+pilot, by which budgets are chosen, has the draw of
 the exploratory runs: ``python -m synaug record targeted_draws --profile standard --variant pilot -p generators
 fashion_mnist_2000 -p seeds 3 -p more_seeds 3``.
 """
@@ -34,14 +35,14 @@ LOOKS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Draws(targeted.Targeted):
-    generators: tuple[str, ...] = param("names or folders of trained generators, a draw each; their training images, of "
-                                        "which no two share any, are the real images", each=True)
+    generators: tuple[str, ...] = param(
+        "names or folders of trained generators, a draw each; their training images, of which no two share any, are the real images", each=True
+    )
     steps: int = param("optimiser steps at a budget of 1", at_least=1)
     budgets: tuple[float, ...] = param("budgets that are tried, 1 among them", (0.5, 1.0, 2.0), each=True, at_least=0.01)
     seeds: int = param("paired trainings of each arm and draw, at the budget that the pilot chose", at_least=1, at_most=SEEDS_APART)
     more_seeds: int = param("those at the other budgets, and of the secondary arms", at_least=0, at_most=SEEDS_APART)
-    studies: tuple[str, ...] = param("studies of chapter 2 whose further arms are secondary ones", (), each=True,
-                                     options=targeted.STUDIES)
+    studies: tuple[str, ...] = param("studies of chapter 2 whose further arms are secondary ones", (), each=True, options=targeted.STUDIES)
     n_quality: int = param("samples, and real images, by which a draw's generator is described", at_least=2)
     encoder: str = param("features that its distance is taken in", "efficientnet_lite0", options=("pixels", *BUILDERS))
 
@@ -61,18 +62,20 @@ class Draws(targeted.Targeted):
         """The settings of chapter 2 for one draw."""
         shared = {field.name: getattr(self, field.name) for field in fields(targeted.Targeted)}
         return targeted.EXPERIMENT.settings(
-            **shared, generator=generator, studies=tuple(dict.fromkeys(("k", *self.studies))), steps=self.steps,
-            ks=(2, 3, 4, 5), strengths=tuple(sorted({20, self.strength, 80})))
+            **shared,
+            generator=generator,
+            studies=tuple(dict.fromkeys(("k", *self.studies))),
+            steps=self.steps,
+            ks=(2, 3, 4, 5),
+            strengths=tuple(sorted({20, self.strength, 80})),
+        )
 
 
 PROFILES = {
-    "smoke": dict(generators=("fashion_mnist_2000",), steps=16, seeds=1, more_seeds=0, passes=1, sampling_steps=1,
-                  n_evaluate=200, n_quality=40),
-    "quick": dict(generators=("fashion_mnist_2000",), steps=100, seeds=1, more_seeds=0, passes=3, sampling_steps=5,
-                  n_evaluate=2000, n_quality=200),
+    "smoke": dict(generators=("fashion_mnist_2000",), steps=16, seeds=1, more_seeds=0, passes=1, sampling_steps=1, n_evaluate=200, n_quality=40),
+    "quick": dict(generators=("fashion_mnist_2000",), steps=100, seeds=1, more_seeds=0, passes=3, sampling_steps=5, n_evaluate=2000, n_quality=200),
     # Disjoint draws of 2,000 images, that follow each other in the stratified order.
-    "standard": dict(generators=tuple(f"draws/fashion_mnist_{i}" for i in range(1, 7)), steps=800, seeds=5, more_seeds=2,
-                     sampling_steps=9, n_quality=2000),
+    "standard": dict(generators=tuple(f"draws/fashion_mnist_{i}" for i in range(1, 7)), steps=800, seeds=5, more_seeds=2, sampling_steps=9, n_quality=2000),
 }
 
 
@@ -80,9 +83,16 @@ def primary(s: targeted.Comparison) -> list[Arm]:
     """The arms of the six contrasts, their ceiling, and TrivialAugment alone."""
     base, noise = Arm(architecture=s.architecture, augment=s.augment), {"strengths": None}
     generation = replace(base, kind="generated", k=5, strengths=(s.strength,))
-    return [base, replace(base, kind="upsampled", k=2), replace(base, kind="upsampled", k=5), generation,
-            replace(generation, **noise), replace(generation, selection="random"), replace(base, kind="fresh", k=5),
-            replace(base, augment=f"{s.augment}_trivial")]
+    return [
+        base,
+        replace(base, kind="upsampled", k=2),
+        replace(base, kind="upsampled", k=5),
+        generation,
+        replace(generation, **noise),
+        replace(generation, selection="random"),
+        replace(base, kind="fresh", k=5),
+        replace(base, augment=f"{s.augment}_trivial"),
+    ]
 
 
 #: By data set, the budget of each primary arm in their order: that of the least validation error in its pilot, see
@@ -106,8 +116,7 @@ def rows(s: Draws) -> Iterator[tuple[dict, Task]]:
     for own in draws:
         test, unseen = (real(own, part, s.n_quality) for part in ("test", "unseen"))
         samples = Task(generated, {**network(own), "seed": 0, "steps": 2 * s.sampling_steps}, (test,))
-        yield (columns(own) | {"role": "quality"},
-               Task(quality, {"encoder": s.encoder, "device": s.device}, (test, unseen, samples)))
+        yield (columns(own) | {"role": "quality"}, Task(quality, {"encoder": s.encoder, "device": s.device}, (test, unseen, samples)))
     for seed in range(max(s.seeds, s.more_seeds)):
         for own in draws:
             first = primary(own)
@@ -133,11 +142,15 @@ def training(s: targeted.Comparison, arm: Arm, seed: int, **more) -> tuple[dict,
     place = recipe_of(s.generator)["subset_start"] // len(splits(s.generator)["real"])
     seed += FIRST_SEED + SEEDS_APART * place
     task = targeted.training(s, arm, seed)
-    of_arm = {"arm": arm.named(s.strength), "x": float(arm.k), "seed": seed, "steps": task.params["steps"],
-              "selection": "" if arm.kind == "original" else arm.selection}
+    of_arm = {
+        "arm": arm.named(s.strength),
+        "x": float(arm.k),
+        "seed": seed,
+        "steps": task.params["steps"],
+        "selection": "" if arm.kind == "original" else arm.selection,
+    }
     same = {name: getattr(arm, name) for name in ("budget", "kind", "augment", "optimizer", "architecture")}
-    return ({**columns(s), **of_arm, **same, **more},
-            replace(task, params={**task.params, "looks": LOOKS}))
+    return ({**columns(s), **of_arm, **same, **more}, replace(task, params={**task.params, "looks": LOOKS}))
 
 
 def quality(reference: ImageDataset, fresh: ImageDataset, samples: ImageDataset, encoder: str, device: str) -> pd.DataFrame:
@@ -150,23 +163,28 @@ def quality(reference: ImageDataset, fresh: ImageDataset, samples: ImageDataset,
 
 def design() -> str:
     """The design of the recorded run, as a Markdown list."""
+
     def size(generator):
         return f"{read_json(checkpoints_dir() / generator / RECORD)['parameters']:,}"
 
     found, arms = PROFILES["standard"], primary(targeted.Comparison())
     steps = ", ".join(f"{budget * found['steps']:g}" for budget in EXPERIMENT.parameters["budgets"].default)
     (margin,) = {part["negligible"] for claim in load_claims("targeted_draws").values() for part in claim.parts}
-    return "\n".join([
-        f"- *A draw*: real images that no other draw has, a generator trained on exactly these, its images, a selection, and "
-        f"classifiers. {len(found['generators'])} draws, {found['seeds']} seeds per draw, none shared, from {FIRST_SEED + SEEDS_APART} on.",
-        f"- *Arms*: {len(arms)}, among them fresh real images as the ceiling, and TrivialAugment alone.",
-        f"- *Steps*: {steps} are tried. The one of least "
-        f"validation error in a pilot is taken for each arm. The pilot's draw is none of the others. Its generator has "
-        f"{size('fashion_mnist_2000')} parameters, theirs {size(found['generators'][0])}. Beside it stands what the arm would have had if it had been stopped at the least validation loss of {LOOKS} looks.",
-        "- *Fresh real images* of a draw are the next draws' real ones, so ceilings are not independent of each other.",
-        "- *Intervals* are over draws: the wider of Student's t over the means of draws, and a bootstrap of draws, then seeds.",
-        f"- *Contrasts*: the six below, and Holm's correction over these alone. A whole interval within {margin:g} points of 0 "
-        f"is no effect. All else is secondary, and descriptive."])
+    return "\n".join(
+        [
+            f"- *A draw*: real images that no other draw has, a generator trained on exactly these, its images, a selection, and "
+            f"classifiers. {len(found['generators'])} draws, {found['seeds']} seeds per draw, none shared, from {FIRST_SEED + SEEDS_APART} on.",
+            f"- *Arms*: {len(arms)}, among them fresh real images as the ceiling, and TrivialAugment alone.",
+            f"- *Steps*: {steps} are tried. The one of least "
+            f"validation error in a pilot is taken for each arm. The pilot's draw is none of the others. Its generator has "
+            f"{size('fashion_mnist_2000')} parameters, theirs {size(found['generators'][0])}. Beside it stands what the "
+            f"arm would have had if it had been stopped at the least validation loss of {LOOKS} looks.",
+            "- *Fresh real images* of a draw are the next draws' real ones, so ceilings are not independent of each other.",
+            "- *Intervals* are over draws: the wider of Student's t over the means of draws, and a bootstrap of draws, then seeds.",
+            f"- *Contrasts*: the six below, and Holm's correction over these alone. A whole interval within {margin:g} points of 0 "
+            f"is no effect. All else is secondary, and descriptive.",
+        ]
+    )
 
 
 EXPERIMENT = Experiment("targeted_draws", Draws, PROFILES, rows, constants={"swept": "k", "regime": "small"})

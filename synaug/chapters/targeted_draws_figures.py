@@ -10,12 +10,14 @@ from synaug.statistics.contrasts import differences, select
 from synaug.statistics.frames import bare
 from synaug.statistics.intervals import draws_interval
 
-NAMES = {"draws-generation-helps": "generated, k = 5, over the original",
-         "draws-generation-beats-upsampling": "generated, k = 5, over copies, k = 2",
-         "draws-generation-beats-upsampling-same-k": "generated over copies, k = 5",
-         "draws-upsampling-best-at-2": "copies, k = 2, over k = 5",
-         "draws-from-real-beats-from-noise": "from real images over from noise",
-         "draws-slow-beats-random": "for slow over for random examples"}
+NAMES = {
+    "draws-generation-helps": "generated, k = 5, over the original",
+    "draws-generation-beats-upsampling": "generated, k = 5, over copies, k = 2",
+    "draws-generation-beats-upsampling-same-k": "generated over copies, k = 5",
+    "draws-upsampling-best-at-2": "copies, k = 2, over k = 5",
+    "draws-from-real-beats-from-noise": "from real images over from noise",
+    "draws-slow-beats-random": "for slow over for random examples",
+}
 #: Of a draw's generator.
 QUALITY = {"frechet_distance": "Fréchet distance", "precision": "precision", "recall": "recall", "coverage": "coverage"}
 
@@ -43,8 +45,11 @@ def by_steps(frame) -> pd.DataFrame:
     runs = {f"{budget:g} times the steps": own.assign(chosen=True) for budget, own in at_all_budgets(rows).groupby("budget")}
     early = select(rows, metric="test_error_early", chosen=True)
     runs = {"as chosen": select(rows, chosen=True), **runs, "stopped early": early.assign(metric="test_error")}
-    return pd.DataFrame({name: {row.claim: said(row) for row in pd.DataFrame(six(own)).itertuples()}
-                         for name, own in runs.items()}).rename_axis("contrast").reset_index()
+    return (
+        pd.DataFrame({name: {row.claim: said(row) for row in pd.DataFrame(six(own)).itertuples()} for name, own in runs.items()})
+        .rename_axis("contrast")
+        .reset_index()
+    )
 
 
 def at_all_budgets(rows):
@@ -69,8 +74,12 @@ def pilot_table(pilot) -> pd.DataFrame:
     rows = titled(select(pilot, metric="validation_error", role="primary"))
     mean = rows.pivot_table(index=["place", "title"], columns="steps", values="value")
     least = mean.eq(mean.min(axis=1), axis=0)
-    return pd.DataFrame({"arm": mean.index.get_level_values("title"), **{f"{steps:g} steps": [f"{value:.2f}" + " *" * best for value, best in zip(mean[steps], least[steps])]
-                                          for steps in mean}})
+    return pd.DataFrame(
+        {
+            "arm": mean.index.get_level_values("title"),
+            **{f"{steps:g} steps": [f"{value:.2f}" + " *" * best for value, best in zip(mean[steps], least[steps])] for steps in mean},
+        }
+    )
 
 
 def secondaries(frame) -> pd.DataFrame:
@@ -83,8 +92,7 @@ def secondaries(frame) -> pd.DataFrame:
         (base,) = select(rows, title="original")[["augment", "optimizer", "architecture"]].drop_duplicates().to_dict("records")
         rows = pd.concat([rows, titled(select(further, **base, budget=1.0))])
     gains = differences(rows, {"title": "original"}, pair=("draw", "seed"), metric="test_error", sign=-1)
-    table = [{"arm": title, **vars(draws_interval([values for _, values in own.groupby("draw")["value"]]))}
-             for title, own in gains.groupby("title")]
+    table = [{"arm": title, **vars(draws_interval([values for _, values in own.groupby("draw")["value"]]))} for title, own in gains.groupby("title")]
     return pd.DataFrame(table).assign(adjusted=lambda found: false_discovery_control(found["p_value"]))
 
 
@@ -120,9 +128,16 @@ def budgets(frame):
     means = at_all_budgets(rows).groupby(["metric", "title", "budget", "draw"], as_index=False)["value"].mean()
     means = means.assign(x=means["budget"], seed=means["draw"].astype("category").cat.codes, swept="budget")
     names = {title: title for title in rows["title"].unique()}
-    return lines(None, means, [Panel("test_error", "test error (%)", title="at the end"), Panel(
-        "test_error_early", "test error (%)", title="stopped early")], hue="title", names=names, xlabel="steps, over the usual number",
-        xscale="log", xticks=sorted(rows["budget"].unique()))
+    return lines(
+        None,
+        means,
+        [Panel("test_error", "test error (%)", title="at the end"), Panel("test_error_early", "test error (%)", title="stopped early")],
+        hue="title",
+        names=names,
+        xlabel="steps, over the usual number",
+        xscale="log",
+        xticks=sorted(rows["budget"].unique()),
+    )
 
 
 def draws_table(frame, pilot=None) -> pd.DataFrame:
@@ -130,8 +145,12 @@ def draws_table(frame, pilot=None) -> pd.DataFrame:
     real images where that is a distance."""
     rows = pd.concat([select(bare(run), role="quality", metric=list(QUALITY)) for run in (frame, pilot) if run is not None])
     table = rows.pivot_table(index="draw", columns=["metric", "arm"], values="value", sort=False)
-    shown = {f"{name}{', real' * (arm != 'samples')}": table[metric, arm] for metric, name in QUALITY.items()
-             for arm in ("samples", "fresh real") if (metric, arm) in table}
+    shown = {
+        f"{name}{', real' * (arm != 'samples')}": table[metric, arm]
+        for metric, name in QUALITY.items()
+        for arm in ("samples", "fresh real")
+        if (metric, arm) in table
+    }
     if {("frechet_distance", arm) for arm in ("samples", "fresh real")} <= set(table):
         shown = {"Fréchet distance over that of real ones": table["frechet_distance", "samples"] / table["frechet_distance", "fresh real"], **shown}
     return pd.DataFrame(shown).rename_axis("draw").reset_index()

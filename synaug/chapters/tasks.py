@@ -87,8 +87,7 @@ def check_weights(generator: str, weights: str, device="cpu", load=load_generato
     """A saved generator of any family, as ``load`` gives it; RuntimeError where it has other weights than those."""
     loaded = load(generator, device)
     if (here := generator_hash(loaded)) != weights:
-        raise RuntimeError(f"the generator {generator} is another one here than where the run started: {here}, not "
-                           f"{weights}")
+        raise RuntimeError(f"the generator {generator} is another one here than where the run started: {here}, not {weights}")
     return loaded
 
 
@@ -131,11 +130,16 @@ def splits(generator: str) -> dict[str, ImageDataset]:
         if int(own[-1]) == start + n - 1 < end:
             break
     else:
-        raise ValueError(f"{generator} was trained on another subset of {whole.name} than {n} neighbours among the first "
-                         f"{end} of its stratified order with seed 0")
+        raise ValueError(
+            f"{generator} was trained on another subset of {whole.name} than {n} neighbours among the first {end} of its stratified order with seed 0"
+        )
     fresh = order.subset([*range(start + n, end), *range(start)])
-    return {"real": order.subset(range(start, start + n)), "fresh": fresh,
-            "validation": order.subset(range(end, len(order))), "test": load_dataset(whole.name, "test")}
+    return {
+        "real": order.subset(range(start, start + n)),
+        "fresh": fresh,
+        "validation": order.subset(range(end, len(order))),
+        "test": load_dataset(whole.name, "test"),
+    }
 
 
 def split(generator: str, weights: str, part: str, n: int | None) -> ImageDataset:
@@ -145,20 +149,29 @@ def split(generator: str, weights: str, part: str, n: int | None) -> ImageDatase
     return found if n is None else stratified_subset(found, n, 0)
 
 
-def generated_pool(real: ImageDataset, generator: str, weights: str, precision: str, device: str, sigmas: list | None,
-                   steps: int, k: int, seed: int = 0) -> SyntheticPool:
+def generated_pool(
+    real: ImageDataset, generator: str, weights: str, precision: str, device: str, sigmas: list | None, steps: int, k: int, seed: int = 0
+) -> SyntheticPool:
     """k - 1 images of each real one. sigmas: noise levels that they are taken to; None: from noise alone."""
-    return generate_pool(usual_denoiser(generator, weights, device), real, range(len(real)), k=k, sigmas=sigmas, seed=seed,
-                         from_noise=sigmas is None, steps=steps, batch_size=at_once(device), device=device)
+    return generate_pool(
+        usual_denoiser(generator, weights, device),
+        real,
+        range(len(real)),
+        k=k,
+        sigmas=sigmas,
+        seed=seed,
+        from_noise=sigmas is None,
+        steps=steps,
+        batch_size=at_once(device),
+        device=device,
+    )
 
 
-def seconds_per_image(real: ImageDataset, generator: str, weights: str, precision: str, device: str,
-                      sigmas: list | None, steps: int) -> float:
+def seconds_per_image(real: ImageDataset, generator: str, weights: str, precision: str, device: str, sigmas: list | None, steps: int) -> float:
     """Of generation, measured on a few images."""
     denoiser, some = usual_denoiser(generator, weights, device), stratified_subset(real, min(TIMED, len(real)), 0)
     start = clock(device)
-    reconstruct(denoiser, some.floats(), some.labels, sigma=SIGMA_MAX if sigmas is None else sigmas[0], steps=steps,
-                device=device)
+    reconstruct(denoiser, some.floats(), some.labels, sigma=SIGMA_MAX if sigmas is None else sigmas[0], steps=steps, device=device)
     return (clock(device) - start) / len(some)
 
 
@@ -217,21 +230,32 @@ def made_of(denoiser: Denoiser, sources: ImageDataset, sigma: float | None = Non
     return replace(sources, images=to_bytes(made.images))
 
 
-def generated(asked: ImageDataset, trained: dict | None = None, *, generator: str | None, weights: str | None, precision: str,
-              device: str, images: int | None = None, **sampling) -> ImageDataset:
+def generated(
+    asked: ImageDataset,
+    trained: dict | None = None,
+    *,
+    generator: str | None,
+    weights: str | None,
+    precision: str,
+    device: str,
+    images: int | None = None,
+    **sampling,
+) -> ImageDataset:
     """`made_of` a data set by `found_denoiser`. The noise is that of the place, as an image may stand there several times."""
     denoiser = found_denoiser(trained, images, generator, weights, device)
     return made_of(denoiser, asked, source_index=torch.arange(len(asked)), device=device, **sampling)
 
 
-def reconstructed(sources: ImageDataset, generator: str, weights: str, precision: str, device: str = "cpu",
-                  checkpoint: Path | None = None, **sampling) -> ImageDataset:
+def reconstructed(
+    sources: ImageDataset, generator: str, weights: str, precision: str, device: str = "cpu", checkpoint: Path | None = None, **sampling
+) -> ImageDataset:
     """Reconstructions of images in their order. sampling: options of `synaug.diffusion.reconstruction.reconstruct`."""
     denoiser = usual_denoiser(generator, weights, device)
 
     def make(block: ImageDataset) -> Tensor:
-        return to_bytes(reconstruct(denoiser, block.floats(), block.labels, source_index=block.source_index,
-                                    batch_size=at_once(device), device=device, **sampling).images)
+        return to_bytes(
+            reconstruct(denoiser, block.floats(), block.labels, source_index=block.source_index, batch_size=at_once(device), device=device, **sampling).images
+        )
 
     return in_blocks(sources, make, checkpoint)
 
@@ -239,8 +263,7 @@ def reconstructed(sources: ImageDataset, generator: str, weights: str, precision
 def in_blocks(sources: ImageDataset, make: Callable[[ImageDataset], Tensor], checkpoint: Path | None = None) -> ImageDataset:
     """What ``make`` makes of sources, bytes image by image, block by block; with a checkpoint each block is kept."""
     blocks = [sources.subset(places) for places in torch.arange(len(sources)).split(BLOCK)]
-    images = [make(block) if checkpoint is None else kept(checkpoint / f"{i}.zip", lambda block=block: make(block))
-              for i, block in enumerate(blocks)]
+    images = [make(block) if checkpoint is None else kept(checkpoint / f"{i}.zip", lambda block=block: make(block)) for i, block in enumerate(blocks)]
     return replace(sources, images=torch.cat(images))
 
 
@@ -267,12 +290,22 @@ class Trained:
         return channels_last(model.to(device)).eval()
 
 
-def trained(images: ImageDataset, architecture: str, steps: int, recipe: str, seed: int, augment: str = "flip",
-            optimizer: str = "sgd", device: str = "cpu", checkpoint: Path | None = None) -> Trained:
+def trained(
+    images: ImageDataset,
+    architecture: str,
+    steps: int,
+    recipe: str,
+    seed: int,
+    augment: str = "flip",
+    optimizer: str = "sgd",
+    device: str = "cpu",
+    checkpoint: Path | None = None,
+) -> Trained:
     """A classifier trained on a data set; a training that was cut goes on."""
     model = build_classifier(architecture, images.image_shape, images.num_classes, seed)
-    train_classifier(model, images.images, images.labels, steps=steps, seed=seed, recipe=recipe, augment=augment,
-                     optimizer=optimizer, device=device, checkpoint=checkpoint)
+    train_classifier(
+        model, images.images, images.labels, steps=steps, seed=seed, recipe=recipe, augment=augment, optimizer=optimizer, device=device, checkpoint=checkpoint
+    )
     weights = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     return Trained(architecture, images.image_shape, images.num_classes, weights)
 
@@ -296,8 +329,13 @@ class Generator:
 
     @classmethod
     def of(cls, folder: Path) -> "Generator":
-        return cls({path.relative_to(folder).as_posix(): torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
-                    for path in sorted(folder.rglob("*")) if path.is_file()})
+        return cls(
+            {
+                path.relative_to(folder).as_posix(): torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
+                for path in sorted(folder.rglob("*"))
+                if path.is_file()
+            }
+        )
 
     def load(self, device="cpu") -> Any:
         """The generator itself, in the device's fast number format; see `synaug.generators.load_generator`."""
@@ -320,8 +358,7 @@ def found_generator(trained: dict | None, images: int | None, generator: str | N
     return fastest(check_weights(generator, weights, device), device)
 
 
-def found_denoiser(trained: dict | None, images: int | None, generator: str | None, weights: str | None,
-                   device: str) -> Denoiser:
+def found_denoiser(trained: dict | None, images: int | None, generator: str | None, weights: str | None, device: str) -> Denoiser:
     """The denoiser of one of `trained_generators` where there are such, else `usual_denoiser`."""
     return usual_denoiser(generator, weights, device) if trained is None else trained[images].load(device).denoiser
 

@@ -89,16 +89,33 @@ POOLS = {
     "fresh, a fifth mislabelled": Pool("real, or spoilt", "fresh", changed="mislabelled"),
     "fresh, noisy": Pool("real, or spoilt", "fresh", changed="noisy"),
     **{f"early generator {i + 1}": Pool("early generator", "early", level=i) for i in range(3)},
-    "VAE, from noise": Pool("VAE", "vae"), "VAE, from real images": Pool("VAE", "vae", strength=50),
-    "GAN, from noise": Pool("GAN", "gan"), "GAN, from real images": Pool("GAN", "gan", strength=50),
+    "VAE, from noise": Pool("VAE", "vae"),
+    "VAE, from real images": Pool("VAE", "vae", strength=50),
+    "GAN, from noise": Pool("GAN", "gan"),
+    "GAN, from real images": Pool("GAN", "gan", strength=50),
 }
 #: Those of the generators that every user has. The others, and those of other data, are runs of their own: ``python -m synaug
 #: record will_it_help_me --variant families -p studies '["pools"]' -p pools '["VAE, from noise", ...]'``.
 USUAL = tuple(name for name, how in POOLS.items() if how.source not in ("early", *LATENT))
 #: What is measured of a set before training, beside its real-data baseline; the audit explains each.
-PREDICTORS = ("frechet_distance", "precision", "recall", "density", "coverage", "outer_edge_recall", "centroid_distance_ratio",
-              "covariance_logdet_ratio", "distance_ratio", "two_sample_auc", "label_agreement", "near_copies",
-              "gradient_alignment", "probe_accuracy", "probe_gain", "probe_gain_all")
+PREDICTORS = (
+    "frechet_distance",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "outer_edge_recall",
+    "centroid_distance_ratio",
+    "covariance_logdet_ratio",
+    "distance_ratio",
+    "two_sample_auc",
+    "label_agreement",
+    "near_copies",
+    "gradient_alignment",
+    "probe_accuracy",
+    "probe_gain",
+    "probe_gain_all",
+)
 #: The one that is tested, fixed before any run, and the one that it must beat.
 PRIMARY, REFERENCE = "probe_gain_all", "frechet_distance"
 #: How one of several images of a source is chosen; and a random choice whose training has the early network's steps as well,
@@ -108,13 +125,10 @@ CHOICES, LONGER = ("at random", "by alignment", "by uncertainty"), "at random, l
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction(Trainings):
-    real: str | None = param("folder of your real images, a subfolder per class, whose synthetic ones are audited",
-                                 optional=True)
+    real: str | None = param("folder of your real images, a subfolder per class, whose synthetic ones are audited", optional=True)
     synthetic: str | None = param("folder of your synthetic images", optional=True)
-    held_out: str | None = param("folder of real images that your generator has not seen; None: a third is held out",
-                                     optional=True)
-    image_size: int | None = param("side in pixels that your images are resized to; None: the real ones' commonest, at most 64",
-                                   at_least=1, optional=True)
+    held_out: str | None = param("folder of real images that your generator has not seen; None: a third is held out", optional=True)
+    image_size: int | None = param("side in pixels that your images are resized to; None: the real ones' commonest, at most 64", at_least=1, optional=True)
     studies: tuple[str, ...] = param("what is run", STUDIES, each=True, options=STUDIES)
     generator: str = param("name or folder of a trained generator; its training images are the real images")
     oracle: str | None = param("one that was trained on more images, these among them", optional=True)
@@ -165,22 +179,53 @@ def check_own(real: str, synthetic: str, held_out: str | None, image_size: int |
 SMALL = {"generator": "fashion_mnist_2000", "oracle": "fashion_mnist", "levels": (128, 256, 384)}
 
 PROFILES = {
-    "smoke": dict(**SMALL, pools=("strength 50", "from noise", "copies", "fresh, blurred"),
-                  n_real=60, added=60, held=60, candidates=2, steps=3, early_steps=2, sampling_steps=2, encoder="pixels",
-                  n_evaluate=50, seeds=2, choice_seeds=2),
-    "quick": dict(**SMALL, pools=("strength 50", "from noise", "oracle, from noise", "score with much noise", "copies", "fresh real images",
-                         "fresh, blurred"),
-                  n_real=100, added=75, held=100, candidates=2, steps=5, early_steps=3, sampling_steps=4, encoder="pixels",
-                  n_evaluate=200, seeds=2, choice_seeds=2),
-    "standard": dict(**SMALL | {"levels": (32_000, 64_000, 128_000)}, added=3000, held=1000, steps=800, early_steps=80, sampling_steps=18, first_seed=800, seeds=5,
-                     choice_seeds=10),
+    "smoke": dict(
+        **SMALL,
+        pools=("strength 50", "from noise", "copies", "fresh, blurred"),
+        n_real=60,
+        added=60,
+        held=60,
+        candidates=2,
+        steps=3,
+        early_steps=2,
+        sampling_steps=2,
+        encoder="pixels",
+        n_evaluate=50,
+        seeds=2,
+        choice_seeds=2,
+    ),
+    "quick": dict(
+        **SMALL,
+        pools=("strength 50", "from noise", "oracle, from noise", "score with much noise", "copies", "fresh real images", "fresh, blurred"),
+        n_real=100,
+        added=75,
+        held=100,
+        candidates=2,
+        steps=5,
+        early_steps=3,
+        sampling_steps=4,
+        encoder="pixels",
+        n_evaluate=200,
+        seeds=2,
+        choice_seeds=2,
+    ),
+    "standard": dict(
+        **SMALL | {"levels": (32_000, 64_000, 128_000)},
+        added=3000,
+        held=1000,
+        steps=800,
+        early_steps=80,
+        sampling_steps=18,
+        first_seed=800,
+        seeds=5,
+        choice_seeds=10,
+    ),
 }
 
 
 def images(s: Prediction, part: str) -> Task:
     n = {"real": s.n_real, "test": s.n_evaluate, "validation": s.held, "fresh": copies(s) * n_real(s)}[part]
-    return Task(split, {"generator": s.generator, "weights": weights_of(s.generator), "part": part,
-                        "n": n and min(n, len(splits(s.generator)[part]))})
+    return Task(split, {"generator": s.generator, "weights": weights_of(s.generator), "part": part, "n": n and min(n, len(splits(s.generator)[part]))})
 
 
 def n_real(s: Prediction) -> int:
@@ -206,7 +251,10 @@ def pool(s: Prediction, name: str) -> Task:
         return Task(joined, {}, tuple(Task(at_strength, {**by, "seed": POOL_SEED + i}, needs) for i in range(copies(s))))
     sigmas = None if how.strength is None else [sigma_of_strength(how.strength)]
     by = network(replace(s, generator=s.oracle if how.source == "oracle" else s.generator)) | {
-        "sigmas": sigmas, "steps": max(1, s.sampling_steps // (2 if sigmas else 6 if how.coarse else 1)), "seed": POOL_SEED}
+        "sigmas": sigmas,
+        "steps": max(1, s.sampling_steps // (2 if sigmas else 6 if how.coarse else 1)),
+        "seed": POOL_SEED,
+    }
     k = 1 + copies(s) * (2 if how.changed else 1)  # of which filters leave enough
     if how.wrong:
         return Task(wrongly_made, {**by, "k": k, "wrong": list(how.wrong)}, (real,))
@@ -218,14 +266,16 @@ def pool(s: Prediction, name: str) -> Task:
 
 def early(s: Prediction, seed: int, steps: int) -> Task:
     """A network that has seen the real images alone."""
-    return Task(trained, {"architecture": s.architecture, "steps": steps, "recipe": s.recipe, "seed": seed,
-                          "device": s.device}, (images(s, "real"),))
+    return Task(trained, {"architecture": s.architecture, "steps": steps, "recipe": s.recipe, "seed": seed, "device": s.device}, (images(s, "real"),))
 
 
 def choice(s: Prediction, by: str, seed: int) -> Task:
     """One image of each real one, of several that were made."""
-    made = Task(generated_pool, {**network(s), "sigmas": [sigma_of_strength(s.strength)], "steps": max(1, s.sampling_steps // 2),
-                                 "k": 1 + s.candidates, "seed": POOL_SEED}, (images(s, "real"),))
+    made = Task(
+        generated_pool,
+        {**network(s), "sigmas": [sigma_of_strength(s.strength)], "steps": max(1, s.sampling_steps // 2), "k": 1 + s.candidates, "seed": POOL_SEED},
+        (images(s, "real"),),
+    )
     return Task(chosen, {"by": by, "seed": seed}, (made, images(s, "validation"), early(s, seed, s.early_steps)))
 
 
@@ -237,8 +287,11 @@ def audited(s: Prediction, name: str) -> Task:
 
 def training(s: Prediction, seed: int, added: Task | None = None, n: int | None = None) -> Task:
     needs = images(s, "real"), images(s, "test")
-    return Task(train_one, {"n": n, "architecture": s.architecture, "steps": s.steps, "recipe": s.recipe, "seed": seed,
-                            "device": s.device}, needs if added is None else (*needs, added))
+    return Task(
+        train_one,
+        {"n": n, "architecture": s.architecture, "steps": s.steps, "recipe": s.recipe, "seed": seed, "device": s.device},
+        needs if added is None else (*needs, added),
+    )
 
 
 def rows(s: Prediction):
@@ -251,13 +304,17 @@ def rows(s: Prediction):
         yield {"dataset": dataset, "arm": "original", "family": "", "x": 0.0, "seed": seed, "role": "gain"}, training(s, seed)
         if "pools" in s.studies and i < s.seeds:
             for name in s.pools:
-                yield ({"dataset": dataset, "arm": name, "family": POOLS[name].family, "x": float(s.added), "seed": seed,
-                        "role": "gain"}, training(s, seed, pool(s, name), s.added))
+                yield (
+                    {"dataset": dataset, "arm": name, "family": POOLS[name].family, "x": float(s.added), "seed": seed, "role": "gain"},
+                    training(s, seed, pool(s, name), s.added),
+                )
         if "choice" in s.studies and i < s.choice_seeds:
             for by in s.choices:
                 steps, of = (s.steps + s.early_steps, CHOICES[0]) if by == LONGER else (s.steps, by)
-                yield ({"dataset": dataset, "arm": by, "family": "", "x": float(n_real(s)), "seed": seed, "role": "choice"},
-                       training(replace(s, steps=steps), seed, choice(s, of, seed)))
+                yield (
+                    {"dataset": dataset, "arm": by, "family": "", "x": float(n_real(s)), "seed": seed, "role": "choice"},
+                    training(replace(s, steps=steps), seed, choice(s, of, seed)),
+                )
     for name in s.pools if "pools" in s.studies else ():
         needs = images(s, "validation"), pool(s, name)
         columns = {"dataset": dataset, "arm": name, "family": POOLS[name].family, "x": float(s.added), "seed": 0, "role": "measure"}
@@ -272,17 +329,18 @@ def finish(frame: pd.DataFrame, s: Prediction | None = None) -> pd.DataFrame:
     if mean["family"].nunique() < LEAST_GROUPS:
         return frame
     table = select(frame, role="measure").pivot(index="arm", columns="metric", values="value").loc[mean["arm"]]
-    said = {name: left_out_predictions(table[name], mean["value"], mean["family"])
-            for name in PREDICTORS if name in table and table[name].notna().all()}
+    said = {name: left_out_predictions(table[name], mean["value"], mean["family"]) for name in PREDICTORS if name in table and table[name].notna().all()}
     found = rank_correlations(said, mean["value"], REFERENCE)
-    more = [found[["predictor", "value", "low", "high"]].assign(metric="rank_correlation"),
-            found[["predictor", "over", "over_low", "over_high"]].set_axis(["predictor", "value", "low", "high"], axis=1).assign(
-                metric="rank_correlation_over_reference")]
+    more = [
+        found[["predictor", "value", "low", "high"]].assign(metric="rank_correlation"),
+        found[["predictor", "over", "over_low", "over_high"]]
+        .set_axis(["predictor", "value", "low", "high"], axis=1)
+        .assign(metric="rank_correlation_over_reference"),
+    ]
     if each.shape[1] > 3:
         more.append(pd.DataFrame([{"predictor": "noise ceiling", "metric": "rank_correlation", "value": noise_ceiling(each)}]))
     rows = pd.concat(more).rename(columns={"predictor": "arm"})
-    return pd.concat([frame, rows.assign(dataset=frame["dataset"].iloc[0], family="", x=float(len(mean)), seed=0, role="prediction")],
-                     ignore_index=True)
+    return pd.concat([frame, rows.assign(dataset=frame["dataset"].iloc[0], family="", x=float(len(mean)), seed=0, role="prediction")], ignore_index=True)
 
 
 def gains(frame: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
@@ -299,13 +357,15 @@ def images_of(made: SyntheticPool) -> ImageDataset:
     return made.data
 
 
-def wrongly_made(real: ImageDataset, generator: str, weights: str, precision: str, device: str, sigmas: list | None, steps: int,
-                 k: int, seed: int, wrong: list) -> ImageDataset:
+def wrongly_made(
+    real: ImageDataset, generator: str, weights: str, precision: str, device: str, sigmas: list | None, steps: int, k: int, seed: int, wrong: list
+) -> ImageDataset:
     """As `generated_pool`, by a generator whose score is wrong by so much."""
     denoiser, (kind, size) = usual_denoiser(generator, weights, device), wrong
     perturbed = ScaledScore(denoiser, size) if kind == "scaled" else ScoreNoise(denoiser, size, denoiser.sigma_data, seed)
-    return generate_pool(perturbed, real, range(len(real)), k=k, sigmas=sigmas, seed=seed, from_noise=sigmas is None, steps=steps,
-                         batch_size=at_once(device), device=device).data
+    return generate_pool(
+        perturbed, real, range(len(real)), k=k, sigmas=sigmas, seed=seed, from_noise=sigmas is None, steps=steps, batch_size=at_once(device), device=device
+    ).data
 
 
 def filtered(made: SyntheticPool, real: ImageDataset, judge: Trained, filters: dict) -> ImageDataset:
@@ -329,8 +389,19 @@ def changed(data: ImageDataset, how: str, n: int) -> ImageDataset:
     return ImageDataset(pixels, labels, data.class_names, data.source_index, data.name)
 
 
-def train_one(real: ImageDataset, test: ImageDataset, added: ImageDataset | None = None, *, n: int | None, architecture: str,
-              steps: int, recipe: str, seed: int, device: str, checkpoint: Path | None = None) -> dict:
+def train_one(
+    real: ImageDataset,
+    test: ImageDataset,
+    added: ImageDataset | None = None,
+    *,
+    n: int | None,
+    architecture: str,
+    steps: int,
+    recipe: str,
+    seed: int,
+    device: str,
+    checkpoint: Path | None = None,
+) -> dict:
     """Test error (%) of one classifier. n: images that are added, drawn by the seed, as far as there are so many."""
     own = original(real) if added is None else with_synthetic(real, added, n and min(n, len(added)), seed=seed)
     model = build_classifier(architecture, real.image_shape, real.num_classes, seed)

@@ -28,8 +28,7 @@ NAMES = {name: MEANINGS[name][0] for name in PREDICTORS if name in MEANINGS} | {
 def audited(s, get) -> pd.DataFrame:
     """The audit of each set at the sizes of these settings. get: gives the results of tasks (`synaug.run.Store.get`)."""
     found = {name: get(chapter.audited(s, name)) for name in s.pools}
-    return pd.DataFrame([{"set": name, "what the audit advises": one["advice"], "passed": "yes" if one["passed"] else "no"}
-                         for name, one in found.items()])
+    return pd.DataFrame([{"set": name, "what the audit advises": one["advice"], "passed": "yes" if one["passed"] else "no"} for name, one in found.items()])
 
 
 def full_page(report) -> HTML:
@@ -104,14 +103,22 @@ def foretold(frame, further) -> pd.DataFrame:
     x = select(further, role="measure", metric=line["measure"]).set_index("arm")["value"]
     rows = measured_gains(further)
     said = line["intercept"] + line["slope"] * x.loc[rows["arm"]].to_numpy()
-    return rows.assign(said=said, said_low=said - line["within"], said_high=said + line["within"],
-                       held=(rows["estimate"] - said).abs() <= line["within"])
+    return rows.assign(said=said, said_low=said - line["within"], said_high=said + line["within"], held=(rows["estimate"] - said).abs() <= line["within"])
 
 
 def foretold_table(frame, further) -> pd.DataFrame:
     """`foretold`, to read."""
-    return pd.DataFrame([{"set": row.arm, "gained (points)": within(row.estimate, row.low, row.high), "the line said": within(row.said, row.said_low, row.said_high),
-                          "within": "yes" if row.held else "no"} for row in foretold(frame, further).itertuples()])
+    return pd.DataFrame(
+        [
+            {
+                "set": row.arm,
+                "gained (points)": within(row.estimate, row.low, row.high),
+                "the line said": within(row.said, row.said_low, row.said_high),
+                "within": "yes" if row.held else "no",
+            }
+            for row in foretold(frame, further).itertuples()
+        ]
+    )
 
 
 def foretold_said(frame, further, both) -> str:
@@ -120,11 +127,14 @@ def foretold_said(frame, further, both) -> str:
     if further is None:
         return ""
     rows, line, over, texts = foretold(frame, further), fitted(frame), fitted(both), numbers(both)
-    return (f"{(rows['estimate'] < 0).sum()} of {len(rows)} sets lost accuracy on average, {(rows['high'] < 0).sum()} of them with the whole interval; "
-            f"the line said so of {(rows['said'] < 0).sum()}. Of the {len(rows)} gains {rows['held'].sum()} lie within what it said, "
-            f"whose limits are {line['within']:.1f} points away on either side. Over all {over['sets']} sets, each family left out in turn, "
-            f"the best measure is {NAMES[over['measure']]}, with a rank correlation of {within(*over['correlation'])} (families resampled; chosen on these sets). "
-            f"The Fréchet distance has {texts[f'correlation, {REFERENCE}']}, a constant {signed(of_a_constant(both))}; a perfect measure could be expected to have {texts['correlation, noise ceiling']}. {fitted_anew(both)}")
+    return (
+        f"{(rows['estimate'] < 0).sum()} of {len(rows)} sets lost accuracy on average, {(rows['high'] < 0).sum()} of them with the whole interval; "
+        f"the line said so of {(rows['said'] < 0).sum()}. Of the {len(rows)} gains {rows['held'].sum()} lie within what it said, "
+        f"whose limits are {line['within']:.1f} points away on either side. Over all {over['sets']} sets, each family left out in turn, "
+        f"the best measure is {NAMES[over['measure']]}, with a rank correlation of {within(*over['correlation'])} (families resampled; chosen on these sets). "
+        f"The Fréchet distance has {texts[f'correlation, {REFERENCE}']}, a constant {signed(of_a_constant(both))}; a "
+        f"perfect measure could be expected to have {texts['correlation, noise ceiling']}. {fitted_anew(both)}"
+    )
 
 
 def gained(frame):
@@ -147,8 +157,13 @@ def predicted(frame):
     if best_row(frame) is None:
         return None
     both = pd.concat([said(frame, name).assign(by=NAMES[name]) for name in (PRIMARY, REFERENCE)])
-    return scatter(both.rename(columns={"said": "predicted gain (points)", "value": "measured gain (points)"}),
-                   x="predicted gain (points)", y="measured gain (points)", hue="family", panel="by")
+    return scatter(
+        both.rename(columns={"said": "predicted gain (points)", "value": "measured gain (points)"}),
+        x="predicted gain (points)",
+        y="measured gain (points)",
+        hue="family",
+        panel="by",
+    )
 
 
 def correlations(frame):
@@ -164,8 +179,12 @@ def ranked_said(frame) -> str:
     """What is to be known beside `correlations`, in sentences."""
     if best_row(frame) is None:
         return "Too few families of sets to leave one out."
-    return (f"These are correlations of predicted with measured gains; a constant has {signed(of_a_constant(frame))}. {fitted_anew(frame)} The measure with the largest correlation is "
-            f"{NAMES[best_row(frame)['arm']]}. Gains have noise of their own: a perfect measure could be expected to have {numbers(frame).get('correlation, noise ceiling', 'more')}.")
+    return (
+        f"These are correlations of predicted with measured gains; a constant has {signed(of_a_constant(frame))}. "
+        f"{fitted_anew(frame)} The measure with the largest correlation is "
+        f"{NAMES[best_row(frame)['arm']]}. Gains have noise of their own: a perfect measure could be expected to have "
+        f"{numbers(frame).get('correlation, noise ceiling', 'more')}."
+    )
 
 
 def of_measures(frame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -180,8 +199,17 @@ def plain_correlations(frame) -> dict[str, pd.DataFrame]:
     mean, table = of_measures(frame)
     made = ~mean["arm"].map(lambda arm: POOLS[arm.rpartition(": ")[2]].source in ("real", "fresh"))  # other data's name comes first
     ranked = select(frame, role="prediction", metric="rank_correlation", arm=list(table))["arm"].tolist()
-    return {} if not ranked else {name: rank_correlations(table.loc[own, ranked].to_dict("list"), mean.loc[own, "value"], REFERENCE, groups=mean.loc[own, "family"]).set_index("predictor")
-            for name, own in {ALL: made | True, GENERATED: made}.items() if own.sum() >= 4}
+    return (
+        {}
+        if not ranked
+        else {
+            name: rank_correlations(table.loc[own, ranked].to_dict("list"), mean.loc[own, "value"], REFERENCE, groups=mean.loc[own, "family"]).set_index(
+                "predictor"
+            )
+            for name, own in {ALL: made | True, GENERATED: made}.items()
+            if own.sum() >= 4
+        }
+    )
 
 
 def faults(frame) -> pd.DataFrame:
@@ -190,23 +218,30 @@ def faults(frame) -> pd.DataFrame:
     rows, (mean, table) = measured_gains(frame), of_measures(frame)
     table = table.set_index(mean["arm"])
     beyond = {"near_copies": table["near_copies"] > THRESHOLDS["near_copies"]} | {
-        name: table[name] < -THRESHOLDS[limit] for limit in THRESHOLDS if limit not in MENDED
-        for name in ["probe_gain_all" if limit == "probe_loss" else limit]}
+        name: table[name] < -THRESHOLDS[limit] for limit in THRESHOLDS if limit not in MENDED for name in ["probe_gain_all" if limit == "probe_loss" else limit]
+    }
     return rows.assign(faults=[", ".join(NAMES[name] for name, own in beyond.items() if own[arm]) for arm in rows["arm"]])
 
 
 def faults_table(frame) -> pd.DataFrame:
     """`faults`, to read."""
-    return pd.DataFrame([{"set": row.arm, "beyond the threshold": row.faults or "none", "gained (points)": within(row.estimate, row.low, row.high)}
-                         for row in faults(frame).itertuples()])
+    return pd.DataFrame(
+        [
+            {"set": row.arm, "beyond the threshold": row.faults or "none", "gained (points)": within(row.estimate, row.low, row.high)}
+            for row in faults(frame).itertuples()
+        ]
+    )
 
 
 def faults_said(frame) -> str:
     """Whether sets with a measure beyond a threshold lose, and those with none gain: two sentences."""
     rows = faults(frame)
     none, some = rows[rows["faults"] == ""], rows[rows["faults"] != ""]
-    return (f"Of {len(none)} sets with no measure beyond a threshold, {(none['low'] > 0).sum()} gained with the whole interval. Of the {len(some)} others "
-            f"{(some['low'] > 0).sum()} gained and {(some['high'] < 0).sum()} lost so, and of {len(some) - (some['low'] > 0).sum() - (some['high'] < 0).sum()} neither is sure.")
+    return (
+        f"Of {len(none)} sets with no measure beyond a threshold, {(none['low'] > 0).sum()} gained with the whole interval. Of the {len(some)} others "
+        f"{(some['low'] > 0).sum()} gained and {(some['high'] < 0).sum()} lost so, and of "
+        f"{len(some) - (some['low'] > 0).sum() - (some['high'] < 0).sum()} neither is sure."
+    )
 
 
 def fitted_anew(frame, n_bootstrap=400) -> str:
@@ -222,8 +257,7 @@ def fitted_anew(frame, n_bootstrap=400) -> str:
     drawn = [places for places in rng.integers(len(y), size=(n_bootstrap, len(y))) if len(set(family[places])) >= LEAST_GROUPS]
     low, high = np.quantile([correlation(probe, places) - correlation(distance, places) for places in drawn], (0.025, 0.975))
     over = correlation(probe) - correlation(distance)
-    return (f"With lines fitted anew to each resample, the probe's "
-            f"correlation is {within(over, low, high)} above that of the Fréchet distance.")
+    return f"With lines fitted anew to each resample, the probe's correlation is {within(over, low, high)} above that of the Fréchet distance."
 
 
 def of_a_constant(frame) -> float:
@@ -235,12 +269,17 @@ def of_a_constant(frame) -> float:
 def plain(found: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """`plain_correlations`, to read."""
     order = next(iter(found.values()))["value"].abs().sort_values(ascending=False).index
-    return pd.DataFrame({"measure": [NAMES[name] for name in order], **{
-        title: [within(row.value, row.low, row.high) for row in rows.loc[order].itertuples()] for title, rows in found.items()}})
+    return pd.DataFrame(
+        {
+            "measure": [NAMES[name] for name in order],
+            **{title: [within(row.value, row.low, row.high) for row in rows.loc[order].itertuples()] for title, rows in found.items()},
+        }
+    )
 
 
 def plain_said(found: dict[str, pd.DataFrame]) -> str:
     """The measures whose intervals leave out 0, the three strongest by name. found: `plain_correlations`."""
+
     def told(title):
         rows = found[title]
         sure = rows[(rows["low"] > 0) | (rows["high"] < 0)].sort_values("value", key=abs, ascending=False)
@@ -252,19 +291,27 @@ def plain_said(found: dict[str, pd.DataFrame]) -> str:
 
 #: Titles of `plain`; kinds of images in `decisions`, by the names of their sets.
 ALL, GENERATED = "all sets", "generated sets"
-KINDS = {"fresh real images": ["fresh real images"], "fresh real images, spoilt": [name for name, how in POOLS.items() if how.source == "fresh" and how.changed],
-         "copies of your images": ["copies"], "made from your images, also filtered": [name for name, how in POOLS.items() if how.family in ("from real images", "filtered")],
-         "from noise": ["from noise"],
-         "from noise, too few steps": ["from noise, few steps"],
-         "a generator with a wrong score": [name for name, how in POOLS.items() if how.family == "wrong score"],
-         "a generator stopped early": [name for name, how in POOLS.items() if how.family == "early generator"],
-         "made by a VAE": [name for name, how in POOLS.items() if how.family == "VAE"],
-         "made by a GAN": [name for name, how in POOLS.items() if how.family == "GAN"],
-         "a generator that saw more images": [name for name, how in POOLS.items() if how.family == "oracle"],
-         "a weak generator of CIFAR-10": ["CIFAR-10: from noise", "CIFAR-10: strength 50"]}
+KINDS = {
+    "fresh real images": ["fresh real images"],
+    "fresh real images, spoilt": [name for name, how in POOLS.items() if how.source == "fresh" and how.changed],
+    "copies of your images": ["copies"],
+    "made from your images, also filtered": [name for name, how in POOLS.items() if how.family in ("from real images", "filtered")],
+    "from noise": ["from noise"],
+    "from noise, too few steps": ["from noise, few steps"],
+    "a generator with a wrong score": [name for name, how in POOLS.items() if how.family == "wrong score"],
+    "a generator stopped early": [name for name, how in POOLS.items() if how.family == "early generator"],
+    "made by a VAE": [name for name, how in POOLS.items() if how.family == "VAE"],
+    "made by a GAN": [name for name, how in POOLS.items() if how.family == "GAN"],
+    "a generator that saw more images": [name for name, how in POOLS.items() if how.family == "oracle"],
+    "a weak generator of CIFAR-10": ["CIFAR-10: from noise", "CIFAR-10: strength 50"],
+}
 #: What to do where all, some or none of a kind's sets gain for sure, or all lose: from the intervals alone.
-SURE, SOME, NONE, LOST = ("gained in every set: try them, paired", "gained in some sets: audit, then try the best, paired",
-                          "no gain could be shown: do not add them", "lost in every set: do not add them")
+SURE, SOME, NONE, LOST = (
+    "gained in every set: try them, paired",
+    "gained in some sets: audit, then try the best, paired",
+    "no gain could be shown: do not add them",
+    "lost in every set: do not add them",
+)
 
 
 def decisions(frame) -> pd.DataFrame:
@@ -279,17 +326,28 @@ def decisions(frame) -> pd.DataFrame:
         ceiling = rows["estimate"].get(f"{data}{colon}fresh real images", np.nan)
         spread = f" ({signed(own['estimate'].min())} to {signed(own['estimate'].max())})" if len(own) > 1 else ""
         share = f"{signed(100 * mean / ceiling, 0, '-')}\u00a0%" if ceiling > 0 else ""
-        advice = ("collect them first" if kind == "fresh real images" and sure else SURE if sure == len(own) else SOME if sure
-                  else LOST if (own["high"] < 0).all() else NONE)
-        found.append({"images": kind, "gain": signed(mean) + spread, "of fresh real images' gain": share, "sets above 0": f"{sure} of {len(own)}",
-                      "what to do": advice})
+        advice = (
+            "collect them first"
+            if kind == "fresh real images" and sure
+            else SURE
+            if sure == len(own)
+            else SOME
+            if sure
+            else LOST
+            if (own["high"] < 0).all()
+            else NONE
+        )
+        found.append(
+            {"images": kind, "gain": signed(mean) + spread, "of fresh real images' gain": share, "sets above 0": f"{sure} of {len(own)}", "what to do": advice}
+        )
     return pd.DataFrame(found)
 
 
 def fitted(frame: pd.DataFrame) -> dict:
     """The line by which an audit predicts gains, as `synaug.auditing.prediction` keeps it: of the measure of the largest
     rank correlation among those that an audit has. within: half the width of a 95 % interval, points, by Student's t with
-    two degrees of freedom fewer than families, of the errors on families of sets that a line was not fitted to. correlation: with limits by resampled families."""
+    two degrees of freedom fewer than families, of the errors on families of sets that a line was not fitted to.
+    correlation: with limits by resampled families."""
     mean, _ = gains(frame)
     p, names = frame.attrs["provenance"]["parameters"], [name for name in PREDICTORS if name != "gradient_alignment"]
     found = best_row(frame, names)
@@ -301,12 +359,20 @@ def fitted(frame: pd.DataFrame) -> dict:
     numbers = {"slope": slope, "intercept": intercept, "within": error * student_t.ppf(0.975, mean["family"].nunique() - 2)}
     correlation = rank_correlations({found["arm"]: said}, y, found["arm"], groups=mean["family"])[["value", "low", "high"]].iloc[0]
     of = select(frame, role="measure").drop_duplicates("arm")["dataset"].map(DATA).value_counts()
-    real = {DATA[run["dataset"].iloc[0]]: training_record(run.attrs["provenance"]["parameters"]["generator"])["recipe"]["subset_size"]
-            for run in recordings(chapter.EXPERIMENT.name, ("standard",)).values()}
-    return {"measure": found["arm"], **{name: round(float(value), 4) for name, value in numbers.items()},
-            "correlation": correlation.round(4).tolist(), "sets": len(y), "added": p["added"],
-            "data": " and ".join(f"{n} of {data} (beside {real[data]:,} real images)" for data, n in of.items()),
-            "network": NETWORKS[p["architecture"]], "encoder": encoder_label(p["encoder"])}
+    real = {
+        DATA[run["dataset"].iloc[0]]: training_record(run.attrs["provenance"]["parameters"]["generator"])["recipe"]["subset_size"]
+        for run in recordings(chapter.EXPERIMENT.name, ("standard",)).values()
+    }
+    return {
+        "measure": found["arm"],
+        **{name: round(float(value), 4) for name, value in numbers.items()},
+        "correlation": correlation.round(4).tolist(),
+        "sets": len(y),
+        "added": p["added"],
+        "data": " and ".join(f"{n} of {data} (beside {real[data]:,} real images)" for data, n in of.items()),
+        "network": NETWORKS[p["architecture"]],
+        "encoder": encoder_label(p["encoder"]),
+    }
 
 
 def choices(frame):
@@ -320,10 +386,15 @@ def same_cost_said(frame) -> str:
     was not recorded beside this run."""
     if (longer := variants(frame).get("standard.same_cost")) is None:
         return ""
-    rows = paired(pd.concat([over_another(frame, longer), select(frame, role="choice")]), {"arm": LONGER}, ("arm",), "test_error", sign=-1, correct=None).set_index("arm")
+    rows = paired(
+        pd.concat([over_another(frame, longer), select(frame, role="choice")]), {"arm": LONGER}, ("arm",), "test_error", sign=-1, correct=None
+    ).set_index("arm")
     said = {arm: within(row.estimate, row.low, row.high) for arm, row in rows.iterrows()}
-    return (f" Where the random choice's training has the early network's {longer.attrs['provenance']['parameters']['early_steps']} steps as well, so that all cost the same, "
-            f"these are {said[CHOICES[1]]} and {said[CHOICES[2]]} (recorded later).")
+    return (
+        " Where the random choice's training has the early network's "
+        f"{longer.attrs['provenance']['parameters']['early_steps']} steps as well, so that all cost the same, "
+        f"these are {said[CHOICES[1]]} and {said[CHOICES[2]]} (recorded later)."
+    )
 
 
 def numbers(frame) -> dict[str, str]:
@@ -348,32 +419,50 @@ def takeaways(frame, recorded, everything) -> str:
     ones beside it."""
     p, texts = frame.attrs["provenance"]["parameters"], numbers(frame)
     if recorded is None:
-        return ("**No larger run is recorded yet.** The figures below show that the code runs, at sizes that answer nothing. The "
-                "recorded run will say which measure of synthetic images predicts their gain, and whether choosing among them helps.")
+        return (
+            "**No larger run is recorded yet.** The figures below show that the code runs, at sizes that answer nothing. The "
+            "recorded run will say which measure of synthetic images predicts their gain, and whether choosing among them helps."
+        )
     row, lines = best_row(frame), []
     if row is not None:
         over = fitted(everything)
-        later = f" Over all {over['sets']} sets, those measured later among them, the best has {within(*over['correlation'])} ({NAMES[over['measure']]}; exploratory)."
+        later = (
+            f" Over all {over['sets']} sets, those measured later among them, the "
+            f"best has {within(*over['correlation'])} ({NAMES[over['measure']]}; exploratory)."
+        )
         lines += [
-            f"**What predicts the gain.** {'One measure' if row['low'] > LEAST_CORRELATION else 'No measure'} was shown to predict that of a new family of images. Each "
-            f"family of {len(p['pools'])} sets was left out in turn. The best of {len(PREDICTORS)} measures then has a rank correlation of {texts[f'correlation, {row.arm}']} "
-            f"({NAMES[row.arm]}), the Fréchet distance {texts[f'correlation, {REFERENCE}']}, a measure that is the same for every set {signed(of_a_constant(frame))}. A perfect one could be expected to have "
+            f"**What predicts the gain.** {'One measure' if row['low'] > LEAST_CORRELATION else 'No measure'} was shown "
+            "to predict that of a new family of images. Each "
+            f"family of {len(p['pools'])} sets was left out in turn. The best of {len(PREDICTORS)} measures then has a "
+            f"rank correlation of {texts[f'correlation, {row.arm}']} "
+            f"({NAMES[row.arm]}), the Fréchet distance {texts[f'correlation, {REFERENCE}']}, a measure that is the same "
+            f"for every set {signed(of_a_constant(frame))}. A perfect one could be expected to have "
             f"{texts.get('correlation, noise ceiling', 'not measured')}.{later if over['sets'] > len(p['pools']) else ''}",
-            f"**Sets within the audit's thresholds gained.** {faults_said(everything)} This is exploratory; the former are of one generator and its oracle, or real."]
+            f"**Sets within the audit's thresholds gained.** {faults_said(everything)} This is exploratory; the former "
+            "are of one generator and its oracle, or real.",
+        ]
     far = select(frame, role="measure", metric=REFERENCE).set_index("arm")["value"]
     if {"fresh, blurred", "from noise", "copies"} <= set(far.index):
         lines.append(
             f"**Looking real is not what makes images useful.** Fresh real images gain {texts['gain, fresh, blurred']} points even when blurred, at a Fréchet "
             f"distance {far['fresh, blurred']:,.0f} above that of real images; images from noise gain {texts['gain, from noise']} at "
-            f"{far['from noise']:,.0f} above it, copies {texts['gain, copies']} at {far['copies']:,.0f} above it.")
+            f"{far['from noise']:,.0f} above it, copies {texts['gain, copies']} at {far['copies']:,.0f} above it."
+        )
     if "chosen by alignment" in texts:
-        lines.append(f"**Choosing images.** Over a random choice at the same number, gradient alignment gains {texts['chosen by alignment']} points, "
-                     f"the early network's uncertainty {texts['chosen by uncertainty']}.{same_cost_said(frame)}")
+        lines.append(
+            f"**Choosing images.** Over a random choice at the same number, gradient alignment gains {texts['chosen by alignment']} points, "
+            f"the early network's uncertainty {texts['chosen by uncertainty']}.{same_cost_said(frame)}"
+        )
     return "\n".join(f"{i}. {line}" for i, line in enumerate(lines, 1))
 
 
 def describe(live, recorded=None):
     """What the runs behind a page are, as a Markdown list."""
-    return describe_runs(live, recorded, lambda frame, p: (
-        f"{frame['dataset'].iloc[0]}, {len(p['pools'])} sets of which {p['added']:,} images are added, {p['architecture']}; "
-        f"{p['steps']} steps, {p['seeds']} seeds from {p['first_seed']} on, {p['choice_seeds']} for the choice; measured in {p['encoder']}"))
+    return describe_runs(
+        live,
+        recorded,
+        lambda frame, p: (
+            f"{frame['dataset'].iloc[0]}, {len(p['pools'])} sets of which {p['added']:,} images are added, {p['architecture']}; "
+            f"{p['steps']} steps, {p['seeds']} seeds from {p['first_seed']} on, {p['choice_seeds']} for the choice; measured in {p['encoder']}"
+        ),
+    )

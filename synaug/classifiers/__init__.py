@@ -24,9 +24,7 @@ from synaug.seeds import seeded
 __all__ = ["Classifier", "accuracy", "build_classifier", "output_entropy", "predict", "train_classifier"]
 
 
-def build_classifier(
-    name: str, image_shape: tuple[int, int, int], num_classes: int, seed: int, width: int | None = None
-) -> nn.Module:
+def build_classifier(name: str, image_shape: tuple[int, int, int], num_classes: int, seed: int, width: int | None = None) -> nn.Module:
     """An untrained classifier whose initial weights depend on ``seed`` alone.
 
     Parameters
@@ -49,8 +47,7 @@ def build_classifier(
         raise ValueError(f"image_shape must be (C, H, W), got {image_shape!r}")
     image_shape = tuple(whole("each of image_shape", size, 1) for size in image_shape)
     if min(image_shape[1:]) < network.smallest:
-        raise ValueError(f"{name} needs images of at least {network.smallest} x {network.smallest}, "
-                         f"got {image_shape[1:]}")
+        raise ValueError(f"{name} needs images of at least {network.smallest} x {network.smallest}, got {image_shape[1:]}")
     if width is not None and network.width is None:
         raise ValueError(f"{name} cannot have width {width}: it is of one width")
     options = {} if network.width is None else {"width": whole("width", network.width if width is None else width, 1, 10_000)}

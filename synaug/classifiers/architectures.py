@@ -74,9 +74,7 @@ class BasicBlock(nn.Module):
         if stride == 1 and channels_in == channels_out:
             self.shortcut: nn.Module = nn.Identity()
         else:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out)
-            )
+            self.shortcut = nn.Sequential(nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out = F.relu(self.bn1(self.conv1(x)))
@@ -91,9 +89,7 @@ def _conv_bn_relu(channels_in: int, channels_out: int) -> nn.Sequential:
 def _resnet8(shape, num_classes: int, width: int) -> Classifier:
     """The CIFAR network of He et al. 2016, sec. 4.2, with n = 1: 6n + 2 = 8 layers, three stages."""
     stem = _conv_bn_relu(shape[0], width)
-    blocks = nn.Sequential(
-        BasicBlock(width, width, 1), BasicBlock(width, 2 * width, 2), BasicBlock(2 * width, 4 * width, 2)
-    )
+    blocks = nn.Sequential(BasicBlock(width, width, 1), BasicBlock(width, 2 * width, 2), BasicBlock(2 * width, 4 * width, 2))
     return Classifier(stem, blocks, nn.Linear(4 * width, num_classes))
 
 
@@ -170,7 +166,7 @@ def _vgg19(shape, num_classes: int) -> Classifier:
             nn.init.zeros_(layer.bias)
     starts = [i for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
     stages = [nn.Sequential(*layers[start:end]) for start, end in zip(starts, [*starts[1:], None])]
-    return Classifier(nn.Sequential(*layers[:starts[0]]), nn.Sequential(*stages), nn.Linear(512, num_classes))
+    return Classifier(nn.Sequential(*layers[: starts[0]]), nn.Sequential(*stages), nn.Linear(512, num_classes))
 
 
 def _densenet121(shape, num_classes: int) -> Classifier:
@@ -204,15 +200,11 @@ def _convnext_tiny(shape, num_classes: int) -> Classifier:
 def _swin_tiny(shape, num_classes: int) -> Classifier:
     """torchvision's Swin-T with patches of 2 in place of 4 pixels and windows of 4 in place of 7 patches, without
     stochastic depth."""
-    net = models.SwinTransformer([2, 2], 96, [2, 2, 6, 2], [3, 6, 12, 24], [4, 4], stochastic_depth_prob=0.0,
-                                 num_classes=num_classes)
+    net = models.SwinTransformer([2, 2], 96, [2, 2, 6, 2], [3, 6, 12, 24], [4, 4], stochastic_depth_prob=0.0, num_classes=num_classes)
     net.features[0][0] = nn.Conv2d(shape[0], 96, 2, 2)
     stages = net.features
     blocks = nn.Sequential(
-        stages[1],
-        nn.Sequential(stages[2], stages[3]),
-        nn.Sequential(stages[4], stages[5]),
-        nn.Sequential(stages[6], stages[7], net.norm, net.permute),
+        stages[1], nn.Sequential(stages[2], stages[3]), nn.Sequential(stages[4], stages[5]), nn.Sequential(stages[6], stages[7], net.norm, net.permute)
     )
     return Classifier(stages[0], blocks, net.head)
 

@@ -12,8 +12,7 @@ def explained_block(model: nn.Module) -> nn.Module:
     """The module that Grad-CAM looks at; ValueError for a model that pools no map, such as a ViT."""
     block = getattr(model, "last_block", None)
     if block is None:
-        raise ValueError(f"Grad-CAM needs a model with last_block, a map of features that is pooled; "
-                         f"{type(model).__name__} has none")
+        raise ValueError(f"Grad-CAM needs a model with last_block, a map of features that is pooled; {type(model).__name__} has none")
     return block
 
 

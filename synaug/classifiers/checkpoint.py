@@ -53,8 +53,16 @@ class TrainingCheckpoint:
         if time.monotonic() - self.saved < EVERY:
             return
         content = io.BytesIO()
-        torch.save({"run": self.run, "step": step, "model": self.model.state_dict(),
-                    "optimizer": self.optimizer.state_dict(), "generator": self.generator.get_state()}, content)
+        torch.save(
+            {
+                "run": self.run,
+                "step": step,
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "generator": self.generator.get_state(),
+            },
+            content,
+        )
         try:
             write_atomically(self.path, content.getvalue())
         except OSError as error:  # the training itself is worth more

@@ -42,8 +42,9 @@ class Sharpness:
     gradient_variance: float
 
 
-def sharpness(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, probes: int = 5, radius: float = 0.25,
-              seed: int = 0, batch_size: int = 250) -> Sharpness:
+def sharpness(
+    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, probes: int = 5, radius: float = 0.25, seed: int = 0, batch_size: int = 250
+) -> Sharpness:
     """`Sharpness` of a classifier on images uint8 or float in [-1, 1] ``[N, C, H, W]`` with labels int64 ``[N]``.
 
     Products with the Hessian by curvlinops, its largest eigenvalue by Lanczos, its trace by Hutchinson's

@@ -23,8 +23,7 @@ def fit_linear(features: np.ndarray, labels: np.ndarray, strength: float, **opti
 
 
 @torch.no_grad()
-def refit_last_layer(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, strength: float = 5e-4,
-                     batch_size: int = 512) -> nn.Module:
+def refit_last_layer(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, strength: float = 5e-4, batch_size: int = 512) -> nn.Module:
     """A copy of a classifier whose last linear layer is fitted to these images: what of an error sits in the head alone.
 
     The layers before it are frozen and in evaluation mode; the new layer minimises the mean cross-entropy +

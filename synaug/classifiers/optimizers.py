@@ -12,8 +12,9 @@ OPTIMIZERS = ("sgd", "sam")
 RHO = 0.1
 
 
-def new_optimizer(name: str, parameters: Iterable[torch.nn.Parameter], lr: float, momentum: float, weight_decay: float,
-                  rho: float = RHO) -> torch.optim.Optimizer:
+def new_optimizer(
+    name: str, parameters: Iterable[torch.nn.Parameter], lr: float, momentum: float, weight_decay: float, rho: float = RHO
+) -> torch.optim.Optimizer:
     """SGD, with Nesterov's momentum where there is momentum, or SAM of radius ``rho`` around that SGD."""
     options: dict[str, Any] = dict(lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0)
     if name == "sgd":
@@ -32,8 +33,7 @@ def take_step(optimizer: torch.optim.Optimizer, model: torch.nn.Module, backward
     """
     values = [value.detach() for value in (*model.parameters(), *model.buffers())]
     before = [value.clone() for value in values]
-    momentum = {p: {"momentum_buffer": state["momentum_buffer"].clone()} for p, state in optimizer.state.items()
-                if state.get("momentum_buffer") is not None}
+    momentum = {p: {"momentum_buffer": state["momentum_buffer"].clone()} for p, state in optimizer.state.items() if state.get("momentum_buffer") is not None}
     try:
         result = backward()
         if isinstance(optimizer, torch.optim.SGD):

@@ -91,8 +91,9 @@ def predict(model: nn.Module, images: torch.Tensor, batch_size: int = 512) -> to
         logits = [logits_of(model, batch).float().cpu() for batch in images.split(batch_size)]
     probabilities = torch.cat(logits).softmax(dim=1)
     if len(lost := probabilities.isnan().any(dim=1).nonzero()):  # an infinite output, too, leaves NaN
-        raise ValueError(f"the model's outputs are NaN or infinite for {len(lost)} of {len(images)} images, first for image "
-                         f"{int(lost[0])}: its training may have diverged")
+        raise ValueError(
+            f"the model's outputs are NaN or infinite for {len(lost)} of {len(images)} images, first for image {int(lost[0])}: its training may have diverged"
+        )
     return probabilities
 
 

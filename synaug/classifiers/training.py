@@ -191,8 +191,7 @@ def train_classifier(
     images, labels, order = images.to(device), labels.to(device), order.to(device)
 
     model.train()
-    for step, index in enumerate(tqdm(order[done:], desc="training", total=steps, initial=done, disable=not progress),
-                                 start=done):
+    for step, index in enumerate(tqdm(order[done:], desc="training", total=steps, initial=done, disable=not progress), start=done):
         optimizer.param_groups[0]["lr"] = lr * learning_rate_factor(recipe, (step + 0.5) / steps)
         batch, target = images[index], labels[index]
         if augment.endswith("trivial"):
@@ -212,8 +211,7 @@ def train_classifier(
         over = observe is not None and observe(step, index, logits.float())
         # Not at every step: reading the loss waits for a GPU, and a loss that is NaN stays NaN.
         if (step % 20 == 19 or step == steps - 1 or over) and not torch.isfinite(loss):
-            raise ArithmeticError(f"training diverged: the loss is {loss.item()} at step {step + 1} of {steps}; "
-                                  f"lower lr={lr:g}")
+            raise ArithmeticError(f"training diverged: the loss is {loss.item()} at step {step + 1} of {steps}; lower lr={lr:g}")
         if over:
             break
         if kept is not None:

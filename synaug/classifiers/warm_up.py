@@ -92,8 +92,18 @@ def is_flat(errors: list[float], share: float = FLAT) -> bool:
     return fall >= FALLEN * errors[0] and errors[-2] - errors[-1] < share * fall
 
 
-def warm_up(model: nn.Module, images: Tensor, labels: Tensor, *, steps: int, seed: int, passes: int | None = None,
-            batch_size: int | None = None, recipe: str = "one_cycle", **options) -> WarmUp:
+def warm_up(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    steps: int,
+    seed: int,
+    passes: int | None = None,
+    batch_size: int | None = None,
+    recipe: str = "one_cycle",
+    **options,
+) -> WarmUp:
     """Train ``model`` in place for the first passes of a run of ``steps`` steps, and keep what it says of each image.
 
     Batches and learning rates are those of `synaug.classifiers.train_classifier` with this ``seed``, and so are further
@@ -114,14 +124,13 @@ def warm_up(model: nn.Module, images: Tensor, labels: Tensor, *, steps: int, see
     batch_size = RECIPES[recipe]["batch_size"] if batch_size is None else batch_size
     n, held = len(images), whole("steps", steps, 1) * whole("batch_size", batch_size, 2) // len(images)
     if held < (3 if passes is None else whole("passes", passes, 1)):
-        raise ValueError(f"{steps} steps of {batch_size} are {held} whole passes over {n} images; "
-                         f"the warm-up needs {'three to see a curve' if passes is None else passes}")
+        raise ValueError(
+            f"{steps} steps of {batch_size} are {held} whole passes over {n} images; the warm-up needs {'three to see a curve' if passes is None else passes}"
+        )
     watch = _Watch(labels, passes)
-    train_classifier(model, images, labels, steps=steps, seed=seed, batch_size=batch_size, recipe=recipe, observe=watch,
-                     **options)
+    train_classifier(model, images, labels, steps=steps, seed=seed, batch_size=batch_size, recipe=recipe, observe=watch, **options)
     if passes is None and not is_flat(watch.errors):
-        warnings.warn(f"the training error had not flattened after {steps} steps, at pass {len(watch.errors)}",
-                      stacklevel=2)
+        warnings.warn(f"the training error had not flattened after {steps} steps, at pass {len(watch.errors)}", stacklevel=2)
     return WarmUp(watch.logits, labels, torch.stack(watch.correct))
 
 

@@ -19,8 +19,9 @@ from synaug.files import atomic_write
 Arrays = dict[str, np.ndarray]
 
 
-def load_cached(name: str, split: str, obtain: Callable[[Path], Arrays], digests: dict[str, str],
-                class_names: tuple[str, ...] = (), size: int = 0) -> ImageDataset:
+def load_cached(
+    name: str, split: str, obtain: Callable[[Path], Arrays], digests: dict[str, str], class_names: tuple[str, ...] = (), size: int = 0
+) -> ImageDataset:
     """One split out of ``<name>.npz`` in the cache folder, which ``obtain(cache folder)`` makes unless it is there.
 
     digests: the recorded sha256 of some of the arrays, checked when made and at every reading. class_names: of a file
@@ -34,8 +35,7 @@ def load_cached(name: str, split: str, obtain: Callable[[Path], Arrays], digests
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OSError(f"{name} would be kept in {path.parent}, which cannot be made ({error.strerror}): name another "
-                          f"folder by SYNAUG_CACHE") from error
+            raise OSError(f"{name} would be kept in {path.parent}, which cannot be made ({error.strerror}): name another folder by SYNAUG_CACHE") from error
         # Of several processes that start together, one obtains the data and the others wait for it.
         with FileLock(path.with_suffix(".lock")):
             if not path.exists():

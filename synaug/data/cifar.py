@@ -15,9 +15,7 @@ from synaug.data.cached import Arrays, load_cached
 from synaug.data.images import ImageDataset
 from synaug.resources import check_disk
 
-CIFAR10_CLASSES = (
-    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
-)
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 # Of the arrays' bytes, in the original order: the same whichever way they came.
 CIFAR10_SHA256 = {
@@ -39,8 +37,7 @@ TIMEOUT = 10.0
 
 def load_cifar10(split: str) -> ImageDataset:
     """CIFAR-10; what is in the cache folder as ``cifar10.npz`` is checked against the recorded sha256, or a subset."""
-    return load_cached("cifar10", split, partial(from_archive, CIFAR10, *ARCHIVES[CIFAR10]), CIFAR10_SHA256,
-                       CIFAR10_CLASSES, SIZE)
+    return load_cached("cifar10", split, partial(from_archive, CIFAR10, *ARCHIVES[CIFAR10]), CIFAR10_SHA256, CIFAR10_CLASSES, SIZE)
 
 
 def load_cifar100(split: str) -> ImageDataset:

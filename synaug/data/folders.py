@@ -26,12 +26,19 @@ SLOW = 5.0
 CHANNELS = {"L": 1, "RGB": 3}  # Pillow's modes that are stored as they are
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 #: What systems and programs leave in folders; so is what begins with a point.
-LITTER = {"__macosx", "__pycache__", "@eadir", "lost+found", "$recycle.bin", "system volume information", "thumbs.db",
-          "desktop.ini"}
+LITTER = {"__macosx", "__pycache__", "@eadir", "lost+found", "$recycle.bin", "system volume information", "thumbs.db", "desktop.ini"}
 
 
-def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None = None, *, mode: str | None = None,
-                      crop: bool = False, unreadable: str = "refuse", empty: str = "refuse", cache: bool = True) -> ImageDataset:
+def load_image_folder(
+    path: str | Path,
+    image_size: int | tuple[int, int] | None = None,
+    *,
+    mode: str | None = None,
+    crop: bool = False,
+    unreadable: str = "refuse",
+    empty: str = "refuse",
+    cache: bool = True,
+) -> ImageDataset:
     """The images of ``path/class/**/*``, classes and files in alphabetical order.
 
     path: its subfolders are the classes; what is hidden or a system's own is passed over, and so, with a warning that
@@ -97,8 +104,7 @@ def load_image_folder(path: str | Path, image_size: int | tuple[int, int] | None
         images[i] = np.asarray(image).reshape(height, width, -1).transpose(2, 0, 1)
 
     _read_each(files, store, "reading images")
-    dataset = ImageDataset(torch.from_numpy(images), torch.from_numpy(labels), tuple(classes), torch.tensor(places),
-                           name=path.resolve().name)
+    dataset = ImageDataset(torch.from_numpy(images), torch.from_numpy(labels), tuple(classes), torch.tensor(places), name=path.resolve().name)
     if cache and time.monotonic() - start > SLOW and len(places) == len(about):
         keep(decoded, dataset)
     return dataset
@@ -115,8 +121,7 @@ def save_image_folder(dataset: ImageDataset, folder: str | Path) -> Path:
     if folder.exists() and (held := len(list(folder.iterdir()))):
         raise FileExistsError(f"{folder} holds {held} files or folders: choose one to be made, or an empty one")
     places = [folder_name(name) for name in dataset.class_names]
-    if bad := [name for name, place in zip(dataset.class_names, places)
-               if _is_litter(place) or not place.strip() or "\0" in place or places.count(place) > 1]:
+    if bad := [name for name, place in zip(dataset.class_names, places) if _is_litter(place) or not place.strip() or "\0" in place or places.count(place) > 1]:
         raise ValueError(f"class names that cannot be folders of their own: {', '.join(map(repr, bad))}")
     check_disk(folder, dataset.images.numel() + 500 * len(dataset), f"writing {len(dataset):,} images")
     folder.mkdir(parents=True, exist_ok=True)
@@ -132,17 +137,20 @@ def list_images(path: str | Path, empty: str = "refuse") -> dict[str, list[Path]
     one_of("value of empty,", empty, ("refuse", "skip"))
     path = Path(path).expanduser()
     classes = find_classes(path)
-    passed_over = Counter(f"{_ending(f)} beside the classes" for f in _listed(path)
-                          if not f.is_dir() and not _is_litter(f.name))
+    passed_over = Counter(f"{_ending(f)} beside the classes" for f in _listed(path) if not f.is_dir() and not _is_litter(f.name))
     files = {name: _image_files(folder, path, passed_over) for name, folder in classes.items()}
     kinds = ", ".join(f"{number} {kind}" for kind, number in passed_over.most_common(6))
     without = [name for name, members in files.items() if not members]
     if without and (empty == "refuse" or len(without) == len(files)):
-        raise ValueError(f"{path}: no images in {', '.join(map(repr, without))}; image files end in "
-                         f"{', '.join(IMG_EXTENSIONS)}" + (f"; passed over: {kinds}" if kinds else ""))
+        raise ValueError(
+            f"{path}: no images in {', '.join(map(repr, without))}; image files end in "
+            f"{', '.join(IMG_EXTENSIONS)}" + (f"; passed over: {kinds}" if kinds else "")
+        )
     if passed_over:
-        warnings.warn(f"{path}: {passed_over.total()} files were passed over ({kinds}); images lie in a class's folder "
-                      f"and end in {', '.join(IMG_EXTENSIONS)}", stacklevel=3)
+        warnings.warn(
+            f"{path}: {passed_over.total()} files were passed over ({kinds}); images lie in a class's folder and end in {', '.join(IMG_EXTENSIONS)}",
+            stacklevel=3,
+        )
     return {name: members for name, members in files.items() if members}
 
 
@@ -164,8 +172,7 @@ def find_classes(path: Path) -> dict[str, Path]:
     if len(classes) < len(folders):
         raise ValueError(f"{path} has two folders of one name, in composed and decomposed letters: make them one")
     if splits := find_splits(path):
-        raise ValueError(f"{path} holds {', '.join(splits)}: splits, not classes. Load "
-                         f"{next(iter(splits.values()))}, or give {path} to load_dataset")
+        raise ValueError(f"{path} holds {', '.join(splits)}: splits, not classes. Load {next(iter(splits.values()))}, or give {path} to load_dataset")
     if deeper := [f for f in folders if find_splits(f)]:
         raise ValueError(f"{deeper[0]} holds {', '.join(find_splits(deeper[0]))}: splits, not images of one class")
     return dict(sorted(classes.items()))
@@ -174,13 +181,11 @@ def find_classes(path: Path) -> dict[str, Path]:
 def find_splits(path: Path) -> dict[str, Path]:
     """The subfolders that are splits, such as train and Test (here "test"); none where it holds the classes itself."""
     folders = [f for f in _listed(path) if f.is_dir() and not _is_litter(f.name)]
-    splits = {f.name.lower(): f for f in folders if f.name.lower() in SPLITS
-              and not any(member.suffix.lower() in IMG_EXTENSIONS for member in _listed(f))}
+    splits = {f.name.lower(): f for f in folders if f.name.lower() in SPLITS and not any(member.suffix.lower() in IMG_EXTENSIONS for member in _listed(f))}
     return splits if len(splits) > 1 or len(splits) == len(folders) else {}
 
 
-def first_kind(path: Path, image_size: tuple[int, int] | None = None, mode: str | None = None,
-               crop: bool = False) -> tuple:
+def first_kind(path: Path, image_size: tuple[int, int] | None = None, mode: str | None = None, crop: bool = False) -> tuple:
     """(mode, (height, width)) of a folder's first image, once it is converted as `load_image_folder` would."""
     files = (_image_files(folder, path, Counter()) for folder in find_classes(path).values())
     found = _read_each(next(filter(None, files), [])[:1], _kind, "")
@@ -223,8 +228,7 @@ def _ending(file: Path) -> str:
 
 def _refuse_leaving(place: Path, tree: str) -> None:
     if not Path(os.path.realpath(place)).is_relative_to(tree):
-        raise ValueError(f"{place} is a link out of the folder of images, to {os.path.realpath(place)}: copy what it "
-                         f"leads to")
+        raise ValueError(f"{place} is a link out of the folder of images, to {os.path.realpath(place)}: copy what it leads to")
 
 
 def _checked_size(image_size) -> tuple[int, int] | None:

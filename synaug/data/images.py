@@ -81,9 +81,7 @@ class ImageDataset(Dataset):
             if not isinstance(values, Tensor) or values.dtype != torch.int64:
                 raise TypeError(f"{field} must be an int64 tensor, got {_kind(values)}")
             if values.shape != (len(self.images),):
-                raise ValueError(
-                    f"{field} must be [N] with N = {len(self.images)} images, got {list(values.shape)}"
-                )
+                raise ValueError(f"{field} must be [N] with N = {len(self.images)} images, got {list(values.shape)}")
         in_range(f"labels of {self.num_classes} class names", self.labels, self.num_classes)
 
     def __len__(self) -> int:
@@ -111,9 +109,7 @@ class ImageDataset(Dataset):
     def subset(self, indices: Indices) -> "ImageDataset":
         """The images at ``indices`` (integers ``[n]``, or a slice), in that order, with their source indices."""
         indices = self._checked(indices)
-        return ImageDataset(
-            self.images[indices], self.labels[indices], self.class_names, self.source_index[indices], self.name
-        )
+        return ImageDataset(self.images[indices], self.labels[indices], self.class_names, self.source_index[indices], self.name)
 
     def _checked(self, indices) -> Tensor:
         if isinstance(indices, slice):
@@ -148,10 +144,7 @@ def stratified_subset(dataset: ImageDataset, n: int, seed: int, proportional: bo
         raise TypeError(f"n must be an integer, got {type(n).__name__}")
     seed, present = whole("seed", seed, 0, 2**32 - 1), dataset.labels.unique()
     if not len(present) <= n <= len(dataset):
-        raise ValueError(
-            f"a stratified subset of {dataset.name!r} has between {len(present)} images "
-            f"(one per class) and {len(dataset)} (all), got n = {n}"
-        )
+        raise ValueError(f"a stratified subset of {dataset.name!r} has between {len(present)} images (one per class) and {len(dataset)} (all), got n = {n}")
     # RandomState, not Generator: its stream is frozen for good (NumPy's NEP 19), and the committed
     # generator's training images must stay the same images.
     shuffled = torch.from_numpy(np.random.RandomState(seed).permutation(len(dataset)))
@@ -177,8 +170,7 @@ def draw_splits(dataset: ImageDataset, *per_class: int, seed: int) -> tuple[Imag
     per_class = [whole("per_class", count, 1) for count in per_class]
     counts = dataset.labels.bincount(minlength=dataset.num_classes).tolist()
     if short := [f"{name} ({n})" for name, n in zip(dataset.class_names, counts) if n < sum(per_class)]:
-        raise ValueError(f"{' + '.join(map(str, per_class))} images per class are more than there are of "
-                         f"{', '.join(short)}")
+        raise ValueError(f"{' + '.join(map(str, per_class))} images per class are more than there are of {', '.join(short)}")
     drawn = stratified_subset(dataset, sum(per_class) * dataset.num_classes, seed)
     ends = np.cumsum(per_class) * dataset.num_classes
     return tuple(drawn.subset(slice(end - n * dataset.num_classes, end)) for n, end in zip(per_class, ends.tolist()))
@@ -199,10 +191,10 @@ def same_classes(ours: Sequence[str], theirs: Sequence[str], what: str = "the ge
     if ours == theirs:
         return torch.arange(len(ours))
     if len(set(ours)) < len(ours) or sorted(ours) != sorted(theirs):
-        odd = [name for names, others in ((ours, theirs), (theirs, ours)) for name in names
-               if names.count(name) != others.count(name) or names.count(name) > 1]
-        raise ValueError(f"the classes of the images are not those of {what}: {len(ours)} and {len(theirs)}, which "
-                         f"differ in {', '.join(map(repr, dict.fromkeys(odd)))}")
+        odd = [name for names, others in ((ours, theirs), (theirs, ours)) for name in names if names.count(name) != others.count(name) or names.count(name) > 1]
+        raise ValueError(
+            f"the classes of the images are not those of {what}: {len(ours)} and {len(theirs)}, which differ in {', '.join(map(repr, dict.fromkeys(odd)))}"
+        )
     return torch.tensor([theirs.index(name) for name in ours])
 
 

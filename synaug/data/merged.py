@@ -30,8 +30,7 @@ def merge_classes(data: ImageDataset, groups: Sequence[Sequence[int]]) -> ImageD
     return ImageDataset(kept.images, group_of[kept.labels], names, kept.source_index, data.name)
 
 
-def with_minorities(data: ImageDataset, pairs: Sequence[Sequence[int]], shares: Sequence[float], n: int,
-                    seed: int = 0) -> ImageDataset:
+def with_minorities(data: ImageDataset, pairs: Sequence[Sequence[int]], shares: Sequence[float], n: int, seed: int = 0) -> ImageDataset:
     """`merge_classes` with n images of each pair (majority, minority), of which the share is of the minority, to the
     nearest; with one seed, more of a class contains less of it. ValueError where a class has too few images."""
     counts = {}

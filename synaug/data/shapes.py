@@ -24,8 +24,14 @@ def load_shapes(split: str, held_out: bool = False) -> ImageDataset:
     radius, cx, cy = (rng.uniform(low, high, (n, 1, 1)) for low, high in ((3, 5.5), (6, 10), (6, 10)))
     u, v = np.abs(x - cx) / radius, (y - cy) / radius
     # Distances beyond the outline, in units of the radius: 0 on it, and edges that are a pixel wide.
-    beyond = np.stack([np.hypot(u, v) - 1, np.maximum(u, np.abs(v)) - 0.85, np.maximum(2 * u - v - 1, v - 0.9) / 1.7,
-                       np.maximum(np.minimum(u, np.abs(v)) - 0.3, np.maximum(u, np.abs(v)) - 1)])[shape, index]
+    beyond = np.stack(
+        [
+            np.hypot(u, v) - 1,
+            np.maximum(u, np.abs(v)) - 0.85,
+            np.maximum(2 * u - v - 1, v - 0.9) / 1.7,
+            np.maximum(np.minimum(u, np.abs(v)) - 0.3, np.maximum(u, np.abs(v)) - 1),
+        ]
+    )[shape, index]
     inside = np.clip(0.5 - beyond * radius, 0, 1)[:, None]
     tint = np.array(list(COLOURS.values()))[colour] * rng.uniform(0.75, 1.1, (n, 1))
     ground = rng.uniform(0.0, 0.35, (n, 1, 1, 1))

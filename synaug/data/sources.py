@@ -23,9 +23,7 @@ from synaug.data.shapes import load_shapes
 from synaug.data.tiny_imagenet import load_tiny_imagenet
 from synaug.data.traits import TRAITS
 
-FASHION_MNIST_CLASSES = (
-    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-)
+FASHION_MNIST_CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 FASHION_MNIST_SHA256 = {
     "train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
     "train-labels-idx1-ubyte.gz": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
@@ -70,19 +68,22 @@ def load_dataset(name: str | Path, split: str = "train", **options) -> ImageData
             raise ValueError(f"{name} is not here, but {dataset.name}")
         return dataset
     if not folder.is_dir() or not str(name):
-        raise ValueError(f"unknown data set {str(name)!r}: there are {', '.join(LOADERS)}, and folders of images, by "
-                         f"their path")
+        raise ValueError(f"unknown data set {str(name)!r}: there are {', '.join(LOADERS)}, and folders of images, by their path")
     splits = find_splits(folder)
     if split not in (splits or ("train",)):
-        raise ValueError(f"{folder} has no {split} split, {folder / split}; it holds "
-                         f"{', '.join(splits or find_classes(folder))} (draw_splits and save_image_folder make one)")
+        raise ValueError(
+            f"{folder} has no {split} split, {folder / split}; it holds "
+            f"{', '.join(splits or find_classes(folder))} (draw_splits and save_image_folder make one)"
+        )
     if {"train", "test"} <= splits.keys():
         train, test = (find_classes(splits[part]) for part in ("train", "test"))
         if odd := train.keys() ^ test.keys():
             raise ValueError(f"{folder}: train and test differ in their classes, by {', '.join(sorted(odd))}")
         if (one := first_kind(splits["train"], **options)) != (other := first_kind(splits["test"], **options)):
-            raise ValueError(f"{folder}: train has images {one} and test {other} (mode, (height, width)): load_dataset "
-                             f"and load_image_folder convert them by mode and image_size")
+            raise ValueError(
+                f"{folder}: train has images {one} and test {other} (mode, (height, width)): load_dataset "
+                f"and load_image_folder convert them by mode and image_size"
+            )
     return replace(load_image_folder(splits.get(split, folder), **options), name=str(folder))
 
 
@@ -94,12 +95,7 @@ def load_fashion_mnist(split: str) -> ImageDataset:
     prefix = {"train": "train", "test": "t10k"}[split]
     images = _read_idx(f"{prefix}-images-idx3-ubyte.gz", header=16).reshape(-1, 1, 28, 28)
     labels = _read_idx(f"{prefix}-labels-idx1-ubyte.gz", header=8)
-    return ImageDataset(
-        torch.from_numpy(images),
-        torch.from_numpy(labels.astype(np.int64)),
-        FASHION_MNIST_CLASSES,
-        name="fashion_mnist",
-    )
+    return ImageDataset(torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64)), FASHION_MNIST_CLASSES, name="fashion_mnist")
 
 
 def _read_idx(name: str, header: int) -> np.ndarray:
@@ -107,8 +103,7 @@ def _read_idx(name: str, header: int) -> np.ndarray:
     path = paths.data_dir() / "fashion-mnist" / name
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} is missing. It comes with the repository; where the package is installed "
-            f"elsewhere, SYNAUG_DATA names the repository's data folder."
+            f"{path} is missing. It comes with the repository; where the package is installed elsewhere, SYNAUG_DATA names the repository's data folder."
         )
     return np.frombuffer(bytearray(_unpacked(path, path.stat().st_mtime_ns)), np.uint8, offset=header)
 
@@ -147,8 +142,7 @@ def load_mnist(split: str) -> ImageDataset:
 
 
 def _split_digits(pixels: np.ndarray, labels: np.ndarray, n_test: int, name: str, split: str) -> ImageDataset:
-    whole = ImageDataset(torch.from_numpy(pixels.astype(np.uint8))[:, None], torch.from_numpy(labels.astype(np.int64)),
-                         tuple("0123456789"), name=name)
+    whole = ImageDataset(torch.from_numpy(pixels.astype(np.uint8))[:, None], torch.from_numpy(labels.astype(np.int64)), tuple("0123456789"), name=name)
     test = torch.zeros(len(whole), dtype=torch.bool)
     test[stratified_subset(whole, n_test, DIGITS_SEED).source_index] = True
     return whole.subset((test if split == "test" else ~test).nonzero().flatten())

@@ -39,9 +39,11 @@ def from_archive(folder: Path) -> Arrays:
         names = [path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*.*")]
         return arrays_of(unpacked, names, lambda name: (unpacked / name).read_bytes())
     if not packed.is_file():
-        raise FileNotFoundError(f"TinyImageNet is not there, and its terms do not let it come along: put {packed.name} "
-                                f"(cs231n.stanford.edu has it) or its folder {ARCHIVE} into {paths.cache_dir()} "
-                                f"(SYNAUG_CACHE names the cache folder)")
+        raise FileNotFoundError(
+            f"TinyImageNet is not there, and its terms do not let it come along: put {packed.name} "
+            f"(cs231n.stanford.edu has it) or its folder {ARCHIVE} into {paths.cache_dir()} "
+            f"(SYNAUG_CACHE names the cache folder)"
+        )
     try:
         with zipfile.ZipFile(packed) as archive:
             names = [name.removeprefix(f"{ARCHIVE}/") for name in archive.namelist()]
@@ -52,6 +54,7 @@ def from_archive(folder: Path) -> Arrays:
 
 def arrays_of(place: Path, names: list[str], read: Callable[[str], bytes]) -> Arrays:
     """The arrays of all images. names: of the files; read: gives a file's bytes."""
+
     def lines(name):
         return [line.split("\t") for line in read(name).decode().splitlines() if line.strip()]
 
@@ -68,15 +71,13 @@ def arrays_of(place: Path, names: list[str], read: Callable[[str], bytes]) -> Ar
     train = [(name, label_of[name.split("/")[1]]) for name in images if name.split("/")[1] in label_of]
     counts = np.bincount([label for _, label in train], minlength=len(classes))
     if len(set(counts)) != 1 or not counts[0]:
-        raise ValueError(f"{place} has {counts.min()} to {counts.max()} training images per class, which should be "
-                         f"equal: some are missing")
+        raise ValueError(f"{place} has {counts.min()} to {counts.max()} training images per class, which should be equal: some are missing")
     size = (len(train) + len(test)) * 3 * SIDE**2
     check_memory(2 * size, f"reading {place.name}")
     check_disk(paths.cache_dir(), size, f"reading {place.name}")
     arrays = {"class_names": class_names}
     for split, files in (("train", train), ("test", test)):
-        arrays[f"{split}_images"] = np.stack([decoded(read, name) for name, _ in tqdm(
-            files, desc=f"reading {split} images", delay=2, leave=False)])
+        arrays[f"{split}_images"] = np.stack([decoded(read, name) for name, _ in tqdm(files, desc=f"reading {split} images", delay=2, leave=False)])
         arrays[f"{split}_labels"] = np.array([label for _, label in files], np.uint8)
     return arrays
 

@@ -14,9 +14,14 @@ from synaug.data.images import HINT, ImageDataset
 from synaug.resources import check_memory
 
 
-def from_torch(dataset: Dataset, *, value_range: tuple[float, float] = (0.0, 1.0),
-               class_names: Sequence[str] | None = None, name: str | None = None,
-               progress: bool = False) -> ImageDataset:
+def from_torch(
+    dataset: Dataset,
+    *,
+    value_range: tuple[float, float] = (0.0, 1.0),
+    class_names: Sequence[str] | None = None,
+    name: str | None = None,
+    progress: bool = False,
+) -> ImageDataset:
     """The items of a ``Dataset``, each read once, as an `ImageDataset`.
 
     dataset: has a length; ``dataset[i]`` is (image, label), the image one of Pillow's (grey or RGB; others of 8 bits
@@ -60,8 +65,7 @@ def from_torch(dataset: Dataset, *, value_range: tuple[float, float] = (0.0, 1.0
             images = torch.empty(len(dataset), *image.shape, dtype=torch.uint8)
         if image.shape != images.shape[1:]:
             remedy = "resize them to one" if len(image) == images.shape[1] else "make all grey or all RGB"
-            raise ValueError(f"images of more than one shape: image 0 is {list(images.shape[1:])}, "
-                             f"image {i} is {list(image.shape)}; {remedy}")
+            raise ValueError(f"images of more than one shape: image 0 is {list(images.shape[1:])}, image {i} is {list(image.shape)}; {remedy}")
         images[i], labels[i] = image, _label(item[1], i)
     if class_names is None:
         class_names = tuple(str(c) for c in range(int(labels.max()) + 1))
@@ -107,13 +111,11 @@ def _bytes(image, low: float, high: float, what: str) -> Tensor:
     """An image as uint8 ``[C, H, W]``."""
     if isinstance(image, Image.Image):
         if image.mode[0] in "IF":  # Pillow would clip what is above 255
-            raise ValueError(f"{what} has more than 8 bits per channel (Pillow's mode {image.mode}): scale it to 8 "
-                             f"bits first")
+            raise ValueError(f"{what} has more than 8 bits per channel (Pillow's mode {image.mode}): scale it to 8 bits first")
         array = np.array(image if image.mode in ("L", "RGB") else image.convert("RGB"))
         image = torch.from_numpy(array).reshape(*array.shape[:2], -1).permute(2, 0, 1)
     if not isinstance(image, Tensor):
-        raise TypeError(f"{what} must be a tensor or one of Pillow's, got {type(image).__name__}; "
-                        f"torchvision's ToTensor converts arrays")
+        raise TypeError(f"{what} must be a tensor or one of Pillow's, got {type(image).__name__}; torchvision's ToTensor converts arrays")
     if image.ndim != 3 or image.shape[0] not in (1, 3):
         raise ValueError(f"{what} must be [C, H, W] with C = 1 or 3, got {list(image.shape)}")
     if image.dtype == torch.uint8:
@@ -122,8 +124,10 @@ def _bytes(image, low: float, high: float, what: str) -> Tensor:
         raise TypeError(f"{what} must be uint8 or float, got {image.dtype}")
     slack = 1e-4 * (high - low)
     if not bool(((image >= low - slack) & (image <= high + slack)).all()):  # also False for NaN
-        raise ValueError(f"{what} must be in [{low:g}, {high:g}], got {image.min():.4g}..{image.max():.4g}; leave out "
-                         f"a normalisation, or say what black and white are by value_range")
+        raise ValueError(
+            f"{what} must be in [{low:g}, {high:g}], got {image.min():.4g}..{image.max():.4g}; leave out "
+            f"a normalisation, or say what black and white are by value_range"
+        )
     return ((image.double() - low) * (255 / (high - low))).round().clamp(0, 255).to(torch.uint8)
 
 

@@ -17,8 +17,10 @@ from torch.nn.functional import one_hot
 from synaug.diffusion.network_files import load_unet, pair, read_json
 from synaug.precision import usable_device
 
-NO_CLASSES = ("this generator knows no classes: labels are ignored, so what it makes from noise has the class asked "
-              "for only by chance, and what it makes from a real image only as far as the noise leaves it")
+NO_CLASSES = (
+    "this generator knows no classes: labels are ignored, so what it makes from noise has the class asked "
+    "for only by chance, and what it makes from a real image only as far as the noise leaves it"
+)
 
 
 class DDPMDenoiser(nn.Module):
@@ -47,11 +49,15 @@ class DDPMDenoiser(nn.Module):
         if scheduler.config.get("thresholding"):
             raise ValueError("dynamic thresholding is not supported: it depends on the image, x0 would be no estimate")
         if config.time_embedding_type != "positional" or config.get("class_embed_type"):
-            raise ValueError(f"the network must embed time by sinusoids and classes by a table; this one has "
-                             f"{config.time_embedding_type!r} and {config.get('class_embed_type')!r}")
+            raise ValueError(
+                f"the network must embed time by sinusoids and classes by a table; this one has "
+                f"{config.time_embedding_type!r} and {config.get('class_embed_type')!r}"
+            )
         if config.out_channels != config.in_channels:
-            raise ValueError(f"the network has {config.in_channels} channels in and {config.out_channels} out, perhaps "
-                             f"a learned variance: only the mean of x0 has a place here")
+            raise ValueError(
+                f"the network has {config.in_channels} channels in and {config.out_channels} out, perhaps "
+                f"a learned variance: only the mean of x0 has a place here"
+            )
         self.unet = unet
         self.clip = scheduler.config.clip_sample_range if scheduler.config.get("clip_sample") else math.inf
         self.precision = torch.float32
@@ -73,8 +79,7 @@ class DDPMDenoiser(nn.Module):
         """The step, a fraction, of each noise level; float32 ``[N]``."""
         wanted, highest = sigma.detach().cpu().double().log(), self.log_sigmas[-1]
         if (wanted > highest + 1e-4).any():
-            raise ValueError(f"the generator was trained up to sigma {highest.exp():.4g}, got {sigma.max():.4g}: "
-                             f"start lower")
+            raise ValueError(f"the generator was trained up to sigma {highest.exp():.4g}, got {sigma.max():.4g}: start lower")
         return torch.from_numpy(np.interp(wanted, self.log_sigmas, self.steps)).float().to(sigma.device)
 
     def forward(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
@@ -98,8 +103,7 @@ class DDPMDenoiser(nn.Module):
         return out.clamp(-self.clip, self.clip).to(x.dtype)
 
 
-def load_ddpm(name_or_path: str | Path, device: str | torch.device = "cpu", *,
-              null_class: bool = False) -> DDPMDenoiser:
+def load_ddpm(name_or_path: str | Path, device: str | torch.device = "cpu", *, null_class: bool = False) -> DDPMDenoiser:
     """A DDPM (or DDIM) pipeline of diffusers as a denoiser, in float32 evaluation mode.
 
     name_or_path: its folder, or the name of one that the Hugging Face cache of this machine has; nothing is downloaded.
@@ -120,7 +124,8 @@ def load_ddpm(name_or_path: str | Path, device: str | torch.device = "cpu", *,
         raise FileNotFoundError(
             f"no pipeline {str(name_or_path)!r}: neither a folder with model_index.json nor a name in this machine's "
             f"Hugging Face cache ({error}). To have it there, run once where the internet can be reached: "
-            f"diffusers.DDPMPipeline.from_pretrained({str(name_or_path)!r})") from error
+            f"diffusers.DDPMPipeline.from_pretrained({str(name_or_path)!r})"
+        ) from error
     index = read_json(folder / "model_index.json")
     try:
         (_, network), (_, schedule) = index["unet"], index["scheduler"]
@@ -172,22 +177,25 @@ def load_edm(path: str | Path, *, trust_pickle: bool = False, device: str | torc
     if not path.is_file():
         raise FileNotFoundError(f"no EDM checkpoint at {path}")
     if not trust_pickle:
-        raise PermissionError(f"{path} is a pickle: loading it runs whatever code it holds, with all that you may do "
-                              f"on this machine. Where you trust whoever made it, pass trust_pickle=True")
+        raise PermissionError(
+            f"{path} is a pickle: loading it runs whatever code it holds, with all that you may do "
+            f"on this machine. Where you trust whoever made it, pass trust_pickle=True"
+        )
     try:
         with open(path, "rb") as file:
             content = pickle.load(file)
     except (ImportError, AttributeError) as error:
-        raise ImportError(f"{path} asks for code that is not here ({error}). For checkpoints of EDM, get its code "
-                          f"(https://github.com/NVlabs/edm) and put its folder on PYTHONPATH") from error
+        raise ImportError(
+            f"{path} asks for code that is not here ({error}). For checkpoints of EDM, get its code "
+            f"(https://github.com/NVlabs/edm) and put its folder on PYTHONPATH"
+        ) from error
     except (pickle.UnpicklingError, EOFError) as error:
         raise ValueError(f"{path} is no pickle, or truncated ({error})") from error
     net = content.get("ema") if isinstance(content, dict) else None
     missing = [name for name in ("img_resolution", "img_channels", "label_dim") if not hasattr(net, name)]
     if not isinstance(net, nn.Module) or missing:
         held = f"the keys {', '.join(map(repr, content))}" if isinstance(content, dict) else type(content).__name__
-        raise ValueError(f'{path} is no checkpoint of EDM, a dict whose "ema" is a network with img_resolution, '
-                         f"img_channels and label_dim: it holds {held}")
+        raise ValueError(f'{path} is no checkpoint of EDM, a dict whose "ema" is a network with img_resolution, img_channels and label_dim: it holds {held}')
     denoiser = EDMCheckpoint(net)
     if not net.label_dim:
         warnings.warn(f"{path}: {NO_CLASSES}", stacklevel=2)

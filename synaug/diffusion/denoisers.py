@@ -85,17 +85,17 @@ class EDMDenoiser(nn.Module):
             raise ValueError(f"sigma_data must be positive, got {sigma_data}: are the images all the same, or none?")
         channels = self.image_shape[0] * self.patch**2
         if unet.config.in_channels != channels or unet.config.out_channels != channels:
-            raise ValueError(f"the network has {unet.config.in_channels} channels in and {unet.config.out_channels} "
-                             f"out; images {self.image_shape} unshuffled by {self.patch} need {channels}")
+            raise ValueError(
+                f"the network has {unet.config.in_channels} channels in and {unet.config.out_channels} "
+                f"out; images {self.image_shape} unshuffled by {self.patch} need {channels}"
+            )
         embeddings = unet.config.get("num_class_embeds", unet.config.get("num_embeds_ada_norm"))
         if embeddings != 2 * self.num_classes + 1:
-            raise ValueError(f"the network has {embeddings} class embeddings; "
-                             f"{self.num_classes} classes need {2 * self.num_classes + 1}")
+            raise ValueError(f"the network has {embeddings} class embeddings; {self.num_classes} classes need {2 * self.num_classes + 1}")
         if unet.config.sample_size is not None:
             height, width = pair(unet.config.sample_size)
             if self.image_shape[1:] != (self.patch * height, self.patch * width):
-                raise ValueError(f"the network is for images of {self.patch * height}x{self.patch * width}, not "
-                                 f"{self.image_shape}")
+                raise ValueError(f"the network is for images of {self.patch * height}x{self.patch * width}, not {self.image_shape}")
 
     @property
     def num_classes(self) -> int:
@@ -134,8 +134,7 @@ class EDMDenoiser(nn.Module):
         half.save_pretrained(scratch / "unet", max_shard_size=shard_bytes, variant=variant)
         for file in list((scratch / "unet").glob(f"*.{variant}.*")):  # all but the shards themselves
             file.rename(file.with_name(file.name.replace(f".{variant}", "")))
-        described = {"sigma_data": self.sigma_data, "class_names": self.class_names,
-                     "image_shape": self.image_shape, "patch": self.patch}
+        described = {"sigma_data": self.sigma_data, "class_names": self.class_names, "image_shape": self.image_shape, "patch": self.patch}
         (scratch / DESCRIPTION).write_text(json.dumps(described, indent=1) + "\n")
         (folder / "unet").mkdir(exist_ok=True)
         # Shards come before their index, and the description last: a folder without it is not a checkpoint yet.
@@ -154,13 +153,21 @@ class EDMDenoiser(nn.Module):
 def new_denoiser(dataset: ImageDataset, *, patch: int = 2, **options) -> "EDMDenoiser":
     """An untrained `EDMDenoiser` for the images and classes of ``dataset``. options: of `new_unet`."""
     unet = new_unet(dataset.image_shape, dataset.num_classes, patch=patch, **options)
-    return EDMDenoiser(unet, sigma_data=float(dataset.floats().std()), class_names=dataset.class_names,
-                       image_shape=dataset.image_shape, patch=patch)
+    return EDMDenoiser(unet, sigma_data=float(dataset.floats().std()), class_names=dataset.class_names, image_shape=dataset.image_shape, patch=patch)
 
 
-def new_unet(image_shape: tuple[int, int, int], num_classes: int, *, channels: Sequence[int] = (64, 128),
-             layers: int = 1, patch: int = 2, attention: Sequence[int] = (), dropout: float = 0.0,
-             network: str = "unet", seed: int = 0) -> nn.Module:
+def new_unet(
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    channels: Sequence[int] = (64, 128),
+    layers: int = 1,
+    patch: int = 2,
+    attention: Sequence[int] = (),
+    dropout: float = 0.0,
+    network: str = "unet",
+    seed: int = 0,
+) -> nn.Module:
     """An untrained network of an `EDMDenoiser`.
 
     channels: width of each resolution level, the finest first: multiples of 16 (the groups of its normalisation), the
@@ -176,37 +183,57 @@ def new_unet(image_shape: tuple[int, int, int], num_classes: int, *, channels: S
 
     one_of("network", network, NETWORKS)
     if min(len(channels), layers, patch) < 1 or layers > MOST_LAYERS:
-        raise ValueError(f"channels, layers and patch must be at least one, and layers at most {MOST_LAYERS}, got "
-                         f"{channels}, {layers} and {patch}")
+        raise ValueError(f"channels, layers and patch must be at least one, and layers at most {MOST_LAYERS}, got {channels}, {layers} and {patch}")
     if any(not 1 <= width <= MOST_CHANNELS or width % 16 for width in channels) or channels[-1] % 32:
-        raise ValueError(f"channels must be multiples of 16, the last a multiple of 32, of at most {MOST_CHANNELS}; got "
-                         f"{tuple(channels)}")
+        raise ValueError(f"channels must be multiples of 16, the last a multiple of 32, of at most {MOST_CHANNELS}; got {tuple(channels)}")
     c, h, w = image_shape
     factor = patch * 2 ** (len(channels) - 1)
     if h % factor or w % factor:
-        raise ValueError(f"images of {h}x{w} cannot be unshuffled by {patch} and halved {len(channels) - 1} times; "
-                         f"height and width must be multiples of {factor}")
+        raise ValueError(
+            f"images of {h}x{w} cannot be unshuffled by {patch} and halved {len(channels) - 1} times; height and width must be multiples of {factor}"
+        )
     width_of = {h // patch // 2**i: width for i, width in enumerate(channels)}
     if not set(attention) <= set(width_of) or any(width_of[height] % 32 for height in attention):
-        raise ValueError(f"attention must be some of {', '.join(map(str, width_of))}, the heights of the maps, whose "
-                         f"channels are multiples of 32; got {tuple(attention)} with channels {tuple(channels)}")
+        raise ValueError(
+            f"attention must be some of {', '.join(map(str, width_of))}, the heights of the maps, whose "
+            f"channels are multiples of 32; got {tuple(attention)} with channels {tuple(channels)}"
+        )
     number("dropout", dropout, 0, below=1)
     kinds = ["Attn" if height in attention else "" for height in width_of]
     if network == "dit" and (h != w or h % (2 * patch) or len(channels) > 1 or attention):
-        raise ValueError(f"a transformer takes square images whose side is a multiple of {2 * patch}, one width in channels "
-                         f"and no attention, got {h}x{w}, {tuple(channels)} and {tuple(attention)}")
+        raise ValueError(
+            f"a transformer takes square images whose side is a multiple of {2 * patch}, one width in channels "
+            f"and no attention, got {h}x{w}, {tuple(channels)} and {tuple(attention)}"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if network == "dit":
-            return with_labels_alone(DiTTransformer2DModel(
-                num_attention_heads=channels[0] // 32, attention_head_dim=32, in_channels=c * patch**2, out_channels=c * patch**2, num_layers=layers,
-                dropout=dropout, sample_size=h // patch, patch_size=2, num_embeds_ada_norm=2 * num_classes + 1))
+            return with_labels_alone(
+                DiTTransformer2DModel(
+                    num_attention_heads=channels[0] // 32,
+                    attention_head_dim=32,
+                    in_channels=c * patch**2,
+                    out_channels=c * patch**2,
+                    num_layers=layers,
+                    dropout=dropout,
+                    sample_size=h // patch,
+                    patch_size=2,
+                    num_embeds_ada_norm=2 * num_classes + 1,
+                )
+            )
         unet: Any = UNet2DModel(
-            sample_size=(h // patch, w // patch), in_channels=c * patch**2, out_channels=c * patch**2,
-            layers_per_block=layers, block_out_channels=channels, norm_num_groups=16, attention_head_dim=32,
+            sample_size=(h // patch, w // patch),
+            in_channels=c * patch**2,
+            out_channels=c * patch**2,
+            layers_per_block=layers,
+            block_out_channels=channels,
+            norm_num_groups=16,
+            attention_head_dim=32,
             down_block_types=tuple(f"{kind}DownBlock2D" for kind in kinds),
-            up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(kinds)), dropout=dropout,
-            num_class_embeds=2 * num_classes + 1)
+            up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(kinds)),
+            dropout=dropout,
+            num_class_embeds=2 * num_classes + 1,
+        )
     return unet
 
 
@@ -229,8 +256,10 @@ def checkpoint_folder(name_or_path: str | Path) -> Path:
         if holds_generator(folder):
             return folder
     known = sorted(folder.name for folder in paths.checkpoints_dir().glob("*") if holds_generator(folder))
-    raise FileNotFoundError(f"no generator {str(name_or_path)!r}: neither a folder with {DESCRIPTION} nor one of "
-                            f"{known} (synaug.diffusion.adapters loads diffusers' DDPM pipelines and EDM checkpoints)")
+    raise FileNotFoundError(
+        f"no generator {str(name_or_path)!r}: neither a folder with {DESCRIPTION} nor one of "
+        f"{known} (synaug.diffusion.adapters loads diffusers' DDPM pipelines and EDM checkpoints)"
+    )
 
 
 def load_denoiser(name_or_path: str | Path = "fashion_mnist", device: str | torch.device = "cpu") -> "EDMDenoiser":
@@ -249,8 +278,7 @@ def load_denoiser(name_or_path: str | Path = "fashion_mnist", device: str | torc
         raise ValueError(f"{folder / DESCRIPTION} is damaged, or not of the network in unet: {error}") from error
     record = compare_with_record(denoiser, folder, weight_files(folder / "unet"))
     if record.get("sigma_data", denoiser.sigma_data) != denoiser.sigma_data:
-        raise ValueError(f"{folder / DESCRIPTION} is damaged: its sigma_data is {denoiser.sigma_data}, and "
-                         f"{record['sigma_data']} in {RECORD}")
+        raise ValueError(f"{folder / DESCRIPTION} is damaged: its sigma_data is {denoiser.sigma_data}, and {record['sigma_data']} in {RECORD}")
     return denoiser.to(device)
 
 
@@ -262,8 +290,9 @@ def compare_with_record(model: Any, folder: Path, files: Sequence[Path]) -> dict
         weights = weights_hash(model)
         if record["weights"] != weights:
             names = " or ".join(file.name for file in files)
-            raise ValueError(f"{files[0].parent}: {names} is damaged, or not what {RECORD} is about: the weights' hash "
-                             f"is {weights}, there it is {record['weights']}")
+            raise ValueError(
+                f"{files[0].parent}: {names} is damaged, or not what {RECORD} is about: the weights' hash is {weights}, there it is {record['weights']}"
+            )
         model.recorded = generator_hash(model), weights
     return record
 
@@ -338,17 +367,21 @@ def _is_public(kind):
     ours = ("synaug", "diffusers", "torch")
     of_torch = kind.__module__.partition(".")[0] == "torch"
     methods = [part for base in kind.__mro__ for part in vars(base).values() if isinstance(part, FunctionType)]
-    return (kind.__module__.partition(".")[0] in ours and (issubclass(kind, nn.Module) or not of_torch)
-            and getattr(sys.modules.get(kind.__module__), kind.__qualname__, None) is kind
-            and all(str(method.__module__).partition(".")[0] in ours for method in methods))
+    return (
+        kind.__module__.partition(".")[0] in ours
+        and (issubclass(kind, nn.Module) or not of_torch)
+        and getattr(sys.modules.get(kind.__module__), kind.__qualname__, None) is kind
+        and all(str(method.__module__).partition(".")[0] in ours for method in methods)
+    )
 
 
 def estimate(denoiser: Denoiser, x: Tensor, sigma: float | Tensor, labels: Tensor | None) -> Tensor:
     """What a denoiser says. TypeError or ValueError unless that is a tensor of the shape of x."""
     x0 = denoiser(x, sigma, labels)
     if not isinstance(x0, Tensor):
-        raise TypeError(f"a denoiser must return the clean images, a tensor; this one returns {type(x0).__name__} "
-                        f"(models of diffusers have the tensor in its .sample)")
+        raise TypeError(
+            f"a denoiser must return the clean images, a tensor; this one returns {type(x0).__name__} (models of diffusers have the tensor in its .sample)"
+        )
     if x0.shape != x.shape:
         raise ValueError(f"the denoiser turned {list(x.shape)} into {list(x0.shape)}")
     return x0
@@ -363,8 +396,7 @@ def check_input(denoiser: object, x: Tensor, labels: Tensor | None) -> None:
     if not callable(denoiser) or isinstance(denoiser, type):
         raise TypeError(f"a denoiser must be a function, or an object, of (x, sigma, labels); got {denoiser!r}")
     if not isinstance(x, Tensor) or not x.is_floating_point():
-        raise TypeError(f"images must be a floating point tensor, got {getattr(x, 'dtype', type(x).__name__)}; "
-                        f"synaug.data.to_floats converts bytes")
+        raise TypeError(f"images must be a floating point tensor, got {getattr(x, 'dtype', type(x).__name__)}; synaug.data.to_floats converts bytes")
     shape = getattr(denoiser, "image_shape", None)
     if shape is not None and tuple(x.shape[1:]) != tuple(shape):
         raise ValueError(f"the denoiser is for images {tuple(shape)}, got {tuple(x.shape[1:])}")
@@ -396,8 +428,7 @@ def edm_weight(sigma: Tensor, sigma_data: float) -> Tensor:
     return (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
 
 
-def log_normal_sigmas(n: int, sigma_data: float, generator: torch.Generator, *, p_mean: float = -1.2,
-                      p_std: float = 1.2) -> Tensor:
+def log_normal_sigmas(n: int, sigma_data: float, generator: torch.Generator, *, p_mean: float = -1.2, p_std: float = 1.2) -> Tensor:
     """Training noise levels ``[n]``, on the generator's device: ln sigma ~ N(p_mean + ln(sigma_data / 0.5), p_std²).
 
     EDM's values (Table 1) are for sigma_data = 0.5; the shift keeps them where they are relative to the data.

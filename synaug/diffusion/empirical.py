@@ -53,8 +53,7 @@ class EmpiricalDenoiser:
             del exponents, weights, mean, some  # before the next block's are made
         return result
 
-    def posterior(self, x: torch.Tensor, sigma: float | torch.Tensor, images: torch.Tensor,
-                  labels: torch.Tensor | None = None) -> torch.Tensor:
+    def posterior(self, x: torch.Tensor, sigma: float | torch.Tensor, images: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         """The weight, float64 ``[N]``, that each x gives to the training image beside it in ``images [N, ...]``, one
         of its class where labels are given: the chance that x is its noised version (or that of its copies, each)."""
         if images.shape != x.shape:
@@ -88,8 +87,7 @@ class EmpiricalDenoiser:
         check_input(self, x, labels)
         if labels is not None and self.num_classes is None:
             raise ValueError("labels were given, but the training images have none")
-        wanted = [(slice(None), slice(None))] if labels is None else [
-            (labels == c, self._classes[c]) for c in labels.unique().tolist()]
+        wanted = [(slice(None), slice(None))] if labels is None else [(labels == c, self._classes[c]) for c in labels.unique().tolist()]
         for chosen, part in wanted:
             images = self.images[part]
             rows = torch.arange(len(x), device=x.device)[chosen]

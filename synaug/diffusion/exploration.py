@@ -36,16 +36,14 @@ class AnnealedClass(Wrapped):
     def __init__(self, denoiser, scale, low=1.0, high=20.0, seed=0):
         super().__init__(denoiser)
         if not isinstance(getattr(getattr(denoiser, "unet", None), "class_embedding", None), nn.Embedding):
-            raise TypeError(f"annealing the class needs a denoiser with an embedding of it, unet.class_embedding; "
-                            f"{type(denoiser).__name__} has none")
+            raise TypeError(f"annealing the class needs a denoiser with an embedding of it, unet.class_embedding; {type(denoiser).__name__} has none")
         self.scale, (self.low, self.high) = number("scale", scale, 0), _interval(low, high)
         self.seed, self.generator = seed, torch.Generator().manual_seed(seed)
 
     def __call__(self, x, sigma, labels=None):
         if labels is None or self.scale == 0:
             return estimate(self.denoiser, x, sigma, labels)
-        time, low, high = (torch.as_tensor(v, dtype=x.dtype, device=x.device) ** (1 / RHO)
-                           for v in (sigma, self.low, self.high))
+        time, low, high = (torch.as_tensor(v, dtype=x.dtype, device=x.device) ** (1 / RHO) for v in (sigma, self.low, self.high))
         gamma = ((high - time) / (high - low)).clamp(0, 1).expand(len(x))[:, None]
         y = self.denoiser.unet.class_embedding.weight[labels]
         noise = torch.randn(y.shape, generator=self.generator).to(y)
@@ -53,8 +51,7 @@ class AnnealedClass(Wrapped):
         back = (noised - noised.mean(1, keepdim=True)) / noised.std(1, keepdim=True)
         rows = torch.where(gamma == 1, y, back * y.std(1, keepdim=True) + y.mean(1, keepdim=True))
         # A table of embeddings with one row an image: image i is of "class" i.
-        return functional_call(self.denoiser, {"unet.class_embedding.weight": rows},
-                               (x, sigma, torch.arange(len(x), device=x.device)))
+        return functional_call(self.denoiser, {"unet.class_embedding.weight": rows}, (x, sigma, torch.arange(len(x), device=x.device)))
 
 
 class GuidedInterval(Guided):

@@ -27,14 +27,21 @@ def load_unet(folder: Path, use_safetensors: bool | None = True) -> nn.Module:
     try:
         with silent_diffusers():
             unet, differences = kind.from_pretrained(
-                folder, torch_dtype=torch.float32, local_files_only=True, use_safetensors=files[0].suffix == ".safetensors",
-                output_loading_info=True, low_cpu_mem_usage=False)  # else it asks for accelerate
+                folder,
+                torch_dtype=torch.float32,
+                local_files_only=True,
+                use_safetensors=files[0].suffix == ".safetensors",
+                output_loading_info=True,
+                low_cpu_mem_usage=False,
+            )  # else it asks for accelerate
     except Exception as error:  # of any kind, as the weights or the configuration may hold anything
         raise ValueError(f"{folder}: config.json or {files[0].name} is damaged ({error})") from error
     for kind, names in differences.items():
         if names:  # diffusers would leave those weights as they were drawn
-            raise ValueError(f"{folder}: {files[0].name} does not hold the weights of the network in config.json: "
-                             f"{kind.replace('_', ' ')} {', '.join(map(str, list(names)[:3]))}")
+            raise ValueError(
+                f"{folder}: {files[0].name} does not hold the weights of the network in config.json: "
+                f"{kind.replace('_', ' ')} {', '.join(map(str, list(names)[:3]))}"
+            )
     return unet
 
 
@@ -54,8 +61,9 @@ def weight_files(folder: Path, formats: Sequence[str] = ("safetensors",)) -> lis
     for path in files:
         if not path.is_file():
             others = ", ".join(sorted(file.name for file in folder.glob(f"{WEIGHTS}*")))
-            raise FileNotFoundError(f"{path} is missing; there is {others or 'no file of weights'} beside it (variants, "
-                                    f"such as fp16, are not read: save the network without)")
+            raise FileNotFoundError(
+                f"{path} is missing; there is {others or 'no file of weights'} beside it (variants, such as fp16, are not read: save the network without)"
+            )
         refuse_pointer(path)
         if path.suffix == ".safetensors":
             try:

@@ -106,8 +106,7 @@ class SmoothedOverSigma(Wrapped):
     def __call__(self, x, sigma, labels=None):
         nodes, weights = np.polynomial.hermite_e.hermegauss(self.NODES)
         shares = weights / weights.sum()
-        return sum(share * estimate(self.denoiser, x, sigma * math.exp(self.width * node), labels)
-                   for node, share in zip(nodes.tolist(), shares.tolist()))
+        return sum(share * estimate(self.denoiser, x, sigma * math.exp(self.width * node), labels) for node, share in zip(nodes.tolist(), shares.tolist()))
 
 
 class ClassBlind(Wrapped):

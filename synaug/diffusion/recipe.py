@@ -14,9 +14,17 @@ from synaug.data import ImageDataset, stratified_subset
 STRATA, FAMILIES = ("proportional", "equal"), ("diffusion", "vae", "gan")
 NETWORKS, WEIGHTINGS = ("unet", "dit"), ("edm", "error")
 #: Fields that not every family of generators has: which do, and what they are in a recipe of the others.
-OF_FAMILIES = {"layers": (("diffusion",), 1), "patch": (("diffusion",), 2), "attention": (("diffusion",), ()),
-               "dropout": (("diffusion",), 0.0), "drop_label": (("diffusion",), 0.0), "latent": (("vae", "gan"), 0),
-               "unconditional": (("gan",), 0), "network": (("diffusion",), "unet"), "weighting": (("diffusion",), "edm")}
+OF_FAMILIES = {
+    "layers": (("diffusion",), 1),
+    "patch": (("diffusion",), 2),
+    "attention": (("diffusion",), ()),
+    "dropout": (("diffusion",), 0.0),
+    "drop_label": (("diffusion",), 0.0),
+    "latent": (("vae", "gan"), 0),
+    "unconditional": (("gan",), 0),
+    "network": (("diffusion",), "unet"),
+    "weighting": (("diffusion",), "edm"),
+}
 
 
 @dataclass(frozen=True)
@@ -70,16 +78,13 @@ class Recipe:
             number(name, getattr(self, name), above=0)
         for name in ("flip", "drop_label"):
             number(name, getattr(self, name), 0, 1)
-        for name, options in (("family", FAMILIES), ("network", NETWORKS), ("weighting", WEIGHTINGS),
-                              ("strata", STRATA)):
+        for name, options in (("family", FAMILIES), ("network", NETWORKS), ("weighting", WEIGHTINGS), ("strata", STRATA)):
             one_of(name, getattr(self, name), options)
         least_of = {"batch_size": 1, "layers": 1, "patch": 1, "subset_seed": 0, "subset_start": 0, "latent": 0, "unconditional": 0}
         for name, least in least_of.items():
             object.__setattr__(self, name, whole(name, getattr(self, name), least))
-        if odd := {name: other for name, (families, other) in OF_FAMILIES.items()
-                   if self.family not in families and getattr(self, name) != other}:
-            raise ValueError(f"{', '.join(odd)} must be {', '.join(map(str, odd.values()))} in a recipe of the family "
-                             f"{self.family}, which has none")
+        if odd := {name: other for name, (families, other) in OF_FAMILIES.items() if self.family not in families and getattr(self, name) != other}:
+            raise ValueError(f"{', '.join(odd)} must be {', '.join(map(str, odd.values()))} in a recipe of the family {self.family}, which has none")
         object.__setattr__(self, "subset_size", _size(self.subset_size))
         object.__setattr__(self, "seed", whole("seed", self.seed, 0, 2**32 - 1))
 
@@ -121,19 +126,17 @@ def _size(value) -> int | float | str:
 #: but the first leave a fifth of the training images unseen: the fresh real ones that everything is measured against
 #: and those that chapter 2 validates on, so that test images are for test accuracies alone. "vae" and "gan" are for
 #: what "fashion_mnist" is for: the same images, a fifth of its weights, files of 1.6 and 1.3 MB.
-CIFAR10 = Recipe(dataset="cifar10", subset_size=40_000, channels=(64, 128, 128), layers=2, patch=1, attention=(16,),
-                 batch_size=256, warmup=500, decay_from=10_000)
+CIFAR10 = Recipe(
+    dataset="cifar10", subset_size=40_000, channels=(64, 128, 128), layers=2, patch=1, attention=(16,), batch_size=256, warmup=500, decay_from=10_000
+)
 RECIPES = {
     "fashion_mnist": Recipe(),
     "vae": Recipe(family="vae", latent=24, drop_label=0.0),
-    "gan": Recipe(family="gan", latent=40, drop_label=0.0, flip=0.0, learning_rate=2e-4, warmup=1, decay_from=10**9,
-                  unconditional=1000),
+    "gan": Recipe(family="gan", latent=40, drop_label=0.0, flip=0.0, learning_rate=2e-4, warmup=1, decay_from=10**9, unconditional=1000),
     "small": Recipe(subset_size=0.8, channels=(32, 64), batch_size=32, warmup=500, decay_from=5000, dropout=0.1),
     "cifar10": CIFAR10,
-    "fast": replace(CIFAR10, subset_size=0.8, channels=(64, 96, 128), layers=1, batch_size=512, decay_from=5000,
-                    strata="equal"),
-    "cifar10_edm": replace(CIFAR10, channels=(256, 256, 256), layers=4, dropout=0.13, batch_size=512, warmup=1000,
-                           decay_from=20_000),
+    "fast": replace(CIFAR10, subset_size=0.8, channels=(64, 96, 128), layers=1, batch_size=512, decay_from=5000, strata="equal"),
+    "cifar10_edm": replace(CIFAR10, channels=(256, 256, 256), layers=4, dropout=0.13, batch_size=512, warmup=1000, decay_from=20_000),
     "cifar100": replace(CIFAR10, dataset="cifar100"),
     "tiny_imagenet": replace(CIFAR10, dataset="tiny_imagenet", subset_size=80_000),
 }
@@ -169,8 +172,7 @@ def epoch_order(n: int, seed: int, epoch: int) -> torch.Tensor:
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed * 7919 + 31 + epoch))
 
 
-def batch_of(recipe: Recipe, images: torch.Tensor, labels: torch.Tensor, num_classes: int,
-             step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Generator]:
+def batch_of(recipe: Recipe, images: torch.Tensor, labels: torch.Tensor, num_classes: int, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Generator]:
     """Images ``[B, C, H, W]``, indices of class embeddings ``[B]`` and the stream for the noise of one step.
 
     All on the device of ``images`` and ``labels``; the order of images is the same on every device.

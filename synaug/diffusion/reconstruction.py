@@ -33,11 +33,26 @@ class Reconstruction:
     provenance: pd.DataFrame
 
 
-def reconstruct(denoiser: Denoiser, images: Tensor, labels: Collection[int] | Tensor | None = None, *,
-                reverse_step: int | None = None, sigma: float | None = None, steps: int = 100, mapping: str = "edm",
-                stride: int = 1, solver: str = "heun", churn: float = 0.0, s_noise: float = 1.0,
-                from_noise: bool | None = None, seed: int = 0, source_index: Collection[int] | Tensor | None = None,
-                batch_size: int = 256, device: str | torch.device = "cpu", progress: bool = False) -> Reconstruction:
+def reconstruct(
+    denoiser: Denoiser,
+    images: Tensor,
+    labels: Collection[int] | Tensor | None = None,
+    *,
+    reverse_step: int | None = None,
+    sigma: float | None = None,
+    steps: int = 100,
+    mapping: str = "edm",
+    stride: int = 1,
+    solver: str = "heun",
+    churn: float = 0.0,
+    s_noise: float = 1.0,
+    from_noise: bool | None = None,
+    seed: int = 0,
+    source_index: Collection[int] | Tensor | None = None,
+    batch_size: int = 256,
+    device: str | torch.device = "cpu",
+    progress: bool = False,
+) -> Reconstruction:
     """Reconstruct real images from a reverse step of a grid, or from a noise level.
 
     denoiser: see `synaug.diffusion.denoisers`. images: float ``[N, C, H, W]`` in [-1, 1]; all within [0, 1] they are
@@ -77,12 +92,24 @@ def reconstruct(denoiser: Denoiser, images: Tensor, labels: Collection[int] | Te
         raise ValueError("from_noise needs a noise level above 0")
     if not from_noise:
         warn_unit_range(images)
-    provenance = pd.DataFrame({
-        "source_index": source_index.numpy(), "label": None if labels is None else labels.numpy(), "sigma": start,
-        "reverse_step": reverse_step, "steps": steps, "mapping": mapping if sigma is None else None, "stride": stride,
-        "solver": solver, "churn": churn, "s_noise": s_noise, "from_noise": from_noise, "seed": seed,
-        "generator": generator_hash(denoiser),
-        "precision": str(getattr(denoiser, "precision", torch.float32)).removeprefix("torch.")})
+    provenance = pd.DataFrame(
+        {
+            "source_index": source_index.numpy(),
+            "label": None if labels is None else labels.numpy(),
+            "sigma": start,
+            "reverse_step": reverse_step,
+            "steps": steps,
+            "mapping": mapping if sigma is None else None,
+            "stride": stride,
+            "solver": solver,
+            "churn": churn,
+            "s_noise": s_noise,
+            "from_noise": from_noise,
+            "seed": seed,
+            "generator": generator_hash(denoiser),
+            "precision": str(getattr(denoiser, "precision", torch.float32)).removeprefix("torch."),
+        }
+    )
     result = images.clone()
     if start == 0:
         return Reconstruction(result, labels, provenance)
@@ -90,14 +117,22 @@ def reconstruct(denoiser: Denoiser, images: Tensor, labels: Collection[int] | Te
     for at in tqdm(range(0, len(images), batch_size), disable=not progress, desc=f"sigma {start:.3g}"):
         batch = slice(at, at + batch_size)
         classes = None if labels is None else labels[batch].to(device)
-        result[batch] = _reconstruct_batch(denoiser, images[batch].to(device), classes, sigmas, from_noise, seed,
-                                           source_index[batch], settings)
+        result[batch] = _reconstruct_batch(denoiser, images[batch].to(device), classes, sigmas, from_noise, seed, source_index[batch], settings)
     return Reconstruction(result, labels, provenance)
 
 
-def generate(denoiser: Denoiser, labels: Collection[int] | Tensor | None = None, *, n: int | None = None,
-             image_shape: tuple[int, ...] | None = None, steps: int = 18, mapping: str = "edm", seed: int = 0,
-             source_index: Collection[int] | Tensor | None = None, **options) -> Reconstruction:
+def generate(
+    denoiser: Denoiser,
+    labels: Collection[int] | Tensor | None = None,
+    *,
+    n: int | None = None,
+    image_shape: tuple[int, ...] | None = None,
+    steps: int = 18,
+    mapping: str = "edm",
+    seed: int = 0,
+    source_index: Collection[int] | Tensor | None = None,
+    **options,
+) -> Reconstruction:
     """Images of the given classes from noise alone: `reconstruct` at the last reverse step of ``steps``.
 
     labels: int64 ``[N]``, or None for no class. n: how many images; needed where neither labels nor source_index says.
@@ -118,12 +153,12 @@ def generate(denoiser: Denoiser, labels: Collection[int] | Tensor | None = None,
     shape = [whole("each of image_shape", size, 1) for size in shape]
     check_memory(8 * n * math.prod(shape), f"making {n:,} images")
     blank = torch.zeros(n, *shape)
-    return reconstruct(denoiser, blank, labels, reverse_step=steps, steps=steps, mapping=mapping, seed=seed,
-                       source_index=source_index, **options)
+    return reconstruct(denoiser, blank, labels, reverse_step=steps, steps=steps, mapping=mapping, seed=seed, source_index=source_index, **options)
 
 
-def checked(generator: Denoiser, images: Tensor, labels: Collection[int] | Tensor | None, seed: int,
-            source_index: Collection[int] | Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
+def checked(
+    generator: Denoiser, images: Tensor, labels: Collection[int] | Tensor | None, seed: int, source_index: Collection[int] | Tensor | None
+) -> tuple[Tensor, Tensor | None, Tensor]:
     """Images, labels and source indices of a reconstruction on the CPU; ValueError or TypeError as there."""
     labels = _as_labels(labels)
     check_input(generator, images, labels)

@@ -23,10 +23,20 @@ from synaug.diffusion.denoisers import Denoiser, check_input, estimate
 SOLVERS = ("heun", "euler", "ancestral")
 
 
-def sample(denoiser: Denoiser, x: torch.Tensor, sigmas: Sequence[float] | torch.Tensor,
-           labels: torch.Tensor | None = None, *, solver: str = "heun", churn: float = 0.0, s_noise: float = 1.0,
-           s_min: float = 0.0, s_max: float = math.inf, noise: Callable[[int], torch.Tensor] | None = None,
-           progress: bool = False) -> torch.Tensor:
+def sample(
+    denoiser: Denoiser,
+    x: torch.Tensor,
+    sigmas: Sequence[float] | torch.Tensor,
+    labels: torch.Tensor | None = None,
+    *,
+    solver: str = "heun",
+    churn: float = 0.0,
+    s_noise: float = 1.0,
+    s_min: float = 0.0,
+    s_max: float = math.inf,
+    noise: Callable[[int], torch.Tensor] | None = None,
+    progress: bool = False,
+) -> torch.Tensor:
     """Bring ``x``, whose noise level is ``sigmas[0]``, down to ``sigmas[-1] = 0``.
 
     denoiser: ``denoiser(x, sigma, labels) -> x0`` (see `synaug.diffusion.denoisers`).
@@ -53,8 +63,7 @@ def sample(denoiser: Denoiser, x: torch.Tensor, sigmas: Sequence[float] | torch.
     if not x.isfinite().all():
         raise ValueError("x holds NaN or infinite values")
     if (churn > 0 or solver == "ancestral") and noise is None:
-        raise ValueError("churn > 0, and ancestral steps, are stochastic: pass noise, a function from the step number "
-                         "to standard normal noise")
+        raise ValueError("churn > 0, and ancestral steps, are stochastic: pass noise, a function from the step number to standard normal noise")
     steps, sigmas = len(sigmas) - 1, sigmas.tolist()
     if steps == 0:
         return x

@@ -17,8 +17,7 @@ SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 80.0, 7.0
 BETA_MIN, BETA_MAX, DDPM_STEPS = 1e-4, 0.02, 1000
 
 
-def edm_sigmas(steps: int = 100, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX,
-               rho: float = RHO) -> torch.Tensor:
+def edm_sigmas(steps: int = 100, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX, rho: float = RHO) -> torch.Tensor:
     """EDM's grid ``[steps + 1]``, ending in 0 (Karras et al. 2022, eq. 5)."""
     whole("steps", steps, 1, at_most=1_000_000)
     number("sigma_min", sigma_min, above=0)

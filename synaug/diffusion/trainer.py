@@ -17,14 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from synaug.checks import as_tensor, number, whole
 from synaug.data import ImageDataset, content_hash, load_dataset, stratified_subset, to_floats
-from synaug.diffusion.denoisers import (
-    RECORD,
-    denoising_loss,
-    edm_weight,
-    holds_generator,
-    log_normal_sigmas,
-    new_denoiser,
-)
+from synaug.diffusion.denoisers import RECORD, denoising_loss, edm_weight, holds_generator, log_normal_sigmas, new_denoiser
 from synaug.diffusion.recipe import Recipe, batch_of, command, learning_rate, step_generator, step_seed
 from synaug.files import atomic_write, load_state
 from synaug.precision import device_name, fast_precision, usable_device
@@ -64,8 +57,7 @@ class Trainer:
         check_folder(self.folder)
         whole = load_dataset(recipe.dataset)
         if os.path.isabs(whole.name) and self.folder.resolve().is_relative_to(Path(whole.name).resolve()):
-            raise ValueError(f"{self.folder} lies in the folder of images, {whole.name}, where it would be taken for a "
-                             f"class: choose one outside")
+            raise ValueError(f"{self.folder} lies in the folder of images, {whole.name}, where it would be taken for a class: choose one outside")
         self.recipe = recipe = recipe.of(whole)
         subset = recipe.subset(whole)
         self.content = content_hash(subset)
@@ -83,8 +75,9 @@ class Trainer:
             self.parallel = DistributedDataParallel(self.model)  # averages gradients over the processes
             self.parallel.sigma_data = self.model.sigma_data  # which `denoising_loss` reads
         self.optimizer = self.new_optimizer()
-        self.ema = EMAModel(self.model.parameters(), decay=0.99999, use_ema_warmup=True, power=recipe.ema_power,
-                            foreach=self.device.type != "cpu")  # one call for all weights, rounded otherwise
+        self.ema = EMAModel(
+            self.model.parameters(), decay=0.99999, use_ema_warmup=True, power=recipe.ema_power, foreach=self.device.type != "cpu"
+        )  # one call for all weights, rounded otherwise
         self.step, self.seconds, self.curve = 0, 0.0, []
         self.loss: torch.Tensor | None = None
         #: Losses of the steps since the last point of the curve.
@@ -94,20 +87,25 @@ class Trainer:
         self.held_out = stratified_subset(unseen, min(1000, len(unseen)), 1)
         left = zip(whole.class_names, unseen.labels.bincount(minlength=whole.num_classes).tolist())
         if (few := [f"{n} of {name}" for name, n in left if n < MEASURABLE]) and not self.rank:
-            warnings.warn(f"of some classes few images are left that the generator does not see ({', '.join(few[:5])}"
-                          f"{', ...' if few[5:] else ''}): chapters measure it against {MEASURABLE} of each at least; a "
-                          f"smaller subset_size (such as 0.8) leaves more", stacklevel=3)
+            warnings.warn(
+                f"of some classes few images are left that the generator does not see ({', '.join(few[:5])}"
+                f"{', ...' if few[5:] else ''}): chapters measure it against {MEASURABLE} of each at least; a "
+                f"smaller subset_size (such as 0.8) leaves more",
+                stacklevel=3,
+            )
 
     def new_model(self, subset: ImageDataset) -> Any:
         """The untrained model for the images and classes that it is trained on."""
         r = self.recipe
-        return new_denoiser(subset, channels=r.channels, layers=r.layers, patch=r.patch, attention=r.attention,
-                            dropout=r.dropout, network=r.network, seed=r.seed)
+        return new_denoiser(
+            subset, channels=r.channels, layers=r.layers, patch=r.patch, attention=r.attention, dropout=r.dropout, network=r.network, seed=r.seed
+        )
 
     def new_optimizer(self) -> torch.optim.Optimizer:
         """The optimizer of the model's weights."""
-        return torch.optim.AdamW(self.model.parameters(), lr=self.recipe.learning_rate, betas=(0.9, 0.99),
-                                 weight_decay=1e-4, fused=True if self.device.type == "cuda" else None)
+        return torch.optim.AdamW(
+            self.model.parameters(), lr=self.recipe.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True if self.device.type == "cuda" else None
+        )
 
     def parts(self) -> dict[str, Any]:
         """All that a run goes on from beside numbers, by its name in the file of the state."""
@@ -169,8 +167,7 @@ class Trainer:
     def refuse_divergence(self) -> None:
         """FloatingPointError where the last loss is not finite; waits for the device. A loss that is NaN stays so."""
         if self.loss is not None and not self.loss.isfinite():
-            raise FloatingPointError(f"the training loss is {self.loss.item()} at step {self.step}: "
-                                     f"lower the learning rate ({self.recipe.learning_rate})")
+            raise FloatingPointError(f"the training loss is {self.loss.item()} at step {self.step}: lower the learning rate ({self.recipe.learning_rate})")
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -207,9 +204,15 @@ class Trainer:
         in pieces has the curve of a run at a stretch."""
         if self.curve and self.curve[-1]["step"] % CURVE_EVERY:
             self.curve.pop()
-        self.curve.append({"step": self.step, "images": self.step * self.recipe.batch_size,
-                           "training_loss": round(torch.stack(self.recent).cpu().double().mean().item(), 5),
-                           "held_out_loss": self.held_out_loss(), "minutes": round(self.seconds / 60, 2)})
+        self.curve.append(
+            {
+                "step": self.step,
+                "images": self.step * self.recipe.batch_size,
+                "training_loss": round(torch.stack(self.recent).cpu().double().mean().item(), 5),
+                "held_out_loss": self.held_out_loss(),
+                "minutes": round(self.seconds / 60, 2),
+            }
+        )
         if self.step % CURVE_EVERY == 0:
             self.recent = []
 
@@ -227,10 +230,15 @@ class Trainer:
         if self.rank:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        state = {"recipe": asdict(self.recipe), "images_sha256": self.content, "step": self.step,
-                 "seconds": self.seconds, "curve": self.curve,
-                 **{name: part.state_dict() for name, part in self.parts().items()},
-                 "recent": torch.stack(self.recent).cpu() if self.recent else torch.empty(0)}
+        state = {
+            "recipe": asdict(self.recipe),
+            "images_sha256": self.content,
+            "step": self.step,
+            "seconds": self.seconds,
+            "curve": self.curve,
+            **{name: part.state_dict() for name, part in self.parts().items()},
+            "recent": torch.stack(self.recent).cpu() if self.recent else torch.empty(0),
+        }
         with atomic_write(self.folder / STATE) as path:
             torch.save(state, path)
         self.save_generator(self.folder)
@@ -264,11 +272,9 @@ class Trainer:
         if "images_sha256" in state:  # which decides whether the images are the same, wherever they lie
             compared -= {"dataset", "strata"}
         if different := sorted(name for name in compared if getattr(begun, name) != getattr(self.recipe, name)):
-            raise ValueError(f"{self.folder} holds a run with another {', '.join(different)}: "
-                             f"choose another folder, or the recipe {asdict(begun)}")
+            raise ValueError(f"{self.folder} holds a run with another {', '.join(different)}: choose another folder, or the recipe {asdict(begun)}")
         if state.get("images_sha256", self.content) != self.content:
-            raise ValueError(f"{self.folder} holds a run with other images, of {begun.dataset}: choose another folder, "
-                             f"or bring those again")
+            raise ValueError(f"{self.folder} holds a run with other images, of {begun.dataset}: choose another folder, or bring those again")
         with damaged(path):
             for average, own in zip(state["ema"]["shadow_params"], self.model.parameters(), strict=True):
                 average.expand_as(own)
@@ -281,15 +287,22 @@ class Trainer:
 
     def record(self, weights: str) -> dict:
         """What was done, as it is kept beside a checkpoint. weights: the hash of what was saved."""
-        return {"command": command(self.recipe, self.folder.name, self.step, self.compile),
-                "recipe": asdict(self.recipe), "images_sha256": self.content,
-                **({"sigma_data": self.model.sigma_data} if hasattr(self.model, "sigma_data") else {}),
-                "parameters": sum(p.numel() for p in self.model.parameters()),
-                "steps": self.step, "images_seen": self.step * self.recipe.batch_size,
-                "minutes": round(self.seconds / 60, 1), "processes": self.world, "compiled": self.compile,
-                "device": device_name(self.device),
-                "torch": torch.__version__, "weights": weights,
-                "curve": self.curve}
+        return {
+            "command": command(self.recipe, self.folder.name, self.step, self.compile),
+            "recipe": asdict(self.recipe),
+            "images_sha256": self.content,
+            **({"sigma_data": self.model.sigma_data} if hasattr(self.model, "sigma_data") else {}),
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "steps": self.step,
+            "images_seen": self.step * self.recipe.batch_size,
+            "minutes": round(self.seconds / 60, 1),
+            "processes": self.world,
+            "compiled": self.compile,
+            "device": device_name(self.device),
+            "torch": torch.__version__,
+            "weights": weights,
+            "curve": self.curve,
+        }
 
 
 @contextmanager

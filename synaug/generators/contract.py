@@ -33,8 +33,17 @@ class Generator:
         no part."""
         return self.reconstruct(torch.zeros(len(as_tensor("labels", labels)), *self.image_shape), labels, 1.0, seed, **options)
 
-    def reconstruct(self, images: Tensor, labels: Labels, strength: float, seed: int = 0, *,
-                    source_index: Labels | None = None, batch_size: int = 256, progress: bool = False) -> Reconstruction:
+    def reconstruct(
+        self,
+        images: Tensor,
+        labels: Labels,
+        strength: float,
+        seed: int = 0,
+        *,
+        source_index: Labels | None = None,
+        batch_size: int = 256,
+        progress: bool = False,
+    ) -> Reconstruction:
         """Real images taken away from themselves and brought back, with their classes.
 
         images: float ``[N, C, H, W]`` in [-1, 1]. labels: int64 ``[N]``.
@@ -60,16 +69,14 @@ class Diffusion(Wrapped, Generator):
 
     recorded: tuple[str, str]  # as an `EDMDenoiser` has it
 
-    def __init__(self, denoiser: Denoiser, *, steps: int = 18, solver: str = "heun", churn: float = 0.0,
-                 sigma_data: float | None = None):
+    def __init__(self, denoiser: Denoiser, *, steps: int = 18, solver: str = "heun", churn: float = 0.0, sigma_data: float | None = None):
         super().__init__(denoiser)
         sigmas_from(1.0, steps)
         check_sampler(solver, churn)
         self.steps, self.solver, self.churn = steps, solver, churn
         known = getattr(denoiser, "sigma_data", None) if sigma_data is None else sigma_data
         if known is None or self.image_shape is None:
-            raise ValueError("the denoiser must say its image_shape, and its sigma_data, the standard deviation of the "
-                             "images, unless that is passed")
+            raise ValueError("the denoiser must say its image_shape, and its sigma_data, the standard deviation of the images, unless that is passed")
         self.sigma_data = number("sigma_data", known, 1e-5)
 
     def __call__(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
@@ -80,10 +87,31 @@ class Diffusion(Wrapped, Generator):
         s = number("strength", strength, 0, 1)
         return SIGMA_MAX if s == 1 else min(SIGMA_MAX, self.sigma_data * s / math.sqrt(1 - s * s))
 
-    def reconstruct(self, images: Tensor, labels: Labels, strength: float, seed: int = 0, *,
-                    source_index: Labels | None = None, batch_size: int = 256, progress: bool = False) -> Reconstruction:
+    def reconstruct(
+        self,
+        images: Tensor,
+        labels: Labels,
+        strength: float,
+        seed: int = 0,
+        *,
+        source_index: Labels | None = None,
+        batch_size: int = 256,
+        progress: bool = False,
+    ) -> Reconstruction:
         """See `Generator.reconstruct`."""
-        made = reconstruct(self.denoiser, images, labels, sigma=self.sigma_of(strength), from_noise=strength == 1,
-                           steps=self.steps, solver=self.solver, churn=self.churn, seed=seed, source_index=source_index,
-                           batch_size=batch_size, device=home_of(self.denoiser, torch.device("cpu")), progress=progress)
+        made = reconstruct(
+            self.denoiser,
+            images,
+            labels,
+            sigma=self.sigma_of(strength),
+            from_noise=strength == 1,
+            steps=self.steps,
+            solver=self.solver,
+            churn=self.churn,
+            seed=seed,
+            source_index=source_index,
+            batch_size=batch_size,
+            device=home_of(self.denoiser, torch.device("cpu")),
+            progress=progress,
+        )
         return Reconstruction(made.images, made.labels, made.provenance.assign(strength=float(strength)))

@@ -76,7 +76,7 @@ class GAN(LatentGenerator):
                 adam.param_groups[0]["lr"] = INVERSION_RATE * (1 - step / self.inversion_steps)
                 # Summed over images, each of which thus goes its own way.
                 error = (model.decode(z, labels) - images).square().flatten(1).mean(1).sum()
-                z.grad, = torch.autograd.grad(error, z)
+                (z.grad,) = torch.autograd.grad(error, z)
                 adam.step()
         return z.detach()
 
@@ -99,8 +99,7 @@ class Discriminator(nn.Module):
     def __init__(self, image_shape: tuple[int, ...], channels: tuple[int, ...], num_classes: int):
         super().__init__()
         widths = (image_shape[0], *channels)
-        convolutions = [*(nn.Conv2d(here, below, 4, 2, 1) for here, below in pairwise(widths)),
-                        nn.Conv2d(widths[-1], widths[-1], 3, 1, 1)]
+        convolutions = [*(nn.Conv2d(here, below, 4, 2, 1) for here, below in pairwise(widths)), nn.Conv2d(widths[-1], widths[-1], 3, 1, 1)]
         self.body = nn.Sequential(*(nn.Sequential(spectral_norm(layer), nn.LeakyReLU(0.1)) for layer in convolutions))
         self.head = spectral_norm(nn.Linear(widths[-1], 1))
         self.classes = spectral_norm(nn.Embedding(2 * num_classes, widths[-1]))
@@ -125,8 +124,7 @@ def diff_augment(images: Tensor, generator: torch.Generator) -> Tensor:
     move = torch.cat([torch.eye(2, device=images.device).expand(n, 2, 2), shift[..., None]], 2)
     grid = F.affine_grid(move, list(images.shape), align_corners=False)
     images = F.grid_sample(images, grid, mode="nearest", align_corners=False)
-    rows, columns = ((torch.arange(size, device=images.device) - drawn(0, size) + size // 4) // max(1, size // 2) == 0
-                     for size in sizes)
+    rows, columns = ((torch.arange(size, device=images.device) - drawn(0, size) + size // 4) // max(1, size // 2) == 0 for size in sizes)
     return images * ~(rows[:, None, :, None] & columns[:, None, None, :])
 
 
@@ -152,8 +150,7 @@ class GANTrainer(Trainer):
         return torch.optim.Adam(self.model.parameters(), self.recipe.learning_rate, (0.0, 0.9))
 
     def parts(self) -> dict[str, Any]:
-        return {**super().parts(), "discriminator": self.discriminator,
-                "discriminator_optimizer": self.discriminator_optimizer}
+        return {**super().parts(), "discriminator": self.discriminator, "discriminator_optimizer": self.discriminator_optimizer}
 
     @property
     def amount(self) -> float:

@@ -51,8 +51,7 @@ class LatentGenerator(nn.Module, Generator):
     #: normalises: over the batch, or over groups of channels.
     outputs, narrower, batch = 1, 1, False
 
-    def __init__(self, image_shape: Collection[int], class_names: Collection[str], channels: Collection[int],
-                 latent: int, seed: int = 0):
+    def __init__(self, image_shape: Collection[int], class_names: Collection[str], channels: Collection[int], latent: int, seed: int = 0):
         super().__init__()
         c, h, w = self.image_shape = tuple(whole("each of image_shape", size, 1) for size in image_shape)  # type: ignore[assignment]
         self.precision = torch.float32
@@ -61,16 +60,14 @@ class LatentGenerator(nn.Module, Generator):
         if any(whole("each of channels", width, 1, MOST) % GROUPS for width in self.channels):
             raise ValueError(f"channels must be multiples of {GROUPS}, got {self.channels}")
         if h % factor or w % factor:
-            raise ValueError(f"images of {h}x{w} cannot be halved {len(self.channels)} times; height and width must be "
-                             f"multiples of {factor}")
+            raise ValueError(f"images of {h}x{w} cannot be halved {len(self.channels)} times; height and width must be multiples of {factor}")
         narrow = (c, *(GROUPS * max(1, width // self.narrower // GROUPS) for width in self.channels))
         self.start = (c, *self.channels)[-1], h // factor, w // factor
         area = h * w // factor**2
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.classes = nn.Embedding(2 * self.num_classes, CLASS_WIDTH)
-            levels = [(nn.Conv2d(here, below, 4, 2, 1), nn.GroupNorm(GROUPS, below), nn.SiLU())
-                      for here, below in pairwise(narrow)]
+            levels = [(nn.Conv2d(here, below, 4, 2, 1), nn.GroupNorm(GROUPS, below), nn.SiLU()) for here, below in pairwise(narrow)]
             self.body = nn.Sequential(*(layer for level in levels for layer in level), nn.Flatten())
             self.head = nn.Linear(narrow[-1] * area + CLASS_WIDTH, self.outputs * self.latent)
             self.stem = nn.Linear(self.latent + CLASS_WIDTH, math.prod(self.start))
@@ -101,8 +98,17 @@ class LatentGenerator(nn.Module, Generator):
         return torch.autocast(self.classes.weight.device.type, self.precision, enabled=self.precision != torch.float32)
 
     @torch.no_grad()
-    def reconstruct(self, images: Tensor, labels: Labels, strength: float, seed: int = 0, *,
-                    source_index: Labels | None = None, batch_size: int = 256, progress: bool = False) -> Reconstruction:
+    def reconstruct(
+        self,
+        images: Tensor,
+        labels: Labels,
+        strength: float,
+        seed: int = 0,
+        *,
+        source_index: Labels | None = None,
+        batch_size: int = 256,
+        progress: bool = False,
+    ) -> Reconstruction:
         """See `Generator.reconstruct`. ValueError also where the generator is in training mode."""
         images, known, index = checked(self, images, labels, seed, source_index)
         if known is None:
@@ -114,9 +120,18 @@ class LatentGenerator(nn.Module, Generator):
         settings, device = model.settings(), home_of(self, torch.device("cpu"))
         if strength < 1:
             warn_unit_range(images)
-        provenance = pd.DataFrame({"source_index": index.numpy(), "label": known.numpy(), "strength": strength,
-                                   "seed": seed, "generator": generator_hash(self), "family": self.family, **settings,
-                                   "precision": str(self.precision).removeprefix("torch.")})
+        provenance = pd.DataFrame(
+            {
+                "source_index": index.numpy(),
+                "label": known.numpy(),
+                "strength": strength,
+                "seed": seed,
+                "generator": generator_hash(self),
+                "family": self.family,
+                **settings,
+                "precision": str(self.precision).removeprefix("torch."),
+            }
+        )
         result = torch.empty_like(images)
         for batch in tqdm(torch.arange(len(images)).split(batch_size), disable=not progress, desc=self.family):
             x, y = images[batch].to(device), known[batch].to(device)
@@ -137,15 +152,13 @@ class LatentGenerator(nn.Module, Generator):
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(folder / WEIGHTS) as path:
             save_file({name: value.contiguous() for name, value in half.state_dict().items()}, path)
-        described = {"family": self.family, "image_shape": self.image_shape, "class_names": self.class_names,
-                     "channels": self.channels, "latent": self.latent}
+        described = {"family": self.family, "image_shape": self.image_shape, "class_names": self.class_names, "channels": self.channels, "latent": self.latent}
         with atomic_write(folder / OTHER_DESCRIPTION) as path:
             path.write_text(json.dumps(described, indent=1) + "\n")
         return weights_hash(half)
 
 
-def load_latent(folder: Path, families: dict[str, type[LatentGenerator]],
-                device: str | torch.device = "cpu") -> LatentGenerator:
+def load_latent(folder: Path, families: dict[str, type[LatentGenerator]], device: str | torch.device = "cpu") -> LatentGenerator:
     """A saved generator of one of the families; see `synaug.generators.load_generator`."""
     device, described, path = usable_device(device), read_json(folder / OTHER_DESCRIPTION), folder / WEIGHTS
     try:

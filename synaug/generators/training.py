@@ -41,9 +41,18 @@ from synaug.precision import device_name
 TRAINERS = {"diffusion": Trainer, "vae": VAETrainer, "gan": GANTrainer}
 
 
-def train(recipe: Recipe, folder: str | Path, *, images: float, minutes: float = math.inf, device: str = "cpu",
-          compile: bool = False, save_every: float = 60, snapshots: Sequence[float] = (),
-          progress: bool = True) -> Trainer:
+def train(
+    recipe: Recipe,
+    folder: str | Path,
+    *,
+    images: float,
+    minutes: float = math.inf,
+    device: str = "cpu",
+    compile: bool = False,
+    save_every: float = 60,
+    snapshots: Sequence[float] = (),
+    progress: bool = True,
+) -> Trainer:
     """Train until ``images`` images were seen or ``minutes`` are over, resuming what ``folder`` holds.
 
     minutes: of this call; the step that is under way when they are over is finished. compile: see `Trainer`.
@@ -55,8 +64,7 @@ def train(recipe: Recipe, folder: str | Path, *, images: float, minutes: float =
     if any(not 1 <= n <= images or n % 1 for n in snapshots):
         raise ValueError(f"snapshots must be whole numbers in 1..{images:g}, the images to train on, got {list(snapshots)}")
     if not 0 < images < math.inf or not minutes >= 0 or not save_every >= 0:
-        raise ValueError(f"images must be positive, minutes and save_every not negative; got {images}, {minutes} and "
-                         f"{save_every}")
+        raise ValueError(f"images must be positive, minutes and save_every not negative; got {images}, {minutes} and {save_every}")
     trainer = TRAINERS[recipe.family](recipe, folder, device, compile).resume()
     recipe, total = trainer.recipe, math.ceil(images / recipe.batch_size)
     snapshots = {math.ceil(n / recipe.batch_size): snapshot_folder(folder, n) for n in snapshots}
@@ -75,8 +83,7 @@ def train(recipe: Recipe, folder: str | Path, *, images: float, minutes: float =
             elif not hidden and timed and trainer.step >= warm + 3 and now > timed + 5:
                 step, timed = (now - timed) / (trainer.step - warm), None
                 left = total - trainer.step
-                bar.write(f"{left:,} steps are left, of {step:.2g} s each on {device_name(device)}: about "
-                          f"{left * step / 3600:.1f} hours", file=sys.stderr)
+                bar.write(f"{left:,} steps are left, of {step:.2g} s each on {device_name(device)}: about {left * step / 3600:.1f} hours", file=sys.stderr)
             if not bar.disable and (trainer.step <= warm + 3 or trainer.step % LOOK_EVERY == 0):
                 last_point = {"held_out_loss": trainer.curve[-1]["held_out_loss"]} if trainer.curve else {}
                 bar.set_postfix(loss=f"{trainer.loss:.3f}", **last_point)
@@ -126,19 +133,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this time")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda or mps")
     parser.add_argument("--compile", action="store_true", help="compile the network: a minute, then faster steps")
-    parser.add_argument("--snapshots", type=float, nargs="*", default=(), help="keep the generator of after so many "
-                        "images too, each in a folder of its own")
-    parser.add_argument("--recipe", choices=RECIPES, default="fashion_mnist", help="a recipe by name (default: "
-                        "%(default)s), of which the options below change values")
+    parser.add_argument("--snapshots", type=float, nargs="*", default=(), help="keep the generator of after so many images too, each in a folder of its own")
+    parser.add_argument(
+        "--recipe", choices=RECIPES, default="fashion_mnist", help="a recipe by name (default: %(default)s), of which the options below change values"
+    )
     changes = parser.add_argument_group("values of the recipe", "their meaning: synaug.diffusion.recipe.Recipe")
-    meanings = {"dataset": "a data set's name, or a folder of images", "subset_size": 'number of images to train on, a '
-                'share such as 0.8, or "all"', "strata": "counts per class: their share of the images, or equal"}
+    meanings = {
+        "dataset": "a data set's name, or a folder of images",
+        "subset_size": 'number of images to train on, a share such as 0.8, or "all"',
+        "strata": "counts per class: their share of the images, or equal",
+    }
     for name, value in asdict(Recipe()).items():
         several = isinstance(value, tuple)
         kind = str if name == "subset_size" else int if several else type(value)
-        changes.add_argument("--" + name.replace("_", "-"), type=kind, nargs="*" if several else None,
-                             default=argparse.SUPPRESS, choices={"strata": STRATA, "family": FAMILIES, "network": NETWORKS, "weighting": WEIGHTINGS}.get(name),
-                             help=f"{meanings.get(name, '')} ({value} in fashion_mnist)".strip())
+        changes.add_argument(
+            "--" + name.replace("_", "-"),
+            type=kind,
+            nargs="*" if several else None,
+            default=argparse.SUPPRESS,
+            choices={"strata": STRATA, "family": FAMILIES, "network": NETWORKS, "weighting": WEIGHTINGS}.get(name),
+            help=f"{meanings.get(name, '')} ({value} in fashion_mnist)".strip(),
+        )
 
 
 def _folder(text: str) -> Path:
@@ -151,11 +166,17 @@ def run(options: argparse.Namespace) -> int:
     """Train as the options of `add_arguments` say. Returns the exit status; what went wrong is one sentence."""
     given = {name: getattr(options, name) for name in asdict(Recipe()) if hasattr(options, name)}
     try:
-        if options.compile and options.device == "cpu" and not any(
-                map(shutil.which, (os.environ.get("CXX", "c++"), "c++", "g++", "clang++"))):
+        if options.compile and options.device == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "c++", "g++", "clang++"))):
             raise ValueError("--compile needs a C++ compiler, and none was found")
-        train(replace(RECIPES[options.recipe], **given), options.folder, images=options.images, minutes=options.minutes,
-              device=options.device, compile=options.compile, snapshots=options.snapshots)
+        train(
+            replace(RECIPES[options.recipe], **given),
+            options.folder,
+            images=options.images,
+            minutes=options.minutes,
+            device=options.device,
+            compile=options.compile,
+            snapshots=options.snapshots,
+        )
     except KeyboardInterrupt:
         print("stopped: the same command goes on from the last save, of at most a minute ago", file=sys.stderr)
         return 130

@@ -91,8 +91,7 @@ class VAE(LatentGenerator):
             sizes = [k for k in (1, 2, COMPONENTS) if k == 1 or count >= IMAGES_PER_DIMENSION * self.latent * k]
             own = z[:, labels == label].flatten(0, 1).double().numpy()
             with threadpool_limits(1, user_api="blas"):  # small products, see `fit_linear`
-                best = min((GaussianMixture(k, reg_covar=1e-4, random_state=seed).fit(own) for k in sizes),
-                           key=lambda mixture: mixture.bic(own))
+                best = min((GaussianMixture(k, reg_covar=1e-4, random_state=seed).fit(own) for k in sizes), key=lambda mixture: mixture.bic(own))
             k = best.n_components
             self.shares[label] = 0
             self.shares[label, :k] = torch.from_numpy(best.weights_)

@@ -12,6 +12,17 @@ from synaug.metrics.near_copies import nearer_than, nearest
 from synaug.metrics.neighbours import prdc
 from synaug.metrics.two_sample import density_ratio_weights, effective_sample_size, two_sample_auc
 
-__all__ = ["FRESH_REAL", "centroid_distance_ratio", "compare", "compare_with_floor", "covariance_logdet_ratio",
-           "density_ratio_weights", "effective_sample_size", "frechet_distance", "nearer_than", "nearest", "prdc",
-           "two_sample_auc"]
+__all__ = [
+    "FRESH_REAL",
+    "centroid_distance_ratio",
+    "compare",
+    "compare_with_floor",
+    "covariance_logdet_ratio",
+    "density_ratio_weights",
+    "effective_sample_size",
+    "frechet_distance",
+    "nearer_than",
+    "nearest",
+    "prdc",
+    "two_sample_auc",
+]

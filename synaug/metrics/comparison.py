@@ -23,9 +23,18 @@ from synaug.statistics import bootstrap_interval, jackknife_interval
 FRESH_REAL = "fresh real"  # the arm that is the baseline
 
 
-def compare(reference_features: Features, candidate_features: Features, reference_labels: Labels | None = None,
-            candidate_labels: Labels | None = None, k: int = 5, quantile: float = 0.1, components: int = 10,
-            n_bootstrap: int = 1000, jackknife_groups: int = 10, seed: int = 0) -> pd.DataFrame:
+def compare(
+    reference_features: Features,
+    candidate_features: Features,
+    reference_labels: Labels | None = None,
+    candidate_labels: Labels | None = None,
+    k: int = 5,
+    quantile: float = 0.1,
+    components: int = 10,
+    n_bootstrap: int = 1000,
+    jackknife_groups: int = 10,
+    seed: int = 0,
+) -> pd.DataFrame:
     """One row per metric: ``metric, value, low, high, k, n_reference, n_candidate``; 95 % intervals.
 
     Features ``[N, D]`` and ``[M, D]``; the two indices of mode concentration appear when integer
@@ -59,16 +68,12 @@ def compare(reference_features: Features, candidate_features: Features, referenc
     n_bootstrap, seed = whole("n_bootstrap", n_bootstrap, 0, 1_000_000), whole("seed", seed, 0)
     most = min(len(reference), len(candidate)) // 2
     if n_bootstrap and not 2 <= whole("jackknife_groups", jackknife_groups, 0) <= most:
-        raise ValueError(f"jackknife_groups must lie between 2 and {most}, half the smaller set, got "
-                         f"{jackknife_groups} (n_bootstrap=0 leaves intervals out)")
+        raise ValueError(f"jackknife_groups must lie between 2 and {most}, half the smaller set, got {jackknife_groups} (n_bootstrap=0 leaves intervals out)")
     number("quantile", quantile, above=0, at_most=1)
     whole("k", k, 1, min(len(reference), len(candidate)) - 1)
     labels = None
     if reference_labels is not None and candidate_labels is not None:
-        labels = (
-            as_labels(reference_labels, "reference labels", len(reference)),
-            as_labels(candidate_labels, "candidate labels", len(candidate)),
-        )
+        labels = (as_labels(reference_labels, "reference labels", len(reference)), as_labels(candidate_labels, "candidate labels", len(candidate)))
         whole("components", components, 1)
         # Enough of every class must remain when a group is left out.
         left_out = 1 / jackknife_groups if n_bootstrap else 0
@@ -78,9 +83,7 @@ def compare(reference_features: Features, candidate_features: Features, referenc
     moment_metrics = _moment_metrics(reference, candidate, labels, components)
     groups = None
     if n_bootstrap:
-        groups = _groups(len(reference), labels and labels[0], jackknife_groups, seed), _groups(
-            len(candidate), labels and labels[1], jackknife_groups, seed
-        )
+        groups = _groups(len(reference), labels and labels[0], jackknife_groups, seed), _groups(len(candidate), labels and labels[1], jackknife_groups, seed)
     for name, metric in moment_metrics.items():
         rows.append((name, *_jackknife(metric, groups, jackknife_groups, name), pd.NA))
     for name, values in neighbourhoods(reference, candidate, k).indicators(quantile).items():
@@ -89,9 +92,15 @@ def compare(reference_features: Features, candidate_features: Features, referenc
     return frame.assign(n_reference=len(reference), n_candidate=len(candidate))
 
 
-def compare_with_floor(reference_features: Features, fresh_features: Features, candidates: Mapping[str, Features],
-                       reference_labels: Labels | None = None, fresh_labels: Labels | None = None,
-                       candidate_labels: Mapping[str, Labels] | None = None, **settings) -> pd.DataFrame:
+def compare_with_floor(
+    reference_features: Features,
+    fresh_features: Features,
+    candidates: Mapping[str, Features],
+    reference_labels: Labels | None = None,
+    fresh_labels: Labels | None = None,
+    candidate_labels: Mapping[str, Labels] | None = None,
+    **settings,
+) -> pd.DataFrame:
     """``compare`` for fresh real data and for each candidate, with columns ``arm`` and ``floor`` in front.
 
     ``candidates`` maps arm names to features ``[M, D]``, ``candidate_labels`` the same names to labels.
@@ -114,18 +123,12 @@ def compare_with_floor(reference_features: Features, fresh_features: Features, c
     for name, features in sets.items():
         features = as_features(features, name)
         if len(features) != len(fresh_features):
-            raise ValueError(
-                f"arm {name!r} has {len(features)} points and the real-data baseline {len(fresh_features)}: "
-                "sizes must match"
-            )
+            raise ValueError(f"arm {name!r} has {len(features)} points and the real-data baseline {len(fresh_features)}: sizes must match")
         if labels[name] is not None and fresh_labels is not None:
             counts = [np.unique(np.asarray(some), return_counts=True) for some in (labels[name], fresh_labels)]
             if not all(np.array_equal(*pair) for pair in zip(*counts, strict=True)):
                 raise ValueError(f"arm {name!r} and the real-data baseline differ in the number of points per class")
-    frames = [
-        compare(reference_features, features, reference_labels, labels[name], **settings).assign(arm=name)
-        for name, features in sets.items()
-    ]
+    frames = [compare(reference_features, features, reference_labels, labels[name], **settings).assign(arm=name) for name, features in sets.items()]
     frame = pd.concat(frames, ignore_index=True)
     frame["floor"] = frame["metric"].map(frames[0].set_index("metric")["value"])
     return frame[["arm", "metric", "value", "low", "high", "floor", "k", "n_reference", "n_candidate"]]
@@ -142,12 +145,8 @@ def _moment_metrics(reference: torch.Tensor, candidate: torch.Tensor, labels, co
         real, fake = (features.cpu().numpy() for features in (reference, candidate))
         real_projected, fake_projected = real @ axes, fake @ axes
         least = rounding(reference), rounding(candidate)
-        metrics["centroid_distance_ratio"] = lambda i, j: centroid_distance_ratio(
-            real[i], fake[j], labels[0][i], labels[1][j]
-        )
-        metrics["covariance_logdet_ratio"] = lambda i, j: logdet_ratio(
-            real_projected[i], fake_projected[j], labels[0][i], labels[1][j], least
-        )
+        metrics["centroid_distance_ratio"] = lambda i, j: centroid_distance_ratio(real[i], fake[j], labels[0][i], labels[1][j])
+        metrics["covariance_logdet_ratio"] = lambda i, j: logdet_ratio(real_projected[i], fake_projected[j], labels[0][i], labels[1][j], least)
     return metrics
 
 

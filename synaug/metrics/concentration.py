@@ -38,8 +38,7 @@ def _distance_ratio(label: int, real: np.ndarray, fake: np.ndarray) -> float:
     return np.linalg.norm(fake - centroid, axis=1).mean() / real_distance
 
 
-def covariance_logdet_ratio(real: Features, fake: Features, real_labels: Labels, fake_labels: Labels,
-                            components: int = 10) -> float:
+def covariance_logdet_ratio(real: Features, fake: Features, real_labels: Labels, fake_labels: Labels, components: int = 10) -> float:
     """Mean over classes of log(det S_fake / det S_real) / components, in nats per direction.
 
     Covariances per class of the projections on the ``components`` leading principal axes of the real
@@ -61,11 +60,7 @@ def covariance_logdet_ratio(real: Features, fake: Features, real_labels: Labels,
     real, fake = as_feature_pair(real, fake)
     axes = principal_axes(real, real_labels, components)
     return logdet_ratio(
-        real.cpu().numpy().astype(np.float64) @ axes,
-        fake.cpu().numpy().astype(np.float64) @ axes,
-        real_labels,
-        fake_labels,
-        (rounding(real), rounding(fake)),
+        real.cpu().numpy().astype(np.float64) @ axes, fake.cpu().numpy().astype(np.float64) @ axes, real_labels, fake_labels, (rounding(real), rounding(fake))
     )
 
 
@@ -90,8 +85,7 @@ def principal_axes(features: Features, labels: Labels, components: int) -> np.nd
     return axes
 
 
-def logdet_ratio(real: np.ndarray, fake: np.ndarray, real_labels: Labels, fake_labels: Labels,
-                 least: tuple[float, float]) -> float:
+def logdet_ratio(real: np.ndarray, fake: np.ndarray, real_labels: Labels, fake_labels: Labels, least: tuple[float, float]) -> float:
     """``covariance_logdet_ratio`` of features that are already projected, ``[N, q]`` and ``[M, q]``.
 
     least: the `rounding` of either set's features before they were.
@@ -110,8 +104,7 @@ def _logdet(features: np.ndarray, least: float) -> float:
     return -math.inf if spreads[-1] <= least else float(2 * np.log(spreads).sum())
 
 
-def split_by_class(real: Features, fake: Features, real_labels: Labels, fake_labels: Labels,
-                   at_least: int) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+def split_by_class(real: Features, fake: Features, real_labels: Labels, fake_labels: Labels, at_least: int) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """``{class: (real rows, fake rows)}``; both sets must hold the same classes, ``at_least`` rows of each."""
     real, fake = as_feature_pair(real, fake)
     real_labels = as_labels(real_labels, "real labels", len(real))

@@ -74,8 +74,7 @@ def prepare(x: torch.Tensor, y: torch.Tensor) -> tuple[Points, Points]:
     return Points(x, centre, torch.float64), Points(y, centre, torch.float64)
 
 
-def screened(x: Points, rows: torch.Tensor, a: slice | torch.Tensor, y: Points, b: slice,
-             space: Workspace) -> torch.Tensor:
+def screened(x: Points, rows: torch.Tensor, a: slice | torch.Tensor, y: Points, b: slice, space: Workspace) -> torch.Tensor:
     """Squared distances ``[A, B]`` in screening precision, in ``space``; ``rows`` are those of x in ``a``."""
     columns = y.rows(b, space.rows)
     block = space.block[: len(rows) * len(columns)].view(len(rows), len(columns))

@@ -29,11 +29,7 @@ Encoder = str | nn.Module | Callable[[torch.Tensor], torch.Tensor]
 
 
 def encode(
-    images: torch.Tensor,
-    encoder: Encoder = "efficientnet_lite0",
-    batch_size: int = 256,
-    device: str | torch.device = "cpu",
-    cache: bool = True,
+    images: torch.Tensor, encoder: Encoder = "efficientnet_lite0", batch_size: int = 256, device: str | torch.device = "cpu", cache: bool = True
 ) -> torch.Tensor:
     """Images float ``[N, C, H, W]`` in ``[-1, 1]`` -> features float32 ``[N, D]`` on the CPU.
 
@@ -160,17 +156,11 @@ class InceptionV3(nn.Module):
         try:
             self.network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).float()
         except OSError as error:
-            raise RuntimeError(
-                f"the weights of Inception-v3 could not be downloaded ({error}); "
-                "'efficientnet_lite0' needs no download"
-            ) from error
+            raise RuntimeError(f"the weights of Inception-v3 could not be downloaded ({error}); 'efficientnet_lite0' needs no download") from error
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         bytes_ = ((images.expand(-1, 3, -1, -1) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         return self.network(bytes_)[0]
 
 
-BUILDERS = {
-    "efficientnet_lite0": functools.cache(EfficientNetLite0),
-    "inception": functools.cache(InceptionV3),
-}
+BUILDERS = {"efficientnet_lite0": functools.cache(EfficientNetLite0), "inception": functools.cache(InceptionV3)}

@@ -19,8 +19,7 @@ from synaug.statistics import Interval
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 
 
-def two_sample_auc(real: Features, fake: Features, seed: int = 0, strength: float = 1.0,
-                   classes: tuple[np.ndarray, np.ndarray] | None = None) -> Interval:
+def two_sample_auc(real: Features, fake: Features, seed: int = 0, strength: float = 1.0, classes: tuple[np.ndarray, np.ndarray] | None = None) -> Interval:
     """How well a linear classifier tells fake ``[M, D]`` from real ``[N, D]``: 0.5 not at all, 1 always.
 
     Area under the ROC curve on one half of the rows, of a classifier fitted to the other (a classifier two-sample test,
@@ -42,21 +41,20 @@ def two_sample_auc(real: Features, fake: Features, seed: int = 0, strength: floa
     return auc_interval(scores[~is_fake[left]], scores[is_fake[left]])
 
 
-def density_ratio_weights(real: Features, fake: Features, seed: int = 0, folds: int = 5,
-                          strength: float | None = None) -> torch.Tensor:
+def density_ratio_weights(real: Features, fake: Features, seed: int = 0, folds: int = 5, strength: float | None = None) -> torch.Tensor:
     """For each real row how dense the fake set is there, relative to the real one: float64 ``[N]`` of mean 1.
 
     exp of the held-out log-odds of "fake" (Sugiyama et al. 2012, sec. 4.2: density ratios by probabilistic
     classification), so that real rows resampled with these weights have the density of the fake ones, as far as a linear
     classifier sees: means of the features, so give their squares, too, where spreads matter. Swap the sets for the reverse.
     `effective_sample_size` says how many rows they rest on. strength: None for that of `STRENGTHS` whose held-out log-odds
-    have the least log loss. Raises as `frechet_distance`, and ValueError for fewer than two folds, and where the classifier tells all rows apart: then there is no ratio.
+    have the least log loss. Raises as `frechet_distance`, and ValueError for fewer than two folds, and where the
+    classifier tells all rows apart: then there is no ratio.
     """
     found = [_scores(real, fake, seed, folds, value) for value in (STRENGTHS if strength is None else (strength,))]
     scores, is_fake = min(found, key=lambda one: sum(np.logaddexp(0, sign * one[0][which]).mean() for sign, which in ((1, ~one[1]), (-1, one[1]))))
     if scores[is_fake].min() > scores[~is_fake].max():
-        raise ValueError("the classifier tells every fake row from every real one: the sets do not overlap, and no real rows "
-                         "have the density of the fake ones")
+        raise ValueError("the classifier tells every fake row from every real one: the sets do not overlap, and no real rows have the density of the fake ones")
     weights = torch.from_numpy(np.exp(scores[~is_fake] - scores[~is_fake].max()))
     return weights / weights.mean()
 

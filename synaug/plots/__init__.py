@@ -35,6 +35,28 @@ from synaug.plots.lines import Panel, curve, lines, noise_axis, scatter, summary
 from synaug.plots.slider import slider
 from synaug.plots.style import BLUE, COLOURS, INK, PALETTE, T_RE, WIDTH, colours, finish, panels, plain, theme
 
-__all__ = ["BLUE", "COLOURS", "INK", "PALETTE", "Panel", "T_RE", "WIDTH", "colours", "curve", "figure_html",
-           "finish", "forest", "image_grid", "lines", "montage", "noise_axis", "panels", "plain",
-           "scatter", "slider", "summary", "table_html", "theme"]
+__all__ = [
+    "BLUE",
+    "COLOURS",
+    "INK",
+    "PALETTE",
+    "Panel",
+    "T_RE",
+    "WIDTH",
+    "colours",
+    "curve",
+    "figure_html",
+    "finish",
+    "forest",
+    "image_grid",
+    "lines",
+    "montage",
+    "noise_axis",
+    "panels",
+    "plain",
+    "scatter",
+    "slider",
+    "summary",
+    "table_html",
+    "theme",
+]

@@ -12,9 +12,19 @@ from synaug.plots.lines import run_style
 from synaug.plots.style import BLUE, INK, WIDTH, colours, finish, plain
 
 
-def forest(rows: pd.DataFrame, *, label: str = "label", group: str | None = None, panel: str | None = None,
-           hue: str | None = None, run: str | None = None, names: Mapping | None = None, xlabel: str | Mapping = "",
-           scale: float = 1.0, zero: float | Mapping | None = 0.0) -> Figure:
+def forest(
+    rows: pd.DataFrame,
+    *,
+    label: str = "label",
+    group: str | None = None,
+    panel: str | None = None,
+    hue: str | None = None,
+    run: str | None = None,
+    names: Mapping | None = None,
+    xlabel: str | Mapping = "",
+    scale: float = 1.0,
+    zero: float | Mapping | None = 0.0,
+) -> Figure:
     """One row per label, its estimates and intervals side by side below each other where it has several.
 
     rows: a frame with the columns estimate, low and high (NaN for none). A point is hollow where the interval holds
@@ -47,8 +57,7 @@ def forest(rows: pd.DataFrame, *, label: str = "label", group: str | None = None
     across = min(len(shown), 2)
     down = -(-len(shown) // across)
     row_height = max(0.27, 0.1 * most + 0.1, 0.16 * max(text.count("\n") + 1 for text in map(wrapped, names.values())))
-    figure, axes = plt.subplots(down, across, figsize=(WIDTH, down * (row_height * count + 0.75)), squeeze=False,
-                                sharey=True, layout="constrained")
+    figure, axes = plt.subplots(down, across, figsize=(WIDTH, down * (row_height * count + 0.75)), squeeze=False, sharey=True, layout="constrained")
     entries, kinds = {}, {}
     for ax, value in zip(axes.flat, shown):
         own, upright = rows if panel is None else rows[rows[panel] == value], zero.get(value) if isinstance(zero, Mapping) else zero
@@ -58,10 +67,15 @@ def forest(rows: pd.DataFrame, *, label: str = "label", group: str | None = None
             y = places[row[group] if group else None, row[label]] + apart * side
             kind, colour = row[run] if run else "", palette[row[hue] if hue else None]
             sure = upright is None or not row["low"] <= upright <= row["high"]
-            ax.plot([scale * row["low"], scale * row["high"]], [y, y], color=colour, linewidth=1.6,
-                    linestyle=":" if kind == "this build" else "-")
-            ax.plot(scale * row["estimate"], y, "s" if kind == "published" else "o", color=colour, markersize=5,
-                    markerfacecolor=colour if sure and kind != "this build" else "white")
+            ax.plot([scale * row["low"], scale * row["high"]], [y, y], color=colour, linewidth=1.6, linestyle=":" if kind == "this build" else "-")
+            ax.plot(
+                scale * row["estimate"],
+                y,
+                "s" if kind == "published" else "o",
+                color=colour,
+                markersize=5,
+                markerfacecolor=colour if sure and kind != "this build" else "white",
+            )
             if hue and hue != label:
                 entries[row[hue]] = Line2D([], [], color=colour, linewidth=2.5)
             if run:
@@ -69,18 +83,18 @@ def forest(rows: pd.DataFrame, *, label: str = "label", group: str | None = None
                 kinds[kind] = Line2D([], [], **run_style(kind == "this build") | square)
             if not sure:
                 kinds[f"interval holds {upright:g}".replace("-", "\u2212")] = Line2D(
-                    [], [], color=INK, marker="o", markerfacecolor="white", markersize=5, linestyle="none")
+                    [], [], color=INK, marker="o", markerfacecolor="white", markersize=5, linestyle="none"
+                )
         if upright is not None:
             ax.axvline(upright, color=INK, linewidth=1)
         several = panel is not None and not isinstance(xlabel, Mapping)
         ax.set(xlabel=xlabel[value] if isinstance(xlabel, Mapping) else xlabel, title=plain(value) if several else "")
         ax.tick_params(axis="y", length=0)
         ax.grid(False, axis="y")
-    for ax in axes.flat[len(shown):]:
+    for ax in axes.flat[len(shown) :]:
         ax.remove()
     first = axes[0, 0]
-    ticks = {**{at: wrapped(names[value]) for (_, value), at in places.items()},
-             **{at: plain(head) for at, head in heads.items()}}
+    ticks = {**{at: wrapped(names[value]) for (_, value), at in places.items()}, **{at: plain(head) for at, head in heads.items()}}
     first.set_yticks(list(ticks), list(ticks.values()))
     first.set_ylim(count - 0.5, -0.5)
     for ax in axes[:, 0]:

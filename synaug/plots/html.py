@@ -24,8 +24,7 @@ def figure_html(figure: Figure, alternative: str, caption: str = "", dpi: int = 
     figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight", metadata={"Software": None})
     source = base64.b64encode(buffer.getvalue()).decode()
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return HTML(f'<figure class="synaug-figure"><img alt="{escape(alternative)}" src="data:image/png;base64,{source}">'
-                f"{below}</figure>")
+    return HTML(f'<figure class="synaug-figure"><img alt="{escape(alternative)}" src="data:image/png;base64,{source}">{below}</figure>')
 
 
 MOST_COLUMNS = 3  # that a phone's screen has room for
@@ -46,6 +45,7 @@ def table_html(frame: pd.DataFrame, caption: str = "") -> HTML:
     Whole numbers have commas at thousands, others three significant digits; a missing value is an empty cell. On a
     phone, tables of more than `MOST_COLUMNS` are cards, one a row.
     """
+
     def cell(value):
         if isinstance(value, Real) and not isinstance(value, bool):
             value = f"{value:,}" if isinstance(value, Integral) else "" if pd.isna(value) else f"{value:.3g}"
@@ -56,7 +56,8 @@ def table_html(frame: pd.DataFrame, caption: str = "") -> HTML:
     anchor = ' id="' + "-".join(re.findall("[a-z0-9]+", caption.lower())[:12]) + '-{}"' if caption else ""
     body = "\n".join(
         f'<tr{anchor.format(i)}><th scope="row">{cell(first)}</th>'
-        + "".join(f'<td data-label="{escape(name)}">{cell(value)}</td>' for name, value in zip(names[1:], others)) + "</tr>"
+        + "".join(f'<td data-label="{escape(name)}">{cell(value)}</td>' for name, value in zip(names[1:], others))
+        + "</tr>"
         for i, (first, *others) in enumerate(frame.astype(object).itertuples(index=False, name=None), 1)
     )
     above = f"<caption>{escape(caption)}</caption>" if caption else ""

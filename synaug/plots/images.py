@@ -35,8 +35,7 @@ def montage(rows: Sequence, overlay: Sequence | None = None) -> np.ndarray:
     return picture
 
 
-def image_grid(images: Sequence | Mapping[str, Sequence], row_names: Sequence = (), column_names: Sequence = (), *,
-               overlay: Sequence | None = None) -> Figure:
+def image_grid(images: Sequence | Mapping[str, Sequence], row_names: Sequence = (), column_names: Sequence = (), *, overlay: Sequence | None = None) -> Figure:
     """A figure of images, their rows named at the left and their columns above.
 
     images: rows as `montage` takes them, or {title: rows} for blocks side by side; overlay: likewise, of one block.
@@ -57,9 +56,14 @@ def image_grid(images: Sequence | Mapping[str, Sequence], row_names: Sequence = 
         size = min(LARGEST, (WIDTH - names - above) / across)
         names += above
     above += 0.05 + 0.25 * any(blocks)
-    figure, axes = plt.subplots(1, len(pictures), squeeze=False, layout="constrained",
-                                width_ratios=[p.shape[1] for p in pictures],
-                                figsize=(names + size * across, max(size * height / width, high) * down + above))
+    figure, axes = plt.subplots(
+        1,
+        len(pictures),
+        squeeze=False,
+        layout="constrained",
+        width_ratios=[p.shape[1] for p in pictures],
+        figsize=(names + size * across, max(size * height / width, high) * down + above),
+    )
     for ax, title, picture in zip(axes[0], blocks, pictures):
         ax.imshow(picture, interpolation="nearest")
         for axis, named, step in ((ax.yaxis, row_names if ax is axes[0, 0] else (), height), (ax.xaxis, column_names, width)):
@@ -82,5 +86,4 @@ def _broken(name: str) -> str:
 def _room(names: Sequence[str]) -> tuple[float, float]:
     """The inches that the widest and the highest of some names take."""
     lines = [name.split("\n") for name in names]
-    return (0.075 * max((len(line) for name in lines for line in name), default=0),
-            0.18 * max(map(len, lines), default=0))
+    return (0.075 * max((len(line) for name in lines for line in name), default=0), 0.18 * max(map(len, lines), default=0))

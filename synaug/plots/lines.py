@@ -59,16 +59,21 @@ def summary(rows: pd.DataFrame, x: str = "x") -> pd.DataFrame:
         elif len(values) > 1:
             value, low, high = values.mean(), values.min(), values.max()
         else:
-            value, low, high = (float(group[name].iloc[0]) if name in group else np.nan
-                                for name in ("value", "low", "high"))
+            value, low, high = (float(group[name].iloc[0]) if name in group else np.nan for name in ("value", "low", "high"))
         table.append({x: at, "value": value, "low": low, "high": high})
     return pd.DataFrame(table, columns=[x, "value", "low", "high"]).astype(float)
 
 
 def run_style(live: bool, colour: str = INK) -> dict:
     """How a curve of the live or of a recorded run looks."""
-    return {"color": colour, "marker": "o", "markersize": 5 if live else 4, "linestyle": ":" if live else "-",
-            "markerfacecolor": "white" if live else colour, "linewidth": 0.9 if live else 1.8}
+    return {
+        "color": colour,
+        "marker": "o",
+        "markersize": 5 if live else 4,
+        "linestyle": ":" if live else "-",
+        "markerfacecolor": "white" if live else colour,
+        "linewidth": 0.9 if live else 1.8,
+    }
 
 
 def curve(ax: Axes, table: pd.DataFrame, colour: str, *, live: bool = False, joined: bool = True) -> None:
@@ -80,13 +85,22 @@ def curve(ax: Axes, table: pd.DataFrame, colour: str, *, live: bool = False, joi
         ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
         return
     ax.plot(x, value, zorder=3 if live else 2, **style | ({} if joined else {"linestyle": "none"}))
-    ax.errorbar(x, value, yerr=[np.clip(value - low, 0, None), np.clip(high - value, 0, None)], fmt="none",
-                ecolor=colour, elinewidth=1, alpha=0.8)
+    ax.errorbar(x, value, yerr=[np.clip(value - low, 0, None), np.clip(high - value, 0, None)], fmt="none", ecolor=colour, elinewidth=1, alpha=0.8)
 
 
-def lines(live: pd.DataFrame | None, recorded: pd.DataFrame | None, shown: Sequence[Panel], *, x: str = "x",
-          hue: str | None = None, names: Mapping | None = None, xlabel: str = "", xscale: str | Mapping = "linear",
-          xticks: Sequence | Mapping | None = None, joined: bool = True) -> Figure:
+def lines(
+    live: pd.DataFrame | None,
+    recorded: pd.DataFrame | None,
+    shown: Sequence[Panel],
+    *,
+    x: str = "x",
+    hue: str | None = None,
+    names: Mapping | None = None,
+    xlabel: str = "",
+    xscale: str | Mapping = "linear",
+    xticks: Sequence | Mapping | None = None,
+    joined: bool = True,
+) -> Figure:
     """Curves of a live and a recorded run (either may be None), one per value of a column, in one or more panels.
 
     shown: the panels. x: the column of the horizontal axis; "sigma" has noise levels, with reverse steps above.
@@ -96,8 +110,7 @@ def lines(live: pd.DataFrame | None, recorded: pd.DataFrame | None, shown: Seque
     """
     runs = {name: frame for name, frame in (("recorded", recorded), ("this build", live)) if frame is not None}
     figure, axes = panels(len(shown))
-    chosen = {(i, run): select(frame, metric=panel.metric, **panel.where) for i, panel in enumerate(shown)
-              for run, frame in runs.items()}
+    chosen = {(i, run): select(frame, metric=panel.metric, **panel.where) for i, panel in enumerate(shown) for run, frame in runs.items()}
     if names is None:
         names = {value: str(value) for rows in chosen.values() if hue for value in rows[hue].dropna().unique()}
     palette = colours(names) if hue else {None: BLUE}
@@ -114,8 +127,16 @@ def lines(live: pd.DataFrame | None, recorded: pd.DataFrame | None, shown: Seque
         for name, points in panel.published.items():
             at = [sigma_of_reverse_step(int(level)) for level in points["x"]] if x == "sigma" else points["x"]
             others[name] = ax.errorbar(
-                at, points["value"] * panel.scale, yerr=points["spread"] * panel.scale, color=colour_of(name),
-                marker="s", markersize=4, linestyle="--", linewidth=1, zorder=1)
+                at,
+                points["value"] * panel.scale,
+                yerr=points["spread"] * panel.scale,
+                color=colour_of(name),
+                marker="s",
+                markersize=4,
+                linestyle="--",
+                linewidth=1,
+                zorder=1,
+            )
         for run, (value, colour) in ((run, item) for run in runs for item in palette.items()):
             rows = chosen[i, run]
             rows = panel.change(rows[rows[hue] == value] if hue else rows)
@@ -143,9 +164,12 @@ def lines(live: pd.DataFrame | None, recorded: pd.DataFrame | None, shown: Seque
         if x == "sigma":
             noise_axis(ax, levels)
         else:
-            value_axis(ax, xlabel if panel.xlabel is None else panel.xlabel,
-                       xscale if panel.xscale is None else panel.xscale,
-                       xticks if panel.xticks is None else panel.xticks)
+            value_axis(
+                ax,
+                xlabel if panel.xlabel is None else panel.xlabel,
+                xscale if panel.xscale is None else panel.xscale,
+                xticks if panel.xticks is None else panel.xticks,
+            )
     return finish(figure, hues | kinds | others)
 
 
@@ -185,8 +209,9 @@ def noise_axis(ax: Axes, levels: pd.DataFrame) -> None:
         axis.minorticks_off()
 
 
-def scatter(points: pd.DataFrame, *, x: str, y: str, hue: str | None = None, panel: str | None = None,
-            names: Mapping | None = None, height: float = 3.3) -> Figure:
+def scatter(
+    points: pd.DataFrame, *, x: str, y: str, hue: str | None = None, panel: str | None = None, names: Mapping | None = None, height: float = 3.3
+) -> Figure:
     """Points of a plane, a panel per value of a column (``names``: {value: title}), coloured by another; equal axes in
     all panels."""
     values = [None] if panel is None else list(names or points[panel].unique())

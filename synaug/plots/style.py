@@ -21,32 +21,89 @@ BLUE, ORANGE, GREEN, RED, PINK, BROWN, ROSE, GREY, YELLOW, SKY = sns.color_palet
 PALETTE = (BLUE, ORANGE, GREEN, RED, PINK, BROWN, SKY, ROSE, GREY, YELLOW)
 #: What an arm, a reference or a kind of image looks like, in every figure of the book.
 COLOURS = {
-    "generated": BLUE, "samples": BLUE, "reconstruction": BLUE, "network": BLUE, "sample": BLUE,
-    "upsampled": ORANGE, "copies": ORANGE,
-    "fresh": GREEN, "fresh real": GREEN, "fresh real images": GREEN,
-    "from noise": PINK, "oracle": SKY, "original": GREY, "published": GREY,
-    "source": RED, "train": BROWN, "test": PINK, "held out": PINK,
-    "Heun": BLUE, "Euler": ORANGE, "GD": ORANGE, "SGD": ORANGE, "SAM": SKY,
+    "generated": BLUE,
+    "samples": BLUE,
+    "reconstruction": BLUE,
+    "network": BLUE,
+    "sample": BLUE,
+    "upsampled": ORANGE,
+    "copies": ORANGE,
+    "fresh": GREEN,
+    "fresh real": GREEN,
+    "fresh real images": GREEN,
+    "from noise": PINK,
+    "oracle": SKY,
+    "original": GREY,
+    "published": GREY,
+    "source": RED,
+    "train": BROWN,
+    "test": PINK,
+    "held out": PINK,
+    "Heun": BLUE,
+    "Euler": ORANGE,
+    "GD": ORANGE,
+    "SGD": ORANGE,
+    "SAM": SKY,
 }
 #: Fonts for scripts that the first lacks, where they are installed.
-FONTS = ("DejaVu Sans", "Noto Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans Devanagari", "Noto Sans Thai",
-         "Arial Unicode MS", "Hiragino Sans", "PingFang SC", "Apple SD Gothic Neo", "Microsoft YaHei", "Yu Gothic",
-         "Malgun Gothic", "Nirmala UI", "Leelawadee UI", "WenQuanYi Zen Hei", "Droid Sans Fallback")
+FONTS = (
+    "DejaVu Sans",
+    "Noto Sans",
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Noto Sans Devanagari",
+    "Noto Sans Thai",
+    "Arial Unicode MS",
+    "Hiragino Sans",
+    "PingFang SC",
+    "Apple SD Gothic Neo",
+    "Microsoft YaHei",
+    "Yu Gothic",
+    "Malgun Gothic",
+    "Nirmala UI",
+    "Leelawadee UI",
+    "WenQuanYi Zen Hei",
+    "Droid Sans Fallback",
+)
 _without_glyphs = {}
 
 
 def theme() -> None:
     """Set matplotlib to the book's look, for this process."""
     installed = {font.name for font in fontManager.ttflist}
-    sns.set_theme(style="ticks", palette=PALETTE, rc={
-        "font.family": [name for name in FONTS if name in installed], "font.size": 9.5, "axes.labelsize": 9.5,
-        "axes.titlesize": 10, "xtick.labelsize": 9, "ytick.labelsize": 9, "legend.fontsize": 9, "legend.frameon": False,
-        "figure.titlesize": 10, "figure.dpi": 144, "savefig.dpi": 144, "figure.facecolor": "none",
-        "axes.facecolor": "none", "savefig.facecolor": "none", "legend.facecolor": "none", "text.color": INK,
-        "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
-        "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": INK, "grid.alpha": 0.25,
-        "grid.linewidth": 0.6, "errorbar.capsize": 2.5,
-    })
+    sns.set_theme(
+        style="ticks",
+        palette=PALETTE,
+        rc={
+            "font.family": [name for name in FONTS if name in installed],
+            "font.size": 9.5,
+            "axes.labelsize": 9.5,
+            "axes.titlesize": 10,
+            "xtick.labelsize": 9,
+            "ytick.labelsize": 9,
+            "legend.fontsize": 9,
+            "legend.frameon": False,
+            "figure.titlesize": 10,
+            "figure.dpi": 144,
+            "savefig.dpi": 144,
+            "figure.facecolor": "none",
+            "axes.facecolor": "none",
+            "savefig.facecolor": "none",
+            "legend.facecolor": "none",
+            "text.color": INK,
+            "axes.labelcolor": INK,
+            "axes.edgecolor": INK,
+            "xtick.color": INK,
+            "ytick.color": INK,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "grid.color": INK,
+            "grid.alpha": 0.25,
+            "grid.linewidth": 0.6,
+            "errorbar.capsize": 2.5,
+        },
+    )
 
 
 def colours(names: Iterable, distinct: bool = True) -> dict:
@@ -67,6 +124,7 @@ def colours(names: Iterable, distinct: bool = True) -> dict:
 def plain(name: object) -> str:
     """A name as text that matplotlib draws as it stands: "$" starts no mathematics, and what no font in use can draw is
     a number in brackets, which one warning explains."""
+
     def numbered(found):
         letters, families = found.group(), plt.rcParams["font.family"]
         fonts = [get_font(findfont(FontProperties(family=[family]))).get_charmap() for family in families]
@@ -74,8 +132,7 @@ def plain(name: object) -> str:
             return letters
         if letters not in _without_glyphs:
             _without_glyphs[letters] = f"[{len(_without_glyphs) + 1}]"
-            warnings.warn(f"no font of {', '.join(families)} can draw {letters}: figures say "
-                          f"{_without_glyphs[letters]}", stacklevel=3)
+            warnings.warn(f"no font of {', '.join(families)} can draw {letters}: figures say {_without_glyphs[letters]}", stacklevel=3)
         return _without_glyphs[letters]
 
     return re.sub(r"[^\x00-\x7f\s]+", numbered, str(name)).replace("$", r"\$")
@@ -112,8 +169,7 @@ def thin_labels(axis: Axis, side: str) -> None:
     """Blank tick labels that would touch their neighbour; the first and the last stay. Slanted ones all stay, of which
     only the boxes touch."""
     low, high = sorted(axis.get_view_interval())
-    ticks = [(at, label) for at, label in zip(axis.get_ticklocs(), axis.get_ticklabels())
-             if low <= at <= high and label.get_text() and label.get_visible()]
+    ticks = [(at, label) for at, label in zip(axis.get_ticklocs(), axis.get_ticklabels()) if low <= at <= high and label.get_text() and label.get_visible()]
     if any(label.get_rotation() for _, label in ticks):
         return
     boxes = [sorted(getattr(label.get_window_extent(), f"interval{side}")) for _, label in ticks]
@@ -126,5 +182,4 @@ def thin_labels(axis: Axis, side: str) -> None:
         if boxes[kept[-1]][1] + GAP <= boxes[i][0]:
             kept.append(i)
     if len(kept) < len(ticks):
-        axis.set_ticks([at for at, _ in ticks], [label.get_text() if i in kept else "" for i, (_, label) in
-                                                 enumerate(ticks)])
+        axis.set_ticks([at for at, _ in ticks], [label.get_text() if i in kept else "" for i, (_, label) in enumerate(ticks)])

@@ -29,21 +29,27 @@ PROFILES = ("smoke", "quick", "standard", "paper")
 #: All that a parameters cell or papermill can define. Modules and functions are no parameters.
 VALUE_TYPES = (bool, int, float, str, list, tuple, dict, set, type(None))
 
-
 #: The largest number that a parameter without a limit of its own may be: above all that is run, below what only memory
 #: or an overflow would end.
 MOST = 1_000_000
 
 
-def param(doc: str, default: Any = None, *, at_least: float | None = None, at_most: float | None = None,
-          options: Container | None = None, each: bool = False, optional: bool = False) -> Any:
+def param(
+    doc: str,
+    default: Any = None,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    options: Container | None = None,
+    each: bool = False,
+    optional: bool = False,
+) -> Any:
     """A parameter: what it means, its default (None: the profile's), and its limits.
 
     options: what it must be one of. each: it is a tuple of different values, for each of which the limits hold.
     optional: None is a value of its own; the text "none" gives it where the profile has another.
     """
-    limits = {"doc": doc, "at_least": at_least, "at_most": at_most, "options": options, "each": each,
-              "optional": optional}
+    limits = {"doc": doc, "at_least": at_least, "at_most": at_most, "options": options, "each": each, "optional": optional}
     return dataclasses.field(default=default, metadata=limits)
 
 
@@ -91,8 +97,7 @@ class Experiment:
         if profile not in self.profiles:
             raise ValueError(f"{self.name} has the profiles {', '.join(self.profiles)}, got {profile!r}")
         values = {**self.profiles[profile], **{k: v for k, v in given.items() if v is not None}, "profile": profile}
-        checked = {name: _checked(name, values.get(name, field.default), field)
-                   for name, field in self.parameters.items()}
+        checked = {name: _checked(name, values.get(name, field.default), field) for name, field in self.parameters.items()}
         settings = self.Settings(**checked)
         usable_device(settings.device)
         settings.check()
@@ -116,9 +121,8 @@ class Experiment:
         frame.attrs = {}
         if self.finish is not None:
             frame = self.finish(frame, settings)
-        generator = getattr(settings, "generator", None)
-        origin = provenance(dataclasses.asdict(settings), sum(store.seconds(task) for task in ordered(tasks)),
-                            settings.device, generator and generator_hash(load_generator(generator)))
+        generator, seconds = getattr(settings, "generator", None), sum(store.seconds(task) for task in ordered(tasks))
+        origin = provenance(dataclasses.asdict(settings), seconds, settings.device, generator and generator_hash(load_generator(generator)))
         return tidy(frame, origin, experiment=self.name, profile=settings.profile, **self.constants)
 
     def read(self, namespace: dict, *others: "Experiment") -> dict:
@@ -184,27 +188,23 @@ def _one(name: str, value, kind, limits: Mapping):
     elif float in kinds and isinstance(value, Real) and not is_bool:
         value = float(value)
     right = bool in kinds if is_bool else isinstance(value, tuple(k for k in kinds if isinstance(k, type)))
-    if right and (not isinstance(value, float) or math.isfinite(value)) and (
-            value in options if options is not None
-            else (low is None or value >= low) and (high is None or value <= high)):
+    right = right and (not isinstance(value, float) or math.isfinite(value))
+    if right and (value in options if options is not None else (low is None or value >= low) and (high is None or value <= high)):
         return value
     words = {int: "a whole number", float: "a finite number", str: "a text", bool: "True or False"}
-    wanted = (f"one of {', '.join(map(str, options))}" if options is not None
-              else " or ".join(words.get(k, getattr(k, "__name__", str(k))) for k in kinds))
+    wanted = f"one of {', '.join(map(str, options))}" if options is not None else " or ".join(words.get(k, getattr(k, "__name__", str(k))) for k in kinds)
     bounds = [f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None)
-    raise ValueError(f"{name} must be {'different values, each ' if limits['each'] else ''}{wanted}"
-                     f"{' of ' * bool(bounds)}{' and '.join(bounds)}, got {value!r}")
+    several = "different values, each " if limits["each"] else ""
+    raise ValueError(f"{name} must be {several}{wanted}{' of ' * bool(bounds)}{' and '.join(bounds)}, got {value!r}")
 
 
 def refuse_unknown(namespace: Mapping, names: list[str]) -> None:
     """Raise ValueError if the namespace holds a public value under a name that is not allowed."""
-    unknown = [name for name, value in namespace.items() if isinstance(value, VALUE_TYPES)
-               and not str(name).startswith("_") and name not in (*names, "In", "Out")]
-    if unknown:
+    public = [name for name, value in namespace.items() if isinstance(value, VALUE_TYPES) and not str(name).startswith("_")]
+    if unknown := [name for name in public if name not in (*names, "In", "Out")]:
         close = difflib.get_close_matches(str(unknown[0]), names, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"unknown parameter: {', '.join(map(str, unknown))}.{hint} "
-                         f"The parameters are: {', '.join(names)}")
+        raise ValueError(f"unknown parameter: {', '.join(map(str, unknown))}.{hint} The parameters are: {', '.join(names)}")
 
 
 def resolve_profile(profile: str | None = None) -> str:

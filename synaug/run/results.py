@@ -48,8 +48,7 @@ def load_recorded(experiment: str, profile: str = "standard", variant: str | Non
     """
     path, about = _paths(experiment, profile, variant)
     if not path.exists():
-        raise FileNotFoundError(f"no recorded results at {path}; record them with: python -m synaug record {experiment} "
-                                f"--profile {profile} --minutes inf")
+        raise FileNotFoundError(f"no recorded results at {path}; record them with: python -m synaug record {experiment} --profile {profile} --minutes inf")
     packed = path.read_bytes()
     try:
         origin = json.loads(about.read_text(encoding="utf-8"))
@@ -57,11 +56,11 @@ def load_recorded(experiment: str, profile: str = "standard", variant: str | Non
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{about} is missing or damaged ({error}): record the run again, or restore the file") from error
     if hashlib.sha256(packed).hexdigest() != sha256:
-        raise ValueError(f"{path} is not the table that was recorded (its sha256 differs from the one in "
-                         f"{about.name}): record the run again, or restore the file")
+        raise ValueError(
+            f"{path} is not the table that was recorded (its sha256 differs from the one in {about.name}): record the run again, or restore the file"
+        )
     # In one piece, else mixed types warn; only what is empty is missing: a class may be called "NA" or "None".
-    frame = check_frame(pd.read_csv(io.BytesIO(packed), compression="gzip", low_memory=False, keep_default_na=False,
-                                    na_values=[""]))
+    frame = check_frame(pd.read_csv(io.BytesIO(packed), compression="gzip", low_memory=False, keep_default_na=False, na_values=[""]))
     frame.attrs["provenance"] = origin
     return frame
 
@@ -74,12 +73,14 @@ def variants(experiment: str, profile: str) -> list[str | None]:
 
 def recordings(experiment: str, profiles: Iterable[str] = ("paper", "standard")) -> dict[str, pd.DataFrame]:
     """All recorded runs of an experiment, "<profile>" before "<profile>.<variant>"."""
-    return {profile if variant is None else f"{profile}.{variant}": load_recorded(experiment, profile, variant)
-            for profile in profiles for variant in variants(experiment, profile)}
+    return {
+        profile if variant is None else f"{profile}.{variant}": load_recorded(experiment, profile, variant)
+        for profile in profiles
+        for variant in variants(experiment, profile)
+    }
 
 
-def recorded_run(live: pd.DataFrame, profile: str | None = None, experiment: str | None = None,
-                 variant: str | None = None) -> pd.DataFrame | None:
+def recorded_run(live: pd.DataFrame, profile: str | None = None, experiment: str | None = None, variant: str | None = None) -> pd.DataFrame | None:
     """The recorded frame of an experiment, None without one that is of the live frame's generator.
 
     profile: None for the larger of "paper" and "standard" that there is; of a profile, its own run comes before its
@@ -88,5 +89,4 @@ def recorded_run(live: pd.DataFrame, profile: str | None = None, experiment: str
     """
     runs = recordings(experiment or experiment_of(live), ("paper", "standard") if profile is None else (profile,))
     generator = live.attrs["provenance"]["generator"]
-    return next((run for name, run in runs.items() if run.attrs["provenance"]["generator"] == generator
-                 and variant in (None, name.partition(".")[2])), None)
+    return next((run for name, run in runs.items() if run.attrs["provenance"]["generator"] == generator and variant in (None, name.partition(".")[2])), None)

@@ -28,8 +28,10 @@ PATIENCE = 60
 
 #: Results travel whole. And distributed has workers give freed memory back to the system at once, so that the tensors of
 #: each batch cost new page faults, a third of the time of a training: here glibc keeps what it has (bytes).
-SETTINGS = {"distributed.admin.large-graph-warning-threshold": "1 PB",
-            **{f"distributed.nanny.pre-spawn-environ.MALLOC_{name}_THRESHOLD_": 2**32 for name in ("TRIM", "MMAP")}}
+SETTINGS = {
+    "distributed.admin.large-graph-warning-threshold": "1 PB",
+    **{f"distributed.nanny.pre-spawn-environ.MALLOC_{name}_THRESHOLD_": 2**32 for name in ("TRIM", "MMAP")},
+}
 
 
 @dataclass
@@ -47,8 +49,16 @@ class Report:
         return "\n".join([first, *(f"failed: {task}: {error}" for task, error in self.errors.items())])
 
 
-def run_missing(tasks: Iterable[Task], store: Store, *, cluster: str | None = None, workers: int | None = None,
-                threads: int | None = None, minutes: float = math.inf, progress: bool = True) -> Report:
+def run_missing(
+    tasks: Iterable[Task],
+    store: Store,
+    *,
+    cluster: str | None = None,
+    workers: int | None = None,
+    threads: int | None = None,
+    minutes: float = math.inf,
+    progress: bool = True,
+) -> Report:
     """Run those tasks, and those that they need, whose results are not stored; each is stored as soon as it arrives.
 
     cluster: the address of a Dask scheduler; None for processes of this machine. workers: how many of these, None for
@@ -104,8 +114,7 @@ def run_missing(tasks: Iterable[Task], store: Store, *, cluster: str | None = No
                     outcome = error
                 settle(task, outcome)
         elif todo or cluster:
-            with (dask.config.set(SETTINGS), _client(cluster, min(workers or cores(), max(len(todo), 1)), threads) as client,
-                  client.as_current()):
+            with dask.config.set(SETTINGS), _client(cluster, min(workers or cores(), max(len(todo), 1)), threads) as client, client.as_current():
                 report.reason = _run_on(client, store, next_task, todo, settle)
     report.missing = todo
     if todo and not report.reason:
@@ -124,8 +133,8 @@ def _run_on(client, store, next_task, todo, settle) -> str:
             for need in task.needs:
                 if need.key not in sent:  # a task, as what is scattered is lost with the worker that holds it
                     sent[need.key] = client.submit(_given, store.get(need), key=f"given-{need.key}", pure=False)
-            future = client.submit(_work, task.key, code_of(task.function), task.function, task.params,
-                                   [sent[need.key] for need in task.needs], key=task.key, pure=False)
+            needs = [sent[need.key] for need in task.needs]
+            future = client.submit(_work, task.key, code_of(task.function), task.function, task.params, needs, key=task.key, pure=False)
             running[future] = task
         wanted = {need.key for task in [*todo, *running.values()] for need in task.needs}
         sent = {key: future for key, future in sent.items() if key in wanted}
@@ -177,11 +186,9 @@ def _client(address: str | None, workers: int, threads: int | None):
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise SystemExit(1)  # a worker that imports a script which starts a run; its parent says what is wrong
     try:
-        local = LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None,
-                             silence_logs=logging.CRITICAL)
+        local = LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None, silence_logs=logging.CRITICAL)
     except RuntimeError:
-        raise SystemExit("the workers did not start: a script starts a run inside `if __name__ == '__main__':`, as its "
-                         "workers import it") from None
+        raise SystemExit("the workers did not start: a script starts a run inside `if __name__ == '__main__':`, as its workers import it") from None
     with local, Client(local, set_as_default=False) as client:
         client.register_plugin(_Settings(threads or 1, torch.cuda.device_count()))
         yield client
@@ -193,8 +200,8 @@ def connected(address: str) -> Client:
     try:
         return Client(address, timeout=5, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise ConnectionError(f"no Dask scheduler answers at {address!r}; start one with `dask scheduler`, or name its "
-                              f"address, for example tcp://127.0.0.1:8786") from error
+        how = "start one with `dask scheduler`, or name its address, for example tcp://127.0.0.1:8786"
+        raise ConnectionError(f"no Dask scheduler answers at {address!r}; {how}") from error
 
 
 class _Settings(WorkerPlugin):

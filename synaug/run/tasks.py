@@ -43,8 +43,7 @@ class Task:
     def __post_init__(self):
         name, module = getattr(self.function, "__qualname__", ""), getattr(self.function, "__module__", "__main__")
         if module == "__main__" or getattr(sys.modules[module], name, None) is not self.function:
-            raise ValueError(f"a task's function must stand in a module that other processes can import, got "
-                             f"{name or self.function!r} of {module}")
+            raise ValueError(f"a task's function must stand in a module that other processes can import, got {name or self.function!r} of {module}")
         signature = inspect.signature(self.function)
         own = {"checkpoint": None} if "checkpoint" in signature.parameters else {}
         signature.bind(*self.needs, **own, **self.params)  # a misspelt parameter, before hours of work

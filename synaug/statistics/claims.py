@@ -16,11 +16,15 @@ from synaug.statistics import rules
 from synaug.statistics.frames import bare, check_frame, experiment_of
 
 #: What each verdict is called where the claim is this book's own.
-OWN = {rules.OPPOSITE: "not supported: opposite", rules.NO_EFFECT: "not supported: no effect",
-       rules.NOT_RESOLVED: rules.NOT_RESOLVED, rules.SHAPE_ONLY: "supported: shape only", rules.REPRODUCED: "supported"}
+OWN = {
+    rules.OPPOSITE: "not supported: opposite",
+    rules.NO_EFFECT: "not supported: no effect",
+    rules.NOT_RESOLVED: rules.NOT_RESOLVED,
+    rules.SHAPE_ONLY: "supported: shape only",
+    rules.REPRODUCED: "supported",
+}
 #: What verdicts of a confirmatory run are called where it is not the usual name.
-CONFIRMED = {rules.NO_EFFECT: "no effect within the margin", rules.NOT_RESOLVED: "inconclusive",
-             rules.REPRODUCED: "supported"}
+CONFIRMED = {rules.NO_EFFECT: "no effect within the margin", rules.NOT_RESOLVED: "inconclusive", rules.REPRODUCED: "supported"}
 WITHDRAWN = "withdrawn"
 #: When a rule was written down, as the history of ``data/claims.json`` and of ``data/results`` has it.
 FIXED = ("before the run", "after a first look", "after the run")
@@ -145,8 +149,12 @@ def published_series(claim: Claim) -> pd.DataFrame:
 
 def family_p_values(frame: pd.DataFrame, name: str) -> dict[tuple[str, int], float]:
     """The adjusted p-values of a family on a frame, by claim and place among its parts."""
-    members = {(claim.id, i): (part["terms"], claim.where, part.get("constant", 0.0))
-               for claim in load_claims().values() for i, part in enumerate(claim.parts) if part.get("family") == name}
+    members = {
+        (claim.id, i): (part["terms"], claim.where, part.get("constant", 0.0))
+        for claim in load_claims().values()
+        for i, part in enumerate(claim.parts)
+        if part.get("family") == name
+    }
     return dict(zip(members, rules.family_p_values(frame, list(members.values()))))
 
 
@@ -197,6 +205,15 @@ def verdict_table(frame: pd.DataFrame, claims: dict[str, Claim] | None = None) -
     frame, rows, families = bare(frame), [], {}
     for claim in claims.values():
         verdict = judge(claim, frame, families)
-        rows.append({"id": claim.id, "source": claim.source, "statement": claim.statement, "statistic": claim.statistic,
-                     "published": claim.published.get("text", ""), "verdict": verdict.words, "evidence": verdict.evidence})
+        rows.append(
+            {
+                "id": claim.id,
+                "source": claim.source,
+                "statement": claim.statement,
+                "statistic": claim.statistic,
+                "published": claim.published.get("text", ""),
+                "verdict": verdict.words,
+                "evidence": verdict.evidence,
+            }
+        )
     return pd.DataFrame(rows)

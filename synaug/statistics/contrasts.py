@@ -34,8 +34,7 @@ def select(frame: pd.DataFrame | None, /, **where) -> pd.DataFrame:
     return rows[keep]
 
 
-def differences(frame: pd.DataFrame, against: dict, *, pair: Sequence[str] = ("seed",), metric: str | None = None,
-                sign: int = 1) -> pd.DataFrame:
+def differences(frame: pd.DataFrame, against: dict, *, pair: Sequence[str] = ("seed",), metric: str | None = None, sign: int = 1) -> pd.DataFrame:
     """The rows that are not the baseline's, each ``value`` less that of the baseline's row with the same ``pair``.
 
     against: columns and values that select the baseline, see `select`. pair: the columns that two rows must share to be
@@ -52,9 +51,16 @@ def differences(frame: pd.DataFrame, against: dict, *, pair: Sequence[str] = ("s
     return both.drop(columns=["low", "high"], errors="ignore")
 
 
-def paired(frame: pd.DataFrame, against: dict, by: Sequence[str] = ("arm",), metric: str | None = None,
-           pair: Sequence[str] = ("seed",), confidence: float = 0.95, correct: str | None = "holm",
-           sign: int = 1) -> pd.DataFrame:
+def paired(
+    frame: pd.DataFrame,
+    against: dict,
+    by: Sequence[str] = ("arm",),
+    metric: str | None = None,
+    pair: Sequence[str] = ("seed",),
+    confidence: float = 0.95,
+    correct: str | None = "holm",
+    sign: int = 1,
+) -> pd.DataFrame:
     """What each combination of the columns ``by`` differs by from the baseline, over pairs: one row each.
 
     Columns: those of ``by``; estimate (the mean difference), low, high (Student's t), p_value (of "no difference"),

@@ -10,6 +10,7 @@ import pandas as pd
 COLUMNS = ("experiment", "dataset", "profile", "arm", "seed", "swept", "x", "metric", "value")
 _NUMERIC = ("x", "value")
 
+
 def check_frame(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with ``COLUMNS`` first; ValueError when it is empty, lacks one or holds text as numbers."""
     missing = [column for column in COLUMNS if column not in frame.columns]

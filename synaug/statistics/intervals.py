@@ -79,8 +79,7 @@ def paired_interval(differences: Collection[float], confidence: float = 0.95) ->
     return PairedInterval(mean, interval.low, interval.high, n, min(1.0, p_value))
 
 
-def draws_interval(draws: Sequence[Collection[float]], confidence: float = 0.95, n_bootstrap: int = 2000,
-                   seed: int = 0) -> PairedInterval:
+def draws_interval(draws: Sequence[Collection[float]], confidence: float = 0.95, n_bootstrap: int = 2000, seed: int = 0) -> PairedInterval:
     """The mean over draws of their means, where a draw (of data, of a generator) has several values, such as seeds.
 
     The interval is the wider, on either side, of Student's t over the means of draws (n - 1 degrees of freedom, n draws)
@@ -107,8 +106,7 @@ def draws_interval(draws: Sequence[Collection[float]], confidence: float = 0.95,
     return replace(over_means, low=min(over_means.low, float(low)), high=max(over_means.high, float(high)))
 
 
-def detectable(means: Collection[float], margin: float, confidence: float = 0.95,
-               power: float = 0.8) -> tuple[float, int]:
+def detectable(means: Collection[float], margin: float, confidence: float = 0.95, power: float = 0.8) -> tuple[float, int]:
     """What draws whose means are these ``[n]`` could have seen, and how many would decide.
 
     First, the effect that t-tests of as many draws with this spread find with about that power: (t_confidence +
@@ -134,8 +132,7 @@ def detectable(means: Collection[float], margin: float, confidence: float = 0.95
     return float(stats.t.ppf(quantiles, n - 1).sum() * error), enough
 
 
-def ratio_interval(numerators: Collection[float], denominators: Collection[float],
-                   confidence: float = 0.95) -> Interval:
+def ratio_interval(numerators: Collection[float], denominators: Collection[float], confidence: float = 0.95) -> Interval:
     """The ratio of two means over the same items, mean of ``numerators [n]`` over mean of ``denominators [n]``.
 
     Interval by linearisation (delta method; Cochran 1977, sec. 6.3): Student's t of the residuals numerator - ratio x
@@ -153,11 +150,7 @@ def ratio_interval(numerators: Collection[float], denominators: Collection[float
 
 
 def bootstrap_interval(
-    values: Collection[float],
-    statistic: Callable[..., np.ndarray] = np.mean,
-    confidence: float = 0.95,
-    n_bootstrap: int = 2000,
-    seed: int = 0,
+    values: Collection[float], statistic: Callable[..., np.ndarray] = np.mean, confidence: float = 0.95, n_bootstrap: int = 2000, seed: int = 0
 ) -> Interval:
     """Percentile bootstrap (Efron & Tibshirani 1993, ch. 13) of a statistic of independent ``values [n]``.
 

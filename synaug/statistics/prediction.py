@@ -46,8 +46,14 @@ def rank_correlation(one: npt.ArrayLike, other: npt.ArrayLike) -> np.ndarray:
     return (x * y).sum(-1) / np.where(scale > 0, scale, 1)
 
 
-def rank_correlations(predictions: Mapping[str, Sequence[float]], outcomes: Sequence[float], reference: str,
-                      n_bootstrap: int = 2000, seed: int = 0, groups: Sequence | None = None) -> pd.DataFrame:
+def rank_correlations(
+    predictions: Mapping[str, Sequence[float]],
+    outcomes: Sequence[float],
+    reference: str,
+    n_bootstrap: int = 2000,
+    seed: int = 0,
+    groups: Sequence | None = None,
+) -> pd.DataFrame:
     """Spearman's correlation of each prediction with the outcomes ``[n]``, and what it has over that of a reference.
 
     groups ``[n]``: the family of each set, where sets of one family are alike; then whole families are resampled.
@@ -70,8 +76,9 @@ def rank_correlations(predictions: Mapping[str, Sequence[float]], outcomes: Sequ
         drawn[sizes == size] = rank_correlation(said[:, places], y[places]).T
     place = list(predictions).index(reference)
     over = own - own[place], drawn - drawn[:, [place]]
-    rows = [(name, own[i], *np.quantile(drawn[:, i], (0.025, 0.975)), over[0][i], *np.quantile(over[1][:, i], (0.025, 0.975)))
-            for i, name in enumerate(predictions)]
+    rows = [
+        (name, own[i], *np.quantile(drawn[:, i], (0.025, 0.975)), over[0][i], *np.quantile(over[1][:, i], (0.025, 0.975))) for i, name in enumerate(predictions)
+    ]
     return pd.DataFrame(rows, columns=["predictor", "value", "low", "high", "over", "over_low", "over_high"])
 
 
@@ -89,7 +96,7 @@ def noise_ceiling(outcomes: np.ndarray, n_splits: int = 200, seed: int = 0) -> f
     rng, half, found = np.random.default_rng(seed), y.shape[1] // 2, []
     for _ in range(n_splits):
         order = rng.permutation(y.shape[1])
-        found.append(rank_correlation(y[:, order[:half]].mean(1), y[:, order[half:2 * half]].mean(1)))
+        found.append(rank_correlation(y[:, order[:half]].mean(1), y[:, order[half : 2 * half]].mean(1)))
     r = max(0.0, float(np.mean(found)))
     longer = y.shape[1] / half
     return float(np.sqrt(longer * r / (1 + (longer - 1) * r)))

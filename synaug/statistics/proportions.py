@@ -25,8 +25,7 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Interva
     return Interval(successes / n, float(limits.low), float(limits.high), int(n))
 
 
-def newcombe_interval(successes: int, n: int, baseline_successes: int, baseline_n: int,
-                      confidence: float = 0.95) -> Interval:
+def newcombe_interval(successes: int, n: int, baseline_successes: int, baseline_n: int, confidence: float = 0.95) -> Interval:
     """successes / n minus baseline_successes / baseline_n, two independent proportions, and its interval.
 
     Newcombe 1998 (Statistics in Medicine 17, 873-890), method 10: the Wilson intervals of both, combined.
@@ -40,8 +39,7 @@ def newcombe_interval(successes: int, n: int, baseline_successes: int, baseline_
     return Interval(difference, low, high, min(one.n, other.n))
 
 
-def subgroup_share(flagged: int, n: int, *, hits: int, positives: int, false_alarms: int, negatives: int,
-                   confidence: float = 0.95) -> Interval:
+def subgroup_share(flagged: int, n: int, *, hits: int, positives: int, false_alarms: int, negatives: int, confidence: float = 0.95) -> Interval:
     """The share of a subgroup among n images of which a judge flagged some, corrected for the judge's confusions.
 
     flagged of n: what the judge takes for the subgroup. hits of positives, false_alarms of negatives: what it flags of real
@@ -54,8 +52,7 @@ def subgroup_share(flagged: int, n: int, *, hits: int, positives: int, false_ala
     wilson_interval(flagged, n, confidence)
     better = newcombe_interval(hits, positives, false_alarms, negatives, confidence)
     if better.high < 0:
-        raise ValueError(f"the judge is worse than chance: it flags {hits} of {positives} images of the subgroup and "
-                         f"{false_alarms} of {negatives} others")
+        raise ValueError(f"the judge is worse than chance: it flags {hits} of {positives} images of the subgroup and {false_alarms} of {negatives} others")
     if better.low <= 0:
         return Interval(math.nan, 0.0, 1.0, int(n))
     estimate = (flagged / n - false_alarms / negatives) / better.estimate

@@ -32,8 +32,7 @@ DRAWN = ["draw", "seed"]
 
 #: How evidence writes a metric's differences: factor and unit, of an experiment's own where it has one.
 UNITS: dict[str | tuple[str, str], tuple[float, str]] = {
-    **{name: (100, " points") for name in ("test_accuracy", "accuracy", "accuracy_with_real", "judge_accuracy",
-                                           "test_error")},
+    **{name: (100, " points") for name in ("test_accuracy", "accuracy", "accuracy_with_real", "judge_accuracy", "test_error")},
     ("targeted_augmentation", "test_error"): (1, " points"),
     ("targeted_draws", "test_error"): (1, " points"),
     ("targeted_augmentation", "selected_share"): (1, " points"),
@@ -56,8 +55,9 @@ class Interval:
 
     def text(self, factor: float = 1, unit: str = "", sign: str = "+") -> str:
         """In a unit that is ``factor`` times the metric's own; sign: "+" to write it before what is above 0 as well."""
-        value, low, high = (f"{number:{sign},.0f}" if abs(number) >= 1000 else f"{number:{sign}.3g}"
-                            for number in (factor * self.value, factor * self.low, factor * self.high))
+        value, low, high = (
+            f"{number:{sign},.0f}" if abs(number) >= 1000 else f"{number:{sign}.3g}" for number in (factor * self.value, factor * self.low, factor * self.high)
+        )
         return f"{value}{unit} [{low}, {high}] ({self.basis})"
 
 
@@ -85,9 +85,7 @@ def _rows(frame: pd.DataFrame, metric: str, x: float, where: dict) -> pd.DataFra
     return rows.set_index(unit)
 
 
-def contrast(
-    frame: pd.DataFrame, terms: list[dict], where: dict, constant: float = 0.0, seeds_only: bool = False, tests: int = 1
-) -> Interval:
+def contrast(frame: pd.DataFrame, terms: list[dict], where: dict, constant: float = 0.0, seeds_only: bool = False, tests: int = 1) -> Interval:
     """``constant`` plus the weighted sum of ``terms``, with its interval; NotMeasured if there is none.
 
     A term is ``{"weight": w, "metric": m, "x": x}``; its further keys are columns to select by,
@@ -163,8 +161,7 @@ def family_p_values(frame: pd.DataFrame, family: list[tuple[list[dict], dict, fl
 
 def unit_of(frame: pd.DataFrame, terms: list[dict]) -> tuple[float, str]:
     """Factor and unit of a contrast; as measured, without a unit, where its metrics differ in these."""
-    own = {metric: UNITS.get((frame["experiment"].iloc[0], metric), UNITS.get(metric, (1, "")))
-           for metric in (term["metric"] for term in terms)}
+    own = {metric: UNITS.get((frame["experiment"].iloc[0], metric), UNITS.get(metric, (1, ""))) for metric in (term["metric"] for term in terms)}
     return own.popitem()[1] if len(set(own.values())) == 1 else (1, "")
 
 
@@ -176,8 +173,7 @@ def formula(frame: pd.DataFrame, terms: list[dict], where: dict, constant: float
     for i, term in enumerate(terms):
         columns = {key: value for key, value in term.items() if key not in ("weight", "metric", "x")}
         swept = _select(frame, term["metric"], {**where, **columns})["swept"].unique()
-        named = [value if isinstance(value, str) else f"{key} = {value:g}" for key, value in columns.items()
-                 if key not in shared and key not in swept]
+        named = [value if isinstance(value, str) else f"{key} = {value:g}" for key, value in columns.items() if key not in shared and key not in swept]
         at = ", ".join([*named, f"{swept[0] if len(swept) == 1 else 'x'} = {term['x']:g}"])
         times = "" if abs(term["weight"]) == 1 else f"{abs(term['weight']):.3g} × "
         sign = "" if i == 0 and term["weight"] > 0 else "−" if term["weight"] < 0 else "+"
@@ -210,9 +206,18 @@ def _sign_verdict(interval: Interval, negligible: float, size: Sequence[float] |
     return REPRODUCED
 
 
-def judge_contrast(frame: pd.DataFrame, where: dict, seeds_only: bool, *, terms: list[dict], constant: float = 0.0,
-                   negligible: float = 0.0, size: Sequence[float] | None = None,
-                   adjusted: float | None = None, tests: int = 1) -> tuple[str, str, dict]:
+def judge_contrast(
+    frame: pd.DataFrame,
+    where: dict,
+    seeds_only: bool,
+    *,
+    terms: list[dict],
+    constant: float = 0.0,
+    negligible: float = 0.0,
+    size: Sequence[float] | None = None,
+    adjusted: float | None = None,
+    tests: int = 1,
+) -> tuple[str, str, dict]:
     """The contrast is positive; "shape only" if positive but not wholly within ``size``.
 
     adjusted: its p-value among those of its family, see `family_p_values`: a sign counts only where it is below 0.05.
@@ -233,8 +238,7 @@ def judge_contrast(frame: pd.DataFrame, where: dict, seeds_only: bool, *, terms:
     return verdict, text, {"contrast": interval}
 
 
-def judge_equal(frame: pd.DataFrame, where: dict, seeds_only: bool, *, terms: list[dict], constant: float = 0.0,
-                margin: float) -> tuple[str, str, dict]:
+def judge_equal(frame: pd.DataFrame, where: dict, seeds_only: bool, *, terms: list[dict], constant: float = 0.0, margin: float) -> tuple[str, str, dict]:
     """The contrast is 0 within ``margin``: reproduced if all of its interval is, opposite if none is."""
     interval = contrast(frame, terms, where, constant, seeds_only)
     if -margin <= interval.low and interval.high <= margin:
@@ -261,8 +265,7 @@ def _of_change(frame, terms, where, seeds_only, direction, negligible=0.0, size=
         said = Interval(-total.value, -total.high, -total.low, total.basis)
     end, start = (f"{term['x']:g}" for term in terms)
     metric, amount = terms[0]["metric"].replace("_", " "), said.text(*unit_of(frame, terms), sign="")
-    return (_sign_verdict(total, negligible, size), f"{metric} {direction} by {amount} from {start} to {end}",
-            {"change": total})
+    return (_sign_verdict(total, negligible, size), f"{metric} {direction} by {amount} from {start} to {end}", {"change": total})
 
 
 def _less(terms: list[dict], share: float, total: list[dict]) -> list[dict]:
@@ -274,9 +277,19 @@ def _less(terms: list[dict], share: float, total: list[dict]) -> list[dict]:
     return [{"weight": weight, "metric": terms[0]["metric"], "x": x} for x, weight in merged.items()]
 
 
-def judge_trend(frame: pd.DataFrame, where: dict, seeds_only: bool, *, metric: str, direction: str, start: float = 0,
-                end: float = 100, tolerance: float = 0.1, negligible: float = 0.0,
-                size: Sequence[float] | None = None) -> tuple[str, str, dict]:
+def judge_trend(
+    frame: pd.DataFrame,
+    where: dict,
+    seeds_only: bool,
+    *,
+    metric: str,
+    direction: str,
+    start: float = 0,
+    end: float = 100,
+    tolerance: float = 0.1,
+    negligible: float = 0.0,
+    size: Sequence[float] | None = None,
+) -> tuple[str, str, dict]:
     """The metric rises or falls from ``start`` to ``end``, and no step goes back.
 
     Opposite also when the step between two neighbouring levels goes back by more than
@@ -298,8 +311,19 @@ def judge_trend(frame: pd.DataFrame, where: dict, seeds_only: bool, *, metric: s
     return verdict, f"{text}, no step clearly back by more than {tolerance:.0%} of that (levels {looked_at})", numbers
 
 
-def judge_plateau(frame: pd.DataFrame, where: dict, seeds_only: bool, *, metric: str, direction: str, flat_from: float,
-                  not_flat_at: float, start: float = 0, end: float = 100, margin: float = 0.1) -> tuple[str, str, dict]:
+def judge_plateau(
+    frame: pd.DataFrame,
+    where: dict,
+    seeds_only: bool,
+    *,
+    metric: str,
+    direction: str,
+    flat_from: float,
+    not_flat_at: float,
+    start: float = 0,
+    end: float = 100,
+    margin: float = 0.1,
+) -> tuple[str, str, dict]:
     """The metric rises or falls, then stays: at ``flat_from`` within ``margin`` of the whole change of its end.
 
     Opposite when it is confidently further from its end there. "shape only" when it is flat from
@@ -312,8 +336,7 @@ def judge_plateau(frame: pd.DataFrame, where: dict, seeds_only: bool, *, metric:
         return verdict, text, numbers
     # Positive: further from the end than the margin, on the near side or beyond it.
     ends = ((flat_from, sign), (flat_from, -sign), (not_flat_at, sign))
-    short, past, early = (contrast(frame, _less(_change(metric, level, end, side), margin, whole), where, seeds_only=seeds_only)
-                          for level, side in ends)
+    short, past, early = (contrast(frame, _less(_change(metric, level, end, side), margin, whole), where, seeds_only=seeds_only) for level, side in ends)
     numbers |= {"short of plateau": short, "past plateau": past, "short before": early}
     if short.low > 0 or past.low > 0:
         return OPPOSITE, f"{text}, but still changes by more than {margin:.0%} of that after {flat_from:g}", numbers

@@ -113,6 +113,7 @@ class GradientProducts:
         same with r for r'. 1 where the expected gradients are equal; of no meaning where the first ones are about 0.
         Groups of one member are left out; NaN where there are no others.
         """
+
         def between_sources(members):
             groups = torch.stack([self.group[first], self.group[members]])
             pairs, place, n = groups.unique(dim=1, return_inverse=True, return_counts=True)
@@ -140,16 +141,14 @@ class GradientProducts:
         if weights.shape != self.source.shape:
             raise ValueError(f"weights must be [{len(self.source)}], one a member, got {list(weights.shape)}")
         if not bool((weights >= 0).all()) or abs(weights.sum().item() - 1) > 1e-6:
-            raise ValueError(f"weights must not be negative and sum to 1, got {weights.min():.3g} and a sum of "
-                             f"{weights.sum():.6g}")
+            raise ValueError(f"weights must not be negative and sum to 1, got {weights.min():.3g} and a sum of {weights.sum():.6g}")
         share = torch.bincount(self.group, weights)
         if not torch.allclose(weights, (share / torch.bincount(self.group))[self.group], rtol=1e-6):
             raise ValueError("members of one group must have one weight")
         return weights, share
 
 
-def gradient_products(model: nn.Module, images: Tensor, labels: Tensor, source: Tensor,
-                      group: Tensor) -> GradientProducts:
+def gradient_products(model: nn.Module, images: Tensor, labels: Tensor, source: Tensor, group: Tensor) -> GradientProducts:
     """`GradientProducts` of a training set's members, with the model in evaluation mode (afterwards each of its
     modules is in the mode that it was in, also after an error).
 
@@ -159,13 +158,11 @@ def gradient_products(model: nn.Module, images: Tensor, labels: Tensor, source: 
     check_images(images, labels)
     for name, values in (("source", source), ("group", group)):
         if values.dtype != torch.int64 or values.shape != labels.shape:
-            raise ValueError(f"{name} must be int64 [{len(labels)}], one a member, got {values.dtype} "
-                             f"{list(values.shape)}")
+            raise ValueError(f"{name} must be int64 [{len(labels)}], one a member, got {values.dtype} {list(values.shape)}")
         if not torch.equal(values.unique(), torch.arange(int(values.max()) + 1)):
             raise ValueError(f"{name} must be numbered 0, 1, ... without gaps")
     with evaluating(model):
-        means = torch.stack([_mean_in_pieces(model, images[group == g], labels[group == g])
-                             for g in range(int(group.max()) + 1)])
+        means = torch.stack([_mean_in_pieces(model, images[group == g], labels[group == g]) for g in range(int(group.max()) + 1)])
         order = source.argsort(stable=True)
         counts = torch.bincount(source)
         slot = torch.empty_like(source)

@@ -31,8 +31,7 @@ class GaussianMixture:
     """
 
     def __init__(self, weights, means, covariances, classes=None):
-        self.weights, self.means, self.covariances = (
-            torch.as_tensor(v, dtype=torch.float64) for v in (weights, means, covariances))
+        self.weights, self.means, self.covariances = (torch.as_tensor(v, dtype=torch.float64) for v in (weights, means, covariances))
         shapes = [list(v.shape) for v in (self.weights, self.means, self.covariances)]
         if self.means.ndim != 2 or shapes != [shapes[1][:1], shapes[1], shapes[1] + shapes[1][1:]]:
             raise ValueError(f"weights, means, covariances must be [K], [K, D], [K, D, D], got {shapes}")
@@ -51,8 +50,7 @@ class GaussianMixture:
             raise TypeError(f"classes must be int64, got {self.classes.dtype}")
         present = self.classes.unique()
         if self.classes.shape != self.weights.shape or not torch.equal(present, torch.arange(len(present))):
-            raise ValueError(f"classes must be [K] with K = {len(self.weights)} and hold each of 0..C-1, "
-                             f"got {self.classes.tolist()}")
+            raise ValueError(f"classes must be [K] with K = {len(self.weights)} and hold each of 0..C-1, got {self.classes.tolist()}")
 
     @property
     def num_classes(self) -> int:

@@ -27,8 +27,7 @@ REAL, OTHER = draw_splits(digits, 75, 25, seed=0)
 
 
 def changed(data, images=None, labels=None, names=None):
-    return ImageDataset(data.images if images is None else images, data.labels if labels is None else labels,
-                        names or data.class_names)
+    return ImageDataset(data.images if images is None else images, data.labels if labels is None else labels, names or data.class_names)
 
 
 def of_three_classes(n):
@@ -53,8 +52,7 @@ def test_planted_defects_are_found_and_nothing_where_there_is_none():
     table = check(of_three_classes(150)).set_index("defect")
     assert table["ok"].all(), table.to_string()
     assert table.loc["copies", "found"] == 1 and table.loc["nothing", "false_alarms"] <= 0.05
-    assert table["demanded"].to_dict() == {"copies": 0.95, "wrong labels": 0.5} | dict.fromkeys(
-        ("nothing", "blur", "dropped mode", "shifted class"), 1.0)
+    assert table["demanded"].to_dict() == {"copies": 0.95, "wrong labels": 0.5} | dict.fromkeys(("nothing", "blur", "dropped mode", "shifted class"), 1.0)
 
 
 def test_other_real_images_pass_and_every_number_stands_beside_its_baseline(fine):
@@ -100,13 +98,23 @@ def test_numbers_of_copies_have_limits_and_those_of_real_images_beside_them():
     assert row["value"] == 0 < row["high"] < 5 and row["baseline"] == pytest.approx(253 * 5 / 505)
 
 
-@pytest.mark.parametrize("made, advice, crossed", [
-    (lambda g: torch.randint(0, 256, OTHER.images.shape, generator=g, dtype=torch.uint8), "Do not add them as they are", "precision"),
-    (lambda g: REAL.images[: len(OTHER)] + torch.randint(0, 2, OTHER.images.shape, generator=g, dtype=torch.uint8) *
-     (REAL.images[: len(OTHER)] < 250), "Do not add them: 100% are nearly copies", "near_copies"),
-    (lambda g: torch.nn.functional.avg_pool2d(OTHER.images.float(), 5, 1, 2).to(torch.uint8), "Mend them before you add them: many do not",
-     "label_agreement"),
-], ids=["noise", "copies", "blur"])
+@pytest.mark.parametrize(
+    "made, advice, crossed",
+    [
+        (lambda g: torch.randint(0, 256, OTHER.images.shape, generator=g, dtype=torch.uint8), "Do not add them as they are", "precision"),
+        (
+            lambda g: REAL.images[: len(OTHER)] + torch.randint(0, 2, OTHER.images.shape, generator=g, dtype=torch.uint8) * (REAL.images[: len(OTHER)] < 250),
+            "Do not add them: 100% are nearly copies",
+            "near_copies",
+        ),
+        (
+            lambda g: torch.nn.functional.avg_pool2d(OTHER.images.float(), 5, 1, 2).to(torch.uint8),
+            "Mend them before you add them: many do not",
+            "label_agreement",
+        ),
+    ],
+    ids=["noise", "copies", "blur"],
+)
 def test_what_should_not_be_added_is_named(made, advice, crossed):
     images = made(torch.Generator().manual_seed(0))
     labels = REAL.labels[: len(OTHER)] if advice.endswith("copies") else OTHER.labels
@@ -131,8 +139,12 @@ def test_images_of_a_data_set_are_named_by_their_places_in_it():
     found = synaug.audit(shared, other, encoder="pixels")
     kept = (OTHER.labels != 4).nonzero().flatten()
     assert found.images["file"].tolist() == [str(i) for i in kept.tolist()]
-    twice = ImageDataset(torch.cat([OTHER.images, OTHER.images[:9]]), torch.cat([OTHER.labels, OTHER.labels[:9]]),
-                         OTHER.class_names, torch.cat([other.source_index, other.source_index[:9]]))
+    twice = ImageDataset(
+        torch.cat([OTHER.images, OTHER.images[:9]]),
+        torch.cat([OTHER.labels, OTHER.labels[:9]]),
+        OTHER.class_names,
+        torch.cat([other.source_index, other.source_index[:9]]),
+    )
     found = synaug.audit(REAL, twice, encoder="pixels")
     assert set(map(str, range(len(OTHER), len(OTHER) + 9))) <= set(found.drop_list().split())
     assert found.images.loc[found.images["duplicate"], "file"].tolist() == [str(len(OTHER) + i) for i in range(9)]
@@ -140,8 +152,7 @@ def test_images_of_a_data_set_are_named_by_their_places_in_it():
 
 def test_real_images_that_share_a_source_index_are_all_kept_and_in_one_part_each():
     first, other = REAL.subset(slice(600)), REAL.subset(slice(600, 750))
-    more = ImageDataset(torch.cat([other.images, OTHER.images[:150]]), torch.cat([other.labels, OTHER.labels[:150]]),
-                        REAL.class_names, torch.arange(300))
+    more = ImageDataset(torch.cat([other.images, OTHER.images[:150]]), torch.cat([other.labels, OTHER.labels[:150]]), REAL.class_names, torch.arange(300))
     data = with_real(first, more).data
     data = ImageDataset(data.images, data.labels, data.class_names, torch.arange(900) % 600)
     sets = gather(data, OTHER)
@@ -291,8 +302,16 @@ def test_what_is_left_out_for_want_of_images_is_told():
     assert any(note.startswith("distances from the class centre") for note in found.notes)
     assert "centroid_distance_ratio" not in set(found.numbers["metric"])
     random = torch.Generator().manual_seed(0)
-    striped = [changed(data, (torch.randint(0, 100, (len(data), 1, 4, 1), generator=random).repeat_interleave(2, 2).expand(-1, -1, -1, 8)
-                              + 10 * data.labels[:, None, None, None]).to(torch.uint8)) for data in (REAL, OTHER)]
+    striped = [
+        changed(
+            data,
+            (
+                torch.randint(0, 100, (len(data), 1, 4, 1), generator=random).repeat_interleave(2, 2).expand(-1, -1, -1, 8)
+                + 10 * data.labels[:, None, None, None]
+            ).to(torch.uint8),
+        )
+        for data in (REAL, OTHER)
+    ]
     found = synaug.audit(*striped, encoder="pixels")  # of four features
     assert any(note.startswith("distances from the class centre") for note in found.notes)
 
@@ -326,8 +345,26 @@ def test_the_command_writes_what_was_asked_for_and_no_more(folders, tmp_path, ca
     told = capsys.readouterr()
     assert told.out.startswith(("Add them", "They may be added")) and not told.err and sorted(tmp_path.iterdir()) == before
     files = {kind: tmp_path / f"audit.{kind}" for kind in ("json", "html", "txt")}
-    assert main(["audit", *map(str, folders), "--encoder", "pixels", "--json", str(files["json"]), "--html", str(files["html"]),
-                 "--drop-list", str(files["txt"]), "--threshold", "precision", "0", "--threshold", "off_label", "0"]) in (0, 1)
+    assert main(
+        [
+            "audit",
+            *map(str, folders),
+            "--encoder",
+            "pixels",
+            "--json",
+            str(files["json"]),
+            "--html",
+            str(files["html"]),
+            "--drop-list",
+            str(files["txt"]),
+            "--threshold",
+            "precision",
+            "0",
+            "--threshold",
+            "off_label",
+            "0",
+        ]
+    ) in (0, 1)
     assert sorted(tmp_path.iterdir()) == sorted(files.values())
     found = json.loads(files["json"].read_text())
     assert found["advice"].partition(":")[0] in files["html"].read_text() and {row["metric"] for row in found["numbers"]} == set(MEANINGS)
@@ -338,8 +375,7 @@ def test_images_are_named_by_their_files(folders, tmp_path):
     real, held, other = draw_splits(digits, 50, 25, 25, seed=1)
     seen = changed(real, torch.cat([real.images, held.images[:2]]), torch.cat([real.labels, held.labels[:2]]))
     made = changed(other, torch.cat([other.images, real.images[:1]]), torch.cat([other.labels, real.labels[:1]]))
-    found = synaug.audit(*(save_image_folder(data, tmp_path / name) for name, data in (("seen", seen), ("made", made), ("held", held))),
-                         encoder="pixels")
+    found = synaug.audit(*(save_image_folder(data, tmp_path / name) for name, data in (("seen", seen), ("made", made), ("held", held))), encoder="pixels")
 
     def of(file):
         with Image.open(file) as image:
@@ -438,10 +474,18 @@ class TestBadInput:
         (tmp_path / "file").chmod(0o400)
         assert "is read-only" in self.told(capsys, *folders, "--json", tmp_path / "file")
 
-    @pytest.mark.parametrize("options, said", [(("--threshold", "nearcopies", "1"), "unknown threshold 'nearcopies': choose one of"),
-                                               (("--threshold", "precision", "2"), "precision must be a finite number of at least 0"), (("--device", "tpu"), "no device tpu"),
-                                               (("--threshold", "precision", "much"), "the threshold precision must be a number, got 'much'"),
-                                               (("--seed", "4294967295"), "seed must be"), (("--check",), "takes real images alone"), (("--neighbours", "0"), "at least 1")])
+    @pytest.mark.parametrize(
+        "options, said",
+        [
+            (("--threshold", "nearcopies", "1"), "unknown threshold 'nearcopies': choose one of"),
+            (("--threshold", "precision", "2"), "precision must be a finite number of at least 0"),
+            (("--device", "tpu"), "no device tpu"),
+            (("--threshold", "precision", "much"), "the threshold precision must be a number, got 'much'"),
+            (("--seed", "4294967295"), "seed must be"),
+            (("--check",), "takes real images alone"),
+            (("--neighbours", "0"), "at least 1"),
+        ],
+    )
     def test_options(self, folders, capsys, options, said):
         assert said in self.told(capsys, *folders, *options)
 
@@ -525,8 +569,20 @@ def test_names_of_any_bytes_are_told_and_a_line_break_makes_no_second_line(folde
     odd = os.fsdecode(os.fsencode(synthetic / "3") + b"/caf\xe9.png")
     shutil.copy(sorted((synthetic / "3").iterdir())[0], odd)  # a repeat: to be dropped
     files = {kind: tmp_path / f"audit.{kind}" for kind in ("json", "html", "txt")}
-    run = ["audit", str(folders[0]), str(synthetic), "--encoder", "pixels", "--quiet", "--json", str(files["json"]), "--html",
-           str(files["html"]), "--drop-list", str(files["txt"])]
+    run = [
+        "audit",
+        str(folders[0]),
+        str(synthetic),
+        "--encoder",
+        "pixels",
+        "--quiet",
+        "--json",
+        str(files["json"]),
+        "--html",
+        str(files["html"]),
+        "--drop-list",
+        str(files["txt"]),
+    ]
     assert main(run) in (0, 1)
     dropped = files["txt"].read_bytes().splitlines()
     assert os.fsencode(odd) in dropped or os.fsencode(sorted((synthetic / "3").iterdir())[1]) in dropped

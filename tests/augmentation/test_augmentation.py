@@ -122,8 +122,11 @@ class TestSets:
         some = ImageDataset(data.images[:4], torch.tensor([0, 1, 1, 0]), ("c", "a"))
         pool = toy_pool(data, [2, 5], 3)
         of_c = ImageDataset(pool.data.images, torch.zeros(4, dtype=torch.int64), ("c",), pool.data.source_index)
-        for made, expected in ((with_real(data, some), [2, 0, 0, 2]), (with_synthetic(data, some), [2, 0, 0, 2]),
-                               (with_generated(data, SyntheticPool(of_c, pool.provenance, pool.sources, 3)), [2] * 4)):
+        for made, expected in (
+            (with_real(data, some), [2, 0, 0, 2]),
+            (with_synthetic(data, some), [2, 0, 0, 2]),
+            (with_generated(data, SyntheticPool(of_c, pool.provenance, pool.sources, 3)), [2] * 4),
+        ):
             assert made.data.labels[10:].tolist() == expected and made.data.class_names == CLASSES
         with pytest.raises(ValueError, match="lacks their classes, 'b', 'c'; it has 'a'"):  # not the other way round
             with_synthetic(ImageDataset(data.images, data.labels * 0, ("a",)), data)
@@ -154,16 +157,20 @@ class TestMixtures:
         assert {v for v in large if v < 100} < {v for v in small if v < 100}
         assert small != set(values(mixture(data, generated, synthetic_share=0.3, seed=2)))
 
-    @pytest.mark.parametrize(("options", "message"), [
-        ({"synthetic_share": 1.2}, "synthetic_share must be a finite number of at least 0 and at most 1, got 1.2"),
-        ({"synthetic_share": 0.9}, "9 generated images, there are 5"),
-    ])
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"synthetic_share": 1.2}, "synthetic_share must be a finite number of at least 0 and at most 1, got 1.2"),
+            ({"synthetic_share": 0.9}, "9 generated images, there are 5"),
+        ],
+    )
     def test_bad_mixtures_are_refused(self, data, options, message):
         with pytest.raises(ValueError, match=message):
             mixture(data, images(5, first=100), **options)
 
-    @pytest.mark.parametrize(("share", "order", "message"), [
-        (0.0, "real_first", "both real and generated"), (0.5, "sorted", "shuffled, mixed, synthetic_first")])
+    @pytest.mark.parametrize(
+        ("share", "order", "message"), [(0.0, "real_first", "both real and generated"), (0.5, "sorted", "shuffled, mixed, synthetic_first")]
+    )
     def test_orders_that_they_cannot_have_are_refused(self, data, share, order, message):
         with pytest.raises(ValueError, match=message):
             replace(mixture(data, images(5, first=100), synthetic_share=share), order=order)
@@ -202,8 +209,7 @@ class TestTraining:
     def test_images_come_in_the_order_asked_for(self, data):
         made, seen = with_generated(data, toy_pool(data, SLOW, 2), order="synthetic_first"), []
         model = resnet(3)
-        made.train(model, steps=6, seed=1, batch_size=4, augment="none",
-                   observe=lambda step, index, logits: seen.append(index))
+        made.train(model, steps=6, seed=1, batch_size=4, augment="none", observe=lambda step, index, logits: seen.append(index))
         assert torch.equal(torch.stack(seen), made.batches(6, 1, 4))
         assert made.synthetic[torch.stack(seen)].all(1).tolist() == [True] + [False] * 5
 

@@ -56,8 +56,10 @@ def test_a_schedule_of_ones_own_and_seeds():
     assert list(batches) != list(MixedBatches(REAL, SYNTHETIC, steps=4, share=own, batch_size=8, seed=1))
 
 
-@pytest.mark.parametrize("shares, batch_size, counts", [([0.5, 1, 1, 1], 3, [2, 3, 3, 3]), ([0.5] + [1] * 6, 1, [1] * 7),
-                                                        ([0.1] * 10, 5, [1, 0] * 5), ([0.5, 0, 0.5, 0], 1, [1, 0, 0, 0])])
+@pytest.mark.parametrize(
+    "shares, batch_size, counts",
+    [([0.5, 1, 1, 1], 3, [2, 3, 3, 3]), ([0.5] + [1] * 6, 1, [1] * 7), ([0.1] * 10, 5, [1, 0] * 5), ([0.5, 0, 0.5, 0], 1, [1, 0, 0, 0])],
+)
 def test_halves_of_an_image_go_up(shares, batch_size, counts):
     batches = MixedBatches(REAL, SYNTHETIC, steps=len(shares), share=shares, batch_size=batch_size)
     assert [sum(place >= 30 for place in batch) for batch in batches] == counts
@@ -101,21 +103,37 @@ def test_training_sets_have_the_same_batches(order):
     assert made.batches(9, 3, 8).tolist() == batches
 
 
-@pytest.mark.parametrize("wrong, message", [
-    ({"share": 1.5}, "share must be a finite number of at least 0 and at most 1, got 1.5"), ({"share": -0.1}, "share must be a finite number of at least 0 and at most 1, got -0.1"), ({"order": "random"}, "choose one of mixed, synthetic"),
-    ({"share": [0.5, 2]}, r"2 numbers in 0\.\.1"), ({"share": [0.5]}, "one a step"), ({"share": [0, 1], "order": "falling"}, "takes no order"),
-    ({"synthetic": TorchImages(images(5, 0, ("b", "a")))}, "classes a, b, the synthetic ones b, a"),
-    ({"synthetic": Subset(TorchImages(images(5, 0, ("a", "c"))), [0, 1])}, "the synthetic ones a, c: labels must mean the same"),
-    ({"synthetic": TensorDataset(torch.zeros(0, 1))}, "no synthetic images"), ({"real": TensorDataset(torch.zeros(0, 1))}, "no real"),
-    ({"steps": 0}, "steps must be"), ({"batch_size": 0.5}, "batch_size must be"), ({"steps": 1, "order": "real_first"}, "at least 2 steps"),
-])
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"share": 1.5}, "share must be a finite number of at least 0 and at most 1, got 1.5"),
+        ({"share": -0.1}, "share must be a finite number of at least 0 and at most 1, got -0.1"),
+        ({"order": "random"}, "choose one of mixed, synthetic"),
+        ({"share": [0.5, 2]}, r"2 numbers in 0\.\.1"),
+        ({"share": [0.5]}, "one a step"),
+        ({"share": [0, 1], "order": "falling"}, "takes no order"),
+        ({"synthetic": TorchImages(images(5, 0, ("b", "a")))}, "classes a, b, the synthetic ones b, a"),
+        ({"synthetic": Subset(TorchImages(images(5, 0, ("a", "c"))), [0, 1])}, "the synthetic ones a, c: labels must mean the same"),
+        ({"synthetic": TensorDataset(torch.zeros(0, 1))}, "no synthetic images"),
+        ({"real": TensorDataset(torch.zeros(0, 1))}, "no real"),
+        ({"steps": 0}, "steps must be"),
+        ({"batch_size": 0.5}, "batch_size must be"),
+        ({"steps": 1, "order": "real_first"}, "at least 2 steps"),
+    ],
+)
 def test_what_cannot_be_mixed_is_refused_before_the_first_batch(wrong, message):
     with pytest.raises(ValueError, match=message):
         MixedBatches(**{"real": REAL, "synthetic": SYNTHETIC, "steps": 2, **wrong})
 
 
-@pytest.mark.parametrize("options, message", [({"share": 0.5}, "'shuffled' has the share of the set"), (
-    {"share": 2, "order": "mixed"}, "share must be a finite number of at least 0 and at most 1, got 2"), ({"order": "mixed", "n": 60}, "and 50 .all., got n = 60")])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"share": 0.5}, "'shuffled' has the share of the set"),
+        ({"share": 2, "order": "mixed"}, "share must be a finite number of at least 0 and at most 1, got 2"),
+        ({"order": "mixed", "n": 60}, "and 50 .all., got n = 60"),
+    ],
+)
 def test_training_sets_refuse_it_too(options, message):
     with pytest.raises(ValueError, match=message):
         with_synthetic(REAL.data, SYNTHETIC.data, **options)

@@ -46,15 +46,18 @@ class TestEvidence:
         assert early.logits.dtype == torch.float32 and early.errors == []
         assert len(select("slow_learnable", early)) == 3
 
-    @pytest.mark.parametrize(("change", "message"), [
-        ({"logits": torch.zeros(3, 1)}, "K >= 2"),
-        ({"logits": torch.full((3, 2), torch.nan)}, "NaN"),
-        ({"labels": torch.zeros(2, dtype=torch.int64)}, r"int64 \[3\]"),
-        ({"labels": torch.tensor([0, 1, 2])}, r"0\.\.1, got 0\.\.2"),
-        ({"correct": torch.zeros(4, 2, dtype=torch.bool)}, r"\[passes, 3\]"),
-        ({"logits": np.zeros((3, 2), np.float32)}, "logits must be a tensor, got ndarray; torch.as_tensor"),
-        ({"labels": [0, 1, 1]}, "labels must be a tensor, got list"),
-    ])
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"logits": torch.zeros(3, 1)}, "K >= 2"),
+            ({"logits": torch.full((3, 2), torch.nan)}, "NaN"),
+            ({"labels": torch.zeros(2, dtype=torch.int64)}, r"int64 \[3\]"),
+            ({"labels": torch.tensor([0, 1, 2])}, r"0\.\.1, got 0\.\.2"),
+            ({"correct": torch.zeros(4, 2, dtype=torch.bool)}, r"\[passes, 3\]"),
+            ({"logits": np.zeros((3, 2), np.float32)}, "logits must be a tensor, got ndarray; torch.as_tensor"),
+            ({"labels": [0, 1, 1]}, "labels must be a tensor, got list"),
+        ],
+    )
     def test_bad_outputs_are_refused(self, change, message):
         with pytest.raises(ValueError, match=message):
             WarmUp(**{"logits": torch.zeros(3, 2), "labels": torch.zeros(3, dtype=torch.int64), **change})
@@ -151,15 +154,18 @@ class TestSelect:
         for size, expected in ((1, [5]), (2, [1, 5]), (3, [1, 3, 5]), (4, [1, 2, 3, 5])):
             assert select("forgetting", early, size=size).indices.tolist() == expected
 
-    @pytest.mark.parametrize(("name", "options", "message"), [
-        ("slow", {}, "slow_learnable, high_loss"),
-        ("slow_learnable", {"size": 3}, "decides its own size"),
-        ("all", {"size": 0.5}, "decides its own size"),
-        ("random", {"size": 0}, "size, where it is no share between 0 and 1, must be "),
-        ("random", {"size": 61}, "size, where it is no share between 0 and 1, must be "),
-        ("high_loss", {"size": 1.0}, "share between 0 and 1"),
-        ("high_loss", {"size": True}, "share between 0 and 1"),
-    ])
+    @pytest.mark.parametrize(
+        ("name", "options", "message"),
+        [
+            ("slow", {}, "slow_learnable, high_loss"),
+            ("slow_learnable", {"size": 3}, "decides its own size"),
+            ("all", {"size": 0.5}, "decides its own size"),
+            ("random", {"size": 0}, "size, where it is no share between 0 and 1, must be "),
+            ("random", {"size": 61}, "size, where it is no share between 0 and 1, must be "),
+            ("high_loss", {"size": 1.0}, "share between 0 and 1"),
+            ("high_loss", {"size": True}, "share between 0 and 1"),
+        ],
+    )
     def test_bad_requests_are_refused(self, name, options, message):
         with pytest.raises(ValueError, match=message):
             select(name, outputs(), **options)
@@ -188,8 +194,9 @@ class TestWarmUp:
     def test_is_the_beginning_of_the_whole_run(self):
         data, whole, early = digits(200), {}, resnet()
         last = 3 * 200 // 32  # the step in which the third pass ends
-        train_classifier(resnet(), data.images, data.labels, steps=40, seed=1, batch_size=32,
-                         observe=lambda step, index, logits: whole.update({step: logits.clone()}))
+        train_classifier(
+            resnet(), data.images, data.labels, steps=40, seed=1, batch_size=32, observe=lambda step, index, logits: whole.update({step: logits.clone()})
+        )
         found = warm_up(early, data.images, data.labels, steps=40, seed=1, batch_size=32, passes=3)
         assert found.correct.shape == (3, 200) and not early.training
         # By hand: the logits of the third visit of each example.
@@ -204,8 +211,7 @@ class TestWarmUp:
             assert found.errors[number] == pytest.approx(1 - correct)
         # And it stopped there.
         stopped = resnet()
-        train_classifier(stopped, data.images, data.labels, steps=40, seed=1, batch_size=32,
-                         observe=lambda step, index, logits: step == last)
+        train_classifier(stopped, data.images, data.labels, steps=40, seed=1, batch_size=32, observe=lambda step, index, logits: step == last)
         assert torch.equal(early.head.weight, stopped.head.weight)
 
     def test_batches_larger_than_the_data_set(self):
@@ -240,17 +246,22 @@ class TestWarmUp:
         network); in training, batch normalisation sees the batch alone, so not to the last digit."""
         data, model = digits(200), resnet()
         train_classifier(model, data.images, data.labels, steps=60, seed=0, batch_size=50)
-        found = warm_up(model, data.images, data.labels, steps=8, seed=0, batch_size=100, passes=4, lr=1e-9,
-                        augment="none")
+        found = warm_up(model, data.images, data.labels, steps=8, seed=0, batch_size=100, passes=4, lr=1e-9, augment="none")
         evaluated = predict(model, data.images).gather(1, data.labels[:, None])[:, 0].log().neg()
         assert np.corrcoef(found.evidence()["loss"], evaluated)[0, 1] > 0.95
 
-    @pytest.mark.parametrize(("options", "message"), [
-        ({"passes": 0}, "at least 1"), ({"passes": 2.5}, "whole number"), ({"order": torch.zeros(1)}, "order itself"),
-        ({"checkpoint": "state"}, "keeps no checkpoint"),
-        ({"steps": 9, "passes": 3}, "9 steps of 50 are 2 whole passes over 200"),
-        ({"steps": 9}, "three to see a curve"), ({"steps": 50, "augment": "mixup"}, "unknown augment"),
-    ])
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"passes": 0}, "at least 1"),
+            ({"passes": 2.5}, "whole number"),
+            ({"order": torch.zeros(1)}, "order itself"),
+            ({"checkpoint": "state"}, "keeps no checkpoint"),
+            ({"steps": 9, "passes": 3}, "9 steps of 50 are 2 whole passes over 200"),
+            ({"steps": 9}, "three to see a curve"),
+            ({"steps": 50, "augment": "mixup"}, "unknown augment"),
+        ],
+    )
     def test_bad_requests_are_refused(self, options, message):
         data = digits(200)
         with pytest.raises(ValueError, match=message):

@@ -51,8 +51,9 @@ class TestPool:
         assert made.k == 4 and len(made) == 15 and made.sources.tolist() == [2, 3, 7, 19, 31]
         for copy in (1, 2, 3):
             rows = slice(5 * (copy - 1), 5 * copy)
-            expected = reconstruct(Shrink(), data.floats(), data.labels, sigma=[0.4, 2.0, 0.4][copy - 1], steps=3,
-                                   seed=3 * MOST_COPIES + copy, source_index=data.source_index)
+            expected = reconstruct(
+                Shrink(), data.floats(), data.labels, sigma=[0.4, 2.0, 0.4][copy - 1], steps=3, seed=3 * MOST_COPIES + copy, source_index=data.source_index
+            )
             assert torch.equal(made.data.images[rows], to_bytes(expected.images))
             assert torch.equal(made.data.labels[rows], data.labels)
             assert torch.equal(made.data.source_index[rows], data.source_index)
@@ -91,21 +92,24 @@ class TestPool:
         with pytest.raises(ValueError, match="k must be at most 4, got 5"):
             whole.take(k=5)
 
-    @pytest.mark.parametrize(("change", "error", "message"), [
-        ({"k": 1}, ValueError, "k, the original and its copies, must be a whole number of at least 2, got 1"),
-        ({"k": 2.0}, ValueError, "whole number"),
-        ({"sigmas": None}, ValueError, "from_noise=True"),
-        ({"sigmas": (0.5, -1.0)}, ValueError, "positive"),
-        ({"sigmas": (0.5, float("inf"))}, ValueError, "finite"),
-        ({"seed": -1}, ValueError, "seed"),
-        ({"sources": [3, 3]}, ValueError, "once each"),
-        ({"sources": []}, ValueError, "n > 0"),
-        ({"sources": [40]}, ValueError, r"0\.\.39"),
-        ({"solver": "rk4"}, ValueError, "heun, euler"),
-        ({"solver": "ancestral", "churn": 5.0}, ValueError, "take no churn"),
-        ({"steps": 0}, ValueError, "steps"),
-        ({"batch_size": 0}, ValueError, "batch_size must be a whole number of at least 1, got 0"),
-    ])
+    @pytest.mark.parametrize(
+        ("change", "error", "message"),
+        [
+            ({"k": 1}, ValueError, "k, the original and its copies, must be a whole number of at least 2, got 1"),
+            ({"k": 2.0}, ValueError, "whole number"),
+            ({"sigmas": None}, ValueError, "from_noise=True"),
+            ({"sigmas": (0.5, -1.0)}, ValueError, "positive"),
+            ({"sigmas": (0.5, float("inf"))}, ValueError, "finite"),
+            ({"seed": -1}, ValueError, "seed"),
+            ({"sources": [3, 3]}, ValueError, "once each"),
+            ({"sources": []}, ValueError, "n > 0"),
+            ({"sources": [40]}, ValueError, r"0\.\.39"),
+            ({"solver": "rk4"}, ValueError, "heun, euler"),
+            ({"solver": "ancestral", "churn": 5.0}, ValueError, "take no churn"),
+            ({"steps": 0}, ValueError, "steps"),
+            ({"batch_size": 0}, ValueError, "batch_size must be a whole number of at least 1, got 0"),
+        ],
+    )
     def test_bad_requests_are_refused_before_the_first_image(self, change, error, message):
         denoiser = Shrink()
         with pytest.raises(error, match=message):
@@ -168,9 +172,7 @@ class TestStore:
         assert calls == [5, 5, 5]  # one copy more
         assert torch.equal(larger.take(k=3).data.images, first.data.images)
 
-    @pytest.mark.parametrize("change", [
-        lambda d: setattr(d, "precision", torch.bfloat16), lambda d: d.images.add_(1e-6),
-        lambda d: setattr(d, "k", 3.0)])
+    @pytest.mark.parametrize("change", [lambda d: setattr(d, "precision", torch.bfloat16), lambda d: d.images.add_(1e-6), lambda d: setattr(d, "k", 3.0)])
     def test_another_denoiser_has_other_files(self, change, tmp_path, calls):
         denoiser = known()
         pool(k=2, denoiser=denoiser, folder=tmp_path)
@@ -178,8 +180,7 @@ class TestStore:
         pool(k=2, denoiser=denoiser, folder=tmp_path)
         assert calls == [5, 5]
 
-    @pytest.mark.parametrize("option", [{"solver": "euler"}, {"churn": 1.0}, {"seed": 1}, {"sigmas": 0.8},
-                                        {"from_noise": True}])
+    @pytest.mark.parametrize("option", [{"solver": "euler"}, {"churn": 1.0}, {"seed": 1}, {"sigmas": 0.8}, {"from_noise": True}])
     def test_other_settings_have_other_files(self, option, tmp_path, calls):
         for options in ({}, option):
             pool(**{"k": 2, "denoiser": known(), "folder": tmp_path, **options})
@@ -242,8 +243,7 @@ class TestStore:
 
     def test_the_committed_generator_is_known_by_its_weights(self, tmp_path, calls):
         data = stratified_subset(load_dataset("fashion_mnist"), 10, seed=0)
-        pools = [generate_pool(load_denoiser("fashion_mnist"), data, [0, 4, 7], k=3, sigmas=1.0, steps=2,
-                               folder=tmp_path) for _ in range(2)]
+        pools = [generate_pool(load_denoiser("fashion_mnist"), data, [0, 4, 7], k=3, sigmas=1.0, steps=2, folder=tmp_path) for _ in range(2)]
         assert calls == [3, 3] and torch.equal(pools[0].data.images, pools[1].data.images)
         assert set(pools[1].provenance["generator"]) == {generator_hash(load_denoiser("fashion_mnist"))}
         # It came back to the neighbourhood of its own source.
@@ -350,12 +350,15 @@ class TestFilters:
         expected = (probability >= threshold).numpy() & (np.arange(10) > 2)
         assert report["kept"].tolist() == expected.tolist() and len(kept) == expected.sum()
 
-    @pytest.mark.parametrize(("options", "message"), [
-        ({"near_copy_quantile": 1.0}, "near_copy_quantile must be a finite number of more than 0 and less than 1"),
-        ({"min_probability": 0.5}, "both a judge and"),
-        ({"judge": nn.Identity()}, "both a judge and"),
-        ({"judge": nn.Identity(), "min_probability": 0.0}, "min_probability must be a finite number of more than 0 and at most 1"),
-    ])
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"near_copy_quantile": 1.0}, "near_copy_quantile must be a finite number of more than 0 and less than 1"),
+            ({"min_probability": 0.5}, "both a judge and"),
+            ({"judge": nn.Identity()}, "both a judge and"),
+            ({"judge": nn.Identity(), "min_probability": 0.0}, "min_probability must be a finite number of more than 0 and at most 1"),
+        ],
+    )
     def test_bad_rules_are_refused(self, options, message):
         with pytest.raises(ValueError, match=message):
             filter_pool(*planted(), **options)

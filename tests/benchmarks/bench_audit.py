@@ -33,8 +33,10 @@ def main() -> int:
     for n, (seconds, memory) in BOUNDS.items():
         with tempfile.TemporaryDirectory() as folder:
             os.environ["SYNAUG_CACHE"] = folder
-            folders = [save_image_folder(ImageDataset(pad(part.images, (2, 2, 2, 2)), part.labels, part.class_names), Path(folder) / name)
-                       for name, part in (("real", data.subset(slice(n))), ("synthetic", data.subset(slice(n, 2 * n))))]
+            folders = [
+                save_image_folder(ImageDataset(pad(part.images, (2, 2, 2, 2)), part.labels, part.class_names), Path(folder) / name)
+                for name, part in (("real", data.subset(slice(n))), ("synthetic", data.subset(slice(n, 2 * n))))
+            ]
             took, used = in_own_process(audited, *folders)
         print(f"{n:,} + {n:,} images: {took:6.1f} s (bound {seconds}), peak {used:,.0f} MiB (bound {memory:,})")
         held += [took <= seconds, used <= memory]

@@ -53,9 +53,12 @@ def step_against_network(options):
             loss.backward()
             optimizer.step()
 
-    return {"recipe": lambda: train_classifier(model, images, labels, steps=options.steps, seed=0, recipe="fast",
-                                               batch_size=options.batch, augment="flip_crop", device=options.device),
-            "network": network}
+    return {
+        "recipe": lambda: train_classifier(
+            model, images, labels, steps=options.steps, seed=0, recipe="fast", batch_size=options.batch, augment="flip_crop", device=options.device
+        ),
+        "network": network,
+    }
 
 
 def several(options):
@@ -92,8 +95,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--models", type=int, default=3)
     options = parser.parse_args()
-    print(f"resnet9, batches of {options.batch}, {options.device}, {fast_precision(options.device)}, "
-          f"{torch.get_num_threads()} threads, {options.clock} time")
+    print(f"resnet9, batches of {options.batch}, {options.device}, {fast_precision(options.device)}, {torch.get_num_threads()} threads, {options.clock} time")
     ratios = []
     for jobs in (step_against_network(options), several(options)):
         for job in jobs.values():

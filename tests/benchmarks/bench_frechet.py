@@ -39,9 +39,7 @@ def main() -> int:
     real, fake = features(1.0, 1), features(0.95, 2)
     frechet_distance(real[:3000, :64], fake[:3000, :64])  # warm up the libraries
     ours = timed(lambda: frechet_distance(real, fake))
-    moments = timed(
-        lambda: [part for x in (real, fake) for part in (x.mean(0, dtype=np.float64), np.cov(x, rowvar=False))]
-    )
+    moments = timed(lambda: [part for x in (real, fake) for part in (x.mean(0, dtype=np.float64), np.cov(x, rowvar=False))])
     mean_r, covariance_r, mean_f, covariance_f = moments[2]
     own_step = timed(lambda: _distance(mean_r, _root(covariance_r), mean_f, _root(covariance_f)))
     theirs = timed(lambda: calculate_frechet_distance(*moments[2]))

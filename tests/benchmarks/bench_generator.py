@@ -27,8 +27,9 @@ def bare_network(trainer):
     """A forward and a backward pass of the network alone, of one batch."""
     denoiser, recipe, device = trainer.model, trainer.recipe, trainer.device
     _, h, w = denoiser.image_shape
-    inner = torch.randn(recipe.batch_size, denoiser.unet.config.in_channels, h // denoiser.patch, w // denoiser.patch,
-                        device=device).contiguous(memory_format=memory_format(device))
+    inner = torch.randn(recipe.batch_size, denoiser.unet.config.in_channels, h // denoiser.patch, w // denoiser.patch, device=device).contiguous(
+        memory_format=memory_format(device)
+    )
     times, labels = torch.zeros(len(inner), device=device), torch.zeros(len(inner), dtype=torch.int64, device=device)
 
     def run():
@@ -55,12 +56,9 @@ def main() -> int:
     step, network = (min(seconds) for seconds in found.values())
     memory = torch.cuda.max_memory_allocated() / 2**20 if trainer.device.type == "cuda" else peak_mib()
     batch = trainer.recipe.batch_size
-    print(f"{options.recipe}, batches of {batch}, {options.device}, {trainer.model.precision}, "
-          f"{torch.get_num_threads()} threads, {options.clock} time")
-    print(f"{batch / step:,.0f} images a second, {batch / network:,.0f} by the bare network; peak memory "
-          f"{memory:,.0f} MiB")
-    print(f"a step is {step / network:.3f} times the bare network's two passes (bound {BOUND}; median over pairs "
-          f"{median_ratio(*found.values()):.3f})")
+    print(f"{options.recipe}, batches of {batch}, {options.device}, {trainer.model.precision}, {torch.get_num_threads()} threads, {options.clock} time")
+    print(f"{batch / step:,.0f} images a second, {batch / network:,.0f} by the bare network; peak memory {memory:,.0f} MiB")
+    print(f"a step is {step / network:.3f} times the bare network's two passes (bound {BOUND}; median over pairs {median_ratio(*found.values()):.3f})")
     return verdict([step / network <= BOUND])
 
 

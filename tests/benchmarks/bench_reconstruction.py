@@ -37,17 +37,17 @@ def jobs(denoiser, real, device, folder):
     seeds = itertools.count()
 
     def reconstruction(churn):
-        reconstruct(denoiser, real.floats(), real.labels, reverse_step=REVERSE_STEP, stride=STRIDE, churn=churn,
-                    **common)
+        reconstruct(denoiser, real.floats(), real.labels, reverse_step=REVERSE_STEP, stride=STRIDE, churn=churn, **common)
 
     def pool():  # of another seed each time: one that is in the store would cost nothing
-        generate_pool(denoiser, real, range(len(real)), k=1 + len(SIGMAS), sigmas=SIGMAS, steps=STEPS, folder=folder,
-                      seed=next(seeds), **common)
+        generate_pool(denoiser, real, range(len(real)), k=1 + len(SIGMAS), sigmas=SIGMAS, steps=STEPS, folder=folder, seed=next(seeds), **common)
 
     calls = network_evaluations(reverse_sigmas(REVERSE_STEP, stride=STRIDE))
-    return {"reconstruction": (lambda: reconstruction(0.0), calls),
-            "reconstruction, churn 10": (lambda: reconstruction(10.0), calls),
-            "pool": (pool, sum(network_evaluations(sigmas_from(sigma, STEPS)) for sigma in SIGMAS))}
+    return {
+        "reconstruction": (lambda: reconstruction(0.0), calls),
+        "reconstruction, churn 10": (lambda: reconstruction(10.0), calls),
+        "pool": (pool, sum(network_evaluations(sigmas_from(sigma, STEPS)) for sigma in SIGMAS)),
+    }
 
 
 def bare_network(denoiser, labels, device, precision):
@@ -79,8 +79,7 @@ def main() -> int:
     except (OSError, ValueError) as error:  # no such generator, or not its data, or a batch that is too small or large
         parser.error(str(error))
     precision, held = fast_precision(options.device), []
-    print(f"{options.generator}, batches of {options.batch}, {options.device}, {precision}, {torch.get_num_threads()} "
-          f"threads, {options.clock} time")
+    print(f"{options.generator}, batches of {options.batch}, {options.device}, {precision}, {torch.get_num_threads()} threads, {options.clock} time")
     denoiser.precision = precision
     bare = bare_network(denoiser, real.labels, options.device, precision)
     with tempfile.TemporaryDirectory() as folder:
@@ -88,9 +87,11 @@ def main() -> int:
             job(), bare(1)  # libraries are loaded and warm
             found = in_turns({"ours": job, "bare": lambda: bare(calls)}, options.pairs, options.clock, options.device)
             ours, network = (min(seconds) for seconds in found.values())
-            print(f"{name}: {calls} evaluations, {1e3 * ours:.0f} ms for {1e3 * network:.0f} ms of network:  "
-                  f"ratio {ours / network:.3f} (bound {BOUND}; median over pairs {median_ratio(*found.values()):.3f}), "
-                  f"{options.batch * calls / ours:,.0f} evaluations of an image a second")
+            print(
+                f"{name}: {calls} evaluations, {1e3 * ours:.0f} ms for {1e3 * network:.0f} ms of network:  "
+                f"ratio {ours / network:.3f} (bound {BOUND}; median over pairs {median_ratio(*found.values()):.3f}), "
+                f"{options.batch * calls / ours:,.0f} evaluations of an image a second"
+            )
             held.append(ours / network <= BOUND)
     return verdict(held)
 

@@ -58,8 +58,7 @@ def main() -> int:
         return build_classifier("resnet8", real.image_shape, real.num_classes, seed=0)
 
     def training():
-        kept["trained"] = train_classifier(new(), real.images, real.labels, observe=lambda step, *_: step == last,
-                                           **whole)
+        kept["trained"] = train_classifier(new(), real.images, real.labels, observe=lambda step, *_: step == last, **whole)
 
     def warm_up():
         kept["early"] = new()
@@ -73,16 +72,16 @@ def main() -> int:
     warm_up(), selection(), training()  # libraries are loaded and warm
     assert torch.equal(kept["early"].head.weight, kept["trained"].head.weight)  # the same training
     keeping.clear()
-    print(f"{n:,} images, {PASSES} passes in {last + 1} steps of {BATCH_SIZE}, {torch.get_num_threads()} threads, "
-          f"{options.clock} time; {len(kept['slow'])} are slow-learnable")
+    print(
+        f"{n:,} images, {PASSES} passes in {last + 1} steps of {BATCH_SIZE}, {torch.get_num_threads()} threads, "
+        f"{options.clock} time; {len(kept['slow'])} are slow-learnable"
+    )
     found = in_turns(jobs, pairs, options.clock)
     added = [a + b for a, b in zip(keeping, found["selection"])]
     together = [a + b for a, b in zip(found["warm-up"], found["selection"])]
     ratio = median_ratio(added, found["training"])
-    print(f"training {min(found['training']):.2f} s, keeping logits {min(keeping):.3f} s, "
-          f"selection {min(found['selection']):.3f} s")
-    print(f"added / training {ratio:.4f} (bound {BOUND}); "
-          f"warm-up and selection / training {median_ratio(together, found['training']):.4f}")
+    print(f"training {min(found['training']):.2f} s, keeping logits {min(keeping):.3f} s, selection {min(found['selection']):.3f} s")
+    print(f"added / training {ratio:.4f} (bound {BOUND}); warm-up and selection / training {median_ratio(together, found['training']):.4f}")
     return verdict([ratio <= BOUND])
 
 

@@ -32,10 +32,10 @@ from synaug.data import load_dataset, stratified_subset
 from synaug.precision import fast_precision
 
 BATCH_SIZE, PAD = 128, 28 // 8
-PILLOW = v1.Compose([v1.RandomHorizontalFlip(), v1.RandomCrop(28, PAD, padding_mode="reflect"), v1.ToTensor(),
-                     v1.Normalize([0.5], [0.5])])
-TENSORS = v2.Compose([v2.RandomHorizontalFlip(), v2.RandomCrop(28, PAD, padding_mode="reflect"),
-                      v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5], [0.5])])
+PILLOW = v1.Compose([v1.RandomHorizontalFlip(), v1.RandomCrop(28, PAD, padding_mode="reflect"), v1.ToTensor(), v1.Normalize([0.5], [0.5])])
+TENSORS = v2.Compose(
+    [v2.RandomHorizontalFlip(), v2.RandomCrop(28, PAD, padding_mode="reflect"), v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5], [0.5])]
+)
 
 
 class Images(Dataset):
@@ -62,8 +62,7 @@ def loader(items, steps, workers, device):
 def plain_loop(model, batches, steps, precision, device):
     recipe = RECIPES["one_cycle"]
     model.to(device).train()
-    optimizer = torch.optim.SGD(model.parameters(), recipe["lr"], 0.9, nesterov=True,
-                                weight_decay=recipe["weight_decay"])
+    optimizer = torch.optim.SGD(model.parameters(), recipe["lr"], 0.9, nesterov=True, weight_decay=recipe["weight_decay"])
     rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: learning_rate_factor("one_cycle", (i + 0.5) / steps))
     for images, labels in batches:
         images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
@@ -92,8 +91,7 @@ def compare(data, test, steps, options):
 
     def ours(name, precision):
         classifier_training.fast_precision = lambda device: precision
-        models[name] = train_classifier(new(), data.images, data.labels, steps=steps, batch_size=BATCH_SIZE, seed=0,
-                                        augment="flip_crop", device=options.device)
+        models[name] = train_classifier(new(), data.images, data.labels, steps=steps, batch_size=BATCH_SIZE, seed=0, augment="flip_crop", device=options.device)
 
     def plain(name, precision, transform):
         batches = loader(Images(data, transform), steps, options.workers, options.device)
@@ -110,11 +108,9 @@ def compare(data, test, steps, options):
     for name, precision in jobs:
         score = accuracy(predict(models[name, precision], test.images), test.labels)
         a_step = min(found[name, precision]) / steps
-        print(f"{name}, {precision}: {1e3 * a_step:.1f} ms a step, {BATCH_SIZE / a_step:,.0f} images a second, test "
-              f"accuracy {100 * score:.1f} %")
+        print(f"{name}, {precision}: {1e3 * a_step:.1f} ms a step, {BATCH_SIZE / a_step:,.0f} images a second, test accuracy {100 * score:.1f} %")
     ratios = {job: median_ratio(found[job], found["synaug", job[1]]) for job in jobs if job[0] != "synaug"}
-    print("faster than the plain loop by " + ", ".join(f"{r:.2f} ({name}, {precision})" for (name, precision), r in
-                                                       ratios.items()) + " (bound 1)")
+    print("faster than the plain loop by " + ", ".join(f"{r:.2f} ({name}, {precision})" for (name, precision), r in ratios.items()) + " (bound 1)")
     if fast != torch.float32:
         whole = median_ratio(found["Pillow", torch.float32], found["synaug", fast])
         print(f"the precision included, than the float32 loop of Pillow images by {whole:.2f}")
@@ -123,19 +119,18 @@ def compare(data, test, steps, options):
 
 def compare_images(data, steps, options):
     """Prints the ratios of everything but the network; returns whether ours is several times as fast as both."""
+
     def drained(transform):
         for images, labels in loader(Images(data, transform), steps, options.workers, options.device):
             images.to(options.device), labels.to(options.device)
 
-    jobs = {"synaug": lambda: our_images(data, steps, options.device), "Pillow": lambda: drained(PILLOW),
-            "tensors": lambda: drained(TENSORS)}
+    jobs = {"synaug": lambda: our_images(data, steps, options.device), "Pillow": lambda: drained(PILLOW), "tensors": lambda: drained(TENSORS)}
     for job in jobs.values():
         job()
     found = in_turns(jobs, options.pairs, options.clock, options.device)
     ratios = {name: median_ratio(found[name], found["synaug"]) for name in ("Pillow", "tensors")}
     print("images alone: " + ", ".join(f"{name} {1e3 * min(found[name]) / steps:.2f} ms a batch" for name in jobs))
-    print("faster than the plain loop's by " + ", ".join(f"{r:.1f} ({name})" for name, r in ratios.items())
-          + " (bound 3)")
+    print("faster than the plain loop's by " + ", ".join(f"{r:.1f} ({name})" for name, r in ratios.items()) + " (bound 3)")
     return min(ratios.values()) >= 3
 
 
@@ -151,8 +146,10 @@ def main() -> int:
         steps, options.pairs = 12, 2
     data = stratified_subset(load_dataset("fashion_mnist"), 10_000, seed=0)
     test = stratified_subset(load_dataset("fashion_mnist", "test"), 1_000, seed=0)
-    print(f"{options.architecture}, {steps} steps of {BATCH_SIZE}, {options.device}, {torch.get_num_threads()} "
-          f"threads, {options.workers} workers, {options.clock} time")
+    print(
+        f"{options.architecture}, {steps} steps of {BATCH_SIZE}, {options.device}, {torch.get_num_threads()} "
+        f"threads, {options.workers} workers, {options.clock} time"
+    )
     return verdict([compare(data, test, steps, options), compare_images(data, steps, options)])
 
 

@@ -56,8 +56,10 @@ def compare(size, steps, turns, clock):
     data, filters = toy(**size)
     seconds = fastest({job.__name__: lambda job=job: job(data, filters, steps) for job in (ours, products)}, turns, clock)
     ratio = seconds["ours"] / seconds["products"]
-    print(f"N = {size['n']:,}, {size['num_seeds']} seeds, {steps} steps: {seconds['ours']:.2f} s, {ratio:.2f} of the "
-          f"products' {seconds['products']:.2f} s (bound {BOUND})")
+    print(
+        f"N = {size['n']:,}, {size['num_seeds']} seeds, {steps} steps: {seconds['ours']:.2f} s, {ratio:.2f} of the "
+        f"products' {seconds['products']:.2f} s (bound {BOUND})"
+    )
     return ratio
 
 

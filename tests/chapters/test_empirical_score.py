@@ -132,8 +132,7 @@ class TestCalibration:
 
     @pytest.fixture
     def rows(self, training, compared):
-        return lambda denoiser: compared_rows(compare_denoisers(denoiser, training, compared["train"], 1.3, 0, True)
-                                              ).set_index("metric")
+        return lambda denoiser: compared_rows(compare_denoisers(denoiser, training, compared["train"], 1.3, 0, True)).set_index("metric")
 
     def test_the_optimal_denoiser_is_calibrated_on_its_own_images(self, training, rows):
         """On all its training images, of which 60 are looked at: the intervals hold 1."""
@@ -173,12 +172,20 @@ def test_training_shares_are_those_of_the_log_normal(chosen, frame):
         assert row.value == pytest.approx(norm.sf(np.log(row.sigma / sigma_data * 0.5), -1.2, 1.2), abs=0.002)
 
 
-@pytest.mark.parametrize("wrong, message", [
-    (dict(n_training=601), "n_training must be from 10 to 600"),
-    (dict(n_sources=401), "n_sources must be from 10 to 400"), (dict(n_sources=1), "n_sources must be a whole"),
-    (dict(n_compared=2.5), "n_compared"), (dict(seed=-1), "seed"), (dict(reverse_steps=(30, 50)), "from 0"),
-    (dict(reverse_steps=(0, 101)), "at most 100"), (dict(reverse_steps=0), "from 0"), (dict(stride=0), "stride"),
-])
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (dict(n_training=601), "n_training must be from 10 to 600"),
+        (dict(n_sources=401), "n_sources must be from 10 to 400"),
+        (dict(n_sources=1), "n_sources must be a whole"),
+        (dict(n_compared=2.5), "n_compared"),
+        (dict(seed=-1), "seed"),
+        (dict(reverse_steps=(30, 50)), "from 0"),
+        (dict(reverse_steps=(0, 101)), "at most 100"),
+        (dict(reverse_steps=0), "from 0"),
+        (dict(stride=0), "stride"),
+    ],
+)
 def test_bad_parameters_are_refused_at_once(untrained_generator, wrong, message):
     with pytest.raises(ValueError, match=message):
         EXPERIMENT.settings(**{"profile": "smoke", "generator": untrained_generator, **SMALL, **wrong})

@@ -40,8 +40,7 @@ class TestMarginal:
         for u in torch.randn(10, *mixture.image_shape, generator=generator, dtype=torch.float64):
             centres, spreads = (mixture.means @ u).numpy(), (u @ mixture.covariances @ u).sqrt().numpy()
             weights = mixture.weights.numpy()
-            found.append(kstest((points @ u).numpy(), lambda t, m=centres, s=spreads: (
-                weights * norm.cdf((t[:, None] - m) / s)).sum(1)).pvalue)
+            found.append(kstest((points @ u).numpy(), lambda t, m=centres, s=spreads: (weights * norm.cdf((t[:, None] - m) / s)).sum(1)).pvalue)
         others = mixture.sample(20_000, generator)[0]
         found.append(ks_2samp(mixture.log_density(points), mixture.log_density(others)).pvalue)
         return min(1, 11 * min(found))
@@ -72,10 +71,15 @@ class Flat:
         return self.mixture(x.flatten(1), sigma, labels).view_as(x)
 
 
-@pytest.mark.parametrize("arm, x, level, churn, options", [
-    (EXACT, 40, 40, 0.0, dict(reverse_step=40)), (EXACT, 100, 100, 0.0, dict(reverse_step=100)),
-    ("Heun", 20, 50, 0.0, dict(steps=20)), ("Euler, churn", 20, 50, 5.0, dict(steps=20, solver="euler", churn=5.0)),
-])
+@pytest.mark.parametrize(
+    "arm, x, level, churn, options",
+    [
+        (EXACT, 40, 40, 0.0, dict(reverse_step=40)),
+        (EXACT, 100, 100, 0.0, dict(reverse_step=100)),
+        ("Heun", 20, 50, 0.0, dict(steps=20)),
+        ("Euler, churn", 20, 50, 5.0, dict(steps=20, solver="euler", churn=5.0)),
+    ],
+)
 def test_reconstructions_are_those_of_images(arm, x, level, churn, options):
     """Of sources that `reconstruct` takes; results outside [-1, 1] are clamped there, and here for the comparison."""
     draws = draws_of(3, 100, 5)
@@ -99,8 +103,7 @@ class TestMeasure:
         found = self.of(draws, draws.sources, draws.labels)
         assert found["precision", "source"] == found["recall", "source"] == found["outer_edge_recall", "source"] == 1
         assert found["recall", "fresh"] < 1
-        assert found["mean_log_density", "mixture"] == pytest.approx(
-            draws.mixture.log_density(draws.sources).mean().item())
+        assert found["mean_log_density", "mixture"] == pytest.approx(draws.mixture.log_density(draws.sources).mean().item())
 
     def test_class_variances_are_the_mixtures(self, draws):
         points, component = draws.mixture.sample(200_000, torch.Generator().manual_seed(0))
@@ -115,8 +118,7 @@ class TestMeasure:
         assert after["variance_ratio", "mixture"] == pytest.approx(before["variance_ratio", "mixture"] / 4)
         apart = after["covariance_logdet_ratio", "fresh"] - before["covariance_logdet_ratio", "fresh"]
         assert apart == pytest.approx(np.log(1 / 4))
-        numpy = sum(len(own) * np.cov(own.T.numpy()).trace() for own in
-                    (draws.sources[draws.labels == c] for c in range(draws.mixture.num_classes)))
+        numpy = sum(len(own) * np.cov(own.T.numpy()).trace() for own in (draws.sources[draws.labels == c] for c in range(draws.mixture.num_classes)))
         assert within_class_variance(draws.sources, draws.labels).item() == pytest.approx(numpy / 400)
 
     def test_one_mode_only(self, draws):
@@ -132,8 +134,7 @@ class TestMeasure:
         sets = [draws.sources, draws.fresh, *(points for points, _ in draws.others)]
         assert len({points[0, 0].item() for points in sets}) == len(sets) == 2 + chapter.BASELINE_DRAWS
         found = measured_baseline(2, 400, 5).set_index(["metric", "reference"])["value"]
-        assert found["recall", "fresh"] == pytest.approx(np.mean([self.of(draws, *own)["recall", "fresh"] for own in
-                                                                  draws.others]))
+        assert found["recall", "fresh"] == pytest.approx(np.mean([self.of(draws, *own)["recall", "fresh"] for own in draws.others]))
         assert found["variance_ratio", "mixture"] == pytest.approx(1, abs=0.05)
         assert found["rare_mode_ratio", "mixture"] == pytest.approx(1, abs=0.2)
 
@@ -156,8 +157,7 @@ class TestRun:
         of_recall = select(frame, metric="recall", reference="source")
         rows, own = figures.above_baseline(of_recall), of_recall.set_index(["arm", "x", "seed"])["value"]
         rows = select(rows, arm="Heun", x=5)
-        assert rows.set_index("seed")["value"].to_dict() == pytest.approx(
-            {seed: own["Heun", 5.0, seed] - own[FRESH_REAL, 0.0, seed] for seed in (0, 1)})
+        assert rows.set_index("seed")["value"].to_dict() == pytest.approx({seed: own["Heun", 5.0, seed] - own[FRESH_REAL, 0.0, seed] for seed in (0, 1)})
 
 
 class TestFigures:
@@ -168,8 +168,7 @@ class TestFigures:
         assert [[x, mean["recall", "Euler", x]] for x in (5.0, 10.0)] in drawn
         figure = figures.score_errors(frame)
         drawn = [line.get_xydata().tolist() for line in figure.axes[0].lines]
-        assert [[0.9, mean["recall", "scaled score", 0.9]], [1.0, mean["recall", EXACT, 100.0]],
-                [1.1, mean["recall", "scaled score", 1.1]]] in drawn
+        assert [[0.9, mean["recall", "scaled score", 0.9]], [1.0, mean["recall", EXACT, 100.0]], [1.1, mean["recall", "scaled score", 1.1]]] in drawn
         assert [0, 1, 2] in [list(line.get_xdata()) for line in figure.axes[3].lines]
         figures.fine_grid(frame, frame)
 
@@ -178,21 +177,35 @@ class TestFigures:
         assert list(table[""]) == ["exact score, fine grid", "5 Euler steps", "score without the class"]
         rows = figures.above_baseline(frame[frame["metric"] == "occupancy_error"])
         interval = mean_interval(rows[(rows["arm"] == "Euler") & (rows["x"] == 5)]["value"])
-        assert table["distance between shares of modes"].iloc[1] == (
-            f"{interval.estimate:+.3f} ± {interval.high - interval.estimate:.3f}")
+        assert table["distance between shares of modes"].iloc[1] == (f"{interval.estimate:+.3f} ± {interval.high - interval.estimate:.3f}")
         assert table.shape == (3, 9) and table.notna().all(axis=None)
 
 
-@pytest.mark.parametrize("wrong, message", [
-    (dict(mixtures=0), "mixtures must be a whole number"), (dict(n_points=2.5), "n_points"), (dict(k=0), "k must be"),
-    (dict(n_points=12), "n_points = 12 are too few"), (dict(k=150), "too few"), (dict(k=True), "k must be"),
-    (dict(reverse_steps=(0, 50)), "must hold 0, the sources, and 100"), (dict(reverse_steps=50), "must hold 0"),
-    (dict(reverse_steps=(0, 100.5, 100)), "whole number"), (dict(levels=(0, 100)), "levels must be .* at least 1"),
-    (dict(levels=(100, 100)), "different values"), (dict(stride=0), "stride"), (dict(grids=(0,)), "grids must be"),
-    (dict(churn=-1.0), "churn"), (dict(churn=float("inf")), "churn"), (dict(factors=(0.0,)), "factors: factor must be"),
-    (dict(noises=(-0.1,)), "noises must be"), (dict(widths=(float("nan"),)), "widths must be"),
-    (dict(guidances=(-1.0,)), "guidances must be"), (dict(guidances=(float("inf"),)), "guidances must be different values, each a finite number"),
-])
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (dict(mixtures=0), "mixtures must be a whole number"),
+        (dict(n_points=2.5), "n_points"),
+        (dict(k=0), "k must be"),
+        (dict(n_points=12), "n_points = 12 are too few"),
+        (dict(k=150), "too few"),
+        (dict(k=True), "k must be"),
+        (dict(reverse_steps=(0, 50)), "must hold 0, the sources, and 100"),
+        (dict(reverse_steps=50), "must hold 0"),
+        (dict(reverse_steps=(0, 100.5, 100)), "whole number"),
+        (dict(levels=(0, 100)), "levels must be .* at least 1"),
+        (dict(levels=(100, 100)), "different values"),
+        (dict(stride=0), "stride"),
+        (dict(grids=(0,)), "grids must be"),
+        (dict(churn=-1.0), "churn"),
+        (dict(churn=float("inf")), "churn"),
+        (dict(factors=(0.0,)), "factors: factor must be"),
+        (dict(noises=(-0.1,)), "noises must be"),
+        (dict(widths=(float("nan"),)), "widths must be"),
+        (dict(guidances=(-1.0,)), "guidances must be"),
+        (dict(guidances=(float("inf"),)), "guidances must be different values, each a finite number"),
+    ],
+)
 def test_bad_parameters_are_refused_at_once(wrong, message):
     with pytest.raises(ValueError, match=message):
         EXPERIMENT.settings(**{"profile": "smoke", **wrong})

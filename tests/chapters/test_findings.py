@@ -42,24 +42,23 @@ def test_the_readme_says_what_the_frames_say():
 def test_the_first_page_is_short_and_takes_its_numbers_from_the_frames():
     prose = re.sub(r"^---.*?---|```.*?```|\{\w+:?\w*\}`[^`]*`", "", INDEX, flags=re.DOTALL)
     assert not re.search(r"[−+]\d|\d\.\d", prose)
-    shown = " ".join([prose, re.sub("<[^>]*>", "", findings.markdown()), findings.CAPTION,
-                      *findings.advice().to_numpy().ravel(), *findings.ARMS.values()])
+    shown = " ".join([prose, re.sub("<[^>]*>", "", findings.markdown()), findings.CAPTION, *findings.advice().to_numpy().ravel(), *findings.ARMS.values()])
     assert len(shown.split()) <= 500
 
 
-@pytest.mark.parametrize("arm, where, against", [
-    ("fresh", {"kind": "fresh", "x": 5, "augment": "flip"}, {"kind": "original", "augment": "flip"}),
-    ("generated, from noise", {"arm": "generated, from noise", "x": 5}, {"kind": "original", "augment": "flip"}),
-    ("TrivialAugment", {"kind": "original", "augment": "flip_trivial"}, {"kind": "original", "augment": "flip"}),
-])
+@pytest.mark.parametrize(
+    "arm, where, against",
+    [
+        ("fresh", {"kind": "fresh", "x": 5, "augment": "flip"}, {"kind": "original", "augment": "flip"}),
+        ("generated, from noise", {"arm": "generated, from noise", "x": 5}, {"kind": "original", "augment": "flip"}),
+        ("TrivialAugment", {"kind": "original", "augment": "flip_trivial"}, {"kind": "original", "augment": "flip"}),
+    ],
+)
 def test_gains_are_those_of_a_computation_by_hand(arm, where, against):
     frame = load_recorded("targeted_augmentation").query(
-        "metric == 'test_error' and regime == 'small' and optimizer == 'sgd' and architecture == 'resnet8' "
-        "and budget == 1"
+        "metric == 'test_error' and regime == 'small' and optimizer == 'sgd' and architecture == 'resnet8' and budget == 1"
     )
-    one, other = (
-        frame[(frame[list(w)] == pd.Series(w)).all(axis=1)].set_index("seed")["value"] for w in (against, where)
-    )
+    one, other = (frame[(frame[list(w)] == pd.Series(w)).all(axis=1)].set_index("seed")["value"] for w in (against, where))
     difference = (one - other).dropna()
     interval = stats.t.interval(0.95, len(difference) - 1, difference.mean(), difference.sem())
     (row,) = findings.gains_by_data_set().query("arm == @arm and dataset == 'Fashion-MNIST'").itertuples()
@@ -75,7 +74,7 @@ def test_every_claim_has_a_row_with_its_anchor_verdicts_and_rule(experiment):
     page, claims = claims_page.claims_table(experiment).data, load_claims(experiment)
     assert re.findall(r'<tr id="claim-([^"]+)"', page) == list(claims)
     assert page.count("<details>") == len(claims) and "nan" not in page and "object at 0x" not in page
-    assert f"claims_table(\"{experiment}\")" in (ROOT / "book" / "claims.md").read_text("utf-8")
+    assert f'claims_table("{experiment}")' in (ROOT / "book" / "claims.md").read_text("utf-8")
     assert (">CIFAR-10</th>" in page) == (experiment in ("mode_concentration", "targeted_augmentation"))
     notebook = (ROOT / "notebooks" / f"{claims_page.CHAPTERS[experiment]}.py").read_text("utf-8")
     for claim in claims.values():
@@ -100,8 +99,6 @@ def test_the_claims_are_counted_once_per_data_set():
 
 def test_every_conjecture_has_claims_that_decide_it():
     page = claims_page.conjectures("../").data
-    assert re.findall('<tr id="conjecture-([0-9])"', page) == list("1234567") and "claims_page.conjectures(" in (
-        ROOT / "book" / "claims.md").read_text("utf-8")
+    assert re.findall('<tr id="conjecture-([0-9])"', page) == list("1234567") and "claims_page.conjectures(" in (ROOT / "book" / "claims.md").read_text("utf-8")
     own = {claim.id for claim in load_claims().values() if claim.source.removeprefix("this book, ") in claims_page.CONJECTURES}
     assert set(re.findall('href="../claims.html#claim-([^"]+)"', page)) == own and len(own) >= 20
-

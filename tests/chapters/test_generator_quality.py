@@ -32,8 +32,9 @@ def value(rows, metric, arm=SAMPLES, **where):
 
 
 def near(chosen, sets, samples):
-    found = chapter.nearest_images(samples, sets["reference"], sets["fresh"], chosen.generator,
-                                   weights_of(chosen.generator), "pixels", chosen.searched("pixels"), "cpu")
+    found = chapter.nearest_images(
+        samples, sets["reference"], sets["fresh"], chosen.generator, weights_of(chosen.generator), "pixels", chosen.searched("pixels"), "cpu"
+    )
     return found, chapter.near_copies(found)
 
 
@@ -53,8 +54,7 @@ def test_frame(frame):
     measured = frame[frame["arm"] != "training"]
     assert (measured["low"] <= measured["value"]).all() and (measured["value"] <= measured["high"]).all()
     distances = frame[frame["encoder"] == "pixels"].set_index(["metric", "arm"])["value"]
-    assert distances["frechet_multiple", SAMPLES] == pytest.approx(
-        distances["frechet_distance", SAMPLES] / distances["frechet_distance", FRESH_REAL])
+    assert distances["frechet_multiple", SAMPLES] == pytest.approx(distances["frechet_distance", SAMPLES] / distances["frechet_distance", FRESH_REAL])
     by_class = select(frame, metric="judge_agreement", arm=SAMPLES).set_index("class_name")["value"]
     assert by_class["all"] == pytest.approx(by_class.drop("all").mean())
     losses = frame[frame["arm"] == "training"].set_index(["metric", "x"])["value"]
@@ -83,8 +83,7 @@ def test_real_images_reach_the_baseline(chosen, get, sets):
     """A perfect generator: other real images of the same classes."""
     others = real_images_of(chosen.generator).unseen
     fresh = set(sets["fresh"].source_index.tolist())
-    free = [[i for i in (others.labels == c).nonzero().flatten().tolist() if int(others.source_index[i]) not in fresh]
-            for c in range(10)]
+    free = [[i for i in (others.labels == c).nonzero().flatten().tolist() if int(others.source_index[i]) not in fresh] for c in range(10)]
     own = others.subset([free[int(c)].pop() for c in sets["reference"].labels])
     distance = value(chapter.distances(sets["reference"], own, sets["fresh"], "pixels", "cpu"), "frechet_multiple")
     assert 0.6 < distance["value"] < 1.6
@@ -98,19 +97,27 @@ def test_closest_pairs_are_sorted_and_belong_together(chosen, get, sets):
     assert pairs.shape == (6, 2, 1, 8, 8) and (distances.diff() >= 0).all()
     difference = (pairs[:, 0].double() - pairs[:, 1].double()).flatten(1).norm(dim=1) / 127.5
     torch.testing.assert_close(difference, distances, rtol=1e-5, atol=1e-5)
-    every = torch.cdist(*(images.floats().flatten(1) for images in (sets["reference"],
-                                                                    real_images_of(chosen.generator).trained)))
+    every = torch.cdist(*(images.floats().flatten(1) for images in (sets["reference"], real_images_of(chosen.generator).trained)))
     assert distances[0] == pytest.approx(every.min().item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("wrong, message", [
-    (dict(n_samples=5), "two per class"), (dict(n_samples=361), "from 20 to 360 .two per class"),
-    (dict(n_samples=40.5), "n_samples must be a whole number"), (dict(encoders=["pixel"]), "encoders must be"),
-    (dict(encoders=[]), "encoders"), (dict(solver="heune"), "solver must be one of heun"),
-    (dict(classifier="resnet7"), "classifier must be one of"), (dict(n_judge=2000), "n_judge must be from 10 to 837"),
-    (dict(n_searched=9), "n_searched and n_samples must leave 10"),
-    (dict(seed=-1), "seed"), (dict(recipe="one_cycel"), "recipe must be one of"), (dict(n_searched=0), "n_searched"),
-])
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (dict(n_samples=5), "two per class"),
+        (dict(n_samples=361), "from 20 to 360 .two per class"),
+        (dict(n_samples=40.5), "n_samples must be a whole number"),
+        (dict(encoders=["pixel"]), "encoders must be"),
+        (dict(encoders=[]), "encoders"),
+        (dict(solver="heune"), "solver must be one of heun"),
+        (dict(classifier="resnet7"), "classifier must be one of"),
+        (dict(n_judge=2000), "n_judge must be from 10 to 837"),
+        (dict(n_searched=9), "n_searched and n_samples must leave 10"),
+        (dict(seed=-1), "seed"),
+        (dict(recipe="one_cycel"), "recipe must be one of"),
+        (dict(n_searched=0), "n_searched"),
+    ],
+)
 def test_bad_parameters_are_refused_at_once(untrained_generator, wrong, message):
     with pytest.raises(ValueError, match=message):
         EXPERIMENT.settings(**{"profile": "smoke", "generator": untrained_generator, **SMALL, **wrong})
@@ -120,8 +127,7 @@ def test_recorded_results_read_as_they_were(frame, tmp_path, monkeypatch):
     monkeypatch.setenv("SYNAUG_RESULTS", str(tmp_path))
     record(frame, "generator_quality", "smoke")
     table = figures.comparison(frame, load_recorded("generator_quality", "smoke"))
-    live, stored = (table[table["run"] == run].drop(columns="run").reset_index(drop=True)
-                    for run in ("this build", "recorded"))
+    live, stored = (table[table["run"] == run].drop(columns="run").reset_index(drop=True) for run in ("this build", "recorded"))
     assert len(live) == 7 and live.equals(stored)
 
 

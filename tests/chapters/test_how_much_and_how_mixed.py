@@ -22,15 +22,31 @@ def simulated(worth, effects=lambda arm: 0.0, noise=0.05):
     for arm, seed in trainings(s):
         own = offsets.setdefault(seed, rng.normal(0, 0.5))
         gain = 1.9 * np.log1p(worth.get(arm.source, 0) * arm.added / 950) + effects(arm)
-        rows.append({"dataset": "fashion_mnist", "arm": arm.source, "seed": seed, "x": float(arm.added), "mixing": arm.mixing,
-                     "share": arm.share or arm.added / (arm.n_real + arm.added), "n_real": arm.n_real, "width": arm.width,
-                     "metric": "test_error", "value": 15 - gain + own + rng.normal(0, noise)})
+        rows.append(
+            {
+                "dataset": "fashion_mnist",
+                "arm": arm.source,
+                "seed": seed,
+                "x": float(arm.added),
+                "mixing": arm.mixing,
+                "share": arm.share or arm.added / (arm.n_real + arm.added),
+                "n_real": arm.n_real,
+                "width": arm.width,
+                "metric": "test_error",
+                "value": 15 - gain + own + rng.normal(0, noise),
+            }
+        )
     return tidy(rows, {"parameters": asdict(s)}, experiment=EXPERIMENT.name, profile="standard", swept="images added")
 
 
-CONJECTURED = simulated({"fresh": 1, "from noise": 0.2, "oracle": 0.45, "reconstruction": 0.1}, lambda arm: {
-    "repeated": -0.6, "falling": 0.5 * (arm.source != "fresh"), "synthetic_first": 0.5 * (arm.source != "fresh")}.get(
-    arm.mixing, 0) + (arm.width - 16) / 8 * (arm.added == 9000) - 2 * abs(arm.share - 0.5) * (arm.mixing == "mixed"))
+CONJECTURED = simulated(
+    {"fresh": 1, "from noise": 0.2, "oracle": 0.45, "reconstruction": 0.1},
+    lambda arm: (
+        {"repeated": -0.6, "falling": 0.5 * (arm.source != "fresh"), "synthetic_first": 0.5 * (arm.source != "fresh")}.get(arm.mixing, 0)
+        + (arm.width - 16) / 8 * (arm.added == 9000)
+        - 2 * abs(arm.share - 0.5) * (arm.mixing == "mixed")
+    ),
+)
 
 
 def test_a_run_has_every_arm_once_a_seed(frame):
@@ -45,19 +61,30 @@ def test_a_run_has_every_arm_once_a_seed(frame):
 
 def test_pools_are_of_the_generator_that_their_arm_names():
     s = EXPERIMENT.settings("standard")
-    params = {(source, n): pool(s, source, n).params for source, n in (
-        ("from noise", 2000), ("oracle", 2000), ("reconstruction", 2000), ("from noise", 500), ("from noise", 5000))}
+    params = {
+        (source, n): pool(s, source, n).params
+        for source, n in (("from noise", 2000), ("oracle", 2000), ("reconstruction", 2000), ("from noise", 500), ("from noise", 5000))
+    }
     assert {key: own["generator"] for key, own in params.items()} == {
-        ("from noise", 2000): "fashion_mnist_2000", ("oracle", 2000): "fashion_mnist", ("from noise", 500): "fashion_mnist_2000",
-        ("reconstruction", 2000): "fashion_mnist_2000", ("from noise", 5000): "fashion_mnist"}
+        ("from noise", 2000): "fashion_mnist_2000",
+        ("oracle", 2000): "fashion_mnist",
+        ("from noise", 500): "fashion_mnist_2000",
+        ("reconstruction", 2000): "fashion_mnist_2000",
+        ("from noise", 5000): "fashion_mnist",
+    }
     assert {key[0] for key, own in params.items() if own["sigma"] is not None} == {"reconstruction"}
     assert 2000 * (params["from noise", 2000]["k"] - 1) >= 9000 and params["from noise", 5000] == params["oracle", 2000]
 
 
-@pytest.mark.parametrize("how, real, others, distinct", [
-    ({"mixing": "shuffled", "added": 60}, 40, 60, 60), ({"mixing": "repeated", "added": 60, "distinct": 20}, 40, 60, 20),
-    ({"mixing": "replaced", "added": 10, "share": 0.25}, 30, 10, 10),
-    *(({"mixing": order, "added": 60, "share": 0.9}, 40, 60, 60) for order in ORDERS)])
+@pytest.mark.parametrize(
+    "how, real, others, distinct",
+    [
+        ({"mixing": "shuffled", "added": 60}, 40, 60, 60),
+        ({"mixing": "repeated", "added": 60, "distinct": 20}, 40, 60, 20),
+        ({"mixing": "replaced", "added": 10, "share": 0.25}, 30, 10, 10),
+        *(({"mixing": order, "added": 60, "share": 0.9}, 40, 60, 60) for order in ORDERS),
+    ],
+)
 def test_training_sets_hold_what_their_arm_says(how, real, others, distinct):
     def images(n, first):
         return ImageDataset(torch.zeros(n, 1, 8, 8, dtype=torch.uint8), torch.arange(n) % 2, ("a", "b"), torch.arange(first, first + n))
@@ -82,12 +109,22 @@ def test_rules_support_what_they_should_and_nothing_else():
     assert {flat[name] for name in flat if name.startswith(("exchange", "order"))} == {"inconclusive"}
 
 
-@pytest.mark.parametrize("wrong, message", [
-    ({"shares": [0.5, 1.5]}, "shares .*at most 1, got 1.5"), ({"n_real": 3000}, "has seen 2,000 images"),
-    ({"fresh": [20, 10**5], "compared": 20, "added": [20]}, "100,000 fresh images, fashion_mnist_2000 leaves"),
-    ({"compared": 30}, "increasing and hold compared = 30"), ({"distinct": 41}, "distinct must be at most compared = 40"),
-    ({"generator": "fashion_mnist", "oracle": "fashion_mnist_2000"}, "has not seen 8000"), ({"recipe": "adam"}, "recipe"), ({"studies": ["chance"]}, "studies must be"),
-    ({"sigma": 2 * SIGMA_MAX}, "sigma"), ({"architecture": "resnet18"}, "architecture"), ({"other_n_real": [20_000]}, "20,000")])
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"shares": [0.5, 1.5]}, "shares .*at most 1, got 1.5"),
+        ({"n_real": 3000}, "has seen 2,000 images"),
+        ({"fresh": [20, 10**5], "compared": 20, "added": [20]}, "100,000 fresh images, fashion_mnist_2000 leaves"),
+        ({"compared": 30}, "increasing and hold compared = 30"),
+        ({"distinct": 41}, "distinct must be at most compared = 40"),
+        ({"generator": "fashion_mnist", "oracle": "fashion_mnist_2000"}, "has not seen 8000"),
+        ({"recipe": "adam"}, "recipe"),
+        ({"studies": ["chance"]}, "studies must be"),
+        ({"sigma": 2 * SIGMA_MAX}, "sigma"),
+        ({"architecture": "resnet18"}, "architecture"),
+        ({"other_n_real": [20_000]}, "20,000"),
+    ],
+)
 def test_what_cannot_be_compared_is_refused_before_anything_is_trained(wrong, message):
     with pytest.raises(ValueError, match=message):
         EXPERIMENT.settings("smoke", **wrong)
@@ -110,9 +147,17 @@ def test_figures_and_words_have_the_truth_of_the_frame():
     assert rate["3,000 from noise, few distinct"] > 10 and found["best share"] == "0.5 [0.5, 0.5]"
     assert set(figures.rates(CONJECTURED)["real images"]) == {"500", "1,000", "2,000", "5,000"}
     advice = figures.what_to_do(CONJECTURED).set_index("your question")["what to do"]
-    assert list(advice.loc[["Draw new ones, or repeat a few?", "Synthetic images first, or an even mix?", "A falling share, or an even mix?",
-                            "If not mixed, which first?", "More of them for a wider network?"]]) == [
-        "Draw new ones.", "Synthetic first.", "Let it fall.", "Synthetic first.", "Yes."]
+    assert list(
+        advice.loc[
+            [
+                "Draw new ones, or repeat a few?",
+                "Synthetic images first, or an even mix?",
+                "A falling share, or an even mix?",
+                "If not mixed, which first?",
+                "More of them for a wider network?",
+            ]
+        ]
+    ) == ["Draw new ones.", "Synthetic first.", "Let it fall.", "Synthetic first.", "Yes."]
     assert "No larger run" in figures.takeaways(CONJECTURED, None) and "No larger" not in figures.takeaways(CONJECTURED, CONJECTURED)
     assert "end on real" in found and figures.order(CONJECTURED).axes and figures.scaling(None, CONJECTURED).axes
 

@@ -25,18 +25,27 @@ def made(chosen, get):
     return get(real(chosen, "trained", chosen.n_images)), get(mechanism.selection(chosen)), get(mechanism.pool(chosen, 1.0))
 
 
-@pytest.mark.parametrize("parameters, message", [
-    ({"n_images": 100}, "n_images must be a whole number of at least 128 .*got 100"),
-    ({"n_images": 3000}, "n_images must be from 10 to 2000 .*, got 3000"),
-    ({"n_images": 2000}, "classifier_steps must be at least 47, .* of a warm-up, got 10"),
-    ({"n_evaluate": 20_000}, "n_evaluate must be from 10 to 10000"), ({"n_evaluate": 9}, "n_evaluate must be from 10"),
-    ({"seeds": 1}, "seeds must be a whole number of at least 2 .*got 1"), ({"ks": [1, 2]}, "ks must be"),
-    ({"ks": []}, "ks must hold at least one value"), ({"stages": "soon"}, "stages must be .* early, middle, late, got 'soon'"),
-    ({"sigma": 2.0}, r"sigma = 2 among them, got \(1.0,\)"), ({"sigmas": [1.0, -1.0]}, "sigmas must be positive"),
-    ({"sigmas": [1.0, float("inf")]}, "sigmas must be"), ({"recipe": "slow"}, "recipe must be one of .*'slow'"),
-    ({"augment": "flip_trivial"}, "augment must be one of none, flip, flip_crop, got 'flip_trivial'"),
-    ({"classifier": "resnet0"}, "classifier must be one of"), ({"device": "cuda"}, "device must be one of cpu"),
-])
+@pytest.mark.parametrize(
+    "parameters, message",
+    [
+        ({"n_images": 100}, "n_images must be a whole number of at least 128 .*got 100"),
+        ({"n_images": 3000}, "n_images must be from 10 to 2000 .*, got 3000"),
+        ({"n_images": 2000}, "classifier_steps must be at least 47, .* of a warm-up, got 10"),
+        ({"n_evaluate": 20_000}, "n_evaluate must be from 10 to 10000"),
+        ({"n_evaluate": 9}, "n_evaluate must be from 10"),
+        ({"seeds": 1}, "seeds must be a whole number of at least 2 .*got 1"),
+        ({"ks": [1, 2]}, "ks must be"),
+        ({"ks": []}, "ks must hold at least one value"),
+        ({"stages": "soon"}, "stages must be .* early, middle, late, got 'soon'"),
+        ({"sigma": 2.0}, r"sigma = 2 among them, got \(1.0,\)"),
+        ({"sigmas": [1.0, -1.0]}, "sigmas must be positive"),
+        ({"sigmas": [1.0, float("inf")]}, "sigmas must be"),
+        ({"recipe": "slow"}, "recipe must be one of .*'slow'"),
+        ({"augment": "flip_trivial"}, "augment must be one of none, flip, flip_crop, got 'flip_trivial'"),
+        ({"classifier": "resnet0"}, "classifier must be one of"),
+        ({"device": "cuda"}, "device must be one of cpu"),
+    ],
+)
 def test_settings_that_could_not_be_measured_are_refused_at_once(parameters, message):
     with pytest.raises(ValueError, match=message):
         EXPERIMENT.settings("smoke", **parameters)

@@ -30,17 +30,36 @@ def accuracies(frame):
     return 100 * select(frame, metric="test_accuracy").pivot(index="seed", columns="x", values="value")
 
 
-@pytest.mark.parametrize("wrong, message", [
-    ({"reverse_steps": [30, 50]}, "from 0"), ({"reverse_steps": [0, 50, 50]}, "reverse_steps must be different"),
-    ({"reverse_steps": 50}, "from 0"), ({"reverse_steps": [0, 101]}, "reverse_step must be at most 100, got 101"), ({"reverse_steps": [0, 2.5]}, "whole number"),
-    ({"mapping": "flow"}, "edm, vp"), ({"solver": "rk4"}, "heun, euler"), ({"stride": 0}, "stride"), ({"churn": -1.0}, "churn"),
-    ({"solver": "ancestral", "churn": 5}, "churn"), ({"seeds": 0}, "seeds"), ({"classifier": "resnet7"}, "resnet8"),
-    ({"classifier": "vit_tiny"}, "Grad-CAM"), ({"recipe": "adam"}, "paper"), ({"augment": "rotate"}, "flip_crop"),
-    ({"encoders": ["inceptio"]}, "efficientnet_lite0"), ({"k": 0}, "k must be"), ({"k": True}, "k must be"),
-    ({"k": 300}, "more than k = 300 images"), ({"n_compare": 3}, "n_compare and n_images must leave more"),
-    ({"n_images": 100}, "14 of each of the 10 classes"), ({"n_compare": 139}, "some 140 images"), ({"n_images": 10**6}, "n_images must be from 10 to 10000"),
-    ({"n_maps": 201}, "n_maps must be at most"), ({"encoders": []}, "encoders must hold at least one"),
-])
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"reverse_steps": [30, 50]}, "from 0"),
+        ({"reverse_steps": [0, 50, 50]}, "reverse_steps must be different"),
+        ({"reverse_steps": 50}, "from 0"),
+        ({"reverse_steps": [0, 101]}, "reverse_step must be at most 100, got 101"),
+        ({"reverse_steps": [0, 2.5]}, "whole number"),
+        ({"mapping": "flow"}, "edm, vp"),
+        ({"solver": "rk4"}, "heun, euler"),
+        ({"stride": 0}, "stride"),
+        ({"churn": -1.0}, "churn"),
+        ({"solver": "ancestral", "churn": 5}, "churn"),
+        ({"seeds": 0}, "seeds"),
+        ({"classifier": "resnet7"}, "resnet8"),
+        ({"classifier": "vit_tiny"}, "Grad-CAM"),
+        ({"recipe": "adam"}, "paper"),
+        ({"augment": "rotate"}, "flip_crop"),
+        ({"encoders": ["inceptio"]}, "efficientnet_lite0"),
+        ({"k": 0}, "k must be"),
+        ({"k": True}, "k must be"),
+        ({"k": 300}, "more than k = 300 images"),
+        ({"n_compare": 3}, "n_compare and n_images must leave more"),
+        ({"n_images": 100}, "14 of each of the 10 classes"),
+        ({"n_compare": 139}, "some 140 images"),
+        ({"n_images": 10**6}, "n_images must be from 10 to 10000"),
+        ({"n_maps": 201}, "n_maps must be at most"),
+        ({"encoders": []}, "encoders must hold at least one"),
+    ],
+)
 def test_settings_that_could_not_be_measured_are_refused_at_once(wrong, message):
     with pytest.raises(ValueError, match=message):
         EXPERIMENT.settings(**{"profile": "smoke", **wrong})
@@ -67,8 +86,7 @@ def test_real_level_is_the_sources_themselves(frame):
 def test_pools_are_reconstructions_in_the_order_of_the_sources(chosen, get):
     sources, pool = get(chapter.pool(chosen, 0)), get(chapter.pool(chosen, 100))
     denoiser = usual_denoiser(chosen.generator, weights_of(chosen.generator))
-    made = reconstruct(denoiser, sources.floats(), sources.labels, reverse_step=100, stride=50,
-                       source_index=sources.source_index)
+    made = reconstruct(denoiser, sources.floats(), sources.labels, reverse_step=100, stride=50, source_index=sources.source_index)
     assert torch.equal(pool.images, to_bytes(made.images))
     assert torch.equal(pool.labels, sources.labels) and torch.equal(pool.source_index, sources.source_index)
 
@@ -133,8 +151,7 @@ def test_summary_states_intervals_by_number_of_seeds(frame):
     assert one["value"] == pytest.approx(0.7) and one["low"] == pytest.approx(0.7 - 2.776445 * 0.0707107, abs=1e-5)
 
 
-@pytest.mark.parametrize("draw", [figures.distances, figures.precision_recall, figures.density_coverage,
-                                  figures.concentration])
+@pytest.mark.parametrize("draw", [figures.distances, figures.precision_recall, figures.density_coverage, figures.concentration])
 def test_distribution_figures_are_labelled(frame, draw):
     figure = draw(frame, frame, encoder="judge")
     for ax in figure.axes:
@@ -143,8 +160,7 @@ def test_distribution_figures_are_labelled(frame, draw):
     assert {"recorded", "this build", "fresh real images as reference"} <= set(names)
 
 
-@pytest.mark.parametrize("draw", [figures.accuracies, figures.entropies, figures.plane_variance,
-                                  figures.attention_agreement])
+@pytest.mark.parametrize("draw", [figures.accuracies, figures.entropies, figures.plane_variance, figures.attention_agreement])
 def test_training_figures_draw_every_origin(frame, draw):
     figure = draw(frame, frame)
     lines = [line for ax in figure.axes for line in ax.lines if line.get_linestyle() != "None"]
@@ -210,11 +226,11 @@ def test_takeaways_are_those_of_the_recorded_runs(frame):
         rows = select(runs[1], metric="centroid_distance_ratio", reference="fresh", encoder=encoder).set_index("x")
         assert rows.loc[nearer, "high"] < rows.loc[farther, "low"]
         assert f"from {rows.loc[0, 'value']:.2f} to {rows.loc[100, 'value']:.2f}" in said
-        change = at("centroid_distance_ratio", 100, reference="fresh", encoder=encoder) - at(
-            "centroid_distance_ratio", 0, reference="fresh", encoder=encoder)
+        change = at("centroid_distance_ratio", 100, reference="fresh", encoder=encoder) - at("centroid_distance_ratio", 0, reference="fresh", encoder=encoder)
         assert abs(change) < 0.01  # "on Fashion-MNIST hardly"
     assert figures.lowest(runs[0], "pca_variance_ratio") == (
-        "lowest at reverse step 70: 0.86 [0.84, 0.89], where untouched real images have 0.94 [0.91, 0.97].")
+        "lowest at reverse step 70: 0.86 [0.84, 0.89], where untouched real images have 0.94 [0.91, 0.97]."
+    )
     assert "step 70: 0.99 [0.98, 1.00]" in figures.lowest(runs[0], "centroid_distance_ratio", **fresh)
     assert by_level.mean().idxmin() == 70
     assert f"step 70: {(by_level[70] - by_level[0]).mean():+.2f} [".replace("-", "\u2212") in figures.lowest_accuracy(runs[0])

@@ -45,7 +45,10 @@ def test_every_part_is_measured(frames):
 @pytest.mark.parametrize("family, kind", [("vae", VAE), ("gan", GAN)])
 def test_images_are_those_of_the_saved_generators(frames, family, kind):
     s = families.EXPERIMENT.settings("smoke")
-    made, model = Store().get(families.made(s, family, 1.0, families.part(s.generator, "real", s.n_images))), fastest(load_generator(f"fashion_mnist_{family}"), "cpu")
+    made, model = (
+        Store().get(families.made(s, family, 1.0, families.part(s.generator, "real", s.n_images))),
+        fastest(load_generator(f"fashion_mnist_{family}"), "cpu"),
+    )
     assert isinstance(model, kind)
     again = model.sample(made.labels, 0, source_index=made.source_index).images
     assert (again - made.floats()).abs().max() <= 1.01 / 255  # as bytes
@@ -101,10 +104,12 @@ def test_the_error_of_the_nearest_reconstruction(real):
 
 def test_families_are_compared_at_equal_distance():
     def finished(far):
-        rows = [{"dataset": "d", "role": "strength", "arm": arm, "seed": seed, "x": x, "metric": metric, "value": value}
-                for arm, at in (("diffusion", {0.0: 0.0, 0.5: 0.2, 1.0: 1.0}), ("gan", {0.0: 0.6, 1.0: far}), (families.NOISY, {1.0: 0.1}))
-                for x, distance in at.items()
-                for metric, seed, value in (("moved", 0, distance), ("recall", 0, 1 - distance / 2), ("test_accuracy", 7, 0.9 - distance / 10))]
+        rows = [
+            {"dataset": "d", "role": "strength", "arm": arm, "seed": seed, "x": x, "metric": metric, "value": value}
+            for arm, at in (("diffusion", {0.0: 0.0, 0.5: 0.2, 1.0: 1.0}), ("gan", {0.0: 0.6, 1.0: far}), (families.NOISY, {1.0: 0.1}))
+            for x, distance in at.items()
+            for metric, seed, value in (("moved", 0, distance), ("recall", 0, 1 - distance / 2), ("test_accuracy", 7, 0.9 - distance / 10))
+        ]
         return select(families.finish(pd.DataFrame(rows), families.EXPERIMENT.settings("smoke", families=("gan",))), role="matched")
 
     found = finished(0.9)  # all reach 0.6 to 0.9
@@ -139,8 +144,14 @@ def test_trainings_are_shared_and_choices_do_not_judge():
     found = list(ablations.rows(s))
     snapshots = [task.params["snapshots"] for task in ordered(row for _, row in found) if task.function is ablations.trained_generators]
     assert len(snapshots) == len(ablations.CHANGES) and sorted(map(len, snapshots))[-2:] == [1, 5]
-    references = {role: {task.needs[0].params["place"] for columns, task in found if task.function is ablations.compared
-                         and columns.get("role") == role and columns["study"] == "exploration"} for role in ("choice", "judged")}
+    references = {
+        role: {
+            task.needs[0].params["place"]
+            for columns, task in found
+            if task.function is ablations.compared and columns.get("role") == role and columns["study"] == "exploration"
+        }
+        for role in ("choice", "judged")
+    }
     assert references == {"choice": {0}, "judged": {1}}
     assert len({task.needs[1].key for columns, task in found if columns["study"] == "levels" and task.function is ablations.compared}) == 40
 
@@ -212,11 +223,18 @@ def simulated(module, rows, seeds, **parameters):
         if columns.pop("single", False):
             table.append({"dataset": "fashion_mnist", "seed": seeds[0], **columns, "value": mean, "low": mean - 0.01, "high": mean + 0.01})
         else:
-            table += [{"dataset": "fashion_mnist", "seed": seed, **columns, "value": mean + scale * (offset + rng.normal(0, 0.3))}
-                      for seed, offset in zip(seeds, shared)]
+            table += [
+                {"dataset": "fashion_mnist", "seed": seed, **columns, "value": mean + scale * (offset + rng.normal(0, 0.3))}
+                for seed, offset in zip(seeds, shared)
+            ]
     s = module.EXPERIMENT.settings("standard")
-    return tidy(pd.DataFrame(table), {"parameters": {**asdict(s), **parameters}, "generator": None, "wall_seconds": 0.0, "device": "cpu"},
-                experiment=module.EXPERIMENT.name, profile="standard", swept="x")
+    return tidy(
+        pd.DataFrame(table),
+        {"parameters": {**asdict(s), **parameters}, "generator": None, "wall_seconds": 0.0, "device": "cpu"},
+        experiment=module.EXPERIMENT.name,
+        profile="standard",
+        swept="x",
+    )
 
 
 def of_families(cost, better, gain):
@@ -248,8 +266,11 @@ def of_settings(more):
 
 
 def planted(cost=3.0, better=2.0, gain=1.0, more=2.0, explored=0.05):
-    return (simulated(families, of_families(cost, better, gain), range(900, 910)), simulated(data_traits, of_traits(more), range(950, 960)),
-            simulated(ablations, of_settings(explored), range(1000, 1010)))
+    return (
+        simulated(families, of_families(cost, better, gain), range(900, 910)),
+        simulated(data_traits, of_traits(more), range(950, 960)),
+        simulated(ablations, of_settings(explored), range(1000, 1010)),
+    )
 
 
 def verdicts(planted):
@@ -270,8 +291,15 @@ def test_claims_say_what_was_planted():
 def test_the_page_says_what_was_measured():
     frames = planted()
     found, texts, advice = figures.found(*frames), figures.numbers(*frames), figures.what_to_do(frames, frames)
-    planted_here = {"accuracy from noise, diffusion": -3, "accuracy from noise, gan": -5, "gain when added 1:1, diffusion": 2,
-                    "gain when added 1:1, fresh real": 3, "cost, textured": 5, "cost, as it is": 3, "gain, textured": 0.5}
+    planted_here = {
+        "accuracy from noise, diffusion": -3,
+        "accuracy from noise, gan": -5,
+        "gain when added 1:1, diffusion": 2,
+        "gain when added 1:1, fresh real": 3,
+        "cost, textured": 5,
+        "cost, as it is": 3,
+        "gain, textured": 0.5,
+    }
     assert {name: found[name].estimate for name in planted_here} == pytest.approx(planted_here, abs=0.15)
     assert found["outer edge, autoguidance"].estimate == pytest.approx(0.05, abs=0.002)
     assert advice["what to do"].tolist() == ["The diffusion model.", "Yes: autoguidance."]
@@ -288,13 +316,24 @@ def test_the_page_says_what_was_measured():
     assert table["synthetic per fresh real image"].str.match(r"\d").all() and len(table) == len(data_traits.USUAL)
 
 
-@pytest.mark.parametrize("module, given, message", [
-    (families, {"strengths": (1.0, 0.5)}, "increase to 1"), (families, {"few": "digits_ddpm"}, "no generator"),
-    (families, {"generator": "fashion_mnist_vae"}, "must be diffusion models"), (families, {"n_compare": 201}, "n_compare"),
-    (families, {"ratios": (20,), "n_few": 2001}, "n_few"), (data_traits, {"sets": ("everything",)}, "everything"),
-    (data_traits, {"sets": ("100 per class",), "share": 0.01}, "two images per class"), (ablations, {"changes": ("no such",)}, "no such"),
-    (ablations, {"terms": {"CADS": ()}}, "CADS"), (ablations, {"n_images": 10}, "n_images"), (ablations, {"levels": (256, 128)}, "increase"),
-    (ablations, {"n_images": 30}, "n_images must be from 140"), (ablations, {"generator_width": 18}, "width|channels|16")])
+@pytest.mark.parametrize(
+    "module, given, message",
+    [
+        (families, {"strengths": (1.0, 0.5)}, "increase to 1"),
+        (families, {"few": "digits_ddpm"}, "no generator"),
+        (families, {"generator": "fashion_mnist_vae"}, "must be diffusion models"),
+        (families, {"n_compare": 201}, "n_compare"),
+        (families, {"ratios": (20,), "n_few": 2001}, "n_few"),
+        (data_traits, {"sets": ("everything",)}, "everything"),
+        (data_traits, {"sets": ("100 per class",), "share": 0.01}, "two images per class"),
+        (ablations, {"changes": ("no such",)}, "no such"),
+        (ablations, {"terms": {"CADS": ()}}, "CADS"),
+        (ablations, {"n_images": 10}, "n_images"),
+        (ablations, {"levels": (256, 128)}, "increase"),
+        (ablations, {"n_images": 30}, "n_images must be from 140"),
+        (ablations, {"generator_width": 18}, "width|channels|16"),
+    ],
+)
 def test_bad_parameters_are_refused_before_anything_runs(module, given, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         module.EXPERIMENT.settings("smoke", **given)

@@ -42,8 +42,14 @@ def test_rehearsal(capsys):
     before = dict(os.environ)
     assert main(["record", "--profile", "paper", "--minutes", "7", "--dry-run"]) == 0
     told = capsys.readouterr().out
-    for part in ("generator   ", "4,320,000 passes", "11 trainings of 781 x 512 images", "210 s (H200)", "all is recorded",
-                 *(f"{name}, 2 seeds: " for name in NAMES)):
+    for part in (
+        "generator   ",
+        "4,320,000 passes",
+        "11 trainings of 781 x 512 images",
+        "210 s (H200)",
+        "all is recorded",
+        *(f"{name}, 2 seeds: " for name in NAMES),
+    ):
         assert part in told
     assert dict(os.environ) == before
     assert all(len(steps_table(dataset, 9, 0.4)) == 5 for dataset in WHOLE)
@@ -104,15 +110,18 @@ def test_a_run_that_was_cut_again_and_again_is_one_that_was_not(tmp_path, monkey
         pd.testing.assert_frame_equal(one, other)
 
     added = select(uncut[0], metric="added").pivot(index="seed", columns=["arm", "x"], values="value")
-    assert set(added) == {("original", 1), *((arm, k) for arm in ("upsampled", "generated") for k in (2, 3)), *((arm, 2)
-                          for arm in ("generated, from noise", "generated, random", "upsampled, few", "generated, few",
-                                      "fresh, few"))}
+    assert set(added) == {
+        ("original", 1),
+        *((arm, k) for arm in ("upsampled", "generated") for k in (2, 3)),
+        *((arm, 2) for arm in ("generated, from noise", "generated, random", "upsampled, few", "generated, few", "fresh, few")),
+    }
     few = added[["upsampled, few", "generated, few", "fresh, few"]]
     assert (few.nunique(axis=1) == 1).all() and (few.iloc[:, 0] <= added["upsampled", 2]).all()
 
 
-@pytest.mark.parametrize("dataset, side, name", [("cifar10", 32, "cifar10 (407 of 50,000)"), (
-    "cifar100", 32, "cifar100 (407 of 50,000)"), ("tiny_imagenet", 64, "tiny_imagenet")])
+@pytest.mark.parametrize(
+    "dataset, side, name", [("cifar10", 32, "cifar10 (407 of 50,000)"), ("cifar100", 32, "cifar100 (407 of 50,000)"), ("tiny_imagenet", 64, "tiny_imagenet")]
+)
 def test_a_subset_says_so_and_other_data_sets_differ_by_their_name(dataset, side, name, tmp_path, monkeypatch):
     """Of unequal classes, as a join of some parts has them. The generator and the classifier are of the plan's kind."""
     placed(monkeypatch, tmp_path)
@@ -135,11 +144,16 @@ def test_a_subset_says_so_and_other_data_sets_differ_by_their_name(dataset, side
     train_classifier(model, real.images, real.labels, steps=2, batch_size=4, seed=0, recipe=FAST, augment="flip_crop")
 
 
-@pytest.mark.parametrize("words, message", [
-    ([], "name an experiment, or --profile paper"), (["--profile", "paper", "--share", "2"], "above 0 and at most 1, got 2"),
-    (["--profile", "paper", "-p", "seeds", "2"], "without -p"), (["--profile", "paper", "--dataset", "digits"], "invalid choice"),
-    (["mode_concentration", "--dry-run"], "are for --profile paper without an experiment"),
-])
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ([], "name an experiment, or --profile paper"),
+        (["--profile", "paper", "--share", "2"], "above 0 and at most 1, got 2"),
+        (["--profile", "paper", "-p", "seeds", "2"], "without -p"),
+        (["--profile", "paper", "--dataset", "digits"], "invalid choice"),
+        (["mode_concentration", "--dry-run"], "are for --profile paper without an experiment"),
+    ],
+)
 def test_bad_options_are_refused(words, message, capsys):
     with pytest.raises(SystemExit):
         main(["record", *words])

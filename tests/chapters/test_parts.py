@@ -32,20 +32,24 @@ from synaug.run.results import load_recorded
 from synaug.statistics.claims import load_claims, verdict_table
 
 #: Recall of three mixtures: (arm, t_re, x) -> against the sources, against fresh draws.
-RECALLS = {(EXACT, 0, 0.0): ([1, 1, 1], [0.95, 0.94, 0.96]),
-           (FRESH_REAL, 0, 0.0): ([0.95, 0.96, 0.94], [0.96, 0.94, 0.95]),
-           (EXACT, 100, 100.0): ([0.96, 0.95, 0.94], [0.95, 0.95, 0.95]),
-           ("Euler", 100, 18.0): ([0.88, 0.86, 0.84], [0.87, 0.85, 0.83]),
-           ("Euler", 50, 18.0): ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5]),
-           ("scaled score", 100, 1.05): ([0.7, 0.8, 0.6], [0.69, 0.79, 0.62])}
+RECALLS = {
+    (EXACT, 0, 0.0): ([1, 1, 1], [0.95, 0.94, 0.96]),
+    (FRESH_REAL, 0, 0.0): ([0.95, 0.96, 0.94], [0.96, 0.94, 0.95]),
+    (EXACT, 100, 100.0): ([0.96, 0.95, 0.94], [0.95, 0.95, 0.95]),
+    ("Euler", 100, 18.0): ([0.88, 0.86, 0.84], [0.87, 0.85, 0.83]),
+    ("Euler", 50, 18.0): ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5]),
+    ("scaled score", 100, 1.05): ([0.7, 0.8, 0.6], [0.69, 0.79, 0.62]),
+}
 
 
 @pytest.fixture
 def mixtures():
-    rows = [{"arm": arm, "t_re": t, "x": x, "reference": reference, "seed": seed, "metric": metric,
-             "value": value if metric == "recall" else 0.5}
-            for (arm, t, x), both in RECALLS.items() for reference, values in zip(("source", "fresh"), both)
-            for (seed, value), metric in itertools.product(enumerate(values), ("recall", "precision"))]
+    rows = [
+        {"arm": arm, "t_re": t, "x": x, "reference": reference, "seed": seed, "metric": metric, "value": value if metric == "recall" else 0.5}
+        for (arm, t, x), both in RECALLS.items()
+        for reference, values in zip(("source", "fresh"), both)
+        for (seed, value), metric in itertools.product(enumerate(values), ("recall", "precision"))
+    ]
     return pd.DataFrame(rows)
 
 
@@ -53,11 +57,20 @@ def mixtures():
 def images():
     """Recall 1 -> 0.8 against the sources, 0.9 -> 0.78 against fresh images, limits +-0.01; accuracy of five seeds."""
     recall = {("source", 0): 1.0, ("source", 100): 0.8, ("fresh", 0): 0.9, ("fresh", 100): 0.78}
-    rows = [{"metric": "recall", "reference": reference, "x": float(x), "value": value, "low": value - 0.01,
-             "high": value + 0.01, "encoder": "efficientnet_lite0", "seed": 0}
-            for (reference, x), value in recall.items()]
-    rows += [{"metric": "test_accuracy", "x": float(x), "seed": seed, "value": 0.9 - x / 5000 - seed / 100 * (x > 0)}
-             for x in (0, 100) for seed in range(5)]
+    rows = [
+        {
+            "metric": "recall",
+            "reference": reference,
+            "x": float(x),
+            "value": value,
+            "low": value - 0.01,
+            "high": value + 0.01,
+            "encoder": "efficientnet_lite0",
+            "seed": 0,
+        }
+        for (reference, x), value in recall.items()
+    ]
+    rows += [{"metric": "test_accuracy", "x": float(x), "seed": seed, "value": 0.9 - x / 5000 - seed / 100 * (x > 0)} for x in (0, 100) for seed in range(5)]
     return pd.DataFrame(rows).assign(sources="train")
 
 
@@ -95,10 +108,19 @@ def test_without_limits_or_seeds_or_a_run_a_fall_is_left_out(images):
 
 
 def test_samplers_by_hand():
-    recalls = {("floor", FRESH_REAL, 0): 0.93, ("samplers", "Heun", 40): 0.83, ("samplers", "Heun", 18): 0.82,
-               ("samplers", "Euler", 18): 0.8, ("samplers", "Euler", 80): 0.85}
-    frame = pd.DataFrame([{"part": part, "arm": arm, "x": float(x), "metric": "recall", "value": value, "seed": 0,
-                           "low": value - 0.02, "high": value + 0.02} for (part, arm, x), value in recalls.items()])
+    recalls = {
+        ("floor", FRESH_REAL, 0): 0.93,
+        ("samplers", "Heun", 40): 0.83,
+        ("samplers", "Heun", 18): 0.82,
+        ("samplers", "Euler", 18): 0.8,
+        ("samplers", "Euler", 80): 0.85,
+    }
+    frame = pd.DataFrame(
+        [
+            {"part": part, "arm": arm, "x": float(x), "metric": "recall", "value": value, "seed": 0, "low": value - 0.02, "high": value + 0.02}
+            for (part, arm, x), value in recalls.items()
+        ]
+    )
     table = of_samplers(frame)
     lost = of(table, "recall, 18 Heun steps", SCORE)[["value", "low", "high"]]
     assert tuple(lost) == pytest.approx((0.1, 0.06, 0.14))
@@ -110,8 +132,11 @@ def test_samplers_by_hand():
 
 def test_recorded_parts_add_up():
     mixtures = load_recorded("exact_score")
-    tables = [*(of_mixtures(mixtures, metric) for metric in ("recall", "precision", "outer_edge_recall")),
-              of_images(load_recorded("mode_concentration")), of_samplers(load_recorded("real_generators"))]
+    tables = [
+        *(of_mixtures(mixtures, metric) for metric in ("recall", "precision", "outer_edge_recall")),
+        of_images(load_recorded("mode_concentration")),
+        of_samplers(load_recorded("real_generators")),
+    ]
     for table in tables:
         wide = table.pivot(index="what", columns="part", values="value")
         assert len(wide) > 3
@@ -136,8 +161,7 @@ def test_the_prose_says_what_was_recorded():
         f"{taken(mixtures, exact, PROCESS):.3f} of recall is due to the *reverse process*, which cannot be told from "
         f"nothing, and {taken(mixtures, exact, METRIC):.3f} to the *metric*",
         f"18 Euler steps cost {taken(mixtures, euler, GRID):.3f}, 18 Heun steps add {-taken(mixtures, heun, GRID):.3f}",
-        f"5 % too strong costs {taken(mixtures, 'score × 1.05', SCORE):.3f}, one that is 5 % too weak adds "
-        f"{-taken(mixtures, 'score × 0.95', SCORE):.3f}",
+        f"5 % too strong costs {taken(mixtures, 'score × 1.05', SCORE):.3f}, one that is 5 % too weak adds {-taken(mixtures, 'score × 0.95', SCORE):.3f}",
         f"recall falls by {taken(images, 'recall', TOTAL):.3f}, of which {share(images, 'recall', METRIC)} is due to the "
         f"metric; outer-edge recall falls by {taken(images, 'outer-edge recall', TOTAL):.3f}, of which "
         f"{share(images, 'outer-edge recall', METRIC)} is",
@@ -175,8 +199,7 @@ def test_takeaways_are_those_of_the_recorded_runs():
     assert score["low"] > 0.5 * whole["value"]
     assert f"recall falls by {whole['value']:.3f} [" in said and f"still falls by {score['value']:.3f} [" in said
     accuracy = generators[(generators["part"] == "samplers") & (generators["metric"] == "accuracy")]
-    heun, euler = (accuracy[(accuracy["arm"] == arm) & (accuracy["x"] == steps)].set_index("seed")["value"]
-                   for arm, steps in (("Heun", 10), ("Euler", 18)))
+    heun, euler = (accuracy[(accuracy["arm"] == arm) & (accuracy["x"] == steps)].set_index("seed")["value"] for arm, steps in (("Heun", 10), ("Euler", 18)))
     low, high = stats.t.interval(0.95, len(heun) - 1, (heun - euler).mean(), stats.sem(heun - euler))
     assert low > 0 and f"{100 * (heun - euler).mean():.1f} [{100 * low:.1f}, {100 * high:.1f}] points better" in said
     assert "(19 calls of the network)" in said and f"{100 * heun.mean():.1f} against {100 * euler.mean():.1f} %" in said
@@ -196,8 +219,7 @@ def test_shown_with_and_without_images(mixtures, images):
     parts, falls = of_mixtures(mixtures), of_images(images)
     for shown in (falls, of_images(images.iloc[:0]), falls[falls["what"] == "recall"]):
         figure = parts_figure(parts, shown)
-    bars = {round(bar.get_y() + bar.get_height() / 2, 6): bar.get_x() + bar.get_width()
-            for bar in figure.axes[0].patches}
+    bars = {round(bar.get_y() + bar.get_height() / 2, 6): bar.get_x() + bar.get_width() for bar in figure.axes[0].patches}
     assert sorted(bars) == pytest.approx([-0.1, 0.9, 1.9])
     assert bars[0.9] == pytest.approx(0.14)  # the last part of 18 Euler steps ends at the whole fall
     table = parts_table(parts)

@@ -8,14 +8,7 @@ import torch
 from synaug.chapters.tasks import real_images_of, recipe_of, trained_generators, usual_denoiser, weights_of
 from synaug.chapters.where_concentration_comes_from import real_generators as chapter
 from synaug.chapters.where_concentration_comes_from import real_generators_figures as figures
-from synaug.chapters.where_concentration_comes_from.real_generators import (
-    EXPERIMENT,
-    drawn,
-    fresh,
-    levels,
-    loss_rows,
-    pool,
-)
+from synaug.chapters.where_concentration_comes_from.real_generators import EXPERIMENT, drawn, fresh, levels, loss_rows, pool
 from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
 from synaug.data import stratified_subset, to_bytes
 from synaug.diffusion.denoisers import denoising_loss, load_denoiser, weights_hash
@@ -29,15 +22,13 @@ from synaug.run.results import load_recorded, record
 from synaug.statistics import paired_interval
 
 #: A smoke run of all parts, with a generator that is trained.
-SMALL = dict(profile="smoke", parts=("levels", "samplers", "exploration"), sizes=[[16, 32]], snapshots=32,
-             strengths={"CADS": (1.0,), "autoguidance": (2.0,)})
+SMALL = dict(profile="smoke", parts=("levels", "samplers", "exploration"), sizes=[[16, 32]], snapshots=32, strengths={"CADS": (1.0,), "autoguidance": (2.0,)})
 
 
 class TestRun:
     def test_every_part_is_measured(self, frame):
         found = frame.groupby(["part", "arm", "level"])["metric"].agg(set)
-        geometry = {"frechet_distance", "centroid_distance_ratio", "covariance_logdet_ratio", "precision", "recall",
-                    "density", "coverage", "outer_edge_recall"}
+        geometry = {"frechet_distance", "centroid_distance_ratio", "covariance_logdet_ratio", "precision", "recall", "density", "coverage", "outer_edge_recall"}
         losses = {"denoising_loss", "loss_excess", "mean_loss", "mean_loss_excess"}
         assert found["floor", "real alone", "noise"] == {"accuracy_with_real"}
         for arm in ("plain", "CADS", "autoguidance"):
@@ -52,8 +43,7 @@ class TestRun:
     def test_quality_levels_are_ranked_by_their_loss(self, frame):
         losses = frame[frame["metric"] == "mean_loss"].set_index("arm")["value"]
         assert losses["saved"] < 0.4 < losses["(16, 32)"]  # 32 images of training leave the loss of an empty network, 1
-        assert frame[frame["part"] == "levels"].groupby("arm")["x"].unique().map(list).to_dict() == {
-            "saved": [1.0], "(16, 32)": [2.0]}
+        assert frame[frame["part"] == "levels"].groupby("arm")["x"].unique().map(list).to_dict() == {"saved": [1.0], "(16, 32)": [2.0]}
 
     def test_a_part_alone_gives_the_same(self, frame):
         parts = EXPERIMENT.run("smoke", parts="samplers")
@@ -64,8 +54,7 @@ class TestRun:
         real, own = real_images_of("fashion_mnist"), Store().get(fresh(chosen, 1))
         sources, test = stratified_subset(real.trained, 150, 0), stratified_subset(real.test, 100, 0)
         model = build_classifier("resnet8", (1, 28, 28), 10, 0)
-        train_classifier(model, torch.cat([sources.images, own.images]), torch.cat([sources.labels, own.labels]),
-                         steps=3, seed=0, batch_size=64)
+        train_classifier(model, torch.cat([sources.images, own.images]), torch.cat([sources.labels, own.labels]), steps=3, seed=0, batch_size=64)
         row = frame[(frame["arm"] == "fresh real") & (frame["metric"] == "accuracy_with_real")]
         assert row["value"].item() == accuracy(predict(model, test.images), test.labels)
 
@@ -74,22 +63,33 @@ class TestRun:
         sets = [set(Store().get(fresh(chosen, place)).source_index.tolist()) for place in (0, 1)]
         assert len(sets[0] | sets[1]) == 300 and not (sets[0] | sets[1]) & set(trained.source_index.tolist())
 
-    @pytest.mark.parametrize("changed, message", [
-        ({"parts": ("dial",)}, "parts must be .* levels, samplers, exploration"), ({"parts": ()}, "parts must be some of"),
-        ({"strengths": {"cads": (1,)}}, "strengths must be lists by exploration term, of .* got 'cads'"),
-        ({"strengths": {"CADS": 1}}, "strengths must be lists"),
-        ({"strengths": {"CADS": (-1,)}}, "strengths: scale must be a finite number of at least 0, got -1"),
-        ({"strengths": {"noise inflation": (-1,)}}, "strengths: .*s_noise"),
-        ({"sampler_settings": (("rk4", 5, 0, 1),)}, "sampler_settings: unknown solver 'rk4'"), ({"sampler_settings": [["heun", 5]]}, "each of sampler_settings"),
-        ({"sampler_settings": (("ancestral", 5, 5.0, 1),)}, "sampler_settings: ancestral"), ({"middle": 0}, "middle must be .* at least 1"),
-        ({"n_images": 149}, "n_images must be at least 15 per class, 150"), ({"k": 150}, "above k = 150"),
-        ({"seeds": 400}, "60150 unseen images are needed, fashion_mnist has 50000"),
-        ({"seeds": 0}, "seeds must be a whole number of at least 1"), ({"n_losses": 9}, "n_losses must be from 10 to 50000 .at least one per class"),
-        ({"sizes": ()}, "need sizes and snapshots"), ({"sizes": ((15, 32),)}, "sizes: channels must be multiples"),
-        ({"sizes": (16, 32)}, "sizes must be"), ({"snapshots": (0,)}, "snapshots must be .* at least 1"),
-        ({"loss_sigmas": (0.0,)}, "loss_sigmas must be positive"), ({"encoder": "vgg"}, "encoder must be one of"),
-        ({"classifier": "vgg"}, "classifier must be one of"),
-    ])
+    @pytest.mark.parametrize(
+        "changed, message",
+        [
+            ({"parts": ("dial",)}, "parts must be .* levels, samplers, exploration"),
+            ({"parts": ()}, "parts must be some of"),
+            ({"strengths": {"cads": (1,)}}, "strengths must be lists by exploration term, of .* got 'cads'"),
+            ({"strengths": {"CADS": 1}}, "strengths must be lists"),
+            ({"strengths": {"CADS": (-1,)}}, "strengths: scale must be a finite number of at least 0, got -1"),
+            ({"strengths": {"noise inflation": (-1,)}}, "strengths: .*s_noise"),
+            ({"sampler_settings": (("rk4", 5, 0, 1),)}, "sampler_settings: unknown solver 'rk4'"),
+            ({"sampler_settings": [["heun", 5]]}, "each of sampler_settings"),
+            ({"sampler_settings": (("ancestral", 5, 5.0, 1),)}, "sampler_settings: ancestral"),
+            ({"middle": 0}, "middle must be .* at least 1"),
+            ({"n_images": 149}, "n_images must be at least 15 per class, 150"),
+            ({"k": 150}, "above k = 150"),
+            ({"seeds": 400}, "60150 unseen images are needed, fashion_mnist has 50000"),
+            ({"seeds": 0}, "seeds must be a whole number of at least 1"),
+            ({"n_losses": 9}, "n_losses must be from 10 to 50000 .at least one per class"),
+            ({"sizes": ()}, "need sizes and snapshots"),
+            ({"sizes": ((15, 32),)}, "sizes: channels must be multiples"),
+            ({"sizes": (16, 32)}, "sizes must be"),
+            ({"snapshots": (0,)}, "snapshots must be .* at least 1"),
+            ({"loss_sigmas": (0.0,)}, "loss_sigmas must be positive"),
+            ({"encoder": "vgg"}, "encoder must be one of"),
+            ({"classifier": "vgg"}, "classifier must be one of"),
+        ],
+    )
     def test_bad_parameters_are_refused_at_once(self, changed, message):
         with pytest.raises(ValueError, match=message):
             EXPERIMENT.settings(**{**SMALL, **changed})
@@ -105,8 +105,7 @@ class TestRun:
 class TestQualityLevels:
     def test_losses_are_those_of_each_image(self):
         images, weights = stratified_subset(real_images_of("fashion_mnist").unseen, 20, 0), weights_of("fashion_mnist")
-        losses = chapter.denoising_losses(images, generator="fashion_mnist", weights=weights, precision="",
-                                          device="cpu", images=None, sigmas=[0.3, 3.0])
+        losses = chapter.denoising_losses(images, generator="fashion_mnist", weights=weights, precision="", device="cpu", images=None, sigmas=[0.3, 3.0])
         noise = torch.randn(20, 1, 28, 28, generator=torch.Generator().manual_seed(0))
         denoiser = usual_denoiser("fashion_mnist", weights)
         for row, sigma in zip(losses, (0.3, 3.0)):
@@ -121,8 +120,7 @@ class TestQualityLevels:
         assert excess.loc[("b", 0.1), "high"] - 1.5 == pytest.approx(1.96 * np.std([1, 2], ddof=1) / 2**0.5)
 
     def test_are_the_generators_of_a_training_by_the_recipe(self, chosen, tmp_path):
-        recipe = {**recipe_of(chosen.generator), "dataset": "digits", "subset_size": 100, "channels": (16, 32),
-                  "batch_size": 8}
+        recipe = {**recipe_of(chosen.generator), "dataset": "digits", "subset_size": 100, "channels": (16, 32), "batch_size": 8}
         assert recipe["seed"] == 0 and recipe_of(chosen.generator)["subset_size"] == 10_000
         found = trained_generators(recipe, [8, 16], "cpu", tmp_path / "own")
         train(Recipe(**recipe), tmp_path / "other", images=16, snapshots=[8, 16], progress=False)
@@ -146,8 +144,7 @@ class TestPools:
         task = pool(chosen, 3, term="CADS", strength=0.5, seed=4)
         made = drawn(sources, **task.params)
         denoiser = usual_denoiser("fashion_mnist", weights_of("fashion_mnist"))
-        by_hand = generate(AnnealedClass(denoiser, 0.5, seed=4), sources.labels, steps=3, seed=4,
-                           source_index=sources.source_index)
+        by_hand = generate(AnnealedClass(denoiser, 0.5, seed=4), sources.labels, steps=3, seed=4, source_index=sources.source_index)
         assert torch.equal(made.images, to_bytes(by_hand.images)) and torch.equal(made.labels, sources.labels)
         with pytest.raises(RuntimeError, match="another one here"):
             drawn(sources, **{**task.params, "weights": "0123"})
@@ -168,8 +165,7 @@ class TestPools:
     def test_samples_that_are_shown(self, chosen):
         settings = EXPERIMENT.settings("smoke", steps=4)  # fewer miss the guidance interval
         shown = chapter.shown_samples(settings, Store().get)
-        assert list(shown) == ["real", "plain", "noise inflation, 1.05", "CADS, 1", "guidance interval, 2",
-                               "particle guidance, 0.01", "minority guidance, 0.1"]
+        assert list(shown) == ["real", "plain", "noise inflation, 1.05", "CADS, 1", "guidance interval, 2", "particle guidance, 0.01", "minority guidance, 0.1"]
         assert all(images.shape == (20, 1, 28, 28) and images.dtype == torch.uint8 for images in shown.values())
         assert len({images.numpy().tobytes() for images in shown.values()}) == len(shown)
         figures.samples(shown)
@@ -177,21 +173,30 @@ class TestPools:
 
 class TestTables:
     #: Accuracy by arm and strength: five seeds of plain sampling, of two strengths of a term, and of fresh real images.
-    VALUES = {("plain", 0.0): [0.80, 0.82, 0.81, 0.79, 0.83], ("CADS", 0.5): [0.81, 0.84, 0.82, 0.81, 0.84],
-              ("CADS", 1.0): [0.79, 0.83, 0.80, 0.80, 0.82], ("fresh real", 0.0): [0.85, 0.86, 0.87, 0.85, 0.86]}
+    VALUES = {
+        ("plain", 0.0): [0.80, 0.82, 0.81, 0.79, 0.83],
+        ("CADS", 0.5): [0.81, 0.84, 0.82, 0.81, 0.84],
+        ("CADS", 1.0): [0.79, 0.83, 0.80, 0.80, 0.82],
+        ("fresh real", 0.0): [0.85, 0.86, 0.87, 0.85, 0.86],
+    }
 
     @pytest.fixture
     def explored(self):
-        return pd.DataFrame([{"part": "floor" if arm == "fresh real" else "exploration", "arm": arm, "x": x,
-                              "seed": seed, "metric": "accuracy", "value": value}
-                             for (arm, x), values in self.VALUES.items() for seed, value in enumerate(values)])
+        return pd.DataFrame(
+            [
+                {"part": "floor" if arm == "fresh real" else "exploration", "arm": arm, "x": x, "seed": seed, "metric": "accuracy", "value": value}
+                for (arm, x), values in self.VALUES.items()
+                for seed, value in enumerate(values)
+            ]
+        )
 
     def test_gains_are_paired_and_not_adjusted(self, explored):
         table = figures.gains(explored, ("accuracy",)).set_index(["arm", "x"])
         for key in [("CADS", 0.5), ("CADS", 1.0), ("fresh real", 0.0)]:
             expected = paired_interval(np.subtract(self.VALUES[key], self.VALUES["plain", 0.0]))
             assert table.loc[key, ["estimate", "low", "high", "p_value"]].tolist() == pytest.approx(
-                [expected.estimate, expected.low, expected.high, expected.p_value])
+                [expected.estimate, expected.low, expected.high, expected.p_value]
+            )
         assert "adjusted" not in table
         text = figures.gains_table(explored, ("accuracy",)).set_index("")["against plain sampling"]
         assert text["CADS, 0.5"] == "+0.014 [+0.007, +0.021]" and text["fresh real"] == "+0.048 [+0.032, +0.064]"

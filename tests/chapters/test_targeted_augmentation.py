@@ -42,8 +42,17 @@ def generator_of(folder, size, seed=0, dataset="digits", start=0, strata="equal"
 def small(tmp_path_factory):
     """Parameters of a run of seconds."""
     generators = {name: generator_of(tmp_path_factory.mktemp(name), n) for name, n in (("small", 150), ("large", 300))}
-    return dict(profile="smoke", studies=("k", "pilot"), generator=generators["small"], n_evaluate=50, steps=4,
-                pilot_steps=(2, 4), large_generator=generators["large"], large_steps=4, ks=(2, 3))
+    return dict(
+        profile="smoke",
+        studies=("k", "pilot"),
+        generator=generators["small"],
+        n_evaluate=50,
+        steps=4,
+        pilot_steps=(2, 4),
+        large_generator=generators["large"],
+        large_steps=4,
+        ks=(2, 3),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -51,30 +60,33 @@ def frame(small):
     return EXPERIMENT.run(**small)
 
 
-@pytest.mark.parametrize("wrong, message", [
-    ({"studies": ("k", "speed")}, "studies must be .* one of k, pilot, .* got 'speed'"),
-    ({"studies": ()}, "studies must hold a value"),
-    ({"studies": ("architectures",)}, "name them in architectures"),
-    ({"architectures": ("resnet7",)}, "architectures must be .*'resnet7'"),
-    ({"recipe": "adam"}, "recipe must be one of .*'adam'"),
-    ({"ks": (3, 5)}, r"ks must hold 2, got \(3, 5\)"),
-    ({"ks": 5}, r"ks must hold 2, got \(5,\)"),
-    ({"ks": (1, 2)}, "ks must be .* at least 2 .*got 1"),
-    ({"ks": (2, 9)}, "the fresh control at k = 9 may need 8 images .*fresh=False leaves it out"),
-    ({"ks": (2, 30), "fresh": False}, "the pilot adds 1740 fresh images at k = 30, there are 1047"),
-    ({"strength": 100}, "strength must be .* at most 99.9, got 100"),
-    ({"strengths": (20, 80)}, "strengths must hold 50"),
-    ({"seeds": 1}, "seeds must be .* at least 2 .*got 1"),
-    ({"steps": 2.5}, "steps must be a whole number"),
-    ({"steps": 1}, "1 steps of 128 are 0 passes over the 150 images of the small regime; the warm-up needs 1: 2 steps"),
-    ({"n_evaluate": 5}, "n_evaluate must be from 10 to 240, got 5"),
-    ({"n_evaluate": 241}, "n_evaluate must be from 10 to 240, got 241"),
-    ({"studies": ("ablations",), "large_generator": None}, "need a large_generator"),
-    ({"augment": "none"}, "augment must be one of flip, flip_crop, got 'none'"),
-    ({"k_optimizers": ("sam",)}, r"k_optimizers must hold sgd, got \('sam',\)"),
-    ({"fresh": 1}, "fresh must be True or False, got 1"),
-    ({"generator": "absent"}, "no generator 'absent'"),
-])
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"studies": ("k", "speed")}, "studies must be .* one of k, pilot, .* got 'speed'"),
+        ({"studies": ()}, "studies must hold a value"),
+        ({"studies": ("architectures",)}, "name them in architectures"),
+        ({"architectures": ("resnet7",)}, "architectures must be .*'resnet7'"),
+        ({"recipe": "adam"}, "recipe must be one of .*'adam'"),
+        ({"ks": (3, 5)}, r"ks must hold 2, got \(3, 5\)"),
+        ({"ks": 5}, r"ks must hold 2, got \(5,\)"),
+        ({"ks": (1, 2)}, "ks must be .* at least 2 .*got 1"),
+        ({"ks": (2, 9)}, "the fresh control at k = 9 may need 8 images .*fresh=False leaves it out"),
+        ({"ks": (2, 30), "fresh": False}, "the pilot adds 1740 fresh images at k = 30, there are 1047"),
+        ({"strength": 100}, "strength must be .* at most 99.9, got 100"),
+        ({"strengths": (20, 80)}, "strengths must hold 50"),
+        ({"seeds": 1}, "seeds must be .* at least 2 .*got 1"),
+        ({"steps": 2.5}, "steps must be a whole number"),
+        ({"steps": 1}, "1 steps of 128 are 0 passes over the 150 images of the small regime; the warm-up needs 1: 2 steps"),
+        ({"n_evaluate": 5}, "n_evaluate must be from 10 to 240, got 5"),
+        ({"n_evaluate": 241}, "n_evaluate must be from 10 to 240, got 241"),
+        ({"studies": ("ablations",), "large_generator": None}, "need a large_generator"),
+        ({"augment": "none"}, "augment must be one of flip, flip_crop, got 'none'"),
+        ({"k_optimizers": ("sam",)}, r"k_optimizers must hold sgd, got \('sam',\)"),
+        ({"fresh": 1}, "fresh must be True or False, got 1"),
+        ({"generator": "absent"}, "no generator 'absent'"),
+    ],
+)
 def test_bad_parameters_are_refused_before_any_work(small, wrong, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         EXPERIMENT.settings(**{**small, **wrong})
@@ -110,7 +122,7 @@ def test_splits_of_disjoint_draws(tmp_path):
     assert len(set(order)) == 1437
     for start, data in zip((0, 150, 450), draws):
         parts = [data[name].source_index.tolist() for name in ("real", "fresh", "validation")]
-        assert parts == [order[start:start + 150], order[start + 150:-240] + order[:start], order[-240:]]
+        assert parts == [order[start : start + 150], order[start + 150 : -240] + order[:start], order[-240:]]
     with pytest.raises(ValueError, match="another subset of digits than 150 neighbours among the first 1197"):
         splits(generator_of(tmp_path / "late", 150, start=1100))
 
@@ -120,8 +132,7 @@ def test_counterparts_have_the_same_labels_in_the_same_batches(frame, small):
     real, fresh = (get(task) for task in chapter.images(s, "small", "real", "fresh"))
     slow = chapter.selected_by(get(chapter.early(s, "small", s.architecture, 0)), real).indices
     pool = get(chapter.pool(s, Arm(kind="generated", k=3, strengths=(50,))))
-    sets = [upsampled(real, slow, 3), with_generated(real, pool, sources=slow, k=3),
-            with_real(real, of_classes(fresh, real.labels[slow].repeat(2)))]
+    sets = [upsampled(real, slow, 3), with_generated(real, pool, sources=slow, k=3), with_real(real, of_classes(fresh, real.labels[slow].repeat(2)))]
     for one in sets[1:]:
         assert torch.equal(one.data.labels, sets[0].data.labels)
         assert torch.equal(one.batches(5, seed=1), sets[0].batches(5, seed=1))
@@ -139,15 +150,13 @@ def test_fresh_counterparts_are_different_images_and_nested(small):
 def test_frame_is_complete(frame):
     errors = select(frame, metric="test_error")
     assert len(errors) == 2 * (1 + 2 + 2 + 2) and not errors.duplicated(["arm", "x", "seed"]).any()
-    assert set(zip(errors["arm"], errors["x"])) == {
-        ("original", 1), *((arm, k) for arm in ("upsampled", "generated", "fresh") for k in (2, 3))}
+    assert set(zip(errors["arm"], errors["x"])) == {("original", 1), *((arm, k) for arm in ("upsampled", "generated", "fresh") for k in (2, 3))}
     added = select(frame, metric="added").pivot(index="seed", columns=["arm", "x"], values="value")
     for arm in ("upsampled", "generated", "fresh"):
         assert (added[arm, 3] == 2 * added[arm, 2]).all() and (added[arm, 2] == added["upsampled", 2]).all()
     share = select(frame, metric="added_share", arm="generated", x=3).set_index("seed")["value"]
     np.testing.assert_allclose(share, 100 * added["generated", 3][share.index] / 150)
-    assert frame["value"].notna().all() and set(frame["kind"]) == {"original", "upsampled", "generated", "fresh",
-                                                                  "pilot", "warm-up"}
+    assert frame["value"].notna().all() and set(frame["kind"]) == {"original", "upsampled", "generated", "fresh", "pilot", "warm-up"}
     generation = select(frame, metric="generation_seconds")
     assert ((generation["value"] > 0) == (generation["arm"] == "generated")).all()
     pilots = select(frame, kind="pilot")
@@ -158,7 +167,7 @@ def test_frame_is_complete(frame):
 def test_own_unbalanced_images(tmp_path):
     """A folder with classes from 12 to 120 images, of which the generator has seen half of each."""
     whole = load_dataset("digits")
-    places = torch.cat([(whole.labels == c).nonzero().flatten()[:12 * (c + 1)] for c in range(10)])
+    places = torch.cat([(whole.labels == c).nonzero().flatten()[: 12 * (c + 1)] for c in range(10)])
     for part, images in (("train", whole.subset(places)), ("test", load_dataset("digits", "test"))):
         save_image_folder(images, tmp_path / "photos" / part)
     generator = generator_of(tmp_path / "generator", 0.5, dataset=str(tmp_path / "photos"), strata="proportional")
@@ -181,15 +190,22 @@ def test_a_longer_run_keeps_the_tasks_of_a_shorter_one(small):
 def test_arms_of_the_studies(small):
     s = EXPERIMENT.settings(**{**small, "strengths": (20, 50, 80), "architectures": ("vgg5",)})
     named = {study: [arm.named(50) for arm in arms(study, s)] for study in STUDIES}
-    assert named["strength"] == ["original", "generated, strength 20", "generated", "generated, strength 80",
-                                 "generated, from noise"]
-    assert set(named["selection"]) == {"original", "generated", "generated, random", "generated, all", "fresh, all",
-                                       "generated, high loss", "generated, misclassified"}
-    assert set(named["ablations"]) | {"generated"} == {
-        arm for arm, _ in figures.ABLATIONS}
+    assert named["strength"] == ["original", "generated, strength 20", "generated", "generated, strength 80", "generated, from noise"]
+    assert set(named["selection"]) == {
+        "original",
+        "generated",
+        "generated, random",
+        "generated, all",
+        "fresh, all",
+        "generated, high loss",
+        "generated, misclassified",
+    }
+    assert set(named["ablations"]) | {"generated"} == {arm for arm, _ in figures.ABLATIONS}
     for study in ("optimizers", "classical", "architectures", "budgets", "baselines"):  # each beside its ceiling
-        ways = {kind: {(a.regime, a.optimizer, a.architecture, a.augment, a.budget, a.k) for a in arms(study, s)
-                       if a.kind == kind} for kind in ("generated", "fresh")}
+        ways = {
+            kind: {(a.regime, a.optimizer, a.architecture, a.augment, a.budget, a.k) for a in arms(study, s) if a.kind == kind}
+            for kind in ("generated", "fresh")
+        }
         assert ways["generated"] and ways["generated"] <= ways["fresh"], study
     assert {arm.augment for arm in arms("classical", s)} == {"none", "flip", "flip_trivial"}
     assert {arm.regime for arm in arms("large", s)} == {"large"}
@@ -202,10 +218,14 @@ def test_ablations_and_selections_run(small):
     """Each kind of arm that "k" has not, once."""
     s, store = EXPERIMENT.settings(**{**small, "studies": ("ablations", "selection", "strength"), "ks": (2,)}), Store()
     wanted = {arm: None for arm, seed in chapter.trainings(s) if seed == 0 and arm.kind == "generated"}
-    baselines = {arm.named(50): store.get(chapter.training(s, arm, 0)) for arm in arms("baselines", s)
-                 if arm.kind in ("original", "regularised", "oracle's images")}
+    baselines = {
+        arm.named(50): store.get(chapter.training(s, arm, 0)) for arm in arms("baselines", s) if arm.kind in ("original", "regularised", "oracle's images")
+    }
     assert len({result["test_error"] for result in baselines.values()}) > 2 and set(baselines) == {
-        "original", "oracle's images", *(f"regularised, {name}" for name in chapter.REGULARISED)}
+        "original",
+        "oracle's images",
+        *(f"regularised, {name}" for name in chapter.REGULARISED),
+    }
     assert all((result["added"] > 0) == (name == "oracle's images") for name, result in baselines.items())
     for arm in wanted:
         result = store.get(chapter.training(s, arm, 0))
@@ -248,9 +268,14 @@ def test_a_training_that_was_cut_goes_on(small, monkeypatch, tmp_path):
     assert resumed["training_seconds"] > 0 and {**resumed, "training_seconds": 0} == {**uncut, "training_seconds": 0}
 
 
-SETTINGS = [("small", "sgd", "resnet8", "flip"), ("small", "sam", "resnet8", "flip"),
-            ("large", "sgd", "resnet8", "flip"), ("small", "sgd", "resnet8", "flip_trivial"),
-            ("small", "sgd", "vgg5", "flip"), ("small", "sgd", "vit_tiny", "flip")]
+SETTINGS = [
+    ("small", "sgd", "resnet8", "flip"),
+    ("small", "sam", "resnet8", "flip"),
+    ("large", "sgd", "resnet8", "flip"),
+    ("small", "sgd", "resnet8", "flip_trivial"),
+    ("small", "sgd", "vgg5", "flip"),
+    ("small", "sgd", "vit_tiny", "flip"),
+]
 
 
 def synthetic(errors, spread=0.05, seeds=10, settings=SETTINGS):
@@ -259,30 +284,66 @@ def synthetic(errors, spread=0.05, seeds=10, settings=SETTINGS):
     for setting in settings:
         for (arm, k, *budget), mean in errors.items():
             for seed in range(seeds):
-                found = {"test_error": mean + rng.normal(0, spread) + (0.3 if setting[1] == "sam" else 0.0),
-                         "selected_share": 0.0 if arm == "original" else 36.0 + rng.normal(0, 1)}
-                rows += [{"arm": arm, "x": float(k), "seed": seed, "metric": metric, "value": value, "budget": 1.0,
-                          **dict(zip(figures.SETTING, (*setting, *budget)))}
-                         for metric, value in found.items()]
-    frame = pd.DataFrame(rows).assign(experiment=EXPERIMENT.name, dataset="none", profile="standard", swept="k",
-                                      kind=lambda f: f["arm"].str.split(",").str[0])
+                found = {
+                    "test_error": mean + rng.normal(0, spread) + (0.3 if setting[1] == "sam" else 0.0),
+                    "selected_share": 0.0 if arm == "original" else 36.0 + rng.normal(0, 1),
+                }
+                rows += [
+                    {
+                        "arm": arm,
+                        "x": float(k),
+                        "seed": seed,
+                        "metric": metric,
+                        "value": value,
+                        "budget": 1.0,
+                        **dict(zip(figures.SETTING, (*setting, *budget))),
+                    }
+                    for metric, value in found.items()
+                ]
+    frame = pd.DataFrame(rows).assign(experiment=EXPERIMENT.name, dataset="none", profile="standard", swept="k", kind=lambda f: f["arm"].str.split(",").str[0])
     frame.attrs["provenance"] = {"parameters": {"architecture": "resnet8"}}
     return frame
 
 
 #: What the paper says, and the contrary.
 AS_PUBLISHED = {
-    ("original", 1): 14, ("upsampled", 2): 13.4, ("upsampled", 3): 13.8, ("upsampled", 5): 14.4, ("generated", 2): 13.1,
-    ("generated", 3): 12.9, ("generated", 5): 12.4, ("fresh", 2): 13, ("fresh", 5): 11.5,
-    ("generated, from noise", 2): 14.5, ("generated, strength 20", 2): 13.6, ("generated, strength 80", 2): 13.7,
-    ("generated, from noise, oracle generator", 5): 12, ("generated, random", 2): 13.7, ("generated, all", 2): 13.5, ("generated, high loss", 2): 13.6,
-    ("generated, misclassified", 2): 13.6}
+    ("original", 1): 14,
+    ("upsampled", 2): 13.4,
+    ("upsampled", 3): 13.8,
+    ("upsampled", 5): 14.4,
+    ("generated", 2): 13.1,
+    ("generated", 3): 12.9,
+    ("generated", 5): 12.4,
+    ("fresh", 2): 13,
+    ("fresh", 5): 11.5,
+    ("generated, from noise", 2): 14.5,
+    ("generated, strength 20", 2): 13.6,
+    ("generated, strength 80", 2): 13.7,
+    ("generated, from noise, oracle generator", 5): 12,
+    ("generated, random", 2): 13.7,
+    ("generated, all", 2): 13.5,
+    ("generated, high loss", 2): 13.6,
+    ("generated, misclassified", 2): 13.6,
+}
 CONTRARY = {
-    ("original", 1): 14, ("upsampled", 2): 14.5, ("upsampled", 3): 13.8, ("upsampled", 5): 13.4, ("generated", 2): 14.8,
-    ("generated", 3): 15, ("generated", 5): 15.5, ("fresh", 2): 13, ("fresh", 5): 11.5,
-    ("generated, from noise", 2): 13.5, ("generated, strength 20", 2): 14.2, ("generated, strength 80", 2): 14.3,
-    ("generated, from noise, oracle generator", 5): 15, ("generated, random", 2): 14.2, ("generated, all", 2): 14, ("generated, high loss", 2): 14.2,
-    ("generated, misclassified", 2): 14.3}
+    ("original", 1): 14,
+    ("upsampled", 2): 14.5,
+    ("upsampled", 3): 13.8,
+    ("upsampled", 5): 13.4,
+    ("generated", 2): 14.8,
+    ("generated", 3): 15,
+    ("generated", 5): 15.5,
+    ("fresh", 2): 13,
+    ("fresh", 5): 11.5,
+    ("generated, from noise", 2): 13.5,
+    ("generated, strength 20", 2): 14.2,
+    ("generated, strength 80", 2): 14.3,
+    ("generated, from noise, oracle generator", 5): 15,
+    ("generated, random", 2): 14.2,
+    ("generated, all", 2): 14,
+    ("generated, high loss", 2): 14.2,
+    ("generated, misclassified", 2): 14.3,
+}
 
 
 def verdicts(errors, **options):
@@ -318,36 +379,48 @@ def test_gains_are_paired():
 
 
 def test_each_ablation_is_read_by_its_paired_difference():
-    errors = {("original", 1, 1.0): 14.0, ("generated", 5, 1.0): 13.7, ("fresh", 5, 1.0): 11.7,
-              ("upsampled", 5, 1.0): 14.0, ("original", 1, 0.5): 14.5, ("original", 1, 2.0): 12.0,
-              **{(arm, 5, budget): error for (arm, budget), error in zip(
-                  figures.ABLATIONS, (12.7, 14.5, 12.2, 13.7, 14.7, 13.7, 14.2, 11.2))}}
+    errors = {
+        ("original", 1, 1.0): 14.0,
+        ("generated", 5, 1.0): 13.7,
+        ("fresh", 5, 1.0): 11.7,
+        ("upsampled", 5, 1.0): 14.0,
+        ("original", 1, 0.5): 14.5,
+        ("original", 1, 2.0): 12.0,
+        **{(arm, 5, budget): error for (arm, budget), error in zip(figures.ABLATIONS, (12.7, 14.5, 12.2, 13.7, 14.7, 13.7, 14.2, 11.2))},
+    }
     frame = synthetic(errors)
     found = figures.ablated(frame).set_index("change")
     assert found["reading"].to_dict() == {
-        "an oracle generator": "helps", "images from noise alone": "hurts",
-        "an oracle generator, from noise alone": "helps", "several strengths in turn": "no difference",
-        "near-copies dropped": "hurts", "off-class images dropped": "no difference",
-        "half the steps": "no difference", "twice the steps": "helps"}
+        "an oracle generator": "helps",
+        "images from noise alone": "hurts",
+        "an oracle generator, from noise alone": "helps",
+        "several strengths in turn": "no difference",
+        "near-copies dropped": "hurts",
+        "off-class images dropped": "no difference",
+        "half the steps": "no difference",
+        "twice the steps": "helps",
+    }
     assert found.loc["an oracle generator", "estimate"] == pytest.approx(1.0, abs=0.1)
     assert found.loc["twice the steps", "estimate"] == pytest.approx(0.5, abs=0.1)  # 0.8 over its own original
-    wide = select(frame, metric="test_error", budget=1.0, **figures.base(frame, "budget")).pivot(
-        index="seed", columns="arm", values="value")
+    wide = select(frame, metric="test_error", budget=1.0, **figures.base(frame, "budget")).pivot(index="seed", columns="arm", values="value")
     usual, oracle = wide["generated"], wide["generated, oracle generator"]
     closed = ratio_interval(usual - oracle, usual - wide["fresh"])
     said = figures.shares(frame).set_index(["regime", "share of the ceiling"])["%, 95 % interval"]
     assert said["small", "an oracle generator, of the gap to fresh real images"] == (
-        f"{100 * closed.estimate:.0f} [{100 * closed.low:.0f}, {100 * closed.high:.0f}]")
+        f"{100 * closed.estimate:.0f} [{100 * closed.low:.0f}, {100 * closed.high:.0f}]"
+    )
     assert (figures.ablated(synthetic(errors, spread=4.0))["reading"] == "not resolved").sum() >= 7
     assert figures.ablated(synthetic(AS_PUBLISHED))["change"].tolist() == ["an oracle generator, from noise alone"]
     assert figures.shares(synthetic({**errors, ("fresh", 5, 1.0): 15.0})).empty  # no ceiling
 
 
 def test_the_pilot_takes_the_fewest_steps_that_show_the_ceiling():
-    rows = [{"kind": "pilot", "metric": "validation_error", "regime": "small", "steps": steps, "seed": seed,
-             "arm": f"pilot, {arm}", "value": value - seed}
-            for seed in range(3) for steps, gain in ((400, 1.0), (800, 1.6), (1600, 2.0))
-            for arm, value in (("original", 15.0), ("fresh", 15.0 - gain + 0.01 * seed))]
+    rows = [
+        {"kind": "pilot", "metric": "validation_error", "regime": "small", "steps": steps, "seed": seed, "arm": f"pilot, {arm}", "value": value - seed}
+        for seed in range(3)
+        for steps, gain in ((400, 1.0), (800, 1.6), (1600, 2.0))
+        for arm, value in (("original", 15.0), ("fresh", 15.0 - gain + 0.01 * seed))
+    ]
     table = figures.pilot_table(pd.DataFrame(rows)).set_index("steps")
     assert table["the rule takes"].to_dict() == {400: "", 800: "yes", 1600: ""}
 
@@ -366,8 +439,10 @@ def test_what_the_page_shows(frame, small, tmp_path, monkeypatch):
     record(frame, EXPERIMENT.name, "standard")
     record(frame[frame["kind"] != "fresh"], EXPERIMENT.name, "standard", "alone")
     table = figures.runs_table(frame).groupby("run", sort=False)["arm"].agg(set)
-    assert table.to_dict() == {"digits, 150 real images (standard)": {"generated", "upsampled", "fresh"},
-                               "digits, 150 real images (standard.alone)": {"generated", "upsampled"}}
+    assert table.to_dict() == {
+        "digits, 150 real images (standard)": {"generated", "upsampled", "fresh"},
+        "digits, 150 real images (standard.alone)": {"generated", "upsampled"},
+    }
 
 
 @pytest.mark.parametrize("variant", [None, "cifar10_5000"])
@@ -396,14 +471,15 @@ def test_choices_are_compared_in_the_seeds_that_both_have():
     found = figures.numbers(frame)
     for arm in ("generated, random", "generated, strength 80"):
         assert float(found[f"{arm}, k = 2, over the usual"].split()[0].replace("\u2212", "-")) == pytest.approx(
-            (wide["generated"] - wide[arm]).mean(), abs=0.006)
+            (wide["generated"] - wide[arm]).mean(), abs=0.006
+        )
 
 
 def test_the_oracle_has_seen_the_ceilings_images_and_no_test_image():
     seen = set(real_images_of("fashion_mnist").trained.source_index.tolist())
     own, fresh = (splits("fashion_mnist_2000")[name] for name in ("real", "fresh"))
     # More slow examples of a class than any warm-up of the recorded run has found would be needed to leave them.
-    assert set(of_classes(fresh, own.labels.repeat(4)[: 8000]).source_index.tolist()) <= seen
+    assert set(of_classes(fresh, own.labels.repeat(4)[:8000]).source_index.tolist()) <= seen
     assert len(seen & set(fresh.source_index.tolist())) / len(fresh) == pytest.approx(1 / 6, abs=0.02)
 
 
@@ -412,8 +488,7 @@ def test_takeaways_are_those_of_the_recorded_runs(frame):
     found, poor = map(figures.numbers, runs)
     said = figures.takeaways(found, poor)
     small = dict(regime="small", optimizer="sgd", architecture="resnet8", budget=1.0)
-    wide = select(runs[0], metric="test_error", **small).pivot_table(
-        index="seed", columns=["augment", "arm", "x"], values="value")
+    wide = select(runs[0], metric="test_error", **small).pivot_table(index="seed", columns=["augment", "arm", "x"], values="value")
     flips, trivial = wide["flip"], wide["flip_trivial", "original", 1]
 
     def gain(of, over):

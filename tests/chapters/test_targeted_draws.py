@@ -25,18 +25,20 @@ def small(tmp_path_factory):
     """Parameters of a run of seconds: two draws of 60 digits."""
     folder = tmp_path_factory.mktemp("draws")
     generators = [generator_of(folder / f"draw_{i}", 60, start=60 * i) for i in range(2)]
-    return dict(profile="smoke", generators=generators, budgets=(0.5, 1.0), more_seeds=1, seeds=2, steps=4, n_evaluate=50,
-                encoder="pixels")
+    return dict(profile="smoke", generators=generators, budgets=(0.5, 1.0), more_seeds=1, seeds=2, steps=4, n_evaluate=50, encoder="pixels")
 
 
-@pytest.mark.parametrize("wrong, message", [
-    ({"generators": ()}, "generators must hold at least one"),
-    ({"budgets": (0.5, 2)}, "budgets 1 among them"),
-    ({"generators": ("absent",)}, "no generator 'absent'"),
-    ({"n_quality": 19}, "n_quality must be from 20 to 360, got 19"),
-    ({"n_quality": 361}, "n_quality must be from 20 to 360, got 361"),
-    ({"steps": 0}, "steps must be .* at least 1"),
-])
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"generators": ()}, "generators must hold at least one"),
+        ({"budgets": (0.5, 2)}, "budgets 1 among them"),
+        ({"generators": ("absent",)}, "no generator 'absent'"),
+        ({"n_quality": 19}, "n_quality must be from 20 to 360, got 19"),
+        ({"n_quality": 361}, "n_quality must be from 20 to 360, got 361"),
+        ({"steps": 0}, "steps must be .* at least 1"),
+    ],
+)
 def test_bad_parameters_are_refused(small, wrong, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         EXPERIMENT.settings(**{**small, **wrong})
@@ -59,7 +61,8 @@ def test_a_run_of_two_draws(small):
     assert early["value"].between(1, early["steps"]).all() and len(early) == len(errors)
     assert set(select(frame, role="quality")["arm"]) == {"fresh real", "samples"}
     assert chapter.choose(frame) == tuple(
-        select(frame, metric="validation_error", place=place).groupby("budget")["value"].mean().idxmin() for place in range(8))
+        select(frame, metric="validation_error", place=place).groupby("budget")["value"].mean().idxmin() for place in range(8)
+    )
 
 
 def test_budgets_are_those_that_the_recorded_pilots_chose():
@@ -94,8 +97,7 @@ def test_a_training_is_stopped_at_its_least_loss():
 @pytest.mark.parametrize("at", [1, 4])
 def test_a_training_that_diverges_before_a_look_ends_with_its_own_error(at):
     """Not with one of the look's. at: the step, from 1, from which weights are NaN, a look after each."""
-    images = ImageDataset(torch.arange(40, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 8, 8).contiguous(),
-                          torch.arange(40) % 2, ("a", "b"))
+    images = ImageDataset(torch.arange(40, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 8, 8).contiguous(), torch.arange(40) % 2, ("a", "b"))
     early, model = Earliest(images, steps=40, looks=40), build_classifier("vgg5", (1, 8, 8), 2, 0, width=4)
 
     def watched(step, index, logits):
@@ -114,14 +116,21 @@ def drawn(gains, draws=6, seeds=5, between=0.05):
     for (arm, k), gain in gains.items():
         for draw in range(draws):
             own = 14 - gain + rng.normal(0, between)
-            rows += [{"arm": arm, "x": float(k), "draw": str(draw), "seed": seed, "value": own + rng.normal(0, 0.05)}
-                     for seed in range(seeds)]
-    return pd.DataFrame(rows).assign(metric="test_error", role="primary", chosen=True, augment="flip", swept="k",
-                                     experiment=EXPERIMENT.name, dataset="none", profile="standard")
+            rows += [{"arm": arm, "x": float(k), "draw": str(draw), "seed": seed, "value": own + rng.normal(0, 0.05)} for seed in range(seeds)]
+    return pd.DataFrame(rows).assign(
+        metric="test_error", role="primary", chosen=True, augment="flip", swept="k", experiment=EXPERIMENT.name, dataset="none", profile="standard"
+    )
 
 
-PUBLISHED = {("original", 1): 0, ("upsampled", 2): 0.6, ("upsampled", 5): -0.4, ("generated", 5): 1.6,
-             ("generated, from noise", 5): 0.1, ("generated, random", 5): 0.7, ("fresh", 5): 3}
+PUBLISHED = {
+    ("original", 1): 0,
+    ("upsampled", 2): 0.6,
+    ("upsampled", 5): -0.4,
+    ("generated", 5): 1.6,
+    ("generated, from noise", 5): 0.1,
+    ("generated, random", 5): 0.7,
+    ("fresh", 5): 3,
+}
 
 
 def test_what_is_shown_of_the_draws():

@@ -21,30 +21,53 @@ NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "03_two_layer_cnn
 FILTERS = {"num_filters": 20, "init_std": 0.01}
 
 
-@pytest.mark.parametrize("parameters, message", [
-    ({"seeds": 1}, "seeds must be a whole number of at least 2 and at most 1000, got 1"), ({"steps": 2.5}, "steps must be a whole number"),
-    ({"ks": [3, 5]}, r"ks must hold 2, .* got \(3, 5\)"), ({"ks": 2}, "and a larger one"), ({"ks": [1, 2]}, "ks must be"),
-    ({"ks": [2, 2]}, "ks must be different values"), ({"map_ns": []}, "map_ns must hold at least one value"),
-    ({"alphas": [0.999]}, "with n = 60 and alphas = 0.999, a class lacks fast or slow examples at seed 0"),
-    ({"align_n": 1}, "with align_n = 1 and regime_alpha = 0.7, there are no slow examples at seed"),
-    ({"alphas": [1.5]}, "alphas must be .* at most 1, got 1.5"), ({"beta_ratios": [1.5]}, "beta_ratios must be"),
-    ({"rhos": 0.0}, "rhos must be positive"), ({"noise_std": 0}, "noise_std must be a finite number of at least 1e-06"), ({"lr": 0}, "lr must be positive"),
-    ({"lr": -1}, "lr must be positive"), ({"lr": float("inf")}, "lr must be a finite number .*, got inf"), ({"momentum": 1}, "momentum must be below"),
-    ({"early": 500}, "early must be a multiple of 20 below regime_steps = 100"), ({"early": 30}, "early must be"),
-    ({"reading": "C"}, "reading must be one of A, B"), ({"num_patches": 2}, "num_patches must be .* at least 3"),
-    ({"beta_d": 2.0}, "beta_d must not exceed beta_e = 1"), ({"map_beta_ds": [2.0]}, "map_beta_ds must not exceed"),
-    ({"noises": [-1.0]}, "noises must be"), ({"noises": [float("nan")]}, "noises must be"), ({"device": "cuda"}, "device"),
-    ({"label_noise": 0.7}, "label_noise must be"), ({"variance_batch": 60}, "variance_batch must be <= variance_n = 50, got 60"),
-])
+@pytest.mark.parametrize(
+    "parameters, message",
+    [
+        ({"seeds": 1}, "seeds must be a whole number of at least 2 and at most 1000, got 1"),
+        ({"steps": 2.5}, "steps must be a whole number"),
+        ({"ks": [3, 5]}, r"ks must hold 2, .* got \(3, 5\)"),
+        ({"ks": 2}, "and a larger one"),
+        ({"ks": [1, 2]}, "ks must be"),
+        ({"ks": [2, 2]}, "ks must be different values"),
+        ({"map_ns": []}, "map_ns must hold at least one value"),
+        ({"alphas": [0.999]}, "with n = 60 and alphas = 0.999, a class lacks fast or slow examples at seed 0"),
+        ({"align_n": 1}, "with align_n = 1 and regime_alpha = 0.7, there are no slow examples at seed"),
+        ({"alphas": [1.5]}, "alphas must be .* at most 1, got 1.5"),
+        ({"beta_ratios": [1.5]}, "beta_ratios must be"),
+        ({"rhos": 0.0}, "rhos must be positive"),
+        ({"noise_std": 0}, "noise_std must be a finite number of at least 1e-06"),
+        ({"lr": 0}, "lr must be positive"),
+        ({"lr": -1}, "lr must be positive"),
+        ({"lr": float("inf")}, "lr must be a finite number .*, got inf"),
+        ({"momentum": 1}, "momentum must be below"),
+        ({"early": 500}, "early must be a multiple of 20 below regime_steps = 100"),
+        ({"early": 30}, "early must be"),
+        ({"reading": "C"}, "reading must be one of A, B"),
+        ({"num_patches": 2}, "num_patches must be .* at least 3"),
+        ({"beta_d": 2.0}, "beta_d must not exceed beta_e = 1"),
+        ({"map_beta_ds": [2.0]}, "map_beta_ds must not exceed"),
+        ({"noises": [-1.0]}, "noises must be"),
+        ({"noises": [float("nan")]}, "noises must be"),
+        ({"device": "cuda"}, "device"),
+        ({"label_noise": 0.7}, "label_noise must be"),
+        ({"variance_batch": 60}, "variance_batch must be <= variance_n = 50, got 60"),
+    ],
+)
 def test_settings_that_could_not_be_measured_are_refused_at_once(parameters, message):
     with pytest.raises(ValueError, match=message):
         EXPERIMENT.settings("smoke", **parameters)
 
 
-@pytest.mark.parametrize("given, message", [
-    ({"settings": {"sigma": 2.0}}, "sigmas must be positive"), ({"settings": {"rhos": -1}}, "rhos must be positive"),
-    ({"settings": {"sigmass": 1}}, "unknown parameter: sigmass. Did you mean 'sigmas'"), ({"n_images": 3}, "n_images must be"),
-])
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"settings": {"sigma": 2.0}}, "sigmas must be positive"),
+        ({"settings": {"rhos": -1}}, "rhos must be positive"),
+        ({"settings": {"sigmass": 1}}, "unknown parameter: sigmass. Did you mean 'sigmas'"),
+        ({"n_images": 3}, "n_images must be"),
+    ],
+)
 def test_the_chapter_checks_both_experiments_before_either_runs(given, message):
     notebook = jupytext.read(NOTEBOOK)
     code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
@@ -135,8 +158,7 @@ def test_search_finds_what_is_there_in_both_directions(shift, found):
     for regime, change in (("still", 0.0), ("moves", shift)):
         for seed in range(12):
             own = rng.normal(0.1, 0.05)  # shared by the levels: pairing removes it
-            rows += [{"regime": regime, "seed": seed, "x": k, "value": own + (k > 2) * change + rng.normal(0, 0.003)}
-                     for k in (2.0, 5.0)]
+            rows += [{"regime": regime, "seed": seed, "x": k, "value": own + (k > 2) * change + rng.normal(0, 0.003)} for k in (2.0, 5.0)]
     frame = pd.DataFrame(rows).assign(part="regimes", stage="final", metric="test_error", arm="upsampled")
     table = against_reference(frame).set_index("regime")
     assert table.loc["moves", "found"] == found and table.loc["still", "found"] == "not resolved"
@@ -147,9 +169,20 @@ def test_search_finds_what_is_there_in_both_directions(shift, found):
     assert said.startswith(f"Of 2 comparisons with k = 2, {int(shift != 0)} can be told from 0")
 
 
-@pytest.mark.parametrize("draw", [figures.feature_learning, figures.feature_order, figures.sam_suppression,
-                                  figures.noise_alignment, figures.batch_variance, figures.regime_map, figures.stages,
-                                  figures.degradation, figures.recovery])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        figures.feature_learning,
+        figures.feature_order,
+        figures.sam_suppression,
+        figures.noise_alignment,
+        figures.batch_variance,
+        figures.regime_map,
+        figures.stages,
+        figures.degradation,
+        figures.recovery,
+    ],
+)
 def test_figures_are_labelled(frame, draw):
     figure = draw(frame, frame)
     assert figure.axes and all(ax.get_xlabel() and ax.has_data() for ax in figure.axes) and draw(frame).axes
@@ -171,8 +204,14 @@ def test_takeaways_are_those_of_the_recorded_runs(frame):
     for share, arm, sign in ((0.1, "generated", -1), (0.1, "upsampled", -1), (1, "generated", 1), (1, "upsampled", -1)):
         interval = mean_interval(learning[share, arm] - learning[share, "original"])
         assert sign * interval.low > 0 and sign * interval.high > 0  # early and late differ in sign for generated ones
-    assert f"is {learning[0.1, 'generated'].mean():.3f} with generated versions, {learning[0.1, 'upsampled'].mean():.3f} with copies and {learning[0.1, 'original'].mean():.3f} with" in said
-    assert f"is {learning[1, 'original'].mean():.3f} with the original set, {learning[1, 'generated'].mean():.3f} with generated versions and {learning[1, 'upsampled'].mean():.3f} with" in said
+    assert (
+        f"is {learning[0.1, 'generated'].mean():.3f} with generated versions, {learning[0.1, 'upsampled'].mean():.3f} "
+        f"with copies and {learning[0.1, 'original'].mean():.3f} with" in said
+    )
+    assert (
+        f"is {learning[1, 'original'].mean():.3f} with the original set, {learning[1, 'generated'].mean():.3f} with "
+        f"generated versions and {learning[1, 'upsampled'].mean():.3f} with" in said
+    )
     for metric, share, scale, digits in (("train_loss_fast", 0.1, 1, 2), ("test_error", 0.1, 100, 1), ("test_error", 1, 100, 1)):
         own = scale * network[(network["metric"] == metric) & (network["x"] == share)].pivot(index="seed", columns="arm", values="value")
         for arm in ("generated", "upsampled"):
@@ -193,9 +232,10 @@ def test_takeaways_are_those_of_the_recorded_runs(frame):
     assert "within 0.4 % of gradient descent's" in figures.sam_sizes(recorded) and "0.1 to 1.7 % more" in figures.sam_sizes(recorded)
     first = network[(network["metric"] == "same_source_correlation") & (network["sigma"] == 1) & (network["stage"] == "early")]
     assert f"that of its generated version at {first['value'].mean():.2f} [" in said
-    for run, regime, stages in ((recorded, "β_d = 0.6, noise 0.25, N = 50", {"best"}),
-                                (load_recorded("two_layer_cnn", "standard", "reading_a"), "β_d = 0.3, noise 0.25, N = 50",
-                                 {"early", "final", "best"})):
+    for run, regime, stages in (
+        (recorded, "β_d = 0.6, noise 0.25, N = 50", {"best"}),
+        (load_recorded("two_layer_cnn", "standard", "reading_a"), "β_d = 0.3, noise 0.25, N = 50", {"early", "final", "best"}),
+    ):
         worse = against_reference(run).query("found == 'worse'")
         assert set(worse["regime"]) == {regime} and set(worse["stage"]) == stages
     assert figures.numbers(frame).keys() == figures.numbers(recorded).keys()

@@ -24,7 +24,10 @@ SEEDS = range(300, 310)
 @pytest.fixture(scope="module")
 def pool(frames):
     s = causes.EXPERIMENT.settings("smoke")
-    return {source: Store().get(causes.training_images(s, source, 20, 0)) for source in ("original", "synthetic", "concentrated", "control", "spread", "as many distinct", "added")}
+    return {
+        source: Store().get(causes.training_images(s, source, 20, 0))
+        for source in ("original", "synthetic", "concentrated", "control", "spread", "as many distinct", "added")
+    }
 
 
 def test_sets_are_of_their_size_and_have_every_class_alike(pool):
@@ -48,8 +51,10 @@ def test_resampling_follows_the_weights_and_its_control_has_as_few_images():
 
 def test_weights_concentrate_real_images_as_synthetic_ones_are():
     rng = np.random.default_rng(0)
-    wide, narrow = (ImageDataset(torch.from_numpy(rng.normal(128, std, (2000, 1, 2, 2)).round().clip(0, 255).astype(np.uint8)),
-                                 torch.arange(2000) % 2, ("a", "b")) for std in (40, 24))
+    wide, narrow = (
+        ImageDataset(torch.from_numpy(rng.normal(128, std, (2000, 1, 2, 2)).round().clip(0, 255).astype(np.uint8)), torch.arange(2000) % 2, ("a", "b"))
+        for std in (40, 24)
+    )
     found = causes.ratios(wide, narrow, "pixels", 4, "cpu")
     for images, weights, std in ((wide, found["real"], 24), (narrow, found["synthetic"], 40)):
         values = images.images.flatten(1).double() - 128
@@ -110,21 +115,35 @@ def simulated(module, rows, **more):
     offsets = rng.normal(0, 0.3, len(SEEDS))
     for columns, mean in rows:
         scale = 1 if columns["metric"].endswith("error") else 0.02
-        table += [{"dataset": "fashion_mnist", "seed": seed, "arm": "", "x": 2000.0, **more, **columns, "value": mean + scale * (offset + rng.normal(0, 0.15))}
-                  for seed, offset in zip(SEEDS, offsets)]
+        table += [
+            {"dataset": "fashion_mnist", "seed": seed, "arm": "", "x": 2000.0, **more, **columns, "value": mean + scale * (offset + rng.normal(0, 0.15))}
+            for seed, offset in zip(SEEDS, offsets)
+        ]
     s = module.EXPERIMENT.settings("smoke")
     parameters = {**asdict(s), "architectures": ("resnet8", "vgg5", "vit_tiny"), "n_real": 2000, "n_samples": 2000, "steps": 800}
     if module is causes:
         s = causes.Causes(**{**asdict(s), "architectures": parameters["architectures"], "n_real": 2000, "steps": 800, "smaller": (500, 1000)})
     frame = pd.DataFrame(table)
     frame = module.EXPERIMENT.finish(frame, s) if module.EXPERIMENT.finish else frame
-    return tidy(frame, {"parameters": parameters, "generator": None, "wall_seconds": 0.0, "device": "cpu"}, experiment=module.EXPERIMENT.name,
-                profile="standard", swept="images")
+    return tidy(
+        frame,
+        {"parameters": parameters, "generator": None, "wall_seconds": 0.0, "device": "cpu"},
+        experiment=module.EXPERIMENT.name,
+        profile="standard",
+        swept="images",
+    )
 
 
 def of_causes(explained=0.7, recovered=0.3, head=0.2, noise=3.0, flat=0.1, auc=0.8, slope=1.0):
     """test errors 15 and 20 of real and synthetic images; shares of the gap as given."""
-    for arm, error in (("original", 15), ("synthetic", 20), ("control", 15), ("as many distinct", 15), ("concentrated", 15 + 5 * explained), ("spread", 20 - 5 * recovered)):
+    for arm, error in (
+        ("original", 15),
+        ("synthetic", 20),
+        ("control", 15),
+        ("as many distinct", 15),
+        ("concentrated", 15 + 5 * explained),
+        ("spread", 20 - 5 * recovered),
+    ):
         yield {"study": "mismatch", "arm": arm, "metric": "test_error", "architecture": "resnet8"}, error
         yield {"study": "mismatch", "arm": arm, "metric": "auc", "architecture": "resnet8"}, 0.8 if arm == "synthetic" else auc
     for name in ("resnet8", "vgg5", "vit_tiny"):
@@ -132,12 +151,20 @@ def of_causes(explained=0.7, recovered=0.3, head=0.2, noise=3.0, flat=0.1, auc=0
         for arm, n, error in (("original", 2000, 15), ("original", 1000, 19), ("original", 500, 23), ("synthetic", 2000, 20)):
             yield {**of, "arm": arm, "x": float(n), "metric": "test_error"}, error
             for change in causes.CHANGES:
-                yield ({**of, "arm": arm, "x": float(n), "metric": "changed_error", "change": change},
-                       error + (noise if arm == "synthetic" and change == "noise" else 0))
+                yield (
+                    {**of, "arm": arm, "x": float(n), "metric": "changed_error", "change": change},
+                    error + (noise if arm == "synthetic" and change == "noise" else 0),
+                )
             for refit in ("real", "fresh"):
                 yield {**of, "arm": arm, "x": float(n), "metric": "refit_error", "refit": refit}, error - 5 * head * (arm == "synthetic")
-    for arm, optimizer, steps, loss in (("original", "sgd", 800, -4), ("original", "sgd", 400, -2), ("original", "sam", 800, -4), ("added", "sgd", 800, -3),
-                                        ("fresh added", "sgd", 800, -3), ("added", "sam", 800, -3)):
+    for arm, optimizer, steps, loss in (
+        ("original", "sgd", 800, -4),
+        ("original", "sgd", 400, -2),
+        ("original", "sam", 800, -4),
+        ("added", "sgd", 800, -3),
+        ("fresh added", "sgd", 800, -3),
+        ("added", "sam", 800, -3),
+    ):
         of = {"study": "landscape", "arm": arm, "optimizer": optimizer, "steps": steps, "architecture": "resnet8"}
         yield {**of, "metric": "log_loss"}, loss
         yield {**of, "metric": "barrier"}, 0.1
@@ -175,8 +202,9 @@ def test_rules_support_what_they_should_and_nothing_else():
     assert set(found) == {claim for module in MODULES for claim in load_claims(module.EXPERIMENT.name)}
     other = ("rare-kept-from-one-percent", "landscape-flatter")  # it refutes another; the noise of errors here is not sharpness'
     assert {name for name, word in found.items() if word != "supported"} <= set(other), found
-    nothing = verdicts(simulated(causes, of_causes(0, 0, 0.9, 0, 0)), simulated(rare_events, of_rare(lambda share: 1.0, 0.0)),
-                       simulated(composition, of_shapes(1.0, 0.0)))
+    nothing = verdicts(
+        simulated(causes, of_causes(0, 0, 0.9, 0, 0)), simulated(rare_events, of_rare(lambda share: 1.0, 0.0)), simulated(composition, of_shapes(1.0, 0.0))
+    )
     assert nothing.pop("rare-kept-from-one-percent") == nothing.pop("bias-same-for-networks") == "supported"
     assert "supported" not in nothing.values()
     for name in ("mismatch-explains", "mismatch-recovers", "bias-noise", "landscape-eigenvalue", "rare-reconstructed", "composition-helps"):
@@ -191,12 +219,20 @@ def test_a_gap_too_small_or_a_target_missed_is_inconclusive():
     assert shares.mean() == pytest.approx(0.2, abs=0.03)
 
 
-@pytest.mark.parametrize("module, wrong, message", [
-    (causes, {"n_real": 31}, "n_real must be from 10 to 30 .one per class"), (causes, {"smaller": [20]}, "below n_real = 20"),
-    (causes, {"shorter": [2]}, "below steps = 2"), (causes, {"architectures": ["resnet8", "swin"]}, "architectures"),
-    (rare_events, {"generators": ["fashion_mnist"]}, "must be 2, or none"), (rare_events, {"k": 1}, "k must be"),
-    (rare_events, {"generators": ["fashion_mnist", "fashion_mnist_2000"]}, "must be trained on fashion_mnist_minorities"),
-    (composition, {"recipe": "adam"}, "recipe"), (composition, {"n_real": 3}, "n_real")])
+@pytest.mark.parametrize(
+    "module, wrong, message",
+    [
+        (causes, {"n_real": 31}, "n_real must be from 10 to 30 .one per class"),
+        (causes, {"smaller": [20]}, "below n_real = 20"),
+        (causes, {"shorter": [2]}, "below steps = 2"),
+        (causes, {"architectures": ["resnet8", "swin"]}, "architectures"),
+        (rare_events, {"generators": ["fashion_mnist"]}, "must be 2, or none"),
+        (rare_events, {"k": 1}, "k must be"),
+        (rare_events, {"generators": ["fashion_mnist", "fashion_mnist_2000"]}, "must be trained on fashion_mnist_minorities"),
+        (composition, {"recipe": "adam"}, "recipe"),
+        (composition, {"n_real": 3}, "n_real"),
+    ],
+)
 def test_bad_parameters_are_refused_before_anything_is_trained(module, wrong, message):
     with pytest.raises(ValueError, match=message):
         module.EXPERIMENT.settings("smoke", **wrong)

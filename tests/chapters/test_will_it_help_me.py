@@ -35,16 +35,16 @@ def simulated(probe, frechet, choice=0.0):
     rng, rows = np.random.default_rng(0), []
     for i, (name, pool) in enumerate((name, POOLS[name]) for name in USUAL):
         gain, common = i / 8, {"dataset": "fashion_mnist", "arm": name, "family": pool.family, "x": 3000.0}
-        rows += [{**common, "seed": seed, "role": "gain", "metric": "test_error", "value": 15 - gain + rng.normal(0, 0.1)}
-                 for seed in range(800, 805)]
-        measures = dict.fromkeys(PREDICTORS, 0.0) | {"probe_gain_all": gain + rng.normal(0, probe), "frechet_distance": -gain
-                                                     + rng.normal(0, frechet)}
+        rows += [{**common, "seed": seed, "role": "gain", "metric": "test_error", "value": 15 - gain + rng.normal(0, 0.1)} for seed in range(800, 805)]
+        measures = dict.fromkeys(PREDICTORS, 0.0) | {"probe_gain_all": gain + rng.normal(0, probe), "frechet_distance": -gain + rng.normal(0, frechet)}
         rows += [{**common, "seed": 0, "role": "measure", "metric": metric, "value": value} for metric, value in measures.items()]
     common = {"dataset": "fashion_mnist", "family": "", "metric": "test_error"}
     for seed in range(800, 810):
         rows.append({**common, "arm": "original", "x": 0.0, "seed": seed, "role": "gain", "value": 15})
-        rows += [{**common, "arm": by, "x": 2000.0, "seed": seed, "role": "choice",
-                  "value": 15 - choice * (by != "at random") + rng.normal(0, 0.1)} for by in CHOICES]
+        rows += [
+            {**common, "arm": by, "x": 2000.0, "seed": seed, "role": "choice", "value": 15 - choice * (by != "at random") + rng.normal(0, 0.1)}
+            for by in CHOICES
+        ]
     s = EXPERIMENT.settings("standard")
     done = chapter.finish(pd.DataFrame(rows), s)
     return tidy(done, {"parameters": asdict(s)}, experiment=EXPERIMENT.name, profile="standard", swept="images added")
@@ -81,7 +81,7 @@ def test_sets_of_other_families_are_made_by_generators_of_the_same_images(tmp_pa
     assert len(names) == 4 and not set(names) & set(EXPERIMENT.settings("standard").pools)
     for data in made:
         assert torch.equal(data.labels, real.labels.repeat(len(data) // len(real))) and len(data) >= s.added
-        assert not torch.equal(data.images[: len(real)], data.images[len(real): 2 * len(real)])  # each time others
+        assert not torch.equal(data.images[: len(real)], data.images[len(real) : 2 * len(real)])  # each time others
     far = [(data.floats()[: len(real)] - real.floats()).square().mean() for data in made]
     assert far[1] < 0.8 * far[0]  # what is made from real images is nearer to them than what is made from noise
     for name, family in zip(names, ("vae", "vae", "gan", "gan")):
@@ -150,13 +150,19 @@ def test_rules_support_what_they_should_and_nothing_else():
     assert "supported" not in nothing.values() and nothing["choice-alignment"] == nothing["choice-uncertainty"] == "no effect within the margin"
 
 
-@pytest.mark.parametrize("wrong, message", [
-    ({"n_real": 3000}, "n_real must be at most 2000, what fashion_mnist_2000 was trained on, got 3000"),
-    ({"oracle": None}, None), ({"pools": ["from noise", "best"]}, "pools must be different values, each one of strength 20"),
-    ({"real": "a"}, "real and synthetic must be given together"),
-    ({"real": "nowhere", "synthetic": "there"}, "real, synthetic, held_out: nowhere is not a folder"),
-    ({"real": "nowhere", "synthetic": "nowhere"}, "are one folder"),
-    ({"held": 20_000}, "held must be from 20 to 10000, got 20000"), ({"candidates": 1}, "candidates must be a whole number of at least 2")])
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"n_real": 3000}, "n_real must be at most 2000, what fashion_mnist_2000 was trained on, got 3000"),
+        ({"oracle": None}, None),
+        ({"pools": ["from noise", "best"]}, "pools must be different values, each one of strength 20"),
+        ({"real": "a"}, "real and synthetic must be given together"),
+        ({"real": "nowhere", "synthetic": "there"}, "real, synthetic, held_out: nowhere is not a folder"),
+        ({"real": "nowhere", "synthetic": "nowhere"}, "are one folder"),
+        ({"held": 20_000}, "held must be from 20 to 10000, got 20000"),
+        ({"candidates": 1}, "candidates must be a whole number of at least 2"),
+    ],
+)
 def test_bad_input(wrong, message):
     if message is None:
         with pytest.raises(ValueError, match="the pools oracle, strength 50, oracle, from noise need an oracle"):
@@ -179,10 +185,14 @@ def test_audits_predict_by_the_recorded_line():
     assert json.loads(FITTED.read_text()) == figures.fitted(both) and both["arm"].isin(POOLS).any()
 
 
-@pytest.mark.parametrize("variant, of, says", [
-    ("families", "", lambda gain: gain.max() < 0 and gain.filter(like="VAE").max() < gain.filter(like="GAN").min()),
-    ("levels", "", lambda gain: gain.sort_index().is_monotonic_increasing and gain.iloc[0] < 0 < gain.iloc[2]),
-    ("cifar10", "CIFAR-10: ", lambda gain: gain[["from noise", "strength 50", "copies"]].max() < -0.5 and gain["fresh real images"] > 2)])
+@pytest.mark.parametrize(
+    "variant, of, says",
+    [
+        ("families", "", lambda gain: gain.max() < 0 and gain.filter(like="VAE").max() < gain.filter(like="GAN").min()),
+        ("levels", "", lambda gain: gain.sort_index().is_monotonic_increasing and gain.iloc[0] < 0 < gain.iloc[2]),
+        ("cifar10", "CIFAR-10: ", lambda gain: gain[["from noise", "strength 50", "copies"]].max() < -0.5 and gain["fresh real images"] > 2),
+    ],
+)
 def test_gains_of_sets_that_were_measured_later(variant, of, says):
     """As the chapter's tables say, of trainings that are paired by seed, by hand."""
     error = select(load_recorded("will_it_help_me", variant=variant), role="gain").pivot(index="seed", columns="arm", values="value")
@@ -233,7 +243,11 @@ def test_sets_are_told_apart_by_the_audits_thresholds():
             continue
         metric = {"probe_loss": "probe_gain_all"}.get(name, name)
         beyond = measures[metric] > limit if name == "near_copies" else measures[metric] < -limit
-        named = rows["faults"].str.split(", (?!all added|synthetic only|added to half)", regex=True).map(lambda names, metric=metric: figures.NAMES[metric] in names)
+        named = (
+            rows["faults"]
+            .str.split(", (?!all added|synthetic only|added to half)", regex=True)
+            .map(lambda names, metric=metric: figures.NAMES[metric] in names)
+        )
         assert set(rows.index[named]) == set(measures.index[beyond]), metric
     none, some = rows[rows["faults"] == ""], rows[rows["faults"] != ""]
     assert {"strength 20", "copies", "CIFAR-10: copies", "fresh, noisy"} <= set(some.index) and (none["low"] > 0).all()  # as the takeaway says
@@ -260,14 +274,18 @@ def test_generated_sets_hold_no_real_images():
     mean, table = figures.of_measures(both)
     made = [not arm.endswith(("copies", "fresh real images")) and not arm.startswith("fresh") for arm in mean["arm"]]
     found = figures.plain_correlations(both)
-    assert found[figures.GENERATED].loc["probe_gain_all", "value"] == pytest.approx(spearmanr(table.loc[made, "probe_gain_all"], mean.loc[made, "value"]).statistic)
+    assert found[figures.GENERATED].loc["probe_gain_all", "value"] == pytest.approx(
+        spearmanr(table.loc[made, "probe_gain_all"], mean.loc[made, "value"]).statistic
+    )
     assert not set(figures.CHANGED) & set(found[figures.ALL].index)
 
 
 def test_choices_are_compared_at_the_same_cost_as_well():
     longer, recorded = load_recorded("will_it_help_me", variant="same_cost"), load_recorded("will_it_help_me")
-    gain = [error.rsub(error.pop("original"), axis=0) for error in (run.pivot_table(index="seed", columns="arm", values="value")
-                                                                    for run in (longer, select(recorded, role=["gain", "choice"])))]
+    gain = [
+        error.rsub(error.pop("original"), axis=0)
+        for error in (run.pivot_table(index="seed", columns="arm", values="value") for run in (longer, select(recorded, role=["gain", "choice"])))
+    ]
     over = gain[1][list(CHOICES)].sub(gain[0][LONGER], axis=0).mean()
     assert len(gain[0]) == 10 and [f"{over[by]:+.2f}".replace("-", "\u2212") in figures.same_cost_said(recorded) for by in CHOICES[1:]] == [True, True]
     assert over[list(CHOICES[1:])].abs().max() < 0.2 and figures.same_cost_said(longer) == ""  # the gain was that of the steps, as the claims say
@@ -275,23 +293,39 @@ def test_choices_are_compared_at_the_same_cost_as_well():
 
 def test_gains_of_a_further_run_stay_those_over_its_own_original():
     own, more = simulated(0.05, 2.0), [name for name, how in POOLS.items() if how.family in ("VAE", "GAN")]
-    rows = [{"arm": name, "family": POOLS[name].family, "x": 3000.0, "seed": seed, "role": "gain", "metric": "test_error", "value": 20 - i - 0.1 * (seed - 802)}
-            for i, name in enumerate(more) for seed in range(800, 805)]
-    rows += [{"arm": name, "family": POOLS[name].family, "x": 3000.0, "seed": 0, "role": "measure", "metric": metric, "value": 1.0 + (i == 3) * 90}
-             for i, name in enumerate(more) for metric in PREDICTORS]
-    rows += [{"arm": "original", "family": "", "x": 0.0, "seed": seed, "role": "gain", "metric": "test_error", "value": 21 - 0.1 * (seed - 802)}
-             for seed in range(800, 805)]
+    rows = [
+        {"arm": name, "family": POOLS[name].family, "x": 3000.0, "seed": seed, "role": "gain", "metric": "test_error", "value": 20 - i - 0.1 * (seed - 802)}
+        for i, name in enumerate(more)
+        for seed in range(800, 805)
+    ]
+    rows += [
+        {"arm": name, "family": POOLS[name].family, "x": 3000.0, "seed": 0, "role": "measure", "metric": metric, "value": 1.0 + (i == 3) * 90}
+        for i, name in enumerate(more)
+        for metric in PREDICTORS
+    ]
+    rows += [
+        {"arm": "original", "family": "", "x": 0.0, "seed": seed, "role": "gain", "metric": "test_error", "value": 21 - 0.1 * (seed - 802)}
+        for seed in range(800, 805)
+    ]
     further = tidy(pd.DataFrame(rows).assign(dataset="fashion_mnist"), {"parameters": {}}, experiment=EXPERIMENT.name, profile="standard", swept="images added")
     run, other = further, further.assign(dataset="cifar10")
     further = pd.concat([select(own, role="gain", arm="original"), figures.beside(own, run)])
     both = figures.joined(own, further)
     gains = figures.measured_gains(both).set_index("arm")["estimate"]
-    assert gains[more].tolist() == pytest.approx([1, 2, 3, 4]) and gains["strength 20"] == pytest.approx(figures.measured_gains(own).set_index("arm")["estimate"]["strength 20"])
+    assert gains[more].tolist() == pytest.approx([1, 2, 3, 4]) and gains["strength 20"] == pytest.approx(
+        figures.measured_gains(own).set_index("arm")["estimate"]["strength 20"]
+    )
     assert set(select(both, role="prediction")["x"]) == {24} and figures.joined(own, None) is own
     line, told = figures.fitted(own), figures.foretold(own, further)
     assert told["said"].tolist() == pytest.approx([line["intercept"] + line["slope"] * x for x in (1, 1, 1, 91)])
     assert told["held"].tolist() == [abs(gain - said) <= line["within"] for gain, said in zip((1, 2, 3, 4), told["said"])] and not told["held"].all()
-    assert figures.foretold_said(own, further, both).startswith(f"0 of 4 sets lost accuracy on average, 0 of them with the whole interval; the line said so of {(told['said'] < 0).sum()}. Of the 4 gains {told['held'].sum()} lie within") and figures.foretold_said(own, None, own) == ""
+    assert (
+        figures.foretold_said(own, further, both).startswith(
+            "0 of 4 sets lost accuracy on average, 0 of them with the whole interval; the line said so of "
+            f"{(told['said'] < 0).sum()}. Of the 4 gains {told['held'].sum()} lie within"
+        )
+        and figures.foretold_said(own, None, own) == ""
+    )
     assert (figures.foretold_table(own, further)["within"] == "yes").tolist() == told["held"].tolist()
     away = figures.beside(own, other)
     assert set(away["family"]) == {"CIFAR-10"} and set(away["arm"]) == {f"CIFAR-10: {name}" for name in more}

@@ -116,9 +116,18 @@ def torchvision_vit_small():
     return models.VisionTransformer(32, 4, num_layers=12, num_heads=6, hidden_dim=384, mlp_dim=1536, num_classes=10)
 
 
-@pytest.mark.parametrize("changed", [torchvision_resnet18, torchvision_vgg19, torchvision_densenet121,
-                                     torchvision_convnext_tiny, torchvision_swin_tiny, torchvision_vit_tiny,
-                                     torchvision_vit_small])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        torchvision_resnet18,
+        torchvision_vgg19,
+        torchvision_densenet121,
+        torchvision_convnext_tiny,
+        torchvision_swin_tiny,
+        torchvision_vit_tiny,
+        torchvision_vit_small,
+    ],
+)
 def test_what_is_computed_is_what_torchvision_computes_but_for_our_changes(changed):
     """torchvision's own network and forward, with our first layers put in and our weights, in their order."""
     ours = build_classifier(changed.__name__.removeprefix("torchvision_"), (3, 32, 32), 10, seed=0).eval()
@@ -144,8 +153,7 @@ PUBLISHED = {
     "densenet121": (models.DenseNet121_Weights.IMAGENET1K_V1, 3 * 64 * (3 * 3 - 7 * 7) - 990 * 1025),
     "convnext_tiny": (models.ConvNeXt_Tiny_Weights.IMAGENET1K_V1, 3 * 96 * (2 * 2 - 4 * 4) - 990 * 769),
     # Also the relative positions within windows of 4 in place of 7, for each head of each block.
-    "swin_tiny": (models.Swin_T_Weights.IMAGENET1K_V1,
-                  3 * 96 * (2 * 2 - 4 * 4) + (7**2 - 13**2) * (2 * 3 + 2 * 6 + 6 * 12 + 2 * 24) - 990 * 769),
+    "swin_tiny": (models.Swin_T_Weights.IMAGENET1K_V1, 3 * 96 * (2 * 2 - 4 * 4) + (7**2 - 13**2) * (2 * 3 + 2 * 6 + 6 * 12 + 2 * 24) - 990 * 769),
 }
 
 
@@ -169,5 +177,4 @@ def test_vit_parameters():
 
 def test_a_vit_shows_its_heads():
     """What caches are keyed on: the heads are in no weight's shape."""
-    assert [f"heads={heads}" in repr(build_classifier(name, (1, 8, 8), 2, seed=0))
-            for name, heads in (("vit_tiny", 2), ("vit_small", 6))] == [True, True]
+    assert [f"heads={heads}" in repr(build_classifier(name, (1, 8, 8), 2, seed=0)) for name, heads in (("vit_tiny", 2), ("vit_small", 6))] == [True, True]

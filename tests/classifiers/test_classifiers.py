@@ -22,14 +22,17 @@ def squares(n, seed=0):
     return images, labels
 
 
-@pytest.mark.parametrize(("name", "shape", "dim", "map_side"), [
-    ("resnet8", (1, 28, 28), 64, 7),
-    ("resnet8", (3, 32, 32), 64, 8),
-    ("resnet8", (1, 8, 8), 64, 2),
-    ("vgg5", (1, 28, 28), 64, 7),
-    ("vgg5", (3, 8, 8), 64, 2),
-    ("resnet18", (3, 32, 32), 512, 4),
-])
+@pytest.mark.parametrize(
+    ("name", "shape", "dim", "map_side"),
+    [
+        ("resnet8", (1, 28, 28), 64, 7),
+        ("resnet8", (3, 32, 32), 64, 8),
+        ("resnet8", (1, 8, 8), 64, 2),
+        ("vgg5", (1, 28, 28), 64, 7),
+        ("vgg5", (3, 8, 8), 64, 2),
+        ("resnet18", (3, 32, 32), 512, 4),
+    ],
+)
 def test_shapes_and_what_is_pooled(name, shape, dim, map_side):
     model = build_classifier(name, shape, 10, seed=0).eval()
     images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -43,19 +46,22 @@ def test_shapes_and_what_is_pooled(name, shape, dim, map_side):
     torch.testing.assert_close(logits, model.head(features))
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (("vgg", (1, 28, 28), 10, 0), "resnet8, vgg5"),
-    (("resnet8", (28, 28), 10, 0), "(C, H, W)"),
-    (("resnet18", (3, 8, 8), 10, 0), "at least 16 x 16"),
-    (("resnet8", (1, 28, 28), 1, 0), "num_classes must be a whole number of at least 2, got 1"),
-    (("resnet8", (1, 28, 28), 10, 0.5), "seed must be a whole number"),
-    (("resnet8", (1, 28.0, 28), 10, 0), "image_shape must be a whole number of at least 1, got 28.0"),
-    (("resnet18", (3, 32, 32), 10, 0, 16), "width 16: it is of one width"),
-    (("vgg5", (3, 32, 32), 10, 0, 0), "width must be a whole number of at least 1"),
-    (("convnext_tiny", (3, 28, 28), 10, 0), "at least 32 x 32, got (28, 28)"),
-    (("vit_tiny", (1, 30, 30), 10, 0), "multiples of 4, got 30 x 30"),
-    (("vit_small", (3, 32, 64), 10, 0), "square"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("vgg", (1, 28, 28), 10, 0), "resnet8, vgg5"),
+        (("resnet8", (28, 28), 10, 0), "(C, H, W)"),
+        (("resnet18", (3, 8, 8), 10, 0), "at least 16 x 16"),
+        (("resnet8", (1, 28, 28), 1, 0), "num_classes must be a whole number of at least 2, got 1"),
+        (("resnet8", (1, 28, 28), 10, 0.5), "seed must be a whole number"),
+        (("resnet8", (1, 28.0, 28), 10, 0), "image_shape must be a whole number of at least 1, got 28.0"),
+        (("resnet18", (3, 32, 32), 10, 0, 16), "width 16: it is of one width"),
+        (("vgg5", (3, 32, 32), 10, 0, 0), "width must be a whole number of at least 1"),
+        (("convnext_tiny", (3, 28, 28), 10, 0), "at least 32 x 32, got (28, 28)"),
+        (("vit_tiny", (1, 30, 30), 10, 0), "multiples of 4, got 30 x 30"),
+        (("vit_small", (3, 32, 64), 10, 0), "square"),
+    ],
+)
 def test_bad_architectures_are_refused(arguments, message):
     with pytest.raises(ValueError) as error:
         build_classifier(*arguments)
@@ -108,8 +114,10 @@ def test_flips_and_shifts():
 def test_learning_rates():
     assert [learning_rate_factor("one_cycle", p) for p in (0.25, 0.125, 1.0)] == [1, 0.5, 0]
     assert learning_rate_factor("fast", 0.25) == 1
-    for recipe, expected in (("paper", {0: 1, 0.29: 1, 0.3: 0.1, 0.6: 0.01, 0.95: 0.001}),
-                             ("two_drops", {0: 1, 0.49: 1, 0.5: 0.1, 0.74: 0.1, 0.75: 0.01, 0.99: 0.01})):
+    for recipe, expected in (
+        ("paper", {0: 1, 0.29: 1, 0.3: 0.1, 0.6: 0.01, 0.95: 0.001}),
+        ("two_drops", {0: 1, 0.49: 1, 0.5: 0.1, 0.74: 0.1, 0.75: 0.01, 0.99: 0.01}),
+    ):
         assert {p: learning_rate_factor(recipe, p) for p in expected} == pytest.approx(expected), recipe
 
 
@@ -117,8 +125,7 @@ def test_the_fast_recipe_is_sgd_on_smoothed_labels_in_batches_of_its_size():
     images, labels = squares(16)
     ours, theirs = resnet(2), channels_last(resnet(2))
     train_classifier(ours, images, labels, steps=2, seed=0, recipe="fast", augment="none")
-    given = train_classifier(resnet(2), images, labels, steps=2, seed=0, recipe="one_cycle", lr=0.4, batch_size=512, augment="none",
-                             label_smoothing=0.2)
+    given = train_classifier(resnet(2), images, labels, steps=2, seed=0, recipe="one_cycle", lr=0.4, batch_size=512, augment="none", label_smoothing=0.2)
     for one, other in zip(given.state_dict().values(), ours.state_dict().values()):
         assert torch.equal(one, other)  # the options of "fast"
     optimizer = torch.optim.SGD(theirs.parameters(), 0.4, momentum=0.9, nesterov=True, weight_decay=5e-4)
@@ -143,40 +150,43 @@ def test_divergence_is_an_error():
         train_classifier(model, images, labels, steps=2, batch_size=8, seed=0)
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"recipe": "adam"}, "one_cycle, paper"),
-    ({"augment": "mixup"}, "none, flip, flip_crop"),
-    ({"steps": 0}, "steps must be a whole number of at least 1, got 0"),
-    ({"batch_size": 1}, "batch_size must be a whole number of at least 2"),
-    ({"seed": -1}, "seed must be a whole number of at least 0"),
-    ({"lr": math.nan}, "lr must be a finite number of at least 0, got nan"),
-    ({"momentum": -0.1}, "momentum must be"),
-    ({"model": resnet(2).half()}, "all float32 or all float64, got {torch.float16}"),
-    ({"model": resnet(2).requires_grad_(False)}, "got none"),
-    ({"model": nn.Sequential(nn.Conv2d(1, 2, 1), nn.Flatten(0))}, r"logits \[N, K\], got torch.Size\(\[128\]\)"),
-    ({"labels": torch.zeros(3, dtype=torch.int64)}, "one an image"),
-    ({"labels": torch.full((8,), 2)}, r"0\.\.1, got 2\.\.2"),
-    ({"labels": torch.zeros(8)}, "int64"),
-    ({"images": torch.full((8, 1, 8, 8), 1.5)}, r"\[-1, 1\]"),
-    ({"images": torch.full((8, 1, 8, 8), math.nan)}, r"\[-1, 1\]"),
-    ({"images": torch.zeros(8, 8, 8)}, r"\[N, C, H, W\]"),
-    ({"images": np.zeros((8, 1, 8, 8), np.float32)}, "images must be a tensor, got ndarray; torch.as_tensor"),
-    ({"labels": [0] * 8}, "labels must be a tensor, got list"),
-    ({"optimizer": "adam"}, "sgd, sam"),
-    ({"rho": 0.0}, "rho must be a finite number of more than 0, got 0.0"),
-    ({"rho": math.nan}, "rho must be a finite number of more than 0, got nan"),
-    ({"order": [0]}, "order must be a tensor int64"),
-    ({"order": torch.zeros(1, 4, dtype=torch.int64), "batch_size": 8}, r"int64 \[1, 8\], got torch.int64 \[1, 4\]"),
-    ({"order": torch.zeros(1, 8), "batch_size": 8}, r"int64 \[1, 8\]"),
-    ({"order": torch.full((1, 8), 8), "batch_size": 8}, r"0\.\.7, got 8\.\.8"),
-    ({"images": torch.zeros(8, 1, 8, 8), "augment": "flip_trivial"}, "takes uint8 images"),
-    ({"images": torch.zeros(8, 3, 8, 8)}, r"takes no images of shape \(3, 8, 8\)"),
-    ({"lr": "x"}, "lr must be a finite number of at least 0, got 'x'"),
-    ({"seed": 2**70}, "seed must be at most"),
-    ({"device": "gpu"}, "no device gpu"),
-    ({"momentum": True}, "momentum must be a finite number of at least 0, got True"),
-    ({"model": torch.inference_mode()(resnet)(2)}, "made under torch.inference_mode"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"recipe": "adam"}, "one_cycle, paper"),
+        ({"augment": "mixup"}, "none, flip, flip_crop"),
+        ({"steps": 0}, "steps must be a whole number of at least 1, got 0"),
+        ({"batch_size": 1}, "batch_size must be a whole number of at least 2"),
+        ({"seed": -1}, "seed must be a whole number of at least 0"),
+        ({"lr": math.nan}, "lr must be a finite number of at least 0, got nan"),
+        ({"momentum": -0.1}, "momentum must be"),
+        ({"model": resnet(2).half()}, "all float32 or all float64, got {torch.float16}"),
+        ({"model": resnet(2).requires_grad_(False)}, "got none"),
+        ({"model": nn.Sequential(nn.Conv2d(1, 2, 1), nn.Flatten(0))}, r"logits \[N, K\], got torch.Size\(\[128\]\)"),
+        ({"labels": torch.zeros(3, dtype=torch.int64)}, "one an image"),
+        ({"labels": torch.full((8,), 2)}, r"0\.\.1, got 2\.\.2"),
+        ({"labels": torch.zeros(8)}, "int64"),
+        ({"images": torch.full((8, 1, 8, 8), 1.5)}, r"\[-1, 1\]"),
+        ({"images": torch.full((8, 1, 8, 8), math.nan)}, r"\[-1, 1\]"),
+        ({"images": torch.zeros(8, 8, 8)}, r"\[N, C, H, W\]"),
+        ({"images": np.zeros((8, 1, 8, 8), np.float32)}, "images must be a tensor, got ndarray; torch.as_tensor"),
+        ({"labels": [0] * 8}, "labels must be a tensor, got list"),
+        ({"optimizer": "adam"}, "sgd, sam"),
+        ({"rho": 0.0}, "rho must be a finite number of more than 0, got 0.0"),
+        ({"rho": math.nan}, "rho must be a finite number of more than 0, got nan"),
+        ({"order": [0]}, "order must be a tensor int64"),
+        ({"order": torch.zeros(1, 4, dtype=torch.int64), "batch_size": 8}, r"int64 \[1, 8\], got torch.int64 \[1, 4\]"),
+        ({"order": torch.zeros(1, 8), "batch_size": 8}, r"int64 \[1, 8\]"),
+        ({"order": torch.full((1, 8), 8), "batch_size": 8}, r"0\.\.7, got 8\.\.8"),
+        ({"images": torch.zeros(8, 1, 8, 8), "augment": "flip_trivial"}, "takes uint8 images"),
+        ({"images": torch.zeros(8, 3, 8, 8)}, r"takes no images of shape \(3, 8, 8\)"),
+        ({"lr": "x"}, "lr must be a finite number of at least 0, got 'x'"),
+        ({"seed": 2**70}, "seed must be at most"),
+        ({"device": "gpu"}, "no device gpu"),
+        ({"momentum": True}, "momentum must be a finite number of at least 0, got True"),
+        ({"model": torch.inference_mode()(resnet)(2)}, "made under torch.inference_mode"),
+    ],
+)
 def test_bad_training_input_is_refused(change, message):
     images, labels = squares(8)
     with pytest.raises(ValueError, match=message):
@@ -239,11 +249,16 @@ def test_outputs_that_are_no_numbers_are_told(value):
     assert predict(model, images)[:, 0].tolist() == [1] * 5
 
 
-@pytest.mark.parametrize("probabilities, labels, message", [
-    (torch.eye(3), [0, 1, 99], r"0\.\.2, got 0\.\.99"), (torch.eye(3), [0, -1, 2], r"0\.\.2, got -1\.\.2"),
-    (torch.eye(3), [0.0, 1.0, 2.5], "int64, got torch.float32"), (torch.eye(3), [True, True, False], "int64, got torch.bool"),
-    (torch.full((3, 3), math.nan), [0, 0, 0], "hold NaN"),
-])
+@pytest.mark.parametrize(
+    "probabilities, labels, message",
+    [
+        (torch.eye(3), [0, 1, 99], r"0\.\.2, got 0\.\.99"),
+        (torch.eye(3), [0, -1, 2], r"0\.\.2, got -1\.\.2"),
+        (torch.eye(3), [0.0, 1.0, 2.5], "int64, got torch.float32"),
+        (torch.eye(3), [True, True, False], "int64, got torch.bool"),
+        (torch.full((3, 3), math.nan), [0, 0, 0], "hold NaN"),
+    ],
+)
 def test_accuracy_is_of_numbers_and_of_labels_that_there_are(probabilities, labels, message):
     with pytest.raises(ValueError, match=message):
         accuracy(probabilities, torch.tensor(labels))

@@ -91,8 +91,15 @@ def test_the_order_of_images_does_not_matter():
     found = []
     for order in (labels.argsort(stable=True), torch.arange(1000)):
         sharp = sharpness(trained, images[order], labels[order], probes=1)
-        found.append([sharp.loss, sharp.largest_eigenvalue, sharp.trace, sharp.gradient_variance,
-                      loss_barrier(trained, models[1], images[order], labels[order], points=3)])
+        found.append(
+            [
+                sharp.loss,
+                sharp.largest_eigenvalue,
+                sharp.trace,
+                sharp.gradient_variance,
+                loss_barrier(trained, models[1], images[order], labels[order], points=3),
+            ]
+        )
     assert found[0] == pytest.approx(found[1], rel=0.05)
 
 
@@ -108,11 +115,15 @@ def test_the_barrier_of_a_convex_loss_is_none_and_that_of_two_networks_is_one(da
         loss_barrier(models[0], build_classifier("vgg5", (1, 8, 8), 3, seed=0, width=8), wide, labels)
 
 
-@pytest.mark.parametrize("wrong, other, message", [
-    (float("nan"), 1.0, "the loss of the first network on these images is nan"),
-    (1.0, float("nan"), "the loss of the other network on these images is nan"),
-    (1.0, 1e38, "the loss of the other network on these images is inf"),
-    (-3e38, 3e38, "the loss of the first network")])
+@pytest.mark.parametrize(
+    "wrong, other, message",
+    [
+        (float("nan"), 1.0, "the loss of the first network on these images is nan"),
+        (1.0, float("nan"), "the loss of the other network on these images is nan"),
+        (1.0, 1e38, "the loss of the other network on these images is inf"),
+        (-3e38, 3e38, "the loss of the first network"),
+    ],
+)
 def test_networks_without_a_finite_loss_have_no_barrier_and_no_sharpness(data, wrong, other, message):
     with pytest.raises(ValueError, match=message):
         loss_barrier(linear(wrong), linear(other), *data)
@@ -135,8 +146,9 @@ def test_a_network_between_without_a_finite_loss_is_named(data):
         loss_barrier(Pole(0.0), Pole(1.0), *data)
 
 
-@pytest.mark.parametrize("change, message", [({"probes": 0}, "probes"), ({"radius": 0.0}, "radius"),
-                                             ({"labels": torch.full((60,), 3)}, "labels must be in 0..2")])
+@pytest.mark.parametrize(
+    "change, message", [({"probes": 0}, "probes"), ({"radius": 0.0}, "radius"), ({"labels": torch.full((60,), 3)}, "labels must be in 0..2")]
+)
 def test_bad_input_is_refused(data, change, message):
     images, labels = data
     with pytest.raises(ValueError, match=message):

@@ -41,19 +41,28 @@ def test_a_head_of_noise_is_repaired():
     assert right > 0.95
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"labels": torch.zeros(90, dtype=torch.int64)}, "none of class 1"), ({"strength": 0.0}, "strength must be a finite number of more than 0"),
-    ({"model": nn.Sequential(nn.Flatten(), nn.Linear(64, 3), nn.ReLU())}, "not what its last linear layer gives"),
-    ({"model": nn.Sequential(nn.Conv2d(1, 3, 8), nn.Flatten())}, "no linear layer")])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"labels": torch.zeros(90, dtype=torch.int64)}, "none of class 1"),
+        ({"strength": 0.0}, "strength must be a finite number of more than 0"),
+        ({"model": nn.Sequential(nn.Flatten(), nn.Linear(64, 3), nn.ReLU())}, "not what its last linear layer gives"),
+        ({"model": nn.Sequential(nn.Conv2d(1, 3, 8), nn.Flatten())}, "no linear layer"),
+    ],
+)
 def test_what_cannot_be_refitted_is_said(change, message):
     images, labels = some(3)
     with pytest.raises(ValueError, match=message):
         refit_last_layer(**{"model": build_classifier("resnet8", (1, 8, 8), 3, seed=0), "images": images, "labels": labels, **change})
 
 
-@pytest.mark.parametrize("estimator, fit", [
-    (LogisticRegression, lambda: fit_linear(np.eye(6), np.arange(6) % 2, 0.1)),
-    (GaussianMixture, lambda: VAE((1, 8, 8), ("a", "b"), (16,), 2, seed=0).fit(torch.zeros(20, 1, 8, 8, dtype=torch.uint8), some(2, 20)[1]))])
+@pytest.mark.parametrize(
+    "estimator, fit",
+    [
+        (LogisticRegression, lambda: fit_linear(np.eye(6), np.arange(6) % 2, 0.1)),
+        (GaussianMixture, lambda: VAE((1, 8, 8), ("a", "b"), (16,), 2, seed=0).fit(torch.zeros(20, 1, 8, 8, dtype=torch.uint8), some(2, 20)[1])),
+    ],
+)
 def test_fits_of_many_small_products_share_none_among_threads(monkeypatch, estimator, fit):
     """With two threads of BLAS beside torch's, an audit took eight times as long as with one."""
     fitted, seen = estimator.fit, []

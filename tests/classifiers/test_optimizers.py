@@ -134,12 +134,10 @@ def test_sam_of_a_tiny_radius_is_sgd_and_of_a_large_one_is_not():
 def test_training_takes_the_steps_of_its_recipe():
     """The whole loop against plain autograd: order of batches, augmentation, learning rates, SAM."""
     data, model, other = digits(32), resnet(), resnet()
-    train_classifier(model, data.images, data.labels, steps=4, batch_size=8, seed=2, optimizer="sam", rho=0.1,
-                     recipe="two_drops")
+    train_classifier(model, data.images, data.labels, steps=4, batch_size=8, seed=2, optimizer="sam", rho=0.1, recipe="two_drops")
     channels_last(other.train())
     generator, buffers = torch.Generator().manual_seed(2 + 1_000_003), [None] * len(list(other.parameters()))
     for step, index in enumerate(batch_order(32, 8, 4, seed=2)):
         images = augment_batch(to_floats(data.images[index]), "flip", generator)
-        sam_step_by_hand(other, images, data.labels[index], lr=0.1 * (1, 1, 0.1, 0.01)[step], momentum=0.9,
-                         weight_decay=5e-4, rho=0.1, buffers=buffers)
+        sam_step_by_hand(other, images, data.labels[index], lr=0.1 * (1, 1, 0.1, 0.01)[step], momentum=0.9, weight_decay=5e-4, rho=0.1, buffers=buffers)
     torch.testing.assert_close(model.head.weight, other.head.weight, rtol=0, atol=1e-4)

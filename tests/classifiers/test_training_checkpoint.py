@@ -21,8 +21,7 @@ class Cut(Exception):
 def train(checkpoint=None, images=IMAGES, dropout=0.0, **options):
     model = build_classifier("vgg5", (1, 8, 8), 4, seed=0, width=4)
     model.head = torch.nn.Sequential(torch.nn.Dropout(dropout), model.head) if dropout else model.head
-    return train_classifier(model, images, LABELS, **{"steps": STEPS, "seed": 1, "batch_size": 8,
-                                                      "checkpoint": checkpoint, **options})
+    return train_classifier(model, images, LABELS, **{"steps": STEPS, "seed": 1, "batch_size": 8, "checkpoint": checkpoint, **options})
 
 
 def weights(model):
@@ -57,11 +56,16 @@ def test_dropout_is_decided_by_the_seed():
     assert same(weights(train(dropout=0.5, seed=1, augment="none", order=ORDER)), first) and not same(first, other)
 
 
-@pytest.mark.parametrize("options", [
-    {}, {"dropout": 0.5}, {"dropout": 0.5, "optimizer": "sam"},
-    {"optimizer": "sam", "augment": "flip_crop_trivial", "recipe": "two_drops"},
-    {"augment": "flip_crop", "recipe": "fast"},
-])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"dropout": 0.5},
+        {"dropout": 0.5, "optimizer": "sam"},
+        {"optimizer": "sam", "augment": "flip_crop_trivial", "recipe": "two_drops"},
+        {"augment": "flip_crop", "recipe": "fast"},
+    ],
+)
 def test_goes_on_as_if_it_had_not_been_cut(options, often, tmp_path, monkeypatch):
     uncut, path = weights(train(**options)), tmp_path / "folder" / "state"
     for step in (3, 7):
@@ -92,11 +96,14 @@ def test_another_training_is_refused(often, tmp_path):
         train(path)
 
 
-@pytest.mark.parametrize("damaged", [
-    lambda content: content[:1000],
-    lambda content: content[:-4000] + bytes(byte ^ 1 for byte in content[-4000:-3000]) + content[-3000:],
-    lambda content: content[:len(content) // 2] + bytes(byte ^ 1 for byte in content[len(content) // 2:][:200]) + content[len(content) // 2 + 200:],
-])
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        lambda content: content[:1000],
+        lambda content: content[:-4000] + bytes(byte ^ 1 for byte in content[-4000:-3000]) + content[-3000:],
+        lambda content: content[: len(content) // 2] + bytes(byte ^ 1 for byte in content[len(content) // 2 :][:200]) + content[len(content) // 2 + 200 :],
+    ],
+)
 def test_a_damaged_file_is_a_warning(damaged, often, tmp_path):
     path = tmp_path / "state"
     uncut = weights(train(path))

@@ -24,8 +24,7 @@ def pictures(n, shape, seed=0):
 def one_by_one(images, operation, strength):
     """torchvision's own operations, an image at a time."""
     names = list(OPERATIONS)
-    return torch.stack([_apply_op(image, names[o], float(s), InterpolationMode.NEAREST, None)
-                        for image, o, s in zip(images, operation, strength)])
+    return torch.stack([_apply_op(image, names[o], float(s), InterpolationMode.NEAREST, None) for image, o, s in zip(images, operation, strength)])
 
 
 def test_space_is_torchvisions():

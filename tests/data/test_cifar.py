@@ -50,10 +50,7 @@ class TestTorchvisionArchive:
     def tiny(self, tmp_path):
         batches = [tiny_images(seed) for seed in range(6)]
         names = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
-        files = {
-            name: pickle.dumps({"data": images.reshape(10, 3072), "labels": labels.tolist()})
-            for name, (images, labels) in zip(names, batches)
-        }
+        files = {name: pickle.dumps({"data": images.reshape(10, 3072), "labels": labels.tolist()}) for name, (images, labels) in zip(names, batches)}
         files["batches.meta"] = pickle.dumps({"label_names": list(cifar.CIFAR10_CLASSES)})
         archive = tmp_path / "tiny.tar.gz"
         with tarfile.open(archive, "w:gz") as tar:
@@ -260,6 +257,4 @@ def test_cifar10_whole(monkeypatch):
         # The same bytes with the colour last, and the digests recorded for that order.
         if split == "test":
             last = data.images.permute(0, 2, 3, 1).contiguous().numpy()
-            assert hashlib.sha256(last).hexdigest() == (
-                "f9b1e2130bab680db56eb06d886f7f1ad0f1183907ceff4659d1735c890f5b04"
-            )
+            assert hashlib.sha256(last).hexdigest() == ("f9b1e2130bab680db56eb06d886f7f1ad0f1183907ceff4659d1735c890f5b04")

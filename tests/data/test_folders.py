@@ -101,9 +101,7 @@ class TestLinks:
                 os.seteuid(user)
 
 
-@pytest.mark.parametrize("layout", [
-    ("train/cat", "test/cat"), ("Train/cat", "val/cat"), ("train/cat", "test/cat", "more"), ("train/cat",),
-])
+@pytest.mark.parametrize("layout", [("train/cat", "test/cat"), ("Train/cat", "val/cat"), ("train/cat", "test/cat", "more"), ("train/cat",)])
 def test_a_folder_one_level_too_high_is_told(tmp_path, layout):
     for name in layout:
         save(tmp_path / name / "0.png")
@@ -138,16 +136,22 @@ def test_class_names_are_composed(tmp_path):
 @pytest.mark.parametrize("orientation", [*range(1, 9), 0, 9, 255, 65535, "6", "upright"])
 def test_photographs_are_turned_upright(tmp_path, orientation):
     upright = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
-    stored = {2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1], 5: upright.swapaxes(0, 1),
-              6: np.rot90(upright), 7: np.rot90(upright, 2).swapaxes(0, 1), 8: np.rot90(upright, -1)}
+    stored = {
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.swapaxes(0, 1),
+        6: np.rot90(upright),
+        7: np.rot90(upright, 2).swapaxes(0, 1),
+        8: np.rot90(upright, -1),
+    }
     stored = stored.get(orientation, upright)
     # The one entry of an EXIF block: tag, type (2 is text, 3 a short), number of values, values or where they are.
     text = isinstance(orientation, str)
     value = orientation.encode().ljust(8, b"\0") if text else struct.pack("<H6x", orientation)
     entry = struct.pack("<HHHII", 1, 0x0112, 2 if text else 3, 8 if text else 1, 26 if text else orientation)
     (tmp_path / "a").mkdir()
-    Image.fromarray(np.ascontiguousarray(stored)).save(
-        tmp_path / "a" / "0.png", exif=b"Exif\0\0II*\0" + struct.pack("<I", 8) + entry + bytes(4) + value)
+    Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "a" / "0.png", exif=b"Exif\0\0II*\0" + struct.pack("<I", 8) + entry + bytes(4) + value)
     data = load_image_folder(tmp_path)
     assert data.image_shape == (3, 4, 6)
     assert (data.images[0].numpy() == upright.transpose(2, 0, 1)).all()

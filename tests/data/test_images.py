@@ -5,16 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from synaug.data import (
-    ImageDataset,
-    content_hash,
-    draw_splits,
-    load_dataset,
-    same_classes,
-    stratified_subset,
-    to_bytes,
-    to_floats,
-)
+from synaug.data import ImageDataset, content_hash, draw_splits, load_dataset, same_classes, stratified_subset, to_bytes, to_floats
 
 
 def dataset(counts=(5, 3, 8), channels=1, seed=0):
@@ -72,10 +63,21 @@ class TestImageDataset:
         assert torch.equal(twice.labels, data.labels[[11, 9]])
         assert (twice.name, twice.class_names) == (data.name, data.class_names)
 
-    @pytest.mark.parametrize("indices", [
-        [3, 1], [], np.array([3, 1], ">i8"), np.arange(6)[::-2], np.array([1, 2], np.uint16), range(2, 5), slice(2, -3),
-        slice(None, None, -5), [torch.tensor(4)], torch.tensor([7, 7], dtype=torch.int32),
-    ])
+    @pytest.mark.parametrize(
+        "indices",
+        [
+            [3, 1],
+            [],
+            np.array([3, 1], ">i8"),
+            np.arange(6)[::-2],
+            np.array([1, 2], np.uint16),
+            range(2, 5),
+            slice(2, -3),
+            slice(None, None, -5),
+            [torch.tensor(4)],
+            torch.tensor([7, 7], dtype=torch.int32),
+        ],
+    )
     def test_every_form_of_indices(self, indices):
         data = dataset()
         expected = range(len(data))[indices] if isinstance(indices, slice) else [int(i) for i in indices]
@@ -98,7 +100,8 @@ class TestImageDataset:
             (dict(labels=torch.arange(16)), ValueError, r"labels of 3 class names must be in 0..2, got 0..15"),
             (dict(labels=torch.full((16,), -1)), ValueError, "got -1..-1"),
             (dict(source_index=torch.zeros(3, dtype=torch.int64)), ValueError, "source_index must be"),
-            (dict(class_names="abc"), TypeError, "several texts, got 'abc'"), (dict(class_names=None), TypeError, "texts, got None"),
+            (dict(class_names="abc"), TypeError, "several texts, got 'abc'"),
+            (dict(class_names=None), TypeError, "texts, got None"),
         ],
     )
     def test_refuses_bad_fields(self, change, error, message):
@@ -107,8 +110,16 @@ class TestImageDataset:
 
     @pytest.mark.parametrize(
         "indices, error",
-        [([16], ValueError), ([-1], ValueError), ([0.5], TypeError), ([True] * 16, TypeError), ([[1]], TypeError),
-         (["1"], TypeError), (3, TypeError), (np.zeros(2, ">f8"), TypeError)],
+        [
+            ([16], ValueError),
+            ([-1], ValueError),
+            ([0.5], TypeError),
+            ([True] * 16, TypeError),
+            ([[1]], TypeError),
+            (["1"], TypeError),
+            (3, TypeError),
+            (np.zeros(2, ">f8"), TypeError),
+        ],
     )
     def test_refuses_bad_indices(self, indices, error):
         with pytest.raises(error, match="indices must be"):
@@ -123,10 +134,7 @@ class TestStratifiedSubset:
         counts = stratified_subset(dataset((5, 3, 8)), n, seed=1).labels.bincount(minlength=3)
         assert counts.sum() == n and counts.max() - counts.min() <= 1
 
-    @pytest.mark.parametrize(
-        "n, allowed",
-        [(10, [[4, 3, 3], [3, 3, 4]]), (13, [[5, 3, 5]]), (15, [[5, 3, 7]]), (16, [[5, 3, 8]])],
-    )
+    @pytest.mark.parametrize("n, allowed", [(10, [[4, 3, 3], [3, 3, 4]]), (13, [[5, 3, 5]]), (15, [[5, 3, 7]]), (16, [[5, 3, 8]])])
     def test_a_class_that_runs_out_gives_all(self, n, allowed):
         assert stratified_subset(dataset((5, 3, 8)), n, seed=1).labels.bincount().tolist() in allowed
 
@@ -156,9 +164,7 @@ class TestStratifiedSubset:
         # The generator's training images are such a subset: another draw would be another subset.
         labels = torch.arange(10).repeat(6)
         data = ImageDataset(torch.zeros(60, 1, 1, 1, dtype=torch.uint8), labels, tuple("0123456789"))
-        assert stratified_subset(data, 12, seed=0).source_index.tolist() == [
-            26, 35, 59, 28, 11, 2, 34, 40, 33, 7, 58, 22
-        ]
+        assert stratified_subset(data, 12, seed=0).source_index.tolist() == [26, 35, 59, 28, 11, 2, 34, 40, 33, 7, 58, 22]
 
     @pytest.mark.parametrize("n", [0, 2, 17, -1])
     def test_refuses_a_size_that_cannot_be(self, n):
@@ -226,9 +232,14 @@ class TestClasses:
 
 def test_the_hash_is_of_all_that_a_data_set_holds():
     data, change = dataset(), dataclasses.replace
-    others = [dataset(seed=1), change(data, name="other"), change(data, class_names=("a", "b", "c")),
-              change(data, images=data.images.view(16, 1, 6, 4)), change(data, labels=data.labels.flip(0)),
-              change(data, source_index=data.source_index + 1)]
+    others = [
+        dataset(seed=1),
+        change(data, name="other"),
+        change(data, class_names=("a", "b", "c")),
+        change(data, images=data.images.view(16, 1, 6, 4)),
+        change(data, labels=data.labels.flip(0)),
+        change(data, source_index=data.source_index + 1),
+    ]
     assert len({content_hash(d) for d in (data, *others)}) == 7
     assert content_hash(change(data, name="/somewhere/noise")) == content_hash(data) == content_hash(dataset())
 

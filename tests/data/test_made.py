@@ -27,9 +27,15 @@ def test_over_both_generators_every_class_is_a_minority_once_and_each_share_is_o
     assert [share for *_, share in first] == [share for *_, share in reversed(second)]
 
 
-@pytest.mark.parametrize("groups, n, shares, message", [
-    ([(0, 1), (1, 2)], 4, (0.5, 0.5), "different classes"), ([(0, 3)], 4, (0.5,), "in 0..2"), ([(0, 1)], 40, (0.5,), "too few images"),
-    ([(0, 1)], 4, (1.5,), "at most 1")])
+@pytest.mark.parametrize(
+    "groups, n, shares, message",
+    [
+        ([(0, 1), (1, 2)], 4, (0.5, 0.5), "different classes"),
+        ([(0, 3)], 4, (0.5,), "in 0..2"),
+        ([(0, 1)], 40, (0.5,), "too few images"),
+        ([(0, 1)], 4, (1.5,), "at most 1"),
+    ],
+)
 def test_what_cannot_be_merged_is_refused(groups, n, shares, message):
     data = ImageDataset(torch.zeros(30, 1, 4, 4, dtype=torch.uint8), torch.arange(30) % 3, ("a", "b", "c"))
     with pytest.raises((ValueError, IndexError), match=message):

@@ -110,8 +110,9 @@ class TestFolders:
         (digits / "test").rename(digits / "Test")
         assert len(load_dataset(digits, "test")) == 20 and len(load_dataset(digits)) == 30
 
-    @pytest.mark.parametrize("by", [str, lambda path: path, lambda path: path.relative_to(path.parent),
-                                    lambda path: "./digits", lambda path: f"{path}/../digits/"])
+    @pytest.mark.parametrize(
+        "by", [str, lambda path: path, lambda path: path.relative_to(path.parent), lambda path: "./digits", lambda path: f"{path}/../digits/"]
+    )
     def test_splits_are_read_by_path(self, digits, by):
         train, test = (load_dataset(by(digits), split) for split in ("train", "test"))
         assert (len(train), len(test)) == (30, 20) and train.class_names == test.class_names == tuple("0123456789")

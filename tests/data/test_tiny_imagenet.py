@@ -24,8 +24,7 @@ def jpeg(seed, size=(64, 64), mode="RGB"):
 
 def layout():
     """File names and contents: three classes of four images, the first of them grey; six validation images."""
-    files = {"wnids.txt": "\n".join(CLASSES) + "\n",
-             "words.txt": "".join(f"{wnid}\t{words}\n" for wnid, words in {"n00": "entity", **CLASSES}.items())}
+    files = {"wnids.txt": "\n".join(CLASSES) + "\n", "words.txt": "".join(f"{wnid}\t{words}\n" for wnid, words in {"n00": "entity", **CLASSES}.items())}
     for i, wnid in enumerate(CLASSES):
         for j in range(4):
             files[f"train/{wnid}/images/{wnid}_{j}.JPEG"] = jpeg(10 * i + j, mode="RGB" if i + j else "L")
@@ -85,14 +84,17 @@ def test_without_it_the_error_says_what_to_do(cache):
         load_dataset("tiny_imagenet")
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"words.txt": None}, "not laid out as TinyImageNet is: .*words.txt"),
-    ({"val/val_annotations.txt": "val_0.JPEG\tn99\t0\t0\t0\t0\n"}, "not laid out .*n99"),
-    ({"train/n02/images/n02_3.JPEG": None}, "3 to 4 training images per class, which should be equal"),
-    ({"val/images/val_5.JPEG": None}, "val_5.JPEG is missing or unreadable"),
-    ({"train/n01/images/n01_0.JPEG": jpeg(0)[:700]}, "n01_0.JPEG is missing or unreadable"),
-    ({"train/n01/images/n01_0.JPEG": jpeg(0, (32, 64))}, "n01_0.JPEG has 64x32 pixels"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"words.txt": None}, "not laid out as TinyImageNet is: .*words.txt"),
+        ({"val/val_annotations.txt": "val_0.JPEG\tn99\t0\t0\t0\t0\n"}, "not laid out .*n99"),
+        ({"train/n02/images/n02_3.JPEG": None}, "3 to 4 training images per class, which should be equal"),
+        ({"val/images/val_5.JPEG": None}, "val_5.JPEG is missing or unreadable"),
+        ({"train/n01/images/n01_0.JPEG": jpeg(0)[:700]}, "n01_0.JPEG is missing or unreadable"),
+        ({"train/n01/images/n01_0.JPEG": jpeg(0, (32, 64))}, "n01_0.JPEG has 64x32 pixels"),
+    ],
+)
 @pytest.mark.parametrize("packed", [True, False])
 def test_refuses(change, message, packed, cache):
     put({name: content for name, content in {**layout(), **change}.items() if content is not None}, cache, packed)

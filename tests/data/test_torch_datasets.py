@@ -33,8 +33,7 @@ class TestIn:
     def test_every_form_of_an_image_gives_the_same_bytes(self, channels):
         images = pictures(channels=channels)
         pillow = [Image.fromarray(np.ascontiguousarray(i.permute(1, 2, 0).squeeze(-1).numpy())) for i in images]
-        forms = {"pillow": pillow, "bytes": images, "ToTensor": [ToTensor()(p) for p in pillow],
-                 "half": (images / 255).double()}
+        forms = {"pillow": pillow, "bytes": images, "ToTensor": [ToTensor()(p) for p in pillow], "half": (images / 255).double()}
         for name, form in forms.items():
             data = from_torch(Items([(image, i % 3) for i, image in enumerate(form)]))
             assert torch.equal(data.images, images), name
@@ -49,10 +48,16 @@ class TestIn:
         assert whole.name == part.name == "FakeData" and whole.num_classes == part.num_classes == 30
         assert torch.equal(part.images, whole.images[[4, 1]])
 
-    @pytest.mark.parametrize("field, value, names", [
-        ("classes", ["x", "y", "z"], ("x", "y", "z")), ("targets", [0, 3, 1, 1, 0], tuple("0123")),
-        ("targets", torch.tensor([0, 2]), tuple("012")), ("num_classes", 4, tuple("0123")), ("other", None, ("0", "1")),
-    ])
+    @pytest.mark.parametrize(
+        "field, value, names",
+        [
+            ("classes", ["x", "y", "z"], ("x", "y", "z")),
+            ("targets", [0, 3, 1, 1, 0], tuple("0123")),
+            ("targets", torch.tensor([0, 2]), tuple("012")),
+            ("num_classes", 4, tuple("0123")),
+            ("other", None, ("0", "1")),
+        ],
+    )
     def test_wrappers_keep_names_and_number_of_classes(self, field, value, names):
         items = Items([(image, i % 2) for i, image in enumerate(pictures())])
         setattr(items, field, value)
@@ -71,22 +76,25 @@ class TestIn:
         part = from_torch(Subset(data, np.array([4, 2])))
         assert torch.equal(part.images, data.images[[4, 2]]) and part.source_index.tolist() == [4, 2]
 
-    @pytest.mark.parametrize(("item", "error", "message"), [
-        ((torch.zeros(3, 6, 4) - 1, 0), ValueError, r"image 1 must be in \[0, 1\], got -1..-1"),
-        ((torch.full((3, 6, 4), torch.nan), 0), ValueError, r"\[0, 1\]"),
-        ((torch.zeros(3, 6, 4, dtype=torch.int64), 0), TypeError, "uint8 or float"),
-        ((torch.zeros(6, 4), 0), ValueError, r"\[C, H, W\]"),
-        ((torch.zeros(6, 4, 3), 0), ValueError, r"C = 1 or 3, got \[6, 4, 3\]"),
-        ((torch.zeros(3, 6, 5), 0), ValueError, r"image 0 is \[3, 6, 4\], image 1 is \[3, 6, 5\]"),
-        ((np.zeros((6, 4, 3)), 0), TypeError, "ndarray"),
-        ((torch.zeros(1, 6, 4), 0), ValueError, "image 1 is .1, 6, 4.; make all grey or all RGB"),
-        ((Image.fromarray(np.zeros((6, 4), np.uint16)), 0), ValueError, "image 1 has more than 8 bits"),
-        ((Image.new("F", (4, 6)), 0), ValueError, "image 1 has more than 8 bits per channel .Pillow's mode F"),
-        ((torch.zeros(3, 6, 4), 0.5), TypeError, "label 1"),
-        ((torch.zeros(3, 6, 4), -1), TypeError, "label 1"),
-        ((torch.zeros(3, 6, 4), torch.tensor([0, 1])), TypeError, "label 1"),
-        (torch.zeros(3, 6, 4), TypeError, r"item 1 must be a pair"),
-    ])
+    @pytest.mark.parametrize(
+        ("item", "error", "message"),
+        [
+            ((torch.zeros(3, 6, 4) - 1, 0), ValueError, r"image 1 must be in \[0, 1\], got -1..-1"),
+            ((torch.full((3, 6, 4), torch.nan), 0), ValueError, r"\[0, 1\]"),
+            ((torch.zeros(3, 6, 4, dtype=torch.int64), 0), TypeError, "uint8 or float"),
+            ((torch.zeros(6, 4), 0), ValueError, r"\[C, H, W\]"),
+            ((torch.zeros(6, 4, 3), 0), ValueError, r"C = 1 or 3, got \[6, 4, 3\]"),
+            ((torch.zeros(3, 6, 5), 0), ValueError, r"image 0 is \[3, 6, 4\], image 1 is \[3, 6, 5\]"),
+            ((np.zeros((6, 4, 3)), 0), TypeError, "ndarray"),
+            ((torch.zeros(1, 6, 4), 0), ValueError, "image 1 is .1, 6, 4.; make all grey or all RGB"),
+            ((Image.fromarray(np.zeros((6, 4), np.uint16)), 0), ValueError, "image 1 has more than 8 bits"),
+            ((Image.new("F", (4, 6)), 0), ValueError, "image 1 has more than 8 bits per channel .Pillow's mode F"),
+            ((torch.zeros(3, 6, 4), 0.5), TypeError, "label 1"),
+            ((torch.zeros(3, 6, 4), -1), TypeError, "label 1"),
+            ((torch.zeros(3, 6, 4), torch.tensor([0, 1])), TypeError, "label 1"),
+            (torch.zeros(3, 6, 4), TypeError, r"item 1 must be a pair"),
+        ],
+    )
     def test_bad_items_are_named(self, item, error, message):
         with pytest.raises(error, match=message):
             from_torch(Items([(pictures()[0], 0), item]))
@@ -102,7 +110,6 @@ class TestIn:
             from_torch(Items([(pictures()[0], 0)]), class_names=[0, 1])
         with pytest.raises(ValueError, match="black < white"):
             from_torch(Items([(pictures()[0], 4)]), value_range=(1, 0))
-
 
     def test_too_little_memory_is_told_after_the_first_item(self, monkeypatch):
         monkeypatch.setattr(resources, "free_memory", lambda device: 100)

@@ -31,9 +31,18 @@ def unet(seed=0, **config):
     """In the form of google/ddpm-cifar10-32, 32 channels wide."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        form = dict(sample_size=8, block_out_channels=(32, 32), layers_per_block=1, attention_head_dim=None,
-                    freq_shift=1, flip_sin_to_cos=False, downsample_padding=0, norm_eps=1e-6,
-                    down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D"))
+        form = dict(
+            sample_size=8,
+            block_out_channels=(32, 32),
+            layers_per_block=1,
+            attention_head_dim=None,
+            freq_shift=1,
+            flip_sin_to_cos=False,
+            downsample_padding=0,
+            norm_eps=1e-6,
+            down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+            up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        )
         return UNet2DModel(**{**form, **config}).eval()
 
 
@@ -138,9 +147,16 @@ class TestDDPM:
         for dtype, error in ((torch.float64, 1e-5), (torch.float16, 0.01)):  # of the network
             torch.testing.assert_close(denoiser.to(dtype)(noise(), 0.5), exact, rtol=0, atol=error)
 
-    @pytest.mark.parametrize("betas", [
-        dict(beta_start=0.0), dict(trained_betas=[0.0, 0.0, 0.0, 0.1, 0.0, 0.2, 0.3]), dict(trained_betas=[0.5]),
-        dict(trained_betas=[0.0, 0.1, 0.2, 1.0]), dict(trained_betas=[1e-9, 1e-9, 0.1, 0.2])])
+    @pytest.mark.parametrize(
+        "betas",
+        [
+            dict(beta_start=0.0),
+            dict(trained_betas=[0.0, 0.0, 0.0, 0.1, 0.0, 0.2, 0.3]),
+            dict(trained_betas=[0.5]),
+            dict(trained_betas=[0.0, 0.1, 0.2, 1.0]),
+            dict(trained_betas=[1e-9, 1e-9, 0.1, 0.2]),
+        ],
+    )
     @torch.no_grad()
     def test_steps_without_noise_or_signal_are_steps_all_the_same(self, betas):
         """Each level is that of its own step: the network's answer there is the scheduler's."""
@@ -208,13 +224,16 @@ class TestDDPM:
         made = generate(denoiser, LABELS, image_shape=(3, 12, 8), steps=2, mapping="vp")
         assert made.images.shape == (3, 3, 12, 8)
 
-    @pytest.mark.parametrize("network, schedule, message", [
-        ({}, {"prediction_type": "flow"}, "predicts 'flow'"),
-        ({}, {"thresholding": True}, "dynamic thresholding"),
-        ({"out_channels": 6}, {}, "3 channels in and 6 out"),
-        ({"time_embedding_type": "fourier"}, {}, "by sinusoids and classes by a table; this one has 'fourier'"),
-        ({"class_embed_type": "timestep"}, {}, "'timestep'"),
-    ])
+    @pytest.mark.parametrize(
+        "network, schedule, message",
+        [
+            ({}, {"prediction_type": "flow"}, "predicts 'flow'"),
+            ({}, {"thresholding": True}, "dynamic thresholding"),
+            ({"out_channels": 6}, {}, "3 channels in and 6 out"),
+            ({"time_embedding_type": "fourier"}, {}, "by sinusoids and classes by a table; this one has 'fourier'"),
+            ({"class_embed_type": "timestep"}, {}, "'timestep'"),
+        ],
+    )
     def test_refuses_other_kinds(self, network, schedule, message):
         with pytest.raises(ValueError, match=message):
             DDPMDenoiser(unet(**network), scheduler(**schedule))
@@ -279,15 +298,17 @@ class TestLoadDDPM:
         with pytest.raises(FileNotFoundError, match="no pipeline .*neither a folder with model_index.json"):
             load_ddpm(tmp_path)
 
-    @pytest.mark.parametrize("name, damage, message", [
-        (WEIGHTS, lambda path: path.unlink(), "is missing; there is no file of weights"),
-        (WEIGHTS, lambda path: path.write_bytes(path.read_bytes()[:9999]), "truncated or damaged"),
-        ("scheduler/scheduler_config.json", lambda path: path.unlink(), "is missing"),
-        ("scheduler/scheduler_config.json", lambda path: path.write_text('{"beta_schedule": "steep"}'), "steep"),
-        ("model_index.json", lambda path: path.write_text("{}"), "names no unet and scheduler"),
-        ("model_index.json", lambda path: path.write_text('{"unet": ["", "UNet2DModel"], "scheduler": ["", "None"]}'),
-         "no configuration of a None"),
-    ])
+    @pytest.mark.parametrize(
+        "name, damage, message",
+        [
+            (WEIGHTS, lambda path: path.unlink(), "is missing; there is no file of weights"),
+            (WEIGHTS, lambda path: path.write_bytes(path.read_bytes()[:9999]), "truncated or damaged"),
+            ("scheduler/scheduler_config.json", lambda path: path.unlink(), "is missing"),
+            ("scheduler/scheduler_config.json", lambda path: path.write_text('{"beta_schedule": "steep"}'), "steep"),
+            ("model_index.json", lambda path: path.write_text("{}"), "names no unet and scheduler"),
+            ("model_index.json", lambda path: path.write_text('{"unet": ["", "UNet2DModel"], "scheduler": ["", "None"]}'), "no configuration of a None"),
+        ],
+    )
     def test_a_damaged_file_is_named(self, saved, name, damage, message):
         damage(saved / name)
         with pytest.raises((FileNotFoundError, ValueError), match=f"{saved}.*{message}") as caught:
@@ -430,10 +451,14 @@ class TestEDM:
         with pytest.raises(ImportError, match="code that is not here .*'training'.*NVlabs/edm.* on PYTHONPATH"):
             load_edm(path, trust_pickle=True)
 
-    @pytest.mark.parametrize("content, message", [
-        ({"G_ema": 1}, "it holds the keys 'G_ema'"), ([1], "it holds list"),
-        ({"ema": torch.nn.Linear(1, 1)}, "img_resolution, img_channels and label_dim: it holds the keys 'ema'"),
-    ])
+    @pytest.mark.parametrize(
+        "content, message",
+        [
+            ({"G_ema": 1}, "it holds the keys 'G_ema'"),
+            ([1], "it holds list"),
+            ({"ema": torch.nn.Linear(1, 1)}, "img_resolution, img_channels and label_dim: it holds the keys 'ema'"),
+        ],
+    )
     def test_another_content(self, path, content, message):
         path.write_bytes(pickle.dumps(content))
         with pytest.raises(ValueError, match=message):

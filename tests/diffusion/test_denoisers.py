@@ -31,13 +31,11 @@ from synaug.diffusion.recipe import RECIPES
 from synaug.diffusion.reconstruction import generate, reconstruct
 from synaug.theory.mixtures import GaussianMixture
 
-SHAPES = {"fashion_mnist": ((1, 28, 28), 10), "cifar10": ((3, 32, 32), 10), "cifar100": ((3, 32, 32), 100),
-          "tiny_imagenet": ((3, 64, 64), 200)}
+SHAPES = {"fashion_mnist": ((1, 28, 28), 10), "cifar10": ((3, 32, 32), 10), "cifar100": ((3, 32, 32), 100), "tiny_imagenet": ((3, 64, 64), 200)}
 
 
 def dataset(n=12, channels=1, height=8, width=8, classes=2):
-    images = torch.randint(0, 256, (n, channels, height, width), generator=torch.Generator().manual_seed(0),
-                           dtype=torch.uint8)
+    images = torch.randint(0, 256, (n, channels, height, width), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     return ImageDataset(images, torch.arange(n) % classes, tuple(f"class {c}" for c in range(classes)))
 
 
@@ -82,8 +80,7 @@ class TestNewDenoiser:
     def test_sigma_data_is_the_images_standard_deviation(self, tiny):
         assert tiny.sigma_data == pytest.approx(float(np.std(dataset().images.numpy() / 127.5 - 1)), rel=1e-3)
 
-    @pytest.mark.parametrize("size, options", [((7, 8), {}), ((8, 10), {"channels": (32, 32)}), ((8, 8), {"patch": 3}),
-                                             ((8, 8), {"channels": (32,) * 4})])
+    @pytest.mark.parametrize("size, options", [((7, 8), {}), ((8, 10), {"channels": (32, 32)}), ((8, 8), {"patch": 3}), ((8, 8), {"channels": (32,) * 4})])
     def test_refuses_sizes(self, size, options):
         with pytest.raises(ValueError, match="height and width must be multiples of"):
             new_denoiser(dataset(height=size[0], width=size[1]), **{"channels": (32,), **options})
@@ -105,12 +102,18 @@ class TestNewDenoiser:
             made.eval()
             assert torch.equal(made(x, 1.0, labels), made(x, 1.0, labels))
 
-    @pytest.mark.parametrize("wrong, message", [
-        ({"attention": (3,)}, r"some of 8, 4, the heights .* got \(3,\)"),
-        ({"attention": (8,)}, r"channels are multiples of 32; got \(8,\) with channels \(16, 32\)"),
-        ({"network": "mlp"}, "unknown network .mlp.: choose one of unet, dit"), ({"network": "dit"}, "one width in channels"),
-        ({"network": "dit", "channels": (32,), "patch": 8}, "multiple of 16"), ({"dropout": 1.0}, "dropout must be a finite number of at least 0 and less than 1, got 1.0"), ({"dropout": -0.1}, "got -0.1"),
-    ])
+    @pytest.mark.parametrize(
+        "wrong, message",
+        [
+            ({"attention": (3,)}, r"some of 8, 4, the heights .* got \(3,\)"),
+            ({"attention": (8,)}, r"channels are multiples of 32; got \(8,\) with channels \(16, 32\)"),
+            ({"network": "mlp"}, "unknown network .mlp.: choose one of unet, dit"),
+            ({"network": "dit"}, "one width in channels"),
+            ({"network": "dit", "channels": (32,), "patch": 8}, "multiple of 16"),
+            ({"dropout": 1.0}, "dropout must be a finite number of at least 0 and less than 1, got 1.0"),
+            ({"dropout": -0.1}, "got -0.1"),
+        ],
+    )
     def test_refuses_what_the_network_cannot_have(self, wrong, message):
         with pytest.raises(ValueError, match=message):
             new_denoiser(dataset(), **{"channels": (16, 32), "patch": 1, **wrong})
@@ -130,13 +133,13 @@ class TestNewDenoiser:
             torch.testing.assert_close(back(x, 1.0, labels), made(x, 1.0, labels), rtol=0, atol=5e-3)
             assert back.unet.config.num_embeds_ada_norm == 7 and generator_hash(back) != "unknown"
 
-    @pytest.mark.parametrize("name, millions", [("fashion_mnist", 2.6), ("cifar10", 6.5), ("cifar10_edm", 59),
-                                                ("cifar100", 6.5), ("tiny_imagenet", 6.6)])
+    @pytest.mark.parametrize("name, millions", [("fashion_mnist", 2.6), ("cifar10", 6.5), ("cifar10_edm", 59), ("cifar100", 6.5), ("tiny_imagenet", 6.6)])
     def test_sizes_of_the_named_recipes(self, name, millions):
         recipe = RECIPES[name]
         with torch.device("meta"):
-            made = new_unet(*SHAPES[recipe.dataset], channels=recipe.channels, layers=recipe.layers, patch=recipe.patch,
-                            attention=recipe.attention, dropout=recipe.dropout)
+            made = new_unet(
+                *SHAPES[recipe.dataset], channels=recipe.channels, layers=recipe.layers, patch=recipe.patch, attention=recipe.attention, dropout=recipe.dropout
+            )
         parameters = sum(p.numel() for p in made.parameters())
         assert parameters / 1e6 == pytest.approx(millions, abs=0.1)
         assert name == "cifar10_edm" or 2 * parameters < 14e6 - 100_000  # of a file in half precision
@@ -233,7 +236,10 @@ class TestCheckpoints:
     def test_is_in_diffusers_own_format(self, tiny, tmp_path):
         tiny.save(tmp_path)
         assert sorted(str(f.relative_to(tmp_path)) for f in tmp_path.rglob("*") if f.is_file()) == [
-            "denoiser.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"]
+            "denoiser.json",
+            "unet/config.json",
+            "unet/diffusion_pytorch_model.safetensors",
+        ]
         weights = load_file(tmp_path / "unet" / "diffusion_pytorch_model.safetensors")
         assert {w.dtype for w in weights.values()} == {torch.float16}
         theirs = UNet2DModel.from_pretrained(tmp_path / "unet", low_cpu_mem_usage=False)
@@ -276,6 +282,7 @@ class TestCheckpoints:
             def then_look(*arguments, **options):
                 do(*arguments, **options)
                 seen.append(weights_hash(load_denoiser(tmp_path)))
+
             return then_look
 
         tiny.save(tmp_path, shard_bytes=first)
@@ -324,32 +331,38 @@ class TestCheckpoints:
             with pytest.raises(FileNotFoundError, match=r"no generator .*\['another', 'mine'\]"):
                 load_denoiser(name)
 
-    @pytest.mark.parametrize("name, damage, message", [
-        (WEIGHTS, lambda path: path.write_bytes(path.read_bytes()[:-100]), "truncated or damaged"),
-        (WEIGHTS, lambda path: path.write_bytes(path.read_bytes()[:5]), "truncated or damaged"),
-        (WEIGHTS, lambda path: path.write_bytes(POINTER), "pointer of Git LFS"),
-        (WEIGHTS, lambda path: path.rename(path.with_name("diffusion_pytorch_model.fp16.safetensors")),
-         "is missing; there is diffusion_pytorch_model.fp16.safetensors"),
-        (WEIGHTS, lambda path: path.rename(path.with_suffix(".bin")), "is missing"),
-        (WEIGHTS, lambda path: path.unlink(), "no file of weights"),
-        (WEIGHTS, lambda path: save_file({"conv_in.bias": torch.zeros(32)}, path), "missing keys"),
-        (WEIGHTS, lambda path: xor(path, 20_000, 4000), "is damaged, or not what training_record.json is about"),
-        ("unet/config.json", lambda path: path.write_text("{"), "no JSON"),
-        ("unet/config.json", lambda path: path.write_text("[1]"), "holds a list"),
-        ("unet/config.json", lambda path: path.unlink(), "is missing"),
-        ("unet/config.json", lambda path: edit(path, block_out_channels=[64]), "damaged|does not hold"),
-        ("denoiser.json", lambda path: path.write_bytes(b"\xff\x00"), "no JSON"),
-        ("denoiser.json", lambda path: path.write_bytes(POINTER), "pointer of Git LFS"),
-        ("denoiser.json", lambda path: edit(path, patch=None), "is damaged"),
-        ("denoiser.json", lambda path: edit(path, sigma_data="much"), "is damaged"),
-        ("denoiser.json", lambda path: edit(path, sigma_data=0.4), "sigma_data is 0.4"),
-        ("denoiser.json", lambda path: edit(path, sigma_data=float("inf")), "is damaged"),
-        ("denoiser.json", lambda path: edit(path, class_names="ab"), "class_names must be several texts, got 'ab'"),
-        ("denoiser.json", lambda path: edit(path, image_shape=[1, 12, 8]), "images of 8x8"),
-        ("denoiser.json", lambda path: edit(path, image_shape=[]), "is damaged"),
-        ("denoiser.json", lambda path: edit(path, colour=1), "unexpected keyword argument 'colour'"),
-        ("training_record.json", lambda path: path.write_text('{"weights": "01'), "no JSON"),
-    ])
+    @pytest.mark.parametrize(
+        "name, damage, message",
+        [
+            (WEIGHTS, lambda path: path.write_bytes(path.read_bytes()[:-100]), "truncated or damaged"),
+            (WEIGHTS, lambda path: path.write_bytes(path.read_bytes()[:5]), "truncated or damaged"),
+            (WEIGHTS, lambda path: path.write_bytes(POINTER), "pointer of Git LFS"),
+            (
+                WEIGHTS,
+                lambda path: path.rename(path.with_name("diffusion_pytorch_model.fp16.safetensors")),
+                "is missing; there is diffusion_pytorch_model.fp16.safetensors",
+            ),
+            (WEIGHTS, lambda path: path.rename(path.with_suffix(".bin")), "is missing"),
+            (WEIGHTS, lambda path: path.unlink(), "no file of weights"),
+            (WEIGHTS, lambda path: save_file({"conv_in.bias": torch.zeros(32)}, path), "missing keys"),
+            (WEIGHTS, lambda path: xor(path, 20_000, 4000), "is damaged, or not what training_record.json is about"),
+            ("unet/config.json", lambda path: path.write_text("{"), "no JSON"),
+            ("unet/config.json", lambda path: path.write_text("[1]"), "holds a list"),
+            ("unet/config.json", lambda path: path.unlink(), "is missing"),
+            ("unet/config.json", lambda path: edit(path, block_out_channels=[64]), "damaged|does not hold"),
+            ("denoiser.json", lambda path: path.write_bytes(b"\xff\x00"), "no JSON"),
+            ("denoiser.json", lambda path: path.write_bytes(POINTER), "pointer of Git LFS"),
+            ("denoiser.json", lambda path: edit(path, patch=None), "is damaged"),
+            ("denoiser.json", lambda path: edit(path, sigma_data="much"), "is damaged"),
+            ("denoiser.json", lambda path: edit(path, sigma_data=0.4), "sigma_data is 0.4"),
+            ("denoiser.json", lambda path: edit(path, sigma_data=float("inf")), "is damaged"),
+            ("denoiser.json", lambda path: edit(path, class_names="ab"), "class_names must be several texts, got 'ab'"),
+            ("denoiser.json", lambda path: edit(path, image_shape=[1, 12, 8]), "images of 8x8"),
+            ("denoiser.json", lambda path: edit(path, image_shape=[]), "is damaged"),
+            ("denoiser.json", lambda path: edit(path, colour=1), "unexpected keyword argument 'colour'"),
+            ("training_record.json", lambda path: path.write_text('{"weights": "01'), "no JSON"),
+        ],
+    )
     def test_a_damaged_file_is_named(self, tiny, tmp_path, name, damage, message):
         record = {"weights": tiny.save(tmp_path), "sigma_data": tiny.sigma_data}
         (tmp_path / "training_record.json").write_text(json.dumps(record))
@@ -362,8 +375,7 @@ class TestCheckpoints:
     def test_description_is_plain(self, tiny, tmp_path):
         tiny.save(tmp_path)
         described = json.loads((tmp_path / "denoiser.json").read_text())
-        assert described == {"sigma_data": tiny.sigma_data, "class_names": ["class 0", "class 1"],
-                             "image_shape": [1, 8, 8], "patch": 2}
+        assert described == {"sigma_data": tiny.sigma_data, "class_names": ["class 0", "class 1"], "image_shape": [1, 8, 8], "patch": 2}
 
 
 class Small(EDMDenoiser):
@@ -381,11 +393,17 @@ class TestHash:
         denoiser.precision = torch.bfloat16  # which has a column of its own
         assert generator_hash(copy.deepcopy(denoiser)) == record["weights"]
 
-    @pytest.mark.parametrize("change", [
-        lambda d: d.unet.conv_in.weight.add_(1e-3), lambda d: setattr(d, "sigma_data", 0.6), lambda d: d.half(),
-        lambda d: setattr(d, "k", 3), lambda d: d.unet.register_buffer("b", torch.ones(1), persistent=False),
-        lambda d: setattr(d.unet.conv_act, "inplace", True),
-    ])
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda d: d.unet.conv_in.weight.add_(1e-3),
+            lambda d: setattr(d, "sigma_data", 0.6),
+            lambda d: d.half(),
+            lambda d: setattr(d, "k", 3),
+            lambda d: d.unet.register_buffer("b", torch.ones(1), persistent=False),
+            lambda d: setattr(d.unet.conv_act, "inplace", True),
+        ],
+    )
     @torch.no_grad()
     def test_any_data_that_it_holds_makes_another_one(self, tiny, change):
         same, changed, loaded = copy.deepcopy(tiny), copy.deepcopy(tiny), load_denoiser("fashion_mnist")
@@ -394,12 +412,18 @@ class TestHash:
         assert generator_hash(same) == generator_hash(tiny) not in (generator_hash(changed), UNKNOWN)
         assert len({generator_hash(tiny), generator_hash(changed), before, generator_hash(loaded), UNKNOWN}) == 5
 
-    @pytest.mark.parametrize("change", [
-        lambda d: setattr(d, "__class__", Small), lambda d: setattr(d, "forward", partial(d.forward, labels=None)),
-        lambda d: d.unet.register_forward_hook(lambda *a: None), lambda d: setattr(d, "scale", lambda x: 2 * x),
-        lambda d: setattr(d.unet, "conv_act", nn.Dropout(0.5)),
-        lambda d: d.train(), lambda d: setattr(d, "itself", d),
-    ])
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda d: setattr(d, "__class__", Small),
+            lambda d: setattr(d, "forward", partial(d.forward, labels=None)),
+            lambda d: d.unet.register_forward_hook(lambda *a: None),
+            lambda d: setattr(d, "scale", lambda x: 2 * x),
+            lambda d: setattr(d.unet, "conv_act", nn.Dropout(0.5)),
+            lambda d: d.train(),
+            lambda d: setattr(d, "itself", d),
+        ],
+    )
     def test_code_that_may_be_any_is_unknown(self, tiny, change):
         changed = copy.deepcopy(tiny)
         change(changed)
@@ -413,8 +437,14 @@ class TestHash:
         eye = torch.eye(2)[None]
         hashes = [generator_hash(GaussianMixture([1.0], [[0.0, mean]], eye)) for mean in (0.0, 0.0, 1.0)]
         assert hashes[0] == hashes[1] != hashes[2] and UNKNOWN not in hashes  # not of where they lie in memory
-        for call in (lambda x, sigma, labels: x, tiny.forward, partial(tiny, labels=None), Guided(lambda *a: a[0], 2.0),
-                     MinorityGuided(tiny, 1.0), TestLoss.Silent()):  # the fifth counts its draws
+        for call in (
+            lambda x, sigma, labels: x,
+            tiny.forward,
+            partial(tiny, labels=None),
+            Guided(lambda *a: a[0], 2.0),
+            MinorityGuided(tiny, 1.0),
+            TestLoss.Silent(),
+        ):  # the fifth counts its draws
             assert generator_hash(call) == UNKNOWN
 
 
@@ -448,8 +478,7 @@ class TestInSamplers:
         data = dataset()
         whole = reconstruct(tiny, data.floats(), data.labels, reverse_step=5, steps=10)
         assert whole.images.isfinite().all() and whole.provenance["generator"][0] == generator_hash(tiny)
-        part = reconstruct(tiny, data.floats([7, 2]), data.labels[[7, 2]], reverse_step=5, steps=10,
-                           source_index=torch.tensor([7, 2]))
+        part = reconstruct(tiny, data.floats([7, 2]), data.labels[[7, 2]], reverse_step=5, steps=10, source_index=torch.tensor([7, 2]))
         torch.testing.assert_close(part.images, whole.images[[7, 2]], rtol=0, atol=1e-4)
 
     def test_generates(self, tiny):
@@ -462,8 +491,7 @@ class TestInSamplers:
         made = reconstruct(tiny, data.floats(), None, sigma=1.0, steps=3)
         told = reconstruct(lambda x, sigma, labels: tiny(x, sigma, none), data.floats(), data.labels, sigma=1.0, steps=3)
         assert torch.equal(made.images, told.images) and made.labels is None and made.provenance["label"].isna().all()
-        assert torch.equal(generate(tiny, None, n=3, steps=3).images,
-                           generate(tiny, source_index=torch.arange(3), steps=3).images)
+        assert torch.equal(generate(tiny, None, n=3, steps=3).images, generate(tiny, source_index=torch.arange(3), steps=3).images)
         with pytest.raises(ValueError, match="without labels, n must say how many images"):
             generate(tiny, None)
         assert len(generate(tiny, []).images) == len(generate(tiny, None, n=0).images) == 0

@@ -44,8 +44,7 @@ class TestAgainstDense:
     @pytest.mark.parametrize("sigma", [0.01, 0.5, 20.0, torch.linspace(0.01, 3, 40)])
     @pytest.mark.parametrize("conditional", [False, True])
     @pytest.mark.parametrize("numbers_at_once, images_at_once", [(10**6, 1024), (7 * 60, 16), (1, 50)])
-    def test_in_one_block_and_in_many(self, images, labels, sigma, conditional, numbers_at_once, images_at_once,
-                                      monkeypatch):
+    def test_in_one_block_and_in_many(self, images, labels, sigma, conditional, numbers_at_once, images_at_once, monkeypatch):
         monkeypatch.setattr(empirical_denoiser, "NUMBERS_AT_ONCE", numbers_at_once)
         monkeypatch.setattr(empirical_denoiser, "IMAGES_AT_ONCE", images_at_once)
         x, asked = 2 * normal(40, *SHAPE, seed=2), torch.arange(40) % 3 if conditional else None
@@ -71,8 +70,7 @@ class TestAgainstDense:
 
 def test_is_the_limit_of_narrow_gaussians():
     centres, width = normal(8, 3), 1e-5
-    world = GaussianMixture(torch.full((8,), 1 / 8), centres, width**2 * torch.eye(3).expand(8, 3, 3),
-                            torch.arange(8) % 2)
+    world = GaussianMixture(torch.full((8,), 1 / 8), centres, width**2 * torch.eye(3).expand(8, 3, 3), torch.arange(8) % 2)
     denoiser, x = EmpiricalDenoiser(centres, torch.arange(8) % 2), normal(20, 3, seed=1)
     for labels in (None, torch.arange(20) % 2):
         torch.testing.assert_close(denoiser(x, 0.4, labels), world(x, 0.4, labels), rtol=0, atol=1e-7)

@@ -7,14 +7,7 @@ import torch
 
 from synaug.data import load_dataset, stratified_subset
 from synaug.diffusion.denoisers import new_denoiser
-from synaug.diffusion.exploration import (
-    AnnealedClass,
-    Autoguided,
-    GuidedInterval,
-    MinorityGuided,
-    ParticleGuided,
-    repulsion,
-)
+from synaug.diffusion.exploration import AnnealedClass, Autoguided, GuidedInterval, MinorityGuided, ParticleGuided, repulsion
 from synaug.diffusion.perturbed import ClassBlind, Guided, ScaledScore
 from synaug.diffusion.reconstruction import generate
 from synaug.diffusion.samplers import sample
@@ -47,8 +40,12 @@ def images(n=20, seed=0):
 def terms(denoiser, strength):
     """Each term around a denoiser, by strength from 0."""
     weak = ClassBlind(denoiser)
-    found = [GuidedInterval(denoiser, 1 + strength, 0.5, 20), Autoguided(denoiser, weak, 1 + strength),
-             ParticleGuided(denoiser, strength), MinorityGuided(denoiser, strength)]
+    found = [
+        GuidedInterval(denoiser, 1 + strength, 0.5, 20),
+        Autoguided(denoiser, weak, 1 + strength),
+        ParticleGuided(denoiser, strength),
+        MinorityGuided(denoiser, strength),
+    ]
     return found + ([AnnealedClass(denoiser, strength)] if hasattr(denoiser, "unet") else [])
 
 
@@ -96,15 +93,18 @@ class TestContract:
             first, again, other = (generate(make(seed=seed), labels, steps=4).images for seed in (1, 1, 2))
             assert torch.equal(first, again) and not torch.allclose(first, other, atol=1e-3)
 
-    @pytest.mark.parametrize("make, said", [
-        (lambda: GuidedInterval(WORLD, -0.1, 0, 1), "scale must be a finite number of at least 0, got -0.1"),
-        (lambda: GuidedInterval(WORLD, 2, 1, 1), "high must be a finite number of more than 1, got 1"),
-        (lambda: GuidedInterval(WORLD, 2, -1, 1), "low must be a finite number of at least 0, got -1"),
-        (lambda: Autoguided(WORLD, WORLD, float("nan")), "scale must be a finite number of at least 0, got nan"),
-        (lambda: Autoguided(WORLD, GAUSSIAN, 2), r"weak denoiser is for images \(1,\)"),
-        (lambda: ParticleGuided(WORLD, float("inf")), "strength must be a finite number of at least 0, got inf"),
-        (lambda: MinorityGuided(WORLD, -1), "strength must be a finite number of at least 0, got -1"),
-    ])
+    @pytest.mark.parametrize(
+        "make, said",
+        [
+            (lambda: GuidedInterval(WORLD, -0.1, 0, 1), "scale must be a finite number of at least 0, got -0.1"),
+            (lambda: GuidedInterval(WORLD, 2, 1, 1), "high must be a finite number of more than 1, got 1"),
+            (lambda: GuidedInterval(WORLD, 2, -1, 1), "low must be a finite number of at least 0, got -1"),
+            (lambda: Autoguided(WORLD, WORLD, float("nan")), "scale must be a finite number of at least 0, got nan"),
+            (lambda: Autoguided(WORLD, GAUSSIAN, 2), r"weak denoiser is for images \(1,\)"),
+            (lambda: ParticleGuided(WORLD, float("inf")), "strength must be a finite number of at least 0, got inf"),
+            (lambda: MinorityGuided(WORLD, -1), "strength must be a finite number of at least 0, got -1"),
+        ],
+    )
     def test_bad_values_are_refused(self, make, said):
         with pytest.raises(ValueError, match=said):
             make()
@@ -115,8 +115,7 @@ class TestContract:
             return x / (1 + sigma**2)
 
         for strong, weak in ((WORLD, kind(plain)), (kind(plain), WORLD)):
-            torch.testing.assert_close(Autoguided(strong, weak, 1.0)(points(), 1.0, LABELS),
-                                       strong(points(), 1.0, LABELS))
+            torch.testing.assert_close(Autoguided(strong, weak, 1.0)(points(), 1.0, LABELS), strong(points(), 1.0, LABELS))
 
     def test_denoisers_of_another_kind_are_refused(self):
         with pytest.raises(TypeError, match="GaussianMixture has none"):
@@ -136,8 +135,7 @@ class TestAnnealedClass:
             handle.remove()
         return rows[0], network.unet.class_embedding.weight[labels]
 
-    @pytest.mark.parametrize("sigma, gamma", [(0.9, 1.0), (1.0, 1.0), (20.0, 0.0), (80.0, 0.0),
-                                              (((1 + 20 ** (1 / 7)) / 2) ** 7, 0.5)])
+    @pytest.mark.parametrize("sigma, gamma", [(0.9, 1.0), (1.0, 1.0), (20.0, 0.0), (80.0, 0.0), (((1 + 20 ** (1 / 7)) / 2) ** 7, 0.5)])
     def test_embedding_is_annealed_and_rescaled(self, network, sigma, gamma):
         """Correlation with the class: sqrt(gamma) over the root of gamma + s² (1 - gamma), as embeddings and noise
         have variance 1 (to 10 %); its standard error over 2,000 images of 64 coordinates is 0.003."""
@@ -166,8 +164,7 @@ class TestGuidedInterval:
             torch.testing.assert_close(term(x, sigma, LABELS), none + 2.5 * (own - none))
         for sigma in (0.1, 0.3, 3.01, 50.0):
             assert torch.equal(term(x, sigma, LABELS), WORLD(x, sigma, LABELS))
-        expected = torch.where(((0.3 < LEVELS) & (LEVELS <= 3))[:, None], Guided(WORLD, 2.5)(x, LEVELS, LABELS),
-                               WORLD(x, LEVELS, LABELS))
+        expected = torch.where(((0.3 < LEVELS) & (LEVELS <= 3))[:, None], Guided(WORLD, 2.5)(x, LEVELS, LABELS), WORLD(x, LEVELS, LABELS))
         torch.testing.assert_close(term(x, LEVELS, LABELS), expected)
 
 
@@ -214,8 +211,7 @@ class TestParticleGuided:
 
     def test_spreads_a_batch(self):
         """Same starting noise; spread grows with the strength."""
-        found = [spread(*draws(ParticleGuided(WORLD, strength) if strength else WORLD)).item()
-                 for strength in (0, 0.003, 0.01, 0.03)]
+        found = [spread(*draws(ParticleGuided(WORLD, strength) if strength else WORLD)).item() for strength in (0, 0.003, 0.01, 0.03)]
         assert found == sorted(found) and found[-1] > 1.05 * found[0]
 
 
@@ -238,8 +234,7 @@ class TestMinorityGuided:
         clean = WORLD(x, sigma, LABELS).requires_grad_()
         back = WORLD(clean.detach() + sigma * noise, sigma, LABELS)
         (0.5 * (clean - back).square().sum()).backward()
-        torch.testing.assert_close(MinorityGuided(WORLD, 0.4, seed=3)(x, sigma, LABELS),
-                                   clean.detach() + 0.4 * clean.grad)
+        torch.testing.assert_close(MinorityGuided(WORLD, 0.4, seed=3)(x, sigma, LABELS), clean.detach() + 0.4 * clean.grad)
 
     def test_goes_to_lower_density(self):
         """The same starting noise; mean log-density, paired, falls by more than 5 standard errors."""

@@ -22,10 +22,19 @@ def points(n=50, d=WORLD.image_shape[0], seed=0):
 
 def wrappers(denoiser=WORLD):
     """One of each kind and strength, all different."""
-    return [ScaledScore(denoiser, 1.05), ScaledScore(denoiser, 1.06), ScoreNoise(denoiser, 0.1, SIGMA_DATA, 0),
-            ScoreNoise(denoiser, 0.1, SIGMA_DATA, 1), ScoreNoise(denoiser, 0.2, SIGMA_DATA, 0),
-            ScoreNoise(denoiser, 0.1, SIGMA_DATA, 0, length=1.0), SmoothedOverSigma(denoiser, 0.5),
-            SmoothedOverSigma(denoiser, 1.0), ClassBlind(denoiser), Guided(denoiser, 2.0), Guided(denoiser, 3.0)]
+    return [
+        ScaledScore(denoiser, 1.05),
+        ScaledScore(denoiser, 1.06),
+        ScoreNoise(denoiser, 0.1, SIGMA_DATA, 0),
+        ScoreNoise(denoiser, 0.1, SIGMA_DATA, 1),
+        ScoreNoise(denoiser, 0.2, SIGMA_DATA, 0),
+        ScoreNoise(denoiser, 0.1, SIGMA_DATA, 0, length=1.0),
+        SmoothedOverSigma(denoiser, 0.5),
+        SmoothedOverSigma(denoiser, 1.0),
+        ClassBlind(denoiser),
+        Guided(denoiser, 2.0),
+        Guided(denoiser, 3.0),
+    ]
 
 
 class TestContract:
@@ -36,8 +45,7 @@ class TestContract:
             for labels in (None, LABELS):
                 together = wrapper(x, torch.linspace(0.01, 80, 50), labels)
                 assert together.shape == x.shape and together.dtype == x.dtype and together.isfinite().all()
-        one_by_one = [wrapper(x[None], s, label[None]) for x, s, label in
-                      zip(points(), torch.linspace(0.01, 80, 50), LABELS)]
+        one_by_one = [wrapper(x[None], s, label[None]) for x, s, label in zip(points(), torch.linspace(0.01, 80, 50), LABELS)]
         torch.testing.assert_close(torch.cat(one_by_one), wrapper(points(), torch.linspace(0.01, 80, 50), LABELS))
 
     def test_images_can_be_reconstructed(self):
@@ -53,8 +61,7 @@ class TestContract:
                 reconstruct(wrapper, images, labels + 1, reverse_step=5, steps=10)
 
     def test_hashes_differ(self):
-        others = [WORLD, *wrappers(), *wrappers(random_mixture(4)), ScaledScore(ClassBlind(WORLD), 1.05),
-                  ClassBlind(ScaledScore(WORLD, 1.05))]
+        others = [WORLD, *wrappers(), *wrappers(random_mixture(4)), ScaledScore(ClassBlind(WORLD), 1.05), ClassBlind(ScaledScore(WORLD, 1.05))]
         assert len({generator_hash(other) for other in others}) == len(others)
         assert [generator_hash(w) for w in wrappers()] == [generator_hash(w) for w in wrappers()]
 
@@ -174,16 +181,19 @@ class TestClasses:
         assert torch.equal(Guided(WORLD, 3)(points(), 0.5), none)
 
 
-@pytest.mark.parametrize("make, message", [
-    (lambda: ScaledScore(WORLD, 0), "factor must be a finite number of more than 0"),
-    (lambda: ScaledScore(WORLD, math.nan), "factor"),
-    (lambda: ScoreNoise(WORLD, -0.1, 0.5, 0), "level must be a finite number of at least 0"),
-    (lambda: ScoreNoise(WORLD, 0.1, 0.0, 0), "sigma_data"),
-    (lambda: ScoreNoise(WORLD, 0.1, 0.5, 0, length=0), "length"),
-    (lambda: ScoreNoise(lambda x, sigma, labels: x, 0.1, 0.5, 0), "image_shape"),
-    (lambda: SmoothedOverSigma(WORLD, math.inf), "width"),
-    (lambda: Guided(WORLD, -1), "scale must be a finite number of at least 0"),
-])
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: ScaledScore(WORLD, 0), "factor must be a finite number of more than 0"),
+        (lambda: ScaledScore(WORLD, math.nan), "factor"),
+        (lambda: ScoreNoise(WORLD, -0.1, 0.5, 0), "level must be a finite number of at least 0"),
+        (lambda: ScoreNoise(WORLD, 0.1, 0.0, 0), "sigma_data"),
+        (lambda: ScoreNoise(WORLD, 0.1, 0.5, 0, length=0), "length"),
+        (lambda: ScoreNoise(lambda x, sigma, labels: x, 0.1, 0.5, 0), "image_shape"),
+        (lambda: SmoothedOverSigma(WORLD, math.inf), "width"),
+        (lambda: Guided(WORLD, -1), "scale must be a finite number of at least 0"),
+    ],
+)
 def test_bad_settings_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()

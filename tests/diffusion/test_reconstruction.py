@@ -44,8 +44,12 @@ class TestNoise:
             assert torch.equal(per_image_noise((len(place), *SHAPE), 3, index[place], stream=2), whole[place])
 
     def test_no_two_streams_are_alike(self):
-        draws = [per_image_noise((2, 64), seed, torch.tensor([i, i + 1]), stream).flatten()
-                 for seed in (0, 1, 2**64 - 1) for i in (0, 2, 2**62) for stream in (0, 1, 100)]
+        draws = [
+            per_image_noise((2, 64), seed, torch.tensor([i, i + 1]), stream).flatten()
+            for seed in (0, 1, 2**64 - 1)
+            for i in (0, 2, 2**62)
+            for stream in (0, 1, 100)
+        ]
         correlations = torch.corrcoef(torch.stack(draws)) - torch.eye(len(draws))
         assert correlations.abs().max() < 6 / 128**0.5
 
@@ -168,8 +172,7 @@ class TestRandomness:
             """The noise asked for at each level of the grid, as (level, stream)."""
             streams = []
             kept = per_image_noise
-            monkeypatch.setattr(reconstruction, "per_image_noise",
-                                lambda *a: streams.append(a[3]) or kept(*a))
+            monkeypatch.setattr(reconstruction, "per_image_noise", lambda *a: streams.append(a[3]) or kept(*a))
             reconstruct(ClassMeans(), x, y, reverse_step=reverse_step, stride=stride, churn=10.0, from_noise=False)
             monkeypatch.undo()
             assert streams[0] == 0  # the forward noise
@@ -213,13 +216,25 @@ class TestProvenance:
     def test_columns(self):
         x, y = images()
         index, denoiser = torch.tensor([40, 2, 77, 8, 5, 0, 6]), ClassMeans()
-        done = reconstruct(denoiser, x, y, reverse_step=40, steps=50, mapping="vp", stride=2, solver="euler", churn=1.5,
-                           s_noise=1.01, seed=6, source_index=index)
+        done = reconstruct(
+            denoiser, x, y, reverse_step=40, steps=50, mapping="vp", stride=2, solver="euler", churn=1.5, s_noise=1.01, seed=6, source_index=index
+        )
         frame = done.provenance
         assert frame["source_index"].tolist() == index.tolist() and frame["label"].tolist() == y.tolist()
-        constant = {"sigma": sigma_of_reverse_step(40, 50, "vp"), "reverse_step": 40, "steps": 50, "mapping": "vp",
-                    "stride": 2, "solver": "euler", "churn": 1.5, "s_noise": 1.01, "from_noise": False, "seed": 6,
-                    "generator": "unknown", "precision": "float32"}
+        constant = {
+            "sigma": sigma_of_reverse_step(40, 50, "vp"),
+            "reverse_step": 40,
+            "steps": 50,
+            "mapping": "vp",
+            "stride": 2,
+            "solver": "euler",
+            "churn": 1.5,
+            "s_noise": 1.01,
+            "from_noise": False,
+            "seed": 6,
+            "generator": "unknown",
+            "precision": "float32",
+        }
         assert set(frame) == {"source_index", "label", *constant}
         for name, value in constant.items():
             assert frame[name].tolist() == [value] * len(x)
@@ -247,17 +262,20 @@ class TestRefusals:
             reconstruct(denoiser, good if x is None else x, labels if y is None else y, **arguments)
         assert denoiser.calls == []
 
-    @pytest.mark.parametrize("x, error, message", [
-        (torch.zeros(7, *SHAPE, dtype=torch.uint8), TypeError, "floating point tensor, got torch.uint8"),
-        (np.zeros((7, *SHAPE), np.float32), TypeError, "floating point tensor, got float32"),
-        (torch.full((7, *SHAPE), 1.1), ValueError, r"in \[-1, 1\], got 1.1..1.1"),
-        (torch.full((7, *SHAPE), 255.0), ValueError, r"in \[-1, 1\]"),
-        (torch.full((7, *SHAPE), float("nan")), ValueError, "NaN or infinite"),
-        (torch.full((7, *SHAPE), float("-inf")), ValueError, "NaN or infinite"),
-        (torch.zeros(7, 1, 6, 4), ValueError, r"denoiser is for images \(1, 4, 6\), got \(1, 6, 4\)"),
-        (torch.zeros(7, 3, 4, 6), ValueError, r"denoiser is for images"),
-        (torch.zeros(1, 4, 6), ValueError, r"denoiser is for images"),
-    ])
+    @pytest.mark.parametrize(
+        "x, error, message",
+        [
+            (torch.zeros(7, *SHAPE, dtype=torch.uint8), TypeError, "floating point tensor, got torch.uint8"),
+            (np.zeros((7, *SHAPE), np.float32), TypeError, "floating point tensor, got float32"),
+            (torch.full((7, *SHAPE), 1.1), ValueError, r"in \[-1, 1\], got 1.1..1.1"),
+            (torch.full((7, *SHAPE), 255.0), ValueError, r"in \[-1, 1\]"),
+            (torch.full((7, *SHAPE), float("nan")), ValueError, "NaN or infinite"),
+            (torch.full((7, *SHAPE), float("-inf")), ValueError, "NaN or infinite"),
+            (torch.zeros(7, 1, 6, 4), ValueError, r"denoiser is for images \(1, 4, 6\), got \(1, 6, 4\)"),
+            (torch.zeros(7, 3, 4, 6), ValueError, r"denoiser is for images"),
+            (torch.zeros(1, 4, 6), ValueError, r"denoiser is for images"),
+        ],
+    )
     def test_images(self, x, error, message):
         self.refuse(message, x, error=error)
 
@@ -265,41 +283,48 @@ class TestRefusals:
         with pytest.raises(ValueError, match=r"images must be \[N, C, H, W\], got \[7, 5\]"):
             reconstruct(lambda x, sigma, labels: x, torch.zeros(7, 5), images()[1], reverse_step=50)
 
-    @pytest.mark.parametrize("y, error, message", [
-        (torch.zeros(6, dtype=torch.int64), ValueError, r"\[N\] with N = 7 images, got \[6\]"),
-        (torch.zeros(7, 1, dtype=torch.int64), ValueError, r"\[N\] with N = 7"),
-        (torch.zeros(7), TypeError, "labels must be an int64 tensor, got torch.float32"),
-        (torch.zeros(7, dtype=torch.int32), TypeError, "labels must be an int64 tensor"),
-        (torch.full((7,), 3), ValueError, r"labels must be in 0\.\.2, got 3\.\.3"),
-        (torch.full((7,), -1), ValueError, r"labels must be in 0\.\.2"),
-    ])
+    @pytest.mark.parametrize(
+        "y, error, message",
+        [
+            (torch.zeros(6, dtype=torch.int64), ValueError, r"\[N\] with N = 7 images, got \[6\]"),
+            (torch.zeros(7, 1, dtype=torch.int64), ValueError, r"\[N\] with N = 7"),
+            (torch.zeros(7), TypeError, "labels must be an int64 tensor, got torch.float32"),
+            (torch.zeros(7, dtype=torch.int32), TypeError, "labels must be an int64 tensor"),
+            (torch.full((7,), 3), ValueError, r"labels must be in 0\.\.2, got 3\.\.3"),
+            (torch.full((7,), -1), ValueError, r"labels must be in 0\.\.2"),
+        ],
+    )
     def test_labels(self, y, error, message):
         self.refuse(message, y=y, error=error)
 
-    @pytest.mark.parametrize("arguments, message", [
-        ({"reverse_step": 101}, "reverse_step must be at most 100, got 101"),
-        ({"reverse_step": -1}, "reverse_step must be a whole number of at least 0"),
-        ({"reverse_step": 21, "steps": 20}, "reverse_step must be at most 20"),
-        ({"steps": 0}, "steps must be"),
-        ({"stride": 0}, "stride must be"),
-        ({"mapping": "ve"}, "unknown mapping 've'"),
-        ({"sigma": 1.0}, "either reverse_step or sigma"),
-        ({"reverse_step": None}, "either reverse_step or sigma"),
-        ({"reverse_step": None, "sigma": -1.0}, "sigma must be a finite number of at least 0, got -1.0"),
-        ({"reverse_step": None, "sigma": float("nan")}, "sigma must be a finite number of at least 0, got nan"),
-        ({"reverse_step": None, "sigma": 1.0, "steps": 0}, "steps must be"),
-        ({"reverse_step": None, "sigma": 1.0, "stride": 2}, "which sigma does not have: leave it out, got 2"),
-        ({"reverse_step": 0, "from_noise": True}, "noise level above 0"),
-        ({"solver": "huen"}, "unknown solver"),
-        ({"reverse_step": 0, "solver": "huen"}, "unknown solver"),
-        ({"churn": -1.0}, "churn must be a finite number of at least 0, got -1.0"),
-        ({"churn": 1.0, "solver": "ancestral"}, "take no churn"),
-        ({"s_noise": float("nan")}, "s_noise must be a finite number of at least 0, got nan"),
-        ({"batch_size": 0}, "batch_size must be"),
-        ({"seed": -1}, "seed must be a whole number of at least 0, got -1"), ({"seed": 2**64}, "seed must be at most 18446744073709551615"),
-        ({"source_index": torch.arange(6)}, r"source_index must be \[N\] with N = 7, got \[6\]"),
-        ({"source_index": torch.arange(7) - 1}, "source_index must not be negative"),
-    ])
+    @pytest.mark.parametrize(
+        "arguments, message",
+        [
+            ({"reverse_step": 101}, "reverse_step must be at most 100, got 101"),
+            ({"reverse_step": -1}, "reverse_step must be a whole number of at least 0"),
+            ({"reverse_step": 21, "steps": 20}, "reverse_step must be at most 20"),
+            ({"steps": 0}, "steps must be"),
+            ({"stride": 0}, "stride must be"),
+            ({"mapping": "ve"}, "unknown mapping 've'"),
+            ({"sigma": 1.0}, "either reverse_step or sigma"),
+            ({"reverse_step": None}, "either reverse_step or sigma"),
+            ({"reverse_step": None, "sigma": -1.0}, "sigma must be a finite number of at least 0, got -1.0"),
+            ({"reverse_step": None, "sigma": float("nan")}, "sigma must be a finite number of at least 0, got nan"),
+            ({"reverse_step": None, "sigma": 1.0, "steps": 0}, "steps must be"),
+            ({"reverse_step": None, "sigma": 1.0, "stride": 2}, "which sigma does not have: leave it out, got 2"),
+            ({"reverse_step": 0, "from_noise": True}, "noise level above 0"),
+            ({"solver": "huen"}, "unknown solver"),
+            ({"reverse_step": 0, "solver": "huen"}, "unknown solver"),
+            ({"churn": -1.0}, "churn must be a finite number of at least 0, got -1.0"),
+            ({"churn": 1.0, "solver": "ancestral"}, "take no churn"),
+            ({"s_noise": float("nan")}, "s_noise must be a finite number of at least 0, got nan"),
+            ({"batch_size": 0}, "batch_size must be"),
+            ({"seed": -1}, "seed must be a whole number of at least 0, got -1"),
+            ({"seed": 2**64}, "seed must be at most 18446744073709551615"),
+            ({"source_index": torch.arange(6)}, r"source_index must be \[N\] with N = 7, got \[6\]"),
+            ({"source_index": torch.arange(7) - 1}, "source_index must not be negative"),
+        ],
+    )
     def test_arguments(self, arguments, message):
         self.refuse(message, **arguments)
 
@@ -307,8 +332,7 @@ class TestRefusals:
     @pytest.mark.parametrize("wrap", [lambda d: d, lambda d: ScaledScore(d, 1.1), lambda d: Guided(d, 2.0)])
     def test_a_denoiser_that_answers_no_tensor(self, answer, wrap):
         denoiser, said = wrap(lambda x, sigma, labels: answer(x)), "must return the clean images, a tensor; this one"
-        for call in (lambda: reconstruct(denoiser, *images(), sigma=1.0),
-                     lambda: generate(denoiser, images()[1], image_shape=SHAPE)):
+        for call in (lambda: reconstruct(denoiser, *images(), sigma=1.0), lambda: generate(denoiser, images()[1], image_shape=SHAPE)):
             with pytest.raises(TypeError, match=said):
                 call()
 

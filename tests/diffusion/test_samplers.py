@@ -76,15 +76,13 @@ class TestGaussian:
                 distance = distance + s_noise * (raised**2 - sigma**2) ** 0.5 * noise(0)
                 sigma = raised
             distance = distance * self.factor(solver, sigma, below)
-        got = sample(gaussian, x, sigmas, solver=solver, churn=churn, s_noise=s_noise, s_min=s_min, s_max=s_max,
-                     noise=fresh_noise(x.shape))
+        got = sample(gaussian, x, sigmas, solver=solver, churn=churn, s_noise=s_noise, s_min=s_min, s_max=s_max, noise=fresh_noise(x.shape))
         torch.testing.assert_close(got, MEAN + distance, rtol=1e-12, atol=1e-12)
 
 
 class TestAgainstDiffusers:
     def test_heun(self):
-        scheduler = HeunDiscreteScheduler(beta_start=1e-4, beta_end=0.02, timestep_spacing="trailing",
-                                          prediction_type="sample")
+        scheduler = HeunDiscreteScheduler(beta_start=1e-4, beta_end=0.02, timestep_spacing="trailing", prediction_type="sample")
         scheduler.set_timesteps(25)
         scheduler.sigmas = scheduler.sigmas.double()  # it works in the precision of its sigmas
         ours = torch.cat([scheduler.sigmas[:1], scheduler.sigmas[1:-1:2], scheduler.sigmas[-1:]])
@@ -99,8 +97,9 @@ class TestAgainstDiffusers:
     @pytest.mark.parametrize("solver, eta", [("euler", 0.0), ("ancestral", 1.0)])
     def test_euler_is_ddim_and_ancestral_ddpm(self, solver, eta):
         """With eta = 1 DDIM's scheduler takes DDPM's steps of the smaller variance."""
-        scheduler = DDIMScheduler(beta_start=1e-4, beta_end=0.02, timestep_spacing="trailing", clip_sample=False,
-                                  prediction_type="sample", set_alpha_to_one=True)
+        scheduler = DDIMScheduler(
+            beta_start=1e-4, beta_end=0.02, timestep_spacing="trailing", clip_sample=False, prediction_type="sample", set_alpha_to_one=True
+        )
         scheduler.set_timesteps(20)
         scheduler.alphas_cumprod = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
         sigmas = vp_sigmas(20)
@@ -130,10 +129,12 @@ class TestAgainstDiffusers:
                 ahead.set_state(generator.get_state())
                 seen = theirs + s_noise * (raised**2 - sigma**2) ** 0.5 * torch.randn(x.shape, generator=ahead)
             x0 = crooked(seen, raised)
-            theirs = scheduler.step(x0, t, theirs, s_churn=churn, s_tmin=s_min, s_tmax=s_max, s_noise=s_noise,
-                                    generator=generator, pred_original_sample=x0).prev_sample
-        got = sample(crooked, x, edm_sigmas(20), solver="euler", churn=churn, s_noise=s_noise, s_min=s_min,
-                     s_max=s_max, noise=fresh_noise(x.shape, 5, torch.float32))
+            theirs = scheduler.step(
+                x0, t, theirs, s_churn=churn, s_tmin=s_min, s_tmax=s_max, s_noise=s_noise, generator=generator, pred_original_sample=x0
+            ).prev_sample
+        got = sample(
+            crooked, x, edm_sigmas(20), solver="euler", churn=churn, s_noise=s_noise, s_min=s_min, s_max=s_max, noise=fresh_noise(x.shape, 5, torch.float32)
+        )
         torch.testing.assert_close(got, theirs, rtol=2e-5, atol=2e-5)
 
 
@@ -141,16 +142,15 @@ class TestMarginal:
     """An exact reverse process leaves the distribution as it was, from any level, with and without churn."""
 
     WORLD = GaussianMixture(
-        [0.5, 0.3, 0.2], [[-2.0, 0.0], [1.0, 1.5], [1.5, -1.5]],
-        torch.tensor([[[0.3, 0.1], [0.1, 0.2]], [[0.1, 0.0], [0.0, 0.4]], [[0.2, -0.1], [-0.1, 0.2]]]))
+        [0.5, 0.3, 0.2], [[-2.0, 0.0], [1.0, 1.5], [1.5, -1.5]], torch.tensor([[[0.3, 0.1], [0.1, 0.2]], [[0.1, 0.0], [0.0, 0.4]], [[0.2, -0.1], [-0.1, 0.2]]])
+    )
     N, LEVEL = 4000, 1.0
 
     def reversed_draws(self, denoiser, solver, churn):
         clean, _ = self.WORLD.sample(self.N, torch.Generator().manual_seed(0))
         x = clean + start(self.LEVEL, clean.shape, seed=1)
         steps = 24 if solver == "heun" else 200  # Euler's own error would show on a coarse grid
-        back = sample(denoiser, x, edm_sigmas(steps, sigma_max=self.LEVEL), solver=solver, churn=churn,
-                      noise=fresh_noise(x.shape, 2))
+        back = sample(denoiser, x, edm_sigmas(steps, sigma_max=self.LEVEL), solver=solver, churn=churn, noise=fresh_noise(x.shape, 2))
         assert float((back - clean).norm(dim=1).median()) > 0.1  # they are not the points that we came from
         return back
 
@@ -172,8 +172,7 @@ class TestMarginal:
             found.append(kstest((x @ u).numpy(), cdf).pvalue)
         return found
 
-    @pytest.mark.parametrize("solver, churn", [("heun", 0.0), ("heun", 5.0), ("euler", 0.0), ("euler", 5.0),
-                                               ("ancestral", 0.0)])
+    @pytest.mark.parametrize("solver, churn", [("heun", 0.0), ("heun", 5.0), ("euler", 0.0), ("euler", 5.0), ("ancestral", 0.0)])
     def test_is_preserved(self, solver, churn):
         assert min(self.p_values(self.reversed_draws(self.WORLD, solver, churn))) > 0.01
 
@@ -211,8 +210,7 @@ class TestBehaviour:
         outside = sample(crooked, x, sigmas, churn=5.0, s_min=100.0, noise=lambda i: asked.append(i))
         assert torch.equal(got, outside) and asked == []
 
-    @pytest.mark.parametrize("dtype, seen", [(torch.float64, torch.float64), (torch.float32, torch.float32),
-                                             (torch.bfloat16, torch.float32)])
+    @pytest.mark.parametrize("dtype, seen", [(torch.float64, torch.float64), (torch.float32, torch.float32), (torch.bfloat16, torch.float32)])
     def test_dtypes(self, dtype, seen):
         denoiser, x = Counted(), start(80.0, dtype=dtype)
         assert sample(denoiser, x, edm_sigmas(5)).dtype == dtype
@@ -258,8 +256,9 @@ class TestRefusals:
         with pytest.raises(ValueError, match="unknown solver"):
             network_evaluations([1.0, 0.0], "rk4")
 
-    @pytest.mark.parametrize("sigmas", [[], [1.0], [1.0, 0.5], [0.5, 1.0, 0.0], [1.0, 1.0, 0.0], [[1.0, 0.0]],
-                                        [1.0, 0.0, -1.0], [float("nan"), 0.0], [1.0, float("nan"), 0.0]])
+    @pytest.mark.parametrize(
+        "sigmas", [[], [1.0], [1.0, 0.5], [0.5, 1.0, 0.0], [1.0, 1.0, 0.0], [[1.0, 0.0]], [1.0, 0.0, -1.0], [float("nan"), 0.0], [1.0, float("nan"), 0.0]]
+    )
     def test_grids(self, sigmas):
         self.refuse("one decreasing sequence that ends in 0", sigmas=sigmas)
 

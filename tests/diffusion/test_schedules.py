@@ -2,14 +2,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, EDMEulerScheduler
 
-from synaug.diffusion.schedules import (
-    MAPPINGS,
-    edm_sigmas,
-    reverse_sigmas,
-    sigma_of_reverse_step,
-    sigmas_from,
-    vp_sigmas,
-)
+from synaug.diffusion.schedules import MAPPINGS, edm_sigmas, reverse_sigmas, sigma_of_reverse_step, sigmas_from, vp_sigmas
 
 
 class TestGrids:
@@ -47,8 +40,7 @@ class TestGrids:
             vp_sigmas(1001)
         with pytest.raises(ValueError, match="unknown mapping 'edn': choose one of edm, vp"):
             reverse_sigmas(10, mapping="edn")
-        for wrong in [(0.0, 80.0, 7.0), (80.0, 0.002, 7.0), (0.002, float("inf"), 7.0), (0.002, 80.0, 0.0),
-                      (float("nan"), 80.0, 7.0)]:
+        for wrong in [(0.0, 80.0, 7.0), (80.0, 0.002, 7.0), (0.002, float("inf"), 7.0), (0.002, 80.0, 0.0), (float("nan"), 80.0, 7.0)]:
             with pytest.raises(ValueError, match="must be a finite number"):
                 edm_sigmas(10, *wrong)
 

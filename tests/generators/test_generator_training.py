@@ -56,17 +56,33 @@ class TestRecipe:
         for step, rate in rates.items():
             assert learning_rate(recipe, step) == pytest.approx(rate)
 
-    @pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"learning_rate": -1e-3}, {"learning_rate": float("nan")},
-                                       {"warmup": 0}, {"decay_from": 0}, {"ema_power": 0}, {"flip": 1.1},
-                                       {"drop_label": -0.1}, {"seed": -1}, {"seed": 2**32}, {"batch_size": 2.5},
-                                       {"layers": True}, {"subset_seed": -1}, {"strata": "none"}])
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"batch_size": 0},
+            {"learning_rate": -1e-3},
+            {"learning_rate": float("nan")},
+            {"warmup": 0},
+            {"decay_from": 0},
+            {"ema_power": 0},
+            {"flip": 1.1},
+            {"drop_label": -0.1},
+            {"seed": -1},
+            {"seed": 2**32},
+            {"batch_size": 2.5},
+            {"layers": True},
+            {"subset_seed": -1},
+            {"strata": "none"},
+        ],
+    )
     def test_refuses(self, wrong):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             replace(TINY, **wrong)
 
     def test_command_gives_the_recipe_again(self, tmp_path, monkeypatch):
-        recipe = replace(TINY, channels=(32, 64), flip=0.0, learning_rate=5e-4, patch=1, attention=(8, 4), dropout=0.1,
-                         dataset="my phötos/'new'", strata="equal")
+        recipe = replace(
+            TINY, channels=(32, 64), flip=0.0, learning_rate=5e-4, patch=1, attention=(8, 4), dropout=0.1, dataset="my phötos/'new'", strata="equal"
+        )
         words = shlex.split(command(recipe, "my run", 7))
         assert words[:4] == ["python", "-m", "synaug", "train-generator"]
         read, folder, options = self.taken(words[4:], monkeypatch)
@@ -87,27 +103,40 @@ class TestRecipe:
         changed = self.taken([*words, "--dataset", "cifar100", "--attention", "--dropout", "0.2"], monkeypatch)[0]
         assert changed == replace(RECIPES["cifar10"], dataset="cifar100", attention=(), dropout=0.2)
 
-    @pytest.mark.parametrize("words, message", [
-        (["--recipe", "cifar"], "invalid choice: 'cifar'"), (["--dropout", "much"], "invalid float value: 'much'"),
-        (["--attention", "16", "x"], "invalid int value: 'x'"), (["--patches", "1"], "unrecognized arguments"),
-        (["--folder", ""], "must be the path of a folder, got nothing"),
-    ])
+    @pytest.mark.parametrize(
+        "words, message",
+        [
+            (["--recipe", "cifar"], "invalid choice: 'cifar'"),
+            (["--dropout", "much"], "invalid float value: 'much'"),
+            (["--attention", "16", "x"], "invalid int value: 'x'"),
+            (["--patches", "1"], "unrecognized arguments"),
+            (["--folder", ""], "must be the path of a folder, got nothing"),
+        ],
+    )
     def test_options_that_are_refused(self, words, message, capsys):
         with pytest.raises(SystemExit):
             main(["train-generator", "--folder", "x", *words])
         assert message in capsys.readouterr().err
 
-    @pytest.mark.parametrize("words, message", [
-        (["--dataset", "emnist"], "unknown data set 'emnist'"), (["--device", "nonsense"], "there is no device nonsense"),
-        (["--device", "meta"], "there is no device meta here"), (["--images", "nan"], "images must be positive"),
-        (["--subset-size", "1.5"], "subset_size must be a number of images, a share below 1 or"),
-        (["--folder", "file"], "file cannot be a folder: .*file is a file"),
-        (["--folder", "file/x/y"], "file/x/y cannot be a folder: .*file is a file"),
-        (["--subset-size", "4000"], "between 10 images .* and 1437"), (["--flip", "nan"], "flip must be a finite number of at least 0 and at most 1"),
-        (["--snapshots", "1e9"], "snapshots must be whole numbers in"), (["--snapshots", "0.5"], "snapshots must be whole"),
-        (["--batch-size", "1000000000"], "a batch of 1,000,000,000 images needs about"), (["--patch", "0"], "patch must be a whole number"),
-        (["--learning-rate", "1e30", "--warmup", "1"], "the training loss is .* lower the learning rate"),
-    ])
+    @pytest.mark.parametrize(
+        "words, message",
+        [
+            (["--dataset", "emnist"], "unknown data set 'emnist'"),
+            (["--device", "nonsense"], "there is no device nonsense"),
+            (["--device", "meta"], "there is no device meta here"),
+            (["--images", "nan"], "images must be positive"),
+            (["--subset-size", "1.5"], "subset_size must be a number of images, a share below 1 or"),
+            (["--folder", "file"], "file cannot be a folder: .*file is a file"),
+            (["--folder", "file/x/y"], "file/x/y cannot be a folder: .*file is a file"),
+            (["--subset-size", "4000"], "between 10 images .* and 1437"),
+            (["--flip", "nan"], "flip must be a finite number of at least 0 and at most 1"),
+            (["--snapshots", "1e9"], "snapshots must be whole numbers in"),
+            (["--snapshots", "0.5"], "snapshots must be whole"),
+            (["--batch-size", "1000000000"], "a batch of 1,000,000,000 images needs about"),
+            (["--patch", "0"], "patch must be a whole number"),
+            (["--learning-rate", "1e30", "--warmup", "1"], "the training loss is .* lower the learning rate"),
+        ],
+    )
     def test_errors_are_sentences(self, words, message, tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(tmp_path)
         (tmp_path / "file").touch()
@@ -232,8 +261,9 @@ class TestTraining:
         data = ImageDataset(images, torch.arange(30) % 3, tuple("abc"))
         save_image_folder(data, tmp_path / "noise" / "train")
         narrow = recipe.channels[0] // (32 if name == "cifar10_edm" else 16)
-        recipe = replace(recipe, dataset=str(tmp_path / "noise"), subset_size=0.8, batch_size=4,
-                         channels=tuple(16 * -(-width // narrow // 16) for width in recipe.channels))
+        recipe = replace(
+            recipe, dataset=str(tmp_path / "noise"), subset_size=0.8, batch_size=4, channels=tuple(16 * -(-width // narrow // 16) for width in recipe.channels)
+        )
         for steps in (1, 2):
             trainer = run(tmp_path / "run", steps, recipe)
         saved = load_denoiser(tmp_path / "run")
@@ -475,10 +505,9 @@ class TestLimits:
             run(folder, 25)
         assert not (tmp_path / "new").exists()
 
-    @pytest.mark.parametrize("damage", [
-        lambda b: b[:-1000], lambda b: b"", lambda b: b"x" * 99,
-        lambda b: b[:300_000] + bytes(x ^ 255 for x in b[300_000:304_000]) + b[304_000:],
-    ])
+    @pytest.mark.parametrize(
+        "damage", [lambda b: b[:-1000], lambda b: b"", lambda b: b"x" * 99, lambda b: b[:300_000] + bytes(x ^ 255 for x in b[300_000:304_000]) + b[304_000:]]
+    )
     def test_a_damaged_state_is_named(self, finished, damage, tmp_path):
         shutil.copytree(finished[1], tmp_path / "run")
         path = tmp_path / "run" / "training_state.pt"
@@ -488,13 +517,31 @@ class TestLimits:
             run(tmp_path / "run", 25)
         assert path.read_bytes() == before
 
-    @pytest.mark.parametrize("change", [
-        lambda state: {}, lambda state: [], lambda state: {**state, "recipe": None}, lambda state: {**state, "recipe": {"x": 1}},
-        *(lambda state, name=name, value=value: {**state, name: value} for name, value in (
-            ("step", -1), ("step", "x"), ("seconds", None), ("curve", None), ("curve", [3]), ("denoiser", {}), ("denoiser", None),
-            ("optimizer", {}), ("ema", {}), ("recent", "x"))),
-        lambda state: {**state, "ema": {**state["ema"], "shadow_params": state["ema"]["shadow_params"][:-1]}},
-    ])
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda state: {},
+            lambda state: [],
+            lambda state: {**state, "recipe": None},
+            lambda state: {**state, "recipe": {"x": 1}},
+            *(
+                lambda state, name=name, value=value: {**state, name: value}
+                for name, value in (
+                    ("step", -1),
+                    ("step", "x"),
+                    ("seconds", None),
+                    ("curve", None),
+                    ("curve", [3]),
+                    ("denoiser", {}),
+                    ("denoiser", None),
+                    ("optimizer", {}),
+                    ("ema", {}),
+                    ("recent", "x"),
+                )
+            ),
+            lambda state: {**state, "ema": {**state["ema"], "shadow_params": state["ema"]["shadow_params"][:-1]}},
+        ],
+    )
     def test_a_state_of_other_content_is_named_too(self, finished, change, tmp_path):
         shutil.copytree(finished[1], tmp_path / "run")
         path = tmp_path / "run" / "training_state.pt"
@@ -516,11 +563,17 @@ class TestLimits:
             run(tmp_path, 1)
         assert generator_hash(load_denoiser(tmp_path)) == before
 
-    @pytest.mark.parametrize("wrong, message", [
-        ({"patch": 3}, "multiples of 3"), ({"attention": (5,)}, "attention must be some of 4"),
-        ({"dropout": 1.0}, "dropout must be a finite number of at least 0 and less than 1"), ({"channels": (24,)}, "channels must be multiples of 16"),
-        ({"channels": (16, 3_200_000)}, "of at most 4096"), ({"layers": 10**6}, "layers at most 64"),
-    ])
+    @pytest.mark.parametrize(
+        "wrong, message",
+        [
+            ({"patch": 3}, "multiples of 3"),
+            ({"attention": (5,)}, "attention must be some of 4"),
+            ({"dropout": 1.0}, "dropout must be a finite number of at least 0 and less than 1"),
+            ({"channels": (24,)}, "channels must be multiples of 16"),
+            ({"channels": (16, 3_200_000)}, "of at most 4096"),
+            ({"layers": 10**6}, "layers at most 64"),
+        ],
+    )
     def test_networks_that_cannot_be_are_refused(self, wrong, message, tmp_path):
         with pytest.raises(ValueError, match=message):
             run(tmp_path / "new", 1, replace(TINY, **wrong))
@@ -541,8 +594,7 @@ class TestSeveralProcesses:
     def launched(launcher, folder, steps):
         """A run of two processes of one thread each."""
         launch = ["-m", *launcher, *shlex.split(command(TINY, folder, steps))[1:]]
-        done = subprocess.run([sys.executable, *launch, "--device", "cpu"], capture_output=True, text=True,
-                              env={**os.environ, "OMP_NUM_THREADS": "1"})
+        done = subprocess.run([sys.executable, *launch, "--device", "cpu"], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
         assert done.returncode == 0, done.stderr
 
     def test_agree_with_one_and_go_on(self, tmp_path):

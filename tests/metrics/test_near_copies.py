@@ -21,8 +21,7 @@ def test_nearest_as_scikit_learn_over_several_blocks():
     assert (index.numpy() == expected_index[:, 0]).mean() > 0.999
 
 
-@pytest.mark.parametrize("types", [(torch.float32, torch.float64), (torch.float64, torch.float32),
-                                   (torch.float64, torch.float64)])
+@pytest.mark.parametrize("types", [(torch.float32, torch.float64), (torch.float64, torch.float32), (torch.float64, torch.float64)])
 def test_precisions_may_differ(types):
     features, pool = points(20, 5, 0), points(30, 5, 1)
     distances, index = nearest(features.to(types[0]), pool.to(types[1]))

@@ -54,15 +54,18 @@ def clusters(x, apart):
     return x.double() + apart * (torch.arange(len(x)) % 2)[:, None]
 
 
-@pytest.mark.parametrize("spread", [
-    lambda x: clusters(0.1 * x, 1e4).float(),
-    lambda x: clusters(x, 1e8),
-    lambda x: torch.cat([x, torch.full((1, 6), 1e12)]),
-    lambda x: torch.cat([x, torch.full((1, 6), 1e25)]),  # its square leaves the range of float32
-    lambda x: 1e-22 * torch.cat([x, torch.full((1, 6), 1e22)]),  # the others' squares do
-    lambda x: x * 10.0 ** (torch.arange(len(x)) % 12)[:, None],
-    lambda x: x.double() + 1e8,
-])
+@pytest.mark.parametrize(
+    "spread",
+    [
+        lambda x: clusters(0.1 * x, 1e4).float(),
+        lambda x: clusters(x, 1e8),
+        lambda x: torch.cat([x, torch.full((1, 6), 1e12)]),
+        lambda x: torch.cat([x, torch.full((1, 6), 1e25)]),  # its square leaves the range of float32
+        lambda x: 1e-22 * torch.cat([x, torch.full((1, 6), 1e22)]),  # the others' squares do
+        lambda x: x * 10.0 ** (torch.arange(len(x)) % 12)[:, None],
+        lambda x: x.double() + 1e8,
+    ],
+)
 @pytest.mark.parametrize("k", [1, 5])
 def test_distances_that_products_cannot_tell(spread, k):
     """Against differences in float64; scipy's, as the prdc package itself multiplies."""
@@ -119,9 +122,16 @@ def test_reduced_precision_products_do_not_matter(precision):
         products.fp32_precision = before
 
 
-@pytest.mark.parametrize("change", [lambda x: x[::-1].copy()[::-1], lambda x: x.astype(">f4"),
-                                    lambda x: x.astype(np.longdouble), lambda x: np.asfortranarray(x),
-                                    lambda x: np.frombuffer(x.tobytes(), np.float32).reshape(x.shape)])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x[::-1].copy()[::-1],
+        lambda x: x.astype(">f4"),
+        lambda x: x.astype(np.longdouble),
+        lambda x: np.asfortranarray(x),
+        lambda x: np.frombuffer(x.tobytes(), np.float32).reshape(x.shape),
+    ],
+)
 def test_arrays_of_any_layout(change):
     real, fake = gaussian(60, 4, 11), gaussian(50, 4, 12)
     assert prdc(change(real.numpy()), change(fake.numpy())) == prdc(real, fake)

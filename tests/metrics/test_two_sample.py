@@ -88,8 +88,10 @@ def test_classes_must_be_of_the_rows():
         two_sample_auc(REAL, FAKE, classes=(np.zeros(3000, int), np.zeros(3, int)))
 
 
-@pytest.mark.parametrize("wrong, message", [({"strength": 0}, "strength must be a finite number of more than 0"), ({"folds": 1}, "folds"),
-                                            ({"fake": REAL[:, :3]}, "differ in dimension")])
+@pytest.mark.parametrize(
+    "wrong, message",
+    [({"strength": 0}, "strength must be a finite number of more than 0"), ({"folds": 1}, "folds"), ({"fake": REAL[:, :3]}, "differ in dimension")],
+)
 def test_bad_input_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         density_ratio_weights(**{"real": REAL, "fake": FAKE, **wrong})

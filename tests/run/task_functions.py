@@ -83,6 +83,7 @@ def counted(n, notes, checkpoint):
 
 def page_faults():
     """Of each of 50 tensors of 8 MB that is made and let go, after some."""
+
     def count():
         torch.ones(2**21)
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

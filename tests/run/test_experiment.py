@@ -35,22 +35,48 @@ TOY = Experiment("toy", Toy, {"smoke": {"n": 2}, "quick": {"n": 3}}, lambda s: [
 
 def test_parameters_come_from_the_profile_and_the_caller():
     s = TOY.settings("smoke", levels=[0, 5], rate=None)
-    assert dataclasses.asdict(s) == {"profile": "smoke", "device": "cpu", "n": 2, "levels": (0, 5), "rate": 0.5, "limit": None,
-                                     "kind": "a", "names": ("x",), "flag": False}
+    assert dataclasses.asdict(s) == {
+        "profile": "smoke",
+        "device": "cpu",
+        "n": 2,
+        "levels": (0, 5),
+        "rate": 0.5,
+        "limit": None,
+        "kind": "a",
+        "names": ("x",),
+        "flag": False,
+    }
     # A single value stands for a list of one, as `papermill -p levels 5` gives it.
     assert TOY.settings("quick", levels=5, names="y", rate=1).levels == (5,) and TOY.settings("quick", rate=1).rate == 1.0
 
 
-@pytest.mark.parametrize("wrong, message", [
-    ({"n": 0}, "n must be a whole number of at least 1 and at most 9, got 0"), ({"n": 10}, "at most 9, got 10"),
-    ({"n": 2.0}, "n must be a whole number.* got 2.0"), ({"n": True}, "got True"), ({"n": "2"}, "got '2'"),
-    ({"levels": [1, 1]}, r"levels must be different values, got \(1, 1\)"), ({"levels": -1}, "levels must be .* got -1"),
-    ({"levels": "1"}, "got '1'"), ({"rate": "x"}, "rate must be a finite number of at least 0 and at most 1000000, got 'x'"),
-    ({"rate": float("nan")}, "got nan"), ({"rate": 1e7}, "at most 1000000, got"), ({"limit": 10**9}, "at most 1000000, got"), ({"kind": "c"}, "kind must be one of a, b, got 'c'"),
-    ({"names": ["x", "z"]}, "names must be different values, each one of x, y, got 'z'"), ({"flag": 1}, "flag must be True or False, got 1"),
-    ({"rate": float("inf")}, "rate must be a finite number"), ({"limit": 5}, "limit must be at most n = 2, got 5"), ({"profile": "paper"}, "toy has the profiles smoke, quick"),
-    ({"kinds": "a"}, "unknown parameter: kinds. Did you mean 'kind'"), ({"device": 3}, "device must be a text"), ({"device": "gpu"}, "no device gpu here"), ({"device": "meta"}, "no device meta here"),
-])
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"n": 0}, "n must be a whole number of at least 1 and at most 9, got 0"),
+        ({"n": 10}, "at most 9, got 10"),
+        ({"n": 2.0}, "n must be a whole number.* got 2.0"),
+        ({"n": True}, "got True"),
+        ({"n": "2"}, "got '2'"),
+        ({"levels": [1, 1]}, r"levels must be different values, got \(1, 1\)"),
+        ({"levels": -1}, "levels must be .* got -1"),
+        ({"levels": "1"}, "got '1'"),
+        ({"rate": "x"}, "rate must be a finite number of at least 0 and at most 1000000, got 'x'"),
+        ({"rate": float("nan")}, "got nan"),
+        ({"rate": 1e7}, "at most 1000000, got"),
+        ({"limit": 10**9}, "at most 1000000, got"),
+        ({"kind": "c"}, "kind must be one of a, b, got 'c'"),
+        ({"names": ["x", "z"]}, "names must be different values, each one of x, y, got 'z'"),
+        ({"flag": 1}, "flag must be True or False, got 1"),
+        ({"rate": float("inf")}, "rate must be a finite number"),
+        ({"limit": 5}, "limit must be at most n = 2, got 5"),
+        ({"profile": "paper"}, "toy has the profiles smoke, quick"),
+        ({"kinds": "a"}, "unknown parameter: kinds. Did you mean 'kind'"),
+        ({"device": 3}, "device must be a text"),
+        ({"device": "gpu"}, "no device gpu here"),
+        ({"device": "meta"}, "no device meta here"),
+    ],
+)
 def test_wrong_parameters_are_refused_by_name(wrong, message):
     with pytest.raises(ValueError, match=message):
         TOY.settings(**{"profile": "smoke", **wrong})
@@ -72,10 +98,12 @@ def test_a_parameter_without_a_value_is_asked_for():
 def test_a_parameters_cell_is_read():
     cell = {"profile": "smoke", "levels": [1], "settings": {"rate": 2}, "In": [""], "_": 3, "pytest": pytest, "run": main}
     assert TOY.read(dict(cell)) == {"profile": "smoke", "levels": [1], "rate": 2}
-    for wrong, message in (({"level": [1]}, "unknown parameter: level. Did you mean 'levels'"),
-                           ({"settings": {"rat": 1}}, "unknown parameter: rat. Did you mean 'rate'"),
-                           ({"settings": [1]}, "settings must be a mapping"),
-                           ({"settings": {"levels": [2]}}, "levels must be given once")):
+    for wrong, message in (
+        ({"level": [1]}, "unknown parameter: level. Did you mean 'levels'"),
+        ({"settings": {"rat": 1}}, "unknown parameter: rat. Did you mean 'rate'"),
+        ({"settings": [1]}, "settings must be a mapping"),
+        ({"settings": {"levels": [2]}}, "levels must be given once"),
+    ):
         with pytest.raises(ValueError, match=message):
             TOY.read({**cell, **wrong})
     namespace = dict(cell)
@@ -202,13 +230,20 @@ def test_failures_are_told_and_nothing_is_recorded(toy, capsys):
         load_recorded("toy", "paper")
 
 
-@pytest.mark.parametrize("wrong, message", [
-    (["-p", "n", "1"], "give -p and --variant together"), (["--variant", "one"], "give -p and --variant together"),
-    (["-p", "n", "1", "--variant", "my-run"], "must be a plain name (letters, digits, _), got 'my-run'"),
-    (["--minutes", "-1"], "must be positive, got -1"), (["--minutes", "nan"], "must be positive, got nan"), (["--minutes", "x"], "must be positive, got x"),
-    (["--profile", "fast"], "invalid choice: 'fast'"), (["-p", "device", "cpu", "--variant", "one"], "device must be given once"),
-    (["-p", "n", "1", "-p", "n", "2", "--variant", "one"], "n must be given once"),
-])
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (["-p", "n", "1"], "give -p and --variant together"),
+        (["--variant", "one"], "give -p and --variant together"),
+        (["-p", "n", "1", "--variant", "my-run"], "must be a plain name (letters, digits, _), got 'my-run'"),
+        (["--minutes", "-1"], "must be positive, got -1"),
+        (["--minutes", "nan"], "must be positive, got nan"),
+        (["--minutes", "x"], "must be positive, got x"),
+        (["--profile", "fast"], "invalid choice: 'fast'"),
+        (["-p", "device", "cpu", "--variant", "one"], "device must be given once"),
+        (["-p", "n", "1", "-p", "n", "2", "--variant", "one"], "n must be given once"),
+    ],
+)
 def test_bad_options_are_refused(toy, wrong, message, capsys):
     with pytest.raises(SystemExit) as error:
         record(*wrong)
@@ -218,8 +253,11 @@ def test_bad_options_are_refused(toy, wrong, message, capsys):
 def test_bad_values_are_told_in_a_sentence(toy, capsys):
     for words, message in ((["-p", "m", "1"], "unknown parameter: m."), (["--device", "tpu"], "there is no device tpu")):
         assert main(["status", "toy", *words]) == FAILED and message in capsys.readouterr().out
-    for words, message in ((["-p", "m", "1", "--variant", "a"], "unknown parameter: m."), (["-p", "n", "x", "--variant", "a"], "got 'x'"),
-                           (["--workers", "-2"], "workers must be a whole number of at least 0, got -2")):
+    for words, message in (
+        (["-p", "m", "1", "--variant", "a"], "unknown parameter: m."),
+        (["-p", "n", "x", "--variant", "a"], "got 'x'"),
+        (["--workers", "-2"], "workers must be a whole number of at least 0, got -2"),
+    ):
         assert record("--profile", "smoke", *words) == FAILED
         assert message in capsys.readouterr().out
 
@@ -237,8 +275,11 @@ def test_profiles_grow():
     """From smoke to quick to standard every number does, but for the step between levels."""
     for name, experiment in experiments().items():
         for smaller, larger in pairwise(experiment.profiles[profile] for profile in ("smoke", "quick", "standard")):
-            sizes = [(size, larger.get(parameter, experiment.parameters[parameter].default))
-                     for parameter, size in smaller.items() if type(size) is int and parameter != "stride"]
+            sizes = [
+                (size, larger.get(parameter, experiment.parameters[parameter].default))
+                for parameter, size in smaller.items()
+                if type(size) is int and parameter != "stride"
+            ]
             assert sizes and all(other is None or size <= other for size, other in sizes), name
 
 

@@ -36,22 +36,30 @@ def equal(a, b):
 
 
 def frame():
-    made = pd.DataFrame({
-        "x": [0.1, np.nan], "n": [1, 2], "ok": [True, False], "arm": ["a", None], "mixed": pd.Series(["a", 1.5], dtype=object),
-        "k": pd.array([5, None], dtype="Int64"), "f": pd.array([5.5, None], dtype="Float64"), "s": np.float32([1, 2]),
-    })
+    made = pd.DataFrame(
+        {
+            "x": [0.1, np.nan],
+            "n": [1, 2],
+            "ok": [True, False],
+            "arm": ["a", None],
+            "mixed": pd.Series(["a", 1.5], dtype=object),
+            "k": pd.array([5, None], dtype="Int64"),
+            "f": pd.array([5.5, None], dtype="Float64"),
+            "s": np.float32([1, 2]),
+        }
+    )
     made.attrs = {"provenance": {"levels": (1, 2)}}
     return made
 
 
 VALUES = {
-    "frame": frame, "empty frame": lambda: pd.DataFrame({"x": []}),
+    "frame": frame,
+    "empty frame": lambda: pd.DataFrame({"x": []}),
     "comparison": lambda: compare(*np.random.default_rng(0).normal(size=(2, 60, 3)), k=5, n_bootstrap=10),
     "numbers": lambda: {0: 0.5, 1.5: None, True: float("inf"), "nan": float("nan")},
     "nested": lambda: [(), ("a", [1, {"x": (True,)}]), "text"],
     "arrays": lambda: [np.arange(3, dtype=">i4"), np.zeros((0, 4)), np.array(3.5), np.ones((3, 2))[::-1, ::-1], np.array(["ä"])],
-    "tensors": lambda: [torch.randn(2, 3).bfloat16(), torch.tensor(True), torch.tensor(1.5).half(), torch.zeros(0, 2),
-                        torch.tensor([1j]).conj()],
+    "tensors": lambda: [torch.randn(2, 3).bfloat16(), torch.tensor(True), torch.tensor(1.5).half(), torch.zeros(0, 2), torch.tensor([1j]).conj()],
 }
 
 
@@ -71,14 +79,31 @@ def test_dataclasses_of_the_package_read_back(tmp_path):
     assert (again.class_names, again.name) == (images.class_names, images.name)
 
 
-@pytest.mark.parametrize("value", [
-    object(), {1}, {(1, 2): 3}, np.array([object()]), pd.DataFrame({"a": [[1], [2]]}), lambda: 1, 1j,
-    pd.DataFrame([[1, 2]], columns=["a", "a"]), pd.DataFrame({1: [2]}), pd.DataFrame({"a": [1]}, index=["row"]),
-    pd.DataFrame({"a": pd.to_datetime(["2020-01-01"])}), pd.DataFrame({"a": pd.Categorical(["x"])}),
-    pd.DataFrame({"class": ["a", "b"], "x": [1, 2]}).groupby("class").mean(), pd.Series([1]), torch.nn.Linear(1, 1),
-    pd.DataFrame({"a": [1]}).rename_axis(columns="metric"), pd.DataFrame({"a": [1, 2]}, index=[0.0, 1.0]),
-    pd.DataFrame({"a": [pd.NA, "x"]}, dtype=object), np.ma.array([1, 2], mask=[False, True]), np.matrix([[1]]),
-])
+@pytest.mark.parametrize(
+    "value",
+    [
+        object(),
+        {1},
+        {(1, 2): 3},
+        np.array([object()]),
+        pd.DataFrame({"a": [[1], [2]]}),
+        lambda: 1,
+        1j,
+        pd.DataFrame([[1, 2]], columns=["a", "a"]),
+        pd.DataFrame({1: [2]}),
+        pd.DataFrame({"a": [1]}, index=["row"]),
+        pd.DataFrame({"a": pd.to_datetime(["2020-01-01"])}),
+        pd.DataFrame({"a": pd.Categorical(["x"])}),
+        pd.DataFrame({"class": ["a", "b"], "x": [1, 2]}).groupby("class").mean(),
+        pd.Series([1]),
+        torch.nn.Linear(1, 1),
+        pd.DataFrame({"a": [1]}).rename_axis(columns="metric"),
+        pd.DataFrame({"a": [1, 2]}, index=[0.0, 1.0]),
+        pd.DataFrame({"a": [pd.NA, "x"]}, dtype=object),
+        np.ma.array([1, 2], mask=[False, True]),
+        np.matrix([[1]]),
+    ],
+)
 def test_what_would_not_read_back_is_refused(value, tmp_path):
     with pytest.raises(TypeError):
         files.save(tmp_path / "a.zip", {"deep": [value]})
@@ -129,6 +154,12 @@ def test_canonical_json_and_content_keys():
     with pytest.raises(ValueError):
         files.canonical_json({"a": float("nan")})
     images = torch.arange(8)
-    keys = {files.content_key(images), files.content_key(images.int()), files.content_key(images.view(2, 4)),
-            files.content_key(images, "a"), files.content_key(images, {"a": 1}), files.content_key("a", images)}
+    keys = {
+        files.content_key(images),
+        files.content_key(images.int()),
+        files.content_key(images.view(2, 4)),
+        files.content_key(images, "a"),
+        files.content_key(images, {"a": 1}),
+        files.content_key("a", images),
+    }
     assert len(keys) == 6 and files.content_key(images[::2]) == files.content_key(torch.tensor([0, 2, 4, 6]))

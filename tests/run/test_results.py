@@ -104,8 +104,13 @@ def test_runs_are_described_by_their_own_parameters(frame):
     frame.attrs["provenance"], recorded.attrs["provenance"] = origin, {**origin, "parameters": {"n": 70}}
     text = describe_runs(frame, recorded, lambda run, p: f"{p['n']} images, k = 1; 1 seeds, {len(run)} rows")
     assert text.splitlines() == [
-        "- *this build*: profile `smoke`, 1.5 minutes on cpu.", "  - 7 images, k = 1", "  - 1 seed, 12 rows",
-        "- *recorded*: profile `standard`, 1.5 minutes on cpu.", "  - 70 images, k = 1", "  - 1 seed, 12 rows"]
+        "- *this build*: profile `smoke`, 1.5 minutes on cpu.",
+        "  - 7 images, k = 1",
+        "  - 1 seed, 12 rows",
+        "- *recorded*: profile `standard`, 1.5 minutes on cpu.",
+        "  - 70 images, k = 1",
+        "  - 1 seed, 12 rows",
+    ]
     assert "no larger run has been recorded" in describe_runs(frame, None, lambda *_: "")
     frame.attrs["provenance"] = {**origin, "generator": "a"}
     assert "no larger run of this generator" in describe_runs(frame, None, lambda *_: "")
@@ -149,8 +154,7 @@ def test_no_commit_outside_git(monkeypatch, tmp_path):
 
 def test_commit_tells_of_changes_but_not_of_new_results(monkeypatch, tmp_path):
     def git(*words):
-        done = subprocess.run(["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.org", *words],
-                              check=True, capture_output=True, text=True)
+        done = subprocess.run(["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.org", *words], check=True, capture_output=True, text=True)
         return done.stdout.strip()
 
     monkeypatch.setattr("synaug.provenance.ROOT", tmp_path)

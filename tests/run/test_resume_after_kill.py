@@ -45,8 +45,7 @@ def generators_of(folder):
     """What a training run ends with: its state, its generator, and the one that it kept on the way."""
     state = torch.load(folder / "training_state.pt", weights_only=True)
     kept = {name: state[name] for name in ("step", "denoiser", "optimizer", "ema")}
-    return kept, *(generator_hash(load_denoiser(place)) for place in (
-        folder, generator_training.snapshot_folder(folder, SNAPSHOT * 20)))
+    return kept, *(generator_hash(load_denoiser(place)) for place in (folder, generator_training.snapshot_folder(folder, SNAPSHOT * 20)))
 
 
 def make_pool(folder):
@@ -54,8 +53,7 @@ def make_pool(folder):
     synthetic_pool.BLOCK = 2
     data = stratified_subset(load_dataset("digits"), 10, seed=0)
     denoiser = new_denoiser(data, channels=(32,)).eval().requires_grad_(False)
-    return synthetic_pool.generate_pool(denoiser, data, range(10), k=4, sigmas=(0.5, 2.0), steps=5, batch_size=2,
-                                        folder=folder)
+    return synthetic_pool.generate_pool(denoiser, data, range(10), k=4, sigmas=(0.5, 2.0), steps=5, batch_size=2, folder=folder)
 
 
 def files_in(folder):
@@ -71,8 +69,7 @@ def pool_of(folder, monkeypatch):
 
 def classifier():
     images = Task(functions.digits, {"n": 500})
-    return Task(trained, {"architecture": "vgg5", "steps": STEPS_OF_CLASSIFIER, "recipe": "one_cycle", "seed": 0,
-                          "augment": "flip_crop"}, (images,))
+    return Task(trained, {"architecture": "vgg5", "steps": STEPS_OF_CLASSIFIER, "recipe": "one_cycle", "seed": 0, "augment": "flip_crop"}, (images,))
 
 
 def classify(folder):

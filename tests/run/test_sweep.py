@@ -31,14 +31,17 @@ def squares(notes, n=6, **parameters):
 
 def means(notes, seeds=2, powers=3, **parameters):
     pools = [Task(functions.pool, {"seed": seed, "notes": notes}) for seed in range(seeds)]
-    return [Task(functions.mean, {"power": power, "notes": notes, **parameters}, (pool,))
-            for pool in pools for power in range(1, powers + 1)]
+    return [Task(functions.mean, {"power": power, "notes": notes, **parameters}, (pool,)) for pool in pools for power in range(1, powers + 1)]
 
 
 def test_processes_survive_failures_exits_and_deaths(notes, store):
     """Every task is run, but for one that fails, two that try to leave, and one that kills whoever runs it."""
-    bad = [Task(functions.failing, {"x": 2, "notes": notes}), Task(functions.leaving, {"notes": notes, "how": "exit"}),
-           Task(functions.leaving, {"notes": notes, "how": "interrupt"}), Task(functions.unstorable, {"notes": notes})]
+    bad = [
+        Task(functions.failing, {"x": 2, "notes": notes}),
+        Task(functions.leaving, {"notes": notes, "how": "exit"}),
+        Task(functions.leaving, {"notes": notes, "how": "interrupt"}),
+        Task(functions.unstorable, {"notes": notes}),
+    ]
     deadly = Task(functions.killed, {"times": 99, "notes": notes})
     given = Task(functions.pool, {"seed": 0, "notes": notes})
     once = Task(functions.killed, {"times": 1, "notes": notes}, (given,))  # what it needs dies with the only worker
@@ -47,8 +50,15 @@ def test_processes_survive_failures_exits_and_deaths(notes, store):
     report = run_missing([*bad, deadly, after, *squares(notes), threads, faults], store, workers=2, progress=False)
     assert set(report.errors) == {*bad, deadly} and report.missing == [after] and len(report.finished) == 8
     said = str(report)
-    for words in ("ZeroDivisionError: no 2 here", "failing(x=2", "SystemExit inside", "KeyboardInterrupt inside", "KilledWorker",
-                  "can be stored; got set", "1 not run (what they need failed"):
+    for words in (
+        "ZeroDivisionError: no 2 here",
+        "failing(x=2",
+        "SystemExit inside",
+        "KeyboardInterrupt inside",
+        "KilledWorker",
+        "can be stored; got set",
+        "1 not run (what they need failed",
+    ):
         assert words in said
     # With each of the four workers that die, the result of one other task may be lost on its way, and is computed again.
     squared = ran(notes, "square")
@@ -85,8 +95,7 @@ def test_two_dask_workers_without_a_shared_folder_one_killed(notes, store, tmp_p
 def start_dask_worker(address, cache):
     """A worker process with a cache of its own."""
     environment = {**os.environ, "SYNAUG_CACHE": str(cache), "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-    command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny",
-               "--no-dashboard", "--local-directory", str(cache)]
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", str(cache)]
     return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
 
 
@@ -204,19 +213,33 @@ def test_a_disk_that_the_missing_tasks_would_fill_is_refused(notes, store, monke
     assert ran(notes) == 2
 
 
-@pytest.mark.parametrize("seconds, at_least, words", [
-    (0.2, False, "about 0 s"), (119, False, "about 119 s"), (120, False, "about 2.0 min"),
-    (3000, True, "at least 50 min"), (9000, False, "about 2.5 h"), (0, True, "an unknown time"),
-])
+@pytest.mark.parametrize(
+    "seconds, at_least, words",
+    [
+        (0.2, False, "about 0 s"),
+        (119, False, "about 119 s"),
+        (120, False, "about 2.0 min"),
+        (3000, True, "at least 50 min"),
+        (9000, False, "about 2.5 h"),
+        (0, True, "an unknown time"),
+    ],
+)
 def test_times_are_readable(seconds, at_least, words):
     assert format_duration(seconds, at_least) == words
 
 
-@pytest.mark.parametrize("wrong, message", [
-    ({"minutes": -1}, "minutes must be positive, got -1"), ({"minutes": float("nan")}, "minutes must be positive"),
-    ({"workers": -1}, "workers must be a whole number of at least 0, got -1"), ({"workers": 1.5}, "workers"),
-    ({"workers": 10**6}, "workers must be at most 1024"), ({"threads": 0}, "threads"), ({"threads": True}, "threads"),
-])
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"minutes": -1}, "minutes must be positive, got -1"),
+        ({"minutes": float("nan")}, "minutes must be positive"),
+        ({"workers": -1}, "workers must be a whole number of at least 0, got -1"),
+        ({"workers": 1.5}, "workers"),
+        ({"workers": 10**6}, "workers must be at most 1024"),
+        ({"threads": 0}, "threads"),
+        ({"threads": True}, "threads"),
+    ],
+)
 def test_bad_arguments_are_refused(notes, store, wrong, message):
     with pytest.raises(ValueError, match=message):
         run_missing(squares(notes), store, **wrong)

@@ -36,8 +36,14 @@ def test_needs_are_not_read_where_a_result_is_there(notes, store):
 
 
 def test_keys_are_of_function_parameters_and_needs(notes):
-    made = [mean(notes), mean(notes, power=2), mean(notes, seed=1), mean(notes).needs[0], Task(functions.failing, {"x": 0, "notes": notes}),
-            Task(functions.square, {"x": 0, "notes": notes})]
+    made = [
+        mean(notes),
+        mean(notes, power=2),
+        mean(notes, seed=1),
+        mean(notes).needs[0],
+        Task(functions.failing, {"x": 0, "notes": notes}),
+        Task(functions.square, {"x": 0, "notes": notes}),
+    ]
     assert len({task.key for task in made}) == 6 and mean(notes).key == mean(notes).key
     assert len(ordered([mean(notes), mean(notes, power=2), mean(notes)])) == 3
     assert Task(functions.square, {"x": 1, "notes": "n"}).key == Task(functions.square, {"notes": "n", "x": 1}).key
@@ -87,10 +93,11 @@ def test_calls_that_cannot_be_are_refused_before_anything_runs(notes):
 FILES = {
     "__init__.py": "from toyp.deep import helper\n",
     "top.py": '"""Top."""\nfrom toyp import helper\nimport toyp.other\nUNUSED = 1\nSCALE = 2\ndef used(x):\n    return SCALE * helper(x)\n'
-              "def apart(x):\n    from toyp import lazy\n    return lazy.f(x)\ndef task(x):\n    return used(x)\n",
+    "def apart(x):\n    from toyp import lazy\n    return lazy.f(x)\ndef task(x):\n    return used(x)\n",
     "deep.py": "from toyp.deeper import BASE\ndef helper(x):\n    return x + BASE\n",
     "deeper.py": "BASE = 1\nTABLE = {}\nTABLE['a'] = BASE\n",
-    "other.py": "X = 1\n", "lazy.py": "def f(x):\n    return x\n",
+    "other.py": "X = 1\n",
+    "lazy.py": "def f(x):\n    return x\n",
 }
 
 
@@ -104,8 +111,7 @@ def package(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
 
     def codes():
-        for cached in (dependencies.code_of, dependencies._file, dependencies._parsed, dependencies._definitions, dependencies._reached,
-                       dependencies._dumped):
+        for cached in (dependencies.code_of, dependencies._file, dependencies._parsed, dependencies._definitions, dependencies._reached, dependencies._dumped):
             cached.cache_clear()
         for name in [name for name in sys.modules if name.partition(".")[0] == "toyp"]:
             del sys.modules[name]
@@ -128,18 +134,21 @@ def package(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-@pytest.mark.parametrize("edit, expected", [
-    (("top.py", "SCALE = 2", "SCALE = 3"), (True, False)),
-    (("top.py", "return used(x)", "return used(x) + 1"), (True, False)),
-    (("deep.py", "x + BASE", "x - BASE"), (True, False)),  # through the package's __init__
-    (("deeper.py", "BASE = 1", "BASE = 2"), (True, False)),  # two imports away
-    (("deeper.py", "TABLE['a']", "TABLE['b']"), (True, False)),
-    (("lazy.py", "return x", "return -x"), (False, True)),  # imported inside the function
-    (("top.py", "UNUSED = 1", "UNUSED = 2"), (False, False)),
-    (("other.py", "X = 1", "X = 2"), (False, False)),  # imported, but not named by either
-    (("top.py", '"""Top."""', '"""Other words."""'), (False, False)),
-    (("deep.py", "def helper(x):\n", 'def helper(x):\n    """Says more."""  # and more\n'), (False, False)),
-])
+@pytest.mark.parametrize(
+    "edit, expected",
+    [
+        (("top.py", "SCALE = 2", "SCALE = 3"), (True, False)),
+        (("top.py", "return used(x)", "return used(x) + 1"), (True, False)),
+        (("deep.py", "x + BASE", "x - BASE"), (True, False)),  # through the package's __init__
+        (("deeper.py", "BASE = 1", "BASE = 2"), (True, False)),  # two imports away
+        (("deeper.py", "TABLE['a']", "TABLE['b']"), (True, False)),
+        (("lazy.py", "return x", "return -x"), (False, True)),  # imported inside the function
+        (("top.py", "UNUSED = 1", "UNUSED = 2"), (False, False)),
+        (("other.py", "X = 1", "X = 2"), (False, False)),  # imported, but not named by either
+        (("top.py", '"""Top."""', '"""Other words."""'), (False, False)),
+        (("deep.py", "def helper(x):\n", 'def helper(x):\n    """Says more."""  # and more\n'), (False, False)),
+    ],
+)
 def test_keys_follow_the_code_that_a_function_reaches(package, edit, expected):
     assert package(*edit) == expected
 
@@ -149,8 +158,14 @@ def test_the_code_of_chapters_reaches_what_they_are_made_of():
     from synaug.chapters import mode_concentration
 
     synaug = frozenset({"synaug"})
-    names = dependencies._closure([name for node in dependencies._definitions("synaug.chapters.mode_concentration")["compare"]
-                            for name in dependencies._imported(node, "synaug.chapters.mode_concentration", synaug)], synaug)
+    names = dependencies._closure(
+        [
+            name
+            for node in dependencies._definitions("synaug.chapters.mode_concentration")["compare"]
+            for name in dependencies._imported(node, "synaug.chapters.mode_concentration", synaug)
+        ],
+        synaug,
+    )
     assert {"synaug.metrics.comparison", "synaug.metrics.distances", "synaug.metrics.frechet"} <= names
     assert code_of(mode_concentration.compared) != code_of(mode_concentration.scored)
 
@@ -170,8 +185,15 @@ def test_a_users_own_function_depends_on_the_parts_of_synaug_that_it_calls(tmp_p
     dependencies.code_of.cache_clear()
 
 
-@pytest.mark.parametrize("function, module", [(generate_pool, "synaug.diffusion.samplers"), (generate_pool, "synaug.diffusion.schedules"),
-                                              (encode, "synaug.checks"), (load_image_folder, "synaug.data.images")])
+@pytest.mark.parametrize(
+    "function, module",
+    [
+        (generate_pool, "synaug.diffusion.samplers"),
+        (generate_pool, "synaug.diffusion.schedules"),
+        (encode, "synaug.checks"),
+        (load_image_folder, "synaug.data.images"),
+    ],
+)
 def test_so_do_the_functions_that_keep_what_they_find_themselves(function, module, monkeypatch):
     before, dumped = code_of(function), dependencies._dumped
     monkeypatch.setattr(dependencies, "_dumped", lambda name: dumped("ast" if name == module else name))

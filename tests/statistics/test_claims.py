@@ -8,27 +8,8 @@ import pytest
 from synaug.chapters.claims_page import CHAPTERS, shown, verdicts
 from synaug.run.results import load_recorded
 from synaug.statistics import holm, paired_interval
-from synaug.statistics.claims import (
-    FIXED,
-    OWN,
-    Claim,
-    family_p_values,
-    judge,
-    load_claims,
-    load_published,
-    published_series,
-    verdict_table,
-)
-from synaug.statistics.rules import (
-    CONTRADICTED,
-    NO_EFFECT,
-    NOT_RESOLVED,
-    OPPOSITE,
-    REPRODUCED,
-    SHAPE_ONLY,
-    NotMeasured,
-    contrast,
-)
+from synaug.statistics.claims import FIXED, OWN, Claim, family_p_values, judge, load_claims, load_published, published_series, verdict_table
+from synaug.statistics.rules import CONTRADICTED, NO_EFFECT, NOT_RESOLVED, OPPOSITE, REPRODUCED, SHAPE_ONLY, NotMeasured, contrast
 
 CONSTANTS = {"experiment": "mode_concentration", "dataset": "cifar10", "profile": "paper", "arm": "edm", "swept": "t_re"}
 CLAIMS = load_claims("mode_concentration")
@@ -122,18 +103,13 @@ def test_plateau(levels, noise, verdict):
     assert judge(claim_of(rule), measured("m", levels, noise)).verdict == verdict
 
 
-@pytest.mark.parametrize(
-    ("end", "noise", "verdict"),
-    [(0.7, 0.01, REPRODUCED), (1.3, 0.01, OPPOSITE), (0.99, 0.2, NOT_RESOLVED), (0.3, 0.01, SHAPE_ONLY)],
-)
+@pytest.mark.parametrize(("end", "noise", "verdict"), [(0.7, 0.01, REPRODUCED), (1.3, 0.01, OPPOSITE), (0.99, 0.2, NOT_RESOLVED), (0.3, 0.01, SHAPE_ONLY)])
 def test_contrast(end, noise, verdict):
     rule = {"kind": "contrast", "terms": [term(1, 0), term(-1, 100)], "size": [0.1, 0.5]}
     assert judge(claim_of(rule), measured("m", {0: 1.0, 100: end}, noise)).verdict == verdict
 
 
-@pytest.mark.parametrize(
-    ("end", "noise", "verdict"), [(1.01, 0.01, REPRODUCED), (1.3, 0.01, OPPOSITE), (1.0, 0.5, NOT_RESOLVED)]
-)
+@pytest.mark.parametrize(("end", "noise", "verdict"), [(1.01, 0.01, REPRODUCED), (1.3, 0.01, OPPOSITE), (1.0, 0.5, NOT_RESOLVED)])
 def test_equal(end, noise, verdict):
     rule = {"kind": "equal", "terms": [term(1, 0), term(-1, 100)], "margin": 0.1}
     assert judge(claim_of(rule), measured("m", {0: 1.0, 100: end}, noise)).verdict == verdict
@@ -142,10 +118,19 @@ def test_equal(end, noise, verdict):
 @pytest.fixture
 def family(monkeypatch, tmp_path):
     """A ledger of claims a, b, c, d of one family, that the metric of each is higher at 1 than at 0."""
-    entries = [{"id": name, "experiment": "mode_concentration", "source": "", "statement": "", "statistic": "",
-                "where": {"swept": "t_re"}, "seeds_only": True,
-                "parts": [{"kind": "contrast", "terms": [term(1, 1, name), term(-1, 0, name)], "family": "f",
-                           "negligible": 0.1}]} for name in "abcd"]
+    entries = [
+        {
+            "id": name,
+            "experiment": "mode_concentration",
+            "source": "",
+            "statement": "",
+            "statistic": "",
+            "where": {"swept": "t_re"},
+            "seeds_only": True,
+            "parts": [{"kind": "contrast", "terms": [term(1, 1, name), term(-1, 0, name)], "family": "f", "negligible": 0.1}],
+        }
+        for name in "abcd"
+    ]
     (tmp_path / "claims.json").write_text(json.dumps(entries))
     monkeypatch.setenv("SYNAUG_DATA", str(tmp_path))
     return load_claims()
@@ -153,8 +138,14 @@ def family(monkeypatch, tmp_path):
 
 def changes(**by_metric):
     """A frame in which each metric changes from level 0 to 1 by these amounts, one a seed."""
-    return pd.DataFrame([{**CONSTANTS, "seed": seed, "x": x, "metric": metric, "value": x * value}
-                         for metric, values in by_metric.items() for seed, value in enumerate(values) for x in (0, 1)])
+    return pd.DataFrame(
+        [
+            {**CONSTANTS, "seed": seed, "x": x, "metric": metric, "value": x * value}
+            for metric, values in by_metric.items()
+            for seed, value in enumerate(values)
+            for x in (0, 1)
+        ]
+    )
 
 
 def test_a_family_is_corrected_together(family):
@@ -222,8 +213,7 @@ def test_evidence_names_what_is_compared_and_its_unit():
     assert judge(claim_of(part), arms).evidence.startswith("m (generated, t_re = 5) − m (copies, t_re = 5) = -0.25 [")
 
 
-@pytest.mark.parametrize(("end", "negligible", "verdict"), [
-    (0.7, 0.2, OPPOSITE), (0.9, 0.2, NO_EFFECT), (1.1, 0.2, NO_EFFECT), (0.9, 0.0, OPPOSITE)])
+@pytest.mark.parametrize(("end", "negligible", "verdict"), [(0.7, 0.2, OPPOSITE), (0.9, 0.2, NO_EFFECT), (1.1, 0.2, NO_EFFECT), (0.9, 0.0, OPPOSITE)])
 def test_opposite_is_told_from_no_effect(end, negligible, verdict):
     part = {"kind": "contrast", "terms": [term(1, 100), term(-1, 0)], "negligible": negligible}
     assert judge(claim_of(part), measured("m", {0: 1.0, 100: end}, 1e-3)).verdict == verdict
@@ -395,14 +385,27 @@ def test_verdicts_map_one_to_one_onto_those_of_before(run):
 
 
 #: Claims whose rule was changed after its run.
-LATER = ("pca-concentrates", "targeted-oracle-from-noise", "targeted-sam-too", "targeted-stacks-with-trivialaugment", "targeted-with-vgg5",
-         "targeted-with-vit-tiny")
+LATER = (
+    "pca-concentrates",
+    "targeted-oracle-from-noise",
+    "targeted-sam-too",
+    "targeted-stacks-with-trivialaugment",
+    "targeted-with-vgg5",
+    "targeted-with-vit-tiny",
+)
 
 
 def test_the_ledger_says_when_a_rule_was_fixed():
     """As its history has it: what was written down later than a first look cannot confirm."""
-    for name, fixed in (("exact_score", 2), ("empirical_score", 1), ("two_layer_cnn", 1), ("mechanism", 0),
-                        ("mode_concentration", 0), ("real_generators", 0), ("targeted_augmentation", 0)):
+    for name, fixed in (
+        ("exact_score", 2),
+        ("empirical_score", 1),
+        ("two_layer_cnn", 1),
+        ("mechanism", 0),
+        ("mode_concentration", 0),
+        ("real_generators", 0),
+        ("targeted_augmentation", 0),
+    ):
         claims = load_claims(name)
         later = [claims.pop(name) for name in LATER if name in claims]
         assert {claim.fixed for claim in later} <= {FIXED[2]}
@@ -411,8 +414,13 @@ def test_the_ledger_says_when_a_rule_was_fixed():
 
 
 def test_a_claim_is_gated_on_the_ceiling_of_its_own_setting():
-    gated = [(claim, one) for claim in load_claims().values() for part in claim.parts if "provided" in part
-             for one in (part["provided"] if isinstance(part["provided"], list) else [part["provided"]])]
+    gated = [
+        (claim, one)
+        for claim in load_claims().values()
+        for part in claim.parts
+        if "provided" in part
+        for one in (part["provided"] if isinstance(part["provided"], list) else [part["provided"]])
+    ]
     assert len(gated) > 30
     for claim, provided in gated:
         assert all(term.get(key, value) == value for term in provided["terms"] for key, value in claim.where.items())
@@ -433,9 +441,7 @@ def test_the_ledger_has_fixed_numbers_from_the_paper():
 
 def test_published_points_come_in_our_units():
     points = published_series(CLAIMS["accuracy-falls"])
-    assert points.iloc[0].to_dict() == {
-        "metric": "test_accuracy", "x": 0, "value": pytest.approx(0.9558), "spread": pytest.approx(0.0016)
-    }
+    assert points.iloc[0].to_dict() == {"metric": "test_accuracy", "x": 0, "value": pytest.approx(0.9558), "spread": pytest.approx(0.0016)}
     assert published_series(CLAIMS["samples-concentrate"]).empty
     assert list(published_series(CLAIMS["samples-concentrate"])) == ["metric", "x", "value", "spread"]
 

@@ -10,8 +10,12 @@ from synaug.statistics.contrasts import differences, paired, select
 
 def table(arms=("original", "copies", "generated"), seeds=6, **columns):
     rng = np.random.default_rng(0)
-    rows = [{"arm": arm, "seed": seed, "metric": metric, "value": rng.normal(20 - 2 * place, 1), **columns}
-            for place, arm in enumerate(arms) for seed in range(seeds) for metric in ("test_error", "seconds")]
+    rows = [
+        {"arm": arm, "seed": seed, "metric": metric, "value": rng.normal(20 - 2 * place, 1), **columns}
+        for place, arm in enumerate(arms)
+        for seed in range(seeds)
+        for metric in ("test_error", "seconds")
+    ]
     return pd.DataFrame(rows)
 
 
@@ -19,26 +23,28 @@ def by_seed(frame, arm, metric="test_error"):
     return frame[(frame["arm"] == arm) & (frame["metric"] == metric)].set_index("seed")["value"]
 
 
-FRAME = pd.DataFrame({"arm": ["a", "b", None, "c"], "x": [1.0, np.nan, 2.0, 1.0],
-                      "n": pd.array([1, 2, None, 1], "Int64"), "yes": [True, False, True, False]})
+FRAME = pd.DataFrame({"arm": ["a", "b", None, "c"], "x": [1.0, np.nan, 2.0, 1.0], "n": pd.array([1, 2, None, 1], "Int64"), "yes": [True, False, True, False]})
 
 
-@pytest.mark.parametrize("where, rows", [
-    ({}, [0, 1, 2, 3]),
-    ({"arm": "a"}, [0]),
-    ({"arm": ["a", "c"], "x": 1}, [0, 3]),
-    ({"arm": ("a", None)}, [0, 2]),
-    ({"x": None}, [1]),
-    ({"x": np.nan, "arm": "b"}, [1]),
-    ({"x": np.array([2, np.nan])}, [1, 2]),
-    ({"x": [1, "a"]}, [0, 3]),
-    ({"n": pd.NA}, [2]),
-    ({"n": 1, "yes": False}, [3]),
-    ({"n": range(3)}, [0, 1, 3]),
-    ({"arm": []}, []),
-    ({"arm": "nobody"}, []),
-    ({"x": "a"}, []),
-])
+@pytest.mark.parametrize(
+    "where, rows",
+    [
+        ({}, [0, 1, 2, 3]),
+        ({"arm": "a"}, [0]),
+        ({"arm": ["a", "c"], "x": 1}, [0, 3]),
+        ({"arm": ("a", None)}, [0, 2]),
+        ({"x": None}, [1]),
+        ({"x": np.nan, "arm": "b"}, [1]),
+        ({"x": np.array([2, np.nan])}, [1, 2]),
+        ({"x": [1, "a"]}, [0, 3]),
+        ({"n": pd.NA}, [2]),
+        ({"n": 1, "yes": False}, [3]),
+        ({"n": range(3)}, [0, 1, 3]),
+        ({"arm": []}, []),
+        ({"arm": "nobody"}, []),
+        ({"x": "a"}, []),
+    ],
+)
 def test_rows_are_selected_by_value(where, rows):
     FRAME.attrs["provenance"] = {"parameters": 1}
     found = select(FRAME, **where)
@@ -112,8 +118,16 @@ def test_what_cannot_be_paired_is_refused():
 def test_recorded_gains_come_out_as_differences_do():
     """The gains of targeted augmentation, from a pivot of the recorded run and from contrasts."""
     recorded = pd.read_csv(data_dir() / "results" / "targeted_augmentation.standard.csv.gz", low_memory=False)
-    frame = select(recorded, regime="small", optimizer="sgd", architecture="resnet8", augment="flip", budget=1,
-                   metric="test_error", kind=["original", "generated", "upsampled", "fresh"])
+    frame = select(
+        recorded,
+        regime="small",
+        optimizer="sgd",
+        architecture="resnet8",
+        augment="flip",
+        budget=1,
+        metric="test_error",
+        kind=["original", "generated", "upsampled", "fresh"],
+    )
     found = paired(frame, {"kind": "original"}, by=("arm", "x"), sign=-1).set_index(["arm", "x"])
     wide = frame.pivot(index="seed", columns=["arm", "x"], values="value")
     gains = wide.rsub(wide["original"].iloc[:, 0], axis=0).drop(columns="original")

@@ -6,8 +6,11 @@ import pytest
 from synaug.statistics.exchange import exchange_rate
 
 NUMBERS = np.array([300.0, 1000.0, 3000.0])
-CURVES = {"linear": (lambda m: 0.001 * np.asarray(m), 1e-12), "power": (lambda m: np.asarray(m) ** 0.7 / 100, 0.02),
-          "logarithm": (lambda m: np.log1p(np.asarray(m) / 950), 0.03)}
+CURVES = {
+    "linear": (lambda m: 0.001 * np.asarray(m), 1e-12),
+    "power": (lambda m: np.asarray(m) ** 0.7 / 100, 0.02),
+    "logarithm": (lambda m: np.log1p(np.asarray(m) / 950), 0.03),
+}
 
 
 def pairs(values, spread=0.0, n=10, seed=0):
@@ -50,14 +53,20 @@ def test_dips_of_the_ruler_that_are_noise_are_levelled():
     assert 1000 / 1000 <= exchange_rate(1000, pairs(0.9), NUMBERS, ruler).estimate < 1000 / 300 * 1.5
 
 
-@pytest.mark.parametrize("wrong, message", [
-    ({"reference_gains": pairs([0, 0, 0.01], 0.5)}, r"the ruler is flat: 3000 reference images gain .*not told from 0"),
-    ({"reference_gains": pairs([1, 3, 2], 0.1)}, "not monotone: 3000 reference images gain less than 1000"),
-    ({"reference_gains": pairs([1, 2], 0.1)}, r"reference_gains \[m, n\], got \[10\], \[3\] and \[2, 10\]"),
-    ({"gains": [1.0, 2.0]}, "n >= 3"), ({"gains": pairs(np.nan)}, "finite"), ({"added": 0}, "added must be positive"),
-    ({"reference_added": [300, 300, 3000]}, "increasing"), ({"confidence": 1}, "confidence must be a finite number of more than 0 and less than 1"),
-    ({"n_bootstrap": 0}, "n_bootstrap must be a whole number of at least 1, got 0"),
-])
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"reference_gains": pairs([0, 0, 0.01], 0.5)}, r"the ruler is flat: 3000 reference images gain .*not told from 0"),
+        ({"reference_gains": pairs([1, 3, 2], 0.1)}, "not monotone: 3000 reference images gain less than 1000"),
+        ({"reference_gains": pairs([1, 2], 0.1)}, r"reference_gains \[m, n\], got \[10\], \[3\] and \[2, 10\]"),
+        ({"gains": [1.0, 2.0]}, "n >= 3"),
+        ({"gains": pairs(np.nan)}, "finite"),
+        ({"added": 0}, "added must be positive"),
+        ({"reference_added": [300, 300, 3000]}, "increasing"),
+        ({"confidence": 1}, "confidence must be a finite number of more than 0 and less than 1"),
+        ({"n_bootstrap": 0}, "n_bootstrap must be a whole number of at least 1, got 0"),
+    ],
+)
 def test_rulers_and_gains_that_say_nothing_are_refused(wrong, message):
     right = {"added": 3000, "gains": pairs(1.0, 0.1), "reference_added": NUMBERS, "reference_gains": pairs([1, 2, 3], 0.1)}
     with pytest.raises(ValueError, match=message):

@@ -61,20 +61,24 @@ def test_the_ceiling_holds_for_odd_numbers_of_seeds(seeds):
     assert noise_ceiling(seen, n_splits=50) == pytest.approx(rank_correlation(truth, seen.mean(1)), abs=0.02)
 
 
-@pytest.mark.parametrize("call, message", [
-    (lambda: left_out_predictions(X[:4], Y[:4], list("aabb")), "at least 3 groups are needed to leave one out, got a, b"),
-    (lambda: left_out_predictions(X, Y, [*GROUPS[:-1], None]), "every set needs a group, set 29 has none"),
-    (lambda: left_out_predictions(X, Y, [*GROUPS[:-1], np.nan]), "set 29 has none"),
-    (lambda: left_out_predictions(X, Y, [np.nan, *np.repeat([1.0, 2, 3], 10)[1:]]), "set 0 has none"),
-    (lambda: left_out_predictions(X, Y, pd.Series(GROUPS).where(GROUPS != "b")), "set 6 has none"),
-    (lambda: left_out_predictions(X, Y[:4], GROUPS), "there must be as many of each"),
-    (lambda: left_out_predictions([*X[:-1], np.nan], Y, GROUPS), "measures must be finite"),
-    (lambda: rank_correlations({"a": Y}, Y, "b"), "no prediction 'b'; there are a"),
-    (lambda: rank_correlations({"a": Y[:3]}, Y[:3], "a"), "at least 4 entries"),
-    (lambda: rank_correlations({"a": Y}, Y, "a", groups=["x"]), "30 outcomes and 1 groups"),
-    (lambda: rank_correlations({"a": Y}, Y, "a", n_bootstrap=0), "n_bootstrap must be a whole number of at least 1, got 0"),
-    (lambda: noise_ceiling(RNG.normal(size=(9, 4)), n_splits=0), "n_splits must be a whole number of at least 1, got 0"),
-    (lambda: noise_ceiling(RNG.normal(size=(9, 3))), "of at least four seeds")])
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: left_out_predictions(X[:4], Y[:4], list("aabb")), "at least 3 groups are needed to leave one out, got a, b"),
+        (lambda: left_out_predictions(X, Y, [*GROUPS[:-1], None]), "every set needs a group, set 29 has none"),
+        (lambda: left_out_predictions(X, Y, [*GROUPS[:-1], np.nan]), "set 29 has none"),
+        (lambda: left_out_predictions(X, Y, [np.nan, *np.repeat([1.0, 2, 3], 10)[1:]]), "set 0 has none"),
+        (lambda: left_out_predictions(X, Y, pd.Series(GROUPS).where(GROUPS != "b")), "set 6 has none"),
+        (lambda: left_out_predictions(X, Y[:4], GROUPS), "there must be as many of each"),
+        (lambda: left_out_predictions([*X[:-1], np.nan], Y, GROUPS), "measures must be finite"),
+        (lambda: rank_correlations({"a": Y}, Y, "b"), "no prediction 'b'; there are a"),
+        (lambda: rank_correlations({"a": Y[:3]}, Y[:3], "a"), "at least 4 entries"),
+        (lambda: rank_correlations({"a": Y}, Y, "a", groups=["x"]), "30 outcomes and 1 groups"),
+        (lambda: rank_correlations({"a": Y}, Y, "a", n_bootstrap=0), "n_bootstrap must be a whole number of at least 1, got 0"),
+        (lambda: noise_ceiling(RNG.normal(size=(9, 4)), n_splits=0), "n_splits must be a whole number of at least 1, got 0"),
+        (lambda: noise_ceiling(RNG.normal(size=(9, 3))), "of at least four seeds"),
+    ],
+)
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()

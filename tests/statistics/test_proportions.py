@@ -14,13 +14,16 @@ def test_wilson_as_scipy(successes, n):
 
 
 # Newcombe 1998, table II, method 10.
-@pytest.mark.parametrize("counts, low, high", [
-    ((56, 70, 48, 80), 0.0524, 0.3339),
-    ((9, 10, 3, 10), 0.1705, 0.8090),
-    ((6, 7, 2, 7), 0.0582, 0.8062),
-    ((5, 56, 0, 29), -0.0381, 0.1926),
-    ((10, 10, 0, 20), 0.6791, 1.0),
-])
+@pytest.mark.parametrize(
+    "counts, low, high",
+    [
+        ((56, 70, 48, 80), 0.0524, 0.3339),
+        ((9, 10, 3, 10), 0.1705, 0.8090),
+        ((6, 7, 2, 7), 0.0582, 0.8062),
+        ((5, 56, 0, 29), -0.0381, 0.1926),
+        ((10, 10, 0, 20), 0.6791, 1.0),
+    ],
+)
 def test_newcombe_as_published(counts, low, high):
     found = newcombe_interval(*counts)
     np.testing.assert_allclose([found.low, found.high], [low, high], atol=5e-5)
@@ -52,8 +55,7 @@ def test_bad_input_is_refused(arguments):
 def test_a_share_is_corrected_for_the_judges_confusions(share):
     rng, m = np.random.default_rng(0), 2000
     counts = zip(rng.binomial(1000, share * 0.95 + (1 - share) * 0.03, m), rng.binomial(200, 0.95, m), rng.binomial(800, 0.03, m))
-    found = [subgroup_share(flagged, 1000, hits=hits, positives=200, false_alarms=alarms, negatives=800)
-             for flagged, hits, alarms in counts]
+    found = [subgroup_share(flagged, 1000, hits=hits, positives=200, false_alarms=alarms, negatives=800) for flagged, hits, alarms in counts]
     assert np.mean([one.estimate for one in found]) == pytest.approx(share, abs=0.001)
     assert 0.93 < np.mean([one.low <= share <= one.high for one in found]) <= 0.985
 

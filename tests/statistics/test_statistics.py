@@ -4,14 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from synaug.statistics import (
-    bootstrap_interval,
-    holm,
-    jackknife_interval,
-    mean_interval,
-    paired_interval,
-    ratio_interval,
-)
+from synaug.statistics import bootstrap_interval, holm, jackknife_interval, mean_interval, paired_interval, ratio_interval
 from synaug.statistics.intervals import detectable, draws_interval
 
 DIFFERENCES = np.array([0.4, -0.1, 0.7, 0.9, 0.3, 0.5])
@@ -170,8 +163,11 @@ def test_jackknife_of_a_mean_with_groups_of_one_is_the_t_interval():
         lambda: draws_interval([[1.0], [2.0]], n_bootstrap=0),
         lambda: detectable([1.0, 2.0], margin=0.0),
         lambda: detectable([1.0, 2.0], margin=np.nan),
-        *(lambda wrong=wrong, name=name: detectable([1.0, 2.0], margin=1.0, **{name: wrong})
-          for wrong in (0.0, 1.0, 1.5, -0.5, np.nan) for name in ("confidence", "power")),
+        *(
+            lambda wrong=wrong, name=name: detectable([1.0, 2.0], margin=1.0, **{name: wrong})
+            for wrong in (0.0, 1.0, 1.5, -0.5, np.nan)
+            for name in ("confidence", "power")
+        ),
         lambda: holm([]),
         lambda: holm([0.5, 1.2]),
     ],

@@ -67,8 +67,7 @@ class TestAgainstGradientsOneByOne:
 
     def test_bytes_are_taken_as_images(self):
         images, labels = torch.randint(0, 256, (3, 1, 8, 8), dtype=torch.uint8), torch.tensor([0, 1, 2])
-        close(per_example_gradients(network(), images, labels),
-              per_example_gradients(network(), images / 127.5 - 1, labels).double())
+        close(per_example_gradients(network(), images, labels), per_example_gradients(network(), images / 127.5 - 1, labels).double())
 
     @pytest.mark.parametrize("weights", [UPSAMPLED, GENERATED])
     def test_variances(self, gradients, products, weights):
@@ -90,8 +89,7 @@ class TestAgainstGradientsOneByOne:
     def test_correlation_and_mean_ratio(self, gradients, products):
         first, second = torch.tensor([1, 3, 4]), torch.tensor([7, 8, 6])
         a, b = residuals(gradients)[first], residuals(gradients)[second]
-        close(products.same_source_correlation(first, second),
-              (a * b).sum() / (a.square().sum() * b.square().sum()).sqrt())
+        close(products.same_source_correlation(first, second), (a * b).sum() / (a.square().sum() * b.square().sum()).sqrt())
         a, b = gradients[first], gradients[second]
         others = ~torch.eye(3, dtype=torch.bool)  # pairs of different sources
         close(products.mean_ratio(first, second), (a @ b.T)[others].sum() / (a @ a.T)[others].sum())
@@ -138,14 +136,13 @@ def test_variance_over_training_sets(copies, correlation):
         images = 0.2 * torch.randn(n, 1, 4, 4, generator=generator)
         own = images[source]
         share = {"copied": 1.0, "fresh": 0.0, "half": 0.5**0.5}[copies]
-        common, rest = images[n - slow:], 0.2 * torch.randn(k * slow, 1, 4, 4, generator=generator)
+        common, rest = images[n - slow :], 0.2 * torch.randn(k * slow, 1, 4, 4, generator=generator)
         if copies != "copied":  # each member is a common part and a part of its own
-            own[n - slow:] = share * torch.cat([common] * k) + (1 - share**2) ** 0.5 * rest
+            own[n - slow :] = share * torch.cat([common] * k) + (1 - share**2) ** 0.5 * rest
         labels = torch.zeros(len(source), dtype=torch.int64)
         full.append(own.flatten(1).mean(0) / -2)
         if draw < 20:
-            group = torch.cat([torch.zeros(n - slow), torch.ones(slow), *[torch.full((slow,), 2.0 + c)
-                                                                          for c in range(k - 1)]]).long()
+            group = torch.cat([torch.zeros(n - slow), torch.ones(slow), *[torch.full((slow,), 2.0 + c) for c in range(k - 1)]]).long()
             products = gradient_products(Linear(), own.clamp(-1, 1), labels, source, group)
             close(products.speed(torch.ones(120) / 120).sum() / 120, full[-1].double().square().sum())
             estimates.append(products.set_variance(torch.ones(len(source)) / len(source)))

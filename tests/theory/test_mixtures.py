@@ -27,8 +27,7 @@ class TestDensity:
     def test_agrees_with_scipy(self, sigma, d):
         world, x = mixture(d=d), points(20, d)
         components = zip(world.weights.numpy(), world.means.numpy(), world.covariances.numpy())
-        density = sum(weight * multivariate_normal(mean, covariance + sigma**2 * np.eye(d)).pdf(x)
-                      for weight, mean, covariance in components)
+        density = sum(weight * multivariate_normal(mean, covariance + sigma**2 * np.eye(d)).pdf(x) for weight, mean, covariance in components)
         expected = torch.as_tensor(density).reshape(-1).log()
         torch.testing.assert_close(world.log_density(x, sigma), expected, rtol=1e-10, atol=1e-10)
 
@@ -117,15 +116,18 @@ class TestSample:
 class TestRefusals:
     eye = torch.eye(2)[None]
 
-    @pytest.mark.parametrize("weights, means, covariances, message", [
-        ([0.5, 0.5], [[0.0, 0.0]], eye, r"must be \[K\], \[K, D\]"),
-        ([1.0], [0.0, 0.0], eye, r"must be \[K\], \[K, D\]"),
-        ([1.0], [[0.0, 0.0]], torch.eye(2), r"must be \[K\], \[K, D\]"),
-        ([1.5], [[0.0, 0.0]], eye, "sum to 1"),
-        ([1.0], [[0.0, float("nan")]], eye, "finite"),
-        ([1.0], [[0.0, 0.0]], -eye, "positive definite"),
-        ([1.0], [[0.0, 0.0]], torch.tensor([[[1.0, 0.5], [0.0, 1.0]]]), "symmetric"),
-    ])
+    @pytest.mark.parametrize(
+        "weights, means, covariances, message",
+        [
+            ([0.5, 0.5], [[0.0, 0.0]], eye, r"must be \[K\], \[K, D\]"),
+            ([1.0], [0.0, 0.0], eye, r"must be \[K\], \[K, D\]"),
+            ([1.0], [[0.0, 0.0]], torch.eye(2), r"must be \[K\], \[K, D\]"),
+            ([1.5], [[0.0, 0.0]], eye, "sum to 1"),
+            ([1.0], [[0.0, float("nan")]], eye, "finite"),
+            ([1.0], [[0.0, 0.0]], -eye, "positive definite"),
+            ([1.0], [[0.0, 0.0]], torch.tensor([[[1.0, 0.5], [0.0, 1.0]]]), "symmetric"),
+        ],
+    )
     def test_what_is_no_mixture(self, weights, means, covariances, message):
         with pytest.raises(ValueError, match=message):
             GaussianMixture(weights, means, covariances)
@@ -180,8 +182,7 @@ def test_every_part_lies_in_its_range_and_the_ranges_are_used():
     dimensions = [world.image_shape[0] for world in WORLDS]
     classes = [world.num_classes for world in WORLDS]
     modes = torch.cat([world.classes.bincount() for world in WORLDS]).tolist()
-    for values, ends in ((dimensions, mixtures.DIMENSIONS), (classes, mixtures.CLASSES),
-                         (modes, mixtures.MODES_PER_CLASS)):
+    for values, ends in ((dimensions, mixtures.DIMENSIONS), (classes, mixtures.CLASSES), (modes, mixtures.MODES_PER_CLASS)):
         assert min(values) == ends[0] and max(values) == ends[1]
     for world in WORLDS:
         of_class = torch.zeros(world.num_classes, dtype=torch.float64).index_add(0, world.classes, world.weights)

@@ -110,13 +110,16 @@ class TestGenerated:
 
 
 class TestRefusals:
-    @pytest.mark.parametrize("options, message", [
-        (("copied",), "unknown arm 'copied'"),
-        (("original", 2), "k must be 1 for the original, got 2"),
-        (("upsampled", 0), "k must be a whole number of at least 1, got 0"),
-        (("upsampled", float("nan")), "k must be a whole number"),
-        (("generated", 2.5), "k must be a whole number of at least 1, got 2.5"),
-    ])
+    @pytest.mark.parametrize(
+        "options, message",
+        [
+            (("copied",), "unknown arm 'copied'"),
+            (("original", 2), "k must be 1 for the original, got 2"),
+            (("upsampled", 0), "k must be a whole number of at least 1, got 0"),
+            (("upsampled", float("nan")), "k must be a whole number"),
+            (("generated", 2.5), "k must be a whole number of at least 1, got 2.5"),
+        ],
+    )
     def test_what_is_no_arm(self, options, message):
         with pytest.raises(ValueError, match=message):
             Arm(*options)

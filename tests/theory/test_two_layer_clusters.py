@@ -22,8 +22,7 @@ def alignments(rho, steps, lr=0.5, **distribution):
     filters = initial_filters(SEEDS, 20, data.distribution.dim, 0.01, torch.float64)
     sets = training_sets(data, [Arm("original")])
     frame = train(sets, filters, steps=steps, lr=lr, rho=rho, record_every=1).frame
-    return [frame[frame.metric == f"feature_{speed}"].pivot(index="x", columns="seed", values="value").to_numpy()
-            for speed in ("fast", "slow")]
+    return [frame[frame.metric == f"feature_{speed}"].pivot(index="x", columns="seed", values="value").to_numpy() for speed in ("fast", "slow")]
 
 
 class TestFeatureLearning:
@@ -78,11 +77,14 @@ class TestScores:
     labels = torch.tensor([1.0, 1, 1, 1, -1, -1, -1, -1])
     fast = torch.tensor([True, True, False, False] * 2)
 
-    @pytest.mark.parametrize("outputs, separable", [
-        ([5.0, 5.1, 0.1, 0.2, -5.0, -5.1, 0.0, -0.1], 1),
-        ([0.0, 0.1, 5.1, 5.2, -0.0, -0.1, -5.0, -5.1], 0),  # swapped: not taken for what they are
-        ([9.0, 9.1, 7.0, 7.1, -3.0, -3.1, -1.0, -1.1], 0.75),  # over both classes, two clusters would be the classes
-    ])
+    @pytest.mark.parametrize(
+        "outputs, separable",
+        [
+            ([5.0, 5.1, 0.1, 0.2, -5.0, -5.1, 0.0, -0.1], 1),
+            ([0.0, 0.1, 5.1, 5.2, -0.0, -0.1, -5.0, -5.1], 0),  # swapped: not taken for what they are
+            ([9.0, 9.1, 7.0, 7.1, -3.0, -3.1, -1.0, -1.1], 0.75),  # over both classes, two clusters would be the classes
+        ],
+    )
     def test_two_groups_of_each_class_are_found(self, outputs, separable):
         assert cluster_agreement(torch.tensor(outputs), self.labels, self.fast) == 1
         assert separability(torch.tensor(outputs), self.labels, self.fast) == separable

@@ -84,19 +84,22 @@ class TestRandomness:
 
 
 class TestRefusals:
-    @pytest.mark.parametrize("options, message", [
-        ({"reading": "C"}, "unknown reading 'C'"),
-        ({"num_patches": 2}, "reading A needs num_patches >= 3, got 2"),
-        ({"num_patches": 1, "reading": "B"}, "reading B needs num_patches >= 2"),
-        ({"dim": 1}, "dim >= 2"),
-        ({"alpha": 1.1}, "alpha must be a finite number of at least 0 and at most 1"),
-        ({"alpha": float("nan")}, "alpha must be a finite number of at least 0 and at most 1"),
-        ({"beta_d": 2.0}, "beta_d <= beta_e"),
-        ({"beta_d": -0.1}, "0 <= beta_d"),
-        ({"beta_e": float("inf")}, "beta_e"),
-        ({"noise_std": -1.0}, "noise_std"),
-        ({"label_noise": 0.6}, "label_noise must be a finite number of at least 0 and at most 0.5"),
-    ])
+    @pytest.mark.parametrize(
+        "options, message",
+        [
+            ({"reading": "C"}, "unknown reading 'C'"),
+            ({"num_patches": 2}, "reading A needs num_patches >= 3, got 2"),
+            ({"num_patches": 1, "reading": "B"}, "reading B needs num_patches >= 2"),
+            ({"dim": 1}, "dim >= 2"),
+            ({"alpha": 1.1}, "alpha must be a finite number of at least 0 and at most 1"),
+            ({"alpha": float("nan")}, "alpha must be a finite number of at least 0 and at most 1"),
+            ({"beta_d": 2.0}, "beta_d <= beta_e"),
+            ({"beta_d": -0.1}, "0 <= beta_d"),
+            ({"beta_e": float("inf")}, "beta_e"),
+            ({"noise_std": -1.0}, "noise_std"),
+            ({"label_noise": 0.6}, "label_noise must be a finite number of at least 0 and at most 0.5"),
+        ],
+    )
     def test_what_is_no_distribution(self, options, message):
         with pytest.raises(ValueError, match=message):
             PatchDistribution(**options)

@@ -84,9 +84,7 @@ def arms_instance(dtype=torch.float64, **options):
 
 class TestFastNetwork:
     @pytest.mark.parametrize("block", [50, 1_000, 2**17])  # pieces of a seed, a few seeds, everything at once
-    @pytest.mark.parametrize("options", [
-        {}, {"label_noise": 0.3}, {"num_patches": 5}, {"reading": "B"}, {"reading": "B", "num_patches": 2},
-    ])
+    @pytest.mark.parametrize("options", [{}, {"label_noise": 0.3}, {"num_patches": 5}, {"reading": "B"}, {"reading": "B", "num_patches": 2}])
     def test_gradient_is_the_dense_one(self, options, block, monkeypatch):
         monkeypatch.setattr(fast_gradient, "BLOCK", block)
         filters, sets = arms_instance(**options)
@@ -95,8 +93,7 @@ class TestFastNetwork:
 
     def test_in_single_precision(self):
         filters, sets = arms_instance(dtype=torch.float32)
-        expected = gradient(
-            filters.double(), sets.pool.patches[:, None].double(), sets.pool.labels[:, None].double(), sets.weights)
+        expected = gradient(filters.double(), sets.pool.patches[:, None].double(), sets.pool.labels[:, None].double(), sets.weights)
         found = fast_network(sets).gradient(filters)
         assert found.dtype == torch.float32
         torch.testing.assert_close(found.double(), expected.double(), rtol=1e-4, atol=1e-6)
@@ -116,8 +113,7 @@ class TestFastNetwork:
         for s in range(len(SEEDS)):
             used = sets.weights[s, a] > 0
             rows = [(group, group.arms.index(a), m, x) for group, m, x in found if a in group.arms]
-            for expected, values in ((margins, [m[s, i][g.present[s]] for g, i, m, _ in rows]),
-                                     (noise, [x[s, i][g.present[s]] for g, i, _, x in rows])):
+            for expected, values in ((margins, [m[s, i][g.present[s]] for g, i, m, _ in rows]), (noise, [x[s, i][g.present[s]] for g, i, _, x in rows])):
                 torch.testing.assert_close(torch.cat(values).sort().values, expected[s, used].sort().values)
 
 

@@ -118,8 +118,7 @@ class TestTheorem41:
     def test_overlap_of_noise_exceeds_its_own_term(self):
         """Without features, by about sqrt(n / d), since n inner products of random sign add up (within 15 %)."""
         n, d = 2000, 50
-        data, filters = world(n=n, seeds=[0], filters=20, dim=d, beta_e=0.0, beta_d=0.0, num_patches=2, reading="B",
-                              orthogonal_noise=False)
+        data, filters = world(n=n, seeds=[0], filters=20, dim=d, beta_e=0.0, beta_d=0.0, num_patches=2, reading="B", orthogonal_noise=False)
         noise = (data.roles == NOISE)[:, None].expand(-1, 20, -1, -1)
         own = 3 / n * noise_strength(filters, data.patches, data.labels)[noise]
         rest = inner_products(gradient(filters, data.patches, data.labels), data.patches)[noise]
@@ -222,8 +221,7 @@ class TestTheorem42:
     def test_summed_once_over_distinct_patches_nothing_is_tolerated(self):
         """The definition matters: A + (k - 1) A_gamma against k A, so equal strengths give equal sums."""
         a = isotropic(k=4)
-        sums = [a.align(arm, where).mean().item() * where.sum().item()
-                for arm, where in ((0, a.real), (1, a.real | a.synthetic))]
+        sums = [a.align(arm, where).mean().item() * where.sum().item() for arm, where in ((0, a.real), (1, a.real | a.synthetic))]
         assert math.isclose(*sums, rel_tol=1e-5)
 
     def test_features_are_learned_alike(self):
@@ -245,8 +243,10 @@ class TestTheorem42:
 def test_augmented_size_in_the_papers_settings(alpha, k, added):
     """30 and 40 % more images at k = 2; at k = 5 it is 120 and 160 %."""
     assert math.isclose(augmented_size(1, alpha, k) - 1, added)
-    for bad, message in (((10, 0.5, 0.5), "k must be a finite number of at least 1"),
-                         ((10, 1.5, 2), "alpha must be a finite number of at least 0 and at most 1")):
+    for bad, message in (
+        ((10, 0.5, 0.5), "k must be a finite number of at least 1"),
+        ((10, 1.5, 2), "alpha must be a finite number of at least 0 and at most 1"),
+    ):
         with pytest.raises(ValueError, match=message):
             augmented_size(*bad)
 
@@ -320,14 +320,17 @@ class TestTheorem43:
         whole = minibatch_gradients(filters, patches, labels, 40, generator)
         torch.testing.assert_close(whole, gradient(filters, patches, labels))
 
-    @pytest.mark.parametrize("call, message", [
-        (lambda: duplicate_term(4, 0.6, 111, 50), "must lie in 1..110, the number of examples, got 111"),
-        (lambda: excess_tolerance(2, 0.6, 0, 50), "batch_size must lie in"),
-        (lambda: duplicate_term(0.5, 0.6, 10, 50), "k must be a finite number of at least 1, got 0.5"),
-        (lambda: excess_tolerance(1, 0.6, 10, 50), "k must be a finite number of more than 1, got 1"),
-        (lambda: measured("upsampled", 20, 41, 3, 0.5), r"batch_size must lie in 1..40"),
-        (lambda: total_variance(torch.zeros(1, 3)), "at least two draws, got 1"),
-    ])
+    @pytest.mark.parametrize(
+        "call, message",
+        [
+            (lambda: duplicate_term(4, 0.6, 111, 50), "must lie in 1..110, the number of examples, got 111"),
+            (lambda: excess_tolerance(2, 0.6, 0, 50), "batch_size must lie in"),
+            (lambda: duplicate_term(0.5, 0.6, 10, 50), "k must be a finite number of at least 1, got 0.5"),
+            (lambda: excess_tolerance(1, 0.6, 10, 50), "k must be a finite number of more than 1, got 1"),
+            (lambda: measured("upsampled", 20, 41, 3, 0.5), r"batch_size must lie in 1..40"),
+            (lambda: total_variance(torch.zeros(1, 3)), "at least two draws, got 1"),
+        ],
+    )
     def test_bad_input(self, call, message):
         with pytest.raises(ValueError, match=message):
             call()

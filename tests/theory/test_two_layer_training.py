@@ -88,8 +88,7 @@ class TestSteps:
         try:
             for threads in (1, 2, 8):
                 torch.set_num_threads(threads)
-                found[threads] = train(sets, filters, steps=6, rho=0.1, test=test, batch_size=batch_size,
-                                       record_every=4)
+                found[threads] = train(sets, filters, steps=6, rho=0.1, test=test, batch_size=batch_size, record_every=4)
                 assert torch.get_num_threads() == threads
         finally:
             torch.set_num_threads(before)
@@ -104,9 +103,9 @@ class TestSteps:
         pool = dataclasses.replace(
             sets.pool,
             **{name: getattr(sets.pool, name)[:, examples] for name in ("labels", "true_labels", "has_fast")},
-            **{name: getattr(sets.pool, name)[:, examples][:, :, patches] for name in ("patches", "roles")})
-        permuted = dataclasses.replace(
-            sets, pool=pool, source=sets.source[:, examples], weights=sets.weights[..., examples])
+            **{name: getattr(sets.pool, name)[:, examples][:, :, patches] for name in ("patches", "roles")},
+        )
+        permuted = dataclasses.replace(sets, pool=pool, source=sets.source[:, examples], weights=sets.weights[..., examples])
         order = [2, 0, 3, 1]
         found = train(permuted, filters[:, order], steps=6, rho=0.1).filters
         torch.testing.assert_close(found, before[:, :, order])
@@ -180,8 +179,7 @@ class TestFrame:
                 for speed, is_fast in (("fast", True), ("slow", False)):
                     means = [
                         torch.stack([(y * w @ xi).max() for xi, role in zip(x, roles) if role == NOISE]).mean()
-                        for x, y, roles, fast in zip(
-                            pool.patches[s], pool.labels[s], pool.roles[s], pool.has_fast[s, :40])  # the real ones
+                        for x, y, roles, fast in zip(pool.patches[s], pool.labels[s], pool.roles[s], pool.has_fast[s, :40])  # the real ones
                         if fast == is_fast
                     ]
                     expected[f"noise_{speed}"] = torch.stack(means).mean()
@@ -192,8 +190,7 @@ class TestFrame:
     def test_without_fast_examples_their_metrics_are_left_out(self):
         sets, test, filters = instance(alpha=0.0)
         frame = train(sets, filters, steps=1, test=test).frame
-        assert set(METRICS) - set(frame.metric) == {metric for metric in METRICS if metric.endswith("_fast")} - {
-            "feature_fast"}
+        assert set(METRICS) - set(frame.metric) == {metric for metric in METRICS if metric.endswith("_fast")} - {"feature_fast"}
         assert frame.value.notna().all()
 
     def test_gradient_descent_learns_the_fast_feature_first(self):
@@ -208,15 +205,18 @@ class TestFrame:
 
 
 class TestRefusals:
-    @pytest.mark.parametrize("options, message", [
-        ({"steps": 0}, "steps >= 1"),
-        ({"record_every": 0}, "record_every >= 1"),
-        ({"lr": 0.0}, "lr > 0"),
-        ({"lr": float("nan")}, "lr > 0"),
-        ({"momentum": 1.0}, "momentum < 1"),
-        ({"rho": -0.1}, "rho >= 0"),
-        ({"batch_size": 0}, "batch_size must be at least 1"),
-    ])
+    @pytest.mark.parametrize(
+        "options, message",
+        [
+            ({"steps": 0}, "steps >= 1"),
+            ({"record_every": 0}, "record_every >= 1"),
+            ({"lr": 0.0}, "lr > 0"),
+            ({"lr": float("nan")}, "lr > 0"),
+            ({"momentum": 1.0}, "momentum < 1"),
+            ({"rho": -0.1}, "rho >= 0"),
+            ({"batch_size": 0}, "batch_size must be at least 1"),
+        ],
+    )
     def test_options(self, options, message):
         sets, _, filters = instance()
         with pytest.raises(ValueError, match=message):

@@ -12,16 +12,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from synaug.chapters.tasks import (
-    Trainings,
-    made_of,
-    network,
-    number_format,
-    real,
-    real_images_of,
-    recipe_of,
-    trained_generators,
-)
+from synaug.chapters.tasks import Trainings, made_of, network, number_format, real, real_images_of, recipe_of, trained_generators
 from synaug.chapters.where_concentration_comes_from.real_generators import (
     AUTOGUIDANCE,
     INFLATED_CHURN,
@@ -50,17 +41,29 @@ STUDIES = ("networks", "levels", "samplers", "exploration")
 BASE = "as it is"
 #: What is changed of the base recipe. The average over steps keeps nothing of itself where its power is next to 0.
 CHANGES = {
-    BASE: {}, "half the width": {"channels": (16, 32)}, "twice the width": {"channels": (64, 128)}, "two blocks a level": {"layers": 2},
-    "attention at 14 x 14": {"attention": (14,)}, "a transformer": {"network": "dit", "channels": (96,), "layers": 3},
-    "no averaged weights": {"ema_power": 1e-6}, "errors weighted alike": {"weighting": "error"}, "no class dropout": {"drop_label": 0.0},
+    BASE: {},
+    "half the width": {"channels": (16, 32)},
+    "twice the width": {"channels": (64, 128)},
+    "two blocks a level": {"layers": 2},
+    "attention at 14 x 14": {"attention": (14,)},
+    "a transformer": {"network": "dit", "channels": (96,), "layers": 3},
+    "no averaged weights": {"ema_power": 1e-6},
+    "errors weighted alike": {"weighting": "error"},
+    "no class dropout": {"drop_label": 0.0},
     "no mirrored images": {"flip": 0.0},
 }
 #: The base, sampled with classifier-free guidance at all noise levels.
 GUIDED, GUIDANCE = "guidance 1.5", 1.5
 #: Steps of a solver whose sampler evaluates the network so often: Heun's last step has one evaluation, all others two.
 SOLVERS = {"heun": lambda evaluations: (evaluations + 1) // 2, "euler": int, "ancestral": int}
-TRIED = {"CADS": (0.25, 0.5, 1.0), "guidance interval": (1.5, 2.0, 3.0), AUTOGUIDANCE: (1.5, 2.0, 3.0),
-         "particle guidance": (0.003, 0.01, 0.03), "minority guidance": (0.03, 0.1, 0.3), NOISE_INFLATION: (1.01, 1.02, 1.05)}
+TRIED = {
+    "CADS": (0.25, 0.5, 1.0),
+    "guidance interval": (1.5, 2.0, 3.0),
+    AUTOGUIDANCE: (1.5, 2.0, 3.0),
+    "particle guidance": (0.003, 0.01, 0.03),
+    "minority guidance": (0.03, 0.1, 0.3),
+    NOISE_INFLATION: (1.01, 1.02, 1.05),
+}
 CHOSEN_BY = "outer_edge_recall"
 
 
@@ -71,8 +74,9 @@ class Ablations(Trainings):
     changes: tuple[str, ...] = param("of networks and trainings", tuple(CHANGES), each=True, options=tuple(CHANGES))
     generator_width: int = param("channels of the base network's first stage; the second has twice as many", 32, at_least=16)
     trained_images: int = param("images that each generator has seen in its training", at_least=1)
-    levels: tuple[int, ...] = param("images seen at which the base is looked at; the last is what samplers and terms are tried on",
-                                    each=True, at_least=1, at_most=10**9)
+    levels: tuple[int, ...] = param(
+        "images seen at which the base is looked at; the last is what samplers and terms are tried on", each=True, at_least=1, at_most=10**9
+    )
     evaluations: tuple[int, ...] = param("of the network, by the sampler, for each image", each=True, at_least=1)
     terms: dict = param("exploration terms, {term: strengths to choose from}")
     weak_images: int = param("images that the base has seen as the weak generator of autoguidance", at_least=1)
@@ -93,21 +97,73 @@ class Ablations(Trainings):
             raise ValueError(f"levels must increase, got {self.levels}")
         for name in self.changes:
             recipe = Recipe(**recipe_for(self, name))
-            named(f"changes, {name}", new_unet, found.test.image_shape, found.test.num_classes, channels=recipe.channels, layers=recipe.layers,
-                  patch=recipe.patch, attention=recipe.attention, network=recipe.network)
+            named(
+                f"changes, {name}",
+                new_unet,
+                found.test.image_shape,
+                found.test.num_classes,
+                channels=recipe.channels,
+                layers=recipe.layers,
+                patch=recipe.patch,
+                attention=recipe.attention,
+                network=recipe.network,
+            )
         if odd := [term for term in self.terms if term not in TERMS or not self.terms[term]]:
             raise ValueError(f"terms must be lists by exploration term, of {', '.join(TERMS)}; got {', '.join(odd)}")
 
 
 PROFILES = {
-    "smoke": dict(studies=("networks", "samplers", "exploration"), changes=(BASE, "a transformer"), generator_width=16, trained_images=128, levels=(128,),
-                  evaluations=(3,), terms={"CADS": (0.5, 1.0)}, weak_images=128, n_images=150, n_losses=20, sampling_steps=1, encoder="pixels",
-                  n_bootstrap=10, steps=2, n_evaluate=50, seeds=2, choice_seeds=1),
-    "quick": dict(studies=("networks", "samplers", "exploration"), changes=(BASE, "no averaged weights"), generator_width=16, trained_images=256, levels=(256,),
-                  evaluations=(9,), terms={"CADS": (0.5, 1.0)}, weak_images=128, n_images=150, n_losses=50, sampling_steps=3, encoder="pixels",
-                  n_bootstrap=50, steps=5, n_evaluate=200, seeds=2, choice_seeds=1),
-    "standard": dict(trained_images=200_000, levels=(200_000, 400_000, 800_000, 1_600_000), evaluations=(9, 19, 39, 79), terms=TRIED, weak_images=128_000,
-                     n_images=1000, n_losses=1000, steps=400, first_seed=1000, seeds=10, choice_seeds=3),
+    "smoke": dict(
+        studies=("networks", "samplers", "exploration"),
+        changes=(BASE, "a transformer"),
+        generator_width=16,
+        trained_images=128,
+        levels=(128,),
+        evaluations=(3,),
+        terms={"CADS": (0.5, 1.0)},
+        weak_images=128,
+        n_images=150,
+        n_losses=20,
+        sampling_steps=1,
+        encoder="pixels",
+        n_bootstrap=10,
+        steps=2,
+        n_evaluate=50,
+        seeds=2,
+        choice_seeds=1,
+    ),
+    "quick": dict(
+        studies=("networks", "samplers", "exploration"),
+        changes=(BASE, "no averaged weights"),
+        generator_width=16,
+        trained_images=256,
+        levels=(256,),
+        evaluations=(9,),
+        terms={"CADS": (0.5, 1.0)},
+        weak_images=128,
+        n_images=150,
+        n_losses=50,
+        sampling_steps=3,
+        encoder="pixels",
+        n_bootstrap=50,
+        steps=5,
+        n_evaluate=200,
+        seeds=2,
+        choice_seeds=1,
+    ),
+    "standard": dict(
+        trained_images=200_000,
+        levels=(200_000, 400_000, 800_000, 1_600_000),
+        evaluations=(9, 19, 39, 79),
+        terms=TRIED,
+        weak_images=128_000,
+        n_images=1000,
+        n_losses=1000,
+        steps=400,
+        first_seed=1000,
+        seeds=10,
+        choice_seeds=3,
+    ),
 }
 
 
@@ -123,16 +179,30 @@ def generators(s: Ablations, recipe: dict) -> Task:
     """Of one training by a recipe, all that the studies need."""
     needed = {s.trained_images for change in s.changes if "networks" in s.studies and recipe_for(s, change) == recipe}
     if recipe == recipe_for(s):
-        for study, images in (("levels", s.levels), ("samplers", s.levels[-1:]), ("exploration", s.levels[-1:]),
-                              ("exploration", [s.weak_images] * (AUTOGUIDANCE in s.terms))):
+        for study, images in (
+            ("levels", s.levels),
+            ("samplers", s.levels[-1:]),
+            ("exploration", s.levels[-1:]),
+            ("exploration", [s.weak_images] * (AUTOGUIDANCE in s.terms)),
+        ):
             needed.update(images if study in s.studies else ())
     return Task(trained_generators, {"recipe": recipe, "snapshots": sorted(needed), "device": s.device})
 
 
 def pool(s: Ablations, steps: int, of: Task, images: int, solver: str = "heun", seed: int = 0) -> Task:
     """Samples of the classes of training images, by one of ``of``."""
-    how = {**network(s), "steps": steps, "solver": solver, "churn": 0.0, "s_noise": 1.0, "sigma": None, "term": None, "strength": None,
-           "seed": seed, "images": images}
+    how = {
+        **network(s),
+        "steps": steps,
+        "solver": solver,
+        "churn": 0.0,
+        "s_noise": 1.0,
+        "sigma": None,
+        "term": None,
+        "strength": None,
+        "seed": seed,
+        "images": images,
+    }
     return Task(drawn, how, (real(s, "trained", s.n_images), of))
 
 
@@ -205,8 +275,7 @@ def exploration(s: Ablations, base: Task, judging: range, measured, each) -> Ite
         best = Task(best_strength, {"strengths": [float(x) for x in strengths], "metric": CHOSEN_BY}, tuple(task for _, task in tried))
         yield {**tried[0][0], "x": 0.0, "role": "judged", "seed": judging[0]}, best
         yield from each({"study": "exploration", "arm": term, "x": 0.0, "role": "judged"}, lambda seed: explored(s, base, term, seed, best))
-    yield from each({"study": "exploration", "arm": PLAIN, "x": 0.0, "role": "judged"},
-                    lambda seed: pool(s, s.sampling_steps, base, s.levels[-1], seed=seed))
+    yield from each({"study": "exploration", "arm": PLAIN, "x": 0.0, "role": "judged"}, lambda seed: pool(s, s.sampling_steps, base, s.levels[-1], seed=seed))
 
 
 EXPERIMENT = Experiment("ablations", Ablations, PROFILES, rows, constants={"swept": "amount"})
@@ -233,8 +302,9 @@ def best_strength(*frames: pd.DataFrame, strengths: list, metric: str) -> dict:
     return {"strength": strengths[values.reshape(len(strengths), -1).mean(1).argmax()]}
 
 
-def with_term(sources: ImageDataset, chosen: dict, trained: dict, images: int, weak: int | None, term: str, precision: str, device: str,
-              **sampling) -> ImageDataset:
+def with_term(
+    sources: ImageDataset, chosen: dict, trained: dict, images: int, weak: int | None, term: str, precision: str, device: str, **sampling
+) -> ImageDataset:
     """Samples of one of `trained_generators` with an exploration term at the chosen strength. weak: which other of them guides."""
     own, other = (None if n is None else trained[n].load(device).denoiser for n in (images, weak))
     denoiser = TERMS[term](own, chosen["strength"], sampling["seed"], other)

@@ -15,11 +15,17 @@ from synaug.run import Experiment, Task, param
 BASE = "as it is"
 SETS = {
     BASE: ("fashion_mnist", 2000),
-    "100 per class": ("fashion_mnist", 1000), "1,000 per class": ("fashion_mnist", 10_000), "4,000 per class": ("fashion_mnist", 40_000),
-    "2 classes": ("fashion_mnist_2_classes", 400), "5 classes": ("fashion_mnist_5_classes", 1000),
-    "5 merged classes": ("fashion_mnist_merged", 1000), "low contrast": ("fashion_mnist_low_contrast", 2000),
-    "textured": ("fashion_mnist_textured", 2000), "mislabelled": ("fashion_mnist_mislabelled", 2000),
-    "MNIST": ("mnist", 2000), "CIFAR-10": ("cifar10", 2000),
+    "100 per class": ("fashion_mnist", 1000),
+    "1,000 per class": ("fashion_mnist", 10_000),
+    "4,000 per class": ("fashion_mnist", 40_000),
+    "2 classes": ("fashion_mnist_2_classes", 400),
+    "5 classes": ("fashion_mnist_5_classes", 1000),
+    "5 merged classes": ("fashion_mnist_merged", 1000),
+    "low contrast": ("fashion_mnist_low_contrast", 2000),
+    "textured": ("fashion_mnist_textured", 2000),
+    "mislabelled": ("fashion_mnist_mislabelled", 2000),
+    "MNIST": ("mnist", 2000),
+    "CIFAR-10": ("cifar10", 2000),
 }
 #: Not CIFAR-10, which may have to be downloaded.
 USUAL = tuple(name for name in SETS if name != "CIFAR-10")
@@ -42,10 +48,26 @@ class Traits(Trainings):
 
 
 PROFILES = {
-    "smoke": dict(sets=(BASE, "2 classes", "5 classes", "5 merged classes"), share=0.02, trained_images=256, generator_width=16, sampling_steps=1,
-                  steps=2, n_evaluate=50, seeds=2),
-    "quick": dict(sets=(BASE, "5 classes", "5 merged classes", "textured"), share=0.1, trained_images=256, generator_width=16,
-                  sampling_steps=4, steps=5, n_evaluate=200, seeds=2),
+    "smoke": dict(
+        sets=(BASE, "2 classes", "5 classes", "5 merged classes"),
+        share=0.02,
+        trained_images=256,
+        generator_width=16,
+        sampling_steps=1,
+        steps=2,
+        n_evaluate=50,
+        seeds=2,
+    ),
+    "quick": dict(
+        sets=(BASE, "5 classes", "5 merged classes", "textured"),
+        share=0.1,
+        trained_images=256,
+        generator_width=16,
+        sampling_steps=4,
+        steps=5,
+        n_evaluate=200,
+        seeds=2,
+    ),
     "standard": dict(trained_images=200_000, steps=800, first_seed=950, seeds=10),
 }
 
@@ -81,13 +103,19 @@ def rows(s: Traits) -> Iterator[tuple[dict, Task]]:
         for name in s.sets:
             few, many = added_sizes(s, name)
             real, test, fresh, made = part(s, name, "real"), part(s, name, "test"), part(s, name, "fresh"), samples(s, name)
-            arms = [("original", 0, (real, test)), ("synthetic", 0, (made, test)), ("added", many, (real, test, made)),
-                    ("fresh", few, (real, test, fresh)), ("fresh", many, (real, test, fresh))]
+            arms = [
+                ("original", 0, (real, test)),
+                ("synthetic", 0, (made, test)),
+                ("added", many, (real, test, made)),
+                ("fresh", few, (real, test, fresh)),
+                ("fresh", many, (real, test, fresh)),
+            ]
             for arm, n, needs in arms:
-                options = {"n_real": size(s, name), "added": n, "distinct": n, "mixing": "shuffled", "share": 0.0, "width": None,
-                           **learning(s), "seed": seed}
-                yield ({"dataset": SETS[name][0], "set": name, "arm": arm, "seed": seed, "x": float(n), "n_real": size(s, name)},
-                       Task(train_arm, options, needs))
+                options = {"n_real": size(s, name), "added": n, "distinct": n, "mixing": "shuffled", "share": 0.0, "width": None, **learning(s), "seed": seed}
+                yield (
+                    {"dataset": SETS[name][0], "set": name, "arm": arm, "seed": seed, "x": float(n), "n_real": size(s, name)},
+                    Task(train_arm, options, needs),
+                )
 
 
 EXPERIMENT = Experiment("data_traits", Traits, PROFILES, rows, constants={"swept": "images added"})

@@ -19,19 +19,7 @@ from torch import Tensor
 
 from synaug.chapters.how_much_and_how_mixed import train_arm
 from synaug.chapters.mode_concentration import compared, judged
-from synaug.chapters.tasks import (
-    Trainings,
-    check_weights,
-    found_generator,
-    in_blocks,
-    joined,
-    learning,
-    network,
-    part,
-    scored,
-    splits,
-    trained,
-)
+from synaug.chapters.tasks import Trainings, check_weights, found_generator, in_blocks, joined, learning, network, part, scored, splits, trained
 from synaug.classifiers import build_classifier
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.data import ImageDataset, content_hash, to_bytes
@@ -56,14 +44,18 @@ SEEN, UNSEEN, OUTER = INVERTED = ("seen", "unseen", "outer")
 
 @dataclass(frozen=True, kw_only=True)
 class Families(Trainings):
-    studies: tuple[str, ...] = param("what is measured: samples, and what they are worth added to real images", STUDIES,
-                                     each=True, options=STUDIES)
+    studies: tuple[str, ...] = param("what is measured: samples, and what they are worth added to real images", STUDIES, each=True, options=STUDIES)
     generator: str = param("name or folder of a trained diffusion model; the others' are this, then _vae or _gan", "fashion_mnist")
     few: str = param("one that was trained on few images, to which synthetic ones are added; likewise", "fashion_mnist_2000")
     families: tuple[str, ...] = param("which others", LATENT, each=True, options=LATENT)
     strengths: tuple[float, ...] = param("of reconstructions, 0 the nearest to the last, 1: images from noise", each=True, at_least=0, at_most=1)
-    places: tuple[float, ...] = param("where families are compared: between the least, 0, and the largest, 1, of the distances "
-                                      "from the source that all of them reach", (0.1, 0.5, 0.9), each=True, at_least=0, at_most=1)
+    places: tuple[float, ...] = param(
+        "where families are compared: between the least, 0, and the largest, 1, of the distances from the source that all of them reach",
+        (0.1, 0.5, 0.9),
+        each=True,
+        at_least=0,
+        at_most=1,
+    )
     n_images: int = param("training images that are reconstructed, and classifiers trained on", at_least=10)
     n_compare: int = param("of those, how many go into distances, precision and recall", at_least=20)
     n_inverted: int = param("images of each kind of which the nearest reconstruction is asked", at_least=10)
@@ -90,15 +82,39 @@ class Families(Trainings):
         self.within(n_images=(least, len(found["real"])), n_compare=(least, min(self.n_images, len(found["fresh"]))))
         wanted = max(self.ratios, default=0) * (self.n_few or len(few["real"]))
         if (self.n_few or 0) > len(few["real"]) or "adding" in self.studies and wanted > len(few["fresh"]):
-            raise ValueError(f"n_few must be at most {len(few['real'])}, and the largest of ratios times it at most "
-                             f"{len(few['fresh'])}, the fresh real images, got {self.n_few} and {self.ratios}")
+            raise ValueError(
+                f"n_few must be at most {len(few['real'])}, and the largest of ratios times it at most "
+                f"{len(few['fresh'])}, the fresh real images, got {self.n_few} and {self.ratios}"
+            )
 
 
 PROFILES = {
-    "smoke": dict(strengths=(0.8, 1.0), n_images=150, n_compare=150, n_inverted=20, n_few=40, encoder="pixels", n_bootstrap=20, sampling_steps=2,
-                  steps=2, n_evaluate=50, seeds=2),
-    "quick": dict(strengths=(0.5, 1.0), n_images=150, n_compare=150, n_inverted=20, n_few=60, encoder="pixels", n_bootstrap=100, sampling_steps=4,
-                  steps=10, n_evaluate=200, seeds=2),
+    "smoke": dict(
+        strengths=(0.8, 1.0),
+        n_images=150,
+        n_compare=150,
+        n_inverted=20,
+        n_few=40,
+        encoder="pixels",
+        n_bootstrap=20,
+        sampling_steps=2,
+        steps=2,
+        n_evaluate=50,
+        seeds=2,
+    ),
+    "quick": dict(
+        strengths=(0.5, 1.0),
+        n_images=150,
+        n_compare=150,
+        n_inverted=20,
+        n_few=60,
+        encoder="pixels",
+        n_bootstrap=100,
+        sampling_steps=4,
+        steps=10,
+        n_evaluate=200,
+        seeds=2,
+    ),
     "standard": dict(strengths=(0.0, 0.2, 0.5, 0.8, 1.0), n_images=10_000, n_compare=5000, n_inverted=500, steps=800, first_seed=900, seeds=10),
 }
 
@@ -153,15 +169,24 @@ def rows(s: Families) -> Iterator[tuple[dict, Task]]:
     for seed in seeds:
         for source, ratio in (("original", 0), *product((*families, FRESH_REAL), s.ratios)):
             needs = part(s.few, "real", s.n_few), part(s.few, "test", s.n_evaluate)
-            options = {"n_real": n, "added": ratio * n, "distinct": ratio * n, "mixing": "shuffled", "share": 0.0, "width": s.width,
-                       **learning(s), "seed": seed}
-            yield ({"dataset": dataset, "arm": source, "seed": seed, "x": float(ratio), "role": "adding"},
-                   Task(train_arm, options, (*needs, added(s, source, ratio)) if ratio else needs))
+            options = {
+                "n_real": n,
+                "added": ratio * n,
+                "distinct": ratio * n,
+                "mixing": "shuffled",
+                "share": 0.0,
+                "width": s.width,
+                **learning(s),
+                "seed": seed,
+            }
+            yield (
+                {"dataset": dataset, "arm": source, "seed": seed, "x": float(ratio), "role": "adding"},
+                Task(train_arm, options, (*needs, added(s, source, ratio)) if ratio else needs),
+            )
 
 
 def sample_rows(s: Families, dataset: str, families: tuple[str, ...], seeds: range) -> Iterator[tuple[dict, Task]]:
-    sources, fresh, test = (part(s.generator, name, n) for name, n in (
-        ("real", s.n_images), ("fresh", s.n_images), ("test", s.n_evaluate)))
+    sources, fresh, test = (part(s.generator, name, n) for name, n in (("real", s.n_images), ("fresh", s.n_images), ("test", s.n_evaluate)))
     judge = Task(trained, {**learning(s), "seed": s.first_seed}, (sources,))
     measure = {"encoder": s.encoder, "n_bootstrap": s.n_bootstrap, "device": s.device}
     pools = {("original", 0.0): sources} | {(f, x): made(s, f, x, sources) for f, x in product(families, s.strengths)}
@@ -171,8 +196,7 @@ def sample_rows(s: Families, dataset: str, families: tuple[str, ...], seeds: ran
         pools[NOISY, 1.0] = made(s, NOISY, 1.0, sources)
         for few, of in ((False, s.generator), (True, s.few)):
             own = {name: model_of(s, "vae", few)[name] for name in ("generator", "weights")}
-            yield ({"dataset": dataset, "arm": "vae", "x": float(len(splits(of)["real"])), "role": "departure", "seed": 0},
-                   Task(departure, own))
+            yield ({"dataset": dataset, "arm": "vae", "x": float(len(splits(of)["real"])), "role": "departure", "seed": 0}, Task(departure, own))
     for (family, strength), pool in pools.items():
         at = {"dataset": dataset, "arm": family, "x": strength, "role": "strength"}
         for seed in seeds:
@@ -183,8 +207,10 @@ def sample_rows(s: Families, dataset: str, families: tuple[str, ...], seeds: ran
     for family, which in product(families, INVERTED):
         wanted = part(s.generator, "real" if which == SEEN else "fresh", s.n_images)
         images = Task(asked, {"which": which, "n": s.n_inverted, "encoder": s.encoder, "device": s.device}, (wanted,))
-        yield ({"dataset": dataset, "arm": family, "x": 0.0, "role": "inversion", "which": which, "seed": 0},
-               Task(inversion, {"n_bootstrap": s.n_bootstrap}, (images, made(s, family, 0.0, images))))
+        yield (
+            {"dataset": dataset, "arm": family, "x": 0.0, "role": "inversion", "which": which, "seed": 0},
+            Task(inversion, {"n_bootstrap": s.n_bootstrap}, (images, made(s, family, 0.0, images))),
+        )
 
 
 def finish(frame: pd.DataFrame, s: Families) -> pd.DataFrame:
@@ -200,8 +226,17 @@ def finish(frame: pd.DataFrame, s: Families) -> pd.DataFrame:
         order = np.argsort(at)
         for place in s.places:
             wanted = least + place * (most - least)
-            more.append({"dataset": own["dataset"].iloc[0], "arm": family, "metric": metric, "seed": seed, "x": place, "role": "matched",
-                         **{name: np.interp(wanted, at[order], own[name].to_numpy()[order]) for name in ("value", "low", "high") if name in own}})
+            more.append(
+                {
+                    "dataset": own["dataset"].iloc[0],
+                    "arm": family,
+                    "metric": metric,
+                    "seed": seed,
+                    "x": place,
+                    "role": "matched",
+                    **{name: np.interp(wanted, at[order], own[name].to_numpy()[order]) for name in ("value", "low", "high") if name in own},
+                }
+            )
     return pd.concat([frame, pd.DataFrame(more)], ignore_index=True)
 
 
@@ -211,9 +246,21 @@ EXPERIMENT = Experiment("families", Families, PROFILES, rows, finish, constants=
 # The library calls.
 
 
-def at_strength(sources: ImageDataset, trained: dict | None = None, *, generator: str | None = None, weights: str | None = None,
-                images: int | None = None, precision: str, device: str, strength: float, steps: int, seed: int, noise: bool = False,
-                checkpoint: Path | None = None) -> ImageDataset:
+def at_strength(
+    sources: ImageDataset,
+    trained: dict | None = None,
+    *,
+    generator: str | None = None,
+    weights: str | None = None,
+    images: int | None = None,
+    precision: str,
+    device: str,
+    strength: float,
+    steps: int,
+    seed: int,
+    noise: bool = False,
+    checkpoint: Path | None = None,
+) -> ImageDataset:
     """Reconstructions at a strength, as bytes, kept block by block, of a saved generator, or of one of `trained_generators`,
     of which images is one. noise: with that of a VAE's decoder."""
     model = found_generator(trained, images, generator, weights, device)

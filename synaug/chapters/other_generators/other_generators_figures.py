@@ -39,33 +39,41 @@ def at_distance(live, recorded=None):
     if select(bare(live if recorded is None else recorded), role="matched").empty:
         return None
     shown = [Panel(name, title, where={"role": "matched"}) for name, title in (("outer_edge_recall", "outer-edge recall"), ("test_accuracy", "test accuracy"))]
-    return lines(live, recorded, shown, hue="arm", names=NAMES,
-                 xlabel="from the least to the largest distance")
+    return lines(live, recorded, shown, hue="arm", names=NAMES, xlabel="from the least to the largest distance")
 
 
 def matched_table(frame):
     """All that was measured midway between the least and the largest distance that all families reach, and from noise."""
     places = of(frame, "places")
     rows = select(bare(frame), arm=list(FROM_NOISE))
-    rows = pd.concat([select(rows, role=role, x=x).assign(at=at) for at, role, x in (
-        ("midway", "matched", places[len(places) // 2]), ("from noise", "strength", 1.0))])
+    rows = pd.concat(
+        [select(rows, role=role, x=x).assign(at=at) for at, role, x in (("midway", "matched", places[len(places) // 2]), ("from noise", "strength", 1.0))]
+    )
     table = rows.pivot_table(index=["metric", "at"], columns="arm", values="value", sort=False).rename(columns=FROM_NOISE)
     return table.rename_axis(columns=None).reset_index().replace({"metric": {"moved": "distance from the source"}})
 
 
 def from_noise(frame):
     """Images from noise against fresh real ones, and the training images in their place."""
-    rows = [({"label": "original" if arm == "original" else arm, "panel": title}, measured(frame, role="strength", metric=metric, arm=arm, x=x))
-            for metric, title in SHOWN.items() for arm, x in (("original", 0.0), *((name, 1.0) for name in FROM_NOISE))]
+    rows = [
+        ({"label": "original" if arm == "original" else arm, "panel": title}, measured(frame, role="strength", metric=metric, arm=arm, x=x))
+        for metric, title in SHOWN.items()
+        for arm, x in (("original", 0.0), *((name, 1.0) for name in FROM_NOISE))
+    ]
     return drawn_forest(rows, panel="panel", names={"original": "training images", **FROM_NOISE}, xlabel={title: title for title in SHOWN.values()}, zero=None)
 
 
 def accuracy(frame):
     """Test accuracy of classifiers that are trained on reconstructions alone, over that of the real images, by strength."""
     real = 100 * values(frame, role="strength", metric="test_accuracy", arm="original")
-    rows = [({"label": arm, "group": "from noise" if x == 1 else f"strength {x:g}"},
-             interval(100 * values(frame, role="strength", metric="test_accuracy", arm=arm, x=x), real))
-            for x in of(frame, "strengths") for arm in (FROM_NOISE if x == 1 else NAMES)]
+    rows = [
+        (
+            {"label": arm, "group": "from noise" if x == 1 else f"strength {x:g}"},
+            interval(100 * values(frame, role="strength", metric="test_accuracy", arm=arm, x=x), real),
+        )
+        for x in of(frame, "strengths")
+        for arm in (FROM_NOISE if x == 1 else NAMES)
+    ]
     return drawn_forest(rows, group="group", names=FROM_NOISE, xlabel="test accuracy (points), over training on real images")
 
 
@@ -78,8 +86,11 @@ def inversion(frame):
 def adding(frame):
     """What images from noise gain when they are added to few real ones."""
     base = values(frame, role="adding", arm="original")
-    rows = [({"label": arm, "group": f"{ratio} for each real one"}, interval(base, values(frame, role="adding", arm=arm, x=float(ratio))))
-            for ratio in of(frame, "ratios") for arm in SOURCES]
+    rows = [
+        ({"label": arm, "group": f"{ratio} for each real one"}, interval(base, values(frame, role="adding", arm=arm, x=float(ratio))))
+        for ratio in of(frame, "ratios")
+        for arm in SOURCES
+    ]
     return drawn_forest(rows, group="group", names=SOURCES, xlabel="gain in test accuracy (points)")
 
 
@@ -88,8 +99,9 @@ def pictures(settings, get):
     sources = part(settings.generator, "real", settings.n_images)
     real = get(sources)
     first = [int((real.labels == label).nonzero()[0]) for label in range(real.num_classes)]
-    rows = {"real": real.images[first]} | {NAMES[family]: get(chapter.made(settings, family, 1.0, sources)).images[first]
-                                           for family in ("diffusion", *settings.families)}
+    rows = {"real": real.images[first]} | {
+        NAMES[family]: get(chapter.made(settings, family, 1.0, sources)).images[first] for family in ("diffusion", *settings.families)
+    }
     return image_grid(list(rows.values()), list(rows), real.class_names)
 
 
@@ -123,8 +135,16 @@ def rates(*frames):
             rate = str(exchange_rate(most, base - rows["added", most], ruler, [base - rows["fresh", x] for x in ruler]))
         except ValueError as error:
             rate = "no rate: " + ("too few seeds" if len(base) < 3 else str(error).split(":")[0])
-        table.append({"data": name, "real images": int(select(every, set=name)["n_real"].iloc[0]), "test error on real (%)": f"{base.mean():.1f}",
-                      "cost of synthetic alone (points)": said(alone[name]), "gain when added (points)": said(gains[name]), "synthetic per fresh real image": rate})
+        table.append(
+            {
+                "data": name,
+                "real images": int(select(every, set=name)["n_real"].iloc[0]),
+                "test error on real (%)": f"{base.mean():.1f}",
+                "cost of synthetic alone (points)": said(alone[name]),
+                "gain when added (points)": said(gains[name]),
+                "synthetic per fresh real image": rate,
+            }
+        )
     return pd.DataFrame(table)
 
 
@@ -135,23 +155,26 @@ def networks(frame):
         at = {"study": "networks", "arm": arm}
         found = {name: measured(frame, **at, metric=name) for name in ("mean_loss", "recall", "outer_edge_recall")}
         over = interval(*(100 * values(frame, **own, metric="test_accuracy") for own in (at, base))) if arm != BASE else None
-        table.append({"change": arm, **{name.replace("_", " "): "as the base" if one is None else said(one, "-") for name, one in found.items()},
-                      "accuracy over the base (points)": "0" if arm == BASE else said(over)})
+        table.append(
+            {
+                "change": arm,
+                **{name.replace("_", " "): "as the base" if one is None else said(one, "-") for name, one in found.items()},
+                "accuracy over the base (points)": "0" if arm == BASE else said(over),
+            }
+        )
     return pd.DataFrame(table)
 
 
 def levels(live, recorded=None):
     """Loss, and recall of the outer edge, against images seen in training."""
     shown = [Panel("mean_loss", "mean denoising loss", where={"study": "levels"}), Panel("outer_edge_recall", "outer-edge recall", where={"study": "levels"})]
-    return lines(live, recorded, shown, hue="arm", names={BASE: "one training"}, xscale="log",
-                 xlabel="images seen")
+    return lines(live, recorded, shown, hue="arm", names={BASE: "one training"}, xscale="log", xlabel="images seen")
 
 
 def samplers(live, recorded=None):
     """Precision and outer-edge recall of samplers against how often they evaluate the network for an image."""
     shown = [Panel(name, SHOWN[name], where={"study": "samplers"}) for name in ("precision", "outer_edge_recall")]
-    return lines(live, recorded, shown, hue="arm",
-                 names={name: name.capitalize() for name in SOLVERS}, xscale="log", xlabel="evaluations of the network")
+    return lines(live, recorded, shown, hue="arm", names={name: name.capitalize() for name in SOLVERS}, xscale="log", xlabel="evaluations of the network")
 
 
 def exploration(frame):
@@ -159,27 +182,42 @@ def exploration(frame):
     rows = []
     for metric, title, scale in (("outer_edge_recall", "outer-edge recall", 1), ("test_accuracy", "test accuracy (points)", 100)):
         own = {"study": "exploration", "role": "judged", "metric": metric}
-        rows += [({"label": term, "panel": title}, interval(*(scale * values(frame, **own, arm=arm, x=0.0) for arm in (term, PLAIN))))
-                 for term in of(frame, "terms")]
-    return drawn_forest(rows, panel="panel", names={term: term for term in of(frame, "terms")},
-                        xlabel={title: f"{title}, over plain samples" for title in ("outer-edge recall", "test accuracy (points)")})
+        rows += [
+            ({"label": term, "panel": title}, interval(*(scale * values(frame, **own, arm=arm, x=0.0) for arm in (term, PLAIN)))) for term in of(frame, "terms")
+        ]
+    return drawn_forest(
+        rows,
+        panel="panel",
+        names={term: term for term in of(frame, "terms")},
+        xlabel={title: f"{title}, over plain samples" for title in ("outer-edge recall", "test accuracy (points)")},
+    )
 
 
 def of_families(frame):
     """{name: interval or None} of what the chapter says of the families in numbers."""
     real = 100 * values(frame, role="strength", metric="test_accuracy", arm="original")
     ratios, base = of(frame, "ratios"), values(frame, role="adding", arm="original")
-    numbers = {f"accuracy from noise, {arm}": interval(100 * values(frame, role="strength", metric="test_accuracy", arm=arm, x=1.0), real) for arm in FROM_NOISE}
+    numbers = {
+        f"accuracy from noise, {arm}": interval(100 * values(frame, role="strength", metric="test_accuracy", arm=arm, x=1.0), real) for arm in FROM_NOISE
+    }
     numbers |= {f"gain when added 1:{ratios[0]}, {arm}": interval(base, values(frame, role="adding", arm=arm, x=float(ratios[0]))) for arm in SOURCES}
-    numbers |= {f"{title} from noise, {arm}": measured(frame, role="strength", metric=metric, arm=arm, x=1.0)
-                for metric, title in SHOWN.items() for arm in FROM_NOISE}
+    numbers |= {
+        f"{title} from noise, {arm}": measured(frame, role="strength", metric=metric, arm=arm, x=1.0) for metric, title in SHOWN.items() for arm in FROM_NOISE
+    }
     midway = of(frame, "places")[len(of(frame, "places")) // 2]
-    numbers |= {f"{title} midway, {arm}": one for arm in NAMES for title, one in (
-        ("distance", measured(frame, role="matched", metric="moved", arm=arm, x=midway)),
-        ("outer-edge recall", measured(frame, role="matched", metric="outer_edge_recall", arm=arm, x=midway)),
-        ("accuracy over real", interval(100 * values(frame, role="matched", metric="test_accuracy", arm=arm, x=midway), real)))}
-    numbers |= {f"nats from the prior, VAE of {n:,}": measured(frame, role="departure", x=float(n))
-                for n in sorted(set(select(bare(frame), role="departure")["x"].astype(int)))}
+    numbers |= {
+        f"{title} midway, {arm}": one
+        for arm in NAMES
+        for title, one in (
+            ("distance", measured(frame, role="matched", metric="moved", arm=arm, x=midway)),
+            ("outer-edge recall", measured(frame, role="matched", metric="outer_edge_recall", arm=arm, x=midway)),
+            ("accuracy over real", interval(100 * values(frame, role="matched", metric="test_accuracy", arm=arm, x=midway), real)),
+        )
+    }
+    numbers |= {
+        f"nats from the prior, VAE of {n:,}": measured(frame, role="departure", x=float(n))
+        for n in sorted(set(select(bare(frame), role="departure")["x"].astype(int)))
+    }
     return numbers | {f"inversion error, {arm}, {which}": measured(frame, role="inversion", arm=arm, which=which) for arm in NAMES for which in KINDS}
 
 
@@ -193,16 +231,20 @@ def of_settings(frame):
     """The same of training and sampler."""
     edge = {"metric": "outer_edge_recall", "role": "judged"}
     numbers = {f"outer-edge recall, levels, {x:,}": interval(values(frame, **edge, study="levels", x=float(x))) for x in of(frame, "levels")}
-    numbers |= {f"outer-edge recall, samplers, {arm}, {x:,}": measured(frame, **edge, study="samplers", arm=arm, x=float(x))
-                for arm in SOLVERS for x in (of(frame, "evaluations")[0], of(frame, "evaluations")[-1])}
+    numbers |= {
+        f"outer-edge recall, samplers, {arm}, {x:,}": measured(frame, **edge, study="samplers", arm=arm, x=float(x))
+        for arm in SOLVERS
+        for x in (of(frame, "evaluations")[0], of(frame, "evaluations")[-1])
+    }
     own = {"study": "exploration", **edge, "x": 0.0}
     return numbers | {f"outer edge, {term}": interval(*(values(frame, **own, arm=arm) for arm in (term, PLAIN))) for term in of(frame, "terms")}
 
 
 def found(*frames):
     """{name: interval or None} of what the chapter says in numbers; of the runs of its three experiments, None where there is none."""
-    return {name: one for part, frame in zip((of_families, of_data, of_settings), frames, strict=True) if frame is not None
-            for name, one in part(frame).items()}
+    return {
+        name: one for part, frame in zip((of_families, of_data, of_settings), frames, strict=True) if frame is not None for name, one in part(frame).items()
+    }
 
 
 def numbers(*frames):
@@ -218,11 +260,19 @@ def takeaways(shown, recorded):
     costs = {name.removeprefix("cost, "): one.estimate for name, one in known.items() if name.startswith("cost, ") and one}
     worst = max(costs, key=lambda name: costs[name], default=AS_IT_IS)
     lines = [
-        ("Which generator?", "Classifiers trained on images from noise alone differ from those on real ones by "
-         + ", ".join(f"{texts[f'accuracy from noise, {arm}']} points ({title})" for arm, title in NAMES.items()) + "."),
-        ("Which data suffer?", f"Synthetic images alone cost {texts.get(f'cost, {AS_IT_IS}')} points on the data as they are, and most on "
-         f"“{worst}”: {texts.get(f'cost, {worst}')}."),
-        ("Can a sampler explore?", f"Autoguidance changes the recall of the outer edge by {texts.get(f'outer edge, {AUTOGUIDANCE}', 'an unknown amount')}.")]
+        (
+            "Which generator?",
+            "Classifiers trained on images from noise alone differ from those on real ones by "
+            + ", ".join(f"{texts[f'accuracy from noise, {arm}']} points ({title})" for arm, title in NAMES.items())
+            + ".",
+        ),
+        (
+            "Which data suffer?",
+            f"Synthetic images alone cost {texts.get(f'cost, {AS_IT_IS}')} points on the data as they are, and most on "
+            f"“{worst}”: {texts.get(f'cost, {worst}')}.",
+        ),
+        ("Can a sampler explore?", f"Autoguidance changes the recall of the outer edge by {texts.get(f'outer edge, {AUTOGUIDANCE}', 'an unknown amount')}."),
+    ]
     return told_each(lines, recorded)
 
 
@@ -234,10 +284,21 @@ def what_to_do(shown, recorded):
     best = max((arm for arm in gains if gains[arm]), key=lambda arm: gains[arm].estimate, default=None)
     edge = {name.removeprefix("outer edge, "): one for name, one in known.items() if name.startswith("outer edge, ") and one}
     top = max(edge, key=lambda term: edge[term].estimate, default=None)
-    rows = [(recorded[0], "Which family, to add to few real images?",
-             "not measured" if best is None else f"gains: {', '.join(f'{NAMES[a]} {signed(g.estimate)}' for a, g in gains.items() if g)}",
-             "open" if best is None or gains[best].low <= 0 else f"The {NAMES[best]}."),
-            (recorded[2], "A term that explores?", "not measured" if top is None else f"{top}: {said(edge[top])} outer-edge recall",
-             "open" if top is None or edge[top].low <= 0 else f"Yes: {top}.")]
-    return pd.DataFrame([(question, *((measured, advice) if run is not None else ("", "not recorded yet")))
-                         for run, question, measured, advice in rows], columns=["your question", "measured", "what to do"])
+    rows = [
+        (
+            recorded[0],
+            "Which family, to add to few real images?",
+            "not measured" if best is None else f"gains: {', '.join(f'{NAMES[a]} {signed(g.estimate)}' for a, g in gains.items() if g)}",
+            "open" if best is None or gains[best].low <= 0 else f"The {NAMES[best]}.",
+        ),
+        (
+            recorded[2],
+            "A term that explores?",
+            "not measured" if top is None else f"{top}: {said(edge[top])} outer-edge recall",
+            "open" if top is None or edge[top].low <= 0 else f"Yes: {top}.",
+        ),
+    ]
+    return pd.DataFrame(
+        [(question, *((measured, advice) if run is not None else ("", "not recorded yet"))) for run, question, measured, advice in rows],
+        columns=["your question", "measured", "what to do"],
+    )

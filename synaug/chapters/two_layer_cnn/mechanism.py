@@ -34,7 +34,8 @@ METRICS = {
     "synthetic_strength": "mean |residual|^2 of generated images over that of slow ones, A_gamma / A",
     "feature_ratio": "how much of the slow images' mean gradient generated ones supply, class by class",
     "loss": "mean cross-entropy of fast, slow and generated images",
-    "slow_fraction": "share of the real images that are slow", "warm_up_passes": "passes before they were selected",
+    "slow_fraction": "share of the real images that are slow",
+    "warm_up_passes": "passes before they were selected",
     "set_share": "set_variance as a share of a mini-batch gradient's whole variance",
     "set_variance_formula": "set_variance by Theorem 4.3, with the measured correlation for generated images",
     "own_share": "share of the speed of slow images that their residuals and their own copies' cause",
@@ -71,15 +72,17 @@ class Network(Settings):
     classifier: str = param("the network", "resnet8", options=tuple(ARCHITECTURES))
     classifier_steps: int = param(f"optimiser steps of a training, of batches of {BATCH_SIZE}", at_least=10)
     recipe: str = param("learning rates of the training, see synaug.classifiers.train_classifier", "one_cycle", options=tuple(RECIPES))
-    augment: str = param("augmentation of the training, see synaug.classifiers.train_classifier", "flip",
-                         options=tuple(name for name in AUGMENTATIONS if not name.endswith("trivial")))
+    augment: str = param(
+        "augmentation of the training, see synaug.classifiers.train_classifier",
+        "flip",
+        options=tuple(name for name in AUGMENTATIONS if not name.endswith("trivial")),
+    )
     ks: tuple[int, ...] = param("times a slow image occurs; trainings take the largest", each=True, at_least=2)
     sigma: float = param("noise level of the trainings' generated images; 1 is the published 50 of 100 steps", 1.0)
     sigmas: tuple[float, ...] = param("levels whose generated images are looked at, sigma among them", each=True)
     sampler_steps: int = param("Heun steps from any of them", at_least=1)
     seeds: int = param("networks: 0, 1, ...", at_least=2, at_most=1000)
-    selection_seed: int = param("of the network that selects the slow images", 100, at_least=0,
-                                at_most=2**31 - 1)
+    selection_seed: int = param("of the network that selects the slow images", 100, at_least=0, at_most=2**31 - 1)
     n_evaluate: int = param("test images; None: all", at_least=1, optional=True)
     sampled_batches: int = param("mini-batches behind sampled_variance", at_least=2)
     stages: tuple[str, ...] = param("when gradients are measured", each=True, options=tuple(STAGES))
@@ -91,15 +94,18 @@ class Network(Settings):
         if min(self.sigmas) <= 0 or self.sigma not in self.sigmas:
             raise ValueError(f"sigmas must be positive, sigma = {self.sigma:g} among them, got {self.sigmas}")
         parts = real_images_of(self.generator)
-        self.within("one per class to all", n_images=(parts.test.num_classes, len(parts.trained)),
-                    n_evaluate=(parts.test.num_classes, len(parts.test)))
+        self.within("one per class to all", n_images=(parts.test.num_classes, len(parts.trained)), n_evaluate=(parts.test.num_classes, len(parts.test)))
         data = stratified_subset(parts.trained, self.n_images or len(parts.trained), 0)
         if (fewest := int(data.labels.bincount(minlength=data.num_classes).min())) < 2:
-            raise ValueError(f"n_images must leave at least 2 images of each of the {data.num_classes} classes, which "
-                             f"are clustered one by one; of {len(data)} one has {fewest}")
+            raise ValueError(
+                f"n_images must leave at least 2 images of each of the {data.num_classes} classes, which "
+                f"are clustered one by one; of {len(data)} one has {fewest}"
+            )
         if self.classifier_steps * BATCH_SIZE < 3 * len(data):
-            raise ValueError(f"classifier_steps must be at least {math.ceil(3 * len(data) / BATCH_SIZE)}, the three "
-                             f"passes over {len(data)} images of a warm-up, got {self.classifier_steps}")
+            raise ValueError(
+                f"classifier_steps must be at least {math.ceil(3 * len(data) / BATCH_SIZE)}, the three "
+                f"passes over {len(data)} images of a warm-up, got {self.classifier_steps}"
+            )
         build_classifier(self.classifier, data.image_shape, data.num_classes, seed=0)
 
     def steps_at(self, shares) -> list[int]:
@@ -111,16 +117,54 @@ class Network(Settings):
 
 
 PROFILES = {
-    "smoke": dict(generator="fashion_mnist_2000", n_images=130, classifier_steps=10, ks=(2,), sigmas=(1.0,),
-                  sampler_steps=1, seeds=2, n_evaluate=50, sampled_batches=2, stages=("early",)),
-    "quick": dict(generator="fashion_mnist_2000", n_images=130, classifier_steps=10, ks=(2,), sigmas=(1.0, 80.0),
-                  sampler_steps=2, seeds=2, n_evaluate=200, sampled_batches=2, stages=("early", "late")),
-    "standard": dict(generator="fashion_mnist_2000", n_images=None, classifier_steps=800, ks=(2, 5),
-                     sigmas=(1.0, 3.0, 80.0), sampler_steps=9, seeds=5, n_evaluate=2000, sampled_batches=25,
-                     stages=tuple(STAGES)),
-    "paper": dict(generator="fashion_mnist", n_images=None, classifier_steps=4000, ks=(2, 5),
-                  sigmas=(0.3, 1.0, 3.0, 80.0), sampler_steps=18, seeds=10, n_evaluate=None, sampled_batches=100,
-                  stages=tuple(STAGES)),
+    "smoke": dict(
+        generator="fashion_mnist_2000",
+        n_images=130,
+        classifier_steps=10,
+        ks=(2,),
+        sigmas=(1.0,),
+        sampler_steps=1,
+        seeds=2,
+        n_evaluate=50,
+        sampled_batches=2,
+        stages=("early",),
+    ),
+    "quick": dict(
+        generator="fashion_mnist_2000",
+        n_images=130,
+        classifier_steps=10,
+        ks=(2,),
+        sigmas=(1.0, 80.0),
+        sampler_steps=2,
+        seeds=2,
+        n_evaluate=200,
+        sampled_batches=2,
+        stages=("early", "late"),
+    ),
+    "standard": dict(
+        generator="fashion_mnist_2000",
+        n_images=None,
+        classifier_steps=800,
+        ks=(2, 5),
+        sigmas=(1.0, 3.0, 80.0),
+        sampler_steps=9,
+        seeds=5,
+        n_evaluate=2000,
+        sampled_batches=25,
+        stages=tuple(STAGES),
+    ),
+    "paper": dict(
+        generator="fashion_mnist",
+        n_images=None,
+        classifier_steps=4000,
+        ks=(2, 5),
+        sigmas=(0.3, 1.0, 3.0, 80.0),
+        sampler_steps=18,
+        seeds=10,
+        n_evaluate=None,
+        sampled_batches=100,
+        stages=tuple(STAGES),
+    ),
 }
 
 
@@ -135,8 +179,7 @@ def selection(s: Network) -> Task:
 def pool(s: Network, sigma: float) -> Task:
     """Copies of the slow images; where nothing is trained on them, those of the smallest k do."""
     k = max(s.ks) if sigma == s.sigma else min(s.ks)
-    return Task(generated_from, {**tasks.network(s), "sigma": sigma, "steps": s.sampler_steps, "k": k},
-                (real(s, "trained", s.n_images), selection(s)))
+    return Task(generated_from, {**tasks.network(s), "sigma": sigma, "steps": s.sampler_steps, "k": k}, (real(s, "trained", s.n_images), selection(s)))
 
 
 def pools(s: Network, arm: str) -> tuple[Task, ...]:
@@ -146,36 +189,60 @@ def pools(s: Network, arm: str) -> tuple[Task, ...]:
 
 def network(s: Network, arm: str, seed: int) -> Task:
     """A training on the training set of an arm, at the largest k."""
-    return Task(train_network, {
-        **training(s), "seed": seed, "arm": arm, "k": max(s.ks), "recorded": s.steps_at(RECORDED),
-        "kept": list(s.stage_steps(s.stages)),
-    }, (real(s, "trained", s.n_images), real(s, "test", s.n_evaluate), selection(s), *pools(s, arm)))
+    return Task(
+        train_network,
+        {**training(s), "seed": seed, "arm": arm, "k": max(s.ks), "recorded": s.steps_at(RECORDED), "kept": list(s.stage_steps(s.stages))},
+        (real(s, "trained", s.n_images), real(s, "test", s.n_evaluate), selection(s), *pools(s, arm)),
+    )
 
 
 def rows(s: Network):
     """The selection; losses over trainings on each set; gradients at each stage of them."""
     most, everywhere = max(s.ks), s.stage_steps(STAGES)
     levels = {sigma: most if sigma == s.sigma else min(s.ks) for sigma in s.sigmas}
-    sets = [["original", 1, 0.0], *(["upsampled", k, 0.0] for k in s.ks),
-            *(["generated", k, sigma] for sigma, largest in levels.items() for k in s.ks if k <= largest)]
+    sets = [
+        ["original", 1, 0.0],
+        *(["upsampled", k, 0.0] for k in s.ks),
+        *(["generated", k, sigma] for sigma, largest in levels.items() for k in s.ks if k <= largest),
+    ]
     none = {"sigma": 0.0, "step": 0, "stage": "", "weights": "own"}
-    yield ({**none, "part": "selection", "arm": "original", "swept": "k", "x": 1.0, "seed": s.selection_seed},
-           Task(selected, {}, (selection(s),)))
+    yield ({**none, "part": "selection", "arm": "original", "swept": "k", "x": 1.0, "seed": s.selection_seed}, Task(selected, {}, (selection(s),)))
     for seed in range(s.seeds):
         for arm in ARMS:
             sigma, trained = s.sigma if arm == "generated" else 0.0, network(s, arm, seed)
             for step in s.steps_at(RECORDED):
-                yield ({**none, "part": "learning", "arm": arm, "swept": "progress", "x": step / s.classifier_steps,
-                        "step": step, "stage": everywhere.get(step, ""), "seed": seed, "sigma": sigma},
-                       Task(losses_at, {"step": step}, (trained,)))
+                yield (
+                    {
+                        **none,
+                        "part": "learning",
+                        "arm": arm,
+                        "swept": "progress",
+                        "x": step / s.classifier_steps,
+                        "step": step,
+                        "stage": everywhere.get(step, ""),
+                        "seed": seed,
+                        "sigma": sigma,
+                    },
+                    Task(losses_at, {"step": step}, (trained,)),
+                )
             own = [arm, 1 if arm == "original" else most, sigma]
             made = tuple(pool(s, level) for level in s.sigmas) if arm == "original" else pools(s, arm)
             for step, stage in s.stage_steps(s.stages).items():
-                yield ({"step": step, "stage": stage, "seed": seed},
-                       Task(measure_gradients, {
-                           "step": step, "seed": seed, "own": own, "sets": sets if arm == "original" else [own],
-                           "augment": s.augment, "sampled_batches": s.sampled_batches,
-                       }, (trained, real(s, "trained", s.n_images), selection(s), *made)))
+                yield (
+                    {"step": step, "stage": stage, "seed": seed},
+                    Task(
+                        measure_gradients,
+                        {
+                            "step": step,
+                            "seed": seed,
+                            "own": own,
+                            "sets": sets if arm == "original" else [own],
+                            "augment": s.augment,
+                            "sampled_batches": s.sampled_batches,
+                        },
+                        (trained, real(s, "trained", s.n_images), selection(s), *made),
+                    ),
+                )
 
 
 def relative(frame: pd.DataFrame, s: Network) -> pd.DataFrame:
@@ -205,8 +272,9 @@ def selected(selection: dict) -> dict:
     return {"slow_fraction": selection["fraction"], "warm_up_passes": selection["passes"]}
 
 
-def generated_from(data: ImageDataset, selection: dict, generator: str, weights: str, precision: str, device: str,
-                   sigma: float, steps: int, k: int) -> SyntheticPool:
+def generated_from(
+    data: ImageDataset, selection: dict, generator: str, weights: str, precision: str, device: str, sigma: float, steps: int, k: int
+) -> SyntheticPool:
     """k - 1 images of each slow one, from itself at a noise level. precision: told for the key's sake."""
     denoiser = tasks.usual_denoiser(generator, weights, device)
     return generate_pool(denoiser, data, selection["sources"], k=k, sigmas=sigma, steps=steps, device=device)
@@ -219,8 +287,19 @@ def training_set(arm: str, k: int, data: ImageDataset, selection: dict, pool: Sy
     return upsampled(data, selection["sources"], k) if arm == "upsampled" else with_generated(data, pool, k=k)
 
 
-def train_network(data: ImageDataset, test: ImageDataset, selection: dict, *pool: SyntheticPool, architecture: str,
-                  seed: int, arm: str, k: int, recorded: list, kept: list, **options) -> dict:
+def train_network(
+    data: ImageDataset,
+    test: ImageDataset,
+    selection: dict,
+    *pool: SyntheticPool,
+    architecture: str,
+    seed: int,
+    arm: str,
+    k: int,
+    recorded: list,
+    kept: list,
+    **options,
+) -> dict:
     """A training on the training set of an arm: {"losses": {step: {metric: value}}, "networks": {step: `Trained`}}.
 
     recorded: steps after which losses are measured: on the slow and the fast real images, each once, and on the test
@@ -235,8 +314,7 @@ def train_network(data: ImageDataset, test: ImageDataset, selection: dict, *pool
         if step + 1 in recorded:
             now = settled(model, chosen)
             own, (of_test, wrong) = losses_of(now, data)[0], losses_of(now, test)
-            found = {"train_loss_slow": own[slow], "train_loss_fast": own[fast], "test_loss": of_test,
-                     "test_error": wrong}
+            found = {"train_loss_slow": own[slow], "train_loss_fast": own[fast], "test_loss": of_test, "test_error": wrong}
             losses[step + 1] = {metric: values.mean().item() for metric, values in found.items()}
         if step + 1 in kept:
             weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
@@ -269,8 +347,9 @@ def settled(model, chosen: TrainingSet):
     return model.eval()
 
 
-def measure_gradients(network: dict, data: ImageDataset, selection: dict, *made: SyntheticPool, step: int, seed: int,
-                      own: list, sets: list, augment: str, sampled_batches: int) -> pd.DataFrame:
+def measure_gradients(
+    network: dict, data: ImageDataset, selection: dict, *made: SyntheticPool, step: int, seed: int, own: list, sets: list, augment: str, sampled_batches: int
+) -> pd.DataFrame:
     """Gradient statistics of training sets at the weights that one of them has led to after a step.
 
     made: pools of generated copies, one per noise level. own, sets: [arm, k, sigma] of the network's own training set
@@ -285,8 +364,14 @@ def measure_gradients(network: dict, data: ImageDataset, selection: dict, *made:
     fixed = settled(model, chosen)
     products = gradient_products(fixed, members.images, members.labels, members.source, members.group)
     weights = "original" if arm == "original" else "own"
-    variance = {"arm": arm, "sigma": sigma, "x": float(k), "metric": "sampled_variance", "weights": "own",
-                "value": sampled_variance(model, chosen, augment, seed, sampled_batches)}
+    variance = {
+        "arm": arm,
+        "sigma": sigma,
+        "x": float(k),
+        "metric": "sampled_variance",
+        "weights": "own",
+        "value": sampled_variance(model, chosen, augment, seed, sampled_batches),
+    }
     found = [row | {"weights": weights} for row in consequences(products, members, sets)]
     found = [pd.DataFrame([*found, variance]).assign(part="consequences", swept="k")]
     if arm == "original":
@@ -347,13 +432,15 @@ def premises(products, members: Members, model) -> list[dict]:
     and the mean loss of fast, slow and generated ones."""
     first, squares = members.of(SLOW), products.squares()
     losses = losses_of(model, members)[0]
-    rows = [{"arm": name, "sigma": 0.0, "metric": "loss", "value": losses[members.of(kind)].mean().item()}
-            for name, kind in (("fast", FAST), ("slow", SLOW))]
+    rows = [{"arm": name, "sigma": 0.0, "metric": "loss", "value": losses[members.of(kind)].mean().item()} for name, kind in (("fast", FAST), ("slow", SLOW))]
     for sigma, kind in members.first_copy.items():
         second = members.of(kind)
-        found = {"same_source_correlation": products.same_source_correlation(first, second),
-                 "synthetic_strength": (squares[second].sum() / squares[first].sum()).item(),
-                 "feature_ratio": products.mean_ratio(first, second), "loss": losses[second].mean().item()}
+        found = {
+            "same_source_correlation": products.same_source_correlation(first, second),
+            "synthetic_strength": (squares[second].sum() / squares[first].sum()).item(),
+            "feature_ratio": products.mean_ratio(first, second),
+            "loss": losses[second].mean().item(),
+        }
         rows += [{"arm": "generated", "sigma": sigma, "metric": name, "value": value} for name, value in found.items()]
     return rows
 
@@ -369,12 +456,17 @@ def consequences(products, members: Members, sets: list) -> list[dict]:
         speed, own, correlation = products.speed(weights), products.own_alignment(weights), 1.0
         if arm == "generated":
             correlation = products.same_source_correlation(slow, members.of(members.first_copy[sigma]))
-        found = {"batch_variance": batch, "set_variance": over_sets, "set_share": over_sets / (batch + over_sets),
-                 "set_variance_formula": relative_set_variance(k, alpha, correlation),
-                 "noise_align": ((subset * products.alignment(weights).abs()).sum() / subset.sum()).item(),
-                 "noise_align_own": ((subset * own).sum() / subset.sum()).item(),
-                 "own_share": (own[slow].mean() / speed[slow].mean()).item(),
-                 "speed_slow": speed[slow].mean().item(), "speed_fast": speed[fast].mean().item()}
+        found = {
+            "batch_variance": batch,
+            "set_variance": over_sets,
+            "set_share": over_sets / (batch + over_sets),
+            "set_variance_formula": relative_set_variance(k, alpha, correlation),
+            "noise_align": ((subset * products.alignment(weights).abs()).sum() / subset.sum()).item(),
+            "noise_align_own": ((subset * own).sum() / subset.sum()).item(),
+            "own_share": (own[slow].mean() / speed[slow].mean()).item(),
+            "speed_slow": speed[slow].mean().item(),
+            "speed_fast": speed[fast].mean().item(),
+        }
         row = {"arm": arm, "sigma": sigma, "x": float(k)}
         rows += [row | {"metric": name, "value": value} for name, value in found.items()]
     return rows

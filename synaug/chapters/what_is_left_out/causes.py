@@ -37,8 +37,9 @@ class Causes(Trainings):
     encoder: str = param("features that density ratios are estimated in", "efficientnet_lite0", options=("pixels", *BUILDERS))
     components: int = param("principal components of these", 64, at_least=1)
     smaller: tuple[int, ...] = param("smaller sets of real images, between which equal accuracy is sought", each=True, at_least=10)
-    architectures: tuple[str, ...] = param("networks; the first is that of all studies", ("resnet8", "vgg5", "vit_tiny"),
-                                           each=True, options=tuple(ARCHITECTURES))
+    architectures: tuple[str, ...] = param(
+        "networks; the first is that of all studies", ("resnet8", "vgg5", "vit_tiny"), each=True, options=tuple(ARCHITECTURES)
+    )
     added: int = param("images added to the real ones where the landscape is looked at", at_least=10)
     shorter: tuple[int, ...] = param("shorter trainings on real images, between which equal loss is sought", each=True, at_least=1)
     n_changed: int = param("test images that are filtered, blurred and so on", at_least=10)
@@ -48,8 +49,13 @@ class Causes(Trainings):
     def check(self):
         of, added = splits(self.generator), min(self.pool, self.fresh)
         classes = of["real"].num_classes
-        self.within("one per class to all", n_real=(classes, min(len(of["real"]), added)), fresh=(classes, len(of["fresh"])),
-                    added=(classes, added), n_sharpness=(classes, self.n_real))
+        self.within(
+            "one per class to all",
+            n_real=(classes, min(len(of["real"]), added)),
+            fresh=(classes, len(of["fresh"])),
+            added=(classes, added),
+            n_sharpness=(classes, self.n_real),
+        )
         if not self.smaller or max(self.smaller) >= self.n_real or min(self.smaller) < of["real"].num_classes:
             raise ValueError(f"smaller must be numbers from {of['real'].num_classes} to below n_real = {self.n_real}, got {self.smaller}")
         if not self.shorter or max(self.shorter) >= self.steps:
@@ -59,17 +65,74 @@ class Causes(Trainings):
 
 
 PROFILES = {
-    "smoke": dict(generator="fashion_mnist_2000", n_real=20, pool=30, fresh=30, encoder="pixels", components=4, smaller=(10,),
-                  architectures=("vgg5", "resnet8"), added=20, shorter=(1,), steps=2, sampling_steps=1, n_evaluate=40, n_changed=20,
-                  n_sharpness=10, probes=1, seeds=2),
-    "quick": dict(generator="fashion_mnist_2000", n_real=100, pool=200, fresh=500, components=16, smaller=(50,),
-                  architectures=("vgg5", "resnet8"), added=100, shorter=(3,), steps=5, sampling_steps=3, n_evaluate=200, n_changed=50,
-                  n_sharpness=10, probes=1, seeds=2),
-    "standard": dict(generator="fashion_mnist_2000", n_real=2000, pool=12_000, fresh=10_000, smaller=(500, 1000), added=3000,
-                     shorter=(200, 400), steps=800, n_evaluate=5000, n_changed=2000, n_sharpness=500, first_seed=300, seeds=10),
-    "paper": dict(generator="cifar10", n_real=5000, pool=30_000, fresh=6000, smaller=(1250, 2500),
-                  architectures=("resnet9", "vgg19", "vit_small"), added=5000, shorter=(200, 400), recipe="one_cycle", steps=800,
-                  n_changed=10_000, n_sharpness=500, first_seed=300, seeds=10),
+    "smoke": dict(
+        generator="fashion_mnist_2000",
+        n_real=20,
+        pool=30,
+        fresh=30,
+        encoder="pixels",
+        components=4,
+        smaller=(10,),
+        architectures=("vgg5", "resnet8"),
+        added=20,
+        shorter=(1,),
+        steps=2,
+        sampling_steps=1,
+        n_evaluate=40,
+        n_changed=20,
+        n_sharpness=10,
+        probes=1,
+        seeds=2,
+    ),
+    "quick": dict(
+        generator="fashion_mnist_2000",
+        n_real=100,
+        pool=200,
+        fresh=500,
+        components=16,
+        smaller=(50,),
+        architectures=("vgg5", "resnet8"),
+        added=100,
+        shorter=(3,),
+        steps=5,
+        sampling_steps=3,
+        n_evaluate=200,
+        n_changed=50,
+        n_sharpness=10,
+        probes=1,
+        seeds=2,
+    ),
+    "standard": dict(
+        generator="fashion_mnist_2000",
+        n_real=2000,
+        pool=12_000,
+        fresh=10_000,
+        smaller=(500, 1000),
+        added=3000,
+        shorter=(200, 400),
+        steps=800,
+        n_evaluate=5000,
+        n_changed=2000,
+        n_sharpness=500,
+        first_seed=300,
+        seeds=10,
+    ),
+    "paper": dict(
+        generator="cifar10",
+        n_real=5000,
+        pool=30_000,
+        fresh=6000,
+        smaller=(1250, 2500),
+        architectures=("resnet9", "vgg19", "vit_small"),
+        added=5000,
+        shorter=(200, 400),
+        recipe="one_cycle",
+        steps=800,
+        n_changed=10_000,
+        n_sharpness=500,
+        first_seed=300,
+        seeds=10,
+    ),
 }
 
 
@@ -89,10 +152,19 @@ def arms(study: str, s: Causes) -> list[Arm]:
     if study == "mismatch":
         return [replace(base, source=source) for source in ("original", "synthetic", "concentrated", "control", "spread", "as many distinct")]
     if study == "bias":
-        return [replace(arm, architecture=name) for name in s.architectures for arm in (
-            base, replace(base, source="synthetic"), *(replace(base, n=n) for n in s.smaller))]
-    return [base, replace(base, source="added"), replace(base, source="fresh added"), *(replace(base, steps=n) for n in s.shorter),
-            replace(base, optimizer="sam"), replace(base, source="added", optimizer="sam")]
+        return [
+            replace(arm, architecture=name)
+            for name in s.architectures
+            for arm in (base, replace(base, source="synthetic"), *(replace(base, n=n) for n in s.smaller))
+        ]
+    return [
+        base,
+        replace(base, source="added"),
+        replace(base, source="fresh added"),
+        *(replace(base, steps=n) for n in s.shorter),
+        replace(base, optimizer="sam"),
+        replace(base, source="added", optimizer="sam"),
+    ]
 
 
 def pool(s: Causes) -> Task:
@@ -129,8 +201,11 @@ def training(s: Causes, arm: Arm, seed: int) -> Task:
 def rows(s: Causes):
     """Every training, seed by seed, and what its study measures; x is the number of images of the source."""
     test, changed, device = part(s.generator, "test", s.n_evaluate), part(s.generator, "test", s.n_changed), {"device": s.device}
-    judge = Task(trained, {"architecture": s.architectures[0], "steps": s.steps, "recipe": s.recipe, "seed": JUDGE_SEED,
-                           "device": s.device}, (part(s.generator, "validation"),))
+    judge = Task(
+        trained,
+        {"architecture": s.architectures[0], "steps": s.steps, "recipe": s.recipe, "seed": JUDGE_SEED, "device": s.device},
+        (part(s.generator, "validation"),),
+    )
     if "bias" in s.studies:
         spectrum = Task(power, {}, (changed, Task(stratified_subset, {"n": s.n_real, "seed": 0}, (pool(s),))))
         yield {"study": "bias", "dataset": splits(s.generator)["test"].name, "seed": 0}, spectrum
@@ -139,8 +214,14 @@ def rows(s: Causes):
     for seed in s.each_seed:
         for study in s.studies:
             for arm in arms(study, s):
-                columns = {"study": study, "dataset": splits(s.generator)["test"].name, "seed": seed, "arm": arm.source,
-                           "x": float(arm.n), **{k: v for k, v in asdict(arm).items() if k in ("architecture", "steps", "optimizer")}}
+                columns = {
+                    "study": study,
+                    "dataset": splits(s.generator)["test"].name,
+                    "seed": seed,
+                    "arm": arm.source,
+                    "x": float(arm.n),
+                    **{k: v for k, v in asdict(arm).items() if k in ("architecture", "steps", "optimizer")},
+                }
                 model, own = training(s, arm, seed), Task(stratified_subset, {"n": s.n_real, "seed": seed}, (part(s.generator, "real"),))
                 yield columns, Task(tested, device, (model, test))
                 if study == "mismatch":
@@ -212,9 +293,12 @@ def auc(judge: Trained, real: ImageDataset, images: ImageDataset, seed: int, dev
 def refitted(classifier: Trained, own: ImageDataset, fresh: ImageDataset, test: ImageDataset, device: str) -> pd.DataFrame:
     """Test error (%) once the last layer is fitted to the real training images, or to fresh real ones."""
     model = classifier.model(device)
-    return pd.DataFrame([{"metric": "refit_error", "refit": name, "value": error(
-        refit_last_layer(model, images.images, images.labels), test)}
-        for name, images in (("real", own), ("fresh", fresh))])
+    return pd.DataFrame(
+        [
+            {"metric": "refit_error", "refit": name, "value": error(refit_last_layer(model, images.images, images.labels), test)}
+            for name, images in (("real", own), ("fresh", fresh))
+        ]
+    )
 
 
 def _frequencies(images: torch.Tensor) -> torch.Tensor:
@@ -275,8 +359,7 @@ def landscape(classifier: Trained, base: Trained, own: ImageDataset, n: int, pro
     some = stratified_subset(own, n, 0)
     found = sharpness(classifier.model(), some.images, some.labels, probes=probes, seed=seed)
     logs = {f"log_{name}": np.log(max(getattr(found, name), 1e-12)) for name in ("loss", "largest_eigenvalue", "trace", "gradient_variance")}
-    return {**logs, "filter_normalised": found.filter_normalised,
-            "barrier": loss_barrier(base.model(), classifier.model(), some.images, some.labels)}
+    return {**logs, "filter_normalised": found.filter_normalised, "barrier": loss_barrier(base.model(), classifier.model(), some.images, some.labels)}
 
 
 # What combines several results, added to the frame at the end.
@@ -341,8 +424,13 @@ def finish(frame: pd.DataFrame, s: Causes) -> pd.DataFrame:
             # On fresh images both are refitted; the real-trained features have seen the others.
             left = r["synthetic"] - (r["original"] if refit == "fresh" else e["original"])
             more += derived(share_of(gap - left, gap), e.index, "head_share", arm="synthetic", refit=refit, **own)
-        by = {change: (table(frame, "x", **of, metric="changed_error", change=change, arm="original"),
-                       table(frame, "x", **of, metric="changed_error", change=change, arm="synthetic")) for change in CHANGES}
+        by = {
+            change: (
+                table(frame, "x", **of, metric="changed_error", change=change, arm="original"),
+                table(frame, "x", **of, metric="changed_error", change=change, arm="synthetic"),
+            )
+            for change in CHANGES
+        }
         for change, (values, _) in by.items():
             found = interpolated(by["none"][0], values, by["none"][1].to_numpy().mean())
             more += derived(found, values.index, "changed_error", arm="original, matched to synthetic", change=change, **own)

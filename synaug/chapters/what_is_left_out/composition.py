@@ -7,17 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from synaug.chapters.tasks import (
-    Trained,
-    Trainings,
-    generated,
-    joined,
-    learning,
-    number_format,
-    part_of,
-    trained,
-    trained_generators,
-)
+from synaug.chapters.tasks import Trained, Trainings, generated, joined, learning, number_format, part_of, trained, trained_generators
 from synaug.chapters.what_is_left_out.rare_events import corrected_share
 from synaug.classifiers import predict
 from synaug.classifiers.architectures import ARCHITECTURES
@@ -50,8 +40,11 @@ PROFILES = {
 def samples(s: Composition, of: str, seed: int) -> Task:
     recipe = asdict(Recipe(dataset=DATASETS[of], subset_size="all", channels=(s.width, 2 * s.width), flip=0.0, seed=seed))
     generator = Task(trained_generators, {"recipe": recipe, "snapshots": [s.trained_images], "device": s.device})
-    return Task(generated, {"generator": None, "weights": None, **number_format(s), "images": s.trained_images, "steps": s.sampling_steps, "seed": seed},
-                (Task(part_of, {"dataset": "shapes", "split": "train", "n": s.n_samples}), generator))  # for their labels
+    return Task(
+        generated,
+        {"generator": None, "weights": None, **number_format(s), "images": s.trained_images, "steps": s.sampling_steps, "seed": seed},
+        (Task(part_of, {"dataset": "shapes", "split": "train", "n": s.n_samples}), generator),
+    )  # for their labels
 
 
 def rows(s: Composition) -> Iterator[tuple[dict, Task]]:
@@ -63,9 +56,13 @@ def rows(s: Composition) -> Iterator[tuple[dict, Task]]:
         made = {of: samples(s, of, seed) for of in DATASETS}
         for of in DATASETS:
             yield {**columns, "arm": of}, Task(missing_shares, {"n": s.n_evaluate, "device": s.device}, (judge, made[of]))
-        arms = {"real": real["held out"], "real and synthetic": Task(joined, {}, (real["held out"], made["held out"])),
-                "synthetic": made["held out"], "real of all": real["all"],
-                "real and oracle": Task(joined, {}, (real["held out"], made["all"]))}
+        arms = {
+            "real": real["held out"],
+            "real and synthetic": Task(joined, {}, (real["held out"], made["held out"])),
+            "synthetic": made["held out"],
+            "real of all": real["all"],
+            "real and oracle": Task(joined, {}, (real["held out"], made["all"])),
+        }
         for arm, images in arms.items():
             yield {**columns, "arm": arm}, Task(errors, {"n": s.n_evaluate, "device": s.device}, (Task(trained, {**learning(s), "seed": seed}, (images,)),))
 
@@ -87,8 +84,10 @@ def missing_shares(judge: Trained, images: ImageDataset, n: int | None, device: 
     shapes: corrected for the judge's confusions (`subgroup_share`), and as it says (raw_ratio); the judge's accuracy."""
     model, test = judge.model(device), combinations(part_of("shapes", "test", n))
     # The combination of a shape with each colour: of its own shape's four, which the judge finds likeliest.
-    colour, real = (predict(model, part.images).unflatten(1, (len(SHAPES), len(COLOURS)))[torch.arange(len(part)), shape].argmax(1)
-                    for part, shape in ((images, images.labels), (test, test.labels // len(COLOURS))))
+    colour, real = (
+        predict(model, part.images).unflatten(1, (len(SHAPES), len(COLOURS)))[torch.arange(len(part)), shape].argmax(1)
+        for part, shape in ((images, images.labels), (test, test.labels // len(COLOURS)))
+    )
     raw, corrected = [], []
     for i in range(len(SHAPES)):
         flagged, says, truly = (colour == i)[images.labels == i], real == i, test.labels % len(COLOURS) == i
@@ -105,5 +104,6 @@ def errors(classifier: Trained, n: int | None, device: str) -> pd.DataFrame:
     """Error (%) of the shape of test images in the combinations that were held out, and in the others."""
     test = part_of("shapes", "test", n)
     wrong, missing = predict(classifier.model(device), test.images).argmax(1) != test.labels, colours_of(test) == test.labels
-    return pd.DataFrame([{"metric": name, "value": 100 * wrong[which].double().mean().item()}
-                         for name, which in (("missing_error", missing), ("seen_error", ~missing))])
+    return pd.DataFrame(
+        [{"metric": name, "value": 100 * wrong[which].double().mean().item()} for name, which in (("missing_error", missing), ("seen_error", ~missing))]
+    )

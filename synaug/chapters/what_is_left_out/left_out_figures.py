@@ -10,12 +10,20 @@ from synaug.plots import Panel, image_grid, lines
 from synaug.statistics.contrasts import select
 from synaug.statistics.frames import bare
 
-ARMS = {"synthetic": "synthetic images", "spread": "synthetic, resampled to the real density",
-        "concentrated": "fresh real, resampled to the synthetic density", "control": "fresh real, as few as the weights are worth",
-        "as many distinct": "fresh real, as many distinct"}
+ARMS = {
+    "synthetic": "synthetic images",
+    "spread": "synthetic, resampled to the real density",
+    "concentrated": "fresh real, resampled to the synthetic density",
+    "control": "fresh real, as few as the weights are worth",
+    "as many distinct": "fresh real, as many distinct",
+}
 NETWORKS = {"resnet8": "ResNet-8", "vgg5": "VGG-5", "vit_tiny": "small ViT"}
-SHARPNESS = {"log_largest_eigenvalue": "log of the largest eigenvalue", "log_trace": "log of the trace",
-             "filter_normalised": "rise of the loss, filter-normalised", "log_gradient_variance": "log of the gradients' variance"}
+SHARPNESS = {
+    "log_largest_eigenvalue": "log of the largest eigenvalue",
+    "log_trace": "log of the trace",
+    "filter_normalised": "rise of the loss, filter-normalised",
+    "log_gradient_variance": "log of the gradients' variance",
+}
 POINTS = "test error (points)"
 #: Cycles per pixel from which on structure counts as fine: a period of five pixels.
 FINE = 0.2
@@ -31,11 +39,11 @@ def size(frame):
 
 def mismatch(frame):
     """Test error over that of the original real images, trained on each set alone."""
+
     def error(arm):
         return values(frame, study="mismatch", metric="test_error", arm=arm)
 
-    return drawn_forest([({"label": arm}, interval(error(arm), error("original"))) for arm in ARMS], names=ARMS,
-                        xlabel=f"{POINTS}, over real images")
+    return drawn_forest([({"label": arm}, interval(error(arm), error("original"))) for arm in ARMS], names=ARMS, xlabel=f"{POINTS}, over real images")
 
 
 def head(frame):
@@ -45,8 +53,10 @@ def head(frame):
         of = {"study": "bias", "architecture": name, "x": size(frame)}
         base = values(frame, **of, metric="test_error", arm="original")
         rows.append(({"label": "test_error", "group": title}, interval(values(frame, **of, metric="test_error", arm="synthetic"), base)))
-        rows += [({"label": refit, "group": title}, interval(values(frame, **of, metric="refit_error", refit=refit, arm="synthetic"), base))
-                 for refit in ("real", "fresh")]
+        rows += [
+            ({"label": refit, "group": title}, interval(values(frame, **of, metric="refit_error", refit=refit, arm="synthetic"), base))
+            for refit in ("real", "fresh")
+        ]
     return drawn_forest(rows, group="group", names=names, xlabel=f"{POINTS}, over training on real images")
 
 
@@ -63,8 +73,9 @@ def changes(frame):
 
 def spectrum(live, recorded=None):
     """Power of real and of synthetic images against frequency."""
-    return lines(live, recorded, [Panel("log_power", "log10 of power")], hue="arm", names={"original": "real", "synthetic": "from noise"},
-                 xlabel="cycles per pixel")
+    return lines(
+        live, recorded, [Panel("log_power", "log10 of power")], hue="arm", names={"original": "real", "synthetic": "from noise"}, xlabel="cycles per pixel"
+    )
 
 
 def landscape(frame):
@@ -82,23 +93,41 @@ def landscape_table(frame):
     """What each training ends at, a mean over seeds."""
     rows = select(bare(frame), study="landscape", metric=["test_error", "log_loss", *SHARPNESS, "barrier"])
     keys = ["arm", "optimizer", "steps"]
-    return rows.pivot_table(index=keys, columns="metric", values="value", sort=False).rename_axis(columns=None).reset_index().rename(
-        columns=lambda name: SHARPNESS.get(name, name.replace("_", " ")))
+    return (
+        rows.pivot_table(index=keys, columns="metric", values="value", sort=False)
+        .rename_axis(columns=None)
+        .reset_index()
+        .rename(columns=lambda name: SHARPNESS.get(name, name.replace("_", " ")))
+    )
 
 
 def shares(live, recorded=None):
     """Made over true share of minorities against the true share, corrected for the judge's confusions, and as it says."""
-    panels = [Panel(metric, "made over true share", title=title, line=1.0) for metric, title in (
-        ("share_ratio", "corrected"), ("raw_ratio", "as the judge says"))]
-    return lines(live, recorded, panels, hue="arm", names={"first": "first generator", "swapped": "roles swapped"}, xscale="log",
-                 xticks={share: f"{100 * share:g} %" for share in SHARES}, xlabel="true share")
+    panels = [
+        Panel(metric, "made over true share", title=title, line=1.0) for metric, title in (("share_ratio", "corrected"), ("raw_ratio", "as the judge says"))
+    ]
+    return lines(
+        live,
+        recorded,
+        panels,
+        hue="arm",
+        names={"first": "first generator", "swapped": "roles swapped"},
+        xscale="log",
+        xticks={share: f"{100 * share:g} %" for share in SHARES},
+        xlabel="true share",
+    )
 
 
 def treatments(frame):
     """Test error on minorities with images added, less that without."""
-    rows = [({"label": name, "group": "first generator" if arm == "first" else "roles swapped"}, interval(*(
-        values(frame, metric="rare_error", arm=arm, treatment=treatment) for treatment in (name, "original"))))
-            for arm in DATASETS for name in TREATMENTS]
+    rows = [
+        (
+            {"label": name, "group": "first generator" if arm == "first" else "roles swapped"},
+            interval(*(values(frame, metric="rare_error", arm=arm, treatment=treatment) for treatment in (name, "original"))),
+        )
+        for arm in DATASETS
+        for name in TREATMENTS
+    ]
     return drawn_forest(rows, group="group", names={name: name for name in TREATMENTS}, xlabel="test error on minorities (points)")
 
 
@@ -110,11 +139,18 @@ def rare_pictures(settings, get):
 
 def composition(frame):
     """Test error on the combinations that were held out, and on the others, over that of real images without them."""
-    names = {"real and synthetic": "and synthetic images", "synthetic": "synthetic images alone", "real and oracle": "and images of a generator that has seen all",
-             "real of all": "real images of all combinations"}
+    names = {
+        "real and synthetic": "and synthetic images",
+        "synthetic": "synthetic images alone",
+        "real and oracle": "and images of a generator that has seen all",
+        "real of all": "real images of all combinations",
+    }
     titles = {"missing_error": "held-out combinations", "seen_error": "the others"}
-    rows = [({"label": arm, "panel": title}, interval(values(frame, metric=metric, arm=arm), values(frame, metric=metric, arm="real")))
-            for metric, title in titles.items() for arm in names]
+    rows = [
+        ({"label": arm, "panel": title}, interval(values(frame, metric=metric, arm=arm), values(frame, metric=metric, arm="real")))
+        for metric, title in titles.items()
+        for arm in names
+    ]
     return drawn_forest(rows, panel="panel", names=names, xlabel=POINTS)
 
 
@@ -136,33 +172,51 @@ def found(causes, rare, made):
         "recovered share": interval(values(causes, study="mismatch", metric="recovered_share")),
         "head share": interval(values(causes, **refitted, architecture=first, refit="real")),
         "head share, fresh images": interval(values(causes, **refitted, architecture=first, refit="fresh")),
-        **{f"head share, {title}": interval(values(causes, **refitted, architecture=name, refit="real"))
-           for name, title in networks(causes).items() if name != first},
-        **{f"{change} at equal accuracy": interval(*(values(causes, **changed, change=change, arm=arm) for arm in (
-            "synthetic", "original, matched to synthetic"))) for change in ("noise", "high-pass", "blur")},
-        **{f"{what} at equal loss{name}": interval(*(values(causes, study="landscape", metric=metric, optimizer="sgd", arm=one)
-                                                     for one in (arm, f"original, matched to {arm}")))
-           for what, metric in (("sharpness", "filter_normalised"), ("log of the eigenvalue", "log_largest_eigenvalue"))
-           for arm, name in (("added", ""), ("fresh added", ", fresh images"))},
+        **{
+            f"head share, {title}": interval(values(causes, **refitted, architecture=name, refit="real"))
+            for name, title in networks(causes).items()
+            if name != first
+        },
+        **{
+            f"{change} at equal accuracy": interval(
+                *(values(causes, **changed, change=change, arm=arm) for arm in ("synthetic", "original, matched to synthetic"))
+            )
+            for change in ("noise", "high-pass", "blur")
+        },
+        **{
+            f"{what} at equal loss{name}": interval(
+                *(values(causes, study="landscape", metric=metric, optimizer="sgd", arm=one) for one in (arm, f"original, matched to {arm}"))
+            )
+            for what, metric in (("sharpness", "filter_normalised"), ("log of the eigenvalue", "log_largest_eigenvalue"))
+            for arm, name in (("added", ""), ("fresh added", ", fresh images"))
+        },
         "rank correlation of sharpness with error": interval(values(causes, study="landscape", metric="rank_correlation", of="filter_normalised")),
         **{f"made over true share at {100 * share:g} %": interval(values(rare, metric="share_ratio", x=share)) for share in sorted(SHARES)},
-        **{f"made over true share at {100 * share:g} %, {name}": interval(values(rare, metric="share_ratio", x=share, arm=arm))
-           for share in (min(SHARES), max(SHARES)) for arm, name in (("first", "first generator"), ("swapped", "roles swapped"))},
+        **{
+            f"made over true share at {100 * share:g} %, {name}": interval(values(rare, metric="share_ratio", x=share, arm=arm))
+            for share in (min(SHARES), max(SHARES))
+            for arm, name in (("first", "first generator"), ("swapped", "roles swapped"))
+        },
         "the judge says, at 1 %": interval(values(rare, metric="raw_ratio", x=0.01)),
         "slope": interval(values(rare, metric="slope")),
         **{f"gain on minorities, {name}": interval(rarely["original"], rarely[name]) for name in TREATMENTS},
         "reconstructed over repeated": interval(rarely["upsampled"], rarely["reconstructed"]),
         "made over true share of unseen combinations": interval(values(made, metric="missing_ratio", arm="held out")),
         "the same, by a generator that has seen all": interval(values(made, metric="missing_ratio", arm="all")),
-        **{name: interval(*(values(made, metric="missing_error", arm=arm) for arm in ("real", other))) for name, other in (
-            ("gain on unseen combinations", "real and synthetic"), ("gain on unseen combinations, oracle", "real and oracle"))},
+        **{
+            name: interval(*(values(made, metric="missing_error", arm=arm) for arm in ("real", other)))
+            for name, other in (("gain on unseen combinations", "real and synthetic"), ("gain on unseen combinations, oracle", "real and oracle"))
+        },
         "error of synthetic images alone on seen combinations": interval(values(made, metric="seen_error", arm="synthetic")),
     }
 
 
 def numbers(causes, rare, made):
     """What the chapter says in numbers, {name: text}."""
-    texts = {name: said(one, "-" if any(word in name for word in ("share", "generator", "error of", "judge")) else "+") for name, one in found(causes, rare, made).items()}
+    texts = {
+        name: said(one, "-" if any(word in name for word in ("share", "generator", "error of", "judge")) else "+")
+        for name, one in found(causes, rare, made).items()
+    }
     others = [f"{texts[f'head share, {title}']} ({title})" for title in list(networks(causes).values())[1:]]
     return {**texts, "head share, other networks": " and ".join(others) or "not measured", **power(causes)}
 
@@ -172,29 +226,52 @@ def power(frame):
     rows = select(bare(frame), study="bias", metric="log_power")
     by = rows.pivot_table(index="x", columns="arm", values="value")
     ratio = 10 ** (by["synthetic"] - by["original"]) if len(rows) else pd.Series(dtype=float)
-    return {f"power of {name} structure": f"{some.min():.2f} to {some.max():.2f}" if len(some) else "not measured"
-            for name, some in (("coarse", ratio[ratio.index < FINE]), ("fine", ratio[ratio.index > FINE]))}
+    return {
+        f"power of {name} structure": f"{some.min():.2f} to {some.max():.2f}" if len(some) else "not measured"
+        for name, some in (("coarse", ratio[ratio.index < FINE]), ("fine", ratio[ratio.index > FINE]))
+    }
 
 
 def takeaways(shown, recorded):
     """The chapter in three lines of Markdown, of the recorded runs among those shown; of the others, that they are not recorded.
     Both: frames of the three experiments, recorded ones None where there is none."""
     texts = numbers(*shown)
-    head = "" if texts["head share"] == "not measured" else f" A last layer fitted to real images recovers {texts['head share']} of it; the rest is in the features."
+    head = (
+        ""
+        if texts["head share"] == "not measured"
+        else f" A last layer fitted to real images recovers {texts['head share']} of it; the rest is in the features."
+    )
     curved = texts["sharpness at equal loss"]
-    flat = "" if curved == "not measured" else (f" Added to real images, they change the sharpness of the loss by {curved}, "
-                                                f"and fresh real ones by {texts['sharpness at equal loss, fresh images']}.")
+    flat = (
+        ""
+        if curved == "not measured"
+        else (
+            f" Added to real images, they change the sharpness of the loss by {curved}, "
+            f"and fresh real ones by {texts['sharpness at equal loss, fresh images']}."
+        )
+    )
     lines = [
-        ("Why they train worse.", f"Synthetic images alone cost {texts['gap']} points. Real images resampled to the synthetic density lose "
-         f"{texts['explained share, over as many distinct']} of this gap, beyond what repeating images alone costs (exploratory).{head}{flat}"),
-        ("Rare events.", "How often minorities are made, over how often they are seen: " + ", ".join(
-            f"{texts[f'made over true share at {100 * share:g} %']} at {100 * share:g} %" for share in sorted(SHARES)[:3])
-         + f" (uncorrected, at 1 %: {texts['the judge says, at 1 %']}). What four more of "
-         f"each rare image gain on minorities: repeats {texts['gain on minorities, upsampled']} points, reconstructions "
-         f"{texts['gain on minorities, reconstructed']}, fresh ones {texts['gain on minorities, fresh']}."),
-        ("Unseen combinations.", f"They are made {texts['made over true share of unseen combinations']} times as often as among real images, "
-         f"{texts['the same, by a generator that has seen all']} times by a generator that has seen them. Adding images of the former changes accuracy on them by "
-         f"{texts['gain on unseen combinations']} points, of the latter by {texts['gain on unseen combinations, oracle']}.")]
+        (
+            "Why they train worse.",
+            f"Synthetic images alone cost {texts['gap']} points. Real images resampled to the synthetic density lose "
+            f"{texts['explained share, over as many distinct']} of this gap, beyond what repeating images alone costs (exploratory).{head}{flat}",
+        ),
+        (
+            "Rare events.",
+            "How often minorities are made, over how often they are seen: "
+            + ", ".join(f"{texts[f'made over true share at {100 * share:g} %']} at {100 * share:g} %" for share in sorted(SHARES)[:3])
+            + f" (uncorrected, at 1 %: {texts['the judge says, at 1 %']}). What four more of "
+            f"each rare image gain on minorities: repeats {texts['gain on minorities, upsampled']} points, reconstructions "
+            f"{texts['gain on minorities, reconstructed']}, fresh ones {texts['gain on minorities, fresh']}.",
+        ),
+        (
+            "Unseen combinations.",
+            f"They are made {texts['made over true share of unseen combinations']} times as often as among real images, "
+            f"{texts['the same, by a generator that has seen all']} times by a generator that has seen them. Adding "
+            "images of the former changes accuracy on them by "
+            f"{texts['gain on unseen combinations']} points, of the latter by {texts['gain on unseen combinations, oracle']}.",
+        ),
+    ]
     return told_each(lines, recorded)
 
 
@@ -206,15 +283,32 @@ def what_to_do(shown, recorded):
         if run is None:
             return question, "", "not recorded yet"
         one = p[name]
-        advice = ("not measured" if one is None else above if one.low > zero else below if one.high < zero else "open: look at your own")
+        advice = "not measured" if one is None else above if one.low > zero else below if one.high < zero else "open: look at your own"
         return question, f"{name}: {said(one)}", advice
 
-    return pd.DataFrame([
-        row(causes, "Resample synthetic images to the density of real ones?", "recovered share", "Yes.", "No."),
-        row(causes, "Fit the last layer to real images at the end?", "head share", "Yes: it repairs most.", "It repairs less than half: mix real images in.", 0.5),
-        row(causes, "Rely on them where images are noisy?", "noise at equal accuracy", "Not without noise in training.", "Yes."),
-        row(causes, "Prefer the training that ends in the flatter minimum?", "rank correlation of sharpness with error", "Yes.", "No."),
-        row(rare, "Rely on rare events among samples?", f"made over true share at {100 * SHARES[-1]:g} %", "Yes: they are as frequent or more.", "No: collect them.", 1.0),
-        row(rare, "Reconstruct rare images, or repeat them?", "reconstructed over repeated", "Reconstruct.", "Repeat."),
-        row(made, "Rely on combinations that nobody photographed?", "gain on unseen combinations", "Yes.", "No."),
-    ], columns=["your question", "measured", "what to do"])
+    return pd.DataFrame(
+        [
+            row(causes, "Resample synthetic images to the density of real ones?", "recovered share", "Yes.", "No."),
+            row(
+                causes,
+                "Fit the last layer to real images at the end?",
+                "head share",
+                "Yes: it repairs most.",
+                "It repairs less than half: mix real images in.",
+                0.5,
+            ),
+            row(causes, "Rely on them where images are noisy?", "noise at equal accuracy", "Not without noise in training.", "Yes."),
+            row(causes, "Prefer the training that ends in the flatter minimum?", "rank correlation of sharpness with error", "Yes.", "No."),
+            row(
+                rare,
+                "Rely on rare events among samples?",
+                f"made over true share at {100 * SHARES[-1]:g} %",
+                "Yes: they are as frequent or more.",
+                "No: collect them.",
+                1.0,
+            ),
+            row(rare, "Reconstruct rare images, or repeat them?", "reconstructed over repeated", "Reconstruct.", "Repeat."),
+            row(made, "Rely on combinations that nobody photographed?", "gain on unseen combinations", "Yes.", "No."),
+        ],
+        columns=["your question", "measured", "what to do"],
+    )

@@ -13,19 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from synaug.chapters.tasks import (
-    Trained,
-    Trainings,
-    data_of,
-    generated,
-    joined,
-    learning,
-    network,
-    number_format,
-    part_of,
-    trained,
-    trained_generators,
-)
+from synaug.chapters.tasks import Trained, Trainings, data_of, generated, joined, learning, network, number_format, part_of, trained, trained_generators
 from synaug.chapters.what_is_left_out.causes import derived
 from synaug.classifiers import build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
@@ -47,8 +35,9 @@ TREATMENTS = ("upsampled", "reconstructed", "from noise, oracle", "fresh")
 
 @dataclass(frozen=True, kw_only=True)
 class Rare(Trainings):
-    generators: tuple[str, ...] = param(f"generators trained on {' and '.join(DATASETS.values())}, in this order; none: they are "
-                                        "trained within the run", (), each=True)
+    generators: tuple[str, ...] = param(
+        f"generators trained on {' and '.join(DATASETS.values())}, in this order; none: they are trained within the run", (), each=True
+    )
     trained_images: int = param("images that a generator trained within the run has seen", 600_000, at_least=1)
     width: int = param("channels of its first stage; the second has twice as many", 32, at_least=16)
     oracle: str = param("a generator of all ten classes, which knows what is rare", "fashion_mnist")
@@ -71,10 +60,10 @@ class Rare(Trainings):
 
 NAMED = ("fashion_mnist_minorities", "fashion_mnist_minorities_swapped")
 PROFILES = {
-    "smoke": dict(trained_images=256, width=16, n_samples=10, n_judge=20, n_real=200, n_evaluate=50, architecture="vgg5", steps=2,
-                  sampling_steps=2, seeds=2),
-    "quick": dict(trained_images=512, width=16, n_samples=100, n_judge=500, n_real=1000, n_evaluate=200, k=3, architecture="vgg5",
-                  steps=5, sampling_steps=4, seeds=2),
+    "smoke": dict(trained_images=256, width=16, n_samples=10, n_judge=20, n_real=200, n_evaluate=50, architecture="vgg5", steps=2, sampling_steps=2, seeds=2),
+    "quick": dict(
+        trained_images=512, width=16, n_samples=100, n_judge=500, n_real=1000, n_evaluate=200, k=3, architecture="vgg5", steps=5, sampling_steps=4, seeds=2
+    ),
     # The 60,000 samples that decide take a small network some quarter of an hour of two cores.
     "standard": dict(generators=NAMED, n_samples=3000, n_judge=10_000, architecture="vgg5", steps=800, first_seed=300, seeds=10),
     "paper": dict(generators=NAMED, n_samples=10_000, n_judge=20_000, architecture="resnet18", steps=2000, first_seed=300, seeds=10),
@@ -86,8 +75,10 @@ def own_network(s: Rare, which: str) -> tuple[dict, tuple[Task, ...]]:
     if s.generators:
         return {**network(s, s.generators[list(DATASETS).index(which)]), "images": None}, ()
     recipe = asdict(Recipe(dataset=DATASETS[which], subset_size="all", channels=(s.width, 2 * s.width)))
-    return ({"generator": None, "weights": None, **number_format(s), "images": s.trained_images},
-            (Task(trained_generators, {"recipe": recipe, "snapshots": [s.trained_images], "device": s.device}),))
+    return (
+        {"generator": None, "weights": None, **number_format(s), "images": s.trained_images},
+        (Task(trained_generators, {"recipe": recipe, "snapshots": [s.trained_images], "device": s.device}),),
+    )
 
 
 def merged(which: str, n: int | None = None) -> Task:
@@ -129,13 +120,17 @@ def rows(s: Rare) -> Iterator[tuple[dict, Task]]:
     for seed in s.each_seed:
         for which in DATASETS:
             columns = {"dataset": "fashion_mnist", "arm": which, "seed": seed}
-            yield {**columns, "treatment": "none"}, Task(shares, {"which": which, "n": s.n_evaluate, "device": s.device},
-                                                             (judge(s, seed), samples(s, which, seed)))
+            yield (
+                {**columns, "treatment": "none"},
+                Task(shares, {"which": which, "n": s.n_evaluate, "device": s.device}, (judge(s, seed), samples(s, which, seed))),
+            )
             for treatment in ("original", *TREATMENTS):
                 base = merged(which, s.n_real)
                 own = base if treatment == "original" else Task(joined, {}, (base, added(s, which, treatment)))
-                yield {**columns, "treatment": treatment}, Task(minority_errors, {"which": which, "n": s.n_evaluate, "device": s.device},
-                                                                (Task(trained, {**learning(s), "seed": seed}, (own,)),))
+                yield (
+                    {**columns, "treatment": treatment},
+                    Task(minority_errors, {"which": which, "n": s.n_evaluate, "device": s.device}, (Task(trained, {**learning(s), "seed": seed}, (own,)),)),
+                )
 
 
 def finish(frame: pd.DataFrame, s: Rare) -> pd.DataFrame:
@@ -203,8 +198,9 @@ def corrected_share(flagged: Tensor, hits: Tensor, alarms: Tensor) -> float:
     """`subgroup_share` of what a judge flags, bool ``[n]`` each: of samples, of real images of the subgroup, and of others;
     NaN where it is worse than chance."""
     try:
-        return subgroup_share(int(flagged.sum()), len(flagged), hits=int(hits.sum()), positives=len(hits),
-                              false_alarms=int(alarms.sum()), negatives=len(alarms)).estimate
+        return subgroup_share(
+            int(flagged.sum()), len(flagged), hits=int(hits.sum()), positives=len(hits), false_alarms=int(alarms.sum()), negatives=len(alarms)
+        ).estimate
     except ValueError:
         return np.nan
 
@@ -221,8 +217,12 @@ def shares(judge: Trained, images: ImageDataset, which: str, n: int | None, devi
         flagged = found[images.labels == group][:, minority] > found[images.labels == group][:, majority]
         says = real[:, minority] > real[:, majority]
         hits, alarms = says[test.labels == minority], says[test.labels == majority]
-        values = {"share_ratio": corrected_share(flagged, hits, alarms) / share, "raw_ratio": flagged.double().mean().item() / share,
-                  "judge_hits": hits.double().mean().item(), "judge_false_alarms": alarms.double().mean().item()}
+        values = {
+            "share_ratio": corrected_share(flagged, hits, alarms) / share,
+            "raw_ratio": flagged.double().mean().item() / share,
+            "judge_hits": hits.double().mean().item(),
+            "judge_false_alarms": alarms.double().mean().item(),
+        }
         table += [{"x": share, "metric": metric, "value": value} for metric, value in values.items() if np.isfinite(value)]
     return pd.DataFrame(table)
 
@@ -231,8 +231,10 @@ def minority_errors(classifier: Trained, which: str, n: int | None, device: str)
     """Test error (%) on the minority of each superclass (x: its share), their mean (rare_error), and that on all test images."""
     test = part_of("fashion_mnist", "test", n)
     wrong = predict(classifier.model(device), test.images).argmax(1) != to_merged(test, which).labels
-    table = [{"x": share, "metric": "minority_error", "value": 100 * wrong[test.labels == minority].double().mean().item()}
-             for _, minority, share in minorities(which == "swapped")]
+    table = [
+        {"x": share, "metric": "minority_error", "value": 100 * wrong[test.labels == minority].double().mean().item()}
+        for _, minority, share in minorities(which == "swapped")
+    ]
     table.append({"x": 0.0, "metric": "rare_error", "value": float(np.mean([row["value"] for row in table]))})
     return pd.DataFrame([*table, {"x": 0.0, "metric": "test_error", "value": 100 * wrong.double().mean().item()}])
 

@@ -35,12 +35,10 @@ OUTCOMES = ("own_share", "other_share", "none_share")
 @dataclass(frozen=True, kw_only=True)
 class Memory(Settings):
     generator: str = param("name or folder of a trained generator", "fashion_mnist")
-    n_training: int = param("its training images that the empirical denoiser knows; None: all", at_least=2,
-                            optional=True)
+    n_training: int = param("its training images that the empirical denoiser knows; None: all", at_least=2, optional=True)
     n_sources: int = param("of these, how many are reconstructed", at_least=2)
     n_compared: int = param("training and held-out images on which denoisers are compared", at_least=2)
-    reverse_steps: tuple[int, ...] = param("levels t_re, from 0 (the source itself) to 100 (noise alone)", each=True,
-                                           at_least=0, at_most=STEPS)
+    reverse_steps: tuple[int, ...] = param("levels t_re, from 0 (the source itself) to 100 (noise alone)", each=True, at_least=0, at_most=STEPS)
     stride: int = param("take every stride-th level of the grid of 100", at_least=1)
     seed: int = param("of the images' noise", 0, at_least=0, at_most=2**31 - 1)
 
@@ -51,19 +49,17 @@ class Memory(Settings):
         for level in levels:
             reverse_sigmas(level, STEPS, stride=self.stride)
         if len(images.unseen) < images.test.num_classes:
-            raise ValueError(f"generator must have left unseen training images, one per class; {self.generator} has left "
-                             f"{len(images.unseen)}")
+            raise ValueError(f"generator must have left unseen training images, one per class; {self.generator} has left {len(images.unseen)}")
         known, classes = self.n_training or len(images.trained), images.test.num_classes
-        self.within("one per class to all", n_training=(classes, len(images.trained)), n_sources=(classes, known),
-                    n_compared=(classes, min(known, len(images.test))))
+        self.within(
+            "one per class to all", n_training=(classes, len(images.trained)), n_sources=(classes, known), n_compared=(classes, min(known, len(images.test)))
+        )
 
 
 PROFILES = {
     "smoke": dict(n_training=300, n_sources=20, n_compared=20, reverse_steps=(0, 30, 60, 100), stride=25),
-    "quick": dict(n_training=1000, n_sources=30, n_compared=50, reverse_steps=(0, 25, 50, 75, 100),
-                  stride=10),
-    "standard": dict(n_training=None, n_sources=500, n_compared=2000, stride=5,
-                     reverse_steps=(0, 20, 30, 35, 40, 45, 50, 55, 60, 70, 80, 100)),
+    "quick": dict(n_training=1000, n_sources=30, n_compared=50, reverse_steps=(0, 25, 50, 75, 100), stride=10),
+    "standard": dict(n_training=None, n_sources=500, n_compared=2000, stride=5, reverse_steps=(0, 20, 30, 35, 40, 45, 50, 55, 60, 70, 80, 100)),
     "paper": dict(n_training=None, n_sources=1000, n_compared=2000, reverse_steps=tuple(range(0, 101, 5)), stride=1),
 }
 
@@ -82,8 +78,7 @@ def outcome(s: Memory, arm: str, level: int) -> Task:
     parameters = {"arm": arm, "reverse_step": level, "stride": s.stride, "seed": s.seed}
     n = s.n_training or len(real_images_of(s.generator).trained)
     fresh = Task(distances_to, {}, (real(s, "unseen", n), known))
-    return Task(outcomes, parameters | (network(s) if arm == NETWORK else {}),
-                (known, Task(stratified_subset, {"n": s.n_sources, "seed": 0}, (known,)), fresh))
+    return Task(outcomes, parameters | (network(s) if arm == NETWORK else {}), (known, Task(stratified_subset, {"n": s.n_sources, "seed": 0}, (known,)), fresh))
 
 
 def rows(s: Memory):
@@ -96,17 +91,13 @@ def rows(s: Memory):
     for arm in ARMS:
         ends = {level: outcome(s, arm, level) for level in sigmas}
         for level, end in ends.items():
-            yield ({**every, "arm": arm, "x": level, "sigma": sigmas[level], "split": "train"},
-                   Task(outcome_rows, {}, (end,)))
-        yield ({**every, "arm": arm, "x": 0, "split": "train", "metric": "half_own"},
-               Task(half_own, {"sigmas": list(sigmas.values())}, tuple(ends.values())))
+            yield ({**every, "arm": arm, "x": level, "sigma": sigmas[level], "split": "train"}, Task(outcome_rows, {}, (end,)))
+        yield ({**every, "arm": arm, "x": 0, "split": "train", "metric": "half_own"}, Task(half_own, {"sigmas": list(sigmas.values())}, tuple(ends.values())))
     for level in s.reverse_steps[1:]:
         at = {**every, "x": level, "sigma": sigmas[level]}
-        yield ({**at, "arm": NETWORK}, Task(training_share, {"generator": s.generator, "sigma": sigmas[level],
-                                                             "weights": weights_of(s.generator)}))
+        yield ({**at, "arm": NETWORK}, Task(training_share, {"generator": s.generator, "sigma": sigmas[level], "weights": weights_of(s.generator)}))
         for split, images in compared(s).items():
-            found = Task(differences, {**network(s), "sigma": sigmas[level], "seed": s.seed, "known": split == "train"},
-                         (training(s), images))
+            found = Task(differences, {**network(s), "sigma": sigmas[level], "seed": s.seed, "known": split == "train"}, (training(s), images))
             yield {**at, "arm": CONDITIONAL, "split": split}, Task(compared_rows, {}, (found,))
 
 
@@ -129,15 +120,32 @@ def class_means(training: ImageDataset) -> tuple[Tensor, Tensor]:
     return means, torch.stack([(own - mean).flatten(1).norm(dim=1).mean() for own, mean in zip(by_class, means)])
 
 
-def outcomes(training: ImageDataset, sources: ImageDataset, fresh_distances: Tensor, arm: str, reverse_step: int,
-             stride: int, seed: int, generator: str | None = None, weights: str | None = None,
-             precision: str | None = None, device: str = "cpu") -> dict:
+def outcomes(
+    training: ImageDataset,
+    sources: ImageDataset,
+    fresh_distances: Tensor,
+    arm: str,
+    reverse_step: int,
+    stride: int,
+    seed: int,
+    generator: str | None = None,
+    weights: str | None = None,
+    precision: str | None = None,
+    device: str = "cpu",
+) -> dict:
     """For each source ``[N]``, bool: whether its reconstruction ends as each of `OUTCOMES`; and, where the arm knows
     the class, centre_distance: from the mean training image of the class, over the mean of its training images."""
     denoiser = usual_denoiser(generator, weights, device) if arm == NETWORK else knowing(training)
-    back = reconstruct(ClassBlind(denoiser) if arm == BLIND else denoiser, sources.floats(), sources.labels,
-                       reverse_step=reverse_step, stride=stride, seed=seed, source_index=sources.source_index,
-                       device=device).images
+    back = reconstruct(
+        ClassBlind(denoiser) if arm == BLIND else denoiser,
+        sources.floats(),
+        sources.labels,
+        reverse_step=reverse_step,
+        stride=stride,
+        seed=seed,
+        source_index=sources.source_index,
+        device=device,
+    ).images
     distances, index = nearest(back.flatten(1), training.floats().flatten(1))
     near = nearer_than(distances, fresh_distances, NEAR_COPY_QUANTILE)
     own = training.source_index[index] == sources.source_index
@@ -148,25 +156,23 @@ def outcomes(training: ImageDataset, sources: ImageDataset, fresh_distances: Ten
     return found
 
 
-def differences(training: ImageDataset, images: ImageDataset, generator: str, weights: str, precision: str, device: str,
-                sigma: float, seed: int, known: bool) -> dict:
+def differences(
+    training: ImageDataset, images: ImageDataset, generator: str, weights: str, precision: str, device: str, sigma: float, seed: int, known: bool
+) -> dict:
     """`compare_denoisers` of a saved generator."""
     return compare_denoisers(usual_denoiser(generator, weights, device), training, images, sigma, seed, known, device)
 
 
 @torch.inference_mode()
-def compare_denoisers(network, training: ImageDataset, images: ImageDataset, sigma: float, seed: int, known: bool,
-                      device="cpu") -> dict:
+def compare_denoisers(network, training: ImageDataset, images: ImageDataset, sigma: float, seed: int, known: bool, device="cpu") -> dict:
     """Per image noised to sigma, mean over pixels: squared differences network - empirical, network - clean and
     empirical - clean; the squares and products behind score_factor and detail_slope (see `compared_rows`); and, where
     the images are ``known``, training images, the weight of the own one."""
     clean, labels, empirical = images.floats(), images.labels, knowing(training)
     noisy = clean + sigma * per_image_noise(clean.shape, seed, images.source_index)
-    estimates = torch.cat([network(x.to(device), sigma, c.to(device)).cpu()
-                           for x, c in zip(noisy.split(256), labels.split(256))])
+    estimates = torch.cat([network(x.to(device), sigma, c.to(device)).cpu() for x, c in zip(noisy.split(256), labels.split(256))])
     exact = empirical(noisy, sigma, labels)
-    pairs = {"network_to_empirical": (estimates, exact), "network_error": (estimates, clean),
-             "empirical_error": (exact, clean)}
+    pairs = {"network_to_empirical": (estimates, exact), "network_error": (estimates, clean), "empirical_error": (exact, clean)}
     found = {name: (a - b).double().square().flatten(1).mean(1) for name, (a, b) in pairs.items()}
     for name, start in (("step", noisy), ("detail", class_means(training)[0][labels])):
         predicted, true = ((end - start).double().flatten(1) for end in (estimates, clean))
@@ -208,8 +214,7 @@ def half_own(*ends: dict, sigmas: list) -> pd.DataFrame:
     sources. No row where the share of any resample does not fall that far."""
     own, rng = np.array([end["own_share"].numpy() for end in ends]), np.random.default_rng(0)
     n = own.shape[1]
-    found = [half_level(own[:, some].mean(1), sigmas) for some in
-             (np.arange(n), *(rng.integers(n, size=n) for _ in range(1000)))]
+    found = [half_level(own[:, some].mean(1), sigmas) for some in (np.arange(n), *(rng.integers(n, size=n) for _ in range(1000)))]
     table = [] if None in found else [(found[0], found[0], *np.quantile(found[1:], (0.025, 0.975)), n)]
     return pd.DataFrame(table, columns=["sigma", "value", "low", "high", "n"], dtype=float).astype({"n": int})
 

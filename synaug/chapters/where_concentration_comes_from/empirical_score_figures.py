@@ -9,19 +9,25 @@ from synaug.plots import Panel, lines
 from synaug.statistics.contrasts import select
 
 NAMES = dict(zip(OUTCOMES, ("near-copy of its own source", "near-copy of another training image", "near-copy of none")))
-DIFFERENCES = {"network_to_empirical": "network to empirical denoiser", "network_error": "network to the clean image",
-               "empirical_error": "empirical denoiser to the clean image"}
+DIFFERENCES = {
+    "network_to_empirical": "network to empirical denoiser",
+    "network_error": "network to the clean image",
+    "empirical_error": "empirical denoiser to the clean image",
+}
 SPLITS = {"train": "training images", "held out": "held-out images"}
 
 
 def describe(live, recorded=None):
     """What the runs behind a page are, as a Markdown list."""
+
     def words(frame, p):
         known = "all the generator's" if p["n_training"] is None else f"{p['n_training']:,} of the generator's"
-        return (f"{frame['dataset'].iloc[0]}; the empirical denoiser knows {known} training images; "
-                f"{p['n_sources']:,} sources reconstructed at {len(p['reverse_steps'])} levels (stride {p['stride']} "
-                f"on the grid of {STEPS}), denoisers compared on {p['n_compared']:,} training and as many held-out "
-                f"images")
+        return (
+            f"{frame['dataset'].iloc[0]}; the empirical denoiser knows {known} training images; "
+            f"{p['n_sources']:,} sources reconstructed at {len(p['reverse_steps'])} levels (stride {p['stride']} "
+            f"on the grid of {STEPS}), denoisers compared on {p['n_compared']:,} training and as many held-out "
+            f"images"
+        )
 
     return describe_runs(live, recorded, words)
 
@@ -29,8 +35,17 @@ def describe(live, recorded=None):
 def outcomes(live, recorded=None):
     """What reconstructions of training images end as, against the noise level: a panel per denoiser."""
     half = half_own_table(live if recorded is None else recorded).set_index("denoiser")["σ"]
-    shown = [Panel(OUTCOMES, "share of reconstructions", {"arm": arm}, title=arm, limits=(-0.03, 1.03),
-                   upright={} if pd.isna(half[arm]) else {"half come back": half[arm]}) for arm in ARMS]
+    shown = [
+        Panel(
+            OUTCOMES,
+            "share of reconstructions",
+            {"arm": arm},
+            title=arm,
+            limits=(-0.03, 1.03),
+            upright={} if pd.isna(half[arm]) else {"half come back": half[arm]},
+        )
+        for arm in ARMS
+    ]
     return lines(live, recorded, shown, x="sigma", hue="metric", names=NAMES)
 
 
@@ -43,17 +58,18 @@ def half_own_table(frame):
 
 def differences(live, recorded=None):
     """Mean squared differences of the denoisers' estimates, per pixel, on training and on held-out images."""
-    shown = [Panel(list(DIFFERENCES), "mean squared difference of a pixel", {"split": split}, title=name,
-                   limits=(0, None)) for split, name in SPLITS.items()]
+    shown = [Panel(list(DIFFERENCES), "mean squared difference of a pixel", {"split": split}, title=name, limits=(0, None)) for split, name in SPLITS.items()]
     return lines(live, recorded, shown, x="sigma", hue="metric", names=DIFFERENCES)
 
 
 def calibration(live, recorded=None):
     """The paired difference of the two denoisers' errors, and whether the network's estimates and its score are as
     strong as they should be, on training and on held-out images."""
-    shown = [Panel("error_difference", "network's error minus\nthe empirical denoiser's", line=0),
-             Panel("detail_slope", "share of the network's\ndetail that is there", line=1),
-             Panel("score_factor", "length of the network's score,\nover the right one", line=1)]
+    shown = [
+        Panel("error_difference", "network's error minus\nthe empirical denoiser's", line=0),
+        Panel("detail_slope", "share of the network's\ndetail that is there", line=1),
+        Panel("score_factor", "length of the network's score,\nover the right one", line=1),
+    ]
     return lines(live, recorded, shown, x="sigma", hue="split", names=SPLITS)
 
 
@@ -65,12 +81,19 @@ def centre_distances(live, recorded=None):
 
 def error_table(frame):
     """The two denoisers' errors on held-out images at every noise level, and their paired difference."""
+
     def at(metric, **where):
         return select(frame, metric=metric, **where).set_index("sigma").sort_index()
 
     tests, shares = at("error_difference", split="held out"), at("training_share")["value"]
     errors = [at(f"{name}_error", split="held out")["value"] for name in ("network", "empirical")]
     text = [f"{row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}]" for row in tests.itertuples()]
-    return pd.DataFrame({"σ": tests.index, "share of the training at this σ or above": shares.to_numpy(),
-                         "network's error": errors[0].to_numpy(), "empirical denoiser's error": errors[1].to_numpy(),
-                         "difference": text})
+    return pd.DataFrame(
+        {
+            "σ": tests.index,
+            "share of the training at this σ or above": shares.to_numpy(),
+            "network's error": errors[0].to_numpy(),
+            "empirical denoiser's error": errors[1].to_numpy(),
+            "difference": text,
+        }
+    )

@@ -33,10 +33,8 @@ PERTURBATIONS = {
     "class-blind": ("scale", None, lambda exact, x, seed: ClassBlind(exact)),  # guidance of scale 0
 }
 #: Coarse grids: the solver, and whether there is churn.
-SOLVERS = {"Heun": ("heun", False), "Euler": ("euler", False), "Heun, churn": ("heun", True),
-           "Euler, churn": ("euler", True)}
-SWEPT = {FRESH_REAL: "t_re", EXACT: "t_re"} | dict.fromkeys(SOLVERS, "steps") | {
-    arm: swept for arm, (swept, _, _) in PERTURBATIONS.items()}
+SOLVERS = {"Heun": ("heun", False), "Euler": ("euler", False), "Heun, churn": ("heun", True), "Euler, churn": ("euler", True)}
+SWEPT = {FRESH_REAL: "t_re", EXACT: "t_re"} | dict.fromkeys(SOLVERS, "steps") | {arm: swept for arm, (swept, _, _) in PERTURBATIONS.items()}
 
 #: Principal axes of the covariance ratio: every mixture has as many.
 COMPONENTS = 2
@@ -48,12 +46,9 @@ BASELINE_DRAWS, OCCUPANCY_DRAWS = 4, 20_000
 class Mixtures(Settings):
     mixtures: int = param("random mixtures, of seeds 0, 1, ...", at_least=1, at_most=1000)
     n_points: int = param("sources of each mixture, and as many fresh draws", at_least=1, at_most=20_000)
-    reverse_steps: tuple[int, ...] = param("levels t_re of the exact score, from 0 (the sources) to 100 (noise alone)",
-                                           each=True, at_least=0, at_most=STEPS)
-    stride: int = param("take every stride-th level of the grid of 100, with Heun, by the exact and the wrong scores",
-                        at_least=1)
-    levels: tuple[int, ...] = param("reverse steps that coarse grids and wrong scores start from", each=True,
-                                    at_least=1, at_most=STEPS)
+    reverse_steps: tuple[int, ...] = param("levels t_re of the exact score, from 0 (the sources) to 100 (noise alone)", each=True, at_least=0, at_most=STEPS)
+    stride: int = param("take every stride-th level of the grid of 100, with Heun, by the exact and the wrong scores", at_least=1)
+    levels: tuple[int, ...] = param("reverse steps that coarse grids and wrong scores start from", each=True, at_least=1, at_most=STEPS)
     grids: tuple[int, ...] = param("steps of coarse grids", each=True, at_least=1)
     churn: float = param("EDM's S_churn, in the arms that have it", 10.0, at_least=0)
     factors: tuple[float, ...] = param("wrong scores: the exact one times a factor", each=True, at_most=10)
@@ -64,8 +59,7 @@ class Mixtures(Settings):
 
     def check(self):
         if not {0, STEPS} <= set(self.reverse_steps):
-            raise ValueError(f"reverse_steps must hold 0, the sources, and {STEPS}, noise alone, got "
-                             f"{self.reverse_steps}")
+            raise ValueError(f"reverse_steps must hold 0, the sources, and {STEPS}, noise alone, got {self.reverse_steps}")
         for level in (*self.reverse_steps, *self.levels):
             reverse_sigmas(level, STEPS, stride=self.stride)
         check_sampler("heun", self.churn)
@@ -77,16 +71,54 @@ class Mixtures(Settings):
 
 
 PROFILES = {
-    "smoke": dict(mixtures=2, n_points=150, reverse_steps=(0, 50, 100), stride=4, levels=(100,), grids=(5, 10),
-                  factors=(0.9, 1.1), noises=(0.3,), widths=(1.0,), guidances=(2.0,)),
-    "quick": dict(mixtures=4, n_points=300, reverse_steps=tuple(range(0, 101, 10)), stride=1, levels=(100,),
-                  grids=(5, 10, 18, 35), factors=(0.95, 1.05), noises=(0.2,), widths=(1.0,), guidances=(2.0,)),
-    "standard": dict(mixtures=10, n_points=1000, reverse_steps=tuple(range(101)), stride=1, levels=(50, 100),
-                     grids=(5, 10, 18, 35, 100), factors=(0.9, 0.95, 0.98, 0.99, 1.01, 1.02, 1.05, 1.1),
-                     noises=(0.05, 0.1, 0.2, 0.4), widths=(0.5, 1.0), guidances=(1.5, 2.0, 4.0)),
-    "paper": dict(mixtures=20, n_points=5000, reverse_steps=tuple(range(101)), stride=1, levels=(30, 50, 70, 100),
-                  grids=(5, 10, 18, 35, 100), factors=(0.9, 0.95, 0.98, 0.99, 1.01, 1.02, 1.05, 1.1),
-                  noises=(0.05, 0.1, 0.2, 0.4), widths=(0.25, 0.5, 1.0), guidances=(1.5, 2.0, 4.0)),
+    "smoke": dict(
+        mixtures=2,
+        n_points=150,
+        reverse_steps=(0, 50, 100),
+        stride=4,
+        levels=(100,),
+        grids=(5, 10),
+        factors=(0.9, 1.1),
+        noises=(0.3,),
+        widths=(1.0,),
+        guidances=(2.0,),
+    ),
+    "quick": dict(
+        mixtures=4,
+        n_points=300,
+        reverse_steps=tuple(range(0, 101, 10)),
+        stride=1,
+        levels=(100,),
+        grids=(5, 10, 18, 35),
+        factors=(0.95, 1.05),
+        noises=(0.2,),
+        widths=(1.0,),
+        guidances=(2.0,),
+    ),
+    "standard": dict(
+        mixtures=10,
+        n_points=1000,
+        reverse_steps=tuple(range(101)),
+        stride=1,
+        levels=(50, 100),
+        grids=(5, 10, 18, 35, 100),
+        factors=(0.9, 0.95, 0.98, 0.99, 1.01, 1.02, 1.05, 1.1),
+        noises=(0.05, 0.1, 0.2, 0.4),
+        widths=(0.5, 1.0),
+        guidances=(1.5, 2.0, 4.0),
+    ),
+    "paper": dict(
+        mixtures=20,
+        n_points=5000,
+        reverse_steps=tuple(range(101)),
+        stride=1,
+        levels=(30, 50, 70, 100),
+        grids=(5, 10, 18, 35, 100),
+        factors=(0.9, 0.95, 0.98, 0.99, 1.01, 1.02, 1.05, 1.1),
+        noises=(0.05, 0.1, 0.2, 0.4),
+        widths=(0.25, 0.5, 1.0),
+        guidances=(1.5, 2.0, 4.0),
+    ),
 }
 
 
@@ -98,14 +130,15 @@ def rows(s: Mixtures):
         cases = [(FRESH_REAL, 0, 0, None), *((EXACT, t, t, s.stride) for t in s.reverse_steps)]
         for t in s.levels:
             cases += [(arm, steps, t, 1) for arm in SOLVERS for steps in s.grids]
-            cases += [(arm, x, t, s.stride) for arm, (_, values, _) in PERTURBATIONS.items()
-                      for x in (getattr(s, values) if values else (0,))]
+            cases += [(arm, x, t, s.stride) for arm, (_, values, _) in PERTURBATIONS.items() for x in (getattr(s, values) if values else (0,))]
         for arm, x, t, stride in cases:
             churn = s.churn if SOLVERS.get(arm, (None, False))[1] else 0.0
-            task = Task(measured_baseline, size) if arm == FRESH_REAL else Task(measured_arm, {
-                **size, "arm": arm, "x": float(x), "t_re": t, "stride": stride, "churn": churn})
-            yield {"arm": arm, "x": float(x), "t_re": t, "swept": SWEPT[arm], "seed": seed,
-                   "sigma": sigma_of_reverse_step(t, STEPS)}, task
+            task = (
+                Task(measured_baseline, size)
+                if arm == FRESH_REAL
+                else Task(measured_arm, {**size, "arm": arm, "x": float(x), "t_re": t, "stride": stride, "churn": churn})
+            )
+            yield {"arm": arm, "x": float(x), "t_re": t, "swept": SWEPT[arm], "seed": seed, "sigma": sigma_of_reverse_step(t, STEPS)}, task
 
 
 EXPERIMENT = Experiment("exact_score", Mixtures, PROFILES, rows, constants={"dataset": "random mixtures"})
@@ -144,8 +177,7 @@ class Draws:
     @cached_property
     def noise(self):
         """``noise(stream)``, float64 like the sources: keyed by seed, source and stream as in `reconstruct`."""
-        return cache(lambda stream: per_image_noise(self.sources.shape, self.seed, torch.arange(len(self.sources)),
-                                                    stream).double())
+        return cache(lambda stream: per_image_noise(self.sources.shape, self.seed, torch.arange(len(self.sources)), stream).double())
 
     @cached_property
     def class_variances(self) -> Tensor:
@@ -171,8 +203,9 @@ def draws_of(seed: int, n_points: int, k: int) -> Draws:
     sets = [draw(n_points) for _ in range(2 + BASELINE_DRAWS)]
     fewest = min(int(labels.bincount(minlength=mixture.num_classes).min()) for _, labels in sets)
     if fewest < COMPONENTS + 1 or n_points <= k:
-        raise ValueError(f"n_points = {n_points} are too few: more than k = {k} are needed, and {COMPONENTS + 1} of "
-                         f"each class; mixture {seed} has a class with {fewest}")
+        raise ValueError(
+            f"n_points = {n_points} are too few: more than k = {k} are needed, and {COMPONENTS + 1} of each class; mixture {seed} has a class with {fewest}"
+        )
     (sources, labels), (fresh, fresh_labels), *others = sets
     expected = mode_shares(mixture.component_log_density(draw(OCCUPANCY_DRAWS)[0]))
     return Draws(seed, k, mixture, sources, labels, fresh, fresh_labels, others, expected)
@@ -188,8 +221,7 @@ def reconstructions(draws: Draws, arm: str, x: float, t_re: int, stride: int = 1
     elif arm in PERTURBATIONS:
         denoiser = PERTURBATIONS[arm][2](draws.mixture, x, draws.seed)
     start = float(sigmas[0]) * draws.noise(0) + (0 if t_re == STEPS else draws.sources)
-    return sample(denoiser, start, sigmas, draws.labels, solver=solver, churn=churn,
-                  noise=lambda i: draws.noise(len(sigmas) - 1 - i))
+    return sample(denoiser, start, sigmas, draws.labels, solver=solver, churn=churn, noise=lambda i: draws.noise(len(sigmas) - 1 - i))
 
 
 def mode_shares(log_densities: Tensor) -> Tensor:
@@ -210,21 +242,24 @@ def measure(draws: Draws, points: Tensor, labels: Tensor) -> pd.DataFrame:
     mixture, found = draws.mixture, []
     for reference, real in (("source", draws.sources), ("fresh", draws.fresh)):
         indicators = neighbourhoods(real, points, draws.k).indicators()
-        found += [(metric, reference, indicators[metric].mean().item())
-                  for metric in ("precision", "recall", "outer_edge_recall")]
+        found += [(metric, reference, indicators[metric].mean().item()) for metric in ("precision", "recall", "outer_edge_recall")]
     pair = draws.fresh, points, draws.fresh_labels, labels
-    found += [("centroid_distance_ratio", "fresh", centroid_distance_ratio(*pair)),
-              ("covariance_logdet_ratio", "fresh", covariance_logdet_ratio(*pair, COMPONENTS))]
+    found += [
+        ("centroid_distance_ratio", "fresh", centroid_distance_ratio(*pair)),
+        ("covariance_logdet_ratio", "fresh", covariance_logdet_ratio(*pair, COMPONENTS)),
+    ]
     log_densities = mixture.component_log_density(points)
     occupied = mode_shares(log_densities)
     rare = draws.expected.argsort()[: len(draws.expected) // 2]
     of_class = torch.zeros(len(points), mixture.num_classes, dtype=torch.float64)
     of_class.index_add_(1, mixture.classes, log_densities.softmax(1))
-    values = {"mean_log_density": log_densities.logsumexp(1).mean(),
-              "variance_ratio": within_class_variance(points, labels) / draws.class_variances[labels].mean(),
-              "occupancy_error": (occupied - draws.expected).abs().sum() / 2,
-              "rare_mode_ratio": occupied[rare].sum() / draws.expected[rare].sum(),
-              "class_agreement": (of_class.argmax(1) == labels).double().mean()}
+    values = {
+        "mean_log_density": log_densities.logsumexp(1).mean(),
+        "variance_ratio": within_class_variance(points, labels) / draws.class_variances[labels].mean(),
+        "occupancy_error": (occupied - draws.expected).abs().sum() / 2,
+        "rare_mode_ratio": occupied[rare].sum() / draws.expected[rare].sum(),
+        "class_agreement": (of_class.argmax(1) == labels).double().mean(),
+    }
     found += [(metric, "mixture", value.item()) for metric, value in values.items()]
     return pd.DataFrame(found, columns=["metric", "reference", "value"])
 

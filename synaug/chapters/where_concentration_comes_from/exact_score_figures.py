@@ -13,29 +13,44 @@ from synaug.statistics.contrasts import differences
 
 #: Metrics by what they are measured against, and what an axis says.
 SHARES = {"precision": "precision", "recall": "recall", "outer_edge_recall": "outer-edge recall"}
-OF_MIXTURE = {"mean_log_density": "mean log-density (nats)",
-              "variance_ratio": "variance within classes,\nover the mixture's",
-              "occupancy_error": "distance between shares of modes"}
-MODES = {"rare_mode_ratio": "share in rare modes,\nover the mixture's",
-         "class_agreement": "share of points of the class asked for"}
+OF_MIXTURE = {
+    "mean_log_density": "mean log-density (nats)",
+    "variance_ratio": "variance within classes,\nover the mixture's",
+    "occupancy_error": "distance between shares of modes",
+}
+MODES = {"rare_mode_ratio": "share in rare modes,\nover the mixture's", "class_agreement": "share of points of the class asked for"}
 LABELS = SHARES | OF_MIXTURE | MODES
 NAMES = {"source": "sources as reference", "fresh": "fresh draws as reference", "mixture": "the mixture as reference"}
 #: What an arm is called, with its x.
-UNITS = {"scaled score": "score × {:g}", "score noise": "score noise, level {:g}",
-         "smoothed score": "score smoothed over ln σ, width {:g}", "guidance": "guidance, scale {:g}",
-         "class-blind": "score without the class", "Heun": "{:g} Heun steps", "Euler": "{:g} Euler steps",
-         EXACT: "exact score, fine grid"}
+UNITS = {
+    "scaled score": "score × {:g}",
+    "score noise": "score noise, level {:g}",
+    "smoothed score": "score smoothed over ln σ, width {:g}",
+    "guidance": "guidance, scale {:g}",
+    "class-blind": "score without the class",
+    "Heun": "{:g} Heun steps",
+    "Euler": "{:g} Euler steps",
+    EXACT: "exact score, fine grid",
+}
 #: Known errors of the score: what the axis says, and the x that leaves it as it is.
-ERRORS = {"scaled score": ("factor of the score", 1), "score noise": ("level of the score noise", 0),
-          "smoothed score": ("width of the smoothing in ln σ", 0),
-          "guidance": ("scale of the guidance", 1)}
+ERRORS = {
+    "scaled score": ("factor of the score", 1),
+    "score noise": ("level of the score noise", 0),
+    "smoothed score": ("width of the smoothing in ln σ", 0),
+    "guidance": ("scale of the guidance", 1),
+}
 
 
 def describe(live, recorded=None):
     """What the runs behind a page are, as a Markdown list."""
-    return describe_runs(live, recorded, lambda frame, p: (
-        f"{p['mixtures']} random mixtures, {p['n_points']:,} points of each in every set (k = {p['k']}); the exact score "
-        f"from {len(p['reverse_steps'])} levels (stride {p['stride']} on the grid of {STEPS})"))
+    return describe_runs(
+        live,
+        recorded,
+        lambda frame, p: (
+            f"{p['mixtures']} random mixtures, {p['n_points']:,} points of each in every set (k = {p['k']}); the exact score "
+            f"from {len(p['reverse_steps'])} levels (stride {p['stride']} on the grid of {STEPS})"
+        ),
+    )
 
 
 def above_baseline(frame):
@@ -45,32 +60,38 @@ def above_baseline(frame):
 
 def fine_grid(live, recorded=None):
     """The exact score on the fine grid from every level: with both references, and what the mixture says."""
-    shown = [Panel(metric, f"{label},\nminus the baseline", {"arm": EXACT}, line=0)
-             for metric, label in (SHARES | OF_MIXTURE).items()]
+    shown = [Panel(metric, f"{label},\nminus the baseline", {"arm": EXACT}, line=0) for metric, label in (SHARES | OF_MIXTURE).items()]
     figure = lines(above_baseline(live), above_baseline(recorded), shown, x="sigma", hue="reference", names=NAMES)
     return same_scale(figure, len(SHARES))
 
 
 def coarse_grids(live, recorded=None):
     """The exact score on coarse grids down from noise alone, against the number of steps, a curve per solver."""
+
     def panel(metric, reference, **options):
-        return Panel(metric, f"{LABELS[metric]},\nminus the baseline", {"reference": reference, "t_re": STEPS}, line=0,
-                     **options)
+        return Panel(metric, f"{LABELS[metric]},\nminus the baseline", {"reference": reference, "t_re": STEPS}, line=0, **options)
 
     # Few steps put points where the density all but vanishes: beyond 10 nats the axis is logarithmic.
-    shown = [*(panel(metric, "fresh") for metric in SHARES),
-             panel("mean_log_density", "mixture", yscale={"value": "symlog", "linthresh": 10})]
-    ticks = sorted({x for frame in (live, recorded) if frame is not None
-                    for x in frame.loc[frame["swept"] == "steps", "x"]})
-    figure = lines(above_baseline(live), above_baseline(recorded), shown, hue="arm",
-                   names={arm: arm for arm in SOLVERS}, xlabel="sampling steps", xscale="log", xticks=ticks)
+    shown = [*(panel(metric, "fresh") for metric in SHARES), panel("mean_log_density", "mixture", yscale={"value": "symlog", "linthresh": 10})]
+    ticks = sorted({x for frame in (live, recorded) if frame is not None for x in frame.loc[frame["swept"] == "steps", "x"]})
+    figure = lines(
+        above_baseline(live),
+        above_baseline(recorded),
+        shown,
+        hue="arm",
+        names={arm: arm for arm in SOLVERS},
+        xlabel="sampling steps",
+        xscale="log",
+        xticks=ticks,
+    )
     return same_scale(figure, len(SHARES))
 
 
 def score_errors(live, recorded=None):
     """Scores with a known error, on the fine grid from noise alone: a panel per kind of error, a curve per metric."""
-    shown = [Panel(list(SHARES), "difference from the baseline", {"arm": arm, "reference": "fresh"}, xlabel=label,
-                   line=0) for arm, (label, _) in ERRORS.items()]
+    shown = [
+        Panel(list(SHARES), "difference from the baseline", {"arm": arm, "reference": "fresh"}, xlabel=label, line=0) for arm, (label, _) in ERRORS.items()
+    ]
     return same_scale(lines(with_neutral(live), with_neutral(recorded), shown, hue="metric", names=SHARES), len(shown))
 
 

@@ -24,41 +24,56 @@ from synaug.statistics.frames import bare
 from synaug.statistics.rules import NotMeasured, contrast
 
 TOTAL = "whole fall"
-METRIC, PROCESS, GRID, SCORE, TOGETHER = PARTS = (
-    "metric", "reverse process", "discretisation", "score error", "not separated")
+METRIC, PROCESS, GRID, SCORE, TOGETHER = PARTS = ("metric", "reverse process", "discretisation", "score error", "not separated")
 COLUMNS = ["what", "part", "value", "low", "high"]
 PART_COLOURS = dict(zip(PARTS, (*PALETTE[:4], PALETTE[8])))
 
 #: Arms and their x that stand in for a trained generator in the mixtures: those that a run has.
-STAND_INS = ((EXACT, STEPS), ("Heun", 18), ("Euler", 18), ("scaled score", 0.95), ("scaled score", 0.98),
-             ("scaled score", 1.02), ("scaled score", 1.05), ("score noise", 0.2), ("smoothed score", 1),
-             ("guidance", 2))
+STAND_INS = (
+    (EXACT, STEPS),
+    ("Heun", 18),
+    ("Euler", 18),
+    ("scaled score", 0.95),
+    ("scaled score", 0.98),
+    ("scaled score", 1.02),
+    ("scaled score", 1.05),
+    ("score noise", 0.2),
+    ("smoothed score", 1),
+    ("guidance", 2),
+)
 #: What falls on real images: metric, encoder, and the claim that has the paper's points.
-FALLS = {"recall": ("recall", "efficientnet_lite0", "recall-falls-more"),
-         "recall, in the judge's features": ("recall", "judge", None),
-         "outer-edge recall": ("outer_edge_recall", "efficientnet_lite0", None),
-         "test accuracy": ("test_accuracy", None, "accuracy-falls")}
+FALLS = {
+    "recall": ("recall", "efficientnet_lite0", "recall-falls-more"),
+    "recall, in the judge's features": ("recall", "judge", None),
+    "outer-edge recall": ("outer_edge_recall", "efficientnet_lite0", None),
+    "test accuracy": ("test_accuracy", None, "accuracy-falls"),
+}
 #: Samplers of a trained network that are compared with its finest grid, of Heun steps; and in what.
 SAMPLERS = (("Heun", 18), ("Euler", 18))
 TOO_LONG = "most that the network's score is too long, held-out images (%)"
 CENTRES = "distance to the class centre over the reference images'"
 SAMPLED = {"recall": "recall", "test accuracy": "accuracy"}
 #: The falls that are drawn; tables have all.
-DRAWN = ("exact score, fine grid", "18 Euler steps", "score × 0.95", "score × 1.05", "recall", "recall, 18 Heun steps",
-         "test accuracy, 18 Heun steps", "test accuracy, 18 Euler steps")
+DRAWN = (
+    "exact score, fine grid",
+    "18 Euler steps",
+    "score × 0.95",
+    "score × 1.05",
+    "recall",
+    "recall, 18 Heun steps",
+    "test accuracy, 18 Heun steps",
+    "test accuracy, 18 Euler steps",
+)
 EQUAL_CALLS = "test accuracy at equal calls"
 
 #: The steps of the published explanation, each with the claims, by id, that its verdict rests on.
 EXPLANATION = {
-    "An exact reverse process gathers samples at the modes": (
-        "exact-process-concentrates", "exact-process-drifts-images"),
-    "A process that climbs more steeply than the exact score says does": (
-        "strong-score-concentrates", "coarse-euler-concentrates", "euler-concentrates"),
+    "An exact reverse process gathers samples at the modes": ("exact-process-concentrates", "exact-process-drifts-images"),
+    "A process that climbs more steeply than the exact score says does": ("strong-score-concentrates", "coarse-euler-concentrates", "euler-concentrates"),
     "Other errors do not": ("weak-score-spreads", "noisy-score-costs-precision", "coarse-heun-spreads"),
     "The trained network climbs more steeply": ("network-score-too-strong",),
     "Samples of the trained network leave the edges bare and teach less": ("best-below-floor", "samples-train-worse"),
-    "The worse the score, the more so": (
-        "worse-score-less-recall", "worse-score-less-outer-edge", "worse-score-less-accuracy"),
+    "The worse the score, the more so": ("worse-score-less-recall", "worse-score-less-outer-edge", "worse-score-less-accuracy"),
 }
 
 
@@ -94,6 +109,7 @@ def of_images(frame):
     """
     found = []
     for name, (metric, encoder, _) in FALLS.items() if frame is not None else ():
+
         def fall(reference=None, sign=1):
             where = {} if encoder is None else {"reference": reference, "encoder": encoder}
             return [{"weight": sign * w, "metric": metric, "x": float(x), **where} for w, x in ((1, 0), (-1, STEPS))]
@@ -111,15 +127,13 @@ def of_samplers(frame):
     if frame is None:
         return of_images(None)
     heun = frame[(frame["part"] == "samplers") & (frame["arm"] == "Heun")]
-    floor, finest = ({"part": part, "arm": arm, "x": x} for part, arm, x in
-                     (("floor", FRESH_REAL, 0.0), ("samplers", "Heun", heun["x"].max())))
+    floor, finest = ({"part": part, "arm": arm, "x": x} for part, arm, x in (("floor", FRESH_REAL, 0.0), ("samplers", "Heun", heun["x"].max())))
     found = []
     for name, metric in SAMPLED.items():
         for arm, x in SAMPLERS:
             own = {"part": "samplers", "arm": arm, "x": float(x)}
             parts = {TOTAL: (floor, own), GRID: (finest, own), SCORE: (floor, finest)}
-            parts = {part: [{"weight": w, "metric": metric, **end} for w, end in zip((1, -1), ends)]
-                     for part, ends in parts.items()}
+            parts = {part: [{"weight": w, "metric": metric, **end} for w, end in zip((1, -1), ends)] for part, ends in parts.items()}
             found += measured(frame, f"{name}, {UNITS[arm].format(x)}", parts, {})
     return pd.DataFrame(found, columns=COLUMNS)
 
@@ -138,8 +152,12 @@ def numbers(mixtures=None, images=None, generators=None):
     found = {}
     if mixtures is not None and mixtures["seed"].nunique() > 1:
         table = of_mixtures(mixtures).set_index(["what", "part"])
-        shown = (("reverse process", UNITS[EXACT], PROCESS), ("metric", UNITS[EXACT], METRIC),
-                 ("18 Euler steps", "18 Euler steps", GRID), ("score 2 % too strong", "score × 1.02", SCORE))
+        shown = (
+            ("reverse process", UNITS[EXACT], PROCESS),
+            ("metric", UNITS[EXACT], METRIC),
+            ("18 Euler steps", "18 Euler steps", GRID),
+            ("score 2 % too strong", "score × 1.02", SCORE),
+        )
         for name, what, part in shown:
             if (what, part) in table.index:
                 row = table.loc[(what, part)]
@@ -151,9 +169,12 @@ def numbers(mixtures=None, images=None, generators=None):
         own = of_samplers(generators)
         if said := equal_calls(generators):
             found[EQUAL_CALLS] = said
-        for what, part in (("recall, 18 Heun steps", TOTAL), ("recall, 18 Heun steps", SCORE),
-                           ("test accuracy, 18 Heun steps", TOTAL),
-                           ("test accuracy, 18 Euler steps", GRID)):
+        for what, part in (
+            ("recall, 18 Heun steps", TOTAL),
+            ("recall, 18 Heun steps", SCORE),
+            ("test accuracy, 18 Heun steps", TOTAL),
+            ("test accuracy, 18 Euler steps", GRID),
+        ):
             for row in own[(own["what"] == what) & (own["part"] == part)].itertuples():
                 scale, digits, unit = (100, 1, " (points)") if what.startswith("test") else (1, 3, "")
                 limits = (scale * x for x in (row.value, row.low, row.high))
@@ -169,22 +190,25 @@ def numbers(mixtures=None, images=None, generators=None):
 def takeaways(found):
     """The chapter in four lines of Markdown; found: `numbers` of the three recorded runs."""
     levels = {name: found[f"{name}, best to lowest quality level"] for name in ("precision", "recall", CENTRES)}
-    return "\n".join((
-        f"1. **The network loses coverage, on the finest grid as well, and its score is barely too strong.** From fresh "
-        f"real images to samples in 18 Heun steps, recall falls by {found['recall, 18 Heun steps: whole fall']}. On the "
-        f"finest grid it still falls by {found['recall, 18 Heun steps: score error']}; what its steps cost is not told from 0. "
-        f"Along its own direction the score is at most {found[TOO_LONG]} % too long. A score 2 % too strong costs "
-        f"mixtures {found['recall lost in mixtures to: score 2 % too strong']} of recall. Which error it is remains "
-        f"open, and this is Fashion-MNIST only.",
-        f"2. **Worse networks lose precision too, and their samples move away from the class centre.** From the best to "
-        f"the lowest quality level, recall goes from {levels['recall']} and precision from {levels['precision']}. The "
-        f"distance to the class centre rises from {levels[CENTRES]} of what the real reference images have. These networks are "
-        f"undertrained, on Fashion-MNIST. On CIFAR-10, samples move to the centre in one of two encoders "
-        f"(chapter 1).",
-        f"3. **The reverse process itself is not to blame.** In mixtures, where the score is exact, "
-        f"{found['recall lost in mixtures to: reverse process']} of recall is due to it. "
-        f"{found['recall lost in mixtures to: metric']} is due to the metric, which compares images with themselves.",
-        f"4. **Few first-order steps cost accuracy, at about equal cost.** {found[EQUAL_CALLS]}"))
+    return "\n".join(
+        (
+            f"1. **The network loses coverage, on the finest grid as well, and its score is barely too strong.** From fresh "
+            f"real images to samples in 18 Heun steps, recall falls by {found['recall, 18 Heun steps: whole fall']}. On the "
+            f"finest grid it still falls by {found['recall, 18 Heun steps: score error']}; what its steps cost is not told from 0. "
+            f"Along its own direction the score is at most {found[TOO_LONG]} % too long. A score 2 % too strong costs "
+            f"mixtures {found['recall lost in mixtures to: score 2 % too strong']} of recall. Which error it is remains "
+            f"open, and this is Fashion-MNIST only.",
+            f"2. **Worse networks lose precision too, and their samples move away from the class centre.** From the best to "
+            f"the lowest quality level, recall goes from {levels['recall']} and precision from {levels['precision']}. The "
+            f"distance to the class centre rises from {levels[CENTRES]} of what the real reference images have. These networks are "
+            f"undertrained, on Fashion-MNIST. On CIFAR-10, samples move to the centre in one of two encoders "
+            f"(chapter 1).",
+            f"3. **The reverse process itself is not to blame.** In mixtures, where the score is exact, "
+            f"{found['recall lost in mixtures to: reverse process']} of recall is due to it. "
+            f"{found['recall lost in mixtures to: metric']} is due to the metric, which compares images with themselves.",
+            f"4. **Few first-order steps cost accuracy, at about equal cost.** {found[EQUAL_CALLS]}",
+        )
+    )
 
 
 def parts_table(table):
@@ -200,12 +224,14 @@ def parts_figure(mixtures, images):
     real images, with the published falls, where there are any; of accuracy in points."""
     mixtures, images = (table[table["what"].isin(DRAWN)] for table in (mixtures, images))
     accuracy = images["what"].str.startswith("test accuracy")
-    shown = {"fall in recall, random mixtures": (mixtures, 1), "fall on real images": (images[~accuracy], 1),
-             "fall on real images (points)": (images[accuracy], 100)}
+    shown = {
+        "fall in recall, random mixtures": (mixtures, 1),
+        "fall on real images": (images[~accuracy], 1),
+        "fall on real images (points)": (images[accuracy], 100),
+    }
     shown = {label: panel for label, panel in shown.items() if len(panel[0])}
     rows = [table["what"].nunique() for table, _ in shown.values()]
-    figure, axes = plt.subplots(len(shown), 1, figsize=(WIDTH, 0.36 * sum(rows) + 0.6 * len(rows)), squeeze=False,
-                                layout="constrained", height_ratios=rows)
+    figure, axes = plt.subplots(len(shown), 1, figsize=(WIDTH, 0.36 * sum(rows) + 0.6 * len(rows)), squeeze=False, layout="constrained", height_ratios=rows)
     entries = {}
     for ax, (label, (table, scale)) in zip(axes[:, 0], shown.items()):
         names = list(table["what"].unique())
@@ -218,11 +244,9 @@ def parts_figure(mixtures, images):
                 entries[part] = ax.barh(place - 0.1, value, left=ends[side], height=0.5, color=PART_COLOURS[part])
                 ends[side] += value
             value, low, high = own.loc[TOTAL]
-            entries[TOTAL] = ax.errorbar(value, place + 0.27, xerr=[[value - low], [high - value]], color=INK,
-                                         marker="D", markersize=4, linestyle="none")
+            entries[TOTAL] = ax.errorbar(value, place + 0.27, xerr=[[value - low], [high - value]], color=INK, marker="D", markersize=4, linestyle="none")
             if (fall := published_fall(name)) is not None:
-                entries[f"{TOTAL}, published (CIFAR-10)"], = ax.plot(scale * fall, place + 0.27, "s", color=INK,
-                                                                      markersize=5)
+                (entries[f"{TOTAL}, published (CIFAR-10)"],) = ax.plot(scale * fall, place + 0.27, "s", color=INK, markersize=5)
         ax.axvline(0, color=INK, linewidth=1)
         ax.set_yticks(range(len(names)), names)
         ax.set(ylim=(len(names) - 0.4, -0.5), xlabel=label)
@@ -248,5 +272,4 @@ def explanation_table(verdicts):
     lacking = [claim for claims in EXPLANATION.values() for claim in claims if claim not in known.index]
     if lacking:
         raise ValueError(f"no verdict on {', '.join(lacking)}")
-    return pd.DataFrame([{"step": step, **known.loc[claim, ["statement", "verdict"]]}
-                         for step, claims in EXPLANATION.items() for claim in claims])
+    return pd.DataFrame([{"step": step, **known.loc[claim, ["statement", "verdict"]]} for step, claims in EXPLANATION.items() for claim in claims])

@@ -12,18 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from synaug.chapters.tasks import (
-    found_denoiser,
-    made_of,
-    network,
-    real,
-    real_images,
-    real_images_of,
-    recipe_of,
-    trained_generators,
-    usual_denoiser,
-    weights_of,
-)
+from synaug.chapters.tasks import found_denoiser, made_of, network, real, real_images, real_images_of, recipe_of, trained_generators, usual_denoiser, weights_of
 from synaug.checks import number
 from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
 from synaug.classifiers.architectures import ARCHITECTURES
@@ -53,15 +42,20 @@ NOISE_INFLATION, AUTOGUIDANCE = "noise inflation", "autoguidance"
 TERMS = {
     NOISE_INFLATION: lambda denoiser, strength, seed, weak: denoiser,  # s_noise of the sampler, see `pool`
     "CADS": lambda denoiser, strength, seed, weak: AnnealedClass(denoiser, strength, seed=seed),
-    "guidance interval": lambda denoiser, strength, seed, weak: GuidedInterval(
-        denoiser, strength, *(denoiser.sigma_data * edge for edge in INTERVAL)),
+    "guidance interval": lambda denoiser, strength, seed, weak: GuidedInterval(denoiser, strength, *(denoiser.sigma_data * edge for edge in INTERVAL)),
     AUTOGUIDANCE: lambda denoiser, strength, seed, weak: Autoguided(denoiser, weak, strength),
     "particle guidance": lambda denoiser, strength, seed, weak: ParticleGuided(denoiser, strength),
     "minority guidance": lambda denoiser, strength, seed, weak: MinorityGuided(denoiser, strength, seed),
 }
 #: Their strengths, fixed before any was measured; the last is the one that claims are about.
-STRENGTHS = {NOISE_INFLATION: (1.02, 1.05), "CADS": (0.5, 1.0), "guidance interval": (2.0,), AUTOGUIDANCE: (2.0,),
-             "particle guidance": (0.003, 0.01), "minority guidance": (0.1,)}
+STRENGTHS = {
+    NOISE_INFLATION: (1.02, 1.05),
+    "CADS": (0.5, 1.0),
+    "guidance interval": (2.0,),
+    AUTOGUIDANCE: (2.0,),
+    "particle guidance": (0.003, 0.01),
+    "minority guidance": (0.1,),
+}
 #: Settings of the sampler: (solver, steps, churn, s_noise).
 DETERMINISTIC = tuple((solver, steps, 0.0, 1.0) for solver in ("heun", "euler") for steps in (5, 10, 18, 40))
 STOCHASTIC = (("heun", 18, 4.0, 1.0), ("heun", 18, 20.0, 1.0), ("heun", 18, 20.0, 1.02), ("euler", 18, 20.0, 1.0))
@@ -69,15 +63,14 @@ STOCHASTIC = (("heun", 18, 4.0, 1.0), ("heun", 18, 20.0, 1.0), ("heun", 18, 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class Generators(Settings):
-    generator: str = param("name or folder of the best generator; others are trained by its recipe, on its images",
-                           "fashion_mnist")
-    parts: tuple[str, ...] = param("what is measured, in this order: levels (of quality), samplers (settings of the "
-                                   "sampler), exploration", each=True, options=PARTS)
+    generator: str = param("name or folder of the best generator; others are trained by its recipe, on its images", "fashion_mnist")
+    parts: tuple[str, ...] = param(
+        "what is measured, in this order: levels (of quality), samplers (settings of the sampler), exploration", each=True, options=PARTS
+    )
     n_images: int = param("samples of each pool, and real images of each set", at_least=1)
     n_losses: int = param("held-out images in denoising losses", at_least=1)
     n_evaluate: int = param("test images on which classifiers are scored", at_least=1)
-    seeds: int = param("classifiers per pool; in exploration, where each has a pool of its own, also pools", at_least=1,
-                       at_most=1000)
+    seeds: int = param("classifiers per pool; in exploration, where each has a pool of its own, also pools", at_least=1, at_most=1000)
     classifier: str = param("the network", "resnet8", options=tuple(ARCHITECTURES))
     recipe: str = param("learning rates of its training, see synaug.classifiers.train_classifier", "one_cycle", options=tuple(RECIPES))
     classifier_batch: int = param("images per step of its training", 64, at_least=2)
@@ -85,11 +78,9 @@ class Generators(Settings):
     steps: int = param("Heun steps of a pool, unless said", at_least=1)
     encoder: str = param("features that samples are compared in", options=("pixels", *BUILDERS))
     sizes: tuple[tuple, ...] = param("channels of the generators of lower quality, each a list", each=True)
-    snapshots: tuple[int, ...] = param("images of training after which each of them is looked at", each=True,
-                                       at_least=1, at_most=10**9)
+    snapshots: tuple[int, ...] = param("images of training after which each of them is looked at", each=True, at_least=1, at_most=10**9)
     batch_size: int = param("images per step of their training", at_least=1)
-    middle: int = param("reverse step, of 100, that reconstructions by each quality level start from", 50, at_least=1,
-                        at_most=99)
+    middle: int = param("reverse step, of 100, that reconstructions by each quality level start from", 50, at_least=1, at_most=99)
     loss_sigmas: tuple[float, ...] = param("noise levels of denoising losses", (0.1, 0.3, 1.0, 3.0, 10.0), each=True)
     sampler_settings: tuple[tuple, ...] = param("settings of the sampler, each a list of solver, steps, churn, s_noise", each=True)
     strengths: dict = param("exploration terms, {term: its strengths}")
@@ -106,11 +97,9 @@ class Generators(Settings):
         needed = {"trained": n, "test": self.n_evaluate, "unseen": max(self.n_losses, n * (self.seeds + 1))}
         for part, count in needed.items():
             if (there := len(getattr(images, part))) < count:
-                raise ValueError(f"{count} {part} images are needed, {images.test.name} has {there}: lower n_images, "
-                                 f"n_losses, n_evaluate or seeds")
+                raise ValueError(f"{count} {part} images are needed, {images.test.name} has {there}: lower n_images, n_losses, n_evaluate or seeds")
         if n < 15 * classes or n <= self.k:
-            raise ValueError(f"n_images must be at least 15 per class, {15 * classes}, for covariances in 10 "
-                             f"directions, and above k = {self.k}, got {n}")
+            raise ValueError(f"n_images must be at least 15 per class, {15 * classes}, for covariances in 10 directions, and above k = {self.k}, got {n}")
         self.within("at least one per class", n_losses=(classes, len(images.unseen)), n_evaluate=(classes, len(images.test)))
         build_classifier(self.classifier, shape, classes, seed=0)
         weak = LEVELS in self.parts or EXPLORATION in self.parts and AUTOGUIDANCE in self.strengths
@@ -127,8 +116,7 @@ class Generators(Settings):
         denoiser = load_denoiser(self.generator)
         for term, strengths in self.strengths.items():
             if term not in TERMS or not isinstance(strengths, (list, tuple)):
-                raise ValueError(f"strengths must be lists by exploration term, of {', '.join(TERMS)}; got {term!r}: "
-                                 f"{strengths!r}")
+                raise ValueError(f"strengths must be lists by exploration term, of {', '.join(TERMS)}; got {term!r}: {strengths!r}")
             for strength in strengths:
                 named("strengths", number, term, strength, at_most=1000)
                 named("strengths", TERMS[term], denoiser, strength, 0, denoiser)
@@ -136,21 +124,70 @@ class Generators(Settings):
 
 
 PROFILES = {
-    "smoke": dict(parts=("samplers", "exploration"), n_images=150, n_losses=20, n_evaluate=100, seeds=1,
-                  classifier_steps=3, steps=2, encoder="pixels", sizes=(), snapshots=(), batch_size=32, n_bootstrap=10,
-                  sampler_settings=(("heun", 2, 0.0, 1.0),), strengths={"CADS": (1.0,)}),
-    "quick": dict(parts=("samplers", "exploration"), n_images=150, n_losses=50, n_evaluate=200, seeds=1,
-                  classifier_steps=10, steps=2, encoder="efficientnet_lite0", sizes=(), snapshots=(), batch_size=128,
-                  n_bootstrap=100, sampler_settings=(("heun", 2, 0.0, 1.0), ("euler", 3, 0.0, 1.0)),
-                  strengths={"CADS": (1.0,), "particle guidance": (0.01,)}),
-    "standard": dict(parts=PARTS, n_images=800, n_losses=500, n_evaluate=4000, seeds=5, classifier_steps=250, steps=10,
-                     encoder="efficientnet_lite0", sizes=((64, 128), (32, 64), (16, 32)),
-                     snapshots=(32_000, 64_000, 128_000), batch_size=128, n_bootstrap=1000,
-                     sampler_settings=(*DETERMINISTIC, *STOCHASTIC), strengths=STRENGTHS),
-    "paper": dict(parts=PARTS, n_images=4000, n_losses=5000, n_evaluate=10_000, seeds=10, classifier_steps=5000,
-                  steps=18, encoder="efficientnet_lite0", sizes=((64, 128), (32, 64), (16, 32)),
-                  snapshots=(32_000, 128_000, 512_000, 2_048_000), batch_size=128, n_bootstrap=1000,
-                  sampler_settings=(*DETERMINISTIC, *STOCHASTIC), strengths=STRENGTHS),
+    "smoke": dict(
+        parts=("samplers", "exploration"),
+        n_images=150,
+        n_losses=20,
+        n_evaluate=100,
+        seeds=1,
+        classifier_steps=3,
+        steps=2,
+        encoder="pixels",
+        sizes=(),
+        snapshots=(),
+        batch_size=32,
+        n_bootstrap=10,
+        sampler_settings=(("heun", 2, 0.0, 1.0),),
+        strengths={"CADS": (1.0,)},
+    ),
+    "quick": dict(
+        parts=("samplers", "exploration"),
+        n_images=150,
+        n_losses=50,
+        n_evaluate=200,
+        seeds=1,
+        classifier_steps=10,
+        steps=2,
+        encoder="efficientnet_lite0",
+        sizes=(),
+        snapshots=(),
+        batch_size=128,
+        n_bootstrap=100,
+        sampler_settings=(("heun", 2, 0.0, 1.0), ("euler", 3, 0.0, 1.0)),
+        strengths={"CADS": (1.0,), "particle guidance": (0.01,)},
+    ),
+    "standard": dict(
+        parts=PARTS,
+        n_images=800,
+        n_losses=500,
+        n_evaluate=4000,
+        seeds=5,
+        classifier_steps=250,
+        steps=10,
+        encoder="efficientnet_lite0",
+        sizes=((64, 128), (32, 64), (16, 32)),
+        snapshots=(32_000, 64_000, 128_000),
+        batch_size=128,
+        n_bootstrap=1000,
+        sampler_settings=(*DETERMINISTIC, *STOCHASTIC),
+        strengths=STRENGTHS,
+    ),
+    "paper": dict(
+        parts=PARTS,
+        n_images=4000,
+        n_losses=5000,
+        n_evaluate=10_000,
+        seeds=10,
+        classifier_steps=5000,
+        steps=18,
+        encoder="efficientnet_lite0",
+        sizes=((64, 128), (32, 64), (16, 32)),
+        snapshots=(32_000, 128_000, 512_000, 2_048_000),
+        batch_size=128,
+        n_bootstrap=1000,
+        sampler_settings=(*DETERMINISTIC, *STOCHASTIC),
+        strengths=STRENGTHS,
+    ),
 }
 
 
@@ -160,24 +197,45 @@ def levels(s: Generators, size: tuple) -> Task:
     return Task(trained_generators, {"recipe": recipe, "snapshots": s.snapshots, "device": s.device})
 
 
-def pool(s: Generators, steps: int, solver: str = "heun", churn: float = 0.0, s_noise: float = 1.0, sigma=None,
-         term=None, strength=None, seed: int = 0, size=None, images=None, sources: Task | None = None) -> Task:
+def pool(
+    s: Generators,
+    steps: int,
+    solver: str = "heun",
+    churn: float = 0.0,
+    s_noise: float = 1.0,
+    sigma=None,
+    term=None,
+    strength=None,
+    seed: int = 0,
+    size=None,
+    images=None,
+    sources: Task | None = None,
+) -> Task:
     """Samples of the classes of the sources, or, with sigma, the sources taken to that noise level and brought back.
 
     By the saved generator, or that of a size after so many images of training; with autoguidance that is the weak one.
     """
     if term == NOISE_INFLATION:
         churn, s_noise = INFLATED_CHURN * steps, strength
-    parameters = {**network(s), "steps": steps, "solver": solver, "churn": churn, "s_noise": s_noise, "sigma": sigma,
-                  "term": term, "strength": strength, "seed": seed, "images": images}
+    parameters = {
+        **network(s),
+        "steps": steps,
+        "solver": solver,
+        "churn": churn,
+        "s_noise": s_noise,
+        "sigma": sigma,
+        "term": term,
+        "strength": strength,
+        "seed": seed,
+        "images": images,
+    }
     needs = (real(s, "trained", s.n_images) if sources is None else sources,)
     return Task(drawn, parameters, needs if size is None else (*needs, levels(s, size)))
 
 
 def fresh(s: Generators, place: int) -> Task:
     """As many real images as a pool has that the generator has not seen: 0 is the reference, 1 + seed its like."""
-    return Task(unseen_images, {"generator": s.generator, "weights": weights_of(s.generator), "place": place,
-                                "n": s.n_images})
+    return Task(unseen_images, {"generator": s.generator, "weights": weights_of(s.generator), "place": place, "n": s.n_images})
 
 
 def rows(s: Generators):
@@ -190,13 +248,11 @@ def rows(s: Generators):
     pool), and those of `loss_rows`.
     """
     every, seeds = {"dataset": real_images_of(s.generator).test.name, "level": NOISE}, range(s.seeds)
-    learning = {"classifier": s.classifier, "recipe": s.recipe, "batch_size": s.classifier_batch,
-                "steps": s.classifier_steps, "device": s.device}
+    learning = {"classifier": s.classifier, "recipe": s.recipe, "batch_size": s.classifier_batch, "steps": s.classifier_steps, "device": s.device}
     test, sources = real(s, "test", s.n_evaluate), real(s, "trained", s.n_images)
 
     def taught(about, metric, seed, *sets):
-        return ({**every, **about, "seed": seed},
-                Task(accuracy_after, {**learning, "seed": seed, "metric": metric}, (test, *sets)))
+        return ({**every, **about, "seed": seed}, Task(accuracy_after, {**learning, "seed": seed, "metric": metric}, (test, *sets)))
 
     def measured(about, drawn, seeds, with_real=False):
         options = {"encoder": s.encoder, "k": s.k, "n_bootstrap": s.n_bootstrap, "device": s.device}
@@ -208,17 +264,17 @@ def rows(s: Generators):
 
     def quality_levels():
         found = [(None, None), *((size, images) for size in s.sizes for images in s.snapshots)]
-        names = [{"arm": "saved"} if size is None else {"arm": str(size), "training_images": images}
-                 for size, images in found]
+        names = [{"arm": "saved"} if size is None else {"arm": str(size), "training_images": images} for size, images in found]
         options = {**network(s), "sigmas": s.loss_sigmas}
-        losses = [Task(denoising_losses, {**options, "images": images}, (real(s, "unseen", s.n_losses),)
-                       + (() if size is None else (levels(s, size),))) for size, images in found]
+        losses = [
+            Task(denoising_losses, {**options, "images": images}, (real(s, "unseen", s.n_losses),) + (() if size is None else (levels(s, size),)))
+            for size, images in found
+        ]
         at = {"part": LEVELS, "swept": "loss_rank", "x": np.nan}
         yield {**every, **at, "seed": 0}, Task(loss_rows, {"sigmas": s.loss_sigmas, "names": names}, tuple(losses))
         for (size, images), name in zip(found, names):
             for level, sigma in ((NOISE, None), (MIDDLE, sigma_of_reverse_step(s.middle, 100))):
-                yield from measured({**at, **name, "level": level},
-                                    pool(s, s.steps, sigma=sigma, size=size, images=images), seeds)
+                yield from measured({**at, **name, "level": level}, pool(s, s.steps, sigma=sigma, size=size, images=images), seeds)
 
     def samplers():
         for solver, steps, churn, s_noise in s.sampler_settings:
@@ -228,14 +284,11 @@ def rows(s: Generators):
     def exploration():
         weak = {"size": min(s.sizes), "images": min(s.snapshots)} if AUTOGUIDANCE in s.strengths else {}
         for seed in seeds:
-            yield from measured({"part": EXPLORATION, "arm": PLAIN, "swept": "strength", "x": 0.0},
-                                pool(s, s.steps, seed=seed), [seed], True)
+            yield from measured({"part": EXPLORATION, "arm": PLAIN, "swept": "strength", "x": 0.0}, pool(s, s.steps, seed=seed), [seed], True)
             for term, strengths in s.strengths.items():
                 for strength in map(float, strengths):
-                    drawn = pool(s, s.steps, term=term, strength=strength, seed=seed,
-                                 **(weak if term == AUTOGUIDANCE else {}))
-                    yield from measured({"part": EXPLORATION, "arm": term, "swept": "strength", "x": strength}, drawn,
-                                        [seed], True)
+                    drawn = pool(s, s.steps, term=term, strength=strength, seed=seed, **(weak if term == AUTOGUIDANCE else {}))
+                    yield from measured({"part": EXPLORATION, "arm": term, "swept": "strength", "x": strength}, drawn, [seed], True)
 
     for seed in seeds:
         beside = {"part": "floor", "swept": "none", "x": 0.0}
@@ -268,8 +321,20 @@ def unseen_images(generator: str, weights: str, place: int, n: int) -> ImageData
     return real_images(generator, weights, "unseen", n * (place + 1)).subset(range(n * place, n * (place + 1)))
 
 
-def drawn(sources: ImageDataset, trained: dict | None = None, *, generator: str, weights: str, precision: str,
-          device: str, images: int | None, term: str | None, strength: float | None, seed: int, **sampling) -> ImageDataset:
+def drawn(
+    sources: ImageDataset,
+    trained: dict | None = None,
+    *,
+    generator: str,
+    weights: str,
+    precision: str,
+    device: str,
+    images: int | None,
+    term: str | None,
+    strength: float | None,
+    seed: int,
+    **sampling,
+) -> ImageDataset:
     """See `pool`. trained: what `trained_generators` gives, of which images is one."""
     denoiser = found_denoiser(trained, images, generator, weights, device)
     if term is not None:
@@ -277,16 +342,16 @@ def drawn(sources: ImageDataset, trained: dict | None = None, *, generator: str,
     return made_of(denoiser, sources, seed=seed, device=device, **sampling)
 
 
-def compared(reference: ImageDataset, samples: ImageDataset, encoder: str, k: int, n_bootstrap: int,
-             device: str) -> pd.DataFrame:
+def compared(reference: ImageDataset, samples: ImageDataset, encoder: str, k: int, n_bootstrap: int, device: str) -> pd.DataFrame:
     """`synaug.metrics.compare` of samples with real images."""
     features = (encode(images.floats(), encoder, device=device) for images in (reference, samples))
     frame = compare(*features, reference.labels, samples.labels, k=k, n_bootstrap=n_bootstrap, seed=0)
     return frame[["metric", "value", "low", "high"]]
 
 
-def accuracy_after(test: ImageDataset, *sets: ImageDataset, metric: str, classifier: str, seed: int, device: str,
-                   checkpoint: Path | None = None, **training) -> dict:
+def accuracy_after(
+    test: ImageDataset, *sets: ImageDataset, metric: str, classifier: str, seed: int, device: str, checkpoint: Path | None = None, **training
+) -> dict:
     """Accuracy on test images of a classifier trained on data sets together. training: of `train_classifier`."""
     images, labels = torch.cat([own.images for own in sets]), torch.cat([own.labels for own in sets])
     model = build_classifier(classifier, test.image_shape, test.num_classes, seed)
@@ -295,13 +360,13 @@ def accuracy_after(test: ImageDataset, *sets: ImageDataset, metric: str, classif
 
 
 @torch.inference_mode()
-def denoising_losses(held_out: ImageDataset, trained: dict | None = None, *, generator: str, weights: str,
-                     precision: str, device: str, images: int | None, sigmas: list) -> np.ndarray:
+def denoising_losses(
+    held_out: ImageDataset, trained: dict | None = None, *, generator: str, weights: str, precision: str, device: str, images: int | None, sigmas: list
+) -> np.ndarray:
     """EDM's weighted denoising loss of each image at each noise level, float32 ``[len(sigmas), N]``, of the saved
     generator, or of one of `trained_generators`. The noise of an image is the same at every level, and for all."""
     denoiser = found_denoiser(trained, images, generator, weights, device)
-    clean, noise = held_out.floats(), torch.randn(len(held_out), *held_out.image_shape,
-                                                  generator=torch.Generator().manual_seed(0))
+    clean, noise = held_out.floats(), torch.randn(len(held_out), *held_out.image_shape, generator=torch.Generator().manual_seed(0))
     losses = np.empty((len(sigmas), len(clean)), np.float32)
     for own, sigma in zip(losses, sigmas):
         for batch in torch.arange(len(clean)).split(250):
@@ -319,8 +384,7 @@ def loss_rows(*losses: np.ndarray, sigmas: list, names: list) -> pd.DataFrame:
         excess = own - best
         for metric, found in (("denoising_loss", own), ("loss_excess", excess)):
             table += [{**name, "metric": metric, "sigma": sigma, **limits(v)} for sigma, v in zip(sigmas, found)]
-        table += [{**name, "metric": metric, **limits(found.mean(axis=0))}
-                  for metric, found in (("mean_loss", own), ("mean_loss_excess", excess))]
+        table += [{**name, "metric": metric, **limits(found.mean(axis=0))} for metric, found in (("mean_loss", own), ("mean_loss_excess", excess))]
     return pd.DataFrame(table)
 
 

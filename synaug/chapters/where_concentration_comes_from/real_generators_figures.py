@@ -7,25 +7,21 @@ import pandas as pd
 
 from synaug.chapters.reading import describe_runs, said
 from synaug.chapters.tasks import training_record
-from synaug.chapters.where_concentration_comes_from.real_generators import (
-    EXPLORATION,
-    LEVELS,
-    MIDDLE,
-    NOISE,
-    PLAIN,
-    REAL_ALONE,
-    SAMPLERS,
-)
+from synaug.chapters.where_concentration_comes_from.real_generators import EXPLORATION, LEVELS, MIDDLE, NOISE, PLAIN, REAL_ALONE, SAMPLERS
 from synaug.diffusion.samplers import network_evaluations
 from synaug.metrics import FRESH_REAL
 from synaug.plots import Panel, forest, image_grid, lines
 from synaug.run.results import recorded_run
 from synaug.statistics.contrasts import paired, select
 
-LABELS = {"outer_edge_recall": "outer-edge recall", "recall": "recall", "precision": "precision",
-          "centroid_distance_ratio": "distance to class centre,\nover the reference images'",
-          "accuracy": "accuracy, trained on samples",
-          "accuracy_with_real": "accuracy, trained on\nreal images and samples"}
+LABELS = {
+    "outer_edge_recall": "outer-edge recall",
+    "recall": "recall",
+    "precision": "precision",
+    "centroid_distance_ratio": "distance to class centre,\nover the reference images'",
+    "accuracy": "accuracy, trained on samples",
+    "accuracy_with_real": "accuracy, trained on\nreal images and samples",
+}
 WORDS = {metric: label.replace("\n", " ") for metric, label in LABELS.items()}  # of tables
 SHOWN = ("outer_edge_recall", "recall", "precision", "centroid_distance_ratio", "accuracy")
 EXPLORED = ("outer_edge_recall", "precision", "accuracy", "accuracy_with_real")
@@ -35,12 +31,15 @@ LINEAR_BELOW = 0.005  # of the axis of excess losses, logarithmic above
 
 def describe(live, recorded=None):
     """What the runs behind a page are, as a Markdown list."""
+
     def words(frame, p):
         levels = f"generators of {len(p['sizes'])} sizes at {len(p['snapshots'])} moments; " * (LEVELS in p["parts"])
-        return (f"{frame['dataset'].iloc[0]}; {levels}{p['n_images']:,} samples per pool, {p['steps']} Heun steps "
-                f"unless said; {p['seeds']} classifiers per pool ({p['classifier']}, {p['classifier_steps']:,} steps "
-                f"of {p['classifier_batch']}), scored on {p['n_evaluate']:,} test images; features {p['encoder']}, "
-                f"k = {p['k']}")
+        return (
+            f"{frame['dataset'].iloc[0]}; {levels}{p['n_images']:,} samples per pool, {p['steps']} Heun steps "
+            f"unless said; {p['seeds']} classifiers per pool ({p['classifier']}, {p['classifier_steps']:,} steps "
+            f"of {p['classifier_batch']}), scored on {p['n_evaluate']:,} test images; features {p['encoder']}, "
+            f"k = {p['k']}"
+        )
 
     return describe_runs(live, recorded, words)
 
@@ -74,18 +73,29 @@ def against(part, live, recorded, change, **options):
 
 def quality_levels(live, recorded=None):
     """Metrics of each quality level against its excess of denoising loss, from noise and from the middle."""
+
     def change(rows):
         excess = rows[rows["metric"] == "mean_loss_excess"].set_index("x")["value"]
         return rows.assign(excess=rows["x"].map(excess))
 
-    return against(LEVELS, live, recorded, change, x="excess", hue="level", joined=False,
-                   names={NOISE: "samples from noise", MIDDLE: "reconstructions from the middle"},
-                   xlabel="denoising loss, minus the best's", xticks=(0, 0.01, 0.03, 0.1, 0.3, 1),
-                   xscale={"value": "symlog", "linthresh": LINEAR_BELOW})
+    return against(
+        LEVELS,
+        live,
+        recorded,
+        change,
+        x="excess",
+        hue="level",
+        joined=False,
+        names={NOISE: "samples from noise", MIDDLE: "reconstructions from the middle"},
+        xlabel="denoising loss, minus the best's",
+        xticks=(0, 0.01, 0.03, 0.1, 0.3, 1),
+        xscale={"value": "symlog", "linthresh": LINEAR_BELOW},
+    )
 
 
 def samplers(live, recorded=None):
     """Metrics of the best generator's samples against the number of steps, a curve per sampler."""
+
     def change(rows):
         # Samplers with churn share a number of steps: side by side they can be told apart.
         churned = [arm for arm in rows["arm"].unique() if "churn" in arm]
@@ -122,9 +132,11 @@ def beside_real(frame):
     samples, fresh = (said(table.loc[arm], scale=100) for arm in (PLAIN, FRESH_REAL))
     p = frame.attrs["provenance"]["parameters"]
     times = training_record(p["generator"])["recipe"]["subset_size"] / p["n_images"]
-    return (f"Joined to as many real images, plain samples add {samples} points of accuracy to what the real ones alone "
-            f"reach; as many fresh real images add {fresh}. There are {p['n_images']:,} real images and "
-            f"{p['classifier_steps']:,} steps, and the generator was trained on {times:g} times these images.")
+    return (
+        f"Joined to as many real images, plain samples add {samples} points of accuracy to what the real ones alone "
+        f"reach; as many fresh real images add {fresh}. There are {p['n_images']:,} real images and "
+        f"{p['classifier_steps']:,} steps, and the generator was trained on {times:g} times these images."
+    )
 
 
 def equal_calls(frame):
@@ -136,15 +148,16 @@ def equal_calls(frame):
         return ""  # of one seed, or of other steps
     (row,) = table.itertuples()
     more, calls = said(row, "-", 1, 100), network_evaluations(range(HEUN + 1))
-    return (f"Samples from {HEUN} Heun steps ({calls} calls of the network) train classifiers {more} points better "
-            f"than those from {EULER} Euler steps ({EULER} calls): {means['Heun']:.1f} against {means['Euler']:.1f} %.")
+    return (
+        f"Samples from {HEUN} Heun steps ({calls} calls of the network) train classifiers {more} points better "
+        f"than those from {EULER} Euler steps ({EULER} calls): {means['Heun']:.1f} against {means['Euler']:.1f} %."
+    )
 
 
 def exploration(live, recorded=None):
     """What each exploration term changes against plain sampling, paired over seeds; hollow: the interval holds 0."""
     table = gains(run_with(EXPLORATION, live, recorded)[1], EXPLORED)
-    return forest(table.assign(label=names(table)), panel="metric", hue="group",
-                  xlabel={metric: f"change of {LABELS[metric]}" for metric in EXPLORED})
+    return forest(table.assign(label=names(table)), panel="metric", hue="group", xlabel={metric: f"change of {LABELS[metric]}" for metric in EXPLORED})
 
 
 def names(table):
@@ -160,8 +173,7 @@ def gains_table(frame, metrics):
     """`gains` to read."""
     table = gains(frame, metrics)
     text = [f"{row.estimate:+.3f} [{row.low:+.3f}, {row.high:+.3f}]" for row in table.itertuples()]
-    return pd.DataFrame({
-        "": names(table), "change of": table["metric"].map(WORDS), "against plain sampling": text, "seeds": table["n"]})
+    return pd.DataFrame({"": names(table), "change of": table["metric"].map(WORDS), "against plain sampling": text, "seeds": table["n"]})
 
 
 def levels_table(frame, level=NOISE):
@@ -187,19 +199,29 @@ def levels_trained(frame):
     small = table.loc[table["channels"] != "saved", "after images"]
     best = table.loc[table["channels"] == "saved", "after images"].item()
     steps = frame.attrs["provenance"]["parameters"]["steps"]
-    return (f"The generator of the other chapters has seen {best / 1e6:.2f} million images in training, the other "
-            f"{len(small)} levels {small.min() / 1e6:.2f} to {small.max() / 1e6:.2f} million. So one trained network "
-            f"is compared with {len(small)} that are nearly untrained. All samples are of {steps} Heun steps.")
+    return (
+        f"The generator of the other chapters has seen {best / 1e6:.2f} million images in training, the other "
+        f"{len(small)} levels {small.min() / 1e6:.2f} to {small.max() / 1e6:.2f} million. So one trained network "
+        f"is compared with {len(small)} that are nearly untrained. All samples are of {steps} Heun steps."
+    )
 
 
 def levels_summary(frame):
     """A row per metric: at the best and at the lowest quality level, fresh real images in the samples' place, and
     Spearman's correlation with the denoising loss over all levels."""
     table = levels_table(frame)
-    return pd.DataFrame([{"": name, "best": table[name].iloc[0], "lowest": table[name].iloc[-1],
-                          "fresh real images": baseline(frame, metric),
-                          "rank correlation with the loss": table["minus the best's"].rank().corr(table[name].rank())}
-                         for metric, name in ((metric, WORDS[metric]) for metric in SHOWN)])
+    return pd.DataFrame(
+        [
+            {
+                "": name,
+                "best": table[name].iloc[0],
+                "lowest": table[name].iloc[-1],
+                "fresh real images": baseline(frame, metric),
+                "rank correlation with the loss": table["minus the best's"].rank().corr(table[name].rank()),
+            }
+            for metric, name in ((metric, WORDS[metric]) for metric in SHOWN)
+        ]
+    )
 
 
 def samplers_table(frame):

@@ -6,5 +6,4 @@ from synaug.theory.two_layer_cnn.network import initial_filters
 from synaug.theory.two_layer_cnn.training import Training, train
 from synaug.theory.two_layer_cnn.trajectories import METRICS
 
-__all__ = ["METRICS", "Arm", "PatchData", "PatchDistribution", "Training", "TrainingSets", "initial_filters", "train",
-           "training_sets"]
+__all__ = ["METRICS", "Arm", "PatchData", "PatchDistribution", "Training", "TrainingSets", "initial_filters", "train", "training_sets"]

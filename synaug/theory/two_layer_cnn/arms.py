@@ -96,8 +96,7 @@ def _fresh_noise(data, index, copies):
             taken = torch.cat([data.v_e[s, None], data.v_d[s, None], data.patches[s][data.roles[s] == NOISE]])
             needed = len(taken) + int(noise.sum())
             if distribution.dim < needed:
-                raise ValueError(f"orthogonal noise of all generated examples needs dim >= {needed}, "
-                                 f"got {distribution.dim}")
+                raise ValueError(f"orthogonal noise of all generated examples needs dim >= {needed}, got {distribution.dim}")
             mine_fresh = fresh[:, s, mine]
             mine_fresh[noise] = orthogonalise(mine_fresh[noise], taken)
             fresh[:, s, mine] = mine_fresh

@@ -54,8 +54,17 @@ def separability(outputs: torch.Tensor, labels: torch.Tensor, has_fast: torch.Te
     return float(roc_auc_score(has_fast.numpy(), (labels * outputs).numpy()))
 
 
-def recovery(distribution: PatchDistribution, *, n: int, seeds: Sequence[int], num_filters: int = 40,
-             init_std: float = 0.01, steps: int = 200, momentum: float = 0.9, **options) -> pd.DataFrame:
+def recovery(
+    distribution: PatchDistribution,
+    *,
+    n: int,
+    seeds: Sequence[int],
+    num_filters: int = 40,
+    init_std: float = 0.01,
+    steps: int = 200,
+    momentum: float = 0.9,
+    **options,
+) -> pd.DataFrame:
     """Both scores (metrics "adjusted_rand_index" and "separability") on the training data: seed, metric, value.
 
     Trains on n original examples of each seed. 40 filters of standard deviation 0.01, momentum 0.9: USEFUL's toy, from
@@ -66,12 +75,13 @@ def recovery(distribution: PatchDistribution, *, n: int, seeds: Sequence[int], n
     for labels, has_fast in zip(data.labels, data.has_fast):
         _check_both(labels, has_fast)
     start = initial_filters(seeds, num_filters, distribution.dim, init_std)
-    trained = train(training_sets(data, [Arm("original")]), start, steps=steps, record_every=steps, momentum=momentum,
-                    **options)
+    trained = train(training_sets(data, [Arm("original")]), start, steps=steps, record_every=steps, momentum=momentum, **options)
     rows = []
     for seed, *of_seed in zip(seeds, logits(trained.filters[:, 0], data.patches), data.labels, data.has_fast):
-        rows += [{"seed": seed, "metric": "adjusted_rand_index", "value": cluster_agreement(*of_seed)},
-                 {"seed": seed, "metric": "separability", "value": separability(*of_seed)}]
+        rows += [
+            {"seed": seed, "metric": "adjusted_rand_index", "value": cluster_agreement(*of_seed)},
+            {"seed": seed, "metric": "separability", "value": separability(*of_seed)},
+        ]
     return pd.DataFrame(rows)
 
 

@@ -78,9 +78,7 @@ class PatchDistribution:
         number("noise_std", self.noise_std, 0)
         number("label_noise", self.label_noise, 0, 0.5)
 
-    def sample(
-        self, n: int, seeds: Sequence[int], stream: int = 0, dtype: torch.dtype = torch.float32
-    ) -> PatchData:
+    def sample(self, n: int, seeds: Sequence[int], stream: int = 0, dtype: torch.dtype = torch.float32) -> PatchData:
         """n examples for each seed; see ``PatchData``.
 
         A seed fixes v_e and v_d; seed and stream (say 0 for training, 1 for test) fix the examples, whatever the
@@ -120,9 +118,7 @@ class PatchDistribution:
         else:
             roles[:, 0] = torch.where(has_fast, FAST, SLOW)
         roles = roles.gather(1, torch.rand(n, self.num_patches, generator=generator).argsort(1))
-        patches = self.noise_std * torch.randn(
-            n, self.num_patches, self.dim, dtype=torch.float64, generator=generator
-        )
+        patches = self.noise_std * torch.randn(n, self.num_patches, self.dim, dtype=torch.float64, generator=generator)
         if self.orthogonal_noise:
             patches[roles == NOISE] = orthogonalise(patches[roles == NOISE], torch.stack([v_e, v_d]))
         for role, feature in ((FAST, self.beta_e * v_e), (SLOW, self.beta_d * v_d)):

@@ -45,9 +45,7 @@ class FastNetwork:
     features: v_e and v_d, ``[S, 2, d]``. strengths: beta_e and beta_d, ``[2]``.
     """
 
-    def __init__(
-        self, groups: Sequence[ExampleGroup], features: torch.Tensor, strengths: torch.Tensor, num_filters: int
-    ):
+    def __init__(self, groups: Sequence[ExampleGroup], features: torch.Tensor, strengths: torch.Tensor, num_filters: int):
         self.features, self.cubes = features[:, None], strengths**3
         room = features.new_empty(2, max(math.prod(_steps(group, num_filters)) for group in groups))
         self.groups = [(group, list(_blocks(group, num_filters, room))) for group in groups]
@@ -134,5 +132,15 @@ def _blocks(group, num_filters, room):
             noise = group.noise[seeds, examples].flatten(1, 2)
             by_arm = (len(noise), len(group.arms), num_filters, noise.shape[1])
             z, squares = (part[: math.prod(by_arm)].view(by_arm) for part in room)
-            yield _Block(seeds, examples, noise, num_noise, group.signs[seeds, :, examples],
-                         group.shares[seeds, :, examples], z.flatten(1, 2), squares.flatten(1, 2), z, squares)
+            yield _Block(
+                seeds,
+                examples,
+                noise,
+                num_noise,
+                group.signs[seeds, :, examples],
+                group.shares[seeds, :, examples],
+                z.flatten(1, 2),
+                squares.flatten(1, 2),
+                z,
+                squares,
+            )

@@ -45,8 +45,7 @@ def excess_tolerance(k: float, alpha: float, batch_size: int, n: int) -> float:
     return batch_size * k / size
 
 
-def minibatch_gradients(filters: torch.Tensor, patches: torch.Tensor, labels: torch.Tensor, batch_size: int,
-                        generator: torch.Generator) -> torch.Tensor:
+def minibatch_gradients(filters: torch.Tensor, patches: torch.Tensor, labels: torch.Tensor, batch_size: int, generator: torch.Generator) -> torch.Tensor:
     """The gradient ``[R, J, d]`` on one batch from each of R data sets, drawn without replacement.
 
     filters ``[J, d]``; patches ``[R, M, P, d]``; labels ``[R, M]``; 1 <= batch_size <= M; generator: torch.Generator.
@@ -57,8 +56,9 @@ def minibatch_gradients(filters: torch.Tensor, patches: torch.Tensor, labels: to
     return gradient(filters, patches[rows, picks], labels[rows, picks])
 
 
-def relative_variance(kind: str, n: int, alpha: float, k: int, batch_size: int, draws: int, seed: int = 0,
-                      num_filters: int = 40, noise_std: float = 0.125, scale: float = 1.0) -> tuple[float, float]:
+def relative_variance(
+    kind: str, n: int, alpha: float, k: int, batch_size: int, draws: int, seed: int = 0, num_filters: int = 40, noise_std: float = 0.125, scale: float = 1.0
+) -> tuple[float, float]:
     """Variance of a batch's gradient outside the features' plane, relative to one example's over B, and its standard
     error: Monte Carlo over as many data sets and batches as ``draws``. Arguments as `augmented_draws`.
 
@@ -75,8 +75,9 @@ def relative_variance(kind: str, n: int, alpha: float, k: int, batch_size: int, 
     return variance * batch_size / one, error * batch_size / one
 
 
-def augmented_draws(kind: str, n: int, alpha: float, k: int, draws: int, noise_std: float, generator: torch.Generator,
-                    scale: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+def augmented_draws(
+    kind: str, n: int, alpha: float, k: int, draws: int, noise_std: float, generator: torch.Generator, scale: float = 1.0
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Sets of a kind ("upsampled" or "generated") in reading B, P = 2: patches ``[R, N', 2, d]``, labels ``[R, N']``.
 
     Each set has its own noise, the synthetic one ``scale`` times as strong. Exactly round(alpha n) examples are fast;

@@ -61,6 +61,5 @@ def grouped(sets: TrainingSets) -> list[ExampleGroup]:
             mine_share = mine_share * (index >= 0)[:, None]
             arms = tuple(a for a in range(len(sets.arms)) if mine_share[:, a].any())
             num_noise = int((data.roles[mine][0] == NOISE).sum())  # the same for all with these features
-            groups.append(example_group(
-                data, index, num_noise, mine_share[:, arms], arms=arms, fast=fast, real=part == 0))
+            groups.append(example_group(data, index, num_noise, mine_share[:, arms], arms=arms, fast=fast, real=part == 0))
     return groups

@@ -15,19 +15,16 @@ from synaug.theory.two_layer_cnn.distribution import check_seeds, seeded_generat
 _INITIALISATION = 1_000  # a stream of its own, far from those of samples
 
 
-def initial_filters(
-    seeds: Sequence[int], num_filters: int, dim: int, std: float = 0.01, dtype: torch.dtype = torch.float32
-) -> torch.Tensor:
+def initial_filters(seeds: Sequence[int], num_filters: int, dim: int, std: float = 0.01, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """W ``[S, J, d]`` from N(0, std^2) (sigma_0 of the paper; 0.01 as in USEFUL's toy, from memory).
 
     Depends on each seed alone, whatever the others. Raises ValueError for bad seeds, sizes or std.
     """
     if num_filters < 1 or dim < 1 or not std > 0:
         raise ValueError(f"need num_filters >= 1, dim >= 1, std > 0, got {num_filters}, {dim} and {std}")
-    return torch.stack([
-        std * torch.randn(num_filters, dim, dtype=torch.float64, generator=seeded_generator(seed, _INITIALISATION))
-        for seed in check_seeds(seeds)
-    ]).to(dtype)
+    return torch.stack(
+        [std * torch.randn(num_filters, dim, dtype=torch.float64, generator=seeded_generator(seed, _INITIALISATION)) for seed in check_seeds(seeds)]
+    ).to(dtype)
 
 
 def inner_products(vectors: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
@@ -45,9 +42,7 @@ def logit_terms(filters: torch.Tensor, patches: torch.Tensor, labels: torch.Tens
     return torch.sigmoid(-labels * logits(filters, patches))
 
 
-def gradient(
-    filters: torch.Tensor, patches: torch.Tensor, labels: torch.Tensor, example_weights: torch.Tensor | None = None
-) -> torch.Tensor:
+def gradient(filters: torch.Tensor, patches: torch.Tensor, labels: torch.Tensor, example_weights: torch.Tensor | None = None) -> torch.Tensor:
     """Gradient by W, ``[..., J, d]``, of the logistic loss, the weighted mean over examples of log(1 + exp(-y f)).
 
     grad_{w_j} = -3 sum_i s_i l_i y_i sum_p <w_j, x_ip>^2 x_ip, with s_i = 1/N or i's share of the weights (derived

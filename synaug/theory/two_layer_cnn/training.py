@@ -61,16 +61,14 @@ def train(
     ArithmeticError : filters are no longer finite at a recorded step.
     """
     _check(sets, filters, steps, lr, momentum, rho, batch_size, test, record_every)
-    options = {"steps": steps, "lr": lr, "momentum": momentum, "rho": rho, "batch_size": batch_size,
-               "record_every": record_every}
+    options = {"steps": steps, "lr": lr, "momentum": momentum, "rho": rho, "batch_size": batch_size, "record_every": record_every}
     threads, end = torch.get_num_threads(), _End(steps)
     size = -(-len(filters) // threads)
     parts = [slice(start, start + size) for start in range(0, len(filters), size)]
 
     def train_part(part):
         try:
-            return _train(_of_seeds(sets, part), filters[part], None if test is None else _examples_of(test, part),
-                          end, **options)
+            return _train(_of_seeds(sets, part), filters[part], None if test is None else _examples_of(test, part), end, **options)
         except _Diverged as error:
             end.lower(error.step)
             return error
@@ -92,8 +90,7 @@ def train(
     if errors := [error for error in trained if isinstance(error, _Diverged)]:
         raise min(errors, key=lambda error: error.step)
     recorded = trained[0][1]
-    records = [{metric: torch.cat([part[metric] for part in at_step]) for metric in at_step[0]}
-               for at_step in zip(*(records for _, _, records in trained))]
+    records = [{metric: torch.cat([part[metric] for part in at_step]) for metric in at_step[0]} for at_step in zip(*(records for _, _, records in trained))]
     return Training(torch.cat([part[0] for part in trained]), tidy_frame(recorded, records, sets.arms, sets.pool.seeds))
 
 
@@ -151,8 +148,7 @@ def _train(sets, filters, test, end, *, steps, lr, momentum, rho, batch_size, re
 
 def _of_seeds(sets, seeds):
     """The training sets of some of the seeds, a slice."""
-    return dataclasses.replace(sets, pool=_examples_of(sets.pool, seeds), source=sets.source[seeds],
-                               weights=sets.weights[seeds])
+    return dataclasses.replace(sets, pool=_examples_of(sets.pool, seeds), source=sets.source[seeds], weights=sets.weights[seeds])
 
 
 def _examples_of(data, seeds):
@@ -169,8 +165,10 @@ def _gradient(network, filters):
 
 def _test_groups(test, num_arms):
     """The test examples, for every arm."""
-    return [dataclasses.replace(group, arms=tuple(range(num_arms)), shares=group.shares.expand(-1, num_arms, -1))
-            for group in grouped(training_sets(test, [Arm("original")]))]
+    return [
+        dataclasses.replace(group, arms=tuple(range(num_arms)), shares=group.shares.expand(-1, num_arms, -1))
+        for group in grouped(training_sets(test, [Arm("original")]))
+    ]
 
 
 def _batches(sets: TrainingSets, batch_size: int) -> Iterator[ExampleGroup]:
@@ -183,7 +181,8 @@ def _batches(sets: TrainingSets, batch_size: int) -> Iterator[ExampleGroup]:
     everything = example_group(sets.pool, torch.arange(n).expand(num_seeds, n), num_noise, sets.weights)
     passes = [
         _shuffled_passes(weights, batch_size, seeded_generator(seed, _BATCH_ORDER))
-        for seed, of_seed in zip(sets.pool.seeds, sets.weights) for weights in of_seed
+        for seed, of_seed in zip(sets.pool.seeds, sets.weights)
+        for weights in of_seed
     ]
     seeds = torch.arange(num_seeds).repeat_interleave(num_arms)[:, None]
     shares = sets.weights.new_full((len(passes), 1, batch_size), 1 / batch_size)
@@ -207,10 +206,7 @@ def _shuffled_passes(weights, batch_size, generator):
 def _check(sets, filters, steps, lr, momentum, rho, batch_size, test, record_every):
     pool = sets.pool
     if filters.ndim != 3 or (filters.shape[0], filters.shape[2]) != pool.v_e.shape or filters.shape[1] < 1:
-        raise ValueError(
-            f"filters must be [S, J, d] with S = {len(pool.seeds)} and d = {pool.v_e.shape[1]}, "
-            f"got {list(filters.shape)}"
-        )
+        raise ValueError(f"filters must be [S, J, d] with S = {len(pool.seeds)} and d = {pool.v_e.shape[1]}, got {list(filters.shape)}")
     if filters.dtype != pool.patches.dtype:
         raise ValueError(f"filters are {filters.dtype} but patches {pool.patches.dtype}: sample and start in one dtype")
     if not filters.isfinite().all():
@@ -231,5 +227,4 @@ def _check_finite(filters, sets, step, lr):
     finite = filters.flatten(2).isfinite().all(2)
     if not finite.all():
         s, a = (~finite).nonzero()[0].tolist()
-        raise _Diverged(f"training diverged by step {step}: seed {sets.pool.seeds[s]}, {sets.arms[a]}; "
-                        f"lower lr={lr:g}", step)
+        raise _Diverged(f"training diverged by step {step}: seed {sets.pool.seeds[s]}, {sets.arms[a]}; lower lr={lr:g}", step)

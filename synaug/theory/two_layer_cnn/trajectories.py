@@ -31,9 +31,7 @@ METRICS = {
 }
 
 
-def measure(
-    filters: torch.Tensor, train: FastNetwork, test: FastNetwork | None = None
-) -> dict[str, torch.Tensor]:
+def measure(filters: torch.Tensor, train: FastNetwork, test: FastNetwork | None = None) -> dict[str, torch.Tensor]:
     """Every one of ``METRICS`` (without test examples, no test ones), ``[S, A]``; NaN where no example counts."""
     alignments = train.alignments(filters).amax(2)
     found = {"feature_fast": alignments[..., 0], "feature_slow": alignments[..., 1]}
@@ -58,22 +56,17 @@ def _means(network, filters, objective):
             values = torch.stack([torch.ones_like(losses), losses, (margins <= 0).to(losses.dtype), noise])
             sums[:, 0 if group.fast else 1] += (values * group.present[:, None]).sum(3)
     everything = {"_fast": sums[:, 0], "_slow": sums[:, 1], "": sums.sum(1)}
-    return {f"{name}{speed}": values[i] / values[0]
-            for speed, values in everything.items() for i, name in enumerate(("loss", "error", "noise"), start=1)}
+    return {f"{name}{speed}": values[i] / values[0] for speed, values in everything.items() for i, name in enumerate(("loss", "error", "noise"), start=1)}
 
 
-def tidy_frame(
-    steps: Sequence[int], records: Sequence[dict[str, torch.Tensor]], arms: Sequence[Arm], seeds: Sequence[int]
-) -> pd.DataFrame:
+def tidy_frame(steps: Sequence[int], records: Sequence[dict[str, torch.Tensor]], arms: Sequence[Arm], seeds: Sequence[int]) -> pd.DataFrame:
     """One row a step, metric, seed and arm, for what `measure` gave at those steps.
 
     Columns: arm (its kind), k, seed, swept ("step"), x (the step), metric, value; an experiment
     adds the constants that `results.tidy` asks for. Values that no example counts for are left out.
     """
     values = torch.stack([torch.stack([value.double() for value in record.values()]) for record in records])
-    index = pd.MultiIndex.from_product(
-        [steps, records[0], seeds, range(len(arms))], names=["x", "metric", "seed", "number"])
+    index = pd.MultiIndex.from_product([steps, records[0], seeds, range(len(arms))], names=["x", "metric", "seed", "number"])
     frame = pd.DataFrame({"value": values.flatten().numpy()}, index=index).reset_index().dropna(subset="value")
-    described = pd.DataFrame(
-        [{"number": i, "arm": a.kind, "k": float(a.k), "swept": "step"} for i, a in enumerate(arms)])
+    described = pd.DataFrame([{"number": i, "arm": a.kind, "k": float(a.k), "swept": "step"} for i, a in enumerate(arms)])
     return frame.merge(described, on="number")[["arm", "k", "seed", "swept", "x", "metric", "value"]]
