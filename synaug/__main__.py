@@ -207,11 +207,16 @@ def _recorded(experiment: Experiment, settings, variant: str | None) -> str:
     if not {"parameters", "generator"} <= set(origin):
         return "damaged"
     now = {name: value for name, value in dataclasses.asdict(settings).items() if name in origin["parameters"]}
-    if any(canonical_json(origin["parameters"][name]) != canonical_json(now[name]) for name in now if name != "device"):
+    if any(_plain(origin["parameters"][name]) != _plain(now[name]) for name in now if name != "device"):
         return "other parameters"
     if origin["generator"] is not None and origin["generator"] != generator_hash(load_generator(now["generator"])):
         return "another generator"
     return "yes"
+
+
+def _plain(value) -> str:
+    """A parameter as it is compared: of several values, the order decides nothing."""
+    return canonical_json(sorted(value, key=canonical_json) if isinstance(value, (list, tuple)) else value)
 
 
 def _value_of(text: str):

@@ -46,7 +46,7 @@ def untrained_generator(tmp_path_factory):
     folder = tmp_path_factory.mktemp("generator")
     recipe = Recipe(dataset="digits", subset_size=600, strata="equal")
     images = stratified_subset(load_dataset("digits"), recipe.subset_size, recipe.subset_seed)
-    new_denoiser(images, channels=(32, 32)).save(folder)
+    new_denoiser(images, channels=(32,)).save(folder)
     curve = [{"images": n, "training_loss": 2 / n, "held_out_loss": 3 / n} for n in (64, 128)]
     (folder / RECORD).write_text(json.dumps({"recipe": asdict(recipe), "images_seen": 128, "curve": curve}))
     return str(folder)

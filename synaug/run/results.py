@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pandas as pd
 
 from synaug.files import write_atomically
 from synaug.paths import results_dir
-from synaug.statistics.frames import check_frame, experiment_of
+from synaug.statistics.frames import check_frame, experiment_of, together
 
 
 def _paths(experiment: str, profile: str, variant: str | None = None) -> tuple[Path, Path]:
@@ -41,13 +42,16 @@ def record(frame: pd.DataFrame, experiment: str, profile: str = "standard", vari
 
 
 def load_recorded(experiment: str, profile: str = "standard", variant: str | None = None) -> pd.DataFrame:
-    """A recorded frame, its provenance in ``.attrs["provenance"]``.
+    """A recorded frame, its provenance in ``.attrs["provenance"]``; that of a run in parts, variants "part1", "part2" and
+    so on (of a variant "<variant>_part1"), is theirs together.
 
     FileNotFoundError, naming the command that records it, when there is none; ValueError, naming the file, when it is
     not what was recorded.
     """
     path, about = _paths(experiment, profile, variant)
     if not path.exists():
+        if parts := variants(experiment, profile).get(variant):
+            return together([load_recorded(experiment, profile, part) for part in parts])
         raise FileNotFoundError(f"no recorded results at {path}; record them with: python -m synaug record {experiment} --profile {profile} --minutes inf")
     packed = path.read_bytes()
     try:
@@ -56,28 +60,27 @@ def load_recorded(experiment: str, profile: str = "standard", variant: str | Non
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{about} is missing or damaged ({error}): record the run again, or restore the file") from error
     if hashlib.sha256(packed).hexdigest() != sha256:
-        raise ValueError(
-            f"{path} is not the table that was recorded (its sha256 differs from the one in {about.name}): record the run again, or restore the file"
-        )
+        how = f"its sha256 differs from the one in {about.name}): record the run again, or restore the file"
+        raise ValueError(f"{path} is not the table that was recorded ({how}")
     # In one piece, else mixed types warn; only what is empty is missing: a class may be called "NA" or "None".
     frame = check_frame(pd.read_csv(io.BytesIO(packed), compression="gzip", low_memory=False, keep_default_na=False, na_values=[""]))
     frame.attrs["provenance"] = origin
     return frame
 
 
-def variants(experiment: str, profile: str) -> list[str | None]:
-    """The recorded runs of a profile: None for its own, then the names of the others."""
-    tables = _paths(experiment, profile)[0].parent.glob(f"{experiment}.{profile}.*csv.gz")
-    return [".".join(names) or None for names in sorted(file.name.split(".")[2:-2] for file in tables)]
+def variants(experiment: str, profile: str) -> dict[str | None, list[str]]:
+    """The recorded runs of a profile: None for its own, then the others by name; of each, the names of its tables."""
+    found: dict[str | None, list[str]] = {}
+    for table in sorted(_paths(experiment, profile)[0].parent.glob(f"{experiment}.{profile}.*csv.gz")):
+        name = ".".join(table.name.split(".")[2:-2])
+        found.setdefault(re.sub(r"(^|_)part\d+$", "", name) or None, []).append(name)
+    return {name: found[name] for name in sorted(found, key=lambda name: name or "")}
 
 
 def recordings(experiment: str, profiles: Iterable[str] = ("paper", "standard")) -> dict[str, pd.DataFrame]:
     """All recorded runs of an experiment, "<profile>" before "<profile>.<variant>"."""
-    return {
-        profile if variant is None else f"{profile}.{variant}": load_recorded(experiment, profile, variant)
-        for profile in profiles
-        for variant in variants(experiment, profile)
-    }
+    runs = [(profile, variant) for profile in profiles for variant in variants(experiment, profile)]
+    return {".".join(filter(None, run)): load_recorded(experiment, *run) for run in runs}
 
 
 def recorded_run(live: pd.DataFrame, profile: str | None = None, experiment: str | None = None, variant: str | None = None) -> pd.DataFrame | None:

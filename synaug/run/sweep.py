@@ -132,7 +132,7 @@ def _run_on(client, store, next_task, todo, settle) -> str:
         while len(running) < slots and (task := next_task()) is not None:
             for need in task.needs:
                 if need.key not in sent:  # a task, as what is scattered is lost with the worker that holds it
-                    sent[need.key] = client.submit(_given, store.get(need), key=f"given-{need.key}", pure=False)
+                    sent[need.key] = client.submit(lambda result: result, store.get(need), key=f"given-{need.key}", pure=False)
             needs = [sent[need.key] for need in task.needs]
             future = client.submit(_work, task.key, code_of(task.function), task.function, task.params, needs, key=task.key, pure=False)
             running[future] = task
@@ -160,10 +160,6 @@ def _run_on(client, store, next_task, todo, settle) -> str:
             except (Exception, CancelledError) as error:
                 outcome = error
             settle(running.pop(future), outcome)
-
-
-def _given(result):
-    return result
 
 
 def _work(key, code, function, params, needs):

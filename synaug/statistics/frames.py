@@ -4,6 +4,8 @@
 from stands in ``frame.attrs["provenance"]``, a plain dict.
 """
 
+from itertools import chain
+
 import pandas as pd
 
 #: experiment, dataset, profile, arm (what is compared), seed, swept (what x is), x, metric, value.
@@ -39,6 +41,17 @@ def bare(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame without its provenance, for many selections: pandas copies ``attrs``, all of it, at each of them."""
     frame = frame.copy(deep=False)
     frame.attrs = {}
+    return frame
+
+
+def together(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """Parts of a run as one, rows that several have once; where they differ in a parameter, it has the values of all."""
+    origins = [part.attrs["provenance"] for part in parts]
+    values = {name: [origin["parameters"][name] for origin in origins] for name in origins[0]["parameters"]}
+    parameters = {name: all_[0] if all(v == all_[0] for v in all_) else list(dict.fromkeys(chain(*all_))) for name, all_ in values.items()}
+    told = {name: ", ".join(dict.fromkeys(str(origin[name]) for origin in origins)) for name in ("commit", "device")}
+    frame = check_frame(pd.concat(map(bare, parts), ignore_index=True).drop_duplicates())
+    frame.attrs["provenance"] = {**origins[0], **told, "parameters": parameters, "wall_seconds": sum(o["wall_seconds"] for o in origins)}
     return frame
 
 

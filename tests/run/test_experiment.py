@@ -137,13 +137,14 @@ class Toy(Settings):
     n: int = param("how many", at_least=1)
     fails: bool = param("whether one fails", False)
     data: str = param("where data lie", "here")
+    xs: tuple[int, ...] = param("which", (0, 1, 2), each=True)
 
     def check(self):
         if self.data != "here":
             raise FileNotFoundError("its data is not here")
 
 def rows(s):
-    for x in range(s.n):
+    for x in s.xs[:s.n]:
         wait = {} if s.fails else {"seconds": 0.5}
         yield {"seed": 0, "x": x}, Task(functions.failing if s.fails else functions.square, {"x": x, "notes": os.environ["NOTES"], **wait})
 
@@ -197,6 +198,17 @@ def test_other_parameters_are_recorded_under_a_name_of_their_own(toy, capsys):
     assert "other parameters" in capsys.readouterr().out
     assert main(["status", "toy", "--profile", "quick"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].strip() == "quick.one: recorded, with other parameters"
+
+
+def test_parts_that_have_all_are_the_run(toy, capsys):
+    def told():
+        capsys.readouterr()
+        assert main(["status", "toy", "--profile", "quick"]) == 0
+        return capsys.readouterr().out.splitlines()[1]
+
+    assert record("--profile", "quick", "-p", "xs", "[2]", "--variant", "part1") == 0 and " other parameters " in told()
+    assert record("--profile", "quick", "-p", "xs", "[0, 1]", "--variant", "part2") == 0 and " yes " in told()
+    assert load_recorded("toy", "quick").query("metric == 'square'").set_index("x")["value"].to_dict() == {0: 0, 1: 1, 2: 4}
 
 
 def test_what_was_recorded_otherwise_or_damaged_is_told(toy, tmp_path, capsys):

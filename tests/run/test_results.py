@@ -98,6 +98,36 @@ def test_variants_are_recorded_beside_the_profiles_own(frame):
         record(frame, "toy", "standard", "a/b")
 
 
+def test_a_run_in_parts_is_their_rows_and_values(frame):
+    def of(seeds, minutes):
+        part = frame[frame["seed"].isin(seeds)]
+        part.attrs["provenance"] = {
+            "generator": "a",
+            "commit": "c",
+            "device": f"{minutes} cores",
+            "wall_seconds": 60 * minutes,
+            "parameters": {"seeds": seeds, "n": 7},
+        }
+        return part
+
+    for variant in (None, "other"):
+        for i, part in enumerate([of([1], 2), of([0, 1], 3)], 1):  # what both have is there once
+            record(part, "toy", "standard", f"part{i}" if variant is None else f"{variant}_part{i}")
+    assert list(recordings("toy")) == ["standard", "standard.other"]
+    for run in recordings("toy").values():
+        assert run.attrs["provenance"] == {
+            "generator": "a",
+            "commit": "c",
+            "device": "2 cores, 3 cores",
+            "wall_seconds": 300,
+            "parameters": {"seeds": [1, 0], "n": 7},
+        }
+        both = (f.sort_values(["seed", "x", "encoder"]).reset_index(drop=True) for f in (frame, run))
+        pd.testing.assert_frame_equal(*both, check_dtype=False, rtol=1e-6)
+    assert len(recorded_run(of([0], 1))) == len(frame)
+    assert len(load_recorded("toy", "standard", "part1")) == len(frame) / 2
+
+
 def test_runs_are_described_by_their_own_parameters(frame):
     origin = {"parameters": {"n": 7}, "wall_seconds": 90, "device": "cpu", "generator": None}
     recorded = frame.assign(profile="standard")
