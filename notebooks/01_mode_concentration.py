@@ -129,7 +129,7 @@ slider(
 # But a generator is not meant to return its training images.
 # The better reference is a set of *fresh* real images, which neither the generator nor any classifier here has seen.
 # The {term}`real-data baseline` is what real images score against other real images: the fresh curve at σ = 0.
-# Nothing can be asked of a generator beyond it.
+# A generator is not asked for more.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Fr\u00e9chet distance of reconstructions: in features' own units (left), and as a share of the last level's, beside the paper's FID (right). Bars: 95 % intervals over images.", "name": "fig-distance"}, "image": {"alt": "Fr\u00e9chet distance rises with the noise level and flattens at high noise, for both references and for the published FID. Against fresh real images it begins above zero."}}
 figures.distances(*shown);

@@ -276,7 +276,7 @@ figures.regime_map(*shown);
 #
 # More weight on slow examples leaves less for the fast feature, which then comes later. Slow examples dominate the gradient only after the fast feature is learned.
 # So it matters when one looks: at an early step, the same for all arms, at the last, or at the step that was best for each arm and seed.
-# The last chooses by the test error itself: no practical rule can do better, and it is optimistic for all arms alike.
+# The best step is chosen by the test error itself: no practical rule can do better, and it is optimistic for all arms alike.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The base regime early, at the last step, and at each arm's best recorded step: test error minus the original set's. Bars: 95 % t intervals, paired over seeds.", "name": "fig-stages"}, "image": {"alt": "Early, a larger k raises the test error of both arms. At the end and at the best step, generation falls far below 0 from k = 5 on, upsampling hardly."}}
 figures.stages(*shown);
@@ -296,7 +296,7 @@ figures.stages(*shown);
 figures.degradation(*shown);
 
 # %% [markdown]
-# Large $k$ degrades upsampling mostly where noise is strong and examples are few. What the search can tell from 0:
+# Before correction, large $k$ seems to degrade upsampling where noise is strong and examples are few. What the search can tell from 0:
 
 # %% tags=["remove-input"]
 Markdown(figures.searched(largest))

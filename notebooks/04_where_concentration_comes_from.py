@@ -17,7 +17,7 @@
 # # 4. Where does mode concentration come from?
 #
 # {cite:t}`yamaguchi2024` explains {term}`mode concentration` by the reverse process: each step follows the gradient of the log-density, so samples climb towards the modes.
-# This chapter finds that the samples of a trained network do lose coverage, and that its score, along the one direction measured, is too strong by far too little to explain that by the mixtures. Which error is behind it is open. With ancestral steps, the form in which the paper writes the process, the explanation fits in part.
+# This chapter finds that the samples of a trained network do lose coverage, and that its score, along the one direction measured, is too strong, but by far too little to explain that if images behave like the mixtures of 2 to 16 dimensions. Which error is behind it is open. With ancestral steps, the form in which the paper writes the process, the explanation fits in part.
 # The {term}`score` is the gradient of the log-density. Take the reverse process with the exact one: at each noise level its points are distributed like data with that much noise {cite:p}`song2021`.
 # The climb and the noise that is still there balance, and what comes out at the end is distributed as the data.
 #
@@ -421,7 +421,7 @@ table_html(parts.explanation_table(verdicts), "The steps of the published explan
 # - *That reverse steps follow the gradient of the log-density* is how they are built. *That samples therefore gather at the modes* does not follow: an exact climb does no more than undo the noise, and returns data as they are distributed. Mixtures show it; training images known by heart only check the numerics of it.
 # - *The explanation is right about one kind of error.* A process that climbs more steeply than the exact score says gathers at the modes and leaves the edges bare. The reason can be a score that is too strong, first-order steps that are few or ancestral, or guidance.
 # - *Part of the published fall* of recall is an artefact: it is what recall loses when images are no longer compared with themselves.
-# - *What remains on real images* hardly shrinks with finer steps. Few first-order steps cost more of the accuracy than all that remains.
+# - *What remains on real images* was not seen to shrink with finer steps; up to half of it may. Few first-order steps cost more of the accuracy than all that remains.
 # - *What was measured of that error is not what the explanation needs.* The trained network's factor, along the one direction measured, is nearer to 1 than those that cost the mixtures as much. From level to level precision falls with recall, while the distance to the class centres grows.
 # - *On Fashion-MNIST*, then, the bad scores of undertrained networks lead samples out of the distribution, not to its modes. On CIFAR-10 it depends on the encoder (chapter 1).
 

@@ -220,6 +220,7 @@ table_html(side_by_side(figures.numbers, live, recorded), "Gains in points, rate
 # ## What to do with your data
 #
 # Each row is computed from the recorded run: "open" where its interval allows both. Without one, nothing is advised.
+# The rows hold for one generator, one set of small grey images, one small network and flips. With a weak generator of CIFAR-10, images from noise [cost accuracy](08_will_it_help_me). Test with yours.
 
 # %% tags=["hide-input"]
 advice = figures.what_to_do(largest) if recorded is not None else figures.what_to_do(live).assign(**{"what to do": "not recorded yet"})

@@ -70,7 +70,7 @@ smallest, *_, largest = (name for name in found if name.startswith("made over tr
 Markdown(figures.takeaways(shown, recorded))
 
 # %% [markdown]
-# Figures and tables show the recorded run where there is one, else this build. In brackets stand 95 % intervals over paired seeds.
+# Figures and tables show the recorded run where there is one, else this build. In brackets stand 95 % intervals over paired seeds, not corrected for their number; verdicts are.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the runs behind this page", "code_prompt_hide": "Hide the runs behind this page"}
 Markdown(describe_several(*zip(live, recorded)))
@@ -91,12 +91,12 @@ conjectures("../")
 # Unequal weights make the set worth fewer images, its *effective sample size*. The control is drawn from so many random images, with equal weights.
 # Another network, which had no part in this, says whether the resampled images are as far from real ones as the synthetic ones are.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error of training on each set alone, over training on as many real images. Bars: 95 % intervals.", "name": "fig-mismatch"}, "image": {"alt": "Intervals of test error over that of real images, for synthetic images, synthetic ones resampled to the real density, fresh real ones resampled to the synthetic density, and their control."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error of training on each set alone, over training on as many real images. Bars: 95 % intervals.", "name": "fig-mismatch"}, "image": {"alt": "Training on real images resampled to the synthetic density errs as much as on synthetic ones, on as few random images far more, on as many distinct ones a little less."}}
 figures.mismatch(why) if "mismatch" in held else None;
 
 # %% tags=["remove-input"]
-told(recorded[0], f"Synthetic images cost {found['gap']} points, concentrated real ones {found['concentrated over real']}. Once the control's loss is subtracted, as the rule has it, concentration explains {found['explained share']} of the gap, "
-     f"and resampling synthetic images to the real density recovers {found['recovered share']}. Over as many distinct images, concentration explains {found['explained share, over as many distinct']}.")
+told(recorded[0], f"Synthetic images cost {found['gap']} points, concentrated real ones {found['concentrated over real']}. Once the control's loss is subtracted, as the rule has it, concentration explains {found['share that density explains']} of the gap, "
+     f"and resampling synthetic images to the real density recovers {found['share that resampling recovers']}. Over as many distinct images, concentration explains {found['share that density explains, over as many distinct']}.")
 
 # %% [markdown]
 # The rule's control turned out to be a hard one: it holds fewer distinct images than the concentrated set, in which many images of small weight come once. So it loses accuracy by repetition, and the rule's share is too low. The last arm has as many distinct images, and was added after that was seen, so it is exploratory. Spreading synthetic images out repeats some of them, too, and no control takes that off.
@@ -119,23 +119,23 @@ print(f"{len(real)} real images with the synthetic density are worth "
 #
 # If features are as good and only the decision is off, a *last layer fitted to real images* repairs it, all else being frozen.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error of networks trained on synthetic images, over that of training on real ones: as trained, and with a new last layer. Bars: 95 % intervals.", "name": "fig-head"}, "image": {"alt": "For each network three intervals: test error as trained on synthetic images, with the last layer fitted to the real training images, and to fresh real ones."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error of networks trained on synthetic images, over that of training on real ones: as trained, and with a new last layer. Bars: 95 % intervals.", "name": "fig-head"}, "image": {"alt": "For each network, a new last layer takes back about a third of the error that synthetic images cost, fitted to training images or to fresh ones."}}
 figures.head(why) if "bias" in held else None;
 
 # %% tags=["remove-input"]
-told(recorded[0] if "bias" in held else None, f"The new last layer recovers {found['head share']} of the gap with {next(iter(figures.networks(why).values()))}, {found['head share, other networks']}. Fitted to fresh real images it recovers {found['head share, fresh images']}.")
+told(recorded[0] if "bias" in held else None, f"The new last layer recovers {found['share that a new last layer recovers']} of the gap with {next(iter(figures.networks(why).values()))}, {found['share that a new last layer recovers, other networks']}. Fitted to fresh real images it recovers {found['share that a new last layer recovers, fresh images']}.")
 
 # %% [markdown]
 # Networks that err equally often may do so for different reasons. Below, test images lose their high or low frequencies, get noise or blur, or have their patches shuffled. The reference are networks trained on *fewer real images*, so few that both err equally often on unchanged images.
 # Where a network looks, by Grad-CAM, is in [chapter 1](01_mode_concentration).
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Error on changed test images of networks trained on synthetic images, over that of networks trained on fewer real ones with equal accuracy. Bars: 95 % intervals.", "name": "fig-changes"}, "image": {"alt": "Intervals by network for five changes of the test images: low-pass, high-pass, noise, blur and shuffled patches."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Error on changed test images of networks trained on synthetic images, over that of networks trained on fewer real ones with equal accuracy. Bars: 95 % intervals.", "name": "fig-changes"}, "image": {"alt": "With ResNet-8, training on synthetic images errs more than its match under blur and less without low frequencies; the other networks differ elsewhere."}}
 figures.changes(why) if "bias" in held else None;
 
 # %% tags=["remove-input"]
 told(recorded[0] if "bias" in held else None, f"With noise, the difference is {found['noise at equal accuracy']} points with the first network. With low frequencies gone it is {found['high-pass at equal accuracy']}, with blur {found['blur at equal accuracy']}; no rule was fixed for these two.")
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Power of real and of synthetic images against frequency.", "name": "fig-spectrum"}, "image": {"alt": "Two curves of power that fall with frequency, for real images and for images from noise."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Power of real and of synthetic images against frequency.", "name": "fig-spectrum"}, "image": {"alt": "Power falls with frequency alike for real images and images from noise, which have a little less of it at fine structure."}}
 figures.spectrum(*drawn(live[0], recorded[0])) if "bias" in held else None;
 
 # %% tags=["remove-input"]
@@ -144,9 +144,9 @@ told(recorded[0] if "bias" in held else None, f"Images from noise have {found['p
 # %% [markdown]
 # ## Is the loss landscape another?
 #
-# *Sharpness*, how much the loss on real training images rises around the weights, is compared at equal loss on these. For that, trainings on real images alone are shorter and longer, and it is interpolated between them. The statistics of batch normalisation are those of the real images, for all.
+# *Sharpness*, how much the loss on real training images rises around the weights, is compared at equal loss on these. For that, real images alone are trained for fewer and for more steps as well, and sharpness is interpolated between these to equal loss. The statistics of batch normalisation are those of the real images, for all.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Sharpness with images added, over real images alone at equal loss on these. Left of 0: flatter. Bars: 95 % intervals.", "name": "fig-landscape"}, "image": {"alt": "Four panels of intervals, for the largest eigenvalue, the trace, the filter-normalised rise of the loss and the variance of gradients, with synthetic and with fresh real images added."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Sharpness with images added, over real images alone at equal loss on these. Left of 0: flatter. Bars: 95 % intervals.", "name": "fig-landscape"}, "image": {"alt": "At equal loss added images lower the largest eigenvalue and the trace, synthetic ones about as much as fresh real ones; the variance of gradients stays the same."}}
 figures.landscape(why) if "landscape" in held else None;
 
 # %% tags=["remove-input"]
@@ -155,7 +155,7 @@ told(recorded[0] if "landscape" in held else None, f"At equal loss, adding synth
      f"Over the seeds of each arm, its rank correlation with test error is {found['rank correlation of sharpness with error']}.")
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show where each training ends", "code_prompt_hide": "Hide where each training ends"}
-table_html(figures.landscape_table(why), "Means over seeds, of training by SGD and by SAM.") if "landscape" in held else None
+table_html(figures.landscape_table(why), "Means over seeds, of training by SGD and by SAM. Barrier: the largest rise of loss on the line from these weights to those of training on real images.") if "landscape" in held else None
 
 # %% [markdown]
 # For a network of your own, and its real images:
@@ -173,20 +173,20 @@ refitted = refit_last_layer(model, own.images, own.labels)
 # Two classes of Fashion-MNIST at a time are merged into one superclass, in which one of them is a minority of known share. The generator knows superclasses only, so it must decide by itself how often the minority comes.
 # A judge that was trained on all ten classes tells the two apart, and the share is corrected for what it confuses. A second generator has majority and minority swapped.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "How often minorities are made, over how often they are among the training images. Bars: 95 % intervals, below five seeds the range.", "name": "fig-shares"}, "image": {"alt": "Made over true share against the true share from 0.5 to 10 per cent, for two generators, corrected for the judge's confusions on the left and not corrected on the right."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "How often minorities are made, over how often they are among the training images. Bars: 95 % intervals, below five seeds the range.", "name": "fig-shares"}, "image": {"alt": "Corrected for the judge's confusions, made over true share is lowest at 1 per cent for both generators; as the judge says, it scatters around 1."}}
 figures.shares(*drawn(live[1], recorded[1]));
 
 # %% tags=["remove-input"]
 told(recorded[1], f"On average over both generators, minorities are made {found[smallest]} times as often as they are seen at the smallest share, {found['made over true share at 1 %']} times at 1 %. Without the correction it is {found['the judge says, at 1 %']} there. "
      f"The generators differ: at the smallest share {found[smallest + ', first generator']} and {found[smallest + ', roles swapped']}, at the largest {found[largest + ', first generator']} and {found[largest + ', roles swapped']}. Each share is that of one pair of classes in each. Over all shares the logarithm of that ratio rises with that of the share, with a slope of {found['slope']}.")
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Rare training images by their share (left), and the samples of this build that a judge calls rare most surely.", "name": "fig-rare"}, "image": {"alt": "Five rows of images, the minorities of five shares: real ones on the left, generated ones on the right."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Rare training images by their share (left), and the samples of this build that a judge calls rare most surely.", "name": "fig-rare"}, "image": {"alt": "Real rare images on the left, a row per share; on the right samples of this small build, which are unfinished and show only that the code runs."}}
 figures.rare_pictures(rare_events.EXPERIMENT.settings(**of_rare), get);
 
 # %% [markdown]
 # What helps a classifier with them? Each rare image is repeated, reconstructed, joined by images of its class from a generator that knows the class, or by fresh real ones.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error on minorities with four images added for each rare one, less that without. Bars: 95 % intervals.", "name": "fig-treatments"}, "image": {"alt": "Intervals for repeats, reconstructions, images of an oracle generator and fresh real images, for both generators."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error on minorities with four images added for each rare one, less that without. Bars: 95 % intervals.", "name": "fig-treatments"}, "image": {"alt": "Everything that is added lowers the error on minorities: fresh real images most, then those of an oracle, then repeats, and reconstructions least."}}
 figures.treatments(rare);
 
 # %% tags=["remove-input"]
@@ -204,7 +204,7 @@ print(subgroup_share(41, 1000, hits=190, positives=200,
 #
 # Small pictures of four shapes in four colours are drawn by a program, and each shape lacks one colour. A generator that is asked for shapes may still make the missing combinations, and a classifier may profit.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error on held-out combinations and on others, over that of real images without the former. Bars: 95 % intervals.", "name": "fig-composition"}, "image": {"alt": "Two panels of intervals, for real images with synthetic ones added, synthetic ones alone, images of an oracle added, and real images of all combinations."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error on held-out combinations and on others, over that of real images without the former. Bars: 95 % intervals.", "name": "fig-composition"}, "image": {"alt": "On held-out combinations only images of a generator that has seen them, and real ones of all, lower the error; on the others synthetic images alone err far more."}}
 figures.composition(made);
 
 # %% tags=["remove-input"]

@@ -76,7 +76,7 @@ Markdown(describe_several(*zip(live, recorded)))
 # A *strength* from 0 to 1 says how far: 0 is the nearest image that the generator can make, 1 keeps nothing but the class.
 # The diffusion model adds noise and removes it. VAE and GAN go through a latent space: the image's place there is mixed with a random one.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Real images, and images from noise of the three generators, which were trained on the same images.", "name": "fig-families"}, "image": {"alt": "Rows of small pictures, one per class: real images, then those of the diffusion model, the VAE and the GAN."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Real images, and images from noise of the three generators, which were trained on the same images.", "name": "fig-families"}, "image": {"alt": "Rows of small pictures, one per class: images of the VAE are smooth, those of the GAN sharper; the diffusion model's are unfinished in this small build."}}
 figures.pictures(checked, get);
 
 # %% [markdown]
@@ -100,7 +100,7 @@ image_grid(list(rows.values()), list(rows));
 # One strength takes an image further in one family than in another. So the families are compared at *equal distance from the source*, in features of a network; the unit is the distance between two real images of a class.
 # A VAE or a GAN cannot return an image as it is, and images from noise differ only so much. So the scale runs from the least to the largest distance that *all* families reach; this was fixed before the run.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Outer-edge recall of fresh real images, and accuracy of classifiers trained on reconstructions alone, at equal distance from the sources.", "name": "fig-at-distance"}, "image": {"alt": "Two panels of curves that show outer-edge recall and test accuracy against the distance from the source, one curve for each family of generators."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Outer-edge recall of fresh real images, and accuracy of classifiers trained on reconstructions alone, at equal distance from the sources.", "name": "fig-at-distance"}, "image": {"alt": "At every distance from the source the diffusion model covers more of the outer edge, and its images cost far less accuracy, than VAE and GAN."}}
 figures.at_distance(*drawn(live[0], recorded[0]));
 
 # %% tags=["remove-input"]
@@ -114,7 +114,7 @@ table_html(figures.matched_table(samples), "Means over seeds, midway on the scal
 # %% [markdown]
 # A VAE's images are smooth, which alone brings them closer together. One arm therefore adds the noise that its decoder says they lack.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Images from noise against fresh real ones, and the training images in their place. Bars: 95 % intervals over images.", "name": "fig-from-noise"}, "image": {"alt": "Panels of intervals for recall, outer-edge recall and precision, of the training images and of images from noise of three families."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Images from noise against fresh real ones, and the training images in their place. Bars: 95 % intervals over images.", "name": "fig-from-noise"}, "image": {"alt": "Images from noise of the diffusion model come nearest to real ones in recall and on the outer edge; the GAN has their precision, the VAE loses in all three."}}
 figures.from_noise(samples);
 
 # %% tags=["remove-input"]
@@ -124,24 +124,24 @@ told(recorded[0], f"From noise, {found['outer-edge recall from noise, diffusion'
 # %% [markdown]
 # What a generator cannot make at all shows where nothing is asked of it but the image itself. Images far from all others are the test.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Error of the nearest reconstruction, strength 0, by family and by what is reconstructed. Bars: 95 % intervals over images.", "name": "fig-inversion"}, "image": {"alt": "Intervals of pixel errors for three families: images seen in training, others, and those with the fewest neighbours."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Error of the nearest reconstruction, strength 0, by family and by what is reconstructed. Bars: 95 % intervals over images.", "name": "fig-inversion"}, "image": {"alt": "The GAN's nearest reconstruction errs more than the VAE's, both most for images with the fewest neighbours; the diffusion model returns what it is given."}}
 figures.inversion(samples);
 
 # %% tags=["remove-input"]
-told(recorded[0], "Of images with the fewest neighbours the error is " + ", ".join(f"{found[f'inversion error, {arm}, outer']} ({title})" for arm, title in figures.NAMES.items()) + ".")
+told(recorded[0], "Of images with the fewest neighbours the error is " + ", ".join(f"{found[f'inversion error, {arm}, outer']} ({title})" for arm, title in figures.NAMES.items()) + ". The diffusion model returns what it is given at strength 0, so its error says nothing of what it leaves out.")
 
 # %% [markdown]
 # ## What are their images worth?
 #
 # First as the only training images, then beside few real ones. Both times all classifiers take equally many steps.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test accuracy of classifiers trained on reconstructions alone, over real images. Bars: 95 % intervals over seeds.", "name": "fig-family-accuracy"}, "image": {"alt": "Intervals of test accuracy over that of real images, by strength and by family of generators."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test accuracy of classifiers trained on reconstructions alone, over real images. Bars: 95 % intervals over seeds.", "name": "fig-family-accuracy"}, "image": {"alt": "At every strength, training on images of the VAE or the GAN costs far more accuracy than on those of the diffusion model, which cost most from noise."}}
 figures.accuracy(samples);
 
 # %% tags=["remove-input"]
 told(recorded[0], f"From noise alone, accuracy changes by {found['accuracy from noise, diffusion']} points with the diffusion model, {found['accuracy from noise, vae']} with the VAE ({found['accuracy from noise, vae, with noise']} with its noise) and {found['accuracy from noise, gan']} with the GAN.")
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain in test accuracy when images from noise are added to few real ones. Bars: 95 % intervals over seeds.", "name": "fig-family-gains"}, "image": {"alt": "Intervals of gains for one and for three synthetic images per real one, of three families and of fresh real images."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain in test accuracy when images from noise are added to few real ones. Bars: 95 % intervals over seeds.", "name": "fig-family-gains"}, "image": {"alt": "Added images of the diffusion model gain, fresh real ones gain more; those of the VAE and of the GAN lose, the more the more are added."}}
 figures.adding(samples);
 
 # %% tags=["remove-input"]
@@ -225,7 +225,7 @@ for experiment, stored in zip(experiments, recorded):
 # ## What these numbers do not say
 #
 # - One generator of each family, one for each data set: intervals cover trainings of classifiers, not of generators.
-# - The VAE and the GAN are small and of a kind that was current some years ago; a better GAN may do better.
+# - The VAE and the GAN have less than a third of the parameters of the diffusion model, saw fewer images in training, and are of a kind that was current some years ago; a better GAN may do better.
 # - Two classes may be easier than ten. Five merged classes are compared with five single ones, one from each pair.
 # - At 4,000 per class, 10,000 images are added to 40,000; elsewhere as many as there are. Compare its cost, not its gain.
 #

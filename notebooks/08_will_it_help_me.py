@@ -160,7 +160,7 @@ figures.predicted(largest) if "pools" in held else None;
 told(recorded, f"The gain of the probe with all images added orders the sets with a rank correlation of {found['correlation, probe_gain_all']}, the Fréchet distance with "
      f"{found['correlation, frechet_distance']}; the difference is {found['over the reference']}.")
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Rank correlation of what each measure predicts with the measured gains. Line: a constant. Hollow: the interval holds the line. Bars: 95 % bootstrap intervals over sets.", "name": "fig-correlations"}, "image": {"alt": "A row per measure with its rank correlation and interval, sorted, from distances and shares of neighbours to gains of a linear probe."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Rank correlation of what each measure predicts with the measured gains. Line: a constant. Hollow: the interval holds the line. Bars: 95 % bootstrap intervals over sets.", "name": "fig-correlations"}, "image": {"alt": "A row per measure with its rank correlation, sorted: all intervals are wide, and no measure stands out from the others."}}
 figures.correlations(largest) if "pools" in held else None;
 
 # %% tags=["remove-input"]
@@ -216,7 +216,7 @@ print(f"A step on {(alignment > 0).float().mean():.0%} of the images from noise 
 # %% [markdown]
 # The study has this for several images of each real one, and takes the best.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain over the original set where one of several images of each real one is chosen. Hollow: the interval holds 0.", "name": "fig-choice"}, "image": {"alt": "Three intervals of the gain in test accuracy: images chosen at random, by gradient alignment, and by uncertainty of an early network."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain over the original set where one of several images of each real one is chosen. Hollow: the interval holds 0.", "name": "fig-choice"}, "image": {"alt": "Three intervals of the gain in test accuracy, which overlap: images chosen at random, by gradient alignment, and by uncertainty of an early network."}}
 figures.choices(largest) if "choice" in held else None;
 
 # %% tags=["remove-input"]
@@ -243,11 +243,11 @@ table_html(side_by_side(figures.numbers, live, recorded), "Gains in points and r
 # ## What to do with your images
 #
 # 1. Hold out real images that your generator has not seen, and audit: `python -m synaug audit seen synthetic --held-out unseen`.
-# 2. Where a threshold is crossed, look at what it names. It is a fault of the images, but need not cost accuracy: above, fresh images with noise gain, too, and so do those of slightly wrong scores. Recorded sets within all thresholds gained.
+# 2. Where a threshold is crossed, look at what it names. It is a fault of the images, but need not cost accuracy: above, fresh images with noise gain, too, and so do those of slightly wrong scores. Recorded sets within all thresholds gained, but thresholds were set so that such images pass.
 # 3. Train with and without the images, paired by seed, as in [Your own images](../your-own-images). The audit names faults; no measure of this chapter takes that training's place.
 # 4. If you may add only one of several images of each real one, take any, and spend what a rule would cost on a longer training. At the same cost, neither rule could be told from a random choice. Adding all of them was not compared.
 #
 # What the kinds of images gained, beside as many fresh real ones. All trainings had flips alone; with TrivialAugment, images made from real ones lost accuracy in [chapter 2](02_targeted_augmentation).
 
 # %% tags=["hide-input"]
-table_html(figures.decisions(everything), "Should you add them? Gains in points: the mean of the sets of a kind, and their range. Above 0: whole 95 % intervals, not adjusted for their number.") if "pools" in held else None
+table_html(figures.decisions(everything), "Should you add them? Gains in points on Fashion-MNIST unless named: the mean of the sets of a kind, and their range. Above 0: whole 95 % intervals, not adjusted.") if "pools" in held else None

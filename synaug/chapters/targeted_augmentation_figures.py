@@ -127,14 +127,14 @@ def takeaways(found, poor):
     """The chapter in three lines of Markdown; found, poor: `numbers` of the recorded runs of the two data sets."""
     return "\n".join(
         (
-            f"1. **Classical augmentation beats every set of a generator that saw the same images.** TrivialAugment "
+            f"1. **Classical augmentation beats every set of this chapter whose generator saw the same images.** TrivialAugment "
             f"gains {found[TRIVIAL]} points of test accuracy without any new image. The best images of a generator that was trained on the same ones "
             f"({found[BEST].removeprefix('generated, ')}) gain {found[found[BEST]]}. An oracle's images from noise come "
-            "near it; that difference was not tested.",
+            "near it, and so do many more images from noise ([chapter 5](05_how_much_and_how_mixed)); these differences were not tested.",
             f"2. **Generated images bring a fraction of what real ones would.** Made from the slow examples at k = 5, "
             f"they gain {found['generated, k = 5']} points; as many fresh real images gain {found['fresh, k = 5']}, copies "
-            f"{found['upsampled, k = 5']}. On CIFAR-10, with a small generator, they cost accuracy: "
-            f"{poor['generated, k = 5']}.",
+            f"{found['upsampled, k = 5']}. On CIFAR-10, with a small generator, they change "
+            f"accuracy by {poor['generated, k = 5']}.",
             "3. **Where many are added, images from noise gain at least as much as images made from real ones at half "
             "of the denoising steps.** Those of the generator of the same images gain "
             f"{found['generated, from noise, k = 5']} points at k = 5, those of an oracle, trained on five times as many real images and "

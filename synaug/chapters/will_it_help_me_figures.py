@@ -438,15 +438,18 @@ def takeaways(frame, recorded, everything) -> str:
             f"({NAMES[row.arm]}), the Fréchet distance {texts[f'correlation, {REFERENCE}']}, a measure that is the same "
             f"for every set {signed(of_a_constant(frame))}. A perfect one could be expected to have "
             f"{texts.get('correlation, noise ceiling', 'not measured')}.{later if over['sets'] > len(p['pools']) else ''}",
-            f"**Sets within the audit's thresholds gained.** {faults_said(everything)} This is exploratory; the former "
-            "are of one generator and its oracle, or real.",
+            f"**Sets within the audit's thresholds gained.** {faults_said(everything)} This is no test: thresholds were set so that such images "
+            "pass, and nearness to real images became a measure when results were known. The former are of one generator and its oracle, or real.",
         ]
     far = select(frame, role="measure", metric=REFERENCE).set_index("arm")["value"]
     if {"fresh, blurred", "from noise", "copies"} <= set(far.index):
+        near = plain_correlations(everything)[GENERATED].loc[REFERENCE]
         lines.append(
-            f"**Looking real is not what makes images useful.** Fresh real images gain {texts['gain, fresh, blurred']} points even when blurred, at a Fréchet "
+            "**Nearness to real images alone does not order the sets.** Fresh real images gain "
+            f"{texts['gain, fresh, blurred']} points even when blurred, at a Fréchet "
             f"distance {far['fresh, blurred']:,.0f} above that of real images; images from noise gain {texts['gain, from noise']} at "
-            f"{far['from noise']:,.0f} above it, copies {texts['gain, copies']} at {far['copies']:,.0f} above it."
+            f"{far['from noise']:,.0f} above it, copies {texts['gain, copies']} at {far['copies']:,.0f} above it. "
+            f"Among generated sets the nearer ones gained more: {within(*near[['value', 'low', 'high']])}, a rank correlation (exploratory)."
         )
     if "chosen by alignment" in texts:
         lines.append(

@@ -185,7 +185,8 @@ def judge(claim: Claim, frame: pd.DataFrame, families: dict | None = None) -> Ve
                 found["provided"] = ground
                 if ground.low <= 0:
                     verdict, amount = rules.NOT_RESOLVED, ground.text(*rules.unit_of(frame, condition["terms"]))
-                    text = f"{text}; but {condition['because']}: {amount}"
+                    perhaps, what = "" if ground.high < 0 else "perhaps ", "over that: " if condition["constant"] else ""
+                    text = f"{text}; but {perhaps}{condition['because']}: {what}{amount}"
         except rules.NotMeasured as missing:
             verdict, text, found = rules.NOT_RESOLVED, str(missing), {}
         verdicts.append(verdict)

@@ -255,7 +255,13 @@ def test_power_of_synthetic_images_is_told_over_that_of_real_ones():
 
 def test_figures_and_words_have_the_truth_of_the_frames(frames):
     found = figures.numbers(*CONJECTURED)
-    for name, truth in {"explained share": 0.7, "recovered share": 0.3, "head share": 0.2, "gap": 5, "reconstructed over repeated": 2}.items():
+    for name, truth in {
+        "share that density explains": 0.7,
+        "share that resampling recovers": 0.3,
+        "share that a new last layer recovers": 0.2,
+        "gap": 5,
+        "reconstructed over repeated": 2,
+    }.items():
         assert float(found[name].split()[0]) == pytest.approx(truth, abs=0.15), name
     assert "Not" not in figures.takeaways(CONJECTURED, CONJECTURED)
     some = figures.takeaways(CONJECTURED, (None, *CONJECTURED[1:])).splitlines()
@@ -264,7 +270,10 @@ def test_figures_and_words_have_the_truth_of_the_frames(frames):
     assert list(advice == "not recorded yet") == [False] * 6 + [True]
     advice = figures.what_to_do(CONJECTURED, CONJECTURED).set_index("your question")["what to do"]
     assert advice["Reconstruct rare images, or repeat them?"] == "Reconstruct." and advice["Rely on rare events among samples?"].startswith("No")
-    assert found["head share, other networks"].endswith("(small ViT)") and found["head share, other networks"].count("[") == 2
+    assert (
+        found["share that a new last layer recovers, other networks"].endswith("(small ViT)")
+        and found["share that a new last layer recovers, other networks"].count("[") == 2
+    )
     for draw in (figures.mismatch, figures.head, figures.changes, figures.landscape):
         assert draw(CONJECTURED[0]).axes
     for some in (frames, CONJECTURED):

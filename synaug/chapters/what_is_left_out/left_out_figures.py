@@ -166,14 +166,14 @@ def found(causes, rare, made):
     rarely = {name: values(rare, metric="rare_error", treatment=name) for name in ("original", *TREATMENTS)}
     return {
         "gap": interval(error("mismatch", "synthetic"), error("mismatch", "original")),
-        "explained share": interval(values(causes, study="mismatch", metric="explained_share", arm="concentrated")),
-        "explained share, over as many distinct": interval(values(causes, study="mismatch", metric="explained_share", arm="over as many distinct")),
+        "share that density explains": interval(values(causes, study="mismatch", metric="explained_share", arm="concentrated")),
+        "share that density explains, over as many distinct": interval(values(causes, study="mismatch", metric="explained_share", arm="over as many distinct")),
         "concentrated over real": interval(error("mismatch", "concentrated"), error("mismatch", "original")),
-        "recovered share": interval(values(causes, study="mismatch", metric="recovered_share")),
-        "head share": interval(values(causes, **refitted, architecture=first, refit="real")),
-        "head share, fresh images": interval(values(causes, **refitted, architecture=first, refit="fresh")),
+        "share that resampling recovers": interval(values(causes, study="mismatch", metric="recovered_share")),
+        "share that a new last layer recovers": interval(values(causes, **refitted, architecture=first, refit="real")),
+        "share that a new last layer recovers, fresh images": interval(values(causes, **refitted, architecture=first, refit="fresh")),
         **{
-            f"head share, {title}": interval(values(causes, **refitted, architecture=name, refit="real"))
+            f"share that a new last layer recovers, {title}": interval(values(causes, **refitted, architecture=name, refit="real"))
             for name, title in networks(causes).items()
             if name != first
         },
@@ -217,8 +217,8 @@ def numbers(causes, rare, made):
         name: said(one, "-" if any(word in name for word in ("share", "generator", "error of", "judge")) else "+")
         for name, one in found(causes, rare, made).items()
     }
-    others = [f"{texts[f'head share, {title}']} ({title})" for title in list(networks(causes).values())[1:]]
-    return {**texts, "head share, other networks": " and ".join(others) or "not measured", **power(causes)}
+    others = [f"{texts[f'share that a new last layer recovers, {title}']} ({title})" for title in list(networks(causes).values())[1:]]
+    return {**texts, "share that a new last layer recovers, other networks": " and ".join(others) or "not measured", **power(causes)}
 
 
 def power(frame):
@@ -238,15 +238,15 @@ def takeaways(shown, recorded):
     texts = numbers(*shown)
     head = (
         ""
-        if texts["head share"] == "not measured"
-        else f" A last layer fitted to real images recovers {texts['head share']} of it; the rest is in the features."
+        if texts["share that a new last layer recovers"] == "not measured"
+        else f" A last layer fitted to real images recovers {texts['share that a new last layer recovers']} of it; the rest is in the features."
     )
     curved = texts["sharpness at equal loss"]
     flat = (
         ""
         if curved == "not measured"
         else (
-            f" Added to real images, they change the sharpness of the loss by {curved}, "
+            f" Added to real images, synthetic ones change the sharpness of the loss by {curved}, "
             f"and fresh real ones by {texts['sharpness at equal loss, fresh images']}."
         )
     )
@@ -254,14 +254,15 @@ def takeaways(shown, recorded):
         (
             "Why they train worse.",
             f"Synthetic images alone cost {texts['gap']} points. Real images resampled to the synthetic density lose "
-            f"{texts['explained share, over as many distinct']} of this gap, beyond what repeating images alone costs (exploratory).{head}{flat}",
+            f"{texts['share that density explains, over as many distinct']} of this gap, beyond what repeating images alone costs (exploratory).{head}{flat}",
         ),
         (
             "Rare events.",
             "How often minorities are made, over how often they are seen: "
             + ", ".join(f"{texts[f'made over true share at {100 * share:g} %']} at {100 * share:g} %" for share in sorted(SHARES)[:3])
-            + f" (uncorrected, at 1 %: {texts['the judge says, at 1 %']}). What four more of "
-            f"each rare image gain on minorities: repeats {texts['gain on minorities, upsampled']} points, reconstructions "
+            + f". These allow for the judge's errors, but not for their own uncertainty; by its word alone, at 1 %, it is {texts['the judge says, at 1 %']}. "
+            "What four more of each "
+            f" rare image gain on minorities: repeats {texts['gain on minorities, upsampled']} points, reconstructions "
             f"{texts['gain on minorities, reconstructed']}, fresh ones {texts['gain on minorities, fresh']}.",
         ),
         (
@@ -288,11 +289,11 @@ def what_to_do(shown, recorded):
 
     return pd.DataFrame(
         [
-            row(causes, "Resample synthetic images to the density of real ones?", "recovered share", "Yes.", "No."),
+            row(causes, "Resample synthetic images to the density of real ones?", "share that resampling recovers", "Yes.", "No."),
             row(
                 causes,
                 "Fit the last layer to real images at the end?",
-                "head share",
+                "share that a new last layer recovers",
                 "Yes: it repairs most.",
                 "It repairs less than half: mix real images in.",
                 0.5,
