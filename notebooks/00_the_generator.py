@@ -52,7 +52,7 @@ from synaug.diffusion.denoisers import load_denoiser
 from synaug.diffusion.schedules import reverse_sigmas
 from synaug.metrics import frechet_distance
 from synaug.metrics.encoders import encode
-from synaug.plots import image_grid, table_html, theme
+from synaug.plots import idea, image_grid, table_html, theme
 from synaug.run import Store
 from synaug.run.results import load_recorded, recorded_run
 
@@ -70,7 +70,17 @@ sets = {name: get(task) for name, task in chapter.sets(chosen).items()}
 # %% tags=["remove-input"]
 Markdown(figures.takeaways(book, smaller))
 
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The chapter in one picture: how a sample is made, and what is asked of it.", "name": "fig-idea-0"}, "image": {"alt": "From left to right: noise and a class, the network that estimates the clean image, a sample, and two questions: does a judge see the class, and is it a copy of a real image."}}
+idea(
+    ["noise, and a class"],
+    ["network: what would the clean image be?"],
+    ["sample"],
+    ["judge: is it of that class?", "nearest real image: is it a copy?"],
+);
+
 # %% [markdown]
+# The sampler starts from noise and a class; what comes out is compared with what real images score.
+#
 # Unless another generator is named, numbers and intervals are of the recorded run of `fashion_mnist`; pictures of images and the distances to their nearest neighbours are drawn from this build. Both are of your generator if you choose one. Intervals are not adjusted for their number.
 #
 # ## The generators of this book
@@ -107,6 +117,8 @@ with torch.no_grad():
 image_grid([to_bytes(x.clamp(-1, 1))]);
 
 # %% [markdown]
+# The samples show the garments that were asked for; this simple loop leaves some of them speckled.
+#
 # All other figures use the samples of the chapter's run.
 # The first samples of each class, in the order in which they were drawn. Nobody selected them.
 

@@ -61,7 +61,7 @@ from synaug.chapters import targeted_draws_figures as draws
 from synaug.chapters.reading import decided, drawn, side_by_side, told
 from synaug.classifiers import build_classifier
 from synaug.data.torch_datasets import TorchImages
-from synaug.plots import image_grid, table_html, theme
+from synaug.plots import idea, image_grid, table_html, theme
 from synaug.run import Store
 from synaug.run.results import load_recorded, recorded_run, recordings
 from synaug.statistics.claims import load_published, verdict_table
@@ -89,6 +89,17 @@ def holding(*studies):
 
 # %% tags=["remove-input"]
 Markdown("\n\n".join(([draws.takeaways(confirming), "Before, in exploratory runs of one draw:"] if confirming else []) + [figures.takeaways(book, poor)]))
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The chapter in one picture: what may be added for slow examples, compared on the same test images.", "name": "fig-idea-2"}, "image": {"alt": "From left to right: real images, the slow examples among them, then copies, generated versions or fresh real images, and a classifier that is scored on the same test images."}}
+idea(
+    ["real images"],
+    ["slow examples: learned late"],
+    ["copies", "generated: new versions", "fresh real images"],
+    ["classifier, on the same test images"],
+);
+
+# %% [markdown]
+# Whatever is added, the classifier and its test images stay the same.
 
 # %% tags=["remove-input"]
 Markdown(f"All this is of one draw of real images and one generator per data set. Most rules were fixed before the run, but no interval says what another draw would change. {'The run over several draws, below, decides.' if confirming else 'The run over several draws that is to decide, below, is not recorded yet.'} "
@@ -340,6 +351,8 @@ hours = load_published("nguyen2025")["generation_hours"]
 Markdown(f"Published ({hours['setting']}): {hours['targeted']:g} hours of generation for the slow examples, {hours['all']:g} for all.")
 
 # %% [markdown]
+# <span id="in-a-training-loop-of-one-s-own"></span>
+#
 # ## In a training loop of your own
 #
 # An augmented set is a torch data set like any other. The loop below is PyTorch's plainest. Only the number of steps is fixed, so that the larger set does not train longer.
@@ -413,13 +426,13 @@ told(first, "" if first is None else "Decided: {0} of {1} contrasts.".format((si
 draws.others(first) if confirming else None;
 
 # %% tags=["remove-input"]
-Markdown("" if first is None else "Which gains hold once adjusted for their number: " + draws.found(first))
+Markdown("Which gains hold once adjusted for their number: " + draws.found(first)) if confirming else None
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error of each arm by its steps: at the end (left), and stopped at the least validation loss (right).", "name": "fig-draws-steps"}, "image": {"alt": "Two panels of test error against the number of steps, a curve per arm, at the end of training and at the look of the least validation loss."}}
 draws.budgets(first) if confirming else None;
 
 # %% tags=["remove-input"]
-Markdown("Whether a contrast rests on the number of steps is in the table below." if confirming else "")
+Markdown("Whether a contrast rests on the number of steps is in the table below.") if confirming else None
 
 # %% tags=["hide-input"]
 table_html(draws.by_steps(first), "The six contrasts (points, over draws) as chosen, with equally many steps for all arms, and with each arm stopped at its least validation loss.") if confirming else None

@@ -62,7 +62,7 @@ from synaug.chapters.where_concentration_comes_from import exact_score_figures a
 from synaug.chapters.where_concentration_comes_from import parts_figures as parts
 from synaug.chapters.where_concentration_comes_from import real_generators_figures as generators
 from synaug.diffusion.schedules import sigmas_from
-from synaug.plots import table_html, theme
+from synaug.plots import idea, table_html, theme
 from synaug.run import Store
 from synaug.run.results import load_recorded, recorded_run
 from synaug.statistics.claims import verdict_table
@@ -85,7 +85,16 @@ shown, shown_images = drawn(live, recorded), drawn(live_images, recorded_images)
 # %% tags=["remove-input"]
 Markdown(parts.takeaways(parts.numbers(*map(load_recorded, ("exact_score", "empirical_score", "real_generators")))))
 
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The chapter in one picture: four possible causes of one fall.", "name": "fig-idea-4"}, "image": {"alt": "Between real images and the fall of recall to synthetic ones stand four possible causes: the reverse process, coarse steps, score error, and the metric."}}
+idea(
+    ["real images"],
+    ["reverse process: does the way back lose some?", "coarse steps: is the sampler too quick?", "score error: is the network wrong?", "metric: do fresh real images score as low?"],
+    ["recall falls from real to synthetic images"],
+);
+
 # %% [markdown]
+# Each of the four causes alone would lower recall, so each is measured alone.
+#
 # Figures and tables show the recorded runs where there are any. Intervals are not corrected for their number; of the verdicts, those of the exploration terms are.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the runs behind this page", "code_prompt_hide": "Hide the runs behind this page"}
@@ -94,6 +103,8 @@ Markdown("\n".join(["Mixtures:", "", mixtures.describe(live, recorded), "", "Ima
                     generators.describe(live_generators, recorded_generators)]))
 
 # %% [markdown]
+# <span id="the-answer"></span>
+#
 # ## The fall, as a sum of its parts
 #
 # In the mixtures, each row is a generator that is wrong in one known way, and the parts add up mixture by mixture.
@@ -186,6 +197,8 @@ mixtures.coarse_grids(*shown);
 # %% [markdown]
 # Few Euler steps concentrate: recall falls, precision does not. Few Heun steps spread: precision falls, and from ten steps on recall does not. Both errors are nearly gone at 100 steps.
 # Churn adds noise at each step and removes it again.
+#
+# <span id="fig-clouds"></span>
 #
 # ## Scores that are wrong in a known way
 #
@@ -295,9 +308,9 @@ images.calibration(*shown_images);
 # As many samples are drawn at every level, from noise and from the middle of the process, and classifiers are trained on them.
 
 # %% tags=["remove-input"]
-Markdown(generators.levels_trained(largest_generators) if has_levels else "")
+Markdown(generators.levels_trained(largest_generators)) if has_levels else None
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Samples of generators by excess denoising loss: an axis of ratios, but linear below 0.005, to hold the best at 0. Middle: t_re = 50. Bars: 95 % limits.", "name": "fig-ladder"}, "image": {"alt": "As the denoising loss grows, recall, precision, outer-edge recall and accuracy fall together, and samples lie farther from the class centres, not nearer."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Samples of generators by excess denoising loss: an axis of ratios, but linear below 0.005, to hold the best at 0. Middle: level 50. Bars: 95 % limits.", "name": "fig-ladder"}, "image": {"alt": "As the denoising loss grows, recall, precision, outer-edge recall and accuracy fall together, and samples lie farther from the class centres, not nearer."}}
 if has_levels:
     generators.quality_levels(live_generators, recorded_generators);
 
@@ -312,6 +325,8 @@ table_html(generators.levels_table(largest_generators), "Quality levels, the bes
 table_html(generators.levels_summary(largest_generators), "Samples from noise at the best and the lowest quality level; Spearman's correlation over all levels.") if has_levels else None
 
 # %% [markdown]
+# <span id="what-buys-accuracy-back"></span>
+#
 # ## Real generators: the sampler
 #
 # The same generator, the same starting noise, another way down: fewer or more steps, of first or second order, and with churn, that is, with noise added at each step and removed again.
@@ -360,13 +375,13 @@ if added is not None:
 #
 # None is exactly the published one; what was adapted stands with each function in `synaug.diffusion.exploration`.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Samples of this build from the same noise: real images of the classes asked for (first row), plain samples, and each term at its last strength. Autoguidance is left out.", "name": "fig-explored"}, "image": {"alt": "Rows of small pictures, two of each class: real images, plain samples, and samples with each term from the same noise. With few steps all samples are unfinished."}}
-chosen = real_generators.EXPERIMENT.settings(**of_generators)
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Samples of this build from the same noise: real images of the classes asked for (first row), plain samples, and each term at its last strength. Autoguidance is left out.", "name": "fig-explored"}, "image": {"alt": "Rows of small pictures, two of each class: real images, plain samples, and samples with each term from the same noise. Noise inflation changes many of them, CADS some, the others next to none."}}
+chosen = generators.well_sampled(real_generators.EXPERIMENT.settings(**of_generators), "steps")
 generators.samples(real_generators.shown_samples(chosen, Store().get));
 
 # %% tags=["remove-input"]
-Markdown(f"These are samples of {chosen.steps} Heun steps, so few because the book draws them anew at each build. They look unfinished for that reason, plain ones as well; "
-         "the numbers below are of a recorded run of more steps. Autoguidance would need its weak generator to be trained first.")
+Markdown(f"These are samples of {chosen.steps} Heun steps, drawn anew at each build. To the eye noise inflation changes many of them, CADS some, the other terms next to none; "
+         "the numbers below are of a recorded run. Autoguidance would need its weak generator to be trained first.")
 
 # %% [markdown]
 # Samples that look different are not enough. They should cover more, which outer-edge recall tells, and teach more. For the latter, classifiers are trained on as many samples at equal steps, alone or together with as many of the generator's own training images.
@@ -399,7 +414,7 @@ Markdown(generators.beside_real(largest_generators))
 if added is not None:
     given = added.attrs["provenance"]["parameters"]
     display(Markdown(f"The weak generator has channels {min(given['sizes'])}, after {min(given['snapshots']):,} images."))
-    display(table_html(generators.gains_table(added, ("outer_edge_recall", "precision", "accuracy", "accuracy_with_real")), "Changes against plain sampling, as shares, 95 % t limits over seeds."))
+    display(table_html(generators.gains_table(added, ("outer_edge_recall", "precision", "accuracy", "accuracy_with_real")), "The same of terms added later: changes against plain sampling, as shares, 95 % t limits over seeds."))
 
 # %% [markdown]
 # This run shows a gain: autoguidance by a weak generator that is like the one it guides and not merely bad.

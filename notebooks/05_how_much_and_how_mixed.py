@@ -53,7 +53,7 @@ from synaug.chapters import how_much_and_how_mixed_figures as figures
 from synaug.chapters.reading import decided, drawn, side_by_side, told
 from synaug.classifiers import build_classifier
 from synaug.data.torch_datasets import TorchImages
-from synaug.plots import finish, panels, table_html, theme
+from synaug.plots import finish, idea, panels, table_html, theme
 from synaug.run import Store
 from synaug.run.results import recorded_run
 from synaug.statistics.exchange import exchange_rate
@@ -72,7 +72,16 @@ n, many = f"{sizes['compared']:,}", f"{sizes['added'][-1]:,}"
 # %% tags=["remove-input"]
 Markdown(figures.takeaways(largest, recorded))
 
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The chapter in one picture: what is varied when synthetic images join real ones.", "name": "fig-idea-5"}, "image": {"alt": "Between a set of real and synthetic images and the accuracy on the same test images stand four questions: how many, which share, which order, which network."}}
+idea(
+    ["real images and synthetic ones"],
+    ["how many?", "which share?", "which order?", "which network?"],
+    ["accuracy on the same test images"],
+);
+
 # %% [markdown]
+# One thing is varied at a time, and the test images stay the same.
+#
 # Figures and tables show the recorded run where there is one, else this build. In brackets stand 95 % intervals over paired seeds.
 
 # %% mystnb={"code_prompt_hide": "Hide the runs behind this page", "code_prompt_show": "Show the runs behind this page"} tags=["hide-cell"]
@@ -134,6 +143,8 @@ ax.set(xlabel="step, of 100", ylabel="share of added images")
 finish(figure, orders);
 
 # %% [markdown]
+# Half of all images seen are added ones in every order; only when they are seen differs.
+#
 # Every order is run again with fresh real images in the synthetic ones' place. This removes the effect of the learning rate, but not that of the size of the set. The fresh images are more than the original ones, and each is seen less often: ending on the originals also means ending on a small, repeated set.
 
 # %% mystnb={"figure": {"caption": "Gain of each order at the same mean share, and of the same order of fresh real images. Hollow: the interval holds 0.", "name": "fig-order"}, "image": {"alt": "Intervals of the gain in four orders: every order gains, an even mix as much as any, both for images from noise and for fresh real ones."}} tags=["hide-input"]

@@ -50,7 +50,7 @@ from synaug.classifiers.landscape import sharpness
 from synaug.classifiers.last_layer import refit_last_layer
 from synaug.metrics import density_ratio_weights, effective_sample_size, two_sample_auc
 from synaug.metrics.encoders import encode
-from synaug.plots import table_html, theme
+from synaug.plots import idea, table_html, theme
 from synaug.run import Store
 from synaug.run.results import recorded_run
 from synaug.statistics.proportions import subgroup_share
@@ -69,7 +69,16 @@ smallest, *_, largest = (name for name in found if name.startswith("made over tr
 # %% tags=["remove-input"]
 Markdown(figures.takeaways(shown, recorded))
 
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The chapter in one picture: what synthetic images may lack, and the control that each question has.", "name": "fig-idea-6"}, "image": {"alt": "Five questions, each with its control: density, features, the loss landscape, rare events and unseen combinations."}}
+idea(
+    ["What do synthetic images lack?"],
+    ["density: do they crowd?", "features: are they others?", "loss landscape: is it sharper?", "rare events: are they lost?", "unseen combinations: are they made?"],
+    ["real images that crowd as much", "last layer fitted to real images", "real images alone, at equal loss", "share corrected for the judge's errors", "a generator that has seen them"],
+);
+
 # %% [markdown]
+# Each question has a control of its own, without which its answer could not be told from something else.
+#
 # Figures and tables show the recorded run where there is one, else this build. In brackets stand 95 % intervals over paired seeds, not corrected for their number; verdicts are.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the runs behind this page", "code_prompt_hide": "Hide the runs behind this page"}
@@ -164,7 +173,9 @@ table_html(figures.landscape_table(why), "Means over seeds, of training by SGD a
 arm = causes.arms("bias", checked)[0]
 model = get(causes.training(checked, arm, checked.first_seed)).model()
 own = get(causes.part(checked.generator, "real")).subset(range(50))
-print(sharpness(model, own.images, own.labels, probes=1))
+found_here = sharpness(model, own.images, own.labels, probes=1)
+print(f"largest eigenvalue {found_here.largest_eigenvalue:.1f}, "
+      f"filter-normalised rise {found_here.filter_normalised:.2f}")
 refitted = refit_last_layer(model, own.images, own.labels)
 
 # %% [markdown]
@@ -184,6 +195,8 @@ told(recorded[1], f"On average over both generators, minorities are made {found[
 figures.rare_pictures(rare_events.EXPERIMENT.settings(**of_rare), get);
 
 # %% [markdown]
+# What is rare looks like any other garment. In a small build the sampler takes so few steps that its samples are unfinished noise and say nothing of the recorded run.
+#
 # What helps a classifier with them? Each rare image is repeated, reconstructed, joined by images of its class from a generator that knows the class, or by fresh real ones.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error on minorities with four images added for each rare one, less that without. Bars: 95 % intervals.", "name": "fig-treatments"}, "image": {"alt": "Everything that is added lowers the error on minorities: fresh real images most, then those of an oracle, then repeats, and reconstructions least."}}
@@ -196,8 +209,9 @@ told(recorded[1], f"Against repeats, reconstructions change the accuracy on mino
 # A share of your own, seen through a judge who errs:
 
 # %%
-print(subgroup_share(41, 1000, hits=190, positives=200,
-                     false_alarms=24, negatives=800))
+share = subgroup_share(41, 1000, hits=190, positives=200,
+                       false_alarms=24, negatives=800)
+print(f"a share of {share.estimate:.1%} [{share.low:.1%}, {share.high:.1%}]")
 
 # %% [markdown]
 # ## Are unseen combinations made?

@@ -45,7 +45,7 @@ from IPython.display import Markdown, display
 from synaug.chapters.other_generators import other_generators_figures as figures
 from synaug.chapters.reading import decided, describe_several, drawn, side_by_side, told
 from synaug.chapters.where_concentration_comes_from import real_generators_figures as generators
-from synaug.plots import image_grid, table_html, theme
+from synaug.plots import idea, image_grid, table_html, theme
 from synaug.run import Store
 from synaug.run.results import load_recorded, recorded_run
 
@@ -63,7 +63,16 @@ ratio = samples.attrs["provenance"]["parameters"]["ratios"][0]
 # %% tags=["remove-input"]
 Markdown(figures.takeaways(shown, recorded))
 
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The chapter in one picture: three families of generators, one contract.", "name": "fig-idea-7"}, "image": {"alt": "A real image and its class go in, a new image of that class comes out; between them a diffusion model works with noise, a VAE and a GAN in a latent space."}}
+idea(
+    ["a real image and its class"],
+    ["diffusion model: adds noise and removes it", "VAE: mixes its place in a latent space with a random one", "GAN: the same, in its own latent space"],
+    ["a new image of that class"],
+);
+
 # %% [markdown]
+# All three take and give the same, so they can be compared; only the way between differs.
+#
 # Figures and tables show recorded runs, where there are any. In brackets stand 95 % intervals over paired seeds, or over images where there is one set of them.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the runs behind this page", "code_prompt_hide": "Hide the runs behind this page"}
@@ -76,10 +85,12 @@ Markdown(describe_several(*zip(live, recorded)))
 # A *strength* from 0 to 1 says how far: 0 is the nearest image that the generator can make, 1 keeps nothing but the class.
 # The diffusion model adds noise and removes it. VAE and GAN go through a latent space: the image's place there is mixed with a random one.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Real images, and images from noise of the three generators, which were trained on the same images.", "name": "fig-families"}, "image": {"alt": "Rows of small pictures, one per class: images of the VAE are smooth, those of the GAN sharper; the diffusion model's are unfinished in this small build."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Real images, and images from noise of the three generators, which were trained on the same images.", "name": "fig-families"}, "image": {"alt": "Rows of small pictures, one per class: images of the VAE are smooth, those of the diffusion model and of the GAN have detail."}}
 figures.pictures(checked, get);
 
 # %% [markdown]
+# Nearly all show the class asked for. The VAE's images are smooth; those of the diffusion model and of the GAN have detail, not all of it right.
+#
 # With a generator of your own the same takes four lines. `python -m synaug train-generator --recipe vae --folder my_vae` makes one.
 
 # %% mystnb={"figure": {"caption": "Six images, and what the diffusion model makes of them at three strengths.", "name": "fig-strengths"}, "image": {"alt": "Four rows of pictures: six real images, then the same at strengths 0.3, 0.6 and 1, where nothing but the class is left."}}
@@ -95,6 +106,8 @@ for strength in (0.3, 0.6, 1.0):
 image_grid(list(rows.values()), list(rows));
 
 # %% [markdown]
+# Up to a strength of 0.6 the garment is still the same; at 1 only its class is left.
+#
 # ## Do they leave out the same?
 #
 # One strength takes an image further in one family than in another. So the families are compared at *equal distance from the source*, in features of a network; the unit is the distance between two real images of a class.
@@ -171,6 +184,8 @@ rows = [load_dataset(name).images[::600][:6] for name in by_name.values()]
 image_grid(rows, list(by_name));
 
 # %% [markdown]
+# Low contrast and texture leave the shapes as they are, but they are harder to tell from their ground.
+#
 # ## Which settings of a diffusion model matter?
 #
 # Each row below is one change of network or training, after equally many images seen. One generator stands behind each row, so rows are a description: intervals leave out what another training would give.
@@ -209,8 +224,8 @@ told(recorded[2], f"Autoguidance changes the outer-edge recall by {found.get('ou
 
 # %% tags=["remove-input"]
 before = generators.gains_table(load_recorded("real_generators", variant="added"), ("outer_edge_recall",)).set_index("")["against plain sampling"]
-Markdown(f"Autoguidance once changed outer-edge recall by {before['autoguidance, 2']} in [chapter 4](04_where_concentration_comes_from), after a first verdict against it that had used a broken guide. That gain is exploratory. "
-         "The first verdict is withdrawn, as its rows on the [Claims page](../claims) say. The rule above was committed before this run, with a guide from the model's own training, of an earlier time.")
+Markdown(f"Autoguidance once changed outer-edge recall by {before['autoguidance, 2']} in [chapter 4](04_where_concentration_comes_from.html), after a first verdict against it that had used a broken guide. That gain is exploratory. "
+         "The first verdict is withdrawn, as its rows on the [Claims page](../claims.html) say. The rule above was committed before this run, with a guide from the model's own training, of an earlier time.")
 
 # %% [markdown]
 # ## Verdicts

@@ -53,7 +53,7 @@ from synaug.chapters import will_it_help_me_figures as figures
 from synaug.chapters.reading import decided, side_by_side, told
 from synaug.chapters.tasks import splits
 from synaug.data import stratified_subset
-from synaug.plots import table_html, theme
+from synaug.plots import idea, table_html, theme
 from synaug.run import Store
 from synaug.run.results import recorded_run
 
@@ -71,6 +71,17 @@ how = {"encoder": parameters.get("encoder") or (checked.encoder if checked.real 
 
 # %% tags=["remove-input"]
 Markdown(figures.takeaways(largest, recorded, everything))
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The chapter in one picture: a gain is predicted without training networks, and measured by training them.", "name": "fig-idea-8"}, "image": {"alt": "Real, synthetic and held-out images go two ways: cheap measures predict a gain, paired trainings measure it, and the last box asks whether the two agree."}}
+idea(
+    ["real, synthetic and held-out images"],
+    ["measures: linear classifiers at most", "paired trainings of networks"],
+    ["predicted gain", "measured gain"],
+    ["Do they agree?"],
+);
+
+# %% [markdown]
+# The measures are worth their little time only if both gains agree.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the runs behind this page", "code_prompt_hide": "Hide the runs behind this page"}
 Markdown(figures.describe(live, recorded))
@@ -153,7 +164,7 @@ told(recorded, figures.faults_said(everything) if "pools" in held else "")
 # Leaving out the whole family matters: sets of one family are alike, and a line fitted to some of them says too much of the others.
 # It has a price. A useless measure predicts the mean of the other families. That mean is lowest where the best family is left out, so its correlation is negative.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Measured gain of each set against what a measure says of it: the probe's gain (left), the Fr\u00e9chet distance (right).", "name": "fig-predicted"}, "image": {"alt": "Two scatter plots of measured against predicted gain, a point per set of images, coloured by family: predictions by a linear probe on the left, by the Fr\u00e9chet distance on the right."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Measured gain of each set against what a measure says of it: the probe's gain (left), the Fr\u00e9chet distance (right).", "name": "fig-predicted"}, "image": {"alt": "Measured against predicted gain, a point per set of images, coloured by family: points scatter widely about the line, for a linear probe (left) and the Fr\u00e9chet distance (right)."}}
 figures.predicted(largest) if "pools" in held else None;
 
 # %% tags=["remove-input"]

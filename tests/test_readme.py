@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from PIL import Image
 
 from synaug.__main__ import main
@@ -82,8 +83,11 @@ def test_your_own_images(photos, capsys):
     """The page from top to bottom, but for the time that training takes."""
     page = "book/your-own-images.md"
     (command,) = [line for block in blocks(page, "bash") for line in block.splitlines() if "train-generator" in line]
-    folder, *rest = blocks(page, "python")
-    names = run(folder, {})
+    folder, pretrained, *rest = blocks(page, "python")
+    network = UNet2DModel(32, block_out_channels=(32,), down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",), num_class_embeds=3)
+    DDPMPipeline(network, DDPMScheduler()).save_pretrained("my_pipeline")
+    names = run(folder + pretrained, {})
+    assert names["made"].shape == names["near"].shape == (8, 3, 32, 32)
     assert names["test"].labels.bincount().tolist() == [20, 20, 20] and len(names["train"]) == 280
     assert names["photos"].image_shape == (3, 32, 32)
     words = shlex.split(command)

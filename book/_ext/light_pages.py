@@ -28,7 +28,7 @@ def names_thebe(asset) -> bool:
 def description(doctree, title: str) -> str:
     """The first paragraph of a page's prose, cut at a word; its title where it has none."""
     prose = (node.astext() for node in doctree.findall(nodes.paragraph) if isinstance(node.parent, nodes.section)) if doctree else ()
-    text = " ".join(next(iter(prose), title).split())
+    text = " ".join(next(iter(prose), f"{title}: a page of the book on synthetic images as training data").split())
     return text if len(text) <= LONGEST else text[:LONGEST].rsplit(" ", 1)[0] + " …"
 
 

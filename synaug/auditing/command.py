@@ -8,8 +8,9 @@ from contextlib import nullcontext, redirect_stderr
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
+from synaug.auditing.measures import MENDED
 from synaug.auditing.planted import check
-from synaug.auditing.report import MENDED, THRESHOLDS, audit
+from synaug.auditing.report import THRESHOLDS, audit
 from synaug.files import write_atomically
 from synaug.metrics.encoders import BUILDERS
 

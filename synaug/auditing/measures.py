@@ -31,6 +31,8 @@ SMALL = 16  # side in pixels of the small pictures in which copies are looked fo
 #: `MOST` of them.
 STRENGTHS, MOST = (0.01, 0.1, 1.0, 10.0), 3000
 STAGES = ("features", "distances", "each class", "copies", "two-sample test", "labels", "probe")
+#: Measures that dropping single images mends.
+MENDED = ("near_copies", "off_label", "duplicates")
 COLUMNS = ["scope", "metric", "value", "low", "high", "baseline", "baseline_low", "baseline_high", "n"]
 
 

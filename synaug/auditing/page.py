@@ -1,7 +1,5 @@
 """The audit as one page: HTML without scripts, its images inside it, light or dark as the reader's system is."""
 
-import base64
-import io
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -11,9 +9,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from synaug.auditing.report import MENDED
+from synaug.auditing.measures import MENDED
 from synaug.data import ImageDataset
-from synaug.plots.html import table_html, typeset
+from synaug.plots.html import png_address, table_html, typeset
 
 SHOWN = 12  # images in a gallery
 COUNTS = {"exact_copies_of_real", "exact_copies_of_held_out", "duplicates", "held_out_seen"}  # the others are no whole numbers
@@ -204,9 +202,8 @@ def _classes(audit) -> str:
 
 def _image(data: ImageDataset, i: int, words: str) -> str:
     pixels = data.images[i].numpy()
-    picture, buffer = Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0))), io.BytesIO()
-    picture.save(buffer, "PNG")
-    return f'<img alt="{escape(words)}" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+    picture = Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    return f'<img alt="{escape(words)}" src="{png_address(picture.save)}">'
 
 
 def _gallery(title: str, words: str, items: list[tuple[list[str], str]]) -> str:

@@ -11,10 +11,10 @@ from scipy.stats import norm
 from tqdm import tqdm
 
 from synaug.auditing.inputs import Images, Sets, gather
-from synaug.auditing.measures import SPLITS, STAGES, check_sizes, measure
+from synaug.auditing.measures import MENDED, SPLITS, STAGES, check_sizes, measure
 from synaug.auditing.prediction import Predicted, predicted
 from synaug.checks import number, one_of, whole
-from synaug.metrics.encoders import BUILDERS, Encoder, encoder_label
+from synaug.metrics.encoders import Encoder, check_encoder, encoder_label
 from synaug.precision import usable_device
 
 #: What makes an audit fail, each where the whole 95 % interval lies beyond it. Shares of the synthetic images at most:
@@ -37,8 +37,6 @@ THRESHOLDS = {
 #: Shares of held-out images above which no number says anything: those that are among the other real ones, and the lower limit
 #: of those that are nearly copies of them.
 LEAK, NEAR_LEAK = 0.02, 0.05
-#: Those that dropping single images mends.
-MENDED = ("near_copies", "off_label", "duplicates")
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,8 +194,7 @@ def check_settings(encoder: Encoder, k: int, device: str, seed: int) -> None:
     whole("k", k, 1)
     whole("seed", seed, 0, 2**32 - 1 - SPLITS)  # splits have seeds of their own
     usable_device(device)
-    if isinstance(encoder, str) and encoder not in (known := ("pixels", *BUILDERS)):
-        raise ValueError(f"unknown encoder {encoder!r}: use {', '.join(map(repr, known))}, a module or a callable")
+    check_encoder(encoder)
 
 
 def of_sets(sets: Sets, encoder: Encoder, k: int, limits: Mapping[str, float], device: str | torch.device, seed: int, cache: bool, progress: bool) -> Audit:

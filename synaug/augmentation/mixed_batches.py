@@ -1,6 +1,6 @@
 """Batches with a share of synthetic images, constant or changing over the training, apart from the sizes of the sets."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 
 import torch
 from torch import Tensor
@@ -65,7 +65,9 @@ class MixedBatches(Sampler[list[int]]):
     needs it, and sets that name other classes or name them in another order (their labels would mean different things).
     """
 
-    def __init__(self, real, synthetic, *, steps: int, share: float | Sequence[float] = 0.5, order: str = "mixed", batch_size: int = 128, seed: int = 0):
+    def __init__(
+        self, real: Sized, synthetic: Sized, *, steps: int, share: float | Sequence[float] = 0.5, order: str = "mixed", batch_size: int = 128, seed: int = 0
+    ):
         steps, batch_size, seed = whole("steps", steps, 1), whole("batch_size", batch_size, 1), whole("seed", seed, 0)
         ours, theirs = _class_names(real), _class_names(synthetic)
         if ours and theirs and ours != theirs:

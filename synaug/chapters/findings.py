@@ -178,7 +178,7 @@ def findings() -> list[Finding]:
         Finding(
             "Plain augmentation comes first.",
             f"TrivialAugment gains {points(facts['TrivialAugment', fashion])} in {facts['steps']} steps, "
-            f"{points(facts['longer'])} over as many in twice that ({facts['longer'].n} seeds; {fashion}). On top, in {facts['steps']}, new real images gain "
+            f"{points(facts['longer'])} in twice as many ({facts['longer'].n} seeds; {fashion}). On top, in {facts['steps']}, new real images gain "
             f"{points(facts['ceiling'])}, images made from real ones {points(facts['stacked'])}.",
             second,
             "trivialaugment-alone",

@@ -40,8 +40,6 @@ class Quality(Settings):
     recipe: str = param("its learning rates, see synaug.classifiers.train_classifier", "one_cycle", options=tuple(RECIPES))
 
     def check(self):
-        if not self.encoders:
-            raise ValueError("encoders must hold at least one")
         reverse_sigmas(self.steps, self.steps)
         images = real_images_of(self.generator)
         classes, unseen = images.test.num_classes, len(images.unseen)

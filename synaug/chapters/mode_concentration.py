@@ -57,8 +57,6 @@ class Sweep(Settings):
         for level in levels:
             named("reverse_steps, steps", reverse_sigmas, level, self.steps, self.mapping, self.stride)
         named("churn", check_sampler, self.solver, self.churn)
-        if not self.encoders:
-            raise ValueError("encoders must hold at least one")
         real = real_images_of(self.generator)
         explained_block(build_classifier(self.classifier, real.test.image_shape, real.test.num_classes, seed=0))
         of_test = real.test.num_classes, len(real.test)

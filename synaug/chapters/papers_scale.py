@@ -31,9 +31,6 @@ PROFILE, CLASSIFIER, FAST = "paper", "resnet9", "fast"
 WHOLE = {"cifar10": 50_000, "cifar100": 50_000, "tiny_imagenet": 100_000}
 #: Minutes of a generator's training from which compiling its network, which takes about one, pays.
 COMPILED_FROM = 3
-#: What an NVIDIA H200 did in a second (torch 2.11, tens of steps of each): images in training the generator, passes of
-#: its network in sampling, images in training the classifier.
-MEASURED = {"generator": 14_000, "passes": 48_000, "classifier": 53_000}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,27 +173,25 @@ def speeds(finished: list, store: Store) -> str:
     return "; ".join(f"{name}: {len(all_)} in {sum(all_):.1f} s" for name, all_ in took.items())
 
 
-def steps_table(dataset: str, minutes: float, share: float) -> list[str]:
-    """The plan's steps, their sizes, and the seconds that an H200 takes by its speeds."""
+def steps(dataset: str) -> list[str]:
+    """The steps of the plan, and their sizes."""
     size, n = full_size(dataset, WHOLE[dataset]), round(0.8 * WHOLE[dataset])
     s, t = (one.Settings(**one.profiles[PROFILE] | given) for one, given in experiments(size, "", 2))
-    heun, batch = 2 * s.sampling_steps, CLASSIFIER_RECIPES[FAST]["batch_size"]
-    arms = targeted_augmentation.arms("primaries", s)
-    rows = [("generator", f"{n:,} images, {size.images:,.0f} seen at most", 60 * share * minutes)]
-    passes = {
-        f"pools of chapter 2, k = {s.ks[0]}, {s.ks[-1]}, from noise": heun * (s.ks[-1] - 1 + 2),
-        f"pools of chapter 1, {len(t.reverse_steps) - 1} levels": sum(2 * r // t.stride for r in t.reverse_steps),
+    heun, arms = 2 * s.sampling_steps, len(targeted_augmentation.arms("primaries", s))
+    each = f"trainings of {size.steps} x {CLASSIFIER_RECIPES[FAST]['batch_size']} images"
+    sizes = {
+        "generator": f"{n:,} images, {size.images:,.0f} seen at most",
+        f"pools of chapter 2, k = {s.ks[0]}, {s.ks[-1]}, from noise": f"{n * heun * (s.ks[-1] - 1 + 2):,} passes",
+        f"pools of chapter 1, {len(t.reverse_steps) - 1} levels": f"{n * sum(2 * r // t.stride for r in t.reverse_steps):,} passes",
+        f"chapter 2, each seed of {arms} arms": f"{arms + 1} {each}",
+        "chapter 1, each seed": f"{len(t.reverse_steps)} {each}",
     }
-    rows += [(what, f"{n * each:,} passes", n * each / MEASURED["passes"]) for what, each in passes.items()]
-    trainings = {f"chapter 2, each seed of {len(arms)} arms": len(arms) + 1, "chapter 1, each seed": len(t.reverse_steps)}
-    each = size.steps * batch
-    rows += [(what, f"{count} trainings of {size.steps} x {batch} images", count * each / MEASURED["classifier"]) for what, count in trainings.items()]
-    return [f"{what:<45} {how_much:<40} {seconds:>6,.0f} s (H200)" for what, how_much, seconds in rows]
+    return [f"{what:<45} {how_much}" for what, how_much in sizes.items()]
 
 
-def rehearse(dataset: str, minutes: float, share: float, device: str, tell: Callable[[str], None]) -> tuple[bool, bool]:
+def rehearse(dataset: str, device: str, tell: Callable[[str], None]) -> tuple[bool, bool]:
     """Tell the plan's steps, and run each for two iterations on tiny images, in a folder that is gone afterwards."""
-    for line in steps_table(dataset, minutes, share):
+    for line in steps(dataset):
         tell(line)
     some = stratified_subset(load_dataset("fashion_mnist"), 20, 0)  # digits are too small for the plan's classifier
     model = build_classifier(CLASSIFIER, some.image_shape, some.num_classes, 0, width=8)

@@ -130,7 +130,7 @@ def takeaways(found, poor):
             f"1. **Classical augmentation beats every set of this chapter whose generator saw the same images.** TrivialAugment "
             f"gains {found[TRIVIAL]} points of test accuracy without any new image. The best images of a generator that was trained on the same ones "
             f"({found[BEST].removeprefix('generated, ')}) gain {found[found[BEST]]}. An oracle's images from noise come "
-            "near it, and so do many more images from noise ([chapter 5](05_how_much_and_how_mixed)); these differences were not tested.",
+            "near it, and so do many more images from noise ([chapter 5](05_how_much_and_how_mixed.html)); these differences were not tested.",
             f"2. **Generated images bring a fraction of what real ones would.** Made from the slow examples at k = 5, "
             f"they gain {found['generated, k = 5']} points; as many fresh real images gain {found['fresh, k = 5']}, copies "
             f"{found['upsampled, k = 5']}. On CIFAR-10, with a small generator, they change "
@@ -186,7 +186,7 @@ def at_smallest_k(frame, names):
     """Gains at k = 2, a row per arm; names: {arm: what it is}, to which the images that it adds are added."""
     added = select(frame, metric="added_share", x=2, **base(frame)).groupby("arm")["value"].mean()
     names = {arm: f"{name} (+{added[arm]:.0f}\u00a0%)" for arm, name in names.items() if arm in added}
-    return forest(comparisons(frame, x=2, **base(frame)), label="arm", names=names, hue="kind", xlabel="gain over the original set (points)")
+    return forest(comparisons(frame, x=2, **base(frame)), label="arm", names=names, xlabel="gain over the original set (points)")
 
 
 def strengths(frame):
@@ -292,9 +292,7 @@ def ablations(frame):
     """What each ablation gains over usual generation, and for comparison what fresh real images and copies do."""
     rows = select(gains(frame), x=frame["x"].max(), arm=list(ARMS), **base(frame))
     others = paired(rows, {"arm": "generated"}).assign(change=lambda found: found["arm"].map(ARMS))
-    return forest(
-        pd.concat([ablated(frame).assign(arm="generated"), others]), label="change", hue="arm", xlabel="gain over usual generation (points, largest k)"
-    )
+    return forest(pd.concat([ablated(frame), others]), label="change", xlabel="gain over usual generation (points, largest k)")
 
 
 def shares(frame):

@@ -47,8 +47,8 @@ class Draws(targeted.Targeted):
     encoder: str = param("features that its distance is taken in", "efficientnet_lite0", options=("pixels", *BUILDERS))
 
     def check(self):
-        if 1.0 not in self.budgets or not self.generators:
-            raise ValueError("generators must hold at least one, budgets 1 among them")
+        if 1.0 not in self.budgets:
+            raise ValueError(f"budgets must hold 1, got {self.budgets}")
         used: dict[int, str] = {}
         for generator in self.generators:
             self.of(generator)

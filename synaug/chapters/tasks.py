@@ -92,14 +92,12 @@ def check_weights(generator: str, weights: str, device="cpu", load=load_generato
 
 
 @lru_cache(1)
-def usual_denoiser(generator: str, weights: str, device: str = "cpu", compile: bool | None = None) -> EDMDenoiser:
-    """A saved generator as it is fastest on a device; RuntimeError where it has other weights than those.
-
-    compile: whether its network is compiled, which takes a minute at its first use; None: on a CUDA device.
-    """
+def usual_denoiser(generator: str, weights: str, device: str = "cpu") -> EDMDenoiser:
+    """A saved generator as it is fastest on a device: with CUDA its network is compiled, which takes a minute at its first
+    use. RuntimeError where it has other weights than those."""
     denoiser = check_weights(generator, weights, device, load_denoiser)
     denoiser.precision = fast_precision(device)
-    if compile or compile is None and torch.device(device).type == "cuda":
+    if torch.device(device).type == "cuda":
         denoiser.unet.compile()
     return denoiser
 

@@ -154,17 +154,14 @@ class Prediction(Trainings):
         found, wanted = splits(self.generator), self.n_real or 0
         if wanted > len(found["real"]):
             raise ValueError(f"n_real must be at most {len(found['real'])}, what {self.generator} was trained on, got {wanted}")
-        for name, n, part in (("held", self.held, "validation"), ("added", self.added, "fresh")):
-            if not 2 * found[part].num_classes <= n <= len(found[part]):
-                raise ValueError(f"{name} must be from {2 * found[part].num_classes} to {len(found[part])}, got {n}")
+        fewest = 2 * found["real"].num_classes
+        self.within(held=(fewest, len(found["validation"])), added=(fewest, len(found["fresh"])))
         if len(self.levels) != 3:
             raise ValueError(f"levels must be three numbers of images, got {self.levels}")
         if self.oracle is None and (lost := [name for name in self.pools if POOLS[name].source == "oracle"]):
             raise ValueError(f"the pools {', '.join(lost)} need an oracle")
         for family in sorted({POOLS[name].source for name in self.pools} & {*LATENT}):
             check_family(self.generator, family)
-        if "pools" in self.studies and not self.pools:
-            raise ValueError("the study of pools needs some: name them in pools")
 
 
 @cache

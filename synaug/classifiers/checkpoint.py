@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from synaug.files import load_state, write_atomically
 
@@ -27,7 +28,7 @@ class TrainingCheckpoint:
     run: what the training is, a text; a file of another is refused (ValueError).
     """
 
-    def __init__(self, path: str | Path, run: str, model, optimizer, generator: torch.Generator):
+    def __init__(self, path: str | Path, run: str, model: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator):
         self.path, self.run = Path(path), run
         self.model, self.optimizer, self.generator = model, optimizer, generator
         self.saved = time.monotonic()

@@ -8,6 +8,7 @@ import math
 import pickle
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ class DDPMDenoiser(nn.Module):
     ``precision``: see `synaug.diffusion.denoisers.EDMDenoiser`. ValueError for networks and schedulers of other kinds.
     """
 
-    def __init__(self, unet, scheduler, null_class=False):
+    def __init__(self, unet: Any, scheduler: Any, null_class: bool = False):
         super().__init__()
         config, abar = unet.config, getattr(scheduler, "alphas_cumprod", None)
         if abar is None:
@@ -153,7 +154,7 @@ class EDMCheckpoint(nn.Module):
     ignored). No labels are all zeros, EDM's own way: a network that was trained with classes only has never seen that.
     """
 
-    def __init__(self, net):
+    def __init__(self, net: Any):
         super().__init__()
         self.net = net
         self.image_shape = (net.img_channels, net.img_resolution, net.img_resolution)

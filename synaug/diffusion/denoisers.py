@@ -73,7 +73,7 @@ class EDMDenoiser(nn.Module):
 
     recorded: tuple[str, str]  # its `generator_hash` and the weights' hash in its training record, which are right
 
-    def __init__(self, unet, *, sigma_data, class_names, image_shape, patch=2):
+    def __init__(self, unet: Any, *, sigma_data: float, class_names: Sequence[str], image_shape: Sequence[int], patch: int = 2):
         super().__init__()
         self.unet = unet
         self.sigma_data = float(sigma_data)

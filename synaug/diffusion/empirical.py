@@ -24,7 +24,7 @@ class EmpiricalDenoiser:
     Raises TypeError or ValueError for other input.
     """
 
-    def __init__(self, images, labels=None):
+    def __init__(self, images: torch.Tensor, labels: torch.Tensor | None = None):
         check_input(self, images, labels)
         if len(images) == 0 or not images.isfinite().all():
             raise ValueError(f"the training images must be finite and at least one, got {list(images.shape)}")
@@ -41,7 +41,7 @@ class EmpiricalDenoiser:
         #: The images, class by class, and how many there are of each class (of all, without labels).
         self.images, self.counts = images, torch.tensor([part.stop - part.start for part in self._classes])
 
-    def __call__(self, x, sigma, labels=None):
+    def __call__(self, x: torch.Tensor, sigma: float | torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         """The clean estimate of x float ``[N, ...]``, dtype of x."""
         result = torch.empty_like(x)
         for rows, images, exponents, _ in self._blocks(x, sigma, labels):

@@ -16,7 +16,7 @@ from torch import nn
 from torch.func import functional_call
 
 from synaug.checks import number
-from synaug.diffusion.denoisers import estimate
+from synaug.diffusion.denoisers import Denoiser, EDMDenoiser, estimate
 from synaug.diffusion.perturbed import Guided, Wrapped
 from synaug.diffusion.schedules import RHO
 
@@ -30,17 +30,19 @@ class AnnealedClass(Wrapped):
     Adapted: time is EDM's, sigma^(1/7) (Karras et al. 2022, eq. 5), and the two levels are given as such; scale 0 is
     the network as it is, also where gamma is 0 and their formula 0 / 0.
 
-    denoiser: a `synaug.diffusion.denoisers.EDMDenoiser`. scale: their s. seed: of the noise.
+    scale: their s. seed: of the noise.
     """
 
-    def __init__(self, denoiser, scale, low=1.0, high=20.0, seed=0):
+    denoiser: EDMDenoiser
+
+    def __init__(self, denoiser: EDMDenoiser, scale: float, low: float = 1.0, high: float = 20.0, seed: int = 0):
         super().__init__(denoiser)
         if not isinstance(getattr(getattr(denoiser, "unet", None), "class_embedding", None), nn.Embedding):
             raise TypeError(f"annealing the class needs a denoiser with an embedding of it, unet.class_embedding; {type(denoiser).__name__} has none")
         self.scale, (self.low, self.high) = number("scale", scale, 0), _interval(low, high)
         self.seed, self.generator = seed, torch.Generator().manual_seed(seed)
 
-    def __call__(self, x, sigma, labels=None):
+    def __call__(self, x: torch.Tensor, sigma: float | torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         if labels is None or self.scale == 0:
             return estimate(self.denoiser, x, sigma, labels)
         time, low, high = (torch.as_tensor(v, dtype=x.dtype, device=x.device) ** (1 / RHO) for v in (sigma, self.low, self.high))
@@ -61,11 +63,11 @@ class GuidedInterval(Guided):
     Their best interval on ImageNet-512 is 0.28 to 2.9 for data of standard deviation 0.5.
     """
 
-    def __init__(self, denoiser, scale, low, high):
+    def __init__(self, denoiser: Denoiser, scale: float, low: float, high: float):
         super().__init__(denoiser, scale)
         self.low, self.high = _interval(low, high)
 
-    def __call__(self, x, sigma, labels=None):
+    def __call__(self, x: torch.Tensor, sigma: float | torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         if labels is None or self.scale == 1:
             return estimate(self.denoiser, x, sigma, labels)
         levels = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(len(x))
@@ -86,14 +88,14 @@ class Autoguided(Wrapped):
     w; 1 is no guidance, above 1 goes away from what the weak one does worse.
     """
 
-    def __init__(self, denoiser, weak, scale):
+    def __init__(self, denoiser: Denoiser, weak: Denoiser, scale: float):
         super().__init__(denoiser)
         self.weak, shape = weak, Wrapped(weak).image_shape
         if None not in (shape, self.image_shape) and tuple(shape) != tuple(self.image_shape):
             raise ValueError(f"the weak denoiser is for images {shape}, the other for {self.image_shape}")
         self.scale = number("scale", scale, 0)
 
-    def __call__(self, x, sigma, labels=None):
+    def __call__(self, x: torch.Tensor, sigma: float | torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         clean = estimate(self.denoiser, x, sigma, labels)
         if self.scale == 1:
             return clean
@@ -110,11 +112,11 @@ class ParticleGuided(Wrapped):
     the log-density that it stands against grows with them; it is the same at all noise levels.
     """
 
-    def __init__(self, denoiser, strength):
+    def __init__(self, denoiser: Denoiser, strength: float):
         super().__init__(denoiser)
         self.strength = number("strength", strength, 0)
 
-    def __call__(self, x, sigma, labels=None):
+    def __call__(self, x: torch.Tensor, sigma: float | torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         clean = estimate(self.denoiser, x, sigma, labels)
         if self.strength == 0:
             return clean
@@ -155,12 +157,12 @@ class MinorityGuided(Wrapped):
     low-density sampling of Sehwag et al. (2022) does by a classifier's features.
     """
 
-    def __init__(self, denoiser, strength, seed=0):
+    def __init__(self, denoiser: Denoiser, strength: float, seed: int = 0):
         super().__init__(denoiser)
         self.strength = number("strength", strength, 0)
         self.seed, self.generator = seed, torch.Generator().manual_seed(seed)
 
-    def __call__(self, x, sigma, labels=None):
+    def __call__(self, x: torch.Tensor, sigma: float | torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         clean = estimate(self.denoiser, x, sigma, labels)
         if self.strength == 0:
             return clean

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from synaug.checks import number
-from synaug.diffusion.denoisers import estimate
+from synaug.diffusion.denoisers import Denoiser, estimate
 
 
 def _inner(name, default=None):
@@ -24,7 +24,7 @@ class Wrapped:
     image_shape, num_classes, class_names = _inner("image_shape"), _inner("num_classes"), _inner("class_names")
     precision = _inner("precision", torch.float32)
 
-    def __init__(self, denoiser):
+    def __init__(self, denoiser: Denoiser):
         if not callable(denoiser):
             raise TypeError(f"a denoiser must be callable, got {type(denoiser).__name__}")
         self.denoiser = denoiser
@@ -38,11 +38,11 @@ class ScaledScore(Wrapped):
     error thus weighs more, the higher the process starts.
     """
 
-    def __init__(self, denoiser, factor):
+    def __init__(self, denoiser: Denoiser, factor: float):
         super().__init__(denoiser)
         self.factor = number("factor", factor, above=0)
 
-    def __call__(self, x, sigma, labels=None):
+    def __call__(self, x: torch.Tensor, sigma: float | torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         return x + self.factor * (estimate(self.denoiser, x, sigma, labels) - x)
 
 
@@ -64,7 +64,7 @@ class ScoreNoise(Wrapped):
 
     FEATURES = 128
 
-    def __init__(self, denoiser, level, sigma_data, seed, length=0.5):
+    def __init__(self, denoiser: Denoiser, level: float, sigma_data: float, seed: int, length: float = 0.5):
         super().__init__(denoiser)
         if self.image_shape is None:
             raise ValueError("score noise needs a denoiser that says its image_shape")
@@ -79,7 +79,7 @@ class ScoreNoise(Wrapped):
         # A cosine of random phase has variance 1/2: each coordinate of the error has variance 1.
         self.amplitudes = math.sqrt(2) * amplitudes / amplitudes.norm(dim=0)
 
-    def __call__(self, x, sigma, labels=None):
+    def __call__(self, x: torch.Tensor, sigma: float | torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         clean = estimate(self.denoiser, x, sigma, labels)
         sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(len(x))[:, None]
         whole = (sigma.square() + self.sigma_data**2).sqrt()
@@ -99,11 +99,11 @@ class SmoothedOverSigma(Wrapped):
 
     NODES = 5
 
-    def __init__(self, denoiser, width):
+    def __init__(self, denoiser: Denoiser, width: float):
         super().__init__(denoiser)
         self.width = number("width", width, 0)
 
-    def __call__(self, x, sigma, labels=None):
+    def __call__(self, x: torch.Tensor, sigma: float | torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         nodes, weights = np.polynomial.hermite_e.hermegauss(self.NODES)
         shares = weights / weights.sum()
         return sum(share * estimate(self.denoiser, x, sigma * math.exp(self.width * node), labels) for node, share in zip(nodes.tolist(), shares.tolist()))
@@ -112,7 +112,7 @@ class SmoothedOverSigma(Wrapped):
 class ClassBlind(Wrapped):
     """Ignores the labels: the score of all classes together."""
 
-    def __call__(self, x, sigma, labels=None):
+    def __call__(self, x: torch.Tensor, sigma: float | torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         return estimate(self.denoiser, x, sigma, None)
 
 
@@ -122,11 +122,11 @@ class Guided(Wrapped):
     scale: their 1 + w; 1 is no guidance, 0 ignores the class. Without labels there is nothing to guide to.
     """
 
-    def __init__(self, denoiser, scale):
+    def __init__(self, denoiser: Denoiser, scale: float):
         super().__init__(denoiser)
         self.scale = number("scale", scale, 0)
 
-    def __call__(self, x, sigma, labels=None):
+    def __call__(self, x: torch.Tensor, sigma: float | torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         unguided = estimate(self.denoiser, x, sigma, None)
         if labels is None:
             return unguided

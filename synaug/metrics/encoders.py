@@ -53,24 +53,28 @@ def encode(
     images = _as_images(images)
     warn_unit_range(images)
     batch_size, device = whole("batch_size", batch_size, 1), usable_device(device)
+    check_encoder(encoder)
     network: Any = encoder
     if isinstance(encoder, str):
         if encoder == "pixels":
             return images.flatten(1).clone()
-        if encoder not in BUILDERS:
-            known = ", ".join(repr(name) for name in ("pixels", *BUILDERS))
-            raise ValueError(f"unknown encoder {encoder!r}: use {known}, a module or a callable")
         if images.shape[1] not in (1, 3):
             raise ValueError(f"{encoder} takes images of 1 or 3 channels, got {images.shape[1]}")
         network = BUILDERS[encoder]()
-    elif not callable(encoder):
-        raise TypeError(f"encoder must be a name, a module or a callable, got {type(encoder).__name__}")
     compute = functools.partial(_run, images, network, batch_size, device)
     if not (cache and isinstance(encoder, str)):
         return compute()
     names = encoder, code_of(encode), versions(), repr(network), device.type
     key = content_key(images, *network.state_dict().values(), *names)
     return kept(cache_dir() / "features" / f"{key}.zip", compute)
+
+
+def check_encoder(encoder: Encoder) -> None:
+    """ValueError for an unknown name, TypeError for what is no encoder."""
+    if isinstance(encoder, str) and encoder not in (known := ("pixels", *BUILDERS)):
+        raise ValueError(f"unknown encoder {encoder!r}: use {', '.join(map(repr, known))}, a module or a callable")
+    if not (isinstance(encoder, str) or callable(encoder)):
+        raise TypeError(f"encoder must be a name, a module or a callable, got {type(encoder).__name__}")
 
 
 def encoder_label(encoder: Encoder) -> str:
@@ -147,7 +151,7 @@ class EfficientNetLite0(nn.Module):
 class InceptionV3(nn.Module):
     """The FID network of torch-fidelity, features ``[N, 2048]``; its weights are downloaded once."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         try:
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3

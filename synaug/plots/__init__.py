@@ -1,21 +1,22 @@
 """How results are shown, each kind of picture once; a chapter's ``<stem>_figures.py`` says what is shown.
 
-``theme()``, once per notebook, sets the look: `WIDTH` 7 inches (700 px on a page), text of 9 pt or more, a
+``theme()``, once per notebook, sets the look: `WIDTH` 7 inches (672 px on a page), text of 9 pt or more as shown, a
 transparent ground with text that reads on white and on dark. A function returns a matplotlib figure of that width, its
 panels two to a row, one legend below them with nothing that is not drawn, and no two tick labels over each other.
 
 - `lines`: curves over a swept value from tidy frames, a recorded run and the live one; what a panel shows is a `Panel`.
 - `forest`: estimates with intervals, one row per contrast (`synaug.statistics.contrasts.paired`), in groups and panels.
 - `image_grid`: rows of images, Grad-CAM maps over them if given. `scatter`: points of planes, a panel each.
-- `slider`, `figure_html`, `table_html`: HTML for the page.
+- `slider`, `figure_html`, `table_html`: HTML for the page. `idea`: boxes of text and arrows, a chapter in one picture.
 - `panels`, `curve`, `noise_axis`, `finish` are what these are made of, for the odd figure that is drawn by hand: call
   ``panels(n)``, draw, and give ``finish(figure, {legend name: handle})`` last.
 
-Colours: `COLOURS` is the only table; `colours(names)` takes a name's colour from it ("generated, all" has that of
-"generated", unless both are curves of one figure) and gives other names free ones. An arm that two chapters share gets
-a line there.
+Colours: `COLOURS` is the only table, of words by which an arm is known in any name, in lines as in forests: "generated, all"
+has that of "generated", unless both are curves of one figure. `colours(names)` gives other names free ones. An arm that two
+chapters share gets a line there.
 Names of rows, columns, curves and panels pass through `plain`: "$" is no mathematics, and letters that no font has are
-numbered. Axis labels are the chapter's own and may hold mathtext. `T_RE` is t_re typeset as text.
+numbered. Axis labels are the chapter's own and may hold mathtext; of names only a few symbols are set as it.
+`T_RE` is t_re typeset as text.
 
 A figure of a chapter, whole::
 
@@ -30,6 +31,7 @@ A figure of a chapter, whole::
 
 from synaug.plots.forests import forest
 from synaug.plots.html import figure_html, table_html
+from synaug.plots.idea import idea
 from synaug.plots.images import image_grid, montage
 from synaug.plots.lines import Panel, curve, lines, noise_axis, scatter, summary
 from synaug.plots.slider import slider
@@ -48,6 +50,7 @@ __all__ = [
     "figure_html",
     "finish",
     "forest",
+    "idea",
     "image_grid",
     "lines",
     "montage",

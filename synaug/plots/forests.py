@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from synaug.plots.lines import run_style
-from synaug.plots.style import BLUE, INK, WIDTH, colours, finish, plain
+from synaug.plots.style import BLUE, INK, WIDTH, colours, finish, own_colour, plain
 
 
 def forest(
@@ -30,7 +30,7 @@ def forest(
     rows: a frame with the columns estimate, low and high (NaN for none). A point is hollow where the interval holds
     ``zero``. label: the column that a row is for; names: {value: what is written}, in the
     order to show; None for all in their own. The other columns, where given: group, whose values head groups of rows;
-    panel, a panel per value (a data set, a metric), two side by side; hue, which has the colour; run, which says
+    panel, a panel per value (a data set, a metric), two side by side; hue, which has the colour in place of label; run, which says
     "recorded", "this build" (dotted) or "published" (squares).
     xlabel: one for all panels, or {value of panel: label}, in the order to show. scale: of all numbers. zero: where the
     vertical line is; None for none, or {value of panel: place}.
@@ -51,7 +51,7 @@ def forest(
         sides.setdefault(tuple(row[name] for name in at), {})[tuple(row[name] for name in columns)] = None
     most = max(map(len, sides.values()), default=1)
     apart = min(0.22, 0.8 / most)
-    palette = colours(rows[hue].unique(), distinct=False) if hue else {None: BLUE}
+    palette = colours(rows[hue].unique(), distinct=False) if hue else {value: own_colour(value, name) or BLUE for value, name in names.items()}
     shown = [None] if panel is None else list(xlabel if isinstance(xlabel, Mapping) else rows[panel].unique())
     count = len(places) + len(heads)
     across = min(len(shown), 2)
@@ -65,7 +65,7 @@ def forest(
             beside = list(sides[tuple(row[name] for name in at)])
             side = beside.index(tuple(row[name] for name in columns)) - (len(beside) - 1) / 2
             y = places[row[group] if group else None, row[label]] + apart * side
-            kind, colour = row[run] if run else "", palette[row[hue] if hue else None]
+            kind, colour = row[run] if run else "", palette[row[hue or label]]
             sure = upright is None or not row["low"] <= upright <= row["high"]
             ax.plot([scale * row["low"], scale * row["high"]], [y, y], color=colour, linewidth=1.6, linestyle=":" if kind == "this build" else "-")
             ax.plot(
@@ -104,4 +104,4 @@ def forest(
 
 
 def wrapped(name: str) -> str:
-    return fill(plain(name), 34)
+    return plain(fill(name, 34))

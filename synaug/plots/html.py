@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from collections.abc import Callable
 from html import escape
 from numbers import Integral, Real
 
@@ -11,20 +12,26 @@ from IPython.display import HTML
 from matplotlib.figure import Figure
 
 
-def figure_html(figure: Figure, alternative: str, caption: str = "", dpi: int = 144) -> HTML:
+def png_address(save: Callable, **options) -> str:
+    """The address of an image inside a page: what ``save``, of a figure or a picture, writes as a PNG."""
+    buffer = io.BytesIO()
+    save(buffer, format="png", **options)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def figure_html(figure: Figure, alternative: str, caption: str = "", dpi: int = 144, full: str = "") -> HTML:
     """The figure as a PNG inside HTML, to be displayed or glued: a glued image would lose its alternative text.
 
     alternative: what a reader who cannot see the figure should know; ValueError if empty.
-    caption: plain text below the figure, if any. dpi: dots per inch of the PNG.
+    caption: plain text below the figure, if any. dpi: dots per inch of the PNG. full: the address that a click on it leads to, if any.
     """
     if not alternative.strip():
         raise ValueError("a figure needs an alternative text")
-    buffer = io.BytesIO()
     # No date and no version inside: the same figure gives the same bytes.
-    figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight", metadata={"Software": None})
-    source = base64.b64encode(buffer.getvalue()).decode()
+    source = png_address(figure.savefig, dpi=dpi, bbox_inches="tight", metadata={"Software": None})
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return HTML(f'<figure class="synaug-figure"><img alt="{escape(alternative)}" src="data:image/png;base64,{source}">{below}</figure>')
+    shown = f'<img alt="{escape(alternative)}" src="{source}">'
+    return HTML(f'<figure class="synaug-figure">{f"""<a href="{full}">{shown}</a>""" if full else shown}{below}</figure>')
 
 
 MOST_COLUMNS = 3  # that a phone's screen has room for

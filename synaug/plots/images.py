@@ -79,11 +79,11 @@ def image_grid(images: Sequence | Mapping[str, Sequence], row_names: Sequence = 
 
 
 def _broken(name: str) -> str:
-    """A name in lines of 26 characters, two at most of each of its own: folders' names may be ten times as long."""
-    return "\n".join(fill(line, 26, max_lines=2, placeholder="...") for line in name.split("\n"))
+    """A name in lines of 24 characters, two at most of each of its own: folders' names may be ten times as long."""
+    return "\n".join(fill(line, 24, max_lines=2, placeholder="...") for line in name.split("\n"))
 
 
 def _room(names: Sequence[str]) -> tuple[float, float]:
     """The inches that the widest and the highest of some names take."""
     lines = [name.split("\n") for name in names]
-    return (0.075 * max((len(line) for name in lines for line in name), default=0), 0.18 * max(map(len, lines), default=0))
+    return (0.08 * max((len(line) for name in lines for line in name), default=0), 0.19 * max(map(len, lines), default=0))

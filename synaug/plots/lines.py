@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
 from synaug.diffusion.schedules import sigma_of_reverse_step
-from synaug.plots.style import BLUE, COLOURS, INK, T_RE, colours, finish, panels, plain
+from synaug.plots.style import BLUE, INK, T_RE, colours, finish, own_colour, panels, plain
 from synaug.statistics import mean_interval
 from synaug.statistics.contrasts import select
 from synaug.statistics.frames import bare
@@ -113,14 +113,15 @@ def lines(
     chosen = {(i, run): select(frame, metric=panel.metric, **panel.where) for i, panel in enumerate(shown) for run, frame in runs.items()}
     if names is None:
         names = {value: str(value) for rows in chosen.values() if hue for value in rows[hue].dropna().unique()}
-    palette = colours(names) if hue else {None: BLUE}
+    named = [name for panel in shown for given in (panel.line, panel.upright) if isinstance(given, Mapping) for name in given]
+    palette = colours(names, taken=map(own_colour, named)) if hue else {None: BLUE}
     if x == "sigma":
         measured = [rows for rows in chosen.values() if len(rows)] or list(runs.values())
         levels = pd.concat(rows[["x", "sigma"]] for rows in measured)
 
     def colour_of(name):
         last = name.rpartition(", ")[2]
-        return palette.get(last, COLOURS.get(last, INK))
+        return palette.get(last) or own_colour(last) or INK
 
     hues, kinds, others = {}, {}, dict[str, Any]()  # entries of the legend
     for i, (ax, panel) in enumerate(zip(axes, shown)):

@@ -5,15 +5,14 @@ native range input, which brings keyboard control with it. Nothing is looked up 
 number of sliders can share a page; without JavaScript all levels are shown, one below the other.
 """
 
-import base64
 import html
-import io
 from collections.abc import Sequence
 
 import numpy as np
 from IPython.display import HTML
 from PIL import Image
 
+from synaug.plots.html import png_address
 from synaug.plots.images import montage
 
 STYLE = """<style>
@@ -74,12 +73,12 @@ def slider(images: np.ndarray, level_labels: Sequence[str], description: str) ->
         raise ValueError("the description and every label must say something: they are read aloud")
 
     starts = range(0, images.shape[1], COLUMNS)
-    grids = [Image.fromarray(montage([level[i : i + COLUMNS] for i in starts])) for level in images]
+    grids = [Image.fromarray(montage([level[i : i + COLUMNS] for i in starts])).convert("LA" if images.shape[2] == 1 else "RGBA") for level in images]
     # "dark-light" tells the book's theme that an image needs no dimming in dark mode; a label is also the caption where
     # scripts do not run.
     levels = "\n".join(
         f'<figure><img class="dark-light" alt="{html.escape(f"{description}: {label}")}"'
-        f' src="data:image/png;base64,{encoded(grid, images.shape[2])}">'
+        f' src="{png_address(grid.save, optimize=True)}">'
         f"<figcaption>{html.escape(label)}</figcaption></figure>"
         for grid, label in zip(grids, level_labels)
     )
@@ -90,10 +89,3 @@ def slider(images: np.ndarray, level_labels: Sequence[str], description: str) ->
         f' aria-label="{html.escape(description)}, from real to fully synthetic">'
         f"<span>synthetic</span></div><output></output></div>\n</div>\n{SCRIPT}"
     )
-
-
-def encoded(picture: Image.Image, channels: int) -> str:
-    """A picture as PNG in base64; grey where its images have one channel."""
-    buffer = io.BytesIO()
-    picture.convert("LA" if channels == 1 else "RGBA").save(buffer, "png", optimize=True)
-    return base64.b64encode(buffer.getvalue()).decode()

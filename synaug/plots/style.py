@@ -12,37 +12,53 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 
-WIDTH = 7.0  # inches of a figure, which with its margin a page shows at 700 px: a point is a point there
+WIDTH = 7.0  # inches of a figure; with its margin a page shows it at 672 px, 1.4 % smaller
 INK = "#707070"  # of text and axes: contrast 5.0 with white, 3.6 with the theme's dark ground
 GAP = 6  # pixels between tick labels, at least
 T_RE = "t\u1d63\u2091"
+TYPESET = {"β_d": r"$\beta_d$", "S_noise": r"$S_\mathrm{noise}$"}  # symbols in names, which `plain` draws as mathematics
 #: Okabe and Ito's colours, those that names without their own take first in front.
 BLUE, ORANGE, GREEN, RED, PINK, BROWN, ROSE, GREY, YELLOW, SKY = sns.color_palette("colorblind").as_hex()
 PALETTE = (BLUE, ORANGE, GREEN, RED, PINK, BROWN, SKY, ROSE, GREY, YELLOW)
-#: What an arm, a reference or a kind of image looks like, in every figure of the book.
+#: What an arm, a reference or a kind of image looks like, in every figure: the first of these that stands in its name.
 COLOURS = {
-    "generated": BLUE,
-    "samples": BLUE,
-    "reconstruction": BLUE,
-    "network": BLUE,
-    "sample": BLUE,
-    "upsampled": ORANGE,
-    "copies": ORANGE,
+    "oracle's images": GREEN,
+    "real images of the oracle": GREEN,
+    "real of all": GREEN,
+    "oracle": SKY,
+    "TrivialAugment": RED,
+    "diffusion model": BLUE,
+    "VAE": BROWN,
+    "GAN": RED,
+    "sample": PINK,
+    "samples": PINK,
     "fresh": GREEN,
     "fresh real": GREEN,
     "fresh real images": GREEN,
+    "real test images": GREEN,
+    "more real images": GREEN,
     "from noise": PINK,
-    "oracle": SKY,
+    "synthetic images": PINK,
+    "synthetic, resampled": PINK,
+    "upsampled": ORANGE,
+    "copies": ORANGE,
+    "generated": BLUE,
+    "reconstruction": BLUE,
+    "reconstructions": BLUE,
+    "reconstructed": BLUE,
+    "trained network": BLUE,
     "original": GREY,
-    "published": GREY,
+    "regularised": GREY,
+    "real alone": GREY,
     "source": RED,
     "train": BROWN,
     "test": PINK,
     "held out": PINK,
     "Heun": BLUE,
     "Euler": ORANGE,
-    "GD": ORANGE,
-    "SGD": ORANGE,
+    "Ancestral": RED,
+    "GD": GREY,
+    "SAM, ρ = 0.02": RED,
     "SAM": SKY,
 }
 #: Fonts for scripts that the first lacks, where they are installed.
@@ -79,9 +95,9 @@ def theme() -> None:
             "font.size": 9.5,
             "axes.labelsize": 9.5,
             "axes.titlesize": 10,
-            "xtick.labelsize": 9,
-            "ytick.labelsize": 9,
-            "legend.fontsize": 9,
+            "xtick.labelsize": 9.5,
+            "ytick.labelsize": 9.5,
+            "legend.fontsize": 9.5,
             "legend.frameon": False,
             "figure.titlesize": 10,
             "figure.dpi": 144,
@@ -106,24 +122,35 @@ def theme() -> None:
     )
 
 
-def colours(names: Iterable, distinct: bool = True) -> dict:
-    """A colour for each name: its own, or that of what stands before its first comma, or one that is still free.
+def own_colour(*names: object) -> str | None:
+    """The colour of what has several names, by the first of these in which one of `COLOURS` stands as words; None for none.
+    A difference has that of what comes first in it."""
+    firsts = (re.split(" over | minus ", str(name))[0] for name in names)
+    found = (colour for name in firsts for words, colour in COLOURS.items() if re.search(rf"(?<![\w-]){re.escape(words)}(?!\w)", name, re.IGNORECASE))
+    return next(found, None)
+
+
+def colours(names: Iterable, distinct: bool = True, taken: Iterable = ()) -> dict:
+    """A colour for each name, or of a mapping for each key, known by its own name or by its value's: `own_colour`, or one that
+    is still free.
 
     distinct: of several names that would share a colour, the table's own comes first, and all others take free ones.
+    taken: colours that are not free.
     """
-    found = {name: COLOURS.get(name, COLOURS.get(str(name).split(",")[0])) for name in names}
-    taken = set()
+    found = {name: own_colour(name, *([names[name]] if isinstance(names, Mapping) else [])) for name in names}
+    seen = set()
     for name in sorted(found, key=lambda name: name not in COLOURS) if distinct else ():
-        found[name] = None if found[name] in taken else found[name]
-        taken.add(found[name])
-    free = [colour for colour in PALETTE if colour not in found.values()] or PALETTE
+        found[name] = None if found[name] in seen else found[name]
+        seen.add(found[name])
+    taken = {*found.values(), *taken}
+    free = [colour for colour in PALETTE if colour not in taken] or PALETTE
     others = [name for name, colour in found.items() if colour is None]
     return found | {name: free[place % len(free)] for place, name in enumerate(others)}
 
 
 def plain(name: object) -> str:
-    """A name as text that matplotlib draws as it stands: "$" starts no mathematics, and what no font in use can draw is
-    a number in brackets, which one warning explains."""
+    """A name as text that matplotlib draws as it stands: "$" starts no mathematics, only `TYPESET` is; and what no font in
+    use can draw is a number in brackets, which one warning explains."""
 
     def numbered(found):
         letters, families = found.group(), plt.rcParams["font.family"]
@@ -135,7 +162,8 @@ def plain(name: object) -> str:
             warnings.warn(f"no font of {', '.join(families)} can draw {letters}: figures say {_without_glyphs[letters]}", stacklevel=3)
         return _without_glyphs[letters]
 
-    return re.sub(r"[^\x00-\x7f\s]+", numbered, str(name)).replace("$", r"\$")
+    text = re.sub(r"[^\x00-\x7f\s]+", numbered, str(name)).replace("$", r"\$")
+    return re.sub(rf"\b({'|'.join(TYPESET)})\b", lambda found: TYPESET[found[0]], text)
 
 
 def panels(n: int, height: float = 2.9) -> tuple[Figure, list[Axes]]:

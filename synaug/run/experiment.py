@@ -46,7 +46,7 @@ def param(
 ) -> Any:
     """A parameter: what it means, its default (None: the profile's), and its limits.
 
-    options: what it must be one of. each: it is a tuple of different values, for each of which the limits hold.
+    options: what it must be one of. each: a tuple of different values, each within the limits; empty only if the default is.
     optional: None is a value of its own; the text "none" gives it where the profile has another.
     """
     limits = {"doc": doc, "at_least": at_least, "at_most": at_most, "options": options, "each": each, "optional": optional}
@@ -171,8 +171,8 @@ def _checked(name: str, value, field: dataclasses.Field):
     values = tuple(value) if isinstance(value, (list, tuple, range)) else (value,)
     values = (tuple(v) if isinstance(v, list) else v for v in values)
     values = tuple(_one(name, v, typing.get_args(field.type)[0], limits) for v in values)
-    if len(set(values)) < len(values):
-        raise ValueError(f"{name} must be different values, got {values}")
+    if len(set(values)) < len(values) or not values and field.default != ():
+        raise ValueError(f"{name} must {'be different values' if values else 'hold at least one value'}, got {values}")
     return values
 
 

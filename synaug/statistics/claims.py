@@ -100,9 +100,8 @@ class Verdict:
         """The verdict as it is shown: what a paper claims is reproduced, what this book claims, or confirms, is supported."""
         if self.claim.withdrawn:
             return WITHDRAWN
-        if self.claim.confirmatory:
-            return CONFIRMED.get(self.verdict, self.verdict)
-        return OWN[self.verdict] if self.claim.own else self.verdict
+        names = (OWN if self.claim.own else {}) | (CONFIRMED if self.claim.confirmatory else {})
+        return names.get(self.verdict, self.verdict)
 
 
 def load_claims(experiment: str | None = None) -> dict[str, Claim]:

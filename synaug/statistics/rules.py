@@ -168,16 +168,18 @@ def unit_of(frame: pd.DataFrame, terms: list[dict]) -> tuple[float, str]:
 def formula(frame: pd.DataFrame, terms: list[dict], where: dict, constant: float = 0.0) -> str:
     """What a contrast is of, in words: its metrics, each with the values that tell it from the other terms."""
     factor, _ = unit_of(frame, terms)
-    shared = {key for key in terms[0] if all(term.get(key) == terms[0][key] for term in terms)} - {"x"}
+    shared = {key for key in terms[0] if all(term.get(key) == terms[0][key] for term in terms)} - {"x", "stage"}
     text = []
     for i, term in enumerate(terms):
         columns = {key: value for key, value in term.items() if key not in ("weight", "metric", "x")}
         swept = _select(frame, term["metric"], {**where, **columns})["swept"].unique()
-        named = [value if isinstance(value, str) else f"{key} = {value:g}" for key, value in columns.items() if key not in shared and key not in swept]
-        at = ", ".join([*named, f"{swept[0] if len(swept) == 1 else 'x'} = {term['x']:g}"])
+        told = {key: value for key, value in columns.items() if key not in shared and key not in swept}
+        if frame.loc[frame["metric"] == term["metric"], "x"].nunique() > 1 and list(swept) != ["none"]:
+            told[swept[0] if len(swept) == 1 else "x"] = term["x"]
+        named = [value.replace("_", " ") if isinstance(value, str) else f"{key} = {value:g}" for key, value in told.items()]
         times = "" if abs(term["weight"]) == 1 else f"{abs(term['weight']):.3g} × "
         sign = "" if i == 0 and term["weight"] > 0 else "−" if term["weight"] < 0 else "+"
-        text += [sign, f"{times}{term['metric'].replace('_', ' ')} ({at})"]
+        text += [sign, times + term["metric"].replace("_", " ") + (f" ({', '.join(named)})" if named else "")]
     if constant > 0 and terms[0]["weight"] < 0:
         text = [f"{factor * constant:.3g}", *text]
     elif constant:

@@ -3,6 +3,7 @@
 import math
 
 import torch
+from numpy.typing import ArrayLike
 
 from synaug.checks import whole
 from synaug.diffusion.denoisers import check_input
@@ -30,7 +31,7 @@ class GaussianMixture:
     each; None is the whole. Raises ValueError or TypeError for input of another form.
     """
 
-    def __init__(self, weights, means, covariances, classes=None):
+    def __init__(self, weights: ArrayLike, means: ArrayLike, covariances: ArrayLike, classes: ArrayLike | None = None):
         self.weights, self.means, self.covariances = (torch.as_tensor(v, dtype=torch.float64) for v in (weights, means, covariances))
         shapes = [list(v.shape) for v in (self.weights, self.means, self.covariances)]
         if self.means.ndim != 2 or shapes != [shapes[1][:1], shapes[1], shapes[1] + shapes[1][1:]]:
@@ -93,7 +94,7 @@ class GaussianMixture:
         """ln p_sigma(x), ``[N]``, of the mixture convolved with N(0, sigma² I)."""
         return self.component_log_density(x, sigma).logsumexp(1)
 
-    def __call__(self, x, sigma, labels=None):
+    def __call__(self, x: torch.Tensor, sigma: float | torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         """Posterior mean of the clean point, ``[N, D]``, dtype of x.
 
         Component k's is mean_k + cov_k (cov_k + sigma² I)^-1 (x - mean_k); the mixture's weighs them by how likely

@@ -108,7 +108,6 @@ def test_closest_pairs_are_sorted_and_belong_together(chosen, get, sets):
         (dict(n_samples=361), "from 20 to 360 .two per class"),
         (dict(n_samples=40.5), "n_samples must be a whole number"),
         (dict(encoders=["pixel"]), "encoders must be"),
-        (dict(encoders=[]), "encoders"),
         (dict(solver="heune"), "solver must be one of heun"),
         (dict(classifier="resnet7"), "classifier must be one of"),
         (dict(n_judge=2000), "n_judge must be from 10 to 837"),

@@ -57,7 +57,6 @@ def accuracies(frame):
         ({"n_compare": 139}, "some 140 images"),
         ({"n_images": 10**6}, "n_images must be from 10 to 10000"),
         ({"n_maps": 201}, "n_maps must be at most"),
-        ({"encoders": []}, "encoders must hold at least one"),
     ],
 )
 def test_settings_that_could_not_be_measured_are_refused_at_once(wrong, message):

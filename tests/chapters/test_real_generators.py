@@ -67,7 +67,6 @@ class TestRun:
         "changed, message",
         [
             ({"parts": ("dial",)}, "parts must be .* levels, samplers, exploration"),
-            ({"parts": ()}, "parts must be some of"),
             ({"strengths": {"cads": (1,)}}, "strengths must be lists by exploration term, of .* got 'cads'"),
             ({"strengths": {"CADS": 1}}, "strengths must be lists"),
             ({"strengths": {"CADS": (-1,)}}, "strengths: scale must be a finite number of at least 0, got -1"),

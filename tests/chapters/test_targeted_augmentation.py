@@ -64,7 +64,7 @@ def frame(small):
     "wrong, message",
     [
         ({"studies": ("k", "speed")}, "studies must be .* one of k, pilot, .* got 'speed'"),
-        ({"studies": ()}, "studies must hold a value"),
+        ({"studies": ()}, "studies must hold at least one value"),
         ({"studies": ("architectures",)}, "name them in architectures"),
         ({"architectures": ("resnet7",)}, "architectures must be .*'resnet7'"),
         ({"recipe": "adam"}, "recipe must be one of .*'adam'"),

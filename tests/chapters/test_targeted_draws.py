@@ -31,8 +31,7 @@ def small(tmp_path_factory):
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        ({"generators": ()}, "generators must hold at least one"),
-        ({"budgets": (0.5, 2)}, "budgets 1 among them"),
+        ({"budgets": (0.5, 2)}, "budgets must hold 1, got"),
         ({"generators": ("absent",)}, "no generator 'absent'"),
         ({"n_quality": 19}, "n_quality must be from 20 to 360, got 19"),
         ({"n_quality": 361}, "n_quality must be from 20 to 360, got 361"),

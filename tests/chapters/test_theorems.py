@@ -30,7 +30,6 @@ FILTERS = {"num_filters": 20, "init_std": 0.01}
         ({"ks": 2}, "and a larger one"),
         ({"ks": [1, 2]}, "ks must be"),
         ({"ks": [2, 2]}, "ks must be different values"),
-        ({"map_ns": []}, "map_ns must hold at least one value"),
         ({"alphas": [0.999]}, "with n = 60 and alphas = 0.999, a class lacks fast or slow examples at seed 0"),
         ({"align_n": 1}, "with align_n = 1 and regime_alpha = 0.7, there are no slow examples at seed"),
         ({"alphas": [1.5]}, "alphas must be .* at most 1, got 1.5"),

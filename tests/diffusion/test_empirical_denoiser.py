@@ -70,10 +70,10 @@ class TestAgainstDense:
 
 def test_is_the_limit_of_narrow_gaussians():
     centres, width = normal(8, 3), 1e-5
-    world = GaussianMixture(torch.full((8,), 1 / 8), centres, width**2 * torch.eye(3).expand(8, 3, 3), torch.arange(8) % 2)
+    distribution = GaussianMixture(torch.full((8,), 1 / 8), centres, width**2 * torch.eye(3).expand(8, 3, 3), torch.arange(8) % 2)
     denoiser, x = EmpiricalDenoiser(centres, torch.arange(8) % 2), normal(20, 3, seed=1)
     for labels in (None, torch.arange(20) % 2):
-        torch.testing.assert_close(denoiser(x, 0.4, labels), world(x, 0.4, labels), rtol=0, atol=1e-7)
+        torch.testing.assert_close(denoiser(x, 0.4, labels), distribution(x, 0.4, labels), rtol=0, atol=1e-7)
 
 
 class TestLimits:

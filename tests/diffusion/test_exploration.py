@@ -14,10 +14,10 @@ from synaug.diffusion.samplers import sample
 from synaug.diffusion.schedules import edm_sigmas
 from synaug.theory.mixtures import GaussianMixture, random_mixture
 
-WORLD = random_mixture(3)
+DISTRIBUTION = random_mixture(3)
 GAUSSIAN = GaussianMixture([1.0], [[0.0]], [[[1.0]]])
 N = 60
-LABELS = torch.arange(N) % WORLD.num_classes
+LABELS = torch.arange(N) % DISTRIBUTION.num_classes
 LEVELS = torch.linspace(0.01, 30, N, dtype=torch.float64)
 
 
@@ -30,7 +30,7 @@ def network():
 
 def points(seed=0, n=N):
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(n, *WORLD.image_shape, generator=generator, dtype=torch.float64)
+    return torch.randn(n, *DISTRIBUTION.image_shape, generator=generator, dtype=torch.float64)
 
 
 def images(n=20, seed=0):
@@ -50,8 +50,8 @@ def terms(denoiser, strength):
 
 
 def draws(denoiser, n=400, steps=18, seed=0):
-    """Samples of `WORLD`, the same start whatever the denoiser, and their classes."""
-    labels = torch.arange(n) % WORLD.num_classes
+    """Samples of `DISTRIBUTION`, the same start whatever the denoiser, and their classes."""
+    labels = torch.arange(n) % DISTRIBUTION.num_classes
     return sample(denoiser, 80 * points(seed, n), edm_sigmas(steps), labels), labels
 
 
@@ -64,8 +64,8 @@ class TestContract:
     @pytest.mark.parametrize("sigma", [0.3, 5.0, LEVELS])
     @pytest.mark.parametrize("labels", [LABELS, None])
     def test_strength_zero_is_the_denoiser(self, sigma, labels):
-        for term in terms(WORLD, 0.0):
-            assert torch.equal(term(points(), sigma, labels), WORLD(points(), sigma, labels)), type(term).__name__
+        for term in terms(DISTRIBUTION, 0.0):
+            assert torch.equal(term(points(), sigma, labels), DISTRIBUTION(points(), sigma, labels)), type(term).__name__
 
     def test_strength_zero_is_the_network(self, network):
         x, labels = images()
@@ -75,11 +75,11 @@ class TestContract:
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     def test_shape_and_number_format_are_kept(self, dtype):
-        for term in terms(WORLD, 0.3):
+        for term in terms(DISTRIBUTION, 0.3):
             for labels in (LABELS, None):
                 clean = term(points().to(dtype), LEVELS, labels)
                 assert clean.shape == points().shape and clean.dtype == dtype and clean.isfinite().all()
-            assert term.image_shape == WORLD.image_shape and term.num_classes == WORLD.num_classes
+            assert term.image_shape == DISTRIBUTION.image_shape and term.num_classes == DISTRIBUTION.num_classes
 
     def test_each_does_something(self, network):
         x, labels = images()
@@ -96,13 +96,13 @@ class TestContract:
     @pytest.mark.parametrize(
         "make, said",
         [
-            (lambda: GuidedInterval(WORLD, -0.1, 0, 1), "scale must be a finite number of at least 0, got -0.1"),
-            (lambda: GuidedInterval(WORLD, 2, 1, 1), "high must be a finite number of more than 1, got 1"),
-            (lambda: GuidedInterval(WORLD, 2, -1, 1), "low must be a finite number of at least 0, got -1"),
-            (lambda: Autoguided(WORLD, WORLD, float("nan")), "scale must be a finite number of at least 0, got nan"),
-            (lambda: Autoguided(WORLD, GAUSSIAN, 2), r"weak denoiser is for images \(1,\)"),
-            (lambda: ParticleGuided(WORLD, float("inf")), "strength must be a finite number of at least 0, got inf"),
-            (lambda: MinorityGuided(WORLD, -1), "strength must be a finite number of at least 0, got -1"),
+            (lambda: GuidedInterval(DISTRIBUTION, -0.1, 0, 1), "scale must be a finite number of at least 0, got -0.1"),
+            (lambda: GuidedInterval(DISTRIBUTION, 2, 1, 1), "high must be a finite number of more than 1, got 1"),
+            (lambda: GuidedInterval(DISTRIBUTION, 2, -1, 1), "low must be a finite number of at least 0, got -1"),
+            (lambda: Autoguided(DISTRIBUTION, DISTRIBUTION, float("nan")), "scale must be a finite number of at least 0, got nan"),
+            (lambda: Autoguided(DISTRIBUTION, GAUSSIAN, 2), r"weak denoiser is for images \(1,\)"),
+            (lambda: ParticleGuided(DISTRIBUTION, float("inf")), "strength must be a finite number of at least 0, got inf"),
+            (lambda: MinorityGuided(DISTRIBUTION, -1), "strength must be a finite number of at least 0, got -1"),
         ],
     )
     def test_bad_values_are_refused(self, make, said):
@@ -114,14 +114,14 @@ class TestContract:
         def plain(x, sigma, labels=None):
             return x / (1 + sigma**2)
 
-        for strong, weak in ((WORLD, kind(plain)), (kind(plain), WORLD)):
+        for strong, weak in ((DISTRIBUTION, kind(plain)), (kind(plain), DISTRIBUTION)):
             torch.testing.assert_close(Autoguided(strong, weak, 1.0)(points(), 1.0, LABELS), strong(points(), 1.0, LABELS))
 
     def test_denoisers_of_another_kind_are_refused(self):
         with pytest.raises(TypeError, match="GaussianMixture has none"):
-            AnnealedClass(WORLD, 0.5)
+            AnnealedClass(DISTRIBUTION, 0.5)
         with pytest.raises(TypeError, match="must be callable, got str"):
-            Autoguided(WORLD, "weak", 2)
+            Autoguided(DISTRIBUTION, "weak", 2)
 
 
 class TestAnnealedClass:
@@ -158,13 +158,13 @@ class TestAnnealedClass:
 
 class TestGuidedInterval:
     def test_is_guidance_inside_and_nothing_outside(self):
-        term, x = GuidedInterval(WORLD, 2.5, 0.3, 3.0), points()
+        term, x = GuidedInterval(DISTRIBUTION, 2.5, 0.3, 3.0), points()
         for sigma in (0.31, 1.0, 3.0):
-            none, own = WORLD(x, sigma, None), WORLD(x, sigma, LABELS)
+            none, own = DISTRIBUTION(x, sigma, None), DISTRIBUTION(x, sigma, LABELS)
             torch.testing.assert_close(term(x, sigma, LABELS), none + 2.5 * (own - none))
         for sigma in (0.1, 0.3, 3.01, 50.0):
-            assert torch.equal(term(x, sigma, LABELS), WORLD(x, sigma, LABELS))
-        expected = torch.where(((0.3 < LEVELS) & (LEVELS <= 3))[:, None], Guided(WORLD, 2.5)(x, LEVELS, LABELS), WORLD(x, LEVELS, LABELS))
+            assert torch.equal(term(x, sigma, LABELS), DISTRIBUTION(x, sigma, LABELS))
+        expected = torch.where(((0.3 < LEVELS) & (LEVELS <= 3))[:, None], Guided(DISTRIBUTION, 2.5)(x, LEVELS, LABELS), DISTRIBUTION(x, LEVELS, LABELS))
         torch.testing.assert_close(term(x, LEVELS, LABELS), expected)
 
 
@@ -179,8 +179,8 @@ class TestAutoguided:
 
     def test_undoes_a_known_error(self):
         """The weak one's error is twice the strong one's: scale 2 leaves none."""
-        strong, weak = ScaledScore(WORLD, 0.95), ScaledScore(WORLD, 0.9)
-        torch.testing.assert_close(Autoguided(strong, weak, 2.0)(points(), 1.0, LABELS), WORLD(points(), 1.0, LABELS))
+        strong, weak = ScaledScore(DISTRIBUTION, 0.95), ScaledScore(DISTRIBUTION, 0.9)
+        torch.testing.assert_close(Autoguided(strong, weak, 2.0)(points(), 1.0, LABELS), DISTRIBUTION(points(), 1.0, LABELS))
 
 
 class TestParticleGuided:
@@ -204,14 +204,14 @@ class TestParticleGuided:
         assert torch.equal(repulsion(x), torch.zeros_like(x))
 
     def test_only_images_of_the_same_class_repel_each_other(self):
-        x, term = points(), ParticleGuided(WORLD, 0.1)
+        x, term = points(), ParticleGuided(DISTRIBUTION, 0.1)
         own = LABELS == 1
         torch.testing.assert_close(term(x, 1.0, LABELS)[own], term(x[own], 1.0, LABELS[own]))
-        assert not torch.allclose(term(x, 1.0, LABELS), term(x, 1.0, None) - WORLD(x, 1.0) + WORLD(x, 1.0, LABELS))
+        assert not torch.allclose(term(x, 1.0, LABELS), term(x, 1.0, None) - DISTRIBUTION(x, 1.0) + DISTRIBUTION(x, 1.0, LABELS))
 
     def test_spreads_a_batch(self):
         """Same starting noise; spread grows with the strength."""
-        found = [spread(*draws(ParticleGuided(WORLD, strength) if strength else WORLD)).item() for strength in (0, 0.003, 0.01, 0.03)]
+        found = [spread(*draws(ParticleGuided(DISTRIBUTION, strength) if strength else DISTRIBUTION)).item() for strength in (0, 0.003, 0.01, 0.03)]
         assert found == sorted(found) and found[-1] > 1.05 * found[0]
 
 
@@ -231,13 +231,13 @@ class TestMinorityGuided:
     def test_is_the_gradient_of_the_score_with_the_round_trip_held_fixed(self):
         x, sigma = points(), 0.7
         noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(3), dtype=x.dtype)
-        clean = WORLD(x, sigma, LABELS).requires_grad_()
-        back = WORLD(clean.detach() + sigma * noise, sigma, LABELS)
+        clean = DISTRIBUTION(x, sigma, LABELS).requires_grad_()
+        back = DISTRIBUTION(clean.detach() + sigma * noise, sigma, LABELS)
         (0.5 * (clean - back).square().sum()).backward()
-        torch.testing.assert_close(MinorityGuided(WORLD, 0.4, seed=3)(x, sigma, LABELS), clean.detach() + 0.4 * clean.grad)
+        torch.testing.assert_close(MinorityGuided(DISTRIBUTION, 0.4, seed=3)(x, sigma, LABELS), clean.detach() + 0.4 * clean.grad)
 
     def test_goes_to_lower_density(self):
         """The same starting noise; mean log-density, paired, falls by more than 5 standard errors."""
-        plain, minority = (WORLD.log_density(draws(d)[0]) for d in (WORLD, MinorityGuided(WORLD, 0.1)))
+        plain, minority = (DISTRIBUTION.log_density(draws(d)[0]) for d in (DISTRIBUTION, MinorityGuided(DISTRIBUTION, 0.1)))
         change = minority - plain
         assert change.mean() < -5 * change.std() / len(change) ** 0.5

@@ -12,15 +12,15 @@ from synaug.diffusion.samplers import sample
 from synaug.diffusion.schedules import sigmas_from
 from synaug.theory.mixtures import SIGMA_DATA, GaussianMixture, random_mixture
 
-WORLD = random_mixture(3)
-LABELS = torch.arange(50) % WORLD.num_classes
+DISTRIBUTION = random_mixture(3)
+LABELS = torch.arange(50) % DISTRIBUTION.num_classes
 
 
-def points(n=50, d=WORLD.image_shape[0], seed=0):
+def points(n=50, d=DISTRIBUTION.image_shape[0], seed=0):
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def wrappers(denoiser=WORLD):
+def wrappers(denoiser=DISTRIBUTION):
     """One of each kind and strength, all different."""
     return [
         ScaledScore(denoiser, 1.05),
@@ -40,7 +40,7 @@ def wrappers(denoiser=WORLD):
 class TestContract:
     @pytest.mark.parametrize("wrapper", wrappers(), ids=lambda w: type(w).__name__)
     def test_is_kept(self, wrapper):
-        assert wrapper.image_shape == WORLD.image_shape and wrapper.num_classes == WORLD.num_classes
+        assert wrapper.image_shape == DISTRIBUTION.image_shape and wrapper.num_classes == DISTRIBUTION.num_classes
         for x in (points(), points().float()):
             for labels in (None, LABELS):
                 together = wrapper(x, torch.linspace(0.01, 80, 50), labels)
@@ -61,7 +61,13 @@ class TestContract:
                 reconstruct(wrapper, images, labels + 1, reverse_step=5, steps=10)
 
     def test_hashes_differ(self):
-        others = [WORLD, *wrappers(), *wrappers(random_mixture(4)), ScaledScore(ClassBlind(WORLD), 1.05), ClassBlind(ScaledScore(WORLD, 1.05))]
+        others = [
+            DISTRIBUTION,
+            *wrappers(),
+            *wrappers(random_mixture(4)),
+            ScaledScore(ClassBlind(DISTRIBUTION), 1.05),
+            ClassBlind(ScaledScore(DISTRIBUTION, 1.05)),
+        ]
         assert len({generator_hash(other) for other in others}) == len(others)
         assert [generator_hash(w) for w in wrappers()] == [generator_hash(w) for w in wrappers()]
 
@@ -75,8 +81,8 @@ class TestContract:
 class TestScaledScore:
     def test_scales_the_score(self):
         x, sigma = points(), 0.7
-        score = (ScaledScore(WORLD, 1.05)(x, sigma) - x) / sigma**2
-        torch.testing.assert_close(score, 1.05 * (WORLD(x, sigma) - x) / sigma**2)
+        score = (ScaledScore(DISTRIBUTION, 1.05)(x, sigma) - x) / sigma**2
+        torch.testing.assert_close(score, 1.05 * (DISTRIBUTION(x, sigma) - x) / sigma**2)
 
     @pytest.mark.parametrize("factor", [0.9, 0.99, 1.05])
     @pytest.mark.parametrize("start", [0.5, 5.0, 80.0])
@@ -93,14 +99,14 @@ class TestScoreNoise:
     @pytest.mark.parametrize("sigma", [0.05, 0.5, 5.0])
     def test_adds_its_square_to_the_denoising_loss(self, sigma):
         """EDM's weighted loss of an exact denoiser grows by level²: mean over 400 seeds within 5 standard errors."""
-        level, world = 0.3, GaussianMixture([1.0], torch.zeros(1, 4), SIGMA_DATA**2 * torch.eye(4)[None])
+        level, distribution = 0.3, GaussianMixture([1.0], torch.zeros(1, 4), SIGMA_DATA**2 * torch.eye(4)[None])
         added = []
         for seed in range(400):
             generator = torch.Generator().manual_seed(seed)
             images, noise = (torch.randn(20, 4, generator=generator) for _ in range(2))
             images, noise = (part.view(20, 4, 1, 1) for part in (SIGMA_DATA * images, noise))
             losses = []
-            for denoiser in (world, ScoreNoise(world, level, SIGMA_DATA, seed)):
+            for denoiser in (distribution, ScoreNoise(distribution, level, SIGMA_DATA, seed)):
                 flat = _Flat(denoiser)
                 losses.append(denoising_loss(flat, images, None, torch.full((20,), sigma), noise).mean())
             added.append(losses[1] - losses[0])
@@ -109,7 +115,7 @@ class TestScoreNoise:
         assert (added.std() / 20).item() < 0.1 * level**2
 
     def error(self, x, sigma, **options):
-        return ScoreNoise(WORLD, 1.0, SIGMA_DATA, 0, **options)(x, sigma) - WORLD(x, sigma)
+        return ScoreNoise(DISTRIBUTION, 1.0, SIGMA_DATA, 0, **options)(x, sigma) - DISTRIBUTION(x, sigma)
 
     def test_is_fixed_and_smooth(self):
         x, sigma = points(400), 0.5
@@ -124,12 +130,12 @@ class TestScoreNoise:
     def test_length(self):
         """Errors a distance of one length apart correlate by exp(-1/2); 4,000 pairs, 16 coordinates each."""
         step, errors = 0.3, []
-        world = GaussianMixture([1.0], torch.zeros(1, 16), torch.eye(16)[None])
+        distribution = GaussianMixture([1.0], torch.zeros(1, 16), torch.eye(16)[None])
         for seed in range(40):
-            noisy = ScoreNoise(world, 1.0, 1.0, seed, length=step)
+            noisy = ScoreNoise(distribution, 1.0, 1.0, seed, length=step)
             x = points(100, 16, seed)
             scaled = math.sqrt(2) * step  # sigma = sigma_data = 1: x / sqrt(2) is what the field sees
-            errors.append(torch.stack([noisy(at, 1.0) - world(at, 1.0) for at in (x, x + scaled)]))
+            errors.append(torch.stack([noisy(at, 1.0) - distribution(at, 1.0) for at in (x, x + scaled)]))
         errors = torch.cat(errors, dim=1).flatten(1)
         assert torch.corrcoef(errors)[0, 1].item() == pytest.approx(math.exp(-0.5), abs=0.03)
 
@@ -159,7 +165,7 @@ class TestSmoothedOverSigma:
         assert (gaussian(x, sigma) - expected).abs().max() > (2e-2 if sigma != 0.5 else 0)
 
     def test_width_zero_is_none(self):
-        torch.testing.assert_close(SmoothedOverSigma(WORLD, 0)(points(), 0.5, LABELS), WORLD(points(), 0.5, LABELS))
+        torch.testing.assert_close(SmoothedOverSigma(DISTRIBUTION, 0)(points(), 0.5, LABELS), DISTRIBUTION(points(), 0.5, LABELS))
 
     def test_where_the_data_are_thin_the_averaged_score_would_be_over_scaled(self):
         """The docstring's reason, on a point mass: the average score is exp(2 width²) times the score, the average
@@ -172,26 +178,26 @@ class TestSmoothedOverSigma:
 
 class TestClasses:
     def test_blind(self):
-        assert torch.equal(ClassBlind(WORLD)(points(), 0.5, LABELS), WORLD(points(), 0.5))
+        assert torch.equal(ClassBlind(DISTRIBUTION)(points(), 0.5, LABELS), DISTRIBUTION(points(), 0.5))
 
     def test_guided(self):
-        none, given = WORLD(points(), 0.5), WORLD(points(), 0.5, LABELS)
+        none, given = DISTRIBUTION(points(), 0.5), DISTRIBUTION(points(), 0.5, LABELS)
         for scale, expected in ((0, none), (1, given), (3, given + 2 * (given - none))):
-            torch.testing.assert_close(Guided(WORLD, scale)(points(), 0.5, LABELS), expected)
-        assert torch.equal(Guided(WORLD, 3)(points(), 0.5), none)
+            torch.testing.assert_close(Guided(DISTRIBUTION, scale)(points(), 0.5, LABELS), expected)
+        assert torch.equal(Guided(DISTRIBUTION, 3)(points(), 0.5), none)
 
 
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: ScaledScore(WORLD, 0), "factor must be a finite number of more than 0"),
-        (lambda: ScaledScore(WORLD, math.nan), "factor"),
-        (lambda: ScoreNoise(WORLD, -0.1, 0.5, 0), "level must be a finite number of at least 0"),
-        (lambda: ScoreNoise(WORLD, 0.1, 0.0, 0), "sigma_data"),
-        (lambda: ScoreNoise(WORLD, 0.1, 0.5, 0, length=0), "length"),
+        (lambda: ScaledScore(DISTRIBUTION, 0), "factor must be a finite number of more than 0"),
+        (lambda: ScaledScore(DISTRIBUTION, math.nan), "factor"),
+        (lambda: ScoreNoise(DISTRIBUTION, -0.1, 0.5, 0), "level must be a finite number of at least 0"),
+        (lambda: ScoreNoise(DISTRIBUTION, 0.1, 0.0, 0), "sigma_data"),
+        (lambda: ScoreNoise(DISTRIBUTION, 0.1, 0.5, 0, length=0), "length"),
         (lambda: ScoreNoise(lambda x, sigma, labels: x, 0.1, 0.5, 0), "image_shape"),
-        (lambda: SmoothedOverSigma(WORLD, math.inf), "width"),
-        (lambda: Guided(WORLD, -1), "scale must be a finite number of at least 0"),
+        (lambda: SmoothedOverSigma(DISTRIBUTION, math.inf), "width"),
+        (lambda: Guided(DISTRIBUTION, -1), "scale must be a finite number of at least 0"),
     ],
 )
 def test_bad_settings_are_refused(make, message):

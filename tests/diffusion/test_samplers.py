@@ -141,13 +141,13 @@ class TestAgainstDiffusers:
 class TestMarginal:
     """An exact reverse process leaves the distribution as it was, from any level, with and without churn."""
 
-    WORLD = GaussianMixture(
+    DISTRIBUTION = GaussianMixture(
         [0.5, 0.3, 0.2], [[-2.0, 0.0], [1.0, 1.5], [1.5, -1.5]], torch.tensor([[[0.3, 0.1], [0.1, 0.2]], [[0.1, 0.0], [0.0, 0.4]], [[0.2, -0.1], [-0.1, 0.2]]])
     )
     N, LEVEL = 4000, 1.0
 
     def reversed_draws(self, denoiser, solver, churn):
-        clean, _ = self.WORLD.sample(self.N, torch.Generator().manual_seed(0))
+        clean, _ = self.DISTRIBUTION.sample(self.N, torch.Generator().manual_seed(0))
         x = clean + start(self.LEVEL, clean.shape, seed=1)
         steps = 24 if solver == "heun" else 200  # Euler's own error would show on a coarse grid
         back = sample(denoiser, x, edm_sigmas(steps, sigma_max=self.LEVEL), solver=solver, churn=churn, noise=fresh_noise(x.shape, 2))
@@ -160,31 +160,31 @@ class TestMarginal:
         With n = 4,000 a mean log-density that is off by 0.073 has p = 1e-5, as has a distance of 0.039 between the
         distribution functions of a projection.
         """
-        expected = self.WORLD.log_density(self.WORLD.sample(200_000, torch.Generator().manual_seed(3))[0])
-        got = self.WORLD.log_density(x)
+        expected = self.DISTRIBUTION.log_density(self.DISTRIBUTION.sample(200_000, torch.Generator().manual_seed(3))[0])
+        got = self.DISTRIBUTION.log_density(x)
         z = float((got.mean() - expected.mean()) / (expected.std() * (1 / self.N + 1 / 200_000) ** 0.5))
         found = [2 * norm.sf(abs(z))]
         for angle in torch.linspace(0, math.pi, 5, dtype=torch.float64)[:-1]:
             u = torch.stack([angle.cos(), angle.sin()])
-            centres, spreads = (self.WORLD.means @ u).numpy(), (u @ self.WORLD.covariances @ u).sqrt().numpy()
-            weights = self.WORLD.weights.numpy()
+            centres, spreads = (self.DISTRIBUTION.means @ u).numpy(), (u @ self.DISTRIBUTION.covariances @ u).sqrt().numpy()
+            weights = self.DISTRIBUTION.weights.numpy()
             cdf = lambda t: (weights * norm.cdf((t[:, None] - centres) / spreads)).sum(1)
             found.append(kstest((x @ u).numpy(), cdf).pvalue)
         return found
 
     @pytest.mark.parametrize("solver, churn", [("heun", 0.0), ("heun", 5.0), ("euler", 0.0), ("euler", 5.0), ("ancestral", 0.0)])
     def test_is_preserved(self, solver, churn):
-        assert min(self.p_values(self.reversed_draws(self.WORLD, solver, churn))) > 0.01
+        assert min(self.p_values(self.reversed_draws(self.DISTRIBUTION, solver, churn))) > 0.01
 
     @pytest.mark.parametrize("churn", [0.0, 5.0])
     def test_notices_a_score_a_tenth_too_strong(self, churn):
         def strong(x, sigma, labels=None):
-            return x + 1.1 * (self.WORLD(x, sigma) - x)
+            return x + 1.1 * (self.DISTRIBUTION(x, sigma) - x)
 
         assert min(self.p_values(self.reversed_draws(strong, "heun", churn))) < 1e-5
 
-    def test_notices_a_score_of_a_world_beside(self):
-        beside = GaussianMixture(self.WORLD.weights, self.WORLD.means + 0.2, self.WORLD.covariances)
+    def test_notices_a_score_of_a_distribution_beside(self):
+        beside = GaussianMixture(self.DISTRIBUTION.weights, self.DISTRIBUTION.means + 0.2, self.DISTRIBUTION.covariances)
         assert min(self.p_values(self.reversed_draws(beside, "heun", 0.0))[1:]) < 1e-5
 
 
@@ -277,10 +277,10 @@ class TestRefusals:
         self.refuse(r"\[N\] with N = 4", labels=torch.zeros(3, dtype=torch.int64))
 
     def test_what_the_denoiser_is_not_for(self):
-        world = TestMarginal.WORLD
-        self.refuse(r"denoiser is for images \(2,\), got \(3,\)", torch.zeros(4, 3), denoiser=world)
+        distribution = TestMarginal.DISTRIBUTION
+        self.refuse(r"denoiser is for images \(2,\), got \(3,\)", torch.zeros(4, 3), denoiser=distribution)
         for label in (-1, 3):
-            self.refuse(r"labels must be in 0\.\.2", torch.zeros(1, 2), labels=torch.tensor([label]), denoiser=world)
+            self.refuse(r"labels must be in 0\.\.2", torch.zeros(1, 2), labels=torch.tensor([label]), denoiser=distribution)
 
     def test_a_denoiser_of_another_shape_or_without_limits(self):
         with pytest.raises(ValueError, match=r"turned \[4, 1, 2, 3\] into \[4, 2, 3\]"):

@@ -14,7 +14,16 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
+from synaug.chapters import findings
+from synaug.chapters import how_much_and_how_mixed_figures as ch5
+from synaug.chapters import targeted_augmentation_figures as ch2
+from synaug.chapters import targeted_draws_figures as draws
+from synaug.chapters.other_generators import other_generators_figures as ch7
+from synaug.chapters.what_is_left_out import left_out_figures as ch6
+from synaug.chapters.what_is_left_out.rare_events import TREATMENTS
+from synaug.chapters.will_it_help_me import POOLS
 from synaug.plots import COLOURS, INK, WIDTH, Panel, colours, figure_html, forest, image_grid, lines, montage, plain, scatter, table_html, theme
+from synaug.plots.style import ORANGE, own_colour
 
 NAMES = ["from $5_to_$10", r"a\$b $", "snow_{man} ^", "x" * 40]
 
@@ -107,6 +116,7 @@ def test_letters_without_a_glyph_are_numbered_and_said_once():
         warnings.simplefilter("error")
         assert plain("a \U0001fae8 b") == first and re.fullmatch(r"a \[\d+\] b", first)
         assert plain("Straße, Ünï, Ωμέγα") == "Straße, Ünï, Ωμέγα"
+        assert plain("$β_d = 1, β_dim") == r"\$$\beta_d$ = 1, β_dim"
         image_grid(np.zeros((1, 1, 1, 5, 5), np.uint8), ["a \U0001fae8 b"]).savefig(io.BytesIO())
 
 
@@ -174,9 +184,41 @@ def test_images_that_are_not_bytes_are_refused(dtype):
 
 def test_colours_are_an_arms_own_or_free():
     names = ["generated, all", "generated", "one", "two", "fresh, all"]
-    found, alike = colours(names), colours(names, distinct=False)
+    found, alike = colours(names, taken=[ORANGE]), colours(names, distinct=False)
     assert found["generated"] == COLOURS["generated"] and found["fresh, all"] == COLOURS["fresh"]
-    assert len(set(found.values())) == 5 and alike["generated"] == alike["generated, all"] == COLOURS["generated"]
+    assert len({*found.values(), ORANGE}) == 6 and alike["generated"] == alike["generated, all"] == COLOURS["generated"]
+
+
+#: What rows of forests are, and what is written beside them, in all chapters.
+TEXTS = [
+    *(item for texts in (ch2.ARMS, ch2.SELECTIONS, ch2.BASELINES, ch5.ARMS, ch6.ARMS, ch7.FROM_NOISE, ch7.SOURCES, findings.ARMS) for item in texts.items()),
+    *((arm, text) for (arm, _), text in ch2.ABLATIONS.items()),
+    *((text, text) for text in (*POOLS, *TREATMENTS, *draws.NAMES.values(), "fresh, k = 5", "Ancestral", "SAM, ρ = 0.02")),
+]
+
+
+@pytest.mark.parametrize("value, text", TEXTS)
+def test_an_arm_has_one_colour_in_lines_and_in_forests_by_whatever_it_is_called(frame, value, text):
+    rows = pd.DataFrame({"arm": [value], "estimate": 2.0, "low": 1.0, "high": 3.0})
+    row = forest(rows, label="arm", names={value: text}).axes[0].lines[0].get_color()
+    (ax,) = lines(frame.assign(arm=value), None, [Panel("error", "")], hue="arm", names={value: text}).axes
+    assert ax.lines[0].get_color() == row
+    assert own_colour(text) in (None, row)  # an arm's text alone never says another
+
+
+def test_arms_are_told_apart():
+    def of(*names):
+        return [own_colour(name) for name in names]
+
+    assert of("more real images", "fresh, blurred", "fresh real, resampled to the synthetic density", "real test images") == [COLOURS["fresh"]] * 4
+    assert of("generated, from noise", "samples from noise", "synthetic images added") == [COLOURS["from noise"]] * 3
+    assert of("from noise, oracle generator", "images from the oracle's noise") == [COLOURS["oracle"]] * 2
+    assert of("copies, k = 2, over k = 5", "upsampled, few") == [COLOURS["copies"]] * 2
+    assert of("generated, k = 5, over copies, k = 2", "reconstructed") == [COLOURS["generated"]] * 2
+    assert of("near-copies dropped", "Two-sample AUC", "test_error", "from real images over from noise") == [None] * 4
+    for others in (("Ancestral", "Euler", "Heun", "fresh"), ("SAM, ρ = 0.02", "SAM, ρ = 0.002", "GD", "generated")):
+        assert len(set(of(*others))) == 4
+    assert len({*of("original", "generated", "copies", "fresh", "from noise", "oracle", "TrivialAugment")}) == 7
 
 
 def test_text_and_colours_read_on_white_and_on_the_dark_ground():

@@ -59,6 +59,7 @@ def test_parameters_come_from_the_profile_and_the_caller():
         ({"n": True}, "got True"),
         ({"n": "2"}, "got '2'"),
         ({"levels": [1, 1]}, r"levels must be different values, got \(1, 1\)"),
+        ({"levels": []}, r"levels must hold at least one value, got \(\)"),
         ({"levels": -1}, "levels must be .* got -1"),
         ({"levels": "1"}, "got '1'"),
         ({"rate": "x"}, "rate must be a finite number of at least 0 and at most 1000000, got 'x'"),

@@ -25,33 +25,33 @@ class TestDensity:
     @pytest.mark.parametrize("sigma", [0.0, 0.3, 5.0])
     @pytest.mark.parametrize("d", [1, 2, 5])
     def test_agrees_with_scipy(self, sigma, d):
-        world, x = mixture(d=d), points(20, d)
-        components = zip(world.weights.numpy(), world.means.numpy(), world.covariances.numpy())
+        distribution, x = mixture(d=d), points(20, d)
+        components = zip(distribution.weights.numpy(), distribution.means.numpy(), distribution.covariances.numpy())
         density = sum(weight * multivariate_normal(mean, covariance + sigma**2 * np.eye(d)).pdf(x) for weight, mean, covariance in components)
         expected = torch.as_tensor(density).reshape(-1).log()
-        torch.testing.assert_close(world.log_density(x, sigma), expected, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(distribution.log_density(x, sigma), expected, rtol=1e-10, atol=1e-10)
 
     def test_far_away_it_is_finite(self):
         assert mixture().log_density(torch.full((1, 2), 1e6, dtype=torch.float64)).isfinite().all()
 
     def test_noise_levels_of_their_own(self):
-        world, x = mixture(), points(3)
-        together = world.log_density(x, torch.tensor([0.0, 0.5, 2.0]))
-        assert torch.equal(together, torch.cat([world.log_density(x[i : i + 1], s) for i, s in enumerate((0, 0.5, 2))]))
+        distribution, x = mixture(), points(3)
+        together = distribution.log_density(x, torch.tensor([0.0, 0.5, 2.0]))
+        assert torch.equal(together, torch.cat([distribution.log_density(x[i : i + 1], s) for i, s in enumerate((0, 0.5, 2))]))
 
 
 class TestDenoiser:
     @pytest.mark.parametrize("sigma", [0.01, 0.1, 1.0, 10.0])
     def test_tweedie(self, sigma):
         """The estimate is x + sigma² times the gradient of the log-density, here autograd's."""
-        world, x = mixture(), points(20).requires_grad_()
-        (gradient,) = torch.autograd.grad(world.log_density(x, sigma).sum(), x)
-        torch.testing.assert_close(world(x, sigma), x + sigma**2 * gradient, rtol=1e-9, atol=1e-9)
+        distribution, x = mixture(), points(20).requires_grad_()
+        (gradient,) = torch.autograd.grad(distribution.log_density(x, sigma).sum(), x)
+        torch.testing.assert_close(distribution(x, sigma), x + sigma**2 * gradient, rtol=1e-9, atol=1e-9)
 
     def test_is_the_posterior_mean(self):
         """By importance sampling: clean draws weighed by how likely each made x; agreement within 5 standard errors."""
-        world, sigma = mixture(), 0.8
-        clean, component = world.sample(200_000, torch.Generator().manual_seed(0))
+        distribution, sigma = mixture(), 0.8
+        clean, component = distribution.sample(200_000, torch.Generator().manual_seed(0))
         for x in points(5) / 2:
             for label in (None, 1):
                 from_ = clean if label is None else clean[component == label]
@@ -59,52 +59,52 @@ class TestDenoiser:
                 estimate = (weights[:, None] * from_).sum(0) / weights.sum()
                 error = ((weights[:, None] * (from_ - estimate)).square().sum(0)).sqrt() / weights.sum()
                 labels = None if label is None else torch.tensor([label])
-                exact = world(x[None], sigma, labels)[0]
+                exact = distribution(x[None], sigma, labels)[0]
                 assert (error < 0.05).all()
                 assert ((exact - estimate).abs() < 5 * error).all()
 
     def test_of_one_gaussian(self):
         mean, variance, sigma = torch.tensor([[1.0, -2.0]]), 0.25, 0.7
-        world, x = GaussianMixture([1.0], mean, variance * torch.eye(2)[None]), points(10)
-        torch.testing.assert_close(world(x, sigma), mean + variance / (variance + sigma**2) * (x - mean))
+        distribution, x = GaussianMixture([1.0], mean, variance * torch.eye(2)[None]), points(10)
+        torch.testing.assert_close(distribution(x, sigma), mean + variance / (variance + sigma**2) * (x - mean))
 
     def test_limits(self):
-        world, x = mixture(), points(10)
-        torch.testing.assert_close(world(x, 0.0), x)
-        whole_mean = (world.weights[:, None] * world.means).sum(0)
-        torch.testing.assert_close(world(x, 1e7), whole_mean.expand(10, 2), rtol=0, atol=1e-5)
+        distribution, x = mixture(), points(10)
+        torch.testing.assert_close(distribution(x, 0.0), x)
+        whole_mean = (distribution.weights[:, None] * distribution.means).sum(0)
+        torch.testing.assert_close(distribution(x, 1e7), whole_mean.expand(10, 2), rtol=0, atol=1e-5)
 
     @pytest.mark.parametrize("sigma", [0.0, 0.5, 10.0])
     def test_a_class_is_the_mixture_of_its_components(self, sigma):
         single, x = mixture(k=4), points(10)
-        world = GaussianMixture(single.weights, single.means, single.covariances, classes=[1, 0, 1, 1])
-        assert world.num_classes == 2
-        assert torch.equal(world(x, sigma), single(x, sigma))
+        distribution = GaussianMixture(single.weights, single.means, single.covariances, classes=[1, 0, 1, 1])
+        assert distribution.num_classes == 2
+        assert torch.equal(distribution(x, sigma), single(x, sigma))
         of_one = torch.tensor([0, 2, 3])
         weights = single.weights[of_one] / single.weights[of_one].sum()
         alone = GaussianMixture(weights, single.means[of_one], single.covariances[of_one])
-        torch.testing.assert_close(world(x, sigma, torch.ones(10, dtype=torch.int64)), alone(x, sigma))
+        torch.testing.assert_close(distribution(x, sigma, torch.ones(10, dtype=torch.int64)), alone(x, sigma))
         zeros, ones = torch.zeros(10, dtype=torch.int64), torch.ones(10, dtype=torch.int64)
-        torch.testing.assert_close(world(x, sigma, zeros), single(x, sigma, ones))
+        torch.testing.assert_close(distribution(x, sigma, zeros), single(x, sigma, ones))
 
     def test_keeps_the_dtype(self):
-        world, x = mixture(), points(10)
-        assert world(x.float(), 1.0).dtype == torch.float32
-        torch.testing.assert_close(world(x.float(), 1.0), world(x, 1.0).float())
+        distribution, x = mixture(), points(10)
+        assert distribution(x.float(), 1.0).dtype == torch.float32
+        torch.testing.assert_close(distribution(x.float(), 1.0), distribution(x, 1.0).float())
 
 
 class TestSample:
     def test_moments(self):
         """Each component's share, mean and covariance within 5 standard errors."""
-        world, n = mixture(), 50_000
-        x, component = world.sample(n, torch.Generator().manual_seed(0))
+        distribution, n = mixture(), 50_000
+        x, component = distribution.sample(n, torch.Generator().manual_seed(0))
         assert x.shape == (n, 2) and x.dtype == torch.float64
         for k in range(3):
-            mine, p = x[component == k], float(world.weights[k])
+            mine, p = x[component == k], float(distribution.weights[k])
             assert len(mine) / n == pytest.approx(p, abs=5 * math.sqrt(p * (1 - p) / n))
-            spread = world.covariances[k].diagonal().sqrt()
-            assert ((mine.mean(0) - world.means[k]).abs() < 5 * spread / len(mine) ** 0.5).all()
-            covariance = world.covariances[k]
+            spread = distribution.covariances[k].diagonal().sqrt()
+            assert ((mine.mean(0) - distribution.means[k]).abs() < 5 * spread / len(mine) ** 0.5).all()
+            covariance = distribution.covariances[k]
             error = (covariance.square() + torch.outer(covariance.diagonal(), covariance.diagonal())).sqrt()
             assert ((mine.T.cov() - covariance).abs() < 5 * error / len(mine) ** 0.5).all()
 
@@ -133,64 +133,64 @@ class TestRefusals:
             GaussianMixture(weights, means, covariances)
 
     def test_classes(self):
-        world = mixture()
+        distribution = mixture()
         for classes in ([0, 1], [0, 2, 2], [1, 1, 2], [-1, 0, 1]):
             with pytest.raises(ValueError, match=r"classes must be \[K\] with K = 3 and hold each of 0..C-1"):
-                GaussianMixture(world.weights, world.means, world.covariances, classes)
+                GaussianMixture(distribution.weights, distribution.means, distribution.covariances, classes)
         with pytest.raises(TypeError, match="int64"):
-            GaussianMixture(world.weights, world.means, world.covariances, [0.0, 1.0, 2.0])
+            GaussianMixture(distribution.weights, distribution.means, distribution.covariances, [0.0, 1.0, 2.0])
 
     def test_weights_in_single_precision(self):
-        world = GaussianMixture(torch.full((3,), 1 / 3), torch.zeros(3, 2), torch.eye(2).expand(3, 2, 2))
-        assert float(world.weights.sum()) == pytest.approx(1, abs=1e-15)
+        distribution = GaussianMixture(torch.full((3,), 1 / 3), torch.zeros(3, 2), torch.eye(2).expand(3, 2, 2))
+        assert float(distribution.weights.sum()) == pytest.approx(1, abs=1e-15)
 
     def test_what_are_no_points(self):
-        world = mixture()
+        distribution = mixture()
         # [N, 1, 2] would broadcast against the means.
         for x in (torch.zeros(4, 3), torch.zeros(2), torch.zeros(4, 1, 2), torch.zeros(4, 1, 1, 2)):
-            for call in (world, world.log_density):
+            for call in (distribution, distribution.log_density):
                 with pytest.raises(ValueError, match=r"the denoiser is for images \(2,\)"):
                     call(x, 1.0)
         with pytest.raises(TypeError, match="floating point"):
-            world(torch.zeros(4, 2, dtype=torch.int64), 1.0)
+            distribution(torch.zeros(4, 2, dtype=torch.int64), 1.0)
         for sigma in (-1.0, float("nan"), torch.ones(3)):
             with pytest.raises(ValueError, match="sigma must be"):
-                world(torch.zeros(4, 2), sigma)
+                distribution(torch.zeros(4, 2), sigma)
         for labels in (torch.tensor([0, 1, 2, 3]), torch.tensor([0, 0, 0, -1]), torch.tensor([0])):
             with pytest.raises(ValueError, match=r"labels must be (\[N\] with N = 4|in 0\.\.2)"):
-                world(torch.zeros(4, 2), 1.0, labels)
+                distribution(torch.zeros(4, 2), 1.0, labels)
 
 
-WORLDS = [random_mixture(seed) for seed in range(30)]
+DISTRIBUTIONS = [random_mixture(seed) for seed in range(30)]
 
 
 def test_is_the_seeds():
-    assert torch.equal(random_mixture(5).means, WORLDS[5].means)
-    assert torch.equal(random_mixture(5).covariances, WORLDS[5].covariances)
-    assert len({float(world.means.abs().max()) for world in WORLDS}) == 30
+    assert torch.equal(random_mixture(5).means, DISTRIBUTIONS[5].means)
+    assert torch.equal(random_mixture(5).covariances, DISTRIBUTIONS[5].covariances)
+    assert len({float(distribution.means.abs().max()) for distribution in DISTRIBUTIONS}) == 30
 
 
 def test_mean_and_variance_are_as_stated():
-    for world in WORLDS:
-        mean = world.weights @ world.means
+    for distribution in DISTRIBUTIONS:
+        mean = distribution.weights @ distribution.means
         torch.testing.assert_close(mean, torch.zeros_like(mean), rtol=0, atol=1e-12)
-        variances = world.covariances.diagonal(dim1=1, dim2=2) + world.means.square()
-        assert float((world.weights @ variances).mean()) == pytest.approx(SIGMA_DATA**2)
+        variances = distribution.covariances.diagonal(dim1=1, dim2=2) + distribution.means.square()
+        assert float((distribution.weights @ variances).mean()) == pytest.approx(SIGMA_DATA**2)
 
 
 def test_every_part_lies_in_its_range_and_the_ranges_are_used():
-    dimensions = [world.image_shape[0] for world in WORLDS]
-    classes = [world.num_classes for world in WORLDS]
-    modes = torch.cat([world.classes.bincount() for world in WORLDS]).tolist()
+    dimensions = [distribution.image_shape[0] for distribution in DISTRIBUTIONS]
+    classes = [distribution.num_classes for distribution in DISTRIBUTIONS]
+    modes = torch.cat([distribution.classes.bincount() for distribution in DISTRIBUTIONS]).tolist()
     for values, ends in ((dimensions, mixtures.DIMENSIONS), (classes, mixtures.CLASSES), (modes, mixtures.MODES_PER_CLASS)):
         assert min(values) == ends[0] and max(values) == ends[1]
-    for world in WORLDS:
-        of_class = torch.zeros(world.num_classes, dtype=torch.float64).index_add(0, world.classes, world.weights)
+    for distribution in DISTRIBUTIONS:
+        of_class = torch.zeros(distribution.num_classes, dtype=torch.float64).index_add(0, distribution.classes, distribution.weights)
         assert of_class.max() <= 3.001 * of_class.min()
-        for c in range(world.num_classes):
-            within = world.weights[world.classes == c]
+        for c in range(distribution.num_classes):
+            within = distribution.weights[distribution.classes == c]
             assert within.max() <= 10.001 * within.min()
-        spreads = world.eigenvalues.sqrt()
+        spreads = distribution.eigenvalues.sqrt()
         assert spreads.max() <= 10.001 * spreads.min()
 
 

@@ -87,16 +87,16 @@ class TestGenerated:
         assert torch.equal(large[:, : small.shape[1]], small)
 
     def test_a_seed_alone_is_the_seed_among_others(self):
-        world = PatchDistribution(dim=12, alpha=0.6)
-        together = training_sets(world.sample(N, SEEDS), [Arm("generated", 2)])
-        alone = training_sets(world.sample(N, SEEDS[1:2]), [Arm("generated", 2)])
+        distribution = PatchDistribution(dim=12, alpha=0.6)
+        together = training_sets(distribution.sample(N, SEEDS), [Arm("generated", 2)])
+        alone = training_sets(distribution.sample(N, SEEDS[1:2]), [Arm("generated", 2)])
         used = together.weights[1, 0] > 0
         assert torch.equal(together.pool.patches[1, used], alone.pool.patches[0])
         assert not together.pool.patches[1, ~used].any()
 
     def test_orthogonal_noise_stays_orthogonal(self):
-        world = PatchDistribution(num_patches=2, reading="B", dim=60, alpha=0.5, orthogonal_noise=True)
-        sets = training_sets(world.sample(20, [1], dtype=torch.float64), [Arm("generated", 3)])
+        distribution = PatchDistribution(num_patches=2, reading="B", dim=60, alpha=0.5, orthogonal_noise=True)
+        sets = training_sets(distribution.sample(20, [1], dtype=torch.float64), [Arm("generated", 3)])
         pool = sets.pool
         noise = pool.patches[0][(pool.roles[0] == NOISE) & (sets.weights[0, 0] > 0)[:, None]]
         assert len(noise) == sets.weights.sum()
@@ -131,6 +131,6 @@ class TestRefusals:
             training_sets(data(), [Arm("generated", 2), Arm("generated", 2)])
 
     def test_too_small_a_dimension_for_orthogonal_noise(self):
-        world = PatchDistribution(num_patches=2, reading="B", dim=30, alpha=0.5, orthogonal_noise=True)
+        distribution = PatchDistribution(num_patches=2, reading="B", dim=30, alpha=0.5, orthogonal_noise=True)
         with pytest.raises(ValueError, match="orthogonal noise of all generated examples needs dim >= "):
-            training_sets(world.sample(20, [1]), [Arm("generated", 3)])
+            training_sets(distribution.sample(20, [1]), [Arm("generated", 3)])

@@ -69,8 +69,8 @@ class TestRandomness:
             assert torch.equal(getattr(together, name)[1:2], getattr(alone, name))
 
     def test_streams_share_features_alone(self):
-        world = PatchDistribution()
-        train, test = world.sample(50, [0]), world.sample(50, [0], stream=1)
+        distribution = PatchDistribution()
+        train, test = distribution.sample(50, [0]), distribution.sample(50, [0], stream=1)
         assert torch.equal(train.v_e, test.v_e) and torch.equal(train.v_d, test.v_d)
         assert not (train.patches[train.roles == NOISE][:50] == test.patches[test.roles == NOISE][:50]).any()
 

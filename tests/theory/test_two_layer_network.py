@@ -14,8 +14,8 @@ DIM, FILTERS, SEEDS = 10, 4, (0, 1, 2)
 
 def instance(n=30, dtype=torch.float64, **options):
     """Filters large enough for margins of order 1, data, and uneven example weights."""
-    world = PatchDistribution(**({"dim": DIM, "alpha": 0.6, "beta_d": 0.4, "noise_std": 0.3} | options))
-    data = world.sample(n, SEEDS, dtype=dtype)
+    distribution = PatchDistribution(**({"dim": DIM, "alpha": 0.6, "beta_d": 0.4, "noise_std": 0.3} | options))
+    data = distribution.sample(n, SEEDS, dtype=dtype)
     filters = initial_filters(SEEDS, FILTERS, DIM, std=0.6, dtype=dtype)
     weights = torch.rand(len(SEEDS), n, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(dtype)
     return filters, data, weights

@@ -31,7 +31,7 @@ from synaug.theory.two_layer_cnn.theory import (
 TWICE = torch.float64
 
 
-def world(n=20, seeds=range(3), filters=10, std=0.01, dim=64, **distribution):
+def drawn(n=20, seeds=range(3), filters=10, std=0.01, dim=64, **distribution):
     """Data with the proofs' orthogonal noise, unless told otherwise, and initial filters, in float64."""
     distribution = {"orthogonal_noise": True, "alpha": 0.6, "dim": dim, **distribution}
     data = PatchDistribution(**distribution).sample(n, seeds, dtype=TWICE)
@@ -56,7 +56,7 @@ class TestTheorem41:
     """SAM suppresses noise learning on I_{j,+}: one SAM and one GD step from equal filters."""
 
     def draws(self, **options):
-        data, filters = world(seeds=range(100), **options)
+        data, filters = drawn(seeds=range(100), **options)
         noise = (data.roles == NOISE)[:, None]
         aligned = positively_aligned(filters, data.patches, data.labels)
         return data, filters, noise & aligned, noise & ~aligned
@@ -64,7 +64,7 @@ class TestTheorem41:
     @pytest.mark.parametrize("reading", ["A", "B"])
     @pytest.mark.parametrize("std", [0.01, 0.3])
     def test_factors_give_perturbed_filters_and_gradients(self, reading, std):
-        data, filters = world(std=std, reading=reading)
+        data, filters = drawn(std=std, reading=reading)
         gd, perturbed, rho_t = sam_step(filters, data, 0.05)
         torch.testing.assert_close(torch.linalg.matrix_norm(perturbed - filters), torch.full((3,), 0.05, dtype=TWICE))
         factors, noise = noise_factors(filters, data, rho_t), (data.roles == NOISE)[:, None].expand(-1, 10, -1, -1)
@@ -75,7 +75,7 @@ class TestTheorem41:
         torch.testing.assert_close(measured[noise], (factors**2 * new / old)[noise])
 
     def test_without_perturbation_nothing_changes(self):
-        data, filters = world()
+        data, filters = drawn()
         assert (measured_sam_ratio(filters, data.patches, data.labels, 0.0) == 1).all()
         with pytest.raises(ValueError, match="rho must be a finite number of at least 0, got -0.1"):
             measured_sam_ratio(filters, data.patches, data.labels, -0.1)
@@ -106,7 +106,7 @@ class TestTheorem41:
 
     def test_fails_without_orthogonal_noise(self):
         """The toy's Gaussian noise overlaps with the features, and they decide what happens along it."""
-        data, filters = world(n=500, seeds=range(5), filters=40, dim=50, alpha=0.9, orthogonal_noise=False)
+        data, filters = drawn(n=500, seeds=range(5), filters=40, dim=50, alpha=0.9, orthogonal_noise=False)
         positive = positively_aligned(filters, data.patches, data.labels) & (data.roles == NOISE)[:, None]
         gd_noise = inner_products(gradient(filters, data.patches, data.labels), data.patches).abs()[positive]
         ratio = measured_sam_ratio(filters, data.patches, data.labels, 0.02)[positive]
@@ -118,7 +118,7 @@ class TestTheorem41:
     def test_overlap_of_noise_exceeds_its_own_term(self):
         """Without features, by about sqrt(n / d), since n inner products of random sign add up (within 15 %)."""
         n, d = 2000, 50
-        data, filters = world(n=n, seeds=[0], filters=20, dim=d, beta_e=0.0, beta_d=0.0, num_patches=2, reading="B", orthogonal_noise=False)
+        data, filters = drawn(n=n, seeds=[0], filters=20, dim=d, beta_e=0.0, beta_d=0.0, num_patches=2, reading="B", orthogonal_noise=False)
         noise = (data.roles == NOISE)[:, None].expand(-1, 20, -1, -1)
         own = 3 / n * noise_strength(filters, data.patches, data.labels)[noise]
         rest = inner_products(gradient(filters, data.patches, data.labels), data.patches)[noise]
@@ -132,7 +132,7 @@ class Augmented:
     def __init__(self, k, scale=1.0, filters=8, std=0.01, reading="B"):
         patches = {"A": 3, "B": 2}[reading]
         dim = 16 * (patches - 1) * k + 2
-        data, filters = world(16, [0], filters, std, dim, num_patches=patches, alpha=0.3, reading=reading)
+        data, filters = drawn(16, [0], filters, std, dim, num_patches=patches, alpha=0.3, reading=reading)
         self.sets = training_sets(data, [Arm("upsampled", k), Arm("generated", k)])
         self.filters, self.pool = filters[0], self.sets.pool
         slow_noise = (self.pool.roles[0] == NOISE) & ~self.pool.has_fast[0][:, None]
@@ -259,6 +259,12 @@ def measured(kind, n, batch_size, k, alpha, scale=1.0, seed=1):
     return relative_variance(kind, n, alpha, k, batch_size, draws=1500, seed=seed, scale=scale)
 
 
+def exact_term(k, alpha, batch_size, n):
+    """`duplicate_term` for batches without replacement."""
+    size = augmented_size(n, alpha, k)
+    return k * (k - 1) * (1 - alpha) * n / size * (batch_size - 1) / (size - 1)
+
+
 def generated_variance(k, alpha, n, excess):
     """Of a batch's gradient, relative to a real example's over B: 1 + pi excess, pi the share of synthetic examples."""
     return 1 + (k - 1) * (1 - alpha) * n / augmented_size(n, alpha, k) * excess
@@ -270,7 +276,7 @@ class TestTheorem43:
     @pytest.mark.parametrize("n, batch_size, k, alpha", SETTINGS)
     def test_upsampling_against_monte_carlo(self, n, batch_size, k, alpha):
         relative, error = measured("upsampled", n, batch_size, k, alpha)
-        exact = duplicate_term(k, alpha, batch_size, n, exact=True)
+        exact = exact_term(k, alpha, batch_size, n)
         assert error < 0.03 * relative and abs(relative - 1 - exact) < 4 * error
         # The paper's term is larger by about 1 in B.
         term = duplicate_term(k, alpha, batch_size, n)
@@ -292,7 +298,7 @@ class TestTheorem43:
     def test_full_gradient_has_all_of_it(self):
         """The weights' sum of squares, and the same absolute term whatever B."""
         n, k, alpha, size = 50, 4, 0.6, 110
-        full = (1 + duplicate_term(k, alpha, size, n, exact=True)) / size
+        full = (1 + exact_term(k, alpha, size, n)) / size
         assert math.isclose(full, 30 / size**2 + 20 * (k / size) ** 2)
         terms = [duplicate_term(k, alpha, b, n) / b for b in (1, 10, 50)]
         assert math.isclose(terms[0], terms[1]) and math.isclose(terms[1], terms[2])
@@ -310,8 +316,7 @@ class TestTheorem43:
         assert error < 0.1 * duplicate_term(5, 0.6, batch_size, 50) * population / batch_size
 
     def test_original_data_have_no_term(self):
-        assert duplicate_term(1, 0.6, 10, 50) == duplicate_term(1, 0.6, 10, 50, exact=True) == 0
-        assert duplicate_term(1, 0.0, 1, 1, exact=True) == 0
+        assert duplicate_term(1, 0.6, 10, 50) == duplicate_term(1, 0.0, 1, 1) == 0
 
     def test_batches_hold_distinct_examples(self):
         """With as many as there are, every batch is the whole set."""

@@ -16,9 +16,9 @@ ARMS = (Arm("original"), Arm("upsampled", 3), Arm("generated", 3))
 
 def instance(n=40, arms=ARMS, seeds=SEEDS, dtype=torch.float64, **options):
     """Training sets, test examples, and filters from which margins are of order 1."""
-    world = PatchDistribution(**({"dim": DIM, "alpha": 0.6, "beta_d": 0.4, "noise_std": 0.3} | options))
-    sets = training_sets(world.sample(n, seeds, dtype=dtype), arms)
-    test = world.sample(n, seeds, stream=1, dtype=dtype)
+    distribution = PatchDistribution(**({"dim": DIM, "alpha": 0.6, "beta_d": 0.4, "noise_std": 0.3} | options))
+    sets = training_sets(distribution.sample(n, seeds, dtype=dtype), arms)
+    test = distribution.sample(n, seeds, stream=1, dtype=dtype)
     return sets, test, initial_filters(seeds, FILTERS, DIM, std=0.3, dtype=dtype)
 
 
@@ -195,9 +195,9 @@ class TestFrame:
 
     def test_gradient_descent_learns_the_fast_feature_first(self):
         """The toy of the public notebooks, smaller: the fast feature learned and fast examples right, slow ones not."""
-        world, seeds = PatchDistribution(), (0, 1, 2)
-        sets = training_sets(world.sample(1_000, seeds), [Arm("original")])
-        test = world.sample(1_000, seeds, stream=1)
+        distribution, seeds = PatchDistribution(), (0, 1, 2)
+        sets = training_sets(distribution.sample(1_000, seeds), [Arm("original")])
+        test = distribution.sample(1_000, seeds, stream=1)
         frame = train(sets, initial_filters(seeds, 40, 50), steps=100, momentum=0.9, test=test, record_every=100).frame
         last = frame[frame.x == 100].groupby("metric").value.agg(["min", "max"])
         assert last["min"]["feature_fast"] > 1 and last["max"]["feature_slow"] < 0.1

@@ -2,13 +2,15 @@
 
 import pandas as pd
 
+from synaug.chapters.mode_concentration_figures import FOLLOWED
 from synaug.chapters.other_generators import families as chapter
 from synaug.chapters.other_generators.ablations import BASE, GUIDED, SOLVERS
 from synaug.chapters.other_generators.data_traits import BASE as AS_IT_IS
 from synaug.chapters.other_generators.families import INVERTED, NOISY
 from synaug.chapters.reading import drawn_forest, interval, said, signed, told_each, values
-from synaug.chapters.tasks import part
+from synaug.chapters.tasks import part, splits
 from synaug.chapters.where_concentration_comes_from.real_generators import AUTOGUIDANCE, PLAIN
+from synaug.chapters.where_concentration_comes_from.real_generators_figures import well_sampled
 from synaug.metrics import FRESH_REAL
 from synaug.plots import Panel, image_grid, lines
 from synaug.statistics.contrasts import select
@@ -50,7 +52,12 @@ def matched_table(frame):
         [select(rows, role=role, x=x).assign(at=at) for at, role, x in (("midway", "matched", places[len(places) // 2]), ("from noise", "strength", 1.0))]
     )
     table = rows.pivot_table(index=["metric", "at"], columns="arm", values="value", sort=False).rename(columns=FROM_NOISE)
-    return table.rename_axis(columns=None).reset_index().replace({"metric": {"moved": "distance from the source"}})
+    words = {name: title for name, (title, _, _) in FOLLOWED.items()} | {
+        "judge_accuracy": "judge's accuracy",
+        "moved": "distance from the source",
+        "test_accuracy": "test accuracy",
+    }
+    return table.rename_axis(columns=None).reset_index().replace({"metric": words})
 
 
 def from_noise(frame):
@@ -95,14 +102,12 @@ def adding(frame):
 
 
 def pictures(settings, get):
-    """Real training images, and images from noise of each family, of every class."""
-    sources = part(settings.generator, "real", settings.n_images)
-    real = get(sources)
-    first = [int((real.labels == label).nonzero()[0]) for label in range(real.num_classes)]
-    rows = {"real": real.images[first]} | {
-        NAMES[family]: get(chapter.made(settings, family, 1.0, sources)).images[first] for family in ("diffusion", *settings.families)
-    }
-    return image_grid(list(rows.values()), list(rows), real.class_names)
+    """A real training image, and one from noise of each family, of every class."""
+    settings, classes = well_sampled(settings, "sampling_steps"), splits(settings.generator)["real"].num_classes
+    sources = part(settings.generator, "real", classes)
+    rows = {"real": sources} | {NAMES[family]: chapter.made(settings, family, 1.0, sources) for family in ("diffusion", *settings.families)}
+    order = get(sources).labels.argsort()
+    return image_grid([get(task).images[order] for task in rows.values()], list(rows), get(sources).class_names)
 
 
 def costs(*frames):

@@ -28,22 +28,6 @@ from synaug.run import Experiment, Settings, Task, param
 from synaug.theory.gradient_statistics import gradient_products, relative_set_variance
 from synaug.theory.two_layer_cnn.gradient_variance import total_variance
 
-#: What each metric is.
-METRICS = {
-    "same_source_correlation": "correlation of the residuals of a slow image and its generated version",
-    "synthetic_strength": "mean |residual|^2 of generated images over that of slow ones, A_gamma / A",
-    "feature_ratio": "how much of the slow images' mean gradient generated ones supply, class by class",
-    "loss": "mean cross-entropy of fast, slow and generated images",
-    "slow_fraction": "share of the real images that are slow",
-    "warm_up_passes": "passes before they were selected",
-    "set_share": "set_variance as a share of a mini-batch gradient's whole variance",
-    "set_variance_formula": "set_variance by Theorem 4.3, with the measured correlation for generated images",
-    "own_share": "share of the speed of slow images that their residuals and their own copies' cause",
-    "train_loss_slow": "mean cross-entropy of slow real images, each once",
-    "train_loss_fast": "the same of fast ones",
-    "test_loss": "mean cross-entropy of test images",
-    "test_error": "share of test images that are misclassified",
-}
 #: Those that are given over the original set's, at the same stage of its own training.
 RELATIVE = {
     "batch_variance": "variance of a mini-batch's gradient given the training set",
@@ -88,9 +72,6 @@ class Network(Settings):
     stages: tuple[str, ...] = param("when gradients are measured", each=True, options=tuple(STAGES))
 
     def check(self):
-        for name in ("ks", "sigmas", "stages"):
-            if not getattr(self, name):
-                raise ValueError(f"{name} must hold at least one value")
         if min(self.sigmas) <= 0 or self.sigma not in self.sigmas:
             raise ValueError(f"sigmas must be positive, sigma = {self.sigma:g} among them, got {self.sigmas}")
         parts = real_images_of(self.generator)

@@ -47,7 +47,7 @@ def premises(live, recorded=None):
     where = {"part": "premises", "arm": "generated"}
     panels = [
         Panel("same_source_correlation", "correlation with the source's residual", where, line=0.0),
-        Panel("synthetic_strength", "strength of generated residuals,\ns_γ / s", where, line=1.0, yscale="log"),
+        Panel("synthetic_strength", "strength of generated residuals,\n$s_\\gamma / s$", where, line=1.0, yscale="log"),
         Panel("feature_ratio", "generated images' mean gradient,\nmultiple of the slow images'", where, line=1.0, yscale="log"),
     ]
     live, recorded = staged(live), staged(recorded)

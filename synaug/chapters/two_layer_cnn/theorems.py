@@ -77,8 +77,6 @@ class Theory(Settings):
         positive, strengths = ("lr", "rhos"), ("beta_d", "regime_beta_d", "map_beta_ds")
         for name, value in vars(self).items():
             values = value if isinstance(value, tuple) else (value,)
-            if not values:
-                raise ValueError(f"{name} must hold at least one value")
             if name in positive and min(values) <= 0:
                 raise ValueError(f"{name} must be positive, got {value}")
             if name in strengths and max(values) > self.beta_e:

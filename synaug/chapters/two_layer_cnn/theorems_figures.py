@@ -156,9 +156,9 @@ def picture():
 def feature_learning(live, recorded=None):
     """Alignment with both features and with the noise of slow examples against steps, under GD and SAM."""
     shown = {
-        "feature_fast": "fast feature, max ⟨w, v_e⟩",
-        "feature_slow": "slow feature, max ⟨w, v_d⟩",
-        "noise_slow": "noise of slow examples,\nmean max y⟨w, ξ⟩",
+        "feature_fast": r"fast feature, max $\langle w, v_e \rangle$",
+        "feature_slow": r"slow feature, max $\langle w, v_d \rangle$",
+        "noise_slow": "noise of slow examples,\nmean max $y \\langle w, \\xi \\rangle$",
     }
     return lines(live, recorded, [Panel(metric, label, {"part": "features"}, yscale="log") for metric, label in shown.items()], hue="arm", xlabel="step")
 
@@ -173,7 +173,7 @@ def feature_order(live, recorded=None):
         change=lambda rows: rows.groupby("x", as_index=False)["value"].mean(),
         limits=(-0.05, 1.05),
     )
-    return lines(live, recorded, [share], xlabel="speed ratio α β_e³ / (q β_d³)", xscale="log", joined=False)
+    return lines(live, recorded, [share], xlabel=r"speed ratio $\alpha \beta_e^3 / (q \beta_d^3)$", xscale="log", joined=False)
 
 
 def sam_suppression(live, recorded=None):
@@ -200,7 +200,7 @@ def noise_alignment(live, recorded=None, problem="orthogonal"):
     panels = [
         Panel("noise_align", "NoiseAlign, mean over patches,\nover that of the original set", where, line=1.0),
         Panel("noise_align_sum", "NoiseAlign, sum over distinct\npatches, over the original's", where, line=1.0),
-        Panel("tolerance", "strength of synthetic noise, s_γ / s,\nwhere both arms are equal", where, formula="tolerance_formula"),
+        Panel("tolerance", "strength of synthetic noise, $s_\\gamma / s$,\nwhere both arms are equal", where, formula="tolerance_formula"),
     ]
     return lines(live, recorded, panels, hue="arm", names=ARMS, xlabel=K_LABEL)
 
@@ -265,8 +265,9 @@ def degradation(live, recorded=None):
     rows = select(table, x=k, stage=["early", "best"])
     rows = rows.sort_values("stage", key=lambda stages: stages.map(STAGES.index))
     return forest(
-        rows.assign(stage=rows["stage"].map(STAGE_NAMES)),
+        rows.assign(stage=rows["stage"].map(STAGE_NAMES), arm="upsampled"),
         label="regime",
+        hue="arm",
         names=dict(zip(regimes, regimes)),
         panel="stage",
         scale=100,
@@ -276,7 +277,7 @@ def degradation(live, recorded=None):
 
 def recovery(live, recorded=None):
     """Adjusted Rand index and separability of clusters of outputs against alpha, beta ratio and noise."""
-    shown = {"alpha": "share of fast examples α", "beta_ratio": "strength ratio β_d / β_e", "noise_std": "noise per coordinate"}
+    shown = {"alpha": r"share of fast examples $\alpha$", "beta_ratio": r"strength ratio $\beta_d / \beta_e$", "noise_std": "noise per coordinate"}
     names = {"adjusted_rand_index": "adjusted Rand index", "separability": "separability"}
     noises = select(live if recorded is None else recorded, part="recovery", swept="noise_std")["x"].unique()
     panels = [

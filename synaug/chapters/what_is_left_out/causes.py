@@ -56,9 +56,9 @@ class Causes(Trainings):
             added=(classes, added),
             n_sharpness=(classes, self.n_real),
         )
-        if not self.smaller or max(self.smaller) >= self.n_real or min(self.smaller) < of["real"].num_classes:
+        if max(self.smaller) >= self.n_real or min(self.smaller) < of["real"].num_classes:
             raise ValueError(f"smaller must be numbers from {of['real'].num_classes} to below n_real = {self.n_real}, got {self.smaller}")
-        if not self.shorter or max(self.shorter) >= self.steps:
+        if max(self.shorter) >= self.steps:
             raise ValueError(f"shorter must be numbers of steps below steps = {self.steps}, got {self.shorter}")
         for name in self.architectures:
             build_classifier(name, of["real"].image_shape, of["real"].num_classes, seed=0)

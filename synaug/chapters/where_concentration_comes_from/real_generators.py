@@ -77,8 +77,8 @@ class Generators(Settings):
     classifier_steps: int = param("its optimiser steps", at_least=1)
     steps: int = param("Heun steps of a pool, unless said", at_least=1)
     encoder: str = param("features that samples are compared in", options=("pixels", *BUILDERS))
-    sizes: tuple[tuple, ...] = param("channels of the generators of lower quality, each a list", each=True)
-    snapshots: tuple[int, ...] = param("images of training after which each of them is looked at", each=True, at_least=1, at_most=10**9)
+    sizes: tuple[tuple, ...] = param("channels of the generators of lower quality, each a list", (), each=True)
+    snapshots: tuple[int, ...] = param("images of training after which each of them is looked at", (), each=True, at_least=1, at_most=10**9)
     batch_size: int = param("images per step of their training", at_least=1)
     middle: int = param("reverse step, of 100, that reconstructions by each quality level start from", 50, at_least=1, at_most=99)
     loss_sigmas: tuple[float, ...] = param("noise levels of denoising losses", (0.1, 0.3, 1.0, 3.0, 10.0), each=True)
@@ -90,10 +90,8 @@ class Generators(Settings):
     def check(self):
         images = real_images_of(self.generator)
         shape, classes, n = images.test.image_shape, images.test.num_classes, self.n_images
-        if not self.parts:
-            raise ValueError(f"parts must be some of {', '.join(PARTS)}")
-        if not self.loss_sigmas or min(self.loss_sigmas) <= 0:
-            raise ValueError(f"loss_sigmas must be positive, at least one, got {self.loss_sigmas}")
+        if min(self.loss_sigmas) <= 0:
+            raise ValueError(f"loss_sigmas must be positive, got {self.loss_sigmas}")
         needed = {"trained": n, "test": self.n_evaluate, "unseen": max(self.n_losses, n * (self.seeds + 1))}
         for part, count in needed.items():
             if (there := len(getattr(images, part))) < count:
@@ -133,8 +131,6 @@ PROFILES = {
         classifier_steps=3,
         steps=2,
         encoder="pixels",
-        sizes=(),
-        snapshots=(),
         batch_size=32,
         n_bootstrap=10,
         sampler_settings=(("heun", 2, 0.0, 1.0),),
@@ -149,8 +145,6 @@ PROFILES = {
         classifier_steps=10,
         steps=2,
         encoder="efficientnet_lite0",
-        sizes=(),
-        snapshots=(),
         batch_size=128,
         n_bootstrap=100,
         sampler_settings=(("heun", 2, 0.0, 1.0), ("euler", 3, 0.0, 1.0)),

@@ -15,20 +15,17 @@ from synaug.theory.two_layer_cnn.theory import augmented_size
 DIM = 12  # of the Monte Carlo check; the formulas do not depend on it
 
 
-def duplicate_term(k: float, alpha: float, batch_size: int, n: int, exact: bool = False) -> float:
+def duplicate_term(k: float, alpha: float, batch_size: int, n: int) -> float:
     """What copies add to the variance of a mini-batch gradient, relative to per_example / B, that of k = 1.
 
-    (B/n) k (k - 1) (1 - alpha) / (alpha + k (1 - alpha))^2 (second hand). exact: (B - 1) / (N' - 1) times
-    k (k - 1) (1 - alpha) n / N' instead, which holds to the last digit for batches without replacement (derived here).
-    Times per_example / B it is the same for every B: it belongs to the full gradient's variance over data sets, and a
-    fixed data set's batches, drawn with replacement, have none of it. Raises ValueError unless 1 <= batch_size <= N'.
+    (B/n) k (k - 1) (1 - alpha) / (alpha + k (1 - alpha))^2 (second hand); for batches without replacement it is exact
+    with (B - 1) / (N' - 1) in the place of B / N' (derived here). Times per_example / B it is the same for every B: it
+    belongs to the full gradient's variance over data sets, and a fixed data set's batches, drawn with replacement, have
+    none of it. Raises ValueError unless 1 <= batch_size <= N'.
     """
     size = augmented_size(n, alpha, k)
     _check_batch(batch_size, size)
-    if size == 1:
-        return 0.0
-    copies = k * (k - 1) * (1 - alpha) * n / size
-    return copies * (batch_size - 1) / (size - 1) if exact else copies * batch_size / size
+    return k * (k - 1) * (1 - alpha) * n / size * batch_size / size
 
 
 def excess_tolerance(k: float, alpha: float, batch_size: int, n: int) -> float:
