@@ -17,7 +17,7 @@
 # # 4. Where does mode concentration come from?
 #
 # {cite:t}`yamaguchi2024` explains {term}`mode concentration` by the reverse process: each step follows the gradient of the log-density, so samples climb towards the modes.
-# This chapter finds that the samples of a trained network do lose coverage, and that its score, along the one direction measured, is too strong, but by far too little to explain that if images behave like the mixtures of 2 to 16 dimensions. Which error is behind it is open. With ancestral steps, the form in which the paper writes the process, the explanation fits in part.
+# This chapter finds that the samples of a trained network do lose coverage. Along the one direction measured, its score is too strong, but by far too little to explain that if images behave like the mixtures of 2 to 16 dimensions. Which error is behind it is open. With ancestral steps, the form in which the paper writes the process, the explanation fits in part.
 # The {term}`score` is the gradient of the log-density. Take the reverse process with the exact one: at each noise level its points are distributed like data with that much noise {cite:p}`song2021`.
 # The climb and the noise that is still there balance, and what comes out at the end is distributed as the data.
 #

@@ -240,7 +240,7 @@ for experiment, stored in zip(experiments, recorded):
 # ## What these numbers do not say
 #
 # - One generator of each family, one for each data set: intervals cover trainings of classifiers, not of generators.
-# - The VAE and the GAN have less than a third of the parameters of the diffusion model, saw fewer images in training, and are of a kind that was current some years ago; a better GAN may do better.
+# - The VAE and the GAN have less than a third of the parameters of the diffusion model, and saw fewer images in training. They are of a kind that was current some years ago; a better GAN may do better.
 # - Two classes may be easier than ten. Five merged classes are compared with five single ones, one from each pair.
 # - At 4,000 per class, 10,000 images are added to 40,000; elsewhere as many as there are. Compare its cost, not its gain.
 #

@@ -51,7 +51,7 @@ def forest(
         sides.setdefault(tuple(row[name] for name in at), {})[tuple(row[name] for name in columns)] = None
     most = max(map(len, sides.values()), default=1)
     apart = min(0.22, 0.8 / most)
-    palette = colours(rows[hue].unique(), distinct=False) if hue else {value: own_colour(value, name) or BLUE for value, name in names.items()}
+    palette = colours(rows[hue].unique(), distinct=False) if hue else {value: own_colour(value, name) for value, name in names.items()}
     shown = [None] if panel is None else list(xlabel if isinstance(xlabel, Mapping) else rows[panel].unique())
     count = len(places) + len(heads)
     across = min(len(shown), 2)
@@ -65,7 +65,7 @@ def forest(
             beside = list(sides[tuple(row[name] for name in at)])
             side = beside.index(tuple(row[name] for name in columns)) - (len(beside) - 1) / 2
             y = places[row[group] if group else None, row[label]] + apart * side
-            kind, colour = row[run] if run else "", palette[row[hue or label]]
+            kind, colour = row[run] if run else "", palette[row[hue or label]] or own_colour(row[group] if group else "") or BLUE
             sure = upright is None or not row["low"] <= upright <= row["high"]
             ax.plot([scale * row["low"], scale * row["high"]], [y, y], color=colour, linewidth=1.6, linestyle=":" if kind == "this build" else "-")
             ax.plot(
