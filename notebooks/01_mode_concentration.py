@@ -58,7 +58,7 @@ from synaug.diffusion.denoisers import load_denoiser
 from synaug.diffusion.schedules import sigma_of_reverse_step, sigmas_from
 from synaug.metrics import prdc
 from synaug.metrics.encoders import encode
-from synaug.plots import T_RE, image_grid, slider, table_html, theme
+from synaug.plots import T_RE, idea, image_grid, slider, table_html, theme
 from synaug.run import Store
 from synaug.run.results import load_recorded, recorded_run
 from synaug.statistics.claims import verdict_table
@@ -78,7 +78,17 @@ levels = chosen.reverse_steps
 # %% tags=["remove-input"]
 Markdown(figures.takeaways(book, poor))
 
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The chapter in one picture: a real image is taken into noise and back, and what comes out is judged.", "name": "fig-idea-1"}, "image": {"alt": "From left to right: a real image, the same under noise up to a level, its reconstruction, and two questions: how near it is to real images, and what a classifier learns from it."}}
+idea(
+    ["real image"],
+    ["the same, under noise"],
+    ["reconstruction"],
+    ["Do these cover what real images show?", "What does a classifier learn from them?"],
+);
+
 # %% [markdown]
+# The more noise there is on the way, the less is kept of the real image, up to images from noise alone.
+#
 # Numbers and curves are of the recorded run of the chosen generator, where there is one. Neither intervals nor verdicts are corrected for their number.
 # The noise level σ at which the way back begins is the horizontal axis. The paper's count of reverse steps, $t_{\mathrm{re}}$ of 100, stands above it.
 # The operation itself is older and has several names: SDEdit {cite:p}`meng2022`, Boomerang {cite:p}`luzi2024`, forward-backward experiments {cite:p}`sclocchi2025`.

@@ -27,7 +27,7 @@
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
 profile = None  # Size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick".
-studies = None  # What is compared, some of: "k", "pilot", "optimizers", "strength", "selection", "classical", "large", "architectures", "ablations", "budgets".
+studies = None  # What is compared, some of: "k", "pilot", "primaries", "optimizers", "strength", "selection", "classical", "large", "architectures", "ablations", "budgets", "baselines".
 generator = None  # Name or folder of a trained generator, whose training images are the real images.
 steps = None  # Optimiser steps of 128 images of each training.
 ks = None  # How often a slow example occurs, 2 among them.
@@ -35,7 +35,7 @@ strength = None  # Denoising steps of 100 from which images are generated; 50 if
 seeds = None  # Paired trainings of each arm.
 k_seeds = None  # Paired trainings of each arm of the studies "k" and "ablations".
 architecture = None  # The network: "resnet8", "vgg5", "vit_tiny", "resnet18" or another of synaug.classifiers.
-recipe = None  # Learning rates of the training: "one_cycle", "paper" or "two_drops".
+recipe = None  # Learning rates of the training: "one_cycle", "paper", "two_drops" or "fast".
 device = None  # Where networks run: "cpu", "cuda" or "mps"; "cpu" if None.
 settings = {}  # Further parameters of synaug.chapters.targeted_augmentation.Comparison, by name.
 

@@ -11,6 +11,7 @@ import pytest
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
+from synaug.__main__ import experiments
 from synaug.chapters.targeted_augmentation_figures import CEILING_GAIN, NEGLIGIBLE
 from synaug.chapters.where_concentration_comes_from.real_generators_figures import LINEAR_BELOW
 from synaug.classifiers import build_classifier
@@ -18,6 +19,7 @@ from synaug.data import draw_splits, load_dataset, save_image_folder
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 CHAPTERS = sorted(path.stem for path in NOTEBOOKS.glob("*.py"))
+EXPERIMENTS = list(experiments().values())
 
 
 #: Keeps all figures of a notebook, then measures each: some of its text, the points of the smallest as a page of 700
@@ -96,6 +98,14 @@ def test_two_or_three_short_cells_show_the_science_and_all_else_is_collapsed(cha
     assert len(parameters) <= 12 and all("  # " in line for line in parameters)
     for lines in shown:
         assert len(lines) <= 25 and max(map(len, lines)) <= 88, lines[0]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_studies_and_recipes_that_a_comment_lists_are_all_there_are(chapter):
+    (cell,) = (cell for cell in jupytext.read(NOTEBOOKS / f"{chapter}.py").cells if "parameters" in cell.metadata.get("tags", []))
+    for name, comment in re.findall(r"^(studies|recipe) = .*?  # (.*)", cell.source, re.M):
+        allowed = [set(one.parameters[name].metadata["options"]) for one in EXPERIMENTS if name in one.parameters]
+        assert set(re.findall(r'"(\w+)"', comment)) in allowed, name
 
 
 @pytest.mark.parametrize(

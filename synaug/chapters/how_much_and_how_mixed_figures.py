@@ -221,7 +221,9 @@ def what_to_do(frame):
 
     rows = [
         row(f"Add {n} images from noise?", gain, "Add them; try stronger augmentation first.", "Do not.", "It does not matter."),
-        row(f"Replace {max(p['replaced']):.0%} of the real images by them?", replaced, "Replace them.", "Never: add, do not replace.", "Either will do."),
+        row(
+            f"Replace {100 * max(p['replaced']):.0f} % of the real images by them?", replaced, "Replace them.", "Never: add, do not replace.", "Either will do."
+        ),
         ("How many match one new real image?", f"{worth[0]}; of {many}: {worth[1]}", "Collect real images where one costs less than so many."),
         row(f"{many} in place of {few}?", own["more"], "Add more.", "Add fewer.", "The first are enough."),
         row("Draw new ones, or repeat a few?", own["distinct"], "Draw new ones.", "Repeat a few.", "A few will do."),

@@ -310,7 +310,7 @@ def judge_trend(
         if beyond.low > 0:
             return OPPOSITE, f"{text}, but goes back from {a:g} to {b:g}", numbers | {"beyond": beyond}
     looked_at = ", ".join(f"{level:g}" for level in levels)
-    return verdict, f"{text}, no step clearly back by more than {tolerance:.0%} of that (levels {looked_at})", numbers
+    return verdict, f"{text}, no step clearly back by more than {100 * tolerance:.0f} % of that (levels {looked_at})", numbers
 
 
 def judge_plateau(
@@ -341,7 +341,7 @@ def judge_plateau(
     short, past, early = (contrast(frame, _less(_change(metric, level, end, side), margin, whole), where, seeds_only=seeds_only) for level, side in ends)
     numbers |= {"short of plateau": short, "past plateau": past, "short before": early}
     if short.low > 0 or past.low > 0:
-        return OPPOSITE, f"{text}, but still changes by more than {margin:.0%} of that after {flat_from:g}", numbers
+        return OPPOSITE, f"{text}, but still changes by more than {100 * margin:.0f} % of that after {flat_from:g}", numbers
     if short.high > 0 or past.high > 0:
         return NOT_RESOLVED, f"{text}; whether it is flat from {flat_from:g} is open", numbers
     if early.low <= 0:

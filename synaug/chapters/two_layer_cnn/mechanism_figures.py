@@ -6,7 +6,7 @@ from synaug.plots import Panel, lines
 from synaug.statistics import mean_interval
 from synaug.statistics.contrasts import paired, select
 
-STAGE_AXIS = {"xlabel": "stage of the training", "xticks": {place: f"{name}\n({share:.0%})" for place, (name, share) in enumerate(STAGES.items())}}
+STAGE_AXIS = {"xlabel": "stage of the training", "xticks": {place: f"{name}\n({100 * share:.0f} %)" for place, (name, share) in enumerate(STAGES.items())}}
 EARLY = 0.1  # share of the training's steps at which losses are compared early
 
 
@@ -89,7 +89,7 @@ def describe(live, recorded=None):
         lambda frame, p: (
             f"{p['seeds']} networks ({p['classifier']}) of {p['classifier_steps']:,} steps on "
             f"{'all' if p['n_images'] is None else 'the first {:,}'.format(p['n_images'])} images that the generator "
-            f"`{p['generator']}` was trained on, {select(frame, metric='slow_fraction')['value'].iat[0]:.0%} of them slow; "
+            f"`{p['generator']}` was trained on, {100 * select(frame, metric='slow_fraction')['value'].iat[0]:.0f} % of them slow; "
             f"k = {', '.join(map(str, p['ks']))}; copies generated at σ = {', '.join(f'{s:g}' for s in p['sigmas'])}"
         ),
     )
