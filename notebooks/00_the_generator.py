@@ -41,11 +41,11 @@ from synaug.chapters.generator_quality import EXPERIMENT
 parameters = EXPERIMENT.read(globals())
 
 import torch
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 
 from synaug.chapters import generator_quality as chapter
 from synaug.chapters import generator_quality_figures as figures
-from synaug.chapters.reading import drawn, side_by_side
+from synaug.chapters.reading import drawn, runs_table, side_by_side
 from synaug.chapters.tasks import real_images_of, training_record
 from synaug.data import to_bytes
 from synaug.diffusion.denoisers import load_denoiser
@@ -96,7 +96,8 @@ table_html(
 )
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the runs behind this page", "code_prompt_hide": "Hide the runs behind this page"}
-Markdown(figures.describe_generator(training_record(chosen.generator), real_images_of(chosen.generator).trained) + "\n" + figures.describe(live, recorded))
+display(Markdown(figures.describe_generator(training_record(chosen.generator), real_images_of(chosen.generator).trained)))
+runs_table(EXPERIMENT, live, recorded)
 
 # %% [markdown]
 # ## Samples

@@ -52,7 +52,7 @@ from IPython.display import Markdown
 
 from synaug.chapters import mode_concentration as chapter
 from synaug.chapters import mode_concentration_figures as figures
-from synaug.chapters.reading import drawn, side_by_side
+from synaug.chapters.reading import drawn, runs_table, side_by_side
 from synaug.data import to_bytes
 from synaug.diffusion.denoisers import load_denoiser
 from synaug.diffusion.schedules import sigma_of_reverse_step, sigmas_from
@@ -94,7 +94,7 @@ idea(
 # The operation itself is older and has several names: SDEdit {cite:p}`meng2022`, Boomerang {cite:p}`luzi2024`, forward-backward experiments {cite:p}`sclocchi2025`.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the runs behind this page", "code_prompt_hide": "Hide the runs behind this page"}
-Markdown(chapter.describe(live, recorded))
+runs_table(EXPERIMENT, live, recorded)
 
 # %% [markdown]
 # ## From real to synthetic

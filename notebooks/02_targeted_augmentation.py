@@ -58,7 +58,7 @@ from synaug.chapters import claims_page, generator_quality_figures, targeted_dra
 from synaug.chapters import targeted_augmentation as chapter
 from synaug.chapters import targeted_augmentation_figures as figures
 from synaug.chapters import targeted_draws_figures as draws
-from synaug.chapters.reading import decided, drawn, side_by_side, told
+from synaug.chapters.reading import decided, drawn, runs_table, side_by_side, told
 from synaug.classifiers import build_classifier
 from synaug.data.torch_datasets import TorchImages
 from synaug.plots import idea, image_grid, table_html, theme
@@ -122,7 +122,7 @@ Markdown(f"All this is of one draw of real images and one generator per data set
 # The ceiling stands beside the smallest and the largest $k$, and beside every optimizer, augmentation, network, regime and number of steps.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the runs behind this page", "code_prompt_hide": "Hide the runs behind this page"}
-Markdown(figures.describe(live, recorded))
+runs_table(EXPERIMENT, live, recorded)
 
 # %% [markdown]
 # Figures and tables are of the largest run that holds their study, and are left out where none does. The parameter `studies` adds them to a run of your own.

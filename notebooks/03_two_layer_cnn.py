@@ -48,7 +48,7 @@ import pandas as pd
 import torch
 from IPython.display import Markdown
 
-from synaug.chapters.reading import drawn, side_by_side
+from synaug.chapters.reading import drawn, runs_table, side_by_side
 from synaug.chapters.two_layer_cnn import mechanism_figures as network_figures
 from synaug.chapters.two_layer_cnn import theorems_figures as figures
 from synaug.plots import table_html, theme
@@ -80,7 +80,7 @@ table_html(figures.overview(figures.worded(in_short)), "What is asked of each th
 # Figures show the recorded run where there is one. Neither intervals nor verdicts are corrected for their number.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the runs behind this page", "code_prompt_hide": "Hide the runs behind this page"}
-Markdown(figures.describe(live, recorded))
+runs_table(theorems.EXPERIMENT, live, recorded)
 
 # %% [markdown]
 # ## The idea in one picture
@@ -338,7 +338,7 @@ network_largest = network_live if network_recorded is None else network_recorded
 network_shown = drawn(network_live, network_recorded)
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the runs behind this section", "code_prompt_hide": "Hide the runs behind this section"}
-Markdown(network_figures.describe(network_live, network_recorded))
+runs_table(mechanism.EXPERIMENT, network_live, network_recorded)
 
 # %% [markdown]
 # First the premises: that what is new in a generated image is independent of its source, not too strong, and that the features are the source's.

@@ -55,7 +55,7 @@ import pandas as pd
 import torch
 from IPython.display import Markdown, display
 
-from synaug.chapters.reading import drawn, side_by_side
+from synaug.chapters.reading import drawn, runs_table, side_by_side
 from synaug.chapters.tasks import real_images_of
 from synaug.chapters.where_concentration_comes_from import empirical_score_figures as images
 from synaug.chapters.where_concentration_comes_from import exact_score_figures as mixtures
@@ -98,9 +98,8 @@ idea(
 # Figures and tables show the recorded runs where there are any. Intervals are not corrected for their number; of the verdicts, those of the exploration terms are.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the runs behind this page", "code_prompt_hide": "Hide the runs behind this page"}
-Markdown("\n".join(["Mixtures:", "", mixtures.describe(live, recorded), "", "Images:", "",
-                    images.describe(live_images, recorded_images), "", "Generators:", "",
-                    generators.describe(live_generators, recorded_generators)]))
+display(runs_table(exact_score.EXPERIMENT, live, recorded), runs_table(empirical_score.EXPERIMENT, live_images, recorded_images),
+        runs_table(real_generators.EXPERIMENT, live_generators, recorded_generators))
 
 # %% [markdown]
 # <span id="the-answer"></span>

@@ -50,7 +50,7 @@ from synaug.augmentation import MixedBatches
 from synaug.augmentation.mixed_batches import share_schedule
 from synaug.chapters import how_much_and_how_mixed as chapter
 from synaug.chapters import how_much_and_how_mixed_figures as figures
-from synaug.chapters.reading import decided, drawn, side_by_side, told
+from synaug.chapters.reading import decided, drawn, runs_table, side_by_side, told
 from synaug.classifiers import build_classifier
 from synaug.data.torch_datasets import TorchImages
 from synaug.plots import finish, idea, panels, table_html, theme
@@ -85,7 +85,7 @@ idea(
 # Figures and tables show the recorded run where there is one, else this build. In brackets stand 95 % intervals over paired seeds.
 
 # %% mystnb={"code_prompt_hide": "Hide the runs behind this page", "code_prompt_show": "Show the runs behind this page"} tags=["hide-cell"]
-Markdown(figures.describe(live, recorded))
+runs_table(EXPERIMENT, live, recorded)
 
 # %% [markdown]
 # ## How it is measured

@@ -44,7 +44,7 @@ import torch
 from IPython.display import Markdown, display
 
 from synaug.chapters.claims_page import conjectures
-from synaug.chapters.reading import decided, describe_several, drawn, side_by_side, told
+from synaug.chapters.reading import decided, drawn, runs_table, side_by_side, told
 from synaug.chapters.what_is_left_out import left_out_figures as figures
 from synaug.classifiers.landscape import sharpness
 from synaug.classifiers.last_layer import refit_last_layer
@@ -82,7 +82,7 @@ idea(
 # Figures and tables show the recorded run where there is one, else this build. In brackets stand 95 % intervals over paired seeds, not corrected for their number; verdicts are.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the runs behind this page", "code_prompt_hide": "Hide the runs behind this page"}
-Markdown(describe_several(*zip(live, recorded)))
+display(*map(runs_table, experiments, live, recorded))
 
 # %% [markdown]
 # ## The seven conjectures

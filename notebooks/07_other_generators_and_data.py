@@ -43,7 +43,7 @@ given = [one.read(globals(), *(other for other in _experiments if other is not o
 from IPython.display import Markdown, display
 
 from synaug.chapters.other_generators import other_generators_figures as figures
-from synaug.chapters.reading import decided, describe_several, drawn, side_by_side, told
+from synaug.chapters.reading import decided, drawn, runs_table, side_by_side, told
 from synaug.chapters.where_concentration_comes_from import real_generators_figures as generators
 from synaug.plots import idea, image_grid, table_html, theme
 from synaug.run import Store
@@ -76,7 +76,7 @@ idea(
 # Figures and tables show recorded runs, where there are any. In brackets stand 95 % intervals over paired seeds, or over images where there is one set of them.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the runs behind this page", "code_prompt_hide": "Hide the runs behind this page"}
-Markdown(describe_several(*zip(live, recorded)))
+display(*map(runs_table, experiments, live, recorded))
 
 # %% [markdown]
 # ## Three families, one contract

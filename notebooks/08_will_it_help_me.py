@@ -50,7 +50,7 @@ import synaug
 from synaug.auditing.planted import check
 from synaug.chapters import will_it_help_me as chapter
 from synaug.chapters import will_it_help_me_figures as figures
-from synaug.chapters.reading import decided, side_by_side, told
+from synaug.chapters.reading import decided, runs_table, side_by_side, told
 from synaug.chapters.tasks import splits
 from synaug.data import stratified_subset
 from synaug.plots import idea, table_html, theme
@@ -84,7 +84,7 @@ idea(
 # The measures are worth their little time only if both gains agree.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the runs behind this page", "code_prompt_hide": "Hide the runs behind this page"}
-Markdown(figures.describe(live, recorded))
+runs_table(EXPERIMENT, live, recorded)
 
 # %% [markdown]
 # ## The audit

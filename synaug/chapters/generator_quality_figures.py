@@ -4,7 +4,7 @@
 import pandas as pd
 
 from synaug.chapters.generator_quality import NEAR_COPY_QUANTILE, SAMPLES
-from synaug.chapters.reading import describe_runs, singular, within
+from synaug.chapters.reading import plainly, within
 from synaug.chapters.tasks import training_record
 from synaug.metrics import FRESH_REAL
 from synaug.metrics.encoders import encoder_label
@@ -220,21 +220,5 @@ def describe_generator(record, trained):
     return (
         f"- *generator*: {record['parameters']:,} parameters, trained on {len(trained):,} training images of "
         f"{trained.name} ({record['images_seen']:,} images seen, {record['minutes'] / 60:.1f} hours, "
-        f"{singular(record['device'])})."
+        f"{plainly(record['device'])})."
     )
-
-
-def describe(live, recorded=None):
-    """What the runs behind a page are, as a Markdown list."""
-
-    def words(frame, p):
-        searched = select(frame, metric="near_copy_share", arm=SAMPLES).set_index("encoder")["searched"]
-        places = ", ".join(f"{int(n):,} in {space(encoder)}" for encoder, n in searched.items())
-        judge = "all unseen training images" if p["n_judge"] is None else f"{p['n_judge']:,} unseen training images"
-        return (
-            f"{p['n_samples']:,} samples ({p['solver'].capitalize()}, {p['steps']} steps), as many real images in "
-            f"each set; the judge ({p['classifier']}, {p['classifier_steps']:,} steps) learnt from {judge}; "
-            f"neighbours are searched among {places}"
-        )
-
-    return describe_runs(live, recorded, words)

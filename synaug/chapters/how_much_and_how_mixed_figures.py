@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from synaug.chapters.claims_page import DATA
-from synaug.chapters.reading import describe_runs, said, verdict_of
+from synaug.chapters.reading import said, verdict_of
 from synaug.chapters.what_is_left_out.left_out_figures import NETWORKS
 from synaug.plots import Panel, forest, lines
 from synaug.statistics import paired_interval
@@ -241,15 +241,3 @@ def what_to_do(frame):
         ),
     ]
     return pd.DataFrame(rows, columns=["your question", "measured (points, unless a rate or share)", "what to do"])
-
-
-def describe(live, recorded=None):
-    """What the runs behind a page are, as a Markdown list."""
-    return describe_runs(
-        live,
-        recorded,
-        lambda frame, p: (
-            f"{frame['dataset'].iloc[0]}, {p['n_real']:,} real images, {p['architecture']} of width {p['width']}; studies: "
-            f"{', '.join(p['studies'])}; {p['steps']} steps, {p['seeds']} seeds from {p['first_seed']} on, {len(frame)} trainings"
-        ),
-    )

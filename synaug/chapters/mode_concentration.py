@@ -8,7 +8,6 @@ import pandas as pd
 import torch
 from sklearn.decomposition import PCA
 
-from synaug.chapters.reading import describe_runs
 from synaug.chapters.tasks import Trained, network, real, real_images_of, reconstructed, scored, trained
 from synaug.classifiers import build_classifier, output_entropy, predict
 from synaug.classifiers.architectures import ARCHITECTURES
@@ -282,21 +281,3 @@ def shown_images(s: Sweep, get, levels, per_class: int = 3) -> torch.Tensor:
     by_class = [(sources.labels == c).nonzero().flatten()[:per_class] for c in range(min(sources.num_classes, SHOWN_CLASSES))]
     order = torch.stack(by_class, dim=1).flatten()
     return torch.stack([get(pool(s, level)).images[order] for level in levels])
-
-
-def describe(live: pd.DataFrame, recorded: pd.DataFrame | None = None) -> str:
-    """What the runs behind the page are, as a Markdown list."""
-
-    def number(n):
-        return "all" if n is None else f"{n:,}"
-
-    return describe_runs(
-        live,
-        recorded,
-        lambda frame, p: (
-            f"{frame['dataset'].iloc[0]}; {number(p['n_images'])} training and {number(p['n_test'])} test images "
-            f"reconstructed at {len(p['reverse_steps'])} levels (stride {p['stride']} on the grid of {p['steps']}), "
-            f"{int(frame['n_candidate'].max()):,} of the training images compared (k = {p['k']}); {p['seeds']} classifiers "
-            f"per level ({p['classifier']}, {p['classifier_steps']:,} steps), scored on {number(p['n_evaluate'])} test images"
-        ),
-    )

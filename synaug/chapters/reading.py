@@ -1,12 +1,10 @@
 """What chapters say of their runs and in numbers: estimates with limits, and this build beside the recorded run."""
 
-import re
-from collections.abc import Callable
-
 import pandas as pd
-from IPython.display import Markdown
+from IPython.display import HTML, Markdown
 
-from synaug.plots import forest
+from synaug.plots import forest, table_html
+from synaug.run import Experiment
 from synaug.statistics import paired_interval
 from synaug.statistics.claims import load_claims, verdict_table
 from synaug.statistics.contrasts import select
@@ -89,36 +87,22 @@ def side_by_side(numbers, live, recorded=None):
     return pd.DataFrame([{"": name, "recorded": stored.get(name, ""), "this build": own.get(name, "")} for name in {**stored, **own}])
 
 
-def describe_runs(live: pd.DataFrame, recorded: pd.DataFrame | None, words: Callable) -> str:
-    """What the runs behind a page are, as a Markdown list: profile, ``words(frame, parameters)``, time and device."""
-    lines = []
-    for name, frame in (("this build", live), ("recorded", recorded)):
-        if frame is None:
-            of = " of this generator" if live.attrs["provenance"]["generator"] else ""
-            lines.append(f"- *{name}*: no larger run{of} has been recorded.")
-            continue
-        origin = frame.attrs["provenance"]
-        lines += [
-            f"- *{name}*: profile `{frame['profile'].iloc[0]}`, {origin['wall_seconds'] / 60:.1f} minutes on {origin['device']}.",
-            *(f"  - {part}" for part in words(frame, origin["parameters"]).split("; ")),
-        ]
-    return singular("\n".join(lines))
+def runs_table(experiment: Experiment, live: pd.DataFrame, recorded: pd.DataFrame | None) -> HTML:
+    """The runs behind a page, side by side: time and device, and every parameter by its name and what it means."""
+    rows = [("minutes", "of all tasks, summed"), *((name, field.metadata["doc"].split("; None")[0]) for name, field in experiment.parameters.items())]
+    table = pd.DataFrame(rows, columns=["parameter", "what it is"])
+    for title, frame in (("this build", live), ("recorded", recorded)):
+        origin = {} if frame is None else frame.attrs["provenance"]
+        known = origin and origin["parameters"] | {"minutes": round(origin["wall_seconds"] / 60, 1), "device": origin["device"]}
+        table[title] = [plainly(known[name]) if name in known else "" for name in table["parameter"]]
+    name, missing = experiment.name.replace("_", " "), "" if recorded is not None else "; none is recorded that is of this generator"
+    return table_html(table, f"The runs of {name}{missing}.")
 
 
-def describe_several(*pairs) -> str:
-    """`describe_runs` of several experiments. pairs: (live, recorded) of each."""
-
-    def words(frame, p):
-        return f"{frame['experiment'].iloc[0].replace('_', ' ')}; {p['steps']} steps, {p['seeds']} seeds from {p['first_seed']} on, {len(frame)} values"
-
-    return "\n".join(describe_runs(live, recorded, words) for live, recorded in pairs)
-
-
-def singular(text: str) -> str:
-    """Text with "1 seed" for "1 seeds", and so for all that runs are described by; not in "k = 1 images"."""
-    return re.sub(
-        r"(?<!= )(?<![\d.,])\b1 ((?:\w+ )?(?:classifier|image|level|mixture|moment|network|point|sample|seed|"
-        r"size|source|step|thread))s\b",
-        r"1 \1",
-        text,
-    )
+def plainly(value) -> str:
+    """A parameter's value to read: several, and those of a dict, in one line; a dash for none."""
+    if isinstance(value, dict):
+        return "; ".join(f"{name}: {plainly(one)}" for name, one in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(plainly, value))
+    return f"{value:,}" if type(value) is int else "\u2013" if value is None else str(value).replace(" 1 threads", " 1 thread")

@@ -7,7 +7,7 @@ from itertools import product
 
 import pandas as pd
 
-from synaug.chapters.reading import describe_runs, interval, said, signed, values, verdict_of
+from synaug.chapters.reading import interval, said, signed, values, verdict_of
 from synaug.plots import Panel, forest, lines
 from synaug.run.results import experiment_of, recordings
 from synaug.statistics import paired_interval, ratio_interval
@@ -421,16 +421,3 @@ def real_images(frame, regime):
 
 def images_of(frame):
     return f"{frame['dataset'].iloc[0]}, {real_images(frame, 'small')} real images"
-
-
-def describe(live, recorded=None):
-    """What the runs behind a page are, as a Markdown list."""
-    return describe_runs(
-        live,
-        recorded,
-        lambda frame, p: (
-            f"{images_of(frame)}, {p['architecture']}; k = {', '.join(map(str, p['ks']))}; studies: "
-            f"{', '.join(p['studies'])}; {p['k_seeds']} paired seeds in those of k and of ablations, {p['seeds']} in "
-            f"others; {(frame['metric'] == 'test_error').sum()} classifiers"
-        ),
-    )

@@ -12,7 +12,7 @@ from synaug.auditing.prediction import LEAST_CORRELATION
 from synaug.auditing.report import MENDED, THRESHOLDS
 from synaug.chapters import will_it_help_me as chapter
 from synaug.chapters.claims_page import DATA
-from synaug.chapters.reading import describe_runs, signed, within
+from synaug.chapters.reading import signed, within
 from synaug.chapters.tasks import training_record
 from synaug.chapters.what_is_left_out.left_out_figures import NETWORKS
 from synaug.chapters.will_it_help_me import CHOICES, LONGER, POOLS, PREDICTORS, PRIMARY, REFERENCE, gains
@@ -457,15 +457,3 @@ def takeaways(frame, recorded, everything) -> str:
             f"the early network's uncertainty {texts['chosen by uncertainty']}.{same_cost_said(frame)}"
         )
     return "\n".join(f"{i}. {line}" for i, line in enumerate(lines, 1))
-
-
-def describe(live, recorded=None):
-    """What the runs behind a page are, as a Markdown list."""
-    return describe_runs(
-        live,
-        recorded,
-        lambda frame, p: (
-            f"{frame['dataset'].iloc[0]}, {len(p['pools'])} sets of which {p['added']:,} images are added, {p['architecture']}; "
-            f"{p['steps']} steps, {p['seeds']} seeds from {p['first_seed']} on, {p['choice_seeds']} for the choice; measured in {p['encoder']}"
-        ),
-    )

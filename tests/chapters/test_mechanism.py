@@ -109,8 +109,3 @@ def test_figures_are_labelled(frame, draw):
     figure = draw(frame, frame)
     assert all(ax.get_xlabel() and ax.get_ylabel() and ax.has_data() for ax in figure.axes) and draw(frame).axes
     assert {"recorded", "this build"} <= {text.get_text() for text in figure.legends[0].get_texts()}
-
-
-def test_description(frame):
-    text = figures.describe(frame)
-    assert "2 networks (resnet8) of 10 steps on the first 130 images" in text and "no larger run" in text

@@ -193,11 +193,6 @@ def test_falls_are_paired_by_seed(frame):
     assert table.iloc[-1].tolist() == ["", "95.58", "89.85", "\u22125.73", "0.77", "0.63"]
 
 
-def test_describe_says_which_run_is_which(frame):
-    text = chapter.describe(frame)
-    assert "this build" in text and "`smoke`" in text and "no larger run" in text
-
-
 def test_takeaways_are_those_of_the_recorded_runs(frame):
     runs = [load_recorded(EXPERIMENT.name, "standard", variant) for variant in (None, "cifar10_5000")]
     found, poor = map(figures.numbers, runs)

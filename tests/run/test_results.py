@@ -1,7 +1,9 @@
 import importlib.metadata
 import itertools
 import json
+import re
 import subprocess
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -9,8 +11,9 @@ import pytest
 import torch
 
 import synaug
-from synaug.chapters.reading import describe_runs
+from synaug.chapters.reading import runs_table
 from synaug.provenance import provenance
+from synaug.run import Experiment, Settings, param
 from synaug.run.results import load_recorded, record, recorded_run, recordings
 from synaug.statistics.frames import COLUMNS, check_frame, tidy
 
@@ -128,22 +131,21 @@ def test_a_run_in_parts_is_their_rows_and_values(frame):
     assert len(load_recorded("toy", "standard", "part1")) == len(frame) / 2
 
 
-def test_runs_are_described_by_their_own_parameters(frame):
-    origin = {"parameters": {"n": 7}, "wall_seconds": 90, "device": "cpu", "generator": None}
-    recorded = frame.assign(profile="standard")
-    frame.attrs["provenance"], recorded.attrs["provenance"] = origin, {**origin, "parameters": {"n": 70}}
-    text = describe_runs(frame, recorded, lambda run, p: f"{p['n']} images, k = 1; 1 seeds, {len(run)} rows")
-    assert text.splitlines() == [
-        "- *this build*: profile `smoke`, 1.5 minutes on cpu.",
-        "  - 7 images, k = 1",
-        "  - 1 seed, 12 rows",
-        "- *recorded*: profile `standard`, 1.5 minutes on cpu.",
-        "  - 70 images, k = 1",
-        "  - 1 seed, 12 rows",
-    ]
-    assert "no larger run has been recorded" in describe_runs(frame, None, lambda *_: "")
-    frame.attrs["provenance"] = {**origin, "generator": "a"}
-    assert "no larger run of this generator" in describe_runs(frame, None, lambda *_: "")
+def test_runs_are_told_by_their_own_parameters(frame):
+    @dataclass(frozen=True, kw_only=True)
+    class Toy(Settings):
+        n: int = param("how many; None: all", optional=True)
+        terms: dict = param("what is tried")
+
+    toy = Experiment("toy", Toy, {}, lambda s: [])
+    frame.attrs["provenance"] = {"parameters": {"n": 7000, "terms": {"a": [1, 2]}}, "wall_seconds": 90, "device": "cpu, 1 threads"}
+    recorded = frame.copy()
+    recorded.attrs["provenance"] = {"parameters": {"n": None}, "wall_seconds": 600, "device": "gpu"}
+    cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in runs_table(toy, frame, recorded).data.split("<tr")]
+    rows = {first: others for first, *others in filter(None, cells)}
+    assert rows["n"] == ["how many", "7,000", "\u2013"] and rows["terms"] == ["what is tried", "a: 1, 2", ""]
+    assert rows["minutes"][1:] == ["1.5", "10.0"] and rows["device"][1:] == ["cpu, 1 thread", "gpu"]
+    assert "none is recorded that is of this generator" in runs_table(toy, frame, None).data
 
 
 def test_nothing_recorded_names_the_command():

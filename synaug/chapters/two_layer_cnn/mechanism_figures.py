@@ -1,6 +1,6 @@
 """Figures of chapter 3's last section, from frames of `mechanism`; ``recorded`` may be None."""
 
-from synaug.chapters.reading import describe_runs, said
+from synaug.chapters.reading import said
 from synaug.chapters.two_layer_cnn.mechanism import ARMS, STAGES
 from synaug.plots import Panel, lines
 from synaug.statistics import mean_interval
@@ -79,17 +79,3 @@ def learning(live, recorded=None):
         Panel("test_loss", "test loss", {"part": "learning"}),
     ]
     return lines(live, recorded, panels, hue="arm", names=dict(zip(ARMS, ARMS)), xlabel="share of the training's steps")
-
-
-def describe(live, recorded=None):
-    """What the runs behind the section are, as a Markdown list."""
-    return describe_runs(
-        live,
-        recorded,
-        lambda frame, p: (
-            f"{p['seeds']} networks ({p['classifier']}) of {p['classifier_steps']:,} steps on "
-            f"{'all' if p['n_images'] is None else 'the first {:,}'.format(p['n_images'])} images that the generator "
-            f"`{p['generator']}` was trained on, {100 * select(frame, metric='slow_fraction')['value'].iat[0]:.0f} % of them slow; "
-            f"k = {', '.join(map(str, p['ks']))}; copies generated at σ = {', '.join(f'{s:g}' for s in p['sigmas'])}"
-        ),
-    )

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.patches import Patch
 
 from synaug.chapters import claims_page
-from synaug.chapters.reading import describe_runs, said
+from synaug.chapters.reading import said
 from synaug.chapters.two_layer_cnn.theorems import REFERENCE_K, STAGES, against_reference
 from synaug.plots import INK, PALETTE, Panel, finish, forest, lines, panels
 from synaug.statistics.contrasts import differences, paired, select
@@ -292,19 +292,6 @@ def recovery(live, recorded=None):
         for swept, label in shown.items()
     ]
     return lines(live, recorded, panels, hue="metric", names=names)
-
-
-def describe(live, recorded=None):
-    """What the runs behind the page are, as a Markdown list."""
-    return describe_runs(
-        live,
-        recorded,
-        lambda frame, p: (
-            f"{p['seeds']} seeds everywhere; the toy with {p['n']:,} examples and {p['steps']} steps; "
-            f"{frame['regime'].nunique()} regimes at k = {', '.join(map(str, p['ks']))}, {p['regime_steps']:,} steps each, "
-            f"early is step {p['early']}"
-        ),
-    )
 
 
 def searched(frame):

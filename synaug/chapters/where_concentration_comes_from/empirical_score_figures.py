@@ -3,8 +3,7 @@ may be None)."""
 
 import pandas as pd
 
-from synaug.chapters.reading import describe_runs
-from synaug.chapters.where_concentration_comes_from.empirical_score import ARMS, CONDITIONAL, NETWORK, OUTCOMES, STEPS
+from synaug.chapters.where_concentration_comes_from.empirical_score import ARMS, CONDITIONAL, NETWORK, OUTCOMES
 from synaug.plots import Panel, lines
 from synaug.statistics.contrasts import select
 
@@ -15,21 +14,6 @@ DIFFERENCES = {
     "empirical_error": "empirical denoiser to the clean image",
 }
 SPLITS = {"train": "training images", "held out": "held-out images"}
-
-
-def describe(live, recorded=None):
-    """What the runs behind a page are, as a Markdown list."""
-
-    def words(frame, p):
-        known = "all the generator's" if p["n_training"] is None else f"{p['n_training']:,} of the generator's"
-        return (
-            f"{frame['dataset'].iloc[0]}; the empirical denoiser knows {known} training images; "
-            f"{p['n_sources']:,} sources reconstructed at {len(p['reverse_steps'])} levels (stride {p['stride']} "
-            f"on the grid of {STEPS}), denoisers compared on {p['n_compared']:,} training and as many held-out "
-            f"images"
-        )
-
-    return describe_runs(live, recorded, words)
 
 
 def outcomes(live, recorded=None):

@@ -4,7 +4,6 @@ perfect generator scores."""
 
 import pandas as pd
 
-from synaug.chapters.reading import describe_runs
 from synaug.chapters.where_concentration_comes_from.exact_score import EXACT, SOLVERS, STEPS
 from synaug.metrics import FRESH_REAL
 from synaug.plots import Panel, lines
@@ -39,18 +38,6 @@ ERRORS = {
     "smoothed score": ("width of the smoothing in ln σ", 0),
     "guidance": ("scale of the guidance", 1),
 }
-
-
-def describe(live, recorded=None):
-    """What the runs behind a page are, as a Markdown list."""
-    return describe_runs(
-        live,
-        recorded,
-        lambda frame, p: (
-            f"{p['mixtures']} random mixtures, {p['n_points']:,} points of each in every set (k = {p['k']}); the exact score "
-            f"from {len(p['reverse_steps'])} levels (stride {p['stride']} on the grid of {STEPS})"
-        ),
-    )
 
 
 def above_baseline(frame):

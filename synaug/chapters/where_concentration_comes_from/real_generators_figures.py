@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from synaug.chapters.reading import describe_runs, said
+from synaug.chapters.reading import said
 from synaug.chapters.tasks import training_record
 from synaug.chapters.where_concentration_comes_from.real_generators import EXPLORATION, LEVELS, MIDDLE, NOISE, PLAIN, REAL_ALONE, SAMPLERS
 from synaug.diffusion.samplers import network_evaluations
@@ -30,21 +30,6 @@ EXPLORED = ("outer_edge_recall", "precision", "accuracy", "accuracy_with_real")
 EULER, HEUN = 18, 10  # steps with about as many calls of the network
 SHOWN_STEPS = 10  # Heun steps, at least, of samples that are only shown, but at profile smoke
 LINEAR_BELOW = 0.005  # of the axis of excess losses, logarithmic above
-
-
-def describe(live, recorded=None):
-    """What the runs behind a page are, as a Markdown list."""
-
-    def words(frame, p):
-        levels = f"generators of {len(p['sizes'])} sizes at {len(p['snapshots'])} moments; " * (LEVELS in p["parts"])
-        return (
-            f"{frame['dataset'].iloc[0]}; {levels}{p['n_images']:,} samples per pool, {p['steps']} Heun steps "
-            f"unless said; {p['seeds']} classifiers per pool ({p['classifier']}, {p['classifier_steps']:,} steps "
-            f"of {p['classifier_batch']}), scored on {p['n_evaluate']:,} test images; features {p['encoder']}, "
-            f"k = {p['k']}"
-        )
-
-    return describe_runs(live, recorded, words)
 
 
 def added_run(live):
