@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from synaug.chapters.tasks import Trained, generated, network, real, real_images, real_images_of, trained, training_record, weights_of
+from synaug.chapters.tasks import Trained, at_strength, generated, network, real, real_images, real_images_of, trained, training_record, weights_of
 from synaug.classifiers import build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import RECIPES
 from synaug.data import ImageDataset, stratified_subset
 from synaug.diffusion.samplers import SOLVERS
 from synaug.diffusion.schedules import reverse_sigmas
+from synaug.generators import Diffusion, load_generator
 from synaug.metrics import FRESH_REAL, frechet_distance
 from synaug.metrics.encoders import BUILDERS, encode
 from synaug.metrics.near_copies import nearer_than, nearest
@@ -29,8 +30,8 @@ NEAR_COPY_QUANTILE = 0.01
 class Quality(Settings):
     generator: str = param("name or folder of a trained generator", "fashion_mnist")
     n_samples: int = param("samples, and real images in each set that they are compared with", at_least=1)
-    steps: int = param("steps of the sampler", 18, at_least=1)
-    solver: str = param("how the reverse process is solved", "heun", options=tuple(SOLVERS))
+    steps: int = param("steps of a diffusion model's sampler", 18, at_least=1)
+    solver: str = param("how a diffusion model's reverse process is solved", "heun", options=tuple(SOLVERS))
     seed: int = param("of the samples' noise", 0, at_least=0, at_most=2**31 - 1)
     encoders: tuple[str, ...] = param("features that distances are taken in", ("efficientnet_lite0", "pixels"), each=True, options=("pixels", *BUILDERS))
     n_searched: int = param("training images among which nearest neighbours are searched in features (in pixels: all); None: all", at_least=1, optional=True)
@@ -73,7 +74,11 @@ def sets(s: Quality) -> dict[str, Task]:
     """Equally many images: samples, of the classes of the reference image by image; the reference, which are test
     images; fresh ones, of the training split, that neither the generator has seen."""
     reference = real(s, "test", s.n_samples)
-    samples = Task(generated, {**network(s), "seed": s.seed, "steps": s.steps, "solver": s.solver}, (reference,))
+    own = {**network(s), "seed": s.seed, "steps": s.steps}
+    if isinstance(load_generator(s.generator), Diffusion):
+        samples = Task(generated, {**own, "solver": s.solver}, (reference,))
+    else:
+        samples = Task(at_strength, {**own, "strength": 1.0}, (reference,))
     return {"samples": samples, "reference": reference, "fresh": real(s, "unseen", s.n_samples)}
 
 

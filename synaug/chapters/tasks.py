@@ -361,6 +361,35 @@ def found_denoiser(trained: dict | None, images: int | None, generator: str | No
     return usual_denoiser(generator, weights, device) if trained is None else trained[images].load(device).denoiser
 
 
+def at_strength(
+    sources: ImageDataset,
+    trained: dict | None = None,
+    *,
+    generator: str | None = None,
+    weights: str | None = None,
+    images: int | None = None,
+    precision: str,
+    device: str,
+    strength: float,
+    steps: int,
+    seed: int,
+    noise: bool = False,
+    checkpoint: Path | None = None,
+) -> ImageDataset:
+    """Reconstructions at a strength, as bytes, kept block by block, of a saved generator, or of one of `trained_generators`,
+    of which images is one. noise: with that of a VAE's decoder."""
+    model = found_generator(trained, images, generator, weights, device)
+    if isinstance(model, Diffusion):
+        model.steps = steps
+    elif noise:
+        model.decoder_noise = True
+
+    def make(block: ImageDataset) -> Tensor:
+        return to_bytes(model.reconstruct(block.floats(), block.labels, strength, seed, source_index=block.source_index).images)
+
+    return in_blocks(sources, make, checkpoint)
+
+
 def trained_generators(recipe: dict, snapshots: list, device: str, checkpoint: Path | None = None) -> dict:
     """{number of images: the `Generator` of after so many}, of one training by a recipe; one that was cut goes on. That of
     some classes few images are left unseen, of which a trainer warns, is meant."""

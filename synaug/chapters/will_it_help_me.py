@@ -18,12 +18,13 @@ from synaug.auditing.report import THRESHOLDS, of_sets
 from synaug.augmentation import original, with_synthetic
 from synaug.augmentation.pool_filters import filter_pool
 from synaug.augmentation.synthetic_pool import SyntheticPool, generate_pool
-from synaug.chapters.other_generators.families import LATENT, at_strength, check_family, of_family
+from synaug.chapters.other_generators.families import LATENT, check_family, of_family
 from synaug.chapters.targeted_augmentation import FILTERS
 from synaug.chapters.tasks import (
     Trained,
     Trainings,
     at_once,
+    at_strength,
     error,
     generated_pool,
     joined,

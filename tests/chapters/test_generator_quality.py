@@ -8,7 +8,9 @@ from synaug.chapters import generator_quality as chapter
 from synaug.chapters import generator_quality_figures as figures
 from synaug.chapters.generator_quality import EXPERIMENT, SAMPLES
 from synaug.chapters.reading import side_by_side, signed
-from synaug.chapters.tasks import real_images, real_images_of, trained, weights_of
+from synaug.chapters.tasks import fastest, real_images, real_images_of, trained, weights_of
+from synaug.data import to_bytes
+from synaug.generators import load_generator
 from synaug.metrics import FRESH_REAL
 from synaug.run.results import load_recorded, record
 from synaug.statistics.contrasts import select
@@ -186,3 +188,13 @@ def test_figures_show_what_was_measured(chosen, get, sets, frame):
     figures.neighbour_distances(chapter.neighbour_distances(chosen, get))
     figures.training_curve(frame)
     figures.closest_pairs({"sample": chapter.closest_pairs(chosen, get, "pixels")[0]})
+
+
+@pytest.mark.parametrize("family", ["vae", "gan"])
+def test_other_families_are_measured_too(family, get):
+    """Their samples are from noise, of the classes of the reference."""
+    name = f"fashion_mnist_2000_{family}"
+    sets = chapter.sets(EXPERIMENT.settings(profile="smoke", generator=name, n_samples=20))
+    samples, reference = get(sets["samples"]), get(sets["reference"])
+    made = fastest(load_generator(name), "cpu").reconstruct(reference.floats(), reference.labels, 1.0, 0, source_index=reference.source_index)
+    assert torch.equal(samples.labels, reference.labels) and torch.equal(samples.images, to_bytes(made.images))

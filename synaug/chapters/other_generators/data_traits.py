@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from synaug.chapters.how_much_and_how_mixed import train_arm
-from synaug.chapters.other_generators.families import at_strength
-from synaug.chapters.tasks import Trainings, data_of, learning, number_format, part_of, trained_generators
+from synaug.chapters.tasks import Trainings, at_strength, data_of, learning, number_format, part_of, trained_generators
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.data import ImageDataset
 from synaug.diffusion.recipe import Recipe

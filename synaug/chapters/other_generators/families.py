@@ -9,20 +9,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from sklearn.neighbors import NearestNeighbors
-from torch import Tensor
 
 from synaug.chapters.how_much_and_how_mixed import train_arm
 from synaug.chapters.mode_concentration import compared, judged
-from synaug.chapters.tasks import Trainings, check_weights, found_generator, in_blocks, joined, learning, network, part, scored, splits, trained
+from synaug.chapters.tasks import Trainings, at_strength, check_weights, joined, learning, network, part, scored, splits, trained
 from synaug.classifiers import build_classifier
 from synaug.classifiers.architectures import ARCHITECTURES
-from synaug.data import ImageDataset, content_hash, to_bytes
+from synaug.data import ImageDataset, content_hash
 from synaug.generators import Diffusion, load_generator
 from synaug.generators.training import trained_on
 from synaug.metrics import FRESH_REAL
@@ -244,35 +242,6 @@ EXPERIMENT = Experiment("families", Families, PROFILES, rows, finish, constants=
 
 
 # The library calls.
-
-
-def at_strength(
-    sources: ImageDataset,
-    trained: dict | None = None,
-    *,
-    generator: str | None = None,
-    weights: str | None = None,
-    images: int | None = None,
-    precision: str,
-    device: str,
-    strength: float,
-    steps: int,
-    seed: int,
-    noise: bool = False,
-    checkpoint: Path | None = None,
-) -> ImageDataset:
-    """Reconstructions at a strength, as bytes, kept block by block, of a saved generator, or of one of `trained_generators`,
-    of which images is one. noise: with that of a VAE's decoder."""
-    model = found_generator(trained, images, generator, weights, device)
-    if isinstance(model, Diffusion):
-        model.steps = steps
-    elif noise:
-        model.decoder_noise = True
-
-    def make(block: ImageDataset) -> Tensor:
-        return to_bytes(model.reconstruct(block.floats(), block.labels, strength, seed, source_index=block.source_index).images)
-
-    return in_blocks(sources, make, checkpoint)
 
 
 def departure(generator: str, weights: str) -> pd.DataFrame:
