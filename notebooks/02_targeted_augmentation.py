@@ -58,7 +58,7 @@ from synaug.chapters import claims_page, generator_quality_figures, targeted_dra
 from synaug.chapters import targeted_augmentation as chapter
 from synaug.chapters import targeted_augmentation_figures as figures
 from synaug.chapters import targeted_draws_figures as draws
-from synaug.chapters.reading import decided, drawn, runs_table, side_by_side, told
+from synaug.chapters.reading import decided, drawn, runs_table, side_by_side, told, well_sampled
 from synaug.classifiers import build_classifier
 from synaug.data.torch_datasets import TorchImages
 from synaug.plots import idea, image_grid, table_html, theme
@@ -174,11 +174,11 @@ table_html(figures.warm_up_table(largest), "What warm-ups took and found, mean o
 # At 28 × 28 pixels the same σ destroys more than at the 64 × 64 of the published generator, so strengths cannot be compared one to one.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "A fast and a slow example per class, and what becomes of the slow one at rising strength, with the same noise scaled. Last row: from noise alone. This build.", "name": "fig-slow-fast"}, "image": {"alt": "A grid of images, one class per column: fast examples, slow examples, and images made of the slow ones, which keep their shape at small strength and lose it at large strength and from noise alone."}}
-rows, names = chapter.shown_images(checked, get)
+rows, names = chapter.shown_images(well_sampled(checked, "sampling_steps"), get)
 image_grid(list(rows.values()), list(rows), names);
 
 # %% [markdown]
-# At small strength the new image is nearly the old one; from noise alone it shares only the class. A small build takes so few steps that its last rows stay noisy. The examples shown have median loss in their cluster.
+# At small strength the new image is nearly the old one; from noise alone it shares only the class. The examples shown have median loss in their cluster.
 #
 # ## Test error against $k$
 #

@@ -55,7 +55,7 @@ import pandas as pd
 import torch
 from IPython.display import Markdown, display
 
-from synaug.chapters.reading import drawn, runs_table, side_by_side
+from synaug.chapters.reading import drawn, runs_table, side_by_side, well_sampled
 from synaug.chapters.tasks import real_images_of
 from synaug.chapters.where_concentration_comes_from import empirical_score_figures as images
 from synaug.chapters.where_concentration_comes_from import exact_score_figures as mixtures
@@ -375,7 +375,7 @@ if added is not None:
 # None is exactly the published one; what was adapted stands with each function in `synaug.diffusion.exploration`.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Samples of this build from the same noise: real images of the classes asked for (first row), plain samples, and each term at its last strength. Autoguidance is left out.", "name": "fig-explored"}, "image": {"alt": "Rows of small pictures, two of each class: real images, plain samples, and samples with each term from the same noise. Noise inflation changes many of them, CADS some, the others next to none."}}
-chosen = generators.well_sampled(real_generators.EXPERIMENT.settings(**of_generators), "steps")
+chosen = well_sampled(real_generators.EXPERIMENT.settings(**of_generators), "steps")
 generators.samples(real_generators.shown_samples(chosen, Store().get));
 
 # %% tags=["remove-input"]

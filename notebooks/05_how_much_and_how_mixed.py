@@ -116,7 +116,7 @@ table_html(figures.rates(largest), "Synthetic images worth one fresh real image.
 
 # %% tags=["remove-input"]
 told(recorded, f"{many} in place of {sizes['added'][0]:,} images from noise gain {found['more']} points more. Only {sizes['distinct']:,} distinct ones, "
-     f"repeated to {n}, change accuracy by {found['repeated']}; {n} distinct ones gain {found['distinct']} over these.")
+     f"repeated to {n}, change accuracy by {found['repeated']}; {n} distinct ones gain {found['distinct']} over these. {figures.beside_others(largest)}")
 
 # %% [markdown]
 # ## Which share

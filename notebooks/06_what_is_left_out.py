@@ -191,11 +191,11 @@ figures.shares(*drawn(live[1], recorded[1]));
 told(recorded[1], f"On average over both generators, minorities are made {found[smallest]} times as often as they are seen at the smallest share, {found['made over true share at 1 %']} times at 1 %. Without the correction it is {found['the judge says, at 1 %']} there. "
      f"The generators differ: at the smallest share {found[smallest + ', first generator']} and {found[smallest + ', roles swapped']}, at the largest {found[largest + ', first generator']} and {found[largest + ', roles swapped']}. Each share is that of one pair of classes in each. Over all shares the logarithm of that ratio rises with that of the share, with a slope of {found['slope']}.")
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Rare training images by their share (left), and the samples of this build that a judge calls rare most surely.", "name": "fig-rare"}, "image": {"alt": "Real rare images on the left, a row per share; on the right samples of this small build, which are unfinished and show only that the code runs."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Rare training images by their share (left), and the samples that a judge of this build calls rare most surely.", "name": "fig-rare"}, "image": {"alt": "Real rare images on the left, a row per share; on the right a generator's samples: where the share is largest a few are rare, elsewhere the surest ones are of the majority."}}
 figures.rare_pictures(rare_events.EXPERIMENT.settings(**of_rare), get);
 
 # %% [markdown]
-# What is rare looks like any other garment. In a small build the sampler takes so few steps that its samples are unfinished noise and say nothing of the recorded run.
+# What is rare looks like any other garment. A small build has too few samples, and too weak a judge, to show more than a few rare ones.
 #
 # What helps a classifier with them? Each rare image is repeated, reconstructed, joined by images of its class from a generator that knows the class, or by fresh real ones.
 

@@ -136,10 +136,7 @@ Markdown(f"It finds {planted['ok'].iloc[1:].sum()} of {len(planted) - 1} defects
 figures.sets(checked, get);
 
 # %% [markdown]
-# The eye tells the spoilt sets, and those of a small build's few steps, whose audits below are no judgement of the recorded sets. It says little about the rest.
-
-# %% tags=["hide-input"]
-table_html(figures.audited(checked, get), "What the audit advises for each set of this build, whose samplers take few steps, and whether all its thresholds hold.")
+# The eye tells the spoilt sets, and those of a small build's few steps. It says little about the rest.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain in test accuracy with each set, over paired trainings. Hollow: the interval holds 0.", "name": "fig-gains"}, "image": {"alt": "Intervals of the gain over the real images alone, a row per set, in groups by family: copies gain nothing, fresh real images most."}}
 figures.gained(everything) if "pools" in held else None;
@@ -156,6 +153,12 @@ table_html(figures.faults_table(everything), "Measures of each recorded set that
 
 # %% tags=["remove-input"]
 told(recorded, figures.faults_said(everything) if "pools" in held else "")
+
+# %% [markdown]
+# What the audit itself advises for the sets of this build is no judgement of the recorded ones: its samplers take few steps.
+
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the audits of this build's sets", "code_prompt_hide": "Hide these audits"}
+table_html(figures.audited(checked, get), "What the audit advises for each set of this build, whose samplers take few steps, and whether all its thresholds hold.")
 
 # %% [markdown]
 # ## What predicts the gain

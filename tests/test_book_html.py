@@ -147,6 +147,18 @@ def test_tables_have_captions_scopes_and_few_rows(pages):
         assert tables.evaluate_all(longest) <= 12, name
 
 
+def test_dropdowns_hold_more_than_code(pages):
+    """But for parameters and set-up, which are there to be read."""
+    found = 0
+    for name, page in pages.items():
+        alone = page.locator("details.hide").evaluate_all(
+            """all => all.filter(one => !one.closest(".cell").querySelector(".cell_output")).map(one => one.querySelector("summary").innerText)"""
+        )
+        assert all(re.search("the (parameters|set-up)", title) for title in alone), f"{name}: {alone}"
+        found += len(alone)
+    assert found > 0
+
+
 def test_figures_lead_to_their_full_size(pages, html):
     links = 0
     for name, page in pages.items():

@@ -1,6 +1,6 @@
 """What pages carry: descriptions, links to figures in full size, how each page was executed; nothing from the network.
 
-No icon that nobody uses, no map of a minified script, and nothing that keeps a screen reader out.
+No icon that nobody uses, no map of a minified script, no empty dropdown, and nothing that keeps a screen reader out.
 """
 
 import lzma
@@ -82,7 +82,17 @@ def lighten(app, error) -> None:
         script.write_text(MAP.sub("\n", script.read_text("utf-8")), "utf-8")
 
 
+def drop_empty(app, doctree) -> None:
+    """No dropdown of code alone, as of a figure whose run is not recorded; parameters and set-up have a prompt that says so."""
+    for cell in list(doctree.findall(lambda node: isinstance(node, nodes.container) and node.get("hide_mode"))):
+        shows = any(part.get("nb_element") == "cell_code_output" for part in cell.children)
+        meant = cell["hide_mode"] == "input" and "code_prompt_show" in cell["cell_metadata"].get("mystnb", {})
+        if not shows and not meant:
+            cell.parent.remove(cell)
+
+
 def setup(app):
+    app.connect("doctree-read", drop_empty)
     app.connect("html-page-context", head, priority=900)  # after thebe has added its files
     app.connect("build-finished", lighten)
     return {"version": "1", "parallel_read_safe": True}

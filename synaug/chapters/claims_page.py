@@ -11,6 +11,7 @@ from IPython.display import HTML
 
 from synaug.data.traits import TRAITS
 from synaug.diffusion.trainer import RECORD
+from synaug.metrics import FRESH_REAL
 from synaug.paths import checkpoints_dir
 from synaug.plots.html import typeset
 from synaug.run.results import recordings
@@ -235,7 +236,7 @@ def counts() -> pd.DataFrame:
 
 
 def generators() -> pd.DataFrame:
-    """The generators that have left images unseen: what each was trained on, and how far its samples are from fresh real images."""
+    """The saved generators: what each was trained on, and how far its samples are from fresh real images, if it has left any."""
     rows = []
     runs, judged, families = (
         {frame.attrs["provenance"]["parameters"]["generator"]: frame for frame in recordings(name, ("standard",)).values()}
@@ -244,24 +245,44 @@ def generators() -> pd.DataFrame:
     for record in sorted(checkpoints_dir().glob(f"*/{RECORD}")):
         about = json.loads(record.read_text(encoding="utf-8"))
         recipe = about["recipe"]
-        if about["curve"][-1]["held_out_loss"] is None:  # it has seen every image: none is left to measure it against
-            continue
         name, family, found = record.parent.name, recipe.get("family", "diffusion"), None
         base, distance = name.removesuffix(f"_{family}"), {"metric": "frechet_distance", "encoder": "efficientnet_lite0"}
         row = {
             "trained on": f"{DATA.get(recipe['dataset'], recipe['dataset'])}, {recipe['subset_size']:,}" + f" ({family.upper()})" * (family != "diffusion"),
-            "distance": NOT_RECORDED,
+            "distance": NOT_RECORDED if about["curve"][-1]["held_out_loss"] is not None else "it has seen all images of its set; chapter 6 judges it",
         }
         if name in runs:
             found = select(runs[name], **distance, reference="fresh", sources="train").set_index("x").loc[[100, 0]]
         elif name in judged:
-            found = select(judged[name], **distance).set_index("arm").loc[["samples", "fresh real"]]
+            found = select(judged[name], **distance).set_index("arm").loc[["samples", FRESH_REAL]]
         elif base in families:
             found = pd.concat(
                 [select(families[base], role="strength", metric="frechet_distance", arm=arm, x=x) for arm, x in ((family, 1.0), ("original", 0.0))]
             )
         if found is not None:
-            samples, real = ("{value:,.0f} [{low:,.0f}, {high:,.0f}]".format(**limits) for limits in found.to_dict("records"))
-            row["distance"] = f"{samples} against {real}"
+            row["distance"] = distances(found)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def levels() -> pd.DataFrame:
+    """The same of the quality levels of chapter 4, the best first: its generator, and small or early ones."""
+    frame = recordings("real_generators", ("standard",))["standard"]
+    rows = select(frame, level="noise", metric="frechet_distance", seed=0)
+    real, generator = select(rows, part="floor"), frame.attrs["provenance"]["parameters"]["generator"]
+    saved = json.loads((checkpoints_dir() / generator / RECORD).read_text(encoding="utf-8"))["images_seen"]
+    return pd.DataFrame(
+        [
+            {
+                "channels": "the generator of the other chapters" if own["arm"].item() == "saved" else own["arm"].item().strip("()").replace(",", " and"),
+                "images seen": f"{own['training_images'].fillna(saved).item():,.0f}",
+                "distance": distances(pd.concat([own, real])),
+            }
+            for _, own in select(rows, part="levels").sort_values("x").groupby("x")
+        ]
+    )
+
+
+def distances(rows: pd.DataFrame) -> str:
+    """Two distances with limits, that of samples first, then that of real images in their place."""
+    return " against ".join("{value:,.0f} [{low:,.0f}, {high:,.0f}]".format(**limits) for limits in rows.to_dict("records"))

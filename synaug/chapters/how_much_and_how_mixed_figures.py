@@ -58,6 +58,18 @@ def rates(frame):
     return pd.DataFrame(rows, columns=["real images", "added", "seeds", RATE])
 
 
+def beside_others(frame) -> str:
+    """What synthetic and fresh images gain beside fewer and more real ones, in words; "" where that was not run."""
+    p = frame.attrs["provenance"]["parameters"]
+    rows = found(frame, mixing="shuffled", x=p["compared"], width=p["width"])
+    parts = []
+    for n_real, own in rows[rows["n_real"] != p["n_real"]].groupby("n_real"):
+        gains, source = {row.arm: said(row) for row in own.itertuples()}, "of the oracle" if n_real > p["n_real"] else "from noise"
+        if {"from noise", "fresh"} <= set(gains):
+            parts.append(f"Beside {n_real:,} real images, {p['compared']:,} {source} gain {gains['from noise']} points, as many fresh ones {gains['fresh']}.")
+    return " ".join(parts)
+
+
 def told_rate(gain, rate) -> str:
     """A rate in words; of a gain that is not told from 0, what it is at least."""
     if np.isfinite(rate.estimate) and rate.estimate > rate.bound and paired_interval(gain).low <= 0:

@@ -1,5 +1,7 @@
 """What chapters say of their runs and in numbers: estimates with limits, and this build beside the recorded run."""
 
+from dataclasses import replace
+
 import pandas as pd
 from IPython.display import HTML, Markdown
 
@@ -9,6 +11,14 @@ from synaug.statistics import paired_interval
 from synaug.statistics.claims import load_claims, verdict_table
 from synaug.statistics.contrasts import select
 from synaug.statistics.frames import bare
+
+#: Heun steps, at least, of samples that are only shown, but at profile smoke.
+SHOWN_STEPS = 10
+
+
+def well_sampled(settings, steps):
+    """Settings for samples that are only shown: as many steps as it takes to finish them. steps: the parameter's name."""
+    return settings if settings.profile == "smoke" else replace(settings, **{steps: max(getattr(settings, steps), SHOWN_STEPS)})
 
 
 def drawn(live, recorded=None):

@@ -1,8 +1,10 @@
 """What chapter 6 shows: where the gap comes from, what changes it, rare events and unseen combinations, and what follows."""
 
+from dataclasses import replace
+
 import pandas as pd
 
-from synaug.chapters.reading import drawn_forest, interval, said, told_each, values
+from synaug.chapters.reading import drawn_forest, interval, said, told_each, values, well_sampled
 from synaug.chapters.what_is_left_out.causes import CHANGES
 from synaug.chapters.what_is_left_out.rare_events import DATASETS, TREATMENTS, shown
 from synaug.data.merged import SHARES
@@ -132,7 +134,10 @@ def treatments(frame):
 
 
 def rare_pictures(settings, get):
-    """Rare training images, and the samples that the judge calls rare most surely, of the first generator."""
+    """Rare training images, and the samples that the judge calls rare most surely, of the first generator: a saved one,
+    but at profile smoke."""
+    if settings.profile != "smoke":
+        settings = replace(well_sampled(settings, "sampling_steps"), generators=settings.generators or tuple(DATASETS.values()))
     rows = shown(settings, "first", get)
     return image_grid({"real": rows["real"], "made": rows["made"]}, [f"{100 * share:g} %" for share in SHARES])
 

@@ -3,8 +3,6 @@
 sizes have no common axis. Beside all stands what fresh real images score in the samples' place: the best that can be
 asked of samples."""
 
-from dataclasses import replace
-
 import pandas as pd
 
 from synaug.chapters.reading import said
@@ -28,7 +26,6 @@ WORDS = {metric: label.replace("\n", " ") for metric, label in LABELS.items()}  
 SHOWN = ("outer_edge_recall", "recall", "precision", "centroid_distance_ratio", "accuracy")
 EXPLORED = ("outer_edge_recall", "precision", "accuracy", "accuracy_with_real")
 EULER, HEUN = 18, 10  # steps with about as many calls of the network
-SHOWN_STEPS = 10  # Heun steps, at least, of samples that are only shown, but at profile smoke
 LINEAR_BELOW = 0.005  # of the axis of excess losses, logarithmic above
 
 
@@ -150,11 +147,6 @@ def exploration(live, recorded=None):
 
 def names(table):
     return table["arm"] + [f", {x:g}" * (group == "terms") for x, group in zip(table["x"], table["group"])]
-
-
-def well_sampled(settings, steps):
-    """Settings for samples that are only shown: as many steps as it takes to finish them. steps: the parameter's name."""
-    return settings if settings.profile == "smoke" else replace(settings, **{steps: max(getattr(settings, steps), SHOWN_STEPS)})
 
 
 def samples(shown):
