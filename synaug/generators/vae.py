@@ -106,9 +106,8 @@ class VAE(LatentGenerator):
     def departure(self) -> Tensor:
         """How far each class's latent vectors are from the prior, in nats, ``[K]``.
 
-        The Kullback-Leibler divergence to N(0, 1) of the Gaussian that has the mean and covariance of its mixture. It
-        is what a score's error is in a diffusion model: where it is 0, the class's images and its samples have latent
-        vectors of the same mean and covariance.
+        The Kullback-Leibler divergence to N(0, 1) of the Gaussian that has the mean and covariance of its mixture: what
+        samples from the prior would be wrong by, which is why they are drawn from mixtures instead (``density``).
         """
         each = self.factors @ self.factors.mT + self.means[..., None] * self.means[..., None, :]
         m = self.centres

@@ -82,7 +82,7 @@ def forest(
                 square = {"marker": "s", "linestyle": "none"} if kind == "published" else {}
                 kinds[kind] = Line2D([], [], **run_style(kind == "this build") | square)
             if not sure:
-                kinds[f"interval holds {upright:g}".replace("-", "\u2212")] = Line2D(
+                kinds[f"interval holds {upright:.3g}".replace("-", "\u2212")] = Line2D(
                     [], [], color=INK, marker="o", markerfacecolor="white", markersize=5, linestyle="none"
                 )
         if upright is not None:

@@ -1,6 +1,7 @@
 """Chapter 7: three families of generators, data with one trait changed, settings of the diffusion model, and its rules."""
 
 from dataclasses import asdict
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -261,8 +262,19 @@ def of_settings(more):
     for arm in ("plain", *ablations.TRIED):
         for metric in ("outer_edge_recall", "test_accuracy"):
             yield {"study": "exploration", "role": "judged", "arm": arm, "x": 0.0, "metric": metric}, 0.7 + more * (arm == "autoguidance")
+        yield {"study": "exploration", "role": "judged", "arm": arm, "x": 0.0, "metric": "strength", "single": True}, 2.0
     for i, images in enumerate((200_000.0, 400_000.0, 800_000.0, 1_600_000.0)):
-        yield {"study": "levels", "arm": ablations.BASE, "role": "judged", "x": images, "metric": "outer_edge_recall"}, 0.6 + 3 * more * i
+        at = {"study": "levels", "arm": ablations.BASE, "role": "judged", "x": images}
+        yield {**at, "metric": "outer_edge_recall"}, 0.6 + 3 * more * i
+        yield {**at, "metric": "mean_loss", "single": True}, 0.3 - 0.05 * i
+        yield {**at, "metric": "mean_loss_excess", "single": True}, 0.05 * (3 - i)
+    for arm in (*ablations.CHANGES, ablations.GUIDED, "fresh real"):
+        at = {"study": "baseline" if arm == "fresh real" else "networks", "arm": arm, "role": "judged", "x": 2e5}
+        yield {**at, "metric": "test_accuracy"}, 0.7 + 0.02 * (arm == "twice the width") - 0.03 * (arm == "no averaged weights")
+        for metric in ("recall", "outer_edge_recall", "precision", *(("mean_loss", "mean_loss_excess") if arm in ablations.CHANGES else ())):
+            yield {**at, "metric": metric, "single": True}, 0.25
+    for arm, x, metric in product(ablations.SOLVERS, (9.0, 79.0), ("precision", "outer_edge_recall")):
+        yield {"study": "samplers", "arm": arm, "role": "judged", "x": x, "metric": metric, "single": True}, 0.5
 
 
 def planted(cost=3.0, better=2.0, gain=1.0, more=2.0, explored=0.05):
@@ -302,16 +314,35 @@ def test_the_page_says_what_was_measured():
     }
     assert {name: found[name].estimate for name in planted_here} == pytest.approx(planted_here, abs=0.15)
     assert found["outer edge, autoguidance"].estimate == pytest.approx(0.05, abs=0.002)
-    assert advice["what to do"].tolist() == ["The diffusion model.", "Yes: autoguidance."]
+    settings = "Try these; each is one training, and nothing is adjusted."
+    assert advice["what to do"].tolist() == [
+        "The diffusion model.",
+        "Expect a larger loss on such data; compare with as many real images.",
+        settings,
+        "Yes, autoguidance.",
+    ]
+    assert found["cost beyond the base, textured"].estimate == pytest.approx(2, abs=0.2) and found["accuracy, autoguidance"].estimate == pytest.approx(
+        5, abs=0.2
+    )
+    said = figures.changes_said(frames[2])
+    assert "rises with twice the width (+2.0" in said and "falls with no averaged weights (\u2212" in said
+    said = figures.traits_said(frames[1])
+    assert "more for certain on 5 of 10 other sets" in said and "gain on 11 of 11 sets" in said
     takeaways = figures.takeaways(frames, frames)
     assert all(texts[name] in takeaways for name in ("accuracy from noise, vae", "cost, as it is", "outer edge, autoguidance"))
     one_is_missing = frames[0], None, frames[2]
     assert ["Not recorded" in line for line in figures.takeaways(frames, one_is_missing).splitlines()] == [False, True, False]
-    assert figures.what_to_do(frames, one_is_missing).equals(advice)
-    assert figures.what_to_do(frames, (None, *frames[1:]))["what to do"].tolist() == ["not recorded yet", "Yes: autoguidance."]
+    assert figures.what_to_do(frames, one_is_missing).iloc[[0, 2, 3]].equals(advice.iloc[[0, 2, 3]])
+    assert figures.what_to_do(frames, (None, *frames[1:]))["what to do"].iloc[[0, -1]].tolist() == ["not recorded yet", "Yes, autoguidance."]
     assert figures.at_distance(None, frames[0]).axes
     assert figures.at_distance(frames[0][frames[0]["role"] != "matched"]) is None
-    assert figures.rates(frames[1], None).equals(figures.rates(frames[1]))
+    for draw in (figures.networks, figures.changes, figures.exploration):
+        assert len(draw(frames[2]).axes if draw is not figures.networks else draw(frames[2])) >= 2
+    assert figures.networks(frames[2])["change"].tolist() == [*ablations.CHANGES, ablations.GUIDED, "fresh real images"]
+    for draw, ticks in ((figures.levels, ["0.2", "0.4", "0.8", "1.6"]), (figures.samplers, ["9", "19", "39", "79"])):
+        axes = draw(None, frames[2]).axes
+        assert [tick.get_text() for tick in axes[0].get_xticklabels()] == ticks
+    assert len(figures.traits(frames[1]).axes) == 2
     table = figures.rates(frames[1])
     assert table["synthetic per fresh real image"].str.match(r"\d").all() and len(table) == len(data_traits.USUAL)
 
@@ -330,6 +361,7 @@ def test_the_page_says_what_was_measured():
         (ablations, {"terms": {"CADS": ()}}, "CADS"),
         (ablations, {"n_images": 10}, "n_images"),
         (ablations, {"levels": (256, 128)}, "increase"),
+        (ablations, {"changes": ("a transformer",)}, "changes must hold 'as it is'"),
         (ablations, {"n_images": 30}, "n_images must be from 140"),
         (ablations, {"generator_width": 18}, "width|channels|16"),
     ],

@@ -24,7 +24,7 @@ from synaug.chapters.where_concentration_comes_from.real_generators import (
     denoising_losses,
     drawn,
     fresh,
-    loss_rows,
+    limits,
 )
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.data import ImageDataset
@@ -95,6 +95,8 @@ class Ablations(Trainings):
         self.within(n_images=(least, min(len(found.trained), len(found.unseen) // 2)))
         if list(self.levels) != sorted(self.levels):
             raise ValueError(f"levels must increase, got {self.levels}")
+        if "networks" in self.studies and BASE not in self.changes:
+            raise ValueError(f"changes must hold {BASE!r}, which the others are compared with, got {self.changes}")
         for name in self.changes:
             recipe = Recipe(**recipe_for(self, name))
             named(
@@ -249,11 +251,18 @@ def rows(s: Ablations) -> Iterator[tuple[dict, Task]]:
             yield from each(at, lambda seed, of=of, images=images: pool(s, s.sampling_steps, of, images, seed=seed))
         else:
             yield from both(at, pool(s, s.sampling_steps, of, images))
-        losses = Task(denoising_losses, {**network(s), "sigmas": s.loss_sigmas, "images": images}, (real(s, "unseen", s.n_losses), of))
-        yield {**every, **at, "seed": judging[0]}, Task(mean_loss, {"sigmas": s.loss_sigmas}, (losses,))
         if study == "networks" and arm == BASE:
             how = {"images": images, "scale": GUIDANCE, "steps": s.sampling_steps, "seed": 0, **number_format(s)}
             yield from both({**at, "arm": GUIDED}, Task(guided, how, (real(s, "trained", s.n_images), of)))
+    for study, against in (("networks", BASE), ("levels", s.levels[-1])):
+        own = [(arm, images, of) for (name, arm, images), of in found.items() if name == study]
+        losses = tuple(
+            Task(denoising_losses, {**network(s), "sigmas": s.loss_sigmas, "images": images}, (real(s, "unseen", s.n_losses), of)) for _, images, of in own
+        )
+        if own:
+            names = [{"arm": arm, "x": float(images)} for arm, images, _ in own]
+            place = next(i for i, (arm, images, _) in enumerate(own) if against in (arm, images))
+            yield {**every, "study": study, "role": "judged", "seed": judging[0]}, Task(mean_losses, {"names": names, "against": place}, losses)
     if "samplers" in s.studies:
         for evaluations in s.evaluations:
             for solver, steps in SOLVERS.items():
@@ -281,10 +290,17 @@ def exploration(s: Ablations, base: Task, judging: range, measured, each) -> Ite
 EXPERIMENT = Experiment("ablations", Ablations, PROFILES, rows, constants={"swept": "amount"})
 
 
-def mean_loss(losses, sigmas: list) -> pd.DataFrame:
-    """The mean denoising loss over noise levels, with limits over images."""
-    rows = loss_rows(losses, sigmas=sigmas, names=[{}])
-    return rows.loc[rows["metric"] == "mean_loss", ["metric", "value", "low", "high"]].reset_index(drop=True)
+def mean_losses(*losses: np.ndarray, names: list, against: int) -> pd.DataFrame:
+    """Of each generator, whose columns are ``names``: the mean denoising loss over noise levels, and by how much it is
+    above that of one of them (its place), with limits over images, in which all are paired."""
+    means = [own.astype(np.float64).mean(axis=0) for own in losses]  # [N] each
+    return pd.DataFrame(
+        [
+            {**name, "metric": metric, **limits(values)}
+            for name, own in zip(names, means)
+            for metric, values in (("mean_loss", own), ("mean_loss_excess", own - means[against]))
+        ]
+    )
 
 
 def guided(sources: ImageDataset, trained: dict, images: int, scale: float, steps: int, seed: int, precision: str, device: str) -> ImageDataset:

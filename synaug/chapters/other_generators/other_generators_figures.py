@@ -7,20 +7,23 @@ from synaug.chapters.other_generators import families as chapter
 from synaug.chapters.other_generators.ablations import BASE, GUIDED, SOLVERS
 from synaug.chapters.other_generators.data_traits import BASE as AS_IT_IS
 from synaug.chapters.other_generators.families import INVERTED, NOISY
-from synaug.chapters.reading import drawn_forest, interval, said, signed, told_each, values, well_sampled
+from synaug.chapters.reading import drawn_forest, interval, said, told_each, values, well_sampled
 from synaug.chapters.tasks import part, splits
 from synaug.chapters.where_concentration_comes_from.real_generators import AUTOGUIDANCE, PLAIN
 from synaug.metrics import FRESH_REAL
 from synaug.plots import Panel, image_grid, lines
+from synaug.statistics.claims import CONFIRMED, verdict_table
 from synaug.statistics.contrasts import select
 from synaug.statistics.exchange import exchange_rate
 from synaug.statistics.frames import bare
+from synaug.statistics.rules import REPRODUCED
 
 NAMES = {"diffusion": "diffusion model", "vae": "VAE", "gan": "GAN"}
 FROM_NOISE = {**NAMES, NOISY: "VAE with its noise"}
 SHOWN = {"recall": "recall", "outer_edge_recall": "outer-edge recall", "precision": "precision"}
 KINDS = dict(zip(INVERTED, ("seen in training", "not seen", "not seen, the tenth with the fewest neighbours")))
 SOURCES = {**NAMES, FRESH_REAL: "fresh real images"}
+TITLES = {AS_IT_IS: "as it is: 10 classes, 200 images per class"}
 
 
 def of(frame, name):
@@ -39,8 +42,10 @@ def at_distance(live, recorded=None):
     reached by all families, as in small builds."""
     if select(bare(live if recorded is None else recorded), role="matched").empty:
         return None
+    run = live if recorded is None else recorded
     shown = [Panel(name, title, where={"role": "matched"}) for name, title in (("outer_edge_recall", "outer-edge recall"), ("test_accuracy", "test accuracy"))]
-    return lines(live, recorded, shown, hue="arm", names=NAMES, xlabel="from the least to the largest distance")
+    ticks = {x: f"{distance:.2f}" for x, distance in select(bare(run), role="matched", metric="moved").groupby("x")["value"].mean().items()}
+    return lines(live, recorded, shown, hue="arm", names=NAMES, xticks=ticks, xlabel="relative distance from the source")
 
 
 def matched_table(frame):
@@ -109,28 +114,47 @@ def pictures(settings, get):
     return image_grid([get(task).images[order] for task in rows.values()], list(rows), get(sources).class_names)
 
 
-def costs(*frames):
-    """{set: interval} of the test error of synthetic images alone over that of real ones; and of the gain when they are added.
-    frames: one or more runs, or None."""
-    alone, gains = {}, {}
-    for frame, name in ((run, name) for run in frames if run is not None for name in of(run, "sets")):
+def costs(frame):
+    """{set: interval} of the test error of synthetic images alone over that of real ones; of that over the same on the data
+    as they are; and of the gain when they are added."""
+    alone, over, gains, of_base = {}, {}, {}, None
+    for name in of(frame, "sets"):
         own, real = select(bare(frame), set=name), values(frame, set=name, arm="original")
-        alone[name] = interval(values(frame, set=name, arm="synthetic"), real)
+        cost = values(frame, set=name, arm="synthetic") - real
+        of_base = cost if name == AS_IT_IS else of_base
+        alone[name], over[name] = interval(cost), None if name == AS_IT_IS or of_base is None else interval(cost, of_base)
         gains[name] = interval(real, values(frame, set=name, arm="added", x=own.loc[own["arm"] == "added", "x"].max()))
-    return alone, gains
+    return alone, over, gains
 
 
-def traits(*frames):
-    """By set: what training on synthetic images alone costs, and what they gain beside real ones. frames: as of `costs`."""
-    alone, gains = costs(*frames)
-    rows = [({"label": name, "panel": panel}, found) for panel, table in (("cost, alone", alone), ("gain, added", gains)) for name, found in table.items()]
-    return drawn_forest(rows, panel="panel", names={name: name for name in alone}, xlabel="test error (points)")
+def traits(frame):
+    """By set: what training on synthetic images alone costs, and what they gain beside real ones."""
+    alone, _, gains = costs(frame)
+    panels = {"cost": "more test error, alone (points)", "gain": "less test error, when added (points)"}
+    rows = [({"label": name, "panel": panel}, found) for panel, table in zip(panels, (alone, gains)) for name, found in table.items()]
+    known = {name: one.estimate for name, one in alone.items() if name == AS_IT_IS and one}
+    zero = {"cost": known.get(AS_IT_IS), "gain": 0.0}
+    return drawn_forest(rows, panel="panel", names={name: TITLES.get(name, name) for name in alone}, xlabel=panels, zero=zero)
 
 
-def rates(*frames):
+def traits_said(frame):
+    """In words: the cost on the data as they are, which traits add most and least to it, and how many sets gain from added images."""
+    alone, over, gains = costs(frame)
+    more, known = ({name: one for name, one in table.items() if one} for table in (over, gains))
+    order = sorted(more, key=lambda name: more[name].estimate)
+    extremes = f"“{order[-1]}” changes that by {said(more[order[-1]])}, “{order[0]}” by {said(more[order[0]])}" if order else "nothing else was measured"
+    return (
+        f"On the data as they are, synthetic images alone cost {said(alone.get(AS_IT_IS))} points. Paired by seed, {extremes}. "
+        f"It is more for certain on {sum(one.low > 0 for one in more.values())} of {len(more)} other sets, and less on "
+        f"{sum(one.high < 0 for one in more.values())}. Added to the real ones, images of so briefly trained generators gain on "
+        f"{sum(one.low > 0 for one in known.values())} of {len(known)} sets. Where nothing is gained, there is no exchange rate."
+    )
+
+
+def rates(frame):
     """The table behind `traits`: error on real images, cost, gain, and how many synthetic images are worth a fresh real one."""
-    alone, gains = costs(*frames)
-    table, every = [], pd.concat([bare(frame) for frame in frames if frame is not None])
+    alone, _, gains = costs(frame)
+    table, every = [], bare(frame)
     for name in alone:
         rows = select(every, set=name).pivot_table(index="seed", columns=["arm", "x"], values="value")
         ruler = sorted(x for arm, x in rows if arm == "fresh")
@@ -141,7 +165,7 @@ def rates(*frames):
             rate = "no rate: " + ("too few seeds" if len(base) < 3 else str(error).split(":")[0])
         table.append(
             {
-                "data": name,
+                "data": TITLES.get(name, name),
                 "real images": int(select(every, set=name)["n_real"].iloc[0]),
                 "test error on real (%)": f"{base.mean():.1f}",
                 "cost of synthetic alone (points)": said(alone[name]),
@@ -152,49 +176,103 @@ def rates(*frames):
     return pd.DataFrame(table)
 
 
+def changed(frame):
+    """{change: {metric: interval or None}}: loss and accuracy over the base, recall and outer-edge recall themselves. All are of
+    one generator each; loss is paired over images, accuracy over seeds."""
+    at = {"study": "networks", "role": "judged"}
+    base, table = 100 * values(frame, **at, arm=BASE, metric="test_accuracy"), {}
+    for arm in (*of(frame, "changes"), *([GUIDED] if "networks" in of(frame, "studies") else [])):
+        table[arm] = {name: measured(frame, **at, arm=arm, metric=name) for name in ("mean_loss_excess", "recall", "outer_edge_recall")}
+        table[arm]["test_accuracy"] = None if arm == BASE else interval(100 * values(frame, **at, arm=arm, metric="test_accuracy"), base)
+    return table
+
+
 def networks(frame):
-    """Each change of network or training: loss, recall, outer-edge recall, and accuracy over the base."""
-    base, table = {"study": "networks", "arm": BASE}, []
-    for arm in (*of(frame, "changes"), *([GUIDED] if BASE in of(frame, "changes") else [])):
-        at = {"study": "networks", "arm": arm}
-        found = {name: measured(frame, **at, metric=name) for name in ("mean_loss", "recall", "outer_edge_recall")}
-        over = interval(*(100 * values(frame, **own, metric="test_accuracy") for own in (at, base))) if arm != BASE else None
-        table.append(
-            {
-                "change": arm,
-                **{name.replace("_", " "): "as the base" if one is None else said(one, "-") for name, one in found.items()},
-                "accuracy over the base (points)": "0" if arm == BASE else said(over),
-            }
-        )
-    return pd.DataFrame(table)
+    """The table of `changed`, fresh real images in the samples' place last."""
+    found, base = changed(frame), measured(frame, study="networks", arm=BASE, metric="mean_loss")
+    table = [
+        {
+            "change": arm,
+            "denoising loss, over the base": f"0 (it has {base.estimate:.3f})"
+            if arm == BASE
+            else said(own["mean_loss_excess"], digits=4)
+            if arm != GUIDED
+            else "as the base",
+            "recall": said(own["recall"], "-"),
+            "outer-edge recall": said(own["outer_edge_recall"], "-"),
+            "accuracy over the base (points)": "0" if arm == BASE else said(own["test_accuracy"]),
+        }
+        for arm, own in found.items()
+    ]
+    real = [said(measured(frame, study="baseline", metric=name), "-") for name in ("recall", "outer_edge_recall")]
+    accuracy = interval(*(100 * values(frame, study=study, arm=arm, metric="test_accuracy") for study, arm in (("baseline", FRESH_REAL), ("networks", BASE))))
+    return pd.DataFrame([*table, dict(zip(table[0], ("fresh real images", "", *real, said(accuracy))))])
+
+
+def changes(frame):
+    """Recall and accuracy of each change of network or training."""
+    rows, panels = [], {"recall": "recall", "test_accuracy": "test accuracy over the base (points)"}
+    for arm, own in changed(frame).items():
+        rows += [({"label": arm, "panel": metric}, own[metric]) for metric in panels]
+    base = measured(frame, study="networks", role="judged", arm=BASE, metric="recall")
+    zero = {"recall": base and base.estimate, "test_accuracy": 0.0}
+    return drawn_forest(rows, panel="panel", names={arm: arm for arm in changed(frame)}, xlabel=panels, zero=zero)
+
+
+def changes_said(frame):
+    """In words: which changes moved accuracy with their whole interval, and that nothing is adjusted."""
+    own = {arm: found["test_accuracy"] for arm, found in changed(frame).items() if found["test_accuracy"]}
+    better, worse = ([f"{arm} ({said(one)})" for arm, one in own.items() if side(one)] for side in (lambda one: one.low > 0, lambda one: one.high < 0))
+    return f"Accuracy rises with {', '.join(better) or 'no change'}, and falls with {', '.join(worse) or 'no change'}. " + (
+        "One training stands behind each, and nothing is adjusted."
+    )
+
+
+def of_real(frame, metric):
+    """What fresh real images score in the samples' place, as a line of a panel."""
+    found = measured(frame, study="baseline", metric=metric)
+    return {} if found is None else {"fresh real": found.estimate}
 
 
 def levels(live, recorded=None):
     """Loss, and recall of the outer edge, against images seen in training."""
-    shown = [Panel("mean_loss", "mean denoising loss", where={"study": "levels"}), Panel("outer_edge_recall", "outer-edge recall", where={"study": "levels"})]
-    return lines(live, recorded, shown, hue="arm", names={BASE: "one training"}, xscale="log", xlabel="images seen")
+    run, where = live if recorded is None else recorded, {"study": "levels"}
+    shown = [
+        Panel("mean_loss", "mean denoising loss", where=where),
+        Panel("outer_edge_recall", "outer-edge recall", where=where, line=of_real(run, "outer_edge_recall")),
+    ]
+    ticks = {x: f"{x / 1e6:g}" for x in of(run, "levels")}
+    return lines(live, recorded, shown, hue="arm", names={BASE: "one training"}, xscale="log", xticks=ticks, xlabel="images seen (millions)")
 
 
 def samplers(live, recorded=None):
     """Precision and outer-edge recall of samplers against how often they evaluate the network for an image."""
-    shown = [Panel(name, SHOWN[name], where={"study": "samplers"}) for name in ("precision", "outer_edge_recall")]
-    return lines(live, recorded, shown, hue="arm", names={name: name.capitalize() for name in SOLVERS}, xscale="log", xlabel="evaluations of the network")
+    run = live if recorded is None else recorded
+    shown = [Panel(name, SHOWN[name], where={"study": "samplers"}, line=of_real(run, name)) for name in ("precision", "outer_edge_recall")]
+    names = {name: name.capitalize() for name in SOLVERS}
+    return lines(live, recorded, shown, hue="arm", names=names, xscale="log", xticks=of(run, "evaluations"), xlabel="evaluations of the network")
+
+
+def explored(frame):
+    """{term: {metric: interval or None}} of each term at the strength that other seeds chose, over samples without any; accuracy
+    in points."""
+    at = {"study": "exploration", "role": "judged", "x": 0.0}
+    return {
+        term: {
+            metric: interval(*(scale * values(frame, **at, metric=metric, arm=arm) for arm in (term, PLAIN)))
+            for metric, scale in (("outer_edge_recall", 1), ("test_accuracy", 100))
+        }
+        for term in of(frame, "terms")
+    }
 
 
 def exploration(frame):
-    """Outer-edge recall and accuracy with each term, at the strength that other seeds chose, over samples without any."""
-    rows = []
-    for metric, title, scale in (("outer_edge_recall", "outer-edge recall", 1), ("test_accuracy", "test accuracy (points)", 100)):
-        own = {"study": "exploration", "role": "judged", "metric": metric}
-        rows += [
-            ({"label": term, "panel": title}, interval(*(scale * values(frame, **own, arm=arm, x=0.0) for arm in (term, PLAIN)))) for term in of(frame, "terms")
-        ]
-    return drawn_forest(
-        rows,
-        panel="panel",
-        names={term: term for term in of(frame, "terms")},
-        xlabel={title: f"{title}, over plain samples" for title in ("outer-edge recall", "test accuracy (points)")},
-    )
+    """Outer-edge recall and accuracy with each term, over samples without any."""
+    panels = {"outer_edge_recall": "outer-edge recall over plain", "test_accuracy": "accuracy over plain (points)"}
+    rows = [({"label": term, "panel": metric}, found) for term, own in explored(frame).items() for metric, found in own.items()]
+    strengths = {term: values(frame, study="exploration", metric="strength", arm=term) for term in of(frame, "terms")}
+    names = {term: term + "".join(f", {strength:g}" for strength in found) for term, found in strengths.items()}
+    return drawn_forest(rows, panel="panel", names=names, xlabel=panels)
 
 
 def of_families(frame):
@@ -227,8 +305,7 @@ def of_families(frame):
 
 def of_data(frame):
     """The same of the data sets."""
-    alone, gains = costs(frame)
-    return {f"cost, {name}": one for name, one in alone.items()} | {f"gain, {name}": one for name, one in gains.items()}
+    return {f"{what}, {name}": one for what, table in zip(("cost", "cost beyond the base", "gain"), costs(frame)) for name, one in table.items()}
 
 
 def of_settings(frame):
@@ -240,8 +317,10 @@ def of_settings(frame):
         for arm in SOLVERS
         for x in (of(frame, "evaluations")[0], of(frame, "evaluations")[-1])
     }
-    own = {"study": "exploration", **edge, "x": 0.0}
-    return numbers | {f"outer edge, {term}": interval(*(values(frame, **own, arm=arm) for arm in (term, PLAIN))) for term in of(frame, "terms")}
+    numbers |= {f"accuracy, {arm}": own["test_accuracy"] for arm, own in changed(frame).items() if arm != BASE}
+    for term, own in explored(frame).items():
+        numbers |= {f"outer edge, {term}": own["outer_edge_recall"], f"accuracy, {term}": own["test_accuracy"]}
+    return numbers
 
 
 def found(*frames):
@@ -273,36 +352,60 @@ def takeaways(shown, recorded):
         (
             "Which data suffer?",
             f"Synthetic images alone cost {texts.get(f'cost, {AS_IT_IS}')} points on the data as they are, and most on "
-            f"“{worst}”: {texts.get(f'cost, {worst}')}.",
+            f"“{worst}”: {texts.get(f'cost, {worst}')}. All these generators were trained for a short while.",
         ),
-        ("Can a sampler explore?", f"Autoguidance changes the recall of the outer edge by {texts.get(f'outer edge, {AUTOGUIDANCE}', 'an unknown amount')}."),
+        (
+            "Which settings, and can a sampler explore?",
+            f"{changes_said(shown[2])} Autoguidance changes the recall of the outer edge by {texts.get(f'outer edge, {AUTOGUIDANCE}', 'an unknown amount')}, "
+            f"and accuracy by {texts.get(f'accuracy, {AUTOGUIDANCE}', 'an unknown amount')} points.",
+        ),
     ]
     return told_each(lines, recorded)
 
 
 def what_to_do(shown, recorded):
-    """Which generator would you take? A row per question, computed from its recorded run. shown, recorded: as of `takeaways`."""
-    known = found(*shown)
-    ratio = of(shown[0], "ratios")[0]
-    gains = {arm: known[f"gain when added 1:{ratio}, {arm}"] for arm in NAMES}
-    best = max((arm for arm in gains if gains[arm]), key=lambda arm: gains[arm].estimate, default=None)
-    edge = {name.removeprefix("outer edge, "): one for name, one in known.items() if name.startswith("outer edge, ") and one}
-    top = max(edge, key=lambda term: edge[term].estimate, default=None)
+    """Which generator would you take? A row per question, computed from its recorded run, and decided by verdicts on it.
+    shown, recorded: as of `takeaways`."""
+    known, ratio = found(*shown), of(shown[0], "ratios")[0]
+    gains = {NAMES[arm]: known[f"gain when added 1:{ratio}, {arm}"] for arm in NAMES}
+    held = {row.id for frame in recorded if frame is not None for row in verdict_table(frame).itertuples() if row.verdict == CONFIRMED[REPRODUCED]}
+    edge, accuracy = (known.get(f"{what}, {AUTOGUIDANCE}") for what in ("outer edge", "accuracy"))
+    best = max((name for name in gains if gains[name]), key=lambda name: gains[name].estimate, default=None)
+    worst = {name: one for name, one in zip(of(shown[1], "sets"), costs(shown[1])[1].values()) if one and one.low > 0}
+    settings = {arm: own["test_accuracy"] for arm, own in changed(shown[2]).items() if own["test_accuracy"] and own["test_accuracy"].low > 0}
     rows = [
         (
             recorded[0],
             "Which family, to add to few real images?",
-            "not measured" if best is None else f"gains: {', '.join(f'{NAMES[a]} {signed(g.estimate)}' for a, g in gains.items() if g)}",
-            "open" if best is None or gains[best].low <= 0 else f"The {NAMES[best]}.",
+            ", ".join(f"{name} {said(gain)}" for name, gain in gains.items()),
+            "The diffusion model."
+            if "families-diffusion-adds-most" in held
+            else "open"
+            if best is None or gains[best].low <= 0
+            else f"The {best}; that it is the best is not certain.",
+        ),
+        (
+            recorded[1],
+            "Are your images hard for a generator?",
+            ", ".join(f"{name} {said(one)}" for name, one in worst.items()) or "no trait costs more for certain",
+            "Expect a larger loss on such data; compare with as many real images." if worst else "open",
+        ),
+        (
+            recorded[2],
+            "Which setting to change first?",
+            ", ".join(f"{arm} {said(one)}" for arm, one in settings.items()) or "no change gains accuracy for certain",
+            "Try these; each is one training, and nothing is adjusted." if settings else "None of these is certain to pay.",
         ),
         (
             recorded[2],
             "A term that explores?",
-            "not measured" if top is None else f"{top}: {said(edge[top])} outer-edge recall",
-            "open" if top is None or edge[top].low <= 0 else f"Yes: {top}.",
+            f"{AUTOGUIDANCE}: {said(edge)} outer-edge recall, {said(accuracy)} points of accuracy",
+            {2: "Yes, autoguidance.", 1: "Autoguidance, for one of the two only: see the verdicts.", 0: "open"}[
+                len(held & {"autoguidance-covers-more", "autoguidance-trains-better"})
+            ],
         ),
     ]
     return pd.DataFrame(
         [(question, *((measured, advice) if run is not None else ("", "not recorded yet"))) for run, question, measured, advice in rows],
-        columns=["your question", "measured", "what to do"],
+        columns=["your question", "measured (points, 95 % intervals)", "what to do"],
     )
