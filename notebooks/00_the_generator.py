@@ -22,18 +22,18 @@
 # So its samples are measured first, against real images that it has not seen. What fresh real images score is all that can be asked of a generator.
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
-profile = None  # size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick"
-generator = None  # name or folder of a trained generator; None: "fashion_mnist"
-n_samples = None  # number of samples, and of real images in each set that they are compared with; None: the profile's
-steps = None  # number of steps of the sampler; None: 18
-solver = None  # how the reverse process is solved: "heun", "euler" or "ancestral"; None: "heun"
-seed = None  # seed of the samples' noise; None: 0
-encoders = None  # features that distances are taken in: "efficientnet_lite0", "pixels", ...; None: "efficientnet_lite0" and "pixels"
-n_judge = None  # unseen real images that the judge is trained on; None: the profile's number
-classifier = None  # network of the judge: "resnet8", "resnet18", ...; None: "resnet8"
-classifier_steps = None  # optimiser steps of the judge; None: the profile's
-device = None  # where networks run: "cpu", "cuda" or "mps"; None: "cpu"
-settings = {}  # any further parameters by name, such as {"recipe": "paper"}
+profile = None  # Size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick".
+generator = None  # Name or folder of a trained generator; "fashion_mnist" if None.
+n_samples = None  # Samples, and real images in each set that they are compared with; the profile's number if None.
+steps = None  # Steps of the sampler; 18 if None.
+solver = None  # How the reverse process is solved: "heun", "euler" or "ancestral"; "heun" if None.
+seed = None  # Seed of the samples' noise; 0 if None.
+encoders = None  # Features that distances are taken in: "efficientnet_lite0", "pixels", ...; these two if None.
+n_judge = None  # Unseen real images that the judge is trained on; the profile's number if None.
+classifier = None  # Network of the judge: "resnet8", "resnet18", ...; "resnet8" if None.
+classifier_steps = None  # Optimiser steps of the judge; the profile's if None.
+device = None  # Where networks run: "cpu", "cuda" or "mps"; "cpu" if None.
+settings = {}  # Further parameters of synaug.chapters.generator_quality.Quality, by name, such as {"recipe": "paper"}.
 
 # %% tags=["hide-input"] mystnb={"code_prompt_show": "Show the set-up", "code_prompt_hide": "Hide the set-up"}
 from synaug.chapters.generator_quality import EXPERIMENT

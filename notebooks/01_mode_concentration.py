@@ -27,18 +27,18 @@
 # This chapter measures each of these claims.
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
-profile = None  # size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick"
-generator = None  # name or folder of a trained generator; None: the profile's
-reverse_steps = None  # levels t_re, from 0 (real) to steps (synthetic); None: the profile's
-stride = None  # take every stride-th level of the reverse grid; None: the profile's
-n_images = None  # number of training images that are reconstructed; None: the profile's
-seeds = None  # number of classifiers per level; None: the profile's
-classifier = None  # network: "resnet8", "resnet18", ...; None: the profile's
-classifier_steps = None  # optimiser steps, the same at every level; None: the profile's
-encoders = None  # features that distances are taken in: "efficientnet_lite0", "judge", "pixels", ...; None: the first two
-k = None  # number of neighbours in precision, recall, density and coverage; None: 5
-device = None  # where networks run: "cpu", "cuda" or "mps"; None: "cpu"
-settings = {}  # any further parameters by name, such as {"churn": 10}; all are listed in synaug.chapters.mode_concentration
+profile = None  # Size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick".
+generator = None  # Name or folder of a trained generator; the profile's if None.
+reverse_steps = None  # Levels t_re, from 0 (real) to steps (synthetic); the profile's if None.
+stride = None  # Take every stride-th level of the reverse grid; the profile's if None.
+n_images = None  # Training images that are reconstructed; the profile's number if None.
+seeds = None  # Classifiers per level; the profile's number if None.
+classifier = None  # The network: "resnet8", "resnet18", ...; the profile's if None.
+classifier_steps = None  # Optimiser steps, the same at every level; the profile's if None.
+encoders = None  # Features that distances are taken in: "efficientnet_lite0", "judge", "pixels", ...; the first two if None.
+k = None  # Neighbours in precision, recall, density and coverage; 5 if None.
+device = None  # Where networks run: "cpu", "cuda" or "mps"; "cpu" if None.
+settings = {}  # Further parameters of synaug.chapters.mode_concentration.Sweep, by name, such as {"churn": 10}.
 
 # %% tags=["hide-input"] mystnb={"code_prompt_show": "Show the set-up", "code_prompt_hide": "Hide the set-up"}
 from synaug.chapters.mode_concentration import EXPERIMENT

@@ -54,11 +54,11 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from synaug.augmentation import with_generated
-from synaug.chapters import claims_page, generator_quality_figures, targeted_draws
+from synaug.chapters import generator_quality_figures, targeted_draws
 from synaug.chapters import targeted_augmentation as chapter
 from synaug.chapters import targeted_augmentation_figures as figures
 from synaug.chapters import targeted_draws_figures as draws
-from synaug.chapters.reading import decided, drawn, runs_table, side_by_side, told, well_sampled
+from synaug.chapters.reading import dataset_name, decided, drawn, runs_table, side_by_side, told, well_sampled
 from synaug.classifiers import build_classifier
 from synaug.data.torch_datasets import TorchImages
 from synaug.plots import idea, image_grid, table_html, theme
@@ -76,7 +76,7 @@ found = defaultdict(lambda: "not measured", figures.numbers(largest))
 exploratory, cifar10 = (load_recorded(EXPERIMENT.name, "standard", variant) for variant in (None, "cifar10_5000"))
 book, poor = map(figures.numbers, (exploratory, cifar10))
 top = f"k = {largest['x'].max():g}"
-confirming = {claims_page.DATA[run["dataset"].iloc[0]]: run for name, run in recordings("targeted_draws", ("standard",)).items()
+confirming = {dataset_name(run["dataset"].iloc[0]): run for name, run in recordings("targeted_draws", ("standard",)).items()
               if name in ("standard", "standard.cifar10_5000")}
 first = next(iter(confirming.values()), None)
 
@@ -420,7 +420,7 @@ six = draws.primaries(confirming)
 draws.forest_of(six) if confirming else None;
 
 # %% tags=["remove-input"]
-told(first, "" if first is None else "Decided: {0} of {1} contrasts.".format((six["verdict"] != "inconclusive").sum(), len(six)))
+told(first, "" if first is None else f"Decided: {(six['verdict'] != 'inconclusive').sum()} of {len(six)} contrasts.")
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain of each arm over the original set, over draws. Descriptive, but for the first of the six contrasts.", "name": "fig-draws-arms"}, "image": {"alt": "Intervals over draws of the gain of copies, generated images, images from noise, fresh real images and TrivialAugment."}}
 draws.others(first) if confirming else None;

@@ -25,18 +25,18 @@
 # It goes back to earlier work on upsampling, USEFUL {cite:p}`nguyen2024`, whose text could not be read either.
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
-profile = None  # size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick"
-seeds = None  # number of seeds of everything, and of networks in the last section; None: the profile's
-ks = None  # times a slow example occurs, 2 among them; None: the profile's
-alpha = None  # share of examples with the fast feature, in the toy; None: 0.9
-beta_d = None  # strength of the slow feature, in the toy; None: 0.2
-noise_std = None  # noise of each coordinate of a noise patch; None: 0.125
-reading = None  # "B": an example has the fast or the slow patch; "A": every example has the slow one; None: "B"
-n = None  # number of training examples of the toy; None: the profile's
-generator = None  # last section: name or folder of a trained generator, whose images are the training set; None: the profile's
-n_images = None  # last section: the first so many of these images; None: the profile's
-classifier = None  # last section: network, "resnet8", "resnet18", ...; None: "resnet8"
-settings = {}  # any further parameters by name, such as {"rhos": [0.01]}; all are listed in synaug.chapters.two_layer_cnn
+profile = None  # Size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick".
+seeds = None  # Seeds of everything, and networks in the last section; the profile's number if None.
+ks = None  # How often a slow example occurs, 2 among them; the profile's if None.
+alpha = None  # Share of examples with the fast feature, in the toy; 0.9 if None.
+beta_d = None  # Strength of the slow feature, in the toy; 0.2 if None.
+noise_std = None  # Noise of each coordinate of a noise patch; 0.125 if None.
+reading = None  # "B": an example has the fast or the slow patch; "A": every example has the slow one; "B" if None.
+n = None  # Training examples of the toy; the profile's number if None.
+generator = None  # Last section: name or folder of a trained generator, whose images are the training set; the profile's if None.
+n_images = None  # Last section: how many of the generator's training images are used, from the first on; the profile's number if None.
+classifier = None  # Last section: the network, "resnet8", "resnet18", ...; "resnet8" if None.
+settings = {}  # Further parameters of the two experiments in synaug.chapters.two_layer_cnn, by name, such as {"rhos": [0.01]}.
 
 # %% tags=["hide-input"] mystnb={"code_prompt_show": "Show the set-up", "code_prompt_hide": "Hide the set-up"}
 from synaug.chapters.two_layer_cnn import mechanism, theorems

@@ -31,18 +31,18 @@
 # Random Gaussian mixtures come first, where the score is known. Then come real images, once with the exact score of the training images themselves.
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
-profile = None  # size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick"
-mixtures = None  # number of random mixtures; None: the profile's
-n_points = None  # number of sources of each mixture, and as many fresh draws; None: the profile's
-generator = None  # name or folder of a trained generator; None: "fashion_mnist"
-reverse_steps = None  # levels t_re of mixtures and images, from 0 (real) to 100 (synthetic); None: the profile's
-n_training = None  # number of training images that the empirical denoiser knows; None: the profile's
-n_sources = None  # number of these that are reconstructed; None: the profile's
-n_images = None  # number of samples in each pool of a real generator; None: the profile's
-seeds = None  # number of classifiers per pool; None: the profile's
-classifier_steps = None  # optimiser steps of each classifier; None: the profile's
-device = None  # where networks run: "cpu", "cuda" or "mps"; None: "cpu"
-settings = {}  # any further parameters by name, such as {"churn": 20}; listed in the modules imported below
+profile = None  # Size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick".
+mixtures = None  # Random mixtures; the profile's number if None.
+n_points = None  # Sources of each mixture, and as many fresh draws; the profile's number if None.
+generator = None  # Name or folder of a trained generator; "fashion_mnist" if None.
+reverse_steps = None  # Levels t_re of mixtures and images, from 0 (real) to 100 (synthetic); the profile's if None.
+n_training = None  # Training images that the empirical denoiser knows; the profile's number if None.
+n_sources = None  # Training images that are reconstructed, of those that the empirical denoiser knows; the profile's number if None.
+n_images = None  # Samples in each pool of a real generator; the profile's number if None.
+seeds = None  # Classifiers per pool; the profile's number if None.
+classifier_steps = None  # Optimiser steps of each classifier; the profile's if None.
+device = None  # Where networks run: "cpu", "cuda" or "mps"; "cpu" if None.
+settings = {}  # Further parameters of the three experiments in synaug.chapters.where_concentration_comes_from, by name, such as {"churn": 20}.
 
 # %% tags=["hide-input"] mystnb={"code_prompt_show": "Show the set-up", "code_prompt_hide": "Hide the set-up"}
 from synaug.chapters.where_concentration_comes_from import empirical_score, exact_score, real_generators
@@ -58,7 +58,7 @@ from IPython.display import Markdown, display
 from synaug.chapters.reading import drawn, runs_table, side_by_side, well_sampled
 from synaug.chapters.tasks import real_images_of
 from synaug.chapters.where_concentration_comes_from import empirical_score_figures as images
-from synaug.chapters.where_concentration_comes_from import exact_score_figures as mixtures
+from synaug.chapters.where_concentration_comes_from import exact_score_figures as exact
 from synaug.chapters.where_concentration_comes_from import parts_figures as parts
 from synaug.chapters.where_concentration_comes_from import real_generators_figures as generators
 from synaug.diffusion.schedules import sigmas_from
@@ -179,7 +179,7 @@ for name, x in made.items():
 # Higher than that of fresh draws means nearer to the modes. The figure has the same for many mixtures, with finer steps.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Exact score, 100 Heun steps on the grid of the whole process, minus the baseline, from every level. Bands: 95 % t intervals over mixtures.", "name": "fig-exact"}, "image": {"alt": "With the sources as reference precision and recall fall from above the baseline to it. With fresh draws as reference, and by the mixture itself, all curves stay near 0."}}
-mixtures.fine_grid(*shown);
+exact.fine_grid(*shown);
 
 # %% [markdown]
 # With fresh draws as reference all curves stay at the baseline: an exact process loses nothing. The fall against the sources is the metric's alone.
@@ -191,7 +191,7 @@ mixtures.fine_grid(*shown);
 # A second-order step (Heun) errs to the other side.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The exact score on coarse grids from noise alone, minus the baseline. Log-density is logarithmic beyond 10 nats. Bars: 95 % t intervals over mixtures.", "name": "fig-grids"}, "image": {"alt": "Few Euler steps cost recall and outer-edge recall, few Heun steps precision. At 100 steps both are nearly at the baseline."}}
-mixtures.coarse_grids(*shown);
+exact.coarse_grids(*shown);
 
 # %% [markdown]
 # Few Euler steps concentrate: recall falls, precision does not. Few Heun steps spread: precision falls, and from ten steps on recall does not. Both errors are nearly gone at 100 steps.
@@ -204,7 +204,7 @@ mixtures.coarse_grids(*shown);
 # A factor makes the score too strong or too weak; noise adds a fixed random field to it; smoothing averages it over noise levels; {term}`guidance` exaggerates what is typical of a class.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Samples from noise alone with a wrong score, fine grid, minus the baseline; reference: fresh draws. Bars: 95 % t intervals over mixtures.", "name": "fig-score-errors"}, "image": {"alt": "A score that is too strong and guidance cost recall and outer-edge recall. A weak score and noise cost precision. Smoothing changes little."}}
-mixtures.score_errors(*shown);
+exact.score_errors(*shown);
 
 # %% [markdown]
 # Only a score that is too strong, and guidance, bare the outer edge. A score that is too weak or noisy costs precision instead.
@@ -212,7 +212,7 @@ mixtures.score_errors(*shown);
 # All that is measured of these wrong scores and coarse grids is in the table.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show all metrics in mixtures", "code_prompt_hide": "Hide all metrics in mixtures"}
-table_html(mixtures.controls_table(largest, [*parts.STAND_INS, ("class-blind", 0)]),
+table_html(exact.controls_table(largest, [*parts.STAND_INS, ("class-blind", 0)]),
            "From noise alone, minus the baseline, ± half of the 95 % t interval over mixtures; log-density in nats, all else shares or ratios.")
 
 # %% [markdown]
@@ -305,11 +305,13 @@ images.calibration(*shown_images);
 # But one can measure by how much its denoising loss exceeds the best one's, on images that none of them has seen and with the same noise.
 # The loss is the mean over five fixed noise levels from 0.1 to 10. So it is not that of chapter 0, which draws noise levels as the training does.
 # As many samples are drawn at every level, from noise and from the middle of the process, and classifiers are trained on them.
+#
+# <span id="fig-ladder"></span>
 
 # %% tags=["remove-input"]
 Markdown(generators.levels_trained(largest_generators)) if has_levels else None
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Samples of generators by excess denoising loss: an axis of ratios, but linear below 0.005, to hold the best at 0. Middle: level 50. Bars: 95 % limits.", "name": "fig-ladder"}, "image": {"alt": "As the denoising loss grows, recall, precision, outer-edge recall and accuracy fall together, and samples lie farther from the class centres, not nearer."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Samples of generators by excess denoising loss: an axis of ratios, but linear below 0.005, to hold the best at 0. Middle: level 50. Bars: 95 % limits.", "name": "fig-levels-of-quality"}, "image": {"alt": "As the denoising loss grows, recall, precision, outer-edge recall and accuracy fall together, and samples lie farther from the class centres, not nearer."}}
 if has_levels:
     generators.quality_levels(live_generators, recorded_generators);
 
@@ -329,8 +331,10 @@ table_html(generators.levels_summary(largest_generators), "Samples from noise at
 # ## Real generators: the sampler
 #
 # The same generator, the same starting noise, another way down: fewer or more steps, of first or second order, and with churn, that is, with noise added at each step and removed again.
+#
+# <span id="fig-dials"></span>
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Samples of the best generator, by sampler and number of steps; churn settings side by side, all of the same steps. Dash-dotted: fresh real images. Bars: 95 % limits.", "name": "fig-dials"}, "image": {"alt": "Heun's method reaches its best accuracy at about ten steps, Euler's only approaches it at forty. Neither reaches the outer edge of fresh real images."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Samples of the best generator, by sampler and number of steps; churn settings side by side, all of the same steps. Dash-dotted: fresh real images. Bars: 95 % limits.", "name": "fig-sampler-settings"}, "image": {"alt": "Heun's method reaches its best accuracy at about ten steps, Euler's only approaches it at forty. Neither reaches the outer edge of fresh real images."}}
 generators.samplers(live_generators, recorded_generators);
 
 # %% [markdown]
@@ -349,7 +353,7 @@ table_html(generators.samplers_table(largest_generators), "Sampler settings: cal
 # A run of them, by the committed generator, was recorded after the figure above was known; no verdict rests on it.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Ancestral steps beside Heun's method at its usual number of steps, recorded afterwards. Dash-dotted: fresh real images. Bars: 95 % limits.", "name": "fig-ancestral"}, "image": {"alt": "Ancestral samples have precision at or above the baseline, lie nearer to the class centres than fresh real images, and have lower recall and accuracy than Heun's."}}
-added = generators.added_run(live_generators)
+added = recorded_run(live_generators, "standard", variant="added")
 if added is not None:
     generators.samplers(added, added);
 

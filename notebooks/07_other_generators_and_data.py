@@ -194,7 +194,7 @@ image_grid(rows, list(by_name));
 #
 # One change of network or training at a time, after equally many images seen. One generator stands behind each row, so rows are a description: intervals leave out what another training would give.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Recall of one set of samples by change (left; line: the base), and accuracy of classifiers trained on it. Bars: 95 % intervals over images and seeds.", "name": "fig-changes"}, "image": {"alt": "Two panels of intervals by change of network or training: recall of the data, and test accuracy over the base."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Recall of one set of samples by change (left; line: the base), and accuracy of classifiers trained on it. Bars: 95 % intervals over images and seeds.", "name": "fig-recipes"}, "image": {"alt": "Two panels of intervals by change of network or training: recall of the data, and test accuracy over the base."}}
 figures.changes(tuned) if "networks" in tried else None;
 
 # %% tags=["remove-input"]

@@ -93,13 +93,12 @@ runs_table(EXPERIMENT, live, recorded)
 # It trains nothing but linear classifiers on features of a fixed network. Here is one, of images from noise; with folders of your own it is theirs. In a small build the sampler takes few steps, so its images are unfinished and the audit must find faults: look at the form of the report.
 
 # %% tags=["hide-output"]
-real, synthetic = checked.real, checked.synthetic
-held_out = checked.held_out
-if real is None:  # no folders are given
-    real, synthetic, held_out = map(get, (
+own = checked.real, checked.synthetic, checked.held_out
+if checked.real is None:  # no folders are given
+    own = map(get, (
         chapter.images(checked, "real"), chapter.pool(checked, "from noise"),
         chapter.images(checked, "validation")))
-report = synaug.audit(real, synthetic, held_out, **how)
+report = synaug.audit(*own, **how)
 print(report.summary())
 
 # %% [markdown]
@@ -117,7 +116,7 @@ figures.full_page(report) if checked.real is not None else None  # with its gall
 
 # %% tags=["hide-input"]
 planted = (check(stratified_subset(splits(checked.generator)["fresh"], 450, seed=0), **how)
-           if checked.real is None else check(real, held_out, **how))
+           if checked.real is None else check(checked.real, checked.held_out, **how))
 table_html(planted.assign(ok=planted["ok"].map({True: "yes", False: "no"})).round(2).rename(columns={"by": "shown by", "false_alarms": "false alarms"}),
            "Known defects, how many images have each, and what the audit finds of them; false alarms are the share of other images that it names.")
 

@@ -11,7 +11,8 @@ Most programs need no more than these names; ``help(synaug.reconstruct)`` says w
 
 They are imported at their first use, so that ``import synaug`` takes no time.
 
-Each folder is one subject, and imports only from those above it:
+Each folder is one subject, and imports only from those above it, and from the modules that stand in no folder:
+`checks`, `dependencies`, `files`, `paths`, `precision`, `provenance`, `resources` and `seeds`.
 
 - `synaug.statistics`: intervals and contrasts over paired seeds; claims and the rules that decide them;
 - `synaug.data`: data sets by name, folders of one's own images, subsets, splits, torch data sets;

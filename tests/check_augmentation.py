@@ -14,23 +14,14 @@
 # ---
 
 # %% [markdown]
-# Targeted augmentation, one fact a cell: what is slow to learn, new images of it, both as a training set.
+# Targeted augmentation, one fact per cell: what is slow to learn, new images of it, both as a training set.
 # (The output of the first is ignored: what it imports may warn.)
 
 # %%
 # NBVAL_IGNORE_OUTPUT
 import torch
 
-from synaug import (
-    build_classifier,
-    draw_splits,
-    generate_pool,
-    load_dataset,
-    load_denoiser,
-    select,
-    warm_up,
-    with_generated,
-)
+from synaug import build_classifier, draw_splits, generate_pool, load_dataset, load_denoiser, select, warm_up, with_generated
 
 generator = load_denoiser("fashion_mnist")
 (real,) = draw_splits(load_dataset("digits"), 30, seed=0)

@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# How classifiers are trained and what is read off them. One fact a cell.
+# How classifiers are trained and what is read off them. One fact per cell.
 # (The output of the first is ignored: captum imports a progress bar that warns where there are no widgets.)
 
 # %%

@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# The images that come with the repository, and how subsets of them are drawn. One fact a cell.
+# The images that come with the repository, and how subsets of them are drawn. One fact per cell.
 
 # %%
 import hashlib

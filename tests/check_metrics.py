@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# What the metrics say where the answer is known. One fact a cell.
+# What the metrics say where the answer is known. One fact per cell.
 
 # %%
 from dataclasses import replace

@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # Real sample reconstruction, one fact a cell
+# # Real sample reconstruction, one fact per cell
 #
 # The numbers below each cell are compared when the tests run.
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import symtable
 from pathlib import Path
 
 import jupytext
@@ -62,11 +63,10 @@ def test_every_chapter_is_a_pair():
     assert CHAPTERS == sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_pair_in_step(chapter):
-    source = jupytext.read(NOTEBOOKS / f"{chapter}.py")
-    executed = nbformat.read(NOTEBOOKS / f"{chapter}.ipynb", as_version=4)
-    assert [content(cell) for cell in executed.cells] == [content(cell) for cell in source.cells], "run: jupytext --sync notebooks/*.py"
+@pytest.mark.parametrize("path", [*NOTEBOOKS.glob("*.py"), *Path(__file__).parent.glob("check_*.py")], ids=lambda path: path.stem)
+def test_pair_in_step(path):
+    source, executed = jupytext.read(path), nbformat.read(path.with_suffix(".ipynb"), as_version=4)
+    assert [content(cell) for cell in executed.cells] == [content(cell) for cell in source.cells], f"run: jupytext --sync {path}"
     assert executed.metadata.kernelspec.name == source.metadata.kernelspec["name"] == "python3"
 
 
@@ -137,6 +137,17 @@ def test_a_misspelt_parameter_is_an_error(chapter, monkeypatch):
         for cell in given.cells:
             if cell.cell_type == "code":
                 exec(cell.source, namespace)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_no_cell_takes_a_parameters_name(chapter):
+    """So that the set-up can be run again: it reads parameters by their names."""
+    cells = [cell for cell in jupytext.read(NOTEBOOKS / f"{chapter}.py").cells if cell.cell_type == "code"]
+    place = next(i for i, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", ()))
+    texts = ("\n".join(cell.source for cell in part) for part in (cells[place : place + 1], cells[place + 1 :]))
+    tables = (symtable.symtable(text, chapter, "exec").get_symbols() for text in texts)
+    given, later = ({one.get_name() for one in table if one.is_assigned() or one.is_imported()} for table in tables)
+    assert "profile" in given and not given & later - {"profile"}  # whose default chapter 8 chooses
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)

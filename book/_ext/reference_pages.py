@@ -1,4 +1,5 @@
-"""The reference: each page under ``reference/`` gets the modules of the folder that it is named for, by autodoc.
+"""The reference: each page under ``reference/`` gets the modules of the folder that it is named for, by autodoc; the page
+``modules`` gets those that stand in no folder.
 
 Docstrings are read as this package writes them. A line that begins with names of parameters or fields and a colon (or,
 in a table, two spaces) starts an item of a list, which goes on to the next one; a sentence on what is returned or
@@ -20,15 +21,16 @@ BAR = re.compile(r"(``.*?``)|\|")
 
 
 def modules_of(folder: str) -> list[str]:
-    """The names of all modules of a folder of the package, its own first."""
-    paths = sorted((PACKAGE / folder).rglob("*.py"), key=lambda path: (path.name != "__init__.py", path))
+    """The names of all modules of a folder of the package, its own first; of "modules", those that stand in none."""
+    found = PACKAGE.glob("[a-z]*.py") if folder == "modules" else (PACKAGE / folder).rglob("*.py")
+    paths = sorted(found, key=lambda path: (path.name != "__init__.py", path))
     return [".".join(("synaug", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__") for path in paths]
 
 
 def add_modules(app, page, source) -> None:
     if page.startswith("reference/"):
-        first, *others = modules_of(page.removeprefix("reference/"))
-        sections = [MODULE.format(first), *(f"{name}\n{'-' * len(name)}\n\n{MODULE.format(name)}" for name in others)]
+        folder = page.removeprefix("reference/")
+        sections = [f"{name}\n{'-' * len(name)}\n\n" * (name != f"synaug.{folder}") + MODULE.format(name) for name in modules_of(folder)]
         source[0] += "\n```{eval-rst}\n" + "\n".join(sections) + "```\n"
 
 

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--held-out", type=Path, metavar="FOLDER", help="real images to measure on, which no generator has seen (default: a third of the real ones)"
     )
     parser.add_argument("--check", action="store_true", help="plant known defects into the real images, and show that the audit finds them")
-    for name, what in (("html", "a page with all of it"), ("json", "all numbers"), ("drop-list", "the files to drop, one a line")):
+    for name, what in (("html", "a page with all of it"), ("json", "all numbers"), ("drop-list", "the files to drop, one per line")):
         parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"write {what}")
     parser.add_argument("--encoder", choices=("pixels", *BUILDERS), default="efficientnet_lite0", help="what distances and probes see (default: %(default)s)")
     parser.add_argument("--neighbours", type=int, default=5, metavar="K", help="nearest neighbours (default: %(default)s)")

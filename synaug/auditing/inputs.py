@@ -40,6 +40,7 @@ class Sets:
     names: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def names_of(self, role: str) -> list[str]:
+        """A name per image of "train", "held" or "synthetic", as text, in their order."""
         return list(map(str, self.names[role] if role in self.names else range(len(getattr(self, role)))))
 
 

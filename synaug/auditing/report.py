@@ -16,6 +16,7 @@ from synaug.auditing.prediction import Predicted, predicted
 from synaug.checks import number, one_of, whole
 from synaug.metrics.encoders import Encoder, check_encoder, encoder_label
 from synaug.precision import usable_device
+from synaug.statistics.contrasts import select
 
 #: What makes an audit fail, each where the whole 95 % interval lies beyond it. Shares of the synthetic images at most:
 #: near_copies and off_label, of which many real images have 0.01 and 0.02, and duplicates; but, by default, never below the upper
@@ -78,7 +79,7 @@ class Audit:
 
     def value(self, metric: str, scope: str = "all") -> pd.Series:
         """The row of ``numbers`` of one metric; KeyError where it was not measured."""
-        rows = self.numbers[(self.numbers["metric"] == metric) & (self.numbers["scope"] == scope)]
+        rows = select(self.numbers, metric=metric, scope=scope)
         if rows.empty:
             raise KeyError(f"{metric} of {scope} was not measured")
         return rows.iloc[0]
@@ -134,10 +135,10 @@ class Audit:
         return page(self)
 
     def drop_list(self) -> str:
-        """The files to drop, or their places in the data set, one a line. ValueError for a name of more than one line."""
+        """The files to drop, or their places in the data set, one per line. ValueError for a name of more than one line."""
         files = self.images.loc[self.images["drop"], "file"].tolist()
         if broken := [file for file in files if "\n" in file]:
-            raise ValueError(f"a list of files, one a line, cannot hold {broken[0]!r}: rename the file, or take the list from the JSON")
+            raise ValueError(f"a list of files, one per line, cannot hold {broken[0]!r}: rename the file, or take the list from the JSON")
         return "".join(f"{file}\n" for file in files)
 
 
@@ -244,7 +245,7 @@ def augmentation_quality(real: Images, synthetic: Images, held_out: Images | Non
 
 def leak_of(numbers: pd.DataFrame) -> str:
     """What so many held-out images have to do with the other real ones that the audit is void; "" where it is not."""
-    all_ = numbers[numbers["scope"] == "all"].set_index("metric")
+    all_ = select(numbers, scope="all").set_index("metric")
     n, seen, near = int(all_.loc["held_out_seen", "n"]), int(all_.loc["held_out_seen", "value"]), all_.loc["held_out_near"]
     if seen > LEAK * n:
         return f"of the {n:,} held-out images, {seen:,} {_are(seen)} among the other real ones, pixel by pixel"
@@ -272,7 +273,7 @@ def _limits(thresholds: Mapping[str, float] | None) -> dict[str, float]:
 
 
 def _checks(numbers: pd.DataFrame, limits: Mapping[str, float]) -> pd.DataFrame:
-    all_ = numbers[numbers["scope"] == "all"].set_index("metric")
+    all_ = select(numbers, scope="all").set_index("metric")
     rows = []
     for name, limit in limits.items():
         row = all_.loc["probe_gain_all" if name == "probe_loss" else name]
@@ -290,7 +291,7 @@ def advise(
     numbers: pd.DataFrame, ratios: pd.DataFrame, images: pd.DataFrame, uncovered: pd.DataFrame, checks: pd.DataFrame, about: dict
 ) -> tuple[str, tuple[str, ...]]:
     """The advice, and what to do, the most urgent first."""
-    all_ = numbers[numbers["scope"] == "all"].set_index("metric")
+    all_ = select(numbers, scope="all").set_index("metric")
     failed = list(checks.loc[~checks["passed"], "check"])
     gain, n, dropped = all_.loc["probe_gain_all"], len(images), int(images["drop"].sum())
     said = _points(gain)

@@ -82,7 +82,7 @@ class MixedBatches(Sampler[list[int]]):
             shares = torch.as_tensor(share, dtype=torch.float64)
             if order != "mixed" or shares.shape != (steps,) or not ((shares >= 0) & (shares <= 1)).all():
                 raise ValueError(
-                    f"a schedule of shares is {steps} numbers in 0..1, one a step, and takes no order; got "
+                    f"a schedule of shares is {steps} numbers in 0..1, one per step, and takes no order; got "
                     f"{list(shares.shape)} from {shares.min():g} to {shares.max():g}, order {order!r}"
                 )
         for kind, dataset, needed in (("real", real, (shares < 1).any()), ("synthetic", synthetic, (shares > 0).any())):

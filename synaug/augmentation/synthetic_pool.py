@@ -44,7 +44,7 @@ class SyntheticPool:
     """Generated images: all sources' copy 1, then all sources' copy 2, ...; sources ascending.
 
     data: the images, with the labels and source indices of their sources.
-    provenance: one row an image: source (its source's place in the data set), copy (from 1), and the columns of
+    provenance: one row per image: source (its source's place in the data set), copy (from 1), and the columns of
     `synaug.diffusion.reconstruction.Reconstruction`; seed is the copy's.
     sources: int64 ``[n]``, the places that images were made for. k: the original and k - 1 copies.
     """
@@ -58,7 +58,10 @@ class SyntheticPool:
         return len(self.data)
 
     def take(self, sources: Indices | None = None, k: int | None = None) -> "SyntheticPool":
-        """The part that belongs to some of the sources (int64 places in the data set) and to a smaller k."""
+        """The part that belongs to some of the sources (int64 places in the data set) and to a smaller k.
+
+        ValueError where the pool has no images of a source, a source is given twice, or k is not from 1 to the pool's own.
+        """
         sources = self.sources if sources is None else as_places(sources)
         k = self.k if k is None else whole("k", k, 1, self.k)
         if missing := sorted(set(sources.tolist()) - set(self.sources.tolist())):
@@ -67,10 +70,10 @@ class SyntheticPool:
         return SyntheticPool(*self._rows(wanted.to_numpy(copy=True)), sources, k)
 
     def keep(self, kept: Collection[bool]) -> "SyntheticPool":
-        """The images where ``kept``, bool ``[len(self)]``, is true; sources and k stay."""
+        """The images where ``kept``, bool ``[len(self)]`` (else ValueError), is true; sources and k stay."""
         kept = np.asarray(kept)
         if kept.dtype != bool or kept.shape != (len(self),):
-            raise ValueError(f"kept must be bool [{len(self)}], one an image, got {kept.dtype} {list(kept.shape)}")
+            raise ValueError(f"kept must be bool [{len(self)}], one per image, got {kept.dtype} {list(kept.shape)}")
         return SyntheticPool(*self._rows(kept), self.sources, self.k)
 
     def _rows(self, wanted) -> tuple[ImageDataset, pd.DataFrame]:

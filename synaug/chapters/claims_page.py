@@ -9,7 +9,7 @@ from html import escape
 import pandas as pd
 from IPython.display import HTML
 
-from synaug.data.traits import TRAITS
+from synaug.chapters.reading import dataset_name
 from synaug.diffusion.trainer import RECORD
 from synaug.metrics import FRESH_REAL
 from synaug.paths import checkpoints_dir
@@ -36,17 +36,6 @@ CHAPTERS = {
     "composition": "06_what_is_left_out",
     **dict.fromkeys(("families", "data_traits", "ablations"), "07_other_generators_and_data"),
     "will_it_help_me": "08_will_it_help_me",
-}
-DATA = {
-    "fashion_mnist": "Fashion-MNIST",
-    "cifar10": "CIFAR-10",
-    "patches": "patches",
-    "random mixtures": "mixtures",
-    "shapes": "drawn shapes",
-    "fashion_mnist_minorities": "Fashion-MNIST, merged",
-    "fashion_mnist_minorities_swapped": "Fashion-MNIST, merged, swapped",
-    "mnist": "MNIST",
-    **{f"fashion_mnist_{trait}": f"Fashion-MNIST, {trait.replace('_', ' ')}" for trait in TRAITS},
 }
 #: Recordings beside a profile's own that decide claims.
 VARIANTS = ("cifar10_5000",)
@@ -94,7 +83,7 @@ FIGURES = {
     "data_traits": {"": "traits"},
     "ablations": {"levels": "levels", "": "terms"},
     "how_much_and_how_mixed": {"exchange": "exchange", "scaling": "width", "ratio": "ratio", "": "order"},
-    "real_generators": {"worse-score|best": "ladder", "train-worse|euler|churn": "dials", "": "exploration"},
+    "real_generators": {"worse-score|best": "levels-of-quality", "train-worse|euler|churn": "sampler-settings", "": "exploration"},
 }
 #: The report's conjectures: in this book's words, and what would refute each.
 CONJECTURES = {
@@ -120,7 +109,7 @@ def verdicts(experiment: str) -> dict[str, dict]:
     for name, frame in recordings(experiment, ("standard",)).items():
         if name == "standard" or name.partition(".")[2] in VARIANTS:
             families, rows = {}, bare(frame)
-            found[DATA[frame["dataset"].iloc[0]]] = {claim.id: judge(claim, rows, families) for claim in load_claims(experiment).values()}
+            found[dataset_name(frame["dataset"].iloc[0])] = {claim.id: judge(claim, rows, families) for claim in load_claims(experiment).values()}
     return found
 
 
@@ -248,7 +237,7 @@ def generators() -> pd.DataFrame:
         name, family, found = record.parent.name, recipe.get("family", "diffusion"), None
         base, distance = name.removesuffix(f"_{family}"), {"metric": "frechet_distance", "encoder": "efficientnet_lite0"}
         row = {
-            "trained on": f"{DATA.get(recipe['dataset'], recipe['dataset'])}, {recipe['subset_size']:,}" + f" ({family.upper()})" * (family != "diffusion"),
+            "trained on": f"{dataset_name(recipe['dataset'])}, {recipe['subset_size']:,}" + f" ({family.upper()})" * (family != "diffusion"),
             "distance": NOT_RECORDED if about["curve"][-1]["held_out_loss"] is not None else "it has seen all images of its set; chapter 6 judges it",
         }
         if name in runs:

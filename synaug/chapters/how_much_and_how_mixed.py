@@ -7,7 +7,7 @@ import torch
 
 from synaug.augmentation import TrainingSet, mixture, original, with_synthetic
 from synaug.augmentation.mixed_batches import ORDERS
-from synaug.chapters.tasks import Trainings, error, generated_pool, learning, network, part, splits
+from synaug.chapters.tasks import Trainings, error, learning, network, part, pool_images, splits
 from synaug.classifiers import build_classifier
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.data import ImageDataset, stratified_subset
@@ -224,7 +224,7 @@ def pool(s: Mixing, source: str, n_real: int) -> Task:
         pool_images,
         {
             **network(s, generator),
-            "sigma": s.sigma if source == "reconstruction" else None,
+            "sigmas": [s.sigma] if source == "reconstruction" else None,
             "steps": s.sampling_steps // (2 if source == "reconstruction" else 1) or 1,
             "k": 1 - -most // n,
             "seed": POOL_SEED,
@@ -274,13 +274,6 @@ def rows(s: Mixing):
 
 
 EXPERIMENT = Experiment("how_much_and_how_mixed", Mixing, PROFILES, rows, constants={"swept": "images added"})
-
-
-def pool_images(
-    asked: ImageDataset, generator: str, weights: str, precision: str, device: str, sigma: float | None, steps: int, k: int, seed: int
-) -> ImageDataset:
-    """k - 1 synthetic images for each one that is asked for: of its class from noise, or from itself at a noise level."""
-    return generated_pool(asked, generator, weights, precision, device, sigma and [sigma], steps, k, seed).data
 
 
 def training_set(

@@ -6,9 +6,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from synaug.chapters.claims_page import DATA
-from synaug.chapters.reading import said, verdict_of
-from synaug.chapters.what_is_left_out.left_out_figures import NETWORKS
+from synaug.chapters.reading import dataset_name, network_name, said, verdict_of
 from synaug.plots import Panel, forest, lines
 from synaug.statistics import paired_interval
 from synaug.statistics.contrasts import differences, paired, select
@@ -119,12 +117,12 @@ def contrasts(frame):
     }
 
 
-def optimum(frame, n_bootstrap=2000):
+def optimum(frame):
     """The share of a batch at which the mean gain is largest, and its bootstrap limits over seeds, as a text."""
     rows = select(gains(frame), arm="from noise", mixing="mixed", **main(frame))
     table = rows.pivot(index="seed", columns="share", values="value").dropna()
     table = pd.concat([pd.DataFrame({0.0: 0.0}, table.index), table], axis=1)  # of equals, the smallest
-    drawn = np.random.default_rng(0).integers(len(table), size=(n_bootstrap, len(table)))
+    drawn = np.random.default_rng(0).integers(len(table), size=(2000, len(table)))
     best = table.columns.to_numpy(float)[table.to_numpy()[drawn].mean(1).argmax(1)]
     low, high = np.quantile(best, (0.025, 0.975), method="nearest")
     return f"{table.mean().idxmax():g} [{low:g}, {high:g}]"
@@ -159,7 +157,7 @@ def takeaways(frame, recorded):
     )
     return "\n".join(
         [
-            f"{DATA[frame['dataset'].iloc[0]]}, {p['n_real']:,} real images, {NETWORKS[p['architecture']]}, flips only; points of test accuracy.",
+            f"{dataset_name(frame['dataset'].iloc[0])}, {p['n_real']:,} real images, {network_name(p['architecture'])}, flips only; points of test accuracy.",
             "",
             f"1. **What a synthetic image is worth.** {n} new images of the generator (*from noise*) gain {get(n + ' from noise')}. As many new "
             f"real ones (*fresh*) gain {get(n + ' fresh real images')}. One fresh image is worth {get(f'rate, {n} from noise')} of them; "

@@ -4,8 +4,7 @@ and return a matplotlib figure."""
 import numpy as np
 import pandas as pd
 
-from synaug.chapters.claims_page import DATA
-from synaug.chapters.reading import interval, said, signed, within
+from synaug.chapters.reading import dataset_name, interval, said, signed, within
 from synaug.plots import T_RE, Panel, image_grid, lines, scatter
 from synaug.run.results import experiment_of, recordings
 from synaug.statistics.claims import load_claims, published_series
@@ -260,8 +259,7 @@ def recorded_runs(live: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """All recorded runs of the experiment, named by their data; by their profile, too, where that is not enough."""
     named = {}
     for profile, frame in recordings(experiment_of(live)).items():
-        dataset = frame["dataset"].iloc[0]
-        name = DATA.get(dataset, dataset)
+        name = dataset_name(frame["dataset"].iloc[0])
         named[f"{name}, {profile}" if name in named else name] = frame
     return named
 

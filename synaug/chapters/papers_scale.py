@@ -152,7 +152,7 @@ def train_generator(size: Size, folder: Path, minutes: float, device: str, tell:
         dataclasses.replace(RECIPES[FAST], **size.recipe), folder, images=size.images, minutes=max(minutes - spent, 0), device=device, compile=compiled
     )
     seen = trainer.step * trainer.recipe.batch_size
-    tell(f"generator: {seen:,} images seen, {seen / max(trainer.seconds, 1e-9):,.0f} a second")
+    tell(f"generator: {seen:,} images seen, {seen / max(trainer.seconds, 1e-9):,.0f} per second")
     (folder / STATE).unlink()
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pandas as pd
 from IPython.display import HTML, Markdown
 
+from synaug.data.traits import TRAITS
 from synaug.plots import forest, table_html
 from synaug.run import Experiment
 from synaug.statistics import paired_interval
@@ -12,8 +13,30 @@ from synaug.statistics.claims import load_claims, verdict_table
 from synaug.statistics.contrasts import select
 from synaug.statistics.frames import bare
 
+DATA = {
+    "fashion_mnist": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
+    "patches": "patches",
+    "random mixtures": "mixtures",
+    "shapes": "drawn shapes",
+    "fashion_mnist_minorities": "Fashion-MNIST, merged",
+    "fashion_mnist_minorities_swapped": "Fashion-MNIST, merged, swapped",
+    "mnist": "MNIST",
+    **{f"fashion_mnist_{trait}": f"Fashion-MNIST, {trait.replace('_', ' ')}" for trait in TRAITS},
+}
+NETWORKS = {"resnet8": "ResNet-8", "vgg5": "VGG-5", "vit_tiny": "small ViT"}
 #: Heun steps, at least, of samples that are only shown, but at profile smoke.
 SHOWN_STEPS = 10
+
+
+def dataset_name(name):
+    """A data set's name to read; one that is not among `DATA` keeps its own."""
+    return DATA.get(name, name)
+
+
+def network_name(name):
+    """A network's, likewise."""
+    return NETWORKS.get(name, name)
 
 
 def well_sampled(settings, steps):
@@ -56,7 +79,7 @@ def within(estimate, low, high, digits=2, sign="+"):
 
 
 def values(frame, **where) -> pd.Series:
-    """One value a seed; of several generators, their mean."""
+    """One value per seed; of several generators, their mean."""
     known = {name: value for name, value in where.items() if name in frame}
     return select(bare(frame), **known).groupby("seed")["value"].mean() if len(known) == len(where) else pd.Series(dtype=float)
 

@@ -25,7 +25,6 @@ from synaug.metrics.encoders import BUILDERS, encode
 from synaug.paths import checkpoints_dir
 from synaug.run import Experiment, Task, param
 from synaug.statistics.claims import load_claims
-from synaug.statistics.contrasts import select
 
 #: Seeds start here, for each draw a hundred further on: none of the exploratory runs had them, and no two draws share any.
 FIRST_SEED, SEEDS_APART = 2000, 100
@@ -95,15 +94,9 @@ def primary(s: targeted.Comparison) -> list[Arm]:
     ]
 
 
-#: By data set, the budget of each primary arm in their order: that of the least validation error in its pilot, see
-#: `choose`. Where no pilot is recorded, 1.
+#: By data set, the budget of each primary arm in their order: that of the least mean validation error in its pilot. Where
+#: no pilot is recorded, 1.
 CHOSEN: dict[str, tuple[float, ...]] = {"fashion_mnist": (1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0)}
-
-
-def choose(pilot: pd.DataFrame) -> tuple[float, ...]:
-    """The budgets at which the arms of a pilot have the least mean validation error, in the arms' order."""
-    errors = select(pilot, metric="validation_error", role="primary").groupby(["place", "budget"])["value"].mean()
-    return tuple(float(own.droplevel(0).idxmin()) for _, own in errors.groupby("place"))
 
 
 def rows(s: Draws) -> Iterator[tuple[dict, Task]]:

@@ -35,7 +35,7 @@ def six(rows):
         verdict = judge(claim, rows, families)
         if found := verdict.numbers["part 1"].get("contrast"):
             words = verdict.words.replace("the margin", f"{claim.parts[0]['negligible']:g} points")
-            yield {"claim": NAMES[claim.id], "estimate": found.value, "low": found.low, "high": found.high, "verdict": words}
+            yield {"claim": NAMES[claim.id], **vars(found), "verdict": words}
 
 
 def by_steps(frame) -> pd.DataFrame:

@@ -151,18 +151,17 @@ def generated_pool(
     real: ImageDataset, generator: str, weights: str, precision: str, device: str, sigmas: list | None, steps: int, k: int, seed: int = 0
 ) -> SyntheticPool:
     """k - 1 images of each real one. sigmas: noise levels that they are taken to; None: from noise alone."""
-    return generate_pool(
-        usual_denoiser(generator, weights, device),
-        real,
-        range(len(real)),
-        k=k,
-        sigmas=sigmas,
-        seed=seed,
-        from_noise=sigmas is None,
-        steps=steps,
-        batch_size=at_once(device),
-        device=device,
-    )
+    return pool_of(usual_denoiser(generator, weights, device), real, device, sigmas, steps, k, seed)
+
+
+def pool_of(denoiser: Denoiser, real: ImageDataset, device: str, sigmas: list | None, steps: int, k: int, seed: int) -> SyntheticPool:
+    how = {"steps": steps, "batch_size": at_once(device), "device": device}
+    return generate_pool(denoiser, real, range(len(real)), k=k, sigmas=sigmas, seed=seed, from_noise=sigmas is None, **how)
+
+
+def pool_images(real: ImageDataset, **how) -> ImageDataset:
+    """The images of a `generated_pool` alone."""
+    return generated_pool(real, **how).data
 
 
 def seconds_per_image(real: ImageDataset, generator: str, weights: str, precision: str, device: str, sigmas: list | None, steps: int) -> float:

@@ -17,19 +17,20 @@ from synaug.auditing.measures import check_sizes
 from synaug.auditing.report import THRESHOLDS, of_sets
 from synaug.augmentation import original, with_synthetic
 from synaug.augmentation.pool_filters import filter_pool
-from synaug.augmentation.synthetic_pool import SyntheticPool, generate_pool
+from synaug.augmentation.synthetic_pool import SyntheticPool
 from synaug.chapters.other_generators.families import LATENT, check_family, of_family
 from synaug.chapters.targeted_augmentation import FILTERS
 from synaug.chapters.tasks import (
     Trained,
     Trainings,
-    at_once,
     at_strength,
     error,
     generated_pool,
     joined,
     network,
     number_format,
+    pool_images,
+    pool_of,
     recipe_of,
     split,
     splits,
@@ -256,9 +257,9 @@ def pool(s: Prediction, name: str) -> Task:
     k = 1 + copies(s) * (2 if how.changed else 1)  # of which filters leave enough
     if how.wrong:
         return Task(wrongly_made, {**by, "k": k, "wrong": list(how.wrong)}, (real,))
-    made = Task(generated_pool, {**by, "k": k}, (real,))
     if not how.changed:
-        return Task(images_of, {}, (made,))
+        return Task(pool_images, {**by, "k": k}, (real,))
+    made = Task(generated_pool, {**by, "k": k}, (real,))
     return Task(filtered, {"filters": FILTERS[how.changed]}, (made, real, early(s, s.first_seed, s.steps)))
 
 
@@ -351,19 +352,13 @@ def gains(frame: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
 EXPERIMENT = Experiment("will_it_help_me", Prediction, PROFILES, rows, finish, constants={"swept": "images added"})
 
 
-def images_of(made: SyntheticPool) -> ImageDataset:
-    return made.data
-
-
 def wrongly_made(
     real: ImageDataset, generator: str, weights: str, precision: str, device: str, sigmas: list | None, steps: int, k: int, seed: int, wrong: list
 ) -> ImageDataset:
     """As `generated_pool`, by a generator whose score is wrong by so much."""
     denoiser, (kind, size) = usual_denoiser(generator, weights, device), wrong
     perturbed = ScaledScore(denoiser, size) if kind == "scaled" else ScoreNoise(denoiser, size, denoiser.sigma_data, seed)
-    return generate_pool(
-        perturbed, real, range(len(real)), k=k, sigmas=sigmas, seed=seed, from_noise=sigmas is None, steps=steps, batch_size=at_once(device), device=device
-    ).data
+    return pool_of(perturbed, real, device, sigmas, steps, k, seed).data
 
 
 def filtered(made: SyntheticPool, real: ImageDataset, judge: Trained, filters: dict) -> ImageDataset:
@@ -415,8 +410,7 @@ def audit_of(real: ImageDataset, held: ImageDataset, added: ImageDataset, n: int
 
 def measured(found: dict) -> pd.DataFrame:
     """What an audit measures of all classes together, less its real-data baseline where it has one: metric, value."""
-    numbers = found["numbers"]
-    numbers = numbers[(numbers["scope"] == "all") & numbers["metric"].isin(PREDICTORS)]
+    numbers = select(found["numbers"], scope="all", metric=PREDICTORS)
     return pd.DataFrame({"metric": numbers["metric"], "value": numbers["value"] - numbers["baseline"].fillna(0)}).reset_index(drop=True)
 
 

@@ -11,10 +11,8 @@ from synaug.auditing.page import MEANINGS
 from synaug.auditing.prediction import LEAST_CORRELATION
 from synaug.auditing.report import MENDED, THRESHOLDS
 from synaug.chapters import will_it_help_me as chapter
-from synaug.chapters.claims_page import DATA
-from synaug.chapters.reading import signed, within
+from synaug.chapters.reading import dataset_name, network_name, signed, within
 from synaug.chapters.tasks import training_record
-from synaug.chapters.what_is_left_out.left_out_figures import NETWORKS
 from synaug.chapters.will_it_help_me import CHOICES, LONGER, POOLS, PREDICTORS, PRIMARY, REFERENCE, gains
 from synaug.metrics.encoders import encoder_label
 from synaug.plots import forest, image_grid, scatter
@@ -81,7 +79,7 @@ def beside(frame, further):
     more = over_another(frame, further)
     data = more["dataset"].iloc[0]
     if data != frame["dataset"].iloc[0]:
-        more = more.assign(arm=f"{DATA[data]}: " + more["arm"], family=DATA[data])
+        more = more.assign(arm=f"{dataset_name(data)}: " + more["arm"], family=dataset_name(data))
     return more
 
 
@@ -188,7 +186,7 @@ def ranked_said(frame) -> str:
 
 
 def of_measures(frame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The mean gain with each set, and what was measured of it, a column a measure."""
+    """The mean gain with each set, and what was measured of it, a column per measure."""
     mean, _ = gains(frame)
     return mean, select(frame, role="measure").pivot(index="arm", columns="metric", values="value").loc[mean["arm"]].reset_index(drop=True)
 
@@ -358,9 +356,9 @@ def fitted(frame: pd.DataFrame) -> dict:
     error = np.sqrt(((said - y) ** 2).mean())
     numbers = {"slope": slope, "intercept": intercept, "within": error * student_t.ppf(0.975, mean["family"].nunique() - 2)}
     correlation = rank_correlations({found["arm"]: said}, y, found["arm"], groups=mean["family"])[["value", "low", "high"]].iloc[0]
-    of = select(frame, role="measure").drop_duplicates("arm")["dataset"].map(DATA).value_counts()
+    of = select(frame, role="measure").drop_duplicates("arm")["dataset"].map(dataset_name).value_counts()
     real = {
-        DATA[run["dataset"].iloc[0]]: training_record(run.attrs["provenance"]["parameters"]["generator"])["recipe"]["subset_size"]
+        dataset_name(run["dataset"].iloc[0]): training_record(run.attrs["provenance"]["parameters"]["generator"])["recipe"]["subset_size"]
         for run in recordings(chapter.EXPERIMENT.name, ("standard",)).values()
     }
     return {
@@ -370,7 +368,7 @@ def fitted(frame: pd.DataFrame) -> dict:
         "sets": len(y),
         "added": p["added"],
         "data": " and ".join(f"{n} of {data} (beside {real[data]:,} real images)" for data, n in of.items()),
-        "network": NETWORKS[p["architecture"]],
+        "network": network_name(p["architecture"]),
         "encoder": encoder_label(p["encoder"]),
     }
 

@@ -35,7 +35,7 @@ def check_images(images: torch.Tensor, *labels: torch.Tensor) -> None:
         warn_unit_range(images, stacklevel=4)
     for given in labels:
         if given.shape != images.shape[:1] or given.dtype != torch.int64:
-            raise ValueError(f"labels must be int64 [{len(images)}], one an image, got {given.dtype} {list(given.shape)}")
+            raise ValueError(f"labels must be int64 [{len(images)}], one per image, got {given.dtype} {list(given.shape)}")
 
 
 def as_inputs(images: torch.Tensor, model: nn.Module) -> torch.Tensor:

@@ -37,7 +37,7 @@ _GEOMETRIC = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
 
 
 def trivial_augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """A new batch, uint8 ``[N, C, H, W]`` with C = 1 or 3 like ``images``, one random operation an image.
+    """A new batch, uint8 ``[N, C, H, W]`` with C = 1 or 3 like ``images``, one random operation per image.
 
     What moves in from outside is black; grey images ignore "Color". The generator is a CPU one on every
     device, so that a run on a GPU sees the same augmentation. Raises TypeError for other than uint8 images.
@@ -51,7 +51,7 @@ def trivial_augment(images: torch.Tensor, generator: torch.Generator) -> torch.T
 
 def apply_operations(images: torch.Tensor, operation: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
     """``images`` (see `trivial_augment`), each changed by its ``operation`` (int64 ``[N]``, on the CPU, the
-    place in ``OPERATIONS``) at its ``strength`` (float32 ``[N]``, on the CPU, signed)."""
+    place in ``OPERATIONS``) at its ``strength`` (float32 ``[N]``, on the CPU, signed). TypeError unless they are uint8."""
     if images.dtype != torch.uint8:
         raise TypeError(f"TrivialAugment takes uint8 images, got {images.dtype}")
     # Sorted by operation on the CPU: a GPU need not be waited for.

@@ -79,7 +79,7 @@ class WarmUp:
 
 
 def is_flat(errors: list[float], share: float = FLAT) -> bool:
-    """Whether a curve of training errors, one a pass, has flattened at its last pass.
+    """Whether a curve of training errors, one per pass, has flattened at its last pass.
 
     It has when the last pass lowered the error by less than ``share`` of its whole fall since the first pass, and that
     fall is at least the share ``FALLEN`` of the first pass's error. A rise in the last pass is flat too; fewer than

@@ -20,7 +20,7 @@ Indices = Tensor | np.ndarray | Sequence[int] | slice
 
 
 def to_floats(images: Tensor) -> Tensor:
-    """Stored bytes 0..255 (uint8, any shape) as float32 in [-1, 1]: ``x / 127.5 - 1``."""
+    """Stored bytes 0..255 (uint8, any shape) as float32 in [-1, 1]: ``x / 127.5 - 1``. TypeError for anything else."""
     if not isinstance(images, Tensor) or images.dtype != torch.uint8:
         raise TypeError(f"to_floats takes a tensor of uint8 images, got {_kind(images)}")
     return images.float() / 127.5 - 1

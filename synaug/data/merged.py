@@ -30,14 +30,14 @@ def merge_classes(data: ImageDataset, groups: Sequence[Sequence[int]]) -> ImageD
     return ImageDataset(kept.images, group_of[kept.labels], names, kept.source_index, data.name)
 
 
-def with_minorities(data: ImageDataset, pairs: Sequence[Sequence[int]], shares: Sequence[float], n: int, seed: int = 0) -> ImageDataset:
+def with_minorities(data: ImageDataset, pairs: Sequence[Sequence[int]], shares: Sequence[float], n: int) -> ImageDataset:
     """`merge_classes` with n images of each pair (majority, minority), of which the share is of the minority, to the
-    nearest; with one seed, more of a class contains less of it. ValueError where a class has too few images."""
+    nearest; more of a class contains less of it. ValueError where a class has too few images."""
     counts = {}
     for (majority, minority), share in zip(pairs, shares, strict=True):
         rare = round(number("each of shares", share, 0, 1) * n)
         counts |= {majority: n - rare, minority: rare}
-    order = stratified_subset(data, len(data), seed)
+    order = stratified_subset(data, len(data), 0)
     places = [(order.labels == label).nonzero().flatten() for label in counts]
     if short := [f"{data.class_names[label]} ({len(own)})" for own, (label, k) in zip(places, counts.items()) if len(own) < k]:
         raise ValueError(f"too few images for {n} of a pair: {', '.join(short)}")

@@ -7,9 +7,9 @@ from synaug.data.images import ImageDataset
 
 SHAPES = ("disc", "square", "triangle", "cross")
 COLOURS = {"red": (0.9, 0.2, 0.2), "green": (0.2, 0.75, 0.25), "blue": (0.25, 0.35, 0.95), "yellow": (0.9, 0.8, 0.15)}
-SIDE, CELLS = 16, len(SHAPES) * len(COLOURS)
+SIDE, COMBINATIONS = 16, len(SHAPES) * len(COLOURS)
 #: Images of each combination.
-PER_CELL = {"train": 250, "test": 100}
+PER_COMBINATION = {"train": 250, "test": 100}
 
 
 def load_shapes(split: str, held_out: bool = False) -> ImageDataset:
@@ -17,7 +17,7 @@ def load_shapes(split: str, held_out: bool = False) -> ImageDataset:
 
     held_out: without the combinations of the i-th shape with the i-th colour, in the train split; the test split has all.
     """
-    n, rng = CELLS * PER_CELL[split], np.random.default_rng({"train": 0, "test": 1}[split])
+    n, rng = COMBINATIONS * PER_COMBINATION[split], np.random.default_rng({"train": 0, "test": 1}[split])
     index = np.arange(n)
     shape, colour = index % len(SHAPES), index // len(SHAPES) % len(COLOURS)
     y, x = np.mgrid[:SIDE, :SIDE][:, None] + 0.5

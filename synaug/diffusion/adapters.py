@@ -84,6 +84,11 @@ class DDPMDenoiser(nn.Module):
         return torch.from_numpy(np.interp(wanted, self.log_sigmas, self.steps)).float().to(sigma.device)
 
     def forward(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
+        """The estimate of the clean images ``[N, C, H, W]``, like ``x``.
+
+        sigma: noise level, positive, a scalar or ``[N]``. labels: int64 ``[N]``, or None for no class. ValueError for
+        None where the network has no class that stands for none, and above the last step's sigma.
+        """
         exact = torch.promote_types(x.dtype, torch.float32)
         sigma = torch.as_tensor(sigma, dtype=exact, device=x.device).expand(len(x))
         known = {}
@@ -162,6 +167,10 @@ class EDMCheckpoint(nn.Module):
             self.num_classes = net.label_dim
 
     def forward(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
+        """The estimate of the clean images, like ``x``, which is float ``[N, C, H, W]``; computed in float32.
+
+        sigma: noise level, positive, a scalar or ``[N]``. labels: int64 ``[N]`` in 0 .. K-1, or None for no class.
+        """
         sigma = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).expand(len(x))
         told = None if labels is None or not self.net.label_dim else one_hot(labels, self.net.label_dim).float()
         return self.net(x.float(), sigma, told).to(x.dtype)

@@ -44,7 +44,7 @@ OTHER_DESCRIPTION = "generator.json"
 UNKNOWN = "unknown"
 #: The largest networks: far above all that is trained here, below what has no room while it is built.
 MOST_CHANNELS, MOST_LAYERS = 4096, 64
-#: Bytes of weights a file: with its header, a file stays below the 15 MB that a repository takes without complaint.
+#: Bytes of weights per file: with its header, a file stays below the 15 MB that a repository takes without complaint.
 SHARD_BYTES = 14_500_000
 
 #: ``denoiser(x, sigma, labels) -> x0``, see above.
@@ -102,6 +102,11 @@ class EDMDenoiser(nn.Module):
         return len(self.class_names)
 
     def forward(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
+        """The estimate of the clean images, like ``x``, which is float ``[N, C, H, W]``.
+
+        sigma: noise level, positive, a scalar or ``[N]``, on the scale of images in [-1, 1]. labels: int64 ``[N]`` in
+        0 .. 2K, or None for no class. Nothing is checked here: see `check_input`.
+        """
         sigma = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).expand(len(x))
         if labels is None:
             labels = torch.full((len(x),), 2 * self.num_classes, device=x.device)
@@ -251,7 +256,8 @@ def holds_generator(folder: Path) -> bool:
 
 
 def checkpoint_folder(name_or_path: str | Path) -> Path:
-    """The folder of a checkpoint: a path as it is, or a name below `synaug.paths.checkpoints_dir`."""
+    """The folder of a checkpoint: a path as it is, or a name below `synaug.paths.checkpoints_dir`; FileNotFoundError,
+    which lists the names, where neither holds one."""
     for folder in (Path(name_or_path), paths.checkpoints_dir() / str(name_or_path)):
         if holds_generator(folder):
             return folder

@@ -19,7 +19,7 @@ class EmpiricalDenoiser:
     images: float ``[M, ...]``, such as ``[M, C, H, W]`` in [-1, 1]. labels: int64 ``[M]`` that hold each of 0 .. C-1,
     or None; where they are given, ``labels`` of the contract restrict the images to one class each.
     Computed in float64, for noise levels ``sigma`` (a scalar or ``[N]``) between 1e-100 and 1e100. It costs 4 M D
-    operations a point of D numbers, and 100 MB of memory beside x and the result, as long as M and D are below 4 million
+    operations per point of D numbers, and 100 MB of memory beside x and the result, as long as M and D are below 4 million
     and 2 million.
     Raises TypeError or ValueError for other input.
     """
@@ -55,7 +55,11 @@ class EmpiricalDenoiser:
 
     def posterior(self, x: torch.Tensor, sigma: float | torch.Tensor, images: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         """The weight, float64 ``[N]``, that each x gives to the training image beside it in ``images [N, ...]``, one
-        of its class where labels are given: the chance that x is its noised version (or that of its copies, each)."""
+        of its class where labels are given: the chance that x is its noised version (or that of its copies, each).
+
+        ValueError where x and images differ in shape, for labels where the training images have none, and for noise
+        levels that are not allowed.
+        """
         if images.shape != x.shape:
             raise ValueError(f"a point needs an image of its own: got {list(x.shape)} and {list(images.shape)}")
         total = self._log_likelihood(x, sigma, labels)

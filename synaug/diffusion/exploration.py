@@ -52,7 +52,7 @@ class AnnealedClass(Wrapped):
         noised = gamma.sqrt().to(y) * y + self.scale * (1 - gamma).sqrt().to(y) * noise
         back = (noised - noised.mean(1, keepdim=True)) / noised.std(1, keepdim=True)
         rows = torch.where(gamma == 1, y, back * y.std(1, keepdim=True) + y.mean(1, keepdim=True))
-        # A table of embeddings with one row an image: image i is of "class" i.
+        # A table of embeddings with one row per image: image i is of "class" i.
         return functional_call(self.denoiser, {"unet.class_embedding.weight": rows}, (x, sigma, torch.arange(len(x), device=x.device)))
 
 

@@ -24,7 +24,7 @@ from synaug.resources import check_memory
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """images: float32 ``[N, C, H, W]`` in [-1, 1]. labels: int64 ``[N]``, or None for no class. provenance: one row an
+    """images: float32 ``[N, C, H, W]`` in [-1, 1]. labels: int64 ``[N]``, or None for no class. provenance: one row per
     image, with source_index, label, sigma, reverse_step, from_noise, seed, generator (its `generator_hash`), precision
     (the number format that its network runs in) and the sampler's settings."""
 

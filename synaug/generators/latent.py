@@ -37,8 +37,8 @@ class LatentGenerator(nn.Module, Generator):
     Labels are 0 .. K-1; in training K .. 2K-1 are the classes of mirrored images. That, and ``precision``, an
     attribute, are as in `EDMDenoiser`.
 
-    Encoder: a convolution of stride 2, group normalisation and SiLU a level, then a linear layer. Decoder: a linear
-    layer, then `ClassNorm`, ReLU and a transposed convolution a level. Both linear layers see the class, too.
+    Encoder: a convolution of stride 2, group normalisation and SiLU per level, then a linear layer. Decoder: a
+    linear layer, then `ClassNorm`, ReLU and a transposed convolution per level. Both linear layers see the class, too.
     What a family adds, with ``noise(stream, *shape)``, standard normal ``[N, *shape]``, a function of image and stream:
     ``draw(labels, noise)``, latent vectors of classes alone; ``encode(images, labels)``, those of images;
     ``between(z, drawn, labels, strength)``, those on the way from one to the other; ``render(z, labels, noise)``, their

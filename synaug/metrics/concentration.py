@@ -71,7 +71,11 @@ def rounding(features: torch.Tensor) -> float:
 
 
 def principal_axes(features: Features, labels: Labels, components: int) -> np.ndarray:
-    """The leading eigenvectors ``[D, components]`` of the pooled within-class covariance."""
+    """The leading eigenvectors ``[D, components]`` of the pooled within-class covariance, the largest last.
+
+    ValueError where components is not from 1 to D, or features vary within classes along fewer axes; for bad features
+    or labels ValueError or TypeError.
+    """
     features, _ = as_feature_pair(features, features)
     features = features.cpu().numpy().astype(np.float64)
     labels = as_labels(labels, "real labels", len(features))
@@ -105,7 +109,7 @@ def _logdet(features: np.ndarray, least: float) -> float:
 
 
 def split_by_class(real: Features, fake: Features, real_labels: Labels, fake_labels: Labels, at_least: int) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """``{class: (real rows, fake rows)}``; both sets must hold the same classes, ``at_least`` rows of each."""
+    """``{class: (real rows, fake rows)}``; ValueError unless both sets hold the same classes, ``at_least`` rows of each."""
     real, fake = as_feature_pair(real, fake)
     real_labels = as_labels(real_labels, "real labels", len(real))
     fake_labels = as_labels(fake_labels, "fake labels", len(fake))

@@ -19,16 +19,16 @@ def png_address(save: Callable, **options) -> str:
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def figure_html(figure: Figure, alternative: str, caption: str = "", dpi: int = 144, full: str = "") -> HTML:
+def figure_html(figure: Figure, alternative: str, caption: str = "", full: str = "") -> HTML:
     """The figure as a PNG inside HTML, to be displayed or glued: a glued image would lose its alternative text.
 
     alternative: what a reader who cannot see the figure should know; ValueError if empty.
-    caption: plain text below the figure, if any. dpi: dots per inch of the PNG. full: the address that a click on it leads to, if any.
+    caption: plain text below the figure, if any. full: the address that a click on it leads to, if any.
     """
     if not alternative.strip():
         raise ValueError("a figure needs an alternative text")
     # No date and no version inside: the same figure gives the same bytes.
-    source = png_address(figure.savefig, dpi=dpi, bbox_inches="tight", metadata={"Software": None})
+    source = png_address(figure.savefig, dpi=144, bbox_inches="tight", metadata={"Software": None})
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     shown = f'<img alt="{escape(alternative)}" src="{source}">'
     return HTML(f'<figure class="synaug-figure">{f"""<a href="{full}">{shown}</a>""" if full else shown}{below}</figure>')
@@ -50,7 +50,7 @@ def table_html(frame: pd.DataFrame, caption: str = "") -> HTML:
     """The frame as a table without its index; its first column names the rows, which have anchors: caption and number.
 
     Whole numbers have commas at thousands, others three significant digits; a missing value is an empty cell. On a
-    phone, tables of more than `MOST_COLUMNS` are cards, one a row.
+    phone, tables of more than `MOST_COLUMNS` are cards, one per row.
     """
 
     def cell(value):

@@ -210,13 +210,11 @@ def noise_axis(ax: Axes, levels: pd.DataFrame) -> None:
         axis.minorticks_off()
 
 
-def scatter(
-    points: pd.DataFrame, *, x: str, y: str, hue: str | None = None, panel: str | None = None, names: Mapping | None = None, height: float = 3.3
-) -> Figure:
+def scatter(points: pd.DataFrame, *, x: str, y: str, hue: str | None = None, panel: str | None = None, names: Mapping | None = None) -> Figure:
     """Points of a plane, a panel per value of a column (``names``: {value: title}), coloured by another; equal axes in
     all panels."""
     values = [None] if panel is None else list(names or points[panel].unique())
-    figure, axes = panels(len(values), height)
+    figure, axes = panels(len(values), 3.3)
     bounds = {}
     for side, column in (("xlim", x), ("ylim", y)):
         low, high = points[column].min(), points[column].max()

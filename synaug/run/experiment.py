@@ -62,7 +62,7 @@ class Settings:
     device: str = param("where networks run: cpu, cuda or mps", "cpu")
 
     def check(self) -> None:
-        pass
+        """ValueError where parameters do not fit together; here nothing is checked."""
 
     def within(self, why: str = "", /, **limits: tuple[int, int]) -> None:
         """ValueError, which says why, unless each of these parameters is None or within its limits, (least, most)."""
@@ -88,6 +88,7 @@ class Experiment:
 
     @property
     def parameters(self) -> dict[str, dataclasses.Field]:
+        """The fields of ``Settings`` by name; what `param` was told of each is its ``metadata``."""
         return {field.name: field for field in dataclasses.fields(self.Settings)}
 
     def settings(self, profile: str | None = None, **given) -> Any:

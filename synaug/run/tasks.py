@@ -51,6 +51,7 @@ class Task:
 
     @cached_property
     def key(self) -> str:
+        """32 hexadecimal digits, which change with all that the result depends on (see the module)."""
         name = f"{self.function.__module__}.{self.function.__qualname__}"
         described = [name, code_of(self.function), versions(), self.params, [need.key for need in self.needs]]
         return hashlib.sha256(files.canonical_json(described).encode()).hexdigest()[:32]
@@ -97,6 +98,7 @@ class Store:
         self._unsaved: dict[str, tuple[object, float]] = {}
 
     def path(self, task: Task) -> Path:
+        """The file of a task's result, whether it is there or not: ``<folder>/<name of the function>/<key>.zip``."""
         return self.folder / task.function.__name__ / f"{task.key}.zip"
 
     def __contains__(self, task: Task) -> bool:

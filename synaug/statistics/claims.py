@@ -93,6 +93,7 @@ class Verdict:
 
     @property
     def evidence(self) -> str:
+        """The sentences of all parts, and the claim's caveat if it has one, joined by "; "."""
         return "; ".join([*self.parts, *[f"but {self.claim.caveat}"] * bool(self.claim.caveat)])
 
     @property

@@ -62,7 +62,7 @@ class GradientProducts:
 
         Sources are independent draws, members of one source are not: N / (N - 1) times the sum over sources of
         |sum of w (g - full)|^2 over their members, the linearised (cluster-robust) variance of a weighted mean. The
-        network, and a generator that has made members, are taken as given.
+        network, and a generator that has made members, are taken as given. ValueError for fewer than two sources.
         """
         weights, share = self._checked(weights)
         n = len(self.own)
@@ -139,7 +139,7 @@ class GradientProducts:
         """Weights and what each group has of them, both float64: the full gradient in parts of the group means."""
         weights = weights.double()
         if weights.shape != self.source.shape:
-            raise ValueError(f"weights must be [{len(self.source)}], one a member, got {list(weights.shape)}")
+            raise ValueError(f"weights must be [{len(self.source)}], one per member, got {list(weights.shape)}")
         if not bool((weights >= 0).all()) or abs(weights.sum().item() - 1) > 1e-6:
             raise ValueError(f"weights must not be negative and sum to 1, got {weights.min():.3g} and a sum of {weights.sum():.6g}")
         share = torch.bincount(self.group, weights)
@@ -158,7 +158,7 @@ def gradient_products(model: nn.Module, images: Tensor, labels: Tensor, source: 
     check_images(images, labels)
     for name, values in (("source", source), ("group", group)):
         if values.dtype != torch.int64 or values.shape != labels.shape:
-            raise ValueError(f"{name} must be int64 [{len(labels)}], one a member, got {values.dtype} {list(values.shape)}")
+            raise ValueError(f"{name} must be int64 [{len(labels)}], one per member, got {values.dtype} {list(values.shape)}")
         if not torch.equal(values.unique(), torch.arange(int(values.max()) + 1)):
             raise ValueError(f"{name} must be numbered 0, 1, ... without gaps")
     with evaluating(model):

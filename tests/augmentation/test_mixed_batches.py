@@ -110,7 +110,7 @@ def test_training_sets_have_the_same_batches(order):
         ({"share": -0.1}, "share must be a finite number of at least 0 and at most 1, got -0.1"),
         ({"order": "random"}, "choose one of mixed, synthetic"),
         ({"share": [0.5, 2]}, r"2 numbers in 0\.\.1"),
-        ({"share": [0.5]}, "one a step"),
+        ({"share": [0.5]}, "one per step"),
         ({"share": [0, 1], "order": "falling"}, "takes no order"),
         ({"synthetic": TorchImages(images(5, 0, ("b", "a")))}, "classes a, b, the synthetic ones b, a"),
         ({"synthetic": Subset(TorchImages(images(5, 0, ("a", "c"))), [0, 1])}, "the synthetic ones a, c: labels must mean the same"),

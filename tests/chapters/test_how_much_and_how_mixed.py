@@ -72,7 +72,7 @@ def test_pools_are_of_the_generator_that_their_arm_names():
         ("reconstruction", 2000): "fashion_mnist_2000",
         ("from noise", 5000): "fashion_mnist",
     }
-    assert {key[0] for key, own in params.items() if own["sigma"] is not None} == {"reconstruction"}
+    assert {key[0] for key, own in params.items() if own["sigmas"] is not None} == {"reconstruction"}
     assert 2000 * (params["from noise", 2000]["k"] - 1) >= 9000 and params["from noise", 5000] == params["oracle", 2000]
 
 
@@ -160,6 +160,13 @@ def test_figures_and_words_have_the_truth_of_the_frame():
     ) == ["Draw new ones.", "Synthetic first.", "Let it fall.", "Synthetic first.", "Yes."]
     assert "No larger run" in figures.takeaways(CONJECTURED, None) and "No larger" not in figures.takeaways(CONJECTURED, CONJECTURED)
     assert "end on real" in found and figures.order(CONJECTURED).axes and figures.scaling(None, CONJECTURED).axes
+
+
+def test_data_and_networks_without_a_name_to_read_keep_their_own():
+    own = CONJECTURED.assign(dataset="my photos")
+    own.attrs["provenance"]["parameters"]["architecture"] = "resnet9"
+    assert "my photos, 2,000 real images, resnet9, " in figures.takeaways(own, own)
+    assert "Fashion-MNIST, 2,000 real images, ResNet-8, " in figures.takeaways(CONJECTURED, CONJECTURED)
 
 
 @pytest.mark.parametrize("study", STUDIES)

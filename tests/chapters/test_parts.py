@@ -131,13 +131,8 @@ def test_samplers_by_hand():
 
 
 def test_recorded_parts_add_up():
-    mixtures = load_recorded("exact_score")
-    tables = [
-        *(of_mixtures(mixtures, metric) for metric in ("recall", "precision", "outer_edge_recall")),
-        of_images(load_recorded("mode_concentration")),
-        of_samplers(load_recorded("real_generators")),
-    ]
-    for table in tables:
+    names = ("exact_score", "mode_concentration", "real_generators")
+    for table in (parts(load_recorded(name)) for parts, name in zip((of_mixtures, of_images, of_samplers), names)):
         wide = table.pivot(index="what", columns="part", values="value")
         assert len(wide) > 3
         np.testing.assert_allclose(wide.drop(columns=TOTAL).sum(axis=1), wide[TOTAL], atol=1e-9)

@@ -68,10 +68,10 @@ def test_sets_are_what_their_names_say():
     assert all(len(data) >= s.added and data.image_shape == real.image_shape for data in made.values())
     assert torch.equal(made["copies"].images[: len(real)], real.images)
     assert not torch.isin(made["fresh, blurred"].source_index, real.source_index).any()
-    assert chapter.pool(s, "oracle, from noise").needs[0].params["generator"] == s.oracle
+    assert chapter.pool(s, "oracle, from noise").params["generator"] == s.oracle
     assert len(get(chapter.pool(s, "score with much noise"))) >= s.added
     for name in ("strength 50", "from noise"):
-        assert (chapter.pool(s, name).needs[0].params["sigmas"] is None) == (name == "from noise")
+        assert (chapter.pool(s, name).params["sigmas"] is None) == (name == "from noise")
 
 
 def test_sets_of_other_families_are_made_by_generators_of_the_same_images(tmp_path):

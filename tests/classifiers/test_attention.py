@@ -74,7 +74,7 @@ def test_agreement_is_pearson_correlation():
 
 def test_bad_input_is_refused(images):
     model = TwoDetectors([[1.0, 0.0], [0.0, 1.0]])
-    with pytest.raises(ValueError, match="one an image"):
+    with pytest.raises(ValueError, match="one per image"):
         grad_cam(model, images, torch.tensor([0]))
     with pytest.raises(ValueError, match=r"targets must be in 0\.\.1, got 0\.\.2"):
         grad_cam(model, images, torch.tensor([0, 1, 2, 0, 0]))

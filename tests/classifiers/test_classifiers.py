@@ -163,7 +163,7 @@ def test_divergence_is_an_error():
         ({"model": resnet(2).half()}, "all float32 or all float64, got {torch.float16}"),
         ({"model": resnet(2).requires_grad_(False)}, "got none"),
         ({"model": nn.Sequential(nn.Conv2d(1, 2, 1), nn.Flatten(0))}, r"logits \[N, K\], got torch.Size\(\[128\]\)"),
-        ({"labels": torch.zeros(3, dtype=torch.int64)}, "one an image"),
+        ({"labels": torch.zeros(3, dtype=torch.int64)}, "one per image"),
         ({"labels": torch.full((8,), 2)}, r"0\.\.1, got 2\.\.2"),
         ({"labels": torch.zeros(8)}, "int64"),
         ({"images": torch.full((8, 1, 8, 8), 1.5)}, r"\[-1, 1\]"),

@@ -161,8 +161,8 @@ class TestBatches:
     images = torch.arange(12.0).view(12, 1, 1, 1) * torch.tensor([1.0, -1.0])  # image i is (i, -i): mirrored, (-i, i)
     labels = torch.arange(12) % 4
 
-    def stream(self, steps, **dials):
-        recipe = replace(TINY, **{"batch_size": 5, "flip": 0.0, "drop_label": 0.0, **dials})
+    def stream(self, steps, **changes):
+        recipe = replace(TINY, **{"batch_size": 5, "flip": 0.0, "drop_label": 0.0, **changes})
         batches = [batch_of(recipe, self.images, self.labels, 4, step) for step in range(steps)]
         return torch.cat([b[0] for b in batches]), torch.cat([b[1] for b in batches])
 

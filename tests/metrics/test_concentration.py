@@ -80,7 +80,7 @@ def test_a_class_within_a_subspace_is_minus_infinity(dtype):
     flat = real.double() @ torch.diag(torch.tensor([1.0, 1, 1, 1, 1, 0])).double()
     turned = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(0)).double())[0]
     thin = real.double() @ torch.diag(torch.tensor([1.0, 1, 1, 1, 1, 1e-3])).double()
-    few = real[:9][torch.arange(120) % 9].double()  # three points a class
+    few = real[:9][torch.arange(120) % 9].double()  # three points per class
     for fake in (flat @ turned, (flat + 100) @ turned, few):
         assert covariance_logdet_ratio(real, fake.to(dtype), labels, labels, components=6) == -np.inf
         assert covariance_logdet_ratio(fake.to(dtype), fake.to(dtype), labels, labels, components=1) == 0

@@ -238,12 +238,12 @@ def line(values):
 
 
 def test_figure_keeps_its_pixels_and_its_text():
-    markup = figure_html(line([1, 2]), "a <rising> line", "From 1 & up", dpi=100).data
+    markup = figure_html(line([1, 2]), "a <rising> line", "From 1 & up").data
     assert 'alt="a &lt;rising&gt; line"' in markup and "<figcaption>From 1 &amp; up</figcaption>" in markup
     source = re.search(r'base64,([^"]+)"', markup).group(1)
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(source))))
     assert pixels[0, 0, 3] == 0 and (pixels[..., 3] == 255).any()  # a transparent ground
-    assert abs(pixels.shape[1] - 200) < 40  # 2 inches at 100 dots per inch, cut to the drawing
+    assert abs(pixels.shape[1] - 288) < 58  # 2 inches at 144 dots per inch, cut to the drawing
 
 
 def test_figure_is_deterministic_and_depends_on_what_is_drawn():

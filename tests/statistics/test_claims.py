@@ -48,8 +48,8 @@ def test_interval_over_seeds_is_student_t_of_paired_differences():
     table = frame.pivot(index="seed", columns="x", values="value")
     difference = table[100] - 2 * table[0] + 3
     found = contrast(frame, [term(1, 100), term(-2, 0)], {}, constant=3)
-    assert found.value == pytest.approx(difference.mean())
-    assert found.high - found.value == pytest.approx(2.5705818 * difference.std() / 6**0.5)
+    assert found.estimate == pytest.approx(difference.mean())
+    assert found.high - found.estimate == pytest.approx(2.5705818 * difference.std() / 6**0.5)
     assert found.basis == "6 paired seeds"
 
 
@@ -137,7 +137,7 @@ def family(monkeypatch, tmp_path):
 
 
 def changes(**by_metric):
-    """A frame in which each metric changes from level 0 to 1 by these amounts, one a seed."""
+    """A frame in which each metric changes from level 0 to 1 by these amounts, one per seed."""
     return pd.DataFrame(
         [
             {**CONSTANTS, "seed": seed, "x": x, "metric": metric, "value": x * value}
@@ -190,7 +190,7 @@ def test_a_claim_is_as_good_as_its_weakest_part_and_no_better_than_its_best():
 def test_evidence_and_numbers_are_computed():
     verdict = judge(claim_of(FALL), measured("m", {0: 1.0, 50: 0.8, 100: 0.6}))
     assert "m falls by 0.4 [0.4, 0.4] (5 paired seeds) from 0 to 100" in verdict.evidence
-    assert verdict.numbers["part 1"]["change"].value == pytest.approx(0.4)
+    assert verdict.numbers["part 1"]["change"].estimate == pytest.approx(0.4)
 
 
 def evidence(metric, part, experiment="mode_concentration"):
@@ -200,9 +200,9 @@ def evidence(metric, part, experiment="mode_concentration"):
 
 def test_evidence_names_what_is_compared_and_its_unit():
     both = {"kind": "contrast", "terms": [term(-1, 0, "test_error"), term(0.5, 100, "test_error")], "constant": 0.1}
-    assert evidence("test_error", both).startswith("10 − test error (t_re = 0) + 0.5 × test error (t_re = 100) = -")
+    assert evidence("test_error", both, "two_layer_cnn").startswith("10 − test error (t_re = 0) + 0.5 × test error (t_re = 100) = -")
     assert " points [" in evidence("test_error", both)
-    assert evidence("test_error", both, "targeted_augmentation").startswith("0.1 − test error")
+    assert evidence("test_error", both, "a new experiment").startswith("0.1 − test error")
     equal = {"kind": "equal", "terms": [term(1, 100, "test_accuracy")], "margin": 0.02}
     assert "margin 2 points" in judge(claim_of(equal), measured("test_accuracy", {100: 0.6})).evidence
     entropy = evidence("judge_entropy", {**FALL, "metric": "judge_entropy"})
@@ -228,7 +228,7 @@ def test_fewer_than_five_seeds_or_no_rows_leave_it_open_and_say_so():
 
 def test_frames_that_mix_runs_are_refused():
     frame = measured("m", {0: 1.0, 100: 0.6})
-    with pytest.raises(ValueError, match="several rows a seed; narrow the frame by arm"):
+    with pytest.raises(ValueError, match="several rows per seed; narrow the frame by arm"):
         judge(claim_of(FALL), pd.concat([frame, frame.assign(arm="vp")]))
     with pytest.raises(ValueError, match="needs the columns"):
         judge(claim_of(FALL), frame.drop(columns="seed"))

@@ -179,7 +179,7 @@ def test_each_module_keeps_its_mode(monkeypatch, fails):
     ("change", "message"),
     [
         ({"group": GROUP + 1}, "group must be numbered 0, 1"),
-        ({"source": SOURCE[:5]}, r"source must be int64 \[12\], one a member, got torch.int64 \[5\]"),
+        ({"source": SOURCE[:5]}, r"source must be int64 \[12\], one per member, got torch.int64 \[5\]"),
         ({"group": GROUP.float()}, "group must be int64"),
         ({"images": torch.full((12, 1, 8, 8), 3.0)}, r"lie in \[-1, 1\]"),
     ],

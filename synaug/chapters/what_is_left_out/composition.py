@@ -12,7 +12,7 @@ from synaug.chapters.what_is_left_out.rare_events import corrected_share
 from synaug.classifiers import predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.data import ImageDataset
-from synaug.data.shapes import CELLS, COLOURS, PER_CELL, SHAPES, colours_of
+from synaug.data.shapes import COLOURS, COMBINATIONS, PER_COMBINATION, SHAPES, colours_of
 from synaug.diffusion.recipe import Recipe
 from synaug.run import Experiment, Task, param
 
@@ -24,8 +24,8 @@ DATASETS = {"held out": "shapes_held_out", "all": "shapes"}
 class Composition(Trainings):
     trained_images: int = param("images that each generator has seen", at_least=1)
     width: int = param("channels of its first stage; the second has twice as many", 16, at_least=16)
-    n_samples: int = param("images from noise of each generator", at_least=len(SHAPES), at_most=CELLS * PER_CELL["train"])
-    n_real: int = param("real images of a classifier", 400, at_least=CELLS, at_most=3000)
+    n_samples: int = param("images from noise of each generator", at_least=len(SHAPES), at_most=COMBINATIONS * PER_COMBINATION["train"])
+    n_real: int = param("real images of a classifier", 400, at_least=COMBINATIONS, at_most=3000)
     architecture: str = param("the network of judge and classifier", "vgg5", options=tuple(ARCHITECTURES))
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from synaug.chapters.reading import drawn_forest, interval, said, told_each, values, well_sampled
+from synaug.chapters.reading import drawn_forest, interval, network_name, said, told_each, values, well_sampled
 from synaug.chapters.what_is_left_out.causes import CHANGES
 from synaug.chapters.what_is_left_out.rare_events import DATASETS, TREATMENTS, shown
 from synaug.data.merged import SHARES
@@ -19,7 +19,6 @@ ARMS = {
     "control": "fresh real, as few as the weights are worth",
     "as many distinct": "fresh real, as many distinct",
 }
-NETWORKS = {"resnet8": "ResNet-8", "vgg5": "VGG-5", "vit_tiny": "small ViT"}
 SHARPNESS = {
     "log_largest_eigenvalue": "log of the largest eigenvalue",
     "log_trace": "log of the trace",
@@ -32,7 +31,7 @@ FINE = 0.2
 
 
 def networks(frame):
-    return {name: NETWORKS.get(name, name) for name in frame.attrs["provenance"]["parameters"]["architectures"]}
+    return {name: network_name(name) for name in frame.attrs["provenance"]["parameters"]["architectures"]}
 
 
 def size(frame):

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from synaug.augmentation.training_sets import of_classes
 from synaug.chapters.tasks import Trained, Trainings, data_of, generated, joined, learning, network, number_format, part_of, trained, trained_generators
 from synaug.chapters.what_is_left_out.causes import derived
 from synaug.classifiers import build_classifier, predict
@@ -186,11 +187,7 @@ def to_merged(images: ImageDataset, which: str) -> ImageDataset:
 
 def fresh_of(asked: ImageDataset, which: str) -> ImageDataset:
     """Different real images that neither generator has seen, of the classes asked for."""
-    fresh, places = fresh_images(40_000, 0), torch.empty_like(asked.labels)
-    for label in asked.labels.unique():
-        wanted = (asked.labels == label).nonzero().flatten()
-        places[wanted] = (fresh.labels == label).nonzero().flatten()[: len(wanted)]
-    return to_merged(fresh.subset(places), which)
+    return to_merged(of_classes(fresh_images(40_000, 0), asked.labels), which)
 
 
 def corrected_share(flagged: Tensor, hits: Tensor, alarms: Tensor) -> float:

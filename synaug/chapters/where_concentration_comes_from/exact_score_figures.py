@@ -8,7 +8,7 @@ from synaug.chapters.where_concentration_comes_from.exact_score import EXACT, SO
 from synaug.metrics import FRESH_REAL
 from synaug.plots import Panel, lines
 from synaug.statistics import mean_interval
-from synaug.statistics.contrasts import differences
+from synaug.statistics.contrasts import differences, select
 
 #: Metrics by what they are measured against, and what an axis says.
 SHARES = {"precision": "precision", "recall": "recall", "outer_edge_recall": "outer-edge recall"}
@@ -95,17 +95,16 @@ def with_neutral(frame):
     is; for guidance also those of the class-blind score, which is its scale 0."""
     if frame is None:
         return None
-    rows = above_baseline(frame)
-    rows = rows[rows["t_re"] == STEPS]
+    rows = select(above_baseline(frame), t_re=STEPS)
     stand_ins = [(EXACT, arm, x) for arm, (_, x) in ERRORS.items()] + [("class-blind", "guidance", 0)]
-    return pd.concat([rows, *(rows[rows["arm"] == source].assign(arm=arm, x=float(x)) for source, arm, x in stand_ins)])
+    return pd.concat([rows, *(select(rows, arm=source).assign(arm=arm, x=float(x)) for source, arm, x in stand_ins)])
 
 
 def controls_table(frame, controls):
     """Every metric of some controls, [(arm, x)], from noise alone, minus the baseline: mean and half of its 95 % t
     interval over mixtures, as text. Controls that the run does not have are left out. ValueError for one mixture."""
-    rows, found = above_baseline(frame), {}
-    rows = rows[(rows["t_re"] == STEPS) & ((rows["reference"] == "fresh") | ~rows["metric"].isin(list(SHARES)))]
+    rows, found = select(above_baseline(frame), t_re=STEPS), {}
+    rows = rows[(rows["reference"] == "fresh") | ~rows["metric"].isin(list(SHARES))]
     for (arm, x, metric), own in rows.groupby(["arm", "x", "metric"]):
         if (arm, x) in controls and metric in LABELS:
             interval = mean_interval(own["value"])

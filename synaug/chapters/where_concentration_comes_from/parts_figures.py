@@ -77,14 +77,13 @@ EXPLANATION = {
 }
 
 
-def of_mixtures(frame, metric="recall"):
-    """The parts of a fall in the mixtures of `exact_score`, from noise alone, paired over at least two of them.
+def of_mixtures(frame):
+    """The parts of the fall of recall in the mixtures of `exact_score`, from noise alone, paired over at least two of them.
 
     A frame of what (the generator), part (those of `PARTS` that apply and `TOTAL`, their sum), value, low, high (95 %
     t limits).
     """
-    rows = bare(frame[frame["metric"] == metric])
-    rows = rows.set_index(["reference", "arm", "t_re", "x", "seed"])["value"].sort_index()
+    rows = select(frame, metric="recall").set_index(["reference", "arm", "t_re", "x", "seed"])["value"].sort_index()
     baseline, exact = rows["fresh", FRESH_REAL, 0, 0.0], rows["fresh", EXACT, STEPS, float(STEPS)]
     found = []
     for arm, x in STAND_INS:
@@ -126,13 +125,13 @@ def of_samplers(frame):
     None as of `of_images`. The only reference is fresh real images, so no part is the metric's."""
     if frame is None:
         return of_images(None)
-    heun = frame[(frame["part"] == "samplers") & (frame["arm"] == "Heun")]
-    floor, finest = ({"part": part, "arm": arm, "x": x} for part, arm, x in (("floor", FRESH_REAL, 0.0), ("samplers", "Heun", heun["x"].max())))
+    heun = select(frame, part="samplers", arm="Heun")
+    fresh, finest = ({"part": part, "arm": arm, "x": x} for part, arm, x in (("floor", FRESH_REAL, 0.0), ("samplers", "Heun", heun["x"].max())))
     found = []
     for name, metric in SAMPLED.items():
         for arm, x in SAMPLERS:
             own = {"part": "samplers", "arm": arm, "x": float(x)}
-            parts = {TOTAL: (floor, own), GRID: (finest, own), SCORE: (floor, finest)}
+            parts = {TOTAL: (fresh, own), GRID: (finest, own), SCORE: (fresh, finest)}
             parts = {part: [{"weight": w, "metric": metric, **end} for w, end in zip((1, -1), ends)] for part, ends in parts.items()}
             found += measured(frame, f"{name}, {UNITS[arm].format(x)}", parts, {})
     return pd.DataFrame(found, columns=COLUMNS)
@@ -144,7 +143,7 @@ def measured(frame, what, parts, where):
         found = {part: contrast(bare(frame), terms, where) for part, terms in parts.items()}
     except NotMeasured:
         return []
-    return [(what, part, own.value, own.low, own.high) for part, own in found.items()]
+    return [(what, part, own.estimate, own.low, own.high) for part, own in found.items()]
 
 
 def numbers(mixtures=None, images=None, generators=None):
@@ -175,13 +174,13 @@ def numbers(mixtures=None, images=None, generators=None):
             ("test accuracy, 18 Heun steps", TOTAL),
             ("test accuracy, 18 Euler steps", GRID),
         ):
-            for row in own[(own["what"] == what) & (own["part"] == part)].itertuples():
+            for row in select(own, what=what, part=part).itertuples():
                 scale, digits, unit = (100, 1, " (points)") if what.startswith("test") else (1, 3, "")
                 limits = (scale * x for x in (row.value, row.low, row.high))
                 found[f"{what}: {part}{unit}"] = within(*limits, digits, sign="-")
-        levels = generators[(generators["part"] == "levels") & (generators["level"] == "noise")]
+        levels = select(generators, part="levels", level="noise")
         for metric, name in (("precision", "precision"), ("recall", "recall"), ("centroid_distance_ratio", CENTRES)):
-            rows = levels[levels["metric"] == metric].sort_values("x")["value"]
+            rows = select(levels, metric=metric).sort_values("x")["value"]
             if len(rows):
                 found[f"{name}, best to lowest quality level"] = f"{rows.iloc[0]:.2f} to {rows.iloc[-1]:.2f}"
     return found
@@ -258,8 +257,7 @@ def published_fall(name):
     metric, _, claim = FALLS.get(name, (None, None, None))
     if claim is None:
         return None
-    points = published_series(load_claims()[claim])
-    points = points[points["metric"] == metric].set_index("x")["value"]
+    points = select(published_series(load_claims()[claim]), metric=metric).set_index("x")["value"]
     return float(points[0] - points[STEPS])
 
 

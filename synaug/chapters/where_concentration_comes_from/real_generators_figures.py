@@ -11,7 +11,6 @@ from synaug.chapters.where_concentration_comes_from.real_generators import EXPLO
 from synaug.diffusion.samplers import network_evaluations
 from synaug.metrics import FRESH_REAL
 from synaug.plots import Panel, forest, image_grid, lines
-from synaug.run.results import recorded_run
 from synaug.statistics.contrasts import paired, select
 
 LABELS = {
@@ -27,12 +26,6 @@ SHOWN = ("outer_edge_recall", "recall", "precision", "centroid_distance_ratio", 
 EXPLORED = ("outer_edge_recall", "precision", "accuracy", "accuracy_with_real")
 EULER, HEUN = 18, 10  # steps with about as many calls of the network
 LINEAR_BELOW = 0.005  # of the axis of excess losses, logarithmic above
-
-
-def added_run(live):
-    """The recorded run of what was added to profile "standard" once its results were known: the ancestral sampler, and
-    autoguidance by a better weak generator. None without one of the live frame's generator."""
-    return recorded_run(live, "standard", variant="added")
 
 
 def run_with(part, live, recorded):
@@ -60,7 +53,7 @@ def quality_levels(live, recorded=None):
     """Metrics of each quality level against its excess of denoising loss, from noise and from the middle."""
 
     def change(rows):
-        excess = rows[rows["metric"] == "mean_loss_excess"].set_index("x")["value"]
+        excess = select(rows, metric="mean_loss_excess").set_index("x")["value"]
         return rows.assign(excess=rows["x"].map(excess))
 
     return against(
@@ -161,12 +154,12 @@ def gains_table(frame, metrics):
     return pd.DataFrame({"": names(table), "change of": table["metric"].map(WORDS), "against plain sampling": text, "seeds": table["n"]})
 
 
-def levels_table(frame, level=NOISE):
+def levels_table(frame):
     """One row per quality level, the best first: rank, channels, images seen in training, metrics of its one pool of
     samples; accuracy is the mean over classifiers."""
     rows = select(frame, part=LEVELS)
-    excess = rows[rows["metric"] == "mean_loss_excess"].set_index("x")["value"]
-    rows = rows[(rows["level"] == level) & rows["sigma"].isna()]
+    excess = select(rows, metric="mean_loss_excess").set_index("x")["value"]
+    rows = select(rows, level=NOISE, sigma=None)
     values = rows.pivot_table(index="x", columns="metric", values="value")
     about = rows.drop_duplicates("x").set_index("x")
     columns = {"mean_loss": "denoising loss", **{metric: WORDS[metric] for metric in SHOWN}}

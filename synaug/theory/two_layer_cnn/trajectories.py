@@ -60,10 +60,10 @@ def _means(network, filters, objective):
 
 
 def tidy_frame(steps: Sequence[int], records: Sequence[dict[str, torch.Tensor]], arms: Sequence[Arm], seeds: Sequence[int]) -> pd.DataFrame:
-    """One row a step, metric, seed and arm, for what `measure` gave at those steps.
+    """One row per step, metric, seed and arm, for what `measure` gave at those steps.
 
     Columns: arm (its kind), k, seed, swept ("step"), x (the step), metric, value; an experiment
-    adds the constants that `results.tidy` asks for. Values that no example counts for are left out.
+    adds the constants that `synaug.statistics.frames.tidy` asks for. Values that no example counts for are left out.
     """
     values = torch.stack([torch.stack([value.double() for value in record.values()]) for record in records])
     index = pd.MultiIndex.from_product([steps, records[0], seeds, range(len(arms))], names=["x", "metric", "seed", "number"])
