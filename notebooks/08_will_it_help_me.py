@@ -115,7 +115,7 @@ figures.full_page(report) if checked.real is not None else None  # with its gall
 # Does it find what is wrong? Half of the real images stands for synthetic ones, and known defects are planted into it, each alone. (`python -m synaug audit real --check` does so with yours.)
 
 # %% tags=["hide-input"]
-planted = (check(stratified_subset(splits(checked.generator)["fresh"], 450, seed=0), **how)
+planted = (check(stratified_subset(splits(checked.generator)["fresh"], 300, seed=0), **how)
            if checked.real is None else check(checked.real, checked.held_out, **how))
 table_html(planted.assign(ok=planted["ok"].map({True: "yes", False: "no"})).round(2).rename(columns={"by": "shown by", "false_alarms": "false alarms"}),
            "Known defects, how many images have each, and what the audit finds of them; false alarms are the share of other images that it names.")

@@ -85,7 +85,7 @@ SHORT = dict(**SMALL, reverse_steps=(0, 50, 100), n_images=200, n_compare=200, n
 
 PROFILES = {
     "smoke": dict(**SHORT, stride=50, n_bootstrap=50),
-    "quick": dict(**SHORT, stride=25, n_bootstrap=100),
+    "quick": dict(**SHORT, stride=50, n_bootstrap=100),
     "standard": dict(
         **SMALL,
         reverse_steps=(0, 30, 50, 70, 100),

@@ -145,7 +145,7 @@ SHORT = dict(
 
 PROFILES = {
     "smoke": dict(**SHORT, strengths=(20, 50), sampling_steps=1),
-    "quick": dict(**SHORT, strengths=(20, 50, 80), sampling_steps=1),
+    "quick": dict(**SHORT, strengths=(20, 50, 80), sampling_steps=1, architecture="vgg5"),
     # What a CPU trains in minutes.
     "standard": dict(
         studies=("k", "pilot", "optimizers", "strength", "selection", "classical", "large", "architectures", "ablations", "budgets"),

@@ -186,15 +186,18 @@ class Trainer:
     def held_out_loss(self) -> float | None:
         """The averaged weights' loss on held-out images, with noise drawn 4 times per image, always the same.
 
-        None where the generator is trained on every image that there is.
+        Of no more images than were seen in training, lest a look costs more than a short training. None where the
+        generator is trained on every image that there is.
         """
         if not len(self.held_out):
             return None
+        n = len(self.held_out)
+        held_out = self.held_out.subset(range(min(n, self.step * self.recipe.batch_size or n)))
         generator = step_generator(self.recipe.seed, 2**31 - 1)
         total = []
         with self.averaged():
             for _ in range(4):
-                for x, y in zip(self.held_out.floats().split(250), self.held_out.labels.split(250)):
+                for x, y in zip(held_out.floats().split(250), held_out.labels.split(250)):
                     values = (v.to(self.device) for v in (x, y, *self.draw(x, generator)))
                     total.append(self.losses(self.model, *values).mean().item())
         return round(sum(total) / len(total), 5)

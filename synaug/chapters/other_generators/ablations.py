@@ -135,7 +135,7 @@ PROFILES = {
         choice_seeds=1,
     ),
     "quick": dict(
-        studies=("networks", "samplers", "exploration"),
+        studies=("networks", "exploration"),
         changes=(BASE, "no averaged weights"),
         generator_width=16,
         trained_images=256,

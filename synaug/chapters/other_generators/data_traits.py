@@ -58,7 +58,7 @@ PROFILES = {
         seeds=2,
     ),
     "quick": dict(
-        sets=(BASE, "5 classes", "5 merged classes", "textured"),
+        sets=(BASE, "5 merged classes"),
         share=0.1,
         trained_images=256,
         generator_width=16,

@@ -101,7 +101,7 @@ PROFILES = {
         seeds=2,
     ),
     "quick": dict(
-        strengths=(0.5, 1.0),
+        strengths=(1.0,),
         n_images=150,
         n_compare=150,
         n_inverted=20,
