@@ -86,7 +86,7 @@ idea(
 # ## The generators of this book
 #
 # Four diffusion models are kept in `data/checkpoints`, and beside the first two a VAE and a GAN of the same images, for chapter 7.
-# Chapters 0, 1 and 4 use `fashion_mnist`. Chapter 2 trains its classifiers on fewer images, so its generator, `fashion_mnist_2000`, has seen only those.
+# Chapters 0, 1, 4 and 7 use `fashion_mnist`. Chapters 2, 3, 5, 6, 7 and 8 train classifiers on fewer images, so their generator, `fashion_mnist_2000`, has seen only those.
 # The third, `cifar10_5000`, is small and stands for a poor generator: chapter 1 shows how far its samples are from real images. The fourth, `cifar10_fast`, is five times as large. It learned from 40,000 images, in six minutes of a graphics card, and serves chapter 2 at the papers' scale. Chapter 6 has two more, of merged classes. Chapter 4 adds quality levels: generators that are weak on purpose.
 
 # %% tags=["hide-input"]

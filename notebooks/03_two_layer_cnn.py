@@ -393,7 +393,7 @@ table_html(figures.worded(network_verdicts)[["statement", "verdict"]], "Statemen
 # %% [markdown]
 # ## Verdicts
 #
-# The rules were written before any recorded run, after first looks at a few seeds; verdicts are taken on the recorded run, without one on this build. Rules and evidence stand on the [Claims page](../claims).
+# The rules of the toy were written before any recorded run, after first looks at a few seeds, and those of the residual network before any run. Verdicts are taken on the recorded run, without one on this build. Rules and evidence stand on the [Claims page](../claims).
 # Their meaning is that of chapter 1. What holds of a reconstructed theorem is called *consistent with the summary* instead of *reproduced*.
 # Statements outside a theorem's own premises are marked so and are tests of how far it reaches, not of the theorem.
 # Most rules ask for a sign with its whole interval; how large an effect is stands in the evidence. Some are tiny, above all those of SAM.

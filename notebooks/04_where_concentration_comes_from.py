@@ -135,7 +135,7 @@ table_html(parts.parts_table(falls), "Parts of the fall on real images, as share
 # - *Discretisation* has both signs: 18 Euler steps cost 0.091, 18 Heun steps add 0.018.
 # - *Score error* has both signs, too: a score that is 5 % too strong costs 0.182, one that is 5 % too weak adds 0.039.
 # - On real images recall falls by 0.206, of which 37 % is due to the metric; outer-edge recall falls by 0.672, of which 55 % is.
-# - From fresh real images to samples of 18 Heun steps recall falls by 0.108. What remains on the finest grid is called score error. The sampler's part, 0.006, is not told from 0, but its upper limit is 0.06, half of the fall. Test accuracy falls by 0.008 there, and by 0.038 with 18 Euler steps, of which 79 % is due to discretisation.
+# - From fresh real images to samples of 18 Heun steps recall falls by 0.108. What remains on the finest grid is called score error. The sampler's part, 0.006, is not told from 0, but its upper limit is 0.06, half of the fall. Test accuracy falls by 0.8 points there, and by 3.8 with 18 Euler steps, of which 79 % is due to discretisation.
 #
 # The published explanation needs the reverse process's part to be large; it is not told from 0, and below 0.01.
 # Concentration can come from the *score error*.
@@ -398,7 +398,7 @@ generators.exploration(live_generators, recorded_generators);
 # Little of the accuracy is lost to begin with in pools as small as these, so a small gain could have gone unseen.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show all gains of the exploration terms", "code_prompt_hide": "Hide all gains of the exploration terms"}
-table_html(generators.gains_table(largest_generators, ("outer_edge_recall", "accuracy", "accuracy_with_real")), "Changes against plain sampling, as shares, 95 % t limits over seeds.")
+table_html(generators.gains_table(largest_generators, ("outer_edge_recall", "accuracy", "accuracy_with_real")), "Changes against plain sampling, 95 % t limits over seeds.")
 
 # %% [markdown]
 # The panel of real images and samples together holds another comparison: what samples add to real images.
@@ -417,7 +417,7 @@ Markdown(generators.beside_real(largest_generators))
 if added is not None:
     given = added.attrs["provenance"]["parameters"]
     display(Markdown(f"The weak generator has channels {min(given['sizes'])}, after {min(given['snapshots']):,} images."))
-    display(table_html(generators.gains_table(added, ("outer_edge_recall", "precision", "accuracy", "accuracy_with_real")), "The same of terms added later: changes against plain sampling, as shares, 95 % t limits over seeds."))
+    display(table_html(generators.gains_table(added, ("outer_edge_recall", "precision", "accuracy", "accuracy_with_real")), "The same of terms added later: changes against plain sampling, 95 % t limits over seeds."))
 
 # %% [markdown]
 # This run shows a gain: autoguidance by a weak generator that is like the one it guides and not merely bad.

@@ -147,7 +147,7 @@ finish(figure, orders);
 #
 # Every order is run again with fresh real images in the synthetic ones' place. This removes the effect of the learning rate, but not that of the size of the set. The fresh images are more than the original ones, and each is seen less often: ending on the originals also means ending on a small, repeated set.
 
-# %% mystnb={"figure": {"caption": "Gain of each order at the same mean share, and of the same order of fresh real images. Hollow: the interval holds 0.", "name": "fig-order"}, "image": {"alt": "Intervals of the gain in four orders: every order gains, an even mix as much as any, both for images from noise and for fresh real ones."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Gain of each order at the same mean share, and of the same order of fresh real images.", "name": "fig-order"}, "image": {"alt": "Intervals of the gain in four orders: every order gains, an even mix as much as any, both for images from noise and for fresh real ones."}} tags=["hide-input"]
 figures.order(largest) if "order" in held else None;
 
 # %% tags=["remove-input"]

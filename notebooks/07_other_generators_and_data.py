@@ -70,7 +70,7 @@ idea(
 );
 
 # %% [markdown]
-# All three take and give the same, so they can be compared; only the way between differs.
+# All three take and give the same, so they can be compared; only the way between differs. In this chapter a colour is a family's.
 #
 # Figures and tables show recorded runs, where there are any. In brackets stand 95 % intervals over paired seeds, or over images where there is one set of them.
 

@@ -173,7 +173,7 @@ figures.predicted(largest) if "pools" in held else None;
 told(recorded, f"The gain of the probe with all images added orders the sets with a rank correlation of {found['correlation, probe_gain_all']}, the Fréchet distance with "
      f"{found['correlation, frechet_distance']}; the difference is {found['over the reference']}.")
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Rank correlation of what each measure predicts with the measured gains. Line: a constant. Hollow: the interval holds the line. Bars: 95 % bootstrap intervals over sets.", "name": "fig-correlations"}, "image": {"alt": "A row per measure with its rank correlation, sorted: all intervals are wide, and no measure stands out from the others."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Rank correlation of what each measure predicts with the measured gains. Line: a constant. Hollow: the interval holds the line. Bars: 95 % bootstrap intervals over sets.", "name": "fig-correlations"}, "image": {"alt": "A row per measure with its rank correlation, sorted: all intervals are wide, and only that of the probe with all images added leaves out the line of a constant."}}
 figures.correlations(largest) if "pools" in held else None;
 
 # %% tags=["remove-input"]
@@ -229,7 +229,7 @@ print(f"A step on {(alignment > 0).float().mean():.0%} of the images from noise 
 # %% [markdown]
 # The study has this for several images of each real one, and takes the best.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain over the original set where one of several images of each real one is chosen. Hollow: the interval holds 0.", "name": "fig-choice"}, "image": {"alt": "Three intervals of the gain in test accuracy, which overlap: images chosen at random, by gradient alignment, and by uncertainty of an early network."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain over the original set where one of several images of each real one is chosen.", "name": "fig-choice"}, "image": {"alt": "Three intervals of the gain in test accuracy, which overlap: images chosen at random, by gradient alignment, and by uncertainty of an early network."}}
 figures.choices(largest) if "choice" in held else None;
 
 # %% tags=["remove-input"]

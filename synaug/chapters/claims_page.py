@@ -238,18 +238,21 @@ def generators() -> pd.DataFrame:
         base, distance = name.removesuffix(f"_{family}"), {"metric": "frechet_distance", "encoder": "efficientnet_lite0"}
         row = {
             "trained on": f"{dataset_name(recipe['dataset'])}, {recipe['subset_size']:,}" + f" ({family.upper()})" * (family != "diffusion"),
+            "images compared": "\u2013",
             "distance": NOT_RECORDED if about["curve"][-1]["held_out_loss"] is not None else "it has seen all images of its set; chapter 6 judges it",
         }
-        if name in runs:
-            found = select(runs[name], **distance, reference="fresh", sources="train").set_index("x").loc[[100, 0]]
-        elif name in judged:
-            found = select(judged[name], **distance).set_index("arm").loc[["samples", FRESH_REAL]]
+        run = next((table[key] for table, key in ((judged, name), (runs, name), (families, base)) if key in table), None)
+        if name in judged:
+            found = select(run, **distance).set_index("arm").loc[["samples", FRESH_REAL]]
+        elif name in runs:
+            found = select(run, **distance, reference="fresh", sources="train").set_index("x").loc[[100, 0]]
         elif base in families:
             found = pd.concat(
                 [select(families[base], role="strength", metric="frechet_distance", arm=arm, x=x) for arm, x in ((family, 1.0), ("original", 0.0))]
             )
         if found is not None:
-            row["distance"] = distances(found)
+            p = run.attrs["provenance"]["parameters"]
+            row |= {"images compared": f"{p.get('n_samples') or p['n_compare']:,}", "distance": distances(found)}
         rows.append(row)
     return pd.DataFrame(rows)
 

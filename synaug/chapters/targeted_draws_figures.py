@@ -6,7 +6,7 @@ from scipy.stats import false_discovery_control
 from synaug.chapters.reading import said
 from synaug.plots import Panel, forest, lines
 from synaug.statistics.claims import judge, load_claims
-from synaug.statistics.contrasts import differences, select
+from synaug.statistics.contrasts import differences, paired, select
 from synaug.statistics.frames import bare
 from synaug.statistics.intervals import draws_interval
 
@@ -67,6 +67,12 @@ def titled(rows):
 def forest_of(rows):
     """The six contrasts, a panel per data set."""
     return forest(rows, label="claim", panel="dataset", xlabel="points of test error, over draws")
+
+
+def trivial_augment(pilot, budget):
+    """What TrivialAugment gains over flips on the original set of a pilot, both at a budget: a row of `paired`."""
+    rows = select(pilot, metric="test_error", arm="original", budget=budget)
+    return next(paired(rows, {"augment": "flip"}, ("augment",), correct=None, sign=-1).itertuples())
 
 
 def pilot_table(pilot) -> pd.DataFrame:

@@ -413,7 +413,7 @@ def best_row(frame, names=PREDICTORS):
 
 
 def takeaways(frame, recorded, everything) -> str:
-    """The chapter in four lines of Markdown; where no larger run is recorded, what is planned. everything: the run with further
+    """The chapter in three lines of Markdown; where no larger run is recorded, what is planned. everything: the run with further
     ones beside it."""
     p, texts = frame.attrs["provenance"]["parameters"], numbers(frame)
     if recorded is None:
@@ -429,8 +429,7 @@ def takeaways(frame, recorded, everything) -> str:
             f"best has {within(*over['correlation'])} ({NAMES[over['measure']]}; exploratory)."
         )
         lines += [
-            f"**What predicts the gain.** {'One measure' if row['low'] > LEAST_CORRELATION else 'No measure'} was shown "
-            "to predict that of a new family of images. Each "
+            f"**{'One measure' if row['low'] > LEAST_CORRELATION else 'No measure'} was shown to predict the gain of a new family of images.** Each "
             f"family of {len(p['pools'])} sets was left out in turn. The best of {len(PREDICTORS)} measures then has a "
             f"rank correlation of {texts[f'correlation, {row.arm}']} "
             f"({NAMES[row.arm]}), the Fréchet distance {texts[f'correlation, {REFERENCE}']}, a measure that is the same "
@@ -440,10 +439,10 @@ def takeaways(frame, recorded, everything) -> str:
             "pass, and nearness to real images became a measure when results were known. The former are of one generator and its oracle, or real.",
         ]
     far = select(frame, role="measure", metric=REFERENCE).set_index("arm")["value"]
-    if {"fresh, blurred", "from noise", "copies"} <= set(far.index):
+    if lines and {"fresh, blurred", "from noise", "copies"} <= set(far.index):
         near = plain_correlations(everything)[GENERATED].loc[REFERENCE]
-        lines.append(
-            "**Nearness to real images alone does not order the sets.** Fresh real images gain "
+        lines[-1] += (
+            " Nearness to real images alone does not order the sets: fresh real images gain "
             f"{texts['gain, fresh, blurred']} points even when blurred, at a Fréchet "
             f"distance {far['fresh, blurred']:,.0f} above that of real images; images from noise gain {texts['gain, from noise']} at "
             f"{far['from noise']:,.0f} above it, copies {texts['gain, copies']} at {far['copies']:,.0f} above it. "

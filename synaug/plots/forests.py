@@ -74,7 +74,7 @@ def forest(
                 "s" if kind == "published" else "o",
                 color=colour,
                 markersize=5,
-                markerfacecolor=colour if sure and kind != "this build" else "white",
+                markerfacecolor=colour if sure and kind != "this build" else "none",
             )
             if hue and hue != label:
                 entries[row[hue]] = Line2D([], [], color=colour, linewidth=2.5)
@@ -83,7 +83,7 @@ def forest(
                 kinds[kind] = Line2D([], [], **run_style(kind == "this build") | square)
             if not sure:
                 kinds[f"interval holds {upright:.3g}".replace("-", "\u2212")] = Line2D(
-                    [], [], color=INK, marker="o", markerfacecolor="white", markersize=5, linestyle="none"
+                    [], [], color=INK, marker="o", markerfacecolor="none", markersize=5, linestyle="none"
                 )
         if upright is not None:
             ax.axvline(upright, color=INK, linewidth=1)

@@ -71,7 +71,7 @@ def run_style(live: bool, colour: str = INK) -> dict:
         "marker": "o",
         "markersize": 5 if live else 4,
         "linestyle": ":" if live else "-",
-        "markerfacecolor": "white" if live else colour,
+        "markerfacecolor": "none" if live else colour,
         "linewidth": 0.9 if live else 1.8,
     }
 

@@ -164,8 +164,8 @@ def test_the_prose_says_what_was_recorded():
         f"is called score error. The sampler's part, {taken(samplers, f'recall, {heun}', GRID):.3f}, is not told from 0, but its "
         f"upper limit is {(most := of(samplers, f'recall, {heun}', GRID)['high']):.2f}, {'half' if 0.45 < most / fall < 0.6 else ''} of the fall",
         f"it is not told from 0, and below {0.01 if of(mixtures, exact, PROCESS)['high'] < 0.01 else 0}.",
-        f"Test accuracy falls by {taken(samplers, f'test accuracy, {heun}', TOTAL):.3f} there, and by "
-        f"{taken(samplers, f'test accuracy, {euler}', TOTAL):.3f} with 18 Euler steps, of which "
+        f"Test accuracy falls by {100 * taken(samplers, f'test accuracy, {heun}', TOTAL):.1f} points there, and by "
+        f"{100 * taken(samplers, f'test accuracy, {euler}', TOTAL):.1f} with 18 Euler steps, of which "
         f"{share(samplers, f'test accuracy, {euler}', GRID)} is due to discretisation",
     ):
         assert sentence in text

@@ -194,11 +194,11 @@ class TestTables:
         for key in [("CADS", 0.5), ("CADS", 1.0), ("fresh real", 0.0)]:
             expected = paired_interval(np.subtract(self.VALUES[key], self.VALUES["plain", 0.0]))
             assert table.loc[key, ["estimate", "low", "high", "p_value"]].tolist() == pytest.approx(
-                [expected.estimate, expected.low, expected.high, expected.p_value]
+                [100 * expected.estimate, 100 * expected.low, 100 * expected.high, expected.p_value]  # points
             )
         assert "adjusted" not in table
         text = figures.gains_table(explored, ("accuracy",)).set_index("")["against plain sampling"]
-        assert text["CADS, 0.5"] == "+0.014 [+0.007, +0.021]" and text["fresh real"] == "+0.048 [+0.032, +0.064]"
+        assert text["CADS, 0.5"] == "+1.4 [+0.7, +2.1]" and text["fresh real"] == "+4.8 [+3.2, +6.4]"
 
     def test_the_prose_on_exploration_says_what_was_recorded(self):
         for variant in (None, "added"):

@@ -159,7 +159,7 @@ def test_forest_places_every_estimate_in_its_row_and_panel():
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["upsampled", "generated", "old", "new"]
     assert [ax.get_title() for ax in figure.axes] == ["A", "B"] and legend(figure) == ["interval holds 0"]
     hollow = {line.get_color(): line.get_markerfacecolor() for line in figure.axes[0].lines if line.get_marker() == "o"}
-    assert hollow[COLOURS["upsampled"]] == "white" and hollow[COLOURS["generated"]] == COLOURS["generated"]
+    assert hollow[COLOURS["upsampled"]] == "none" and hollow[COLOURS["generated"]] == COLOURS["generated"]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -214,8 +214,8 @@ def test_arms_are_told_apart():
     assert of("generated, from noise", "samples from noise", "synthetic images added") == [COLOURS["from noise"]] * 3
     assert of("from noise, oracle generator", "images from the oracle's noise") == [COLOURS["oracle"]] * 2
     assert of("copies, k = 2, over k = 5", "upsampled, few") == [COLOURS["copies"]] * 2
-    assert of("generated, k = 5, over copies, k = 2", "reconstructed") == [COLOURS["generated"]] * 2
-    assert of("near-copies dropped", "Two-sample AUC", "test_error", "from real images over from noise") == [None] * 4
+    assert of("generated, k = 5, over copies, k = 2", "reconstructed", "from real images over from noise") == [COLOURS["generated"]] * 3
+    assert of("near-copies dropped", "Two-sample AUC", "test_error") == [None] * 3
     for others in (("Ancestral", "Euler", "Heun", "fresh"), ("SAM, ρ = 0.02", "SAM, ρ = 0.002", "GD", "generated")):
         assert len(set(of(*others))) == 4
     assert len({*of("original", "generated", "copies", "fresh", "from noise", "oracle", "TrivialAugment")}) == 7

@@ -43,7 +43,8 @@ def at_distance(live, recorded=None):
     if select(bare(live if recorded is None else recorded), role="matched").empty:
         return None
     run = live if recorded is None else recorded
-    shown = [Panel(name, title, where={"role": "matched"}) for name, title in (("outer_edge_recall", "outer-edge recall"), ("test_accuracy", "test accuracy"))]
+    where = {"role": "matched"}
+    shown = [Panel("outer_edge_recall", "outer-edge recall", where=where), Panel("test_accuracy", "test accuracy (%)", where=where, scale=100)]
     ticks = {x: f"{distance:.2f}" for x, distance in select(bare(run), role="matched", metric="moved").groupby("x")["value"].mean().items()}
     return lines(live, recorded, shown, hue="arm", names=NAMES, xticks=ticks, xlabel="relative distance from the source")
 
@@ -57,11 +58,17 @@ def matched_table(frame):
     )
     table = rows.pivot_table(index=["metric", "at"], columns="arm", values="value", sort=False).rename(columns=FROM_NOISE)
     words = {name: title for name, (title, _, _) in FOLLOWED.items()} | {
-        "judge_accuracy": "judge's accuracy",
+        "judge_accuracy": "judge's accuracy (%)",
         "moved": "distance from the source",
-        "test_accuracy": "test accuracy",
+        "test_accuracy": "test accuracy (%)",
     }
-    return table.rename_axis(columns=None).reset_index().replace({"metric": words})
+    table = table.rename_axis(columns=None).reset_index().replace({"metric": words})
+    return table.apply(lambda row: row.map(lambda value: value if isinstance(value, str) else number(value, row["metric"])), axis=1)
+
+
+def number(value: float, metric: str) -> str:
+    """A value in three decimals; per cent in one, and large ones without."""
+    return "" if pd.isna(value) else f"{100 * value:.1f}" if metric.endswith("(%)") else f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3f}"
 
 
 def from_noise(frame):

@@ -68,7 +68,7 @@ def changes(frame):
         of = {"study": "bias", "metric": "changed_error", "architecture": name}
         for change in CHANGES:
             pair = (values(frame, **of, change=change, arm=arm, x=size(frame)) for arm in ("synthetic", "original, matched to synthetic"))
-            rows.append(({"label": change, "group": title}, interval(*pair)))
+            rows.append(({"label": change, "group": f"{title}, synthetic images"}, interval(*pair)))
     return drawn_forest(rows, group="group", names={name: name for name in CHANGES if name != "none"}, xlabel=f"{POINTS}, at equal accuracy")
 
 
@@ -263,7 +263,7 @@ def takeaways(shown, recorded):
         (
             "Rare events.",
             "How often minorities are made, over how often they are seen: "
-            + ", ".join(f"{texts[f'made over true share at {100 * share:g} %']} at {100 * share:g} %" for share in sorted(SHARES)[:3])
+            + ", ".join(f"{texts[f'made over true share at {100 * share:g} %']} at {100 * share:g} %" for share in sorted(SHARES))
             + f". These allow for the judge's errors, but not for their own uncertainty; by its word alone, at 1 %, it is {texts['the judge says, at 1 %']}. "
             "What four more of each "
             f" rare image gain on minorities: repeats {texts['gain on minorities, upsampled']} points, reconstructions "

@@ -187,7 +187,7 @@ def numbers(mixtures=None, images=None, generators=None):
 
 
 def takeaways(found):
-    """The chapter in four lines of Markdown; found: `numbers` of the three recorded runs."""
+    """The chapter in three lines of Markdown; found: `numbers` of the three recorded runs."""
     levels = {name: found[f"{name}, best to lowest quality level"] for name in ("precision", "recall", CENTRES)}
     return "\n".join(
         (
@@ -202,18 +202,21 @@ def takeaways(found):
             f"distance to the class centre rises from {levels[CENTRES]} of what the real reference images have. These networks are "
             f"undertrained, on Fashion-MNIST. On CIFAR-10, samples move to the centre in one of two encoders "
             f"(chapter 1).",
-            f"3. **The reverse process itself is not to blame.** In mixtures, where the score is exact, "
+            f"3. **The reverse process itself is not to blame, but few first-order steps cost accuracy.** In mixtures, where the score is exact, "
             f"{found['recall lost in mixtures to: reverse process']} of recall is due to it. "
-            f"{found['recall lost in mixtures to: metric']} is due to the metric, which compares images with themselves.",
-            f"4. **Few first-order steps cost accuracy, at about equal cost.** {found[EQUAL_CALLS]}",
+            f"{found['recall lost in mixtures to: metric']} is due to the metric, which compares images with themselves. "
+            f"At about equal cost: {found[EQUAL_CALLS]}",
         )
     )
 
 
 def parts_table(table):
     """The parts to read: a row per fall, a column per part with its interval, as text."""
-    text = [f"{r.value:.3f} [{r.low:.3f}, {r.high:.3f}]" for r in table.itertuples()]
-    wide = table.assign(text=text).pivot(index="what", columns="part", values="text")
+    points = table["what"].str.startswith("test accuracy")
+    limits = table[["value", "low", "high"]].mul(points.map({True: 100, False: 1}), axis=0).to_numpy()
+    text = [within(*row, 1 if in_points else 3, "-") for row, in_points in zip(limits, points)]
+    table = table.assign(text=text, what=table["what"] + points.map({True: " (points)", False: ""}))
+    wide = table.pivot(index="what", columns="part", values="text")
     columns = [part for part in (TOTAL, *PARTS) if part in wide]
     return wide.reindex(table["what"].unique())[columns].fillna("").rename_axis(None, axis=1).reset_index(names="")
 

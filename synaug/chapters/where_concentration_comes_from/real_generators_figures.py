@@ -85,7 +85,8 @@ def samplers(live, recorded=None):
 
 
 def gains(frame, metrics=tuple(LABELS)):
-    """What each exploration term changes against plain sampling, over paired seeds: a row per metric, arm and x.
+    """What each exploration term changes against plain sampling, over paired seeds: a row per metric, arm and x; of
+    accuracies in points.
 
     Columns: those of `synaug.statistics.contrasts.paired` but for adjusted p values, which stand in verdicts only;
     group, "terms" or "real images": these in the samples' place and no samples at all.
@@ -96,6 +97,7 @@ def gains(frame, metrics=tuple(LABELS)):
         for group, part in (("terms", EXPLORATION), ("real images", "floor")):
             own = rows[(rows["part"] == part) | (rows["arm"] == PLAIN)]
             table = paired(own, {"arm": PLAIN}, by=("arm", "x"), correct=None).drop(columns="adjusted")
+            table[["estimate", "low", "high"]] *= 100 if metric.startswith("accuracy") else 1
             tables.append(table.assign(metric=metric, group=group))
     return pd.concat(tables, ignore_index=True)
 
@@ -135,7 +137,11 @@ def equal_calls(frame):
 def exploration(live, recorded=None):
     """What each exploration term changes against plain sampling, paired over seeds; hollow: the interval holds 0."""
     table = gains(run_with(EXPLORATION, live, recorded)[1], EXPLORED)
-    return forest(table.assign(label=names(table)), panel="metric", xlabel={metric: f"change of {LABELS[metric]}" for metric in EXPLORED})
+    return forest(
+        table.assign(label=names(table)),
+        panel="metric",
+        xlabel={metric: f"change of {LABELS[metric]}" + " (points)" * metric.startswith("accuracy") for metric in EXPLORED},
+    )
 
 
 def names(table):
@@ -150,8 +156,16 @@ def samples(shown):
 def gains_table(frame, metrics):
     """`gains` to read."""
     table = gains(frame, metrics)
-    text = [f"{row.estimate:+.3f} [{row.low:+.3f}, {row.high:+.3f}]" for row in table.itertuples()]
-    return pd.DataFrame({"": names(table), "change of": table["metric"].map(WORDS), "against plain sampling": text, "seeds": table["n"]})
+    points = table["metric"].str.startswith("accuracy")
+    text = [said(row, digits=1 if in_points else 3) for row, in_points in zip(table.itertuples(), points)]
+    return pd.DataFrame(
+        {
+            "": names(table),
+            "change of": table["metric"].map(WORDS) + points.map({True: " (points)", False: ""}),
+            "against plain sampling": text,
+            "seeds": table["n"],
+        }
+    )
 
 
 def levels_table(frame):
