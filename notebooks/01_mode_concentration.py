@@ -128,10 +128,12 @@ names = ", ".join(get(chapter.pool(chosen, 0)).class_names[: chapter.SHOWN_CLASS
 slider(
     chapter.shown_images(chosen, get, levels),
     [f"{T_RE} = {level}, σ = {sigma_of_reverse_step(level, chosen.steps, chosen.mapping):.3g}" for level in levels],
-    f"Reconstructions of three real images of each class ({names})",
+    f"Reconstructions of three real images of each class ({names}), which keep the garment at small levels and only its class at the largest",
 )
 
 # %% [markdown]
+# Up to about half of the steps the garment stays; at the largest level only its class is left.
+#
 # ## Distances, and the reference they are taken from
 #
 # The paper's Fréchet distance starts at 0 and its precision and recall start at 1.

@@ -171,7 +171,7 @@ def lines(
                 xscale if panel.xscale is None else panel.xscale,
                 xticks if panel.xticks is None else panel.xticks,
             )
-    return finish(figure, hues | kinds | others)
+    return finish(figure, hues | (kinds if "this build" in kinds else {}) | others)  # of one kind it tells nothing apart
 
 
 def scale(kind: str | Mapping) -> Mapping:

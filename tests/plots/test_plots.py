@@ -75,7 +75,7 @@ def test_lines_show_means_of_both_runs_in_each_arms_colour(frame):
     assert not points(right, COLOURS["upsampled"]) and right.get_xlabel() == "k"
     assert figure.get_figwidth() == WIDTH
     alone = lines(None, frame, [Panel("error", "", {"arm": "upsampled"})], hue="arm")
-    assert legend(alone) == ["upsampled", "recorded"]
+    assert legend(alone) == ["upsampled"]
 
 
 def test_published_points_and_named_lines_stand_in_the_legend(frame):

@@ -96,6 +96,7 @@ def landscape_table(frame):
     keys = ["arm", "optimizer", "steps"]
     return (
         rows.pivot_table(index=keys, columns="metric", values="value", sort=False)
+        .round(4)  # a barrier that is none comes out near 1e-19
         .rename_axis(columns=None)
         .reset_index()
         .rename(columns=lambda name: SHARPNESS.get(name, name.replace("_", " ")))
