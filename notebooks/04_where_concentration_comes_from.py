@@ -320,7 +320,7 @@ if has_levels:
 # This holds of undertrained generators of Fashion-MNIST. On CIFAR-10, samples of a small generator move to the class centres in EfficientNet features, and away from them in the judge's ([chapter 1](01_mode_concentration)).
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show all quality levels", "code_prompt_hide": "Hide all quality levels"}
-table_html(generators.levels_table(largest_generators), "Quality levels, the best first: one pool of samples from noise each. Accuracy: mean over classifiers. Shares but for losses and distances.") if has_levels else None
+table_html(generators.levels_table(largest_generators), "Quality levels, the best first: one pool of samples from noise each. Accuracy: mean over classifiers.") if has_levels else None
 
 # %% tags=["hide-input"]
 table_html(generators.levels_summary(largest_generators), "Samples from noise at the best and the lowest quality level; Spearman's correlation over all levels.") if has_levels else None
@@ -346,7 +346,7 @@ generators.samplers(live_generators, recorded_generators);
 Markdown(generators.equal_calls(largest_generators))
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the sampler settings", "code_prompt_hide": "Hide the sampler settings"}
-table_html(generators.samplers_table(largest_generators), "Sampler settings: calls of the network; metrics of one pool of samples each; accuracy is the mean over classifiers. Shares, and a ratio of distances.")
+table_html(generators.samplers_table(largest_generators), "Sampler settings: calls of the network; metrics of one pool of samples each; accuracy is the mean over classifiers.")
 
 # %% [markdown]
 # Stochastic samplers can also be *ancestral* {cite:p}`ho2020,song2021`. Each step draws from what the level below must look like, given the present estimate. So it replaces most of the noise.

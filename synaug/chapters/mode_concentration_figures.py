@@ -87,7 +87,7 @@ def takeaways(found, poor):
             f"sparsest regions it goes from {found[named('outer-edge recall')]} (Fashion-MNIST, against fresh real images).",
             "3. **Samples hardly concentrate near the modes, and a judge is not surer of them.** The distance to the class centre, relative to "
             f"fresh real images, goes on CIFAR-10 from {poor[named(CENTRE)]} in EfficientNet-Lite0 features, but from {poor[named(CENTRE, 'judge')]} in "
-            f"the judge's; on Fashion-MNIST from {found[named(CENTRE)]} and {found[named(CENTRE, 'judge')]}. "
+            f"the judge's. On Fashion-MNIST it goes from {found[named(CENTRE)]} and {found[named(CENTRE, 'judge')]}. "
             "The judge's output entropy should fall, as published. "
             f"On reconstructions of test images it goes from {found[ENTROPY['test']]} nats "
             f"(Fashion-MNIST; nats: natural logarithms), which is not resolved. On those of its own training images, which "

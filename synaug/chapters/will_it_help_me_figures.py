@@ -442,9 +442,9 @@ def takeaways(frame, recorded, everything) -> str:
     if lines and {"fresh, blurred", "from noise", "copies"} <= set(far.index):
         near = plain_correlations(everything)[GENERATED].loc[REFERENCE]
         lines[-1] += (
-            " Nearness to real images alone does not order the sets: fresh real images gain "
+            " Nearness to real images alone does not order the sets. Fresh real images gain "
             f"{texts['gain, fresh, blurred']} points even when blurred, at a Fréchet "
-            f"distance {far['fresh, blurred']:,.0f} above that of real images; images from noise gain {texts['gain, from noise']} at "
+            f"distance {far['fresh, blurred']:,.0f} above that of real images. Images from noise gain {texts['gain, from noise']} at "
             f"{far['from noise']:,.0f} above it, copies {texts['gain, copies']} at {far['copies']:,.0f} above it. "
             f"Among generated sets the nearer ones gained more: {within(*near[['value', 'low', 'high']])}, a rank correlation (exploratory)."
         )

@@ -231,8 +231,9 @@ class TestTables:
         without = figures.levels_table(frame[(frame["arm"] != "saved") | (frame["metric"] != "recall")])
         assert "nan" not in table_html(without).data.lower()
         summary = figures.levels_summary(frame).set_index("")
-        own = table["accuracy, trained on samples"]
-        assert summary.loc["accuracy, trained on samples", ["best", "lowest"]].tolist() == own.tolist()
+        own = table["accuracy, trained on samples (%)"]
+        assert 1 < own.min() < own.max() < 100  # per cent
+        assert summary.loc["accuracy, trained on samples (%)", ["best", "lowest"]].tolist() == own.tolist()
         correlation = summary["rank correlation with the loss"]["precision"]
         assert correlation == np.sign(table["precision"].diff().iloc[1]) or np.isnan(correlation)
         samplers = figures.samplers_table(frame).set_index("")

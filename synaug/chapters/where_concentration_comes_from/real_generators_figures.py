@@ -22,6 +22,7 @@ LABELS = {
     "accuracy_with_real": "accuracy, trained on\nreal images and samples",
 }
 WORDS = {metric: label.replace("\n", " ") for metric, label in LABELS.items()}  # of tables
+UNIT = {"accuracy": " (%)"}
 SHOWN = ("outer_edge_recall", "recall", "precision", "centroid_distance_ratio", "accuracy")
 EXPLORED = ("outer_edge_recall", "precision", "accuracy", "accuracy_with_real")
 EULER, HEUN = 18, 10  # steps with about as many calls of the network
@@ -38,14 +39,18 @@ def run_with(part, live, recorded):
 
 
 def baseline(frame, metric):
-    """What fresh real images score in the samples' place, mean over their sets."""
-    return select(frame, part="floor", arm=FRESH_REAL, metric=metric)["value"].mean()
+    """What fresh real images score in the samples' place, mean over their sets; accuracies in per cent."""
+    return scale(metric) * select(frame, part="floor", arm=FRESH_REAL, metric=metric)["value"].mean()
+
+
+def scale(metric):
+    return 100 if metric.startswith("accuracy") else 1
 
 
 def against(part, live, recorded, change, **options):
     """A panel per metric of one part of a run, whose rows ``change`` prepares, with the baseline."""
     name, frame = run_with(part, live, recorded)
-    shown = [Panel(metric, LABELS[metric], line={"fresh real images": baseline(frame, metric)}) for metric in SHOWN]
+    shown = [Panel(metric, LABELS[metric] + UNIT.get(metric, ""), scale=scale(metric), line={"fresh real images": baseline(frame, metric)}) for metric in SHOWN]
     return lines(**{"live": None, "recorded": None, name: change(select(frame, part=part))}, shown=shown, **options)
 
 
@@ -174,9 +179,9 @@ def levels_table(frame):
     rows = select(frame, part=LEVELS)
     excess = select(rows, metric="mean_loss_excess").set_index("x")["value"]
     rows = select(rows, level=NOISE, sigma=None)
-    values = rows.pivot_table(index="x", columns="metric", values="value")
+    values = rows.assign(value=rows["value"] * rows["metric"].map(scale)).pivot_table(index="x", columns="metric", values="value")
     about = rows.drop_duplicates("x").set_index("x")
-    columns = {"mean_loss": "denoising loss", **{metric: WORDS[metric] for metric in SHOWN}}
+    columns = {"mean_loss": "denoising loss", **{metric: WORDS[metric] + UNIT.get(metric, "") for metric in SHOWN}}
     table = values.reindex(columns=list(columns)).rename(columns=columns)
     table.insert(0, "channels", about["arm"])
     saved = training_record(frame.attrs["provenance"]["parameters"]["generator"])["images_seen"]
@@ -211,7 +216,7 @@ def levels_summary(frame):
                 "fresh real images": baseline(frame, metric),
                 "rank correlation with the loss": table["minus the best's"].rank().corr(table[name].rank()),
             }
-            for metric, name in ((metric, WORDS[metric]) for metric in SHOWN)
+            for metric, name in ((metric, WORDS[metric] + UNIT.get(metric, "")) for metric in SHOWN)
         ]
     )
 
@@ -219,8 +224,9 @@ def levels_summary(frame):
 def samplers_table(frame):
     """A row per setting of the sampler, and fresh real images in the samples' place: calls of the network, and metrics
     of the one pool of samples; accuracy is the mean over classifiers."""
-    values = select(frame, part=SAMPLERS).pivot_table(index=["arm", "x"], columns="metric", values="value")[list(SHOWN)]
+    rows = select(frame, part=SAMPLERS)
+    values = rows.assign(value=rows["value"] * rows["metric"].map(scale)).pivot_table(index=["arm", "x"], columns="metric", values="value")[list(SHOWN)]
     values.insert(0, "calls", [f"{network_evaluations(range(int(steps) + 1), arm.split(',')[0].lower())}" for arm, steps in values.index])
     values.index = [f"{arm}, {steps:g} steps" for arm, steps in values.index]
     values.loc["fresh real images"] = ["", *(baseline(frame, metric) for metric in SHOWN)]
-    return values.rename(columns=WORDS).rename_axis("").reset_index()
+    return values.rename(columns={metric: WORDS[metric] + UNIT.get(metric, "") for metric in SHOWN}).rename_axis("").reset_index()
