@@ -151,14 +151,14 @@ def findings() -> list[Finding]:
             "Copies of hard images do not help.",
             f"{both('upsampled')}.",
             second,
-            "both-data-sets",
+            "fig-both",
             not any(facts["upsampled", name].low > 0 for name in (fashion, cifar)),
         ),
         Finding(
             "New images made from them gained little, or harmed.",
             f"{both('generated')}{unresolved('targeted-generation-helps')}.",
             second,
-            "both-data-sets",
+            "fig-both",
             facts["generated", fashion].high < facts["fresh", fashion].low and facts["generated", cifar].high < 0,
         ),
         Finding(
@@ -172,7 +172,7 @@ def findings() -> list[Finding]:
             "With flips alone, new real images help most.",
             f"{both('fresh')}. On {fashion} one is worth {facts['worth', few]} from noise where {few:,} are added, {facts['worth', many]} where {many:,}.",
             second,
-            "both-data-sets",
+            "fig-both",
             all(facts["fresh", name].low > max(facts[arm, name].high for arm in ("upsampled", "generated")) for name in (fashion, cifar)),
         ),
         Finding(
