@@ -149,24 +149,30 @@ def takeaways(frame, recorded):
             "**No larger run is recorded yet.** The figures below are of this small build: they show that the code runs, and answer "
             "nothing. The recorded run will say what a synthetic image is worth, and which share and order do best."
         )
-    shares = ", ".join(f"{share:g}" for share in (0, *p["shares"]))
+    equal = {"mixing": "shuffled", "x": p["compared"]}
+    more = difference(frame, (1, {"arm": "fresh", **equal}), (-1, {"arm": "from noise", **equal}))
+    worth = "A fresh real image is worth more than a synthetic one." if more and more.low > 0 else "What a synthetic image is worth."
+    replaced = next(found(frame, arm="from noise", mixing="replaced", share=p["replaced"][0], **main(frame)).itertuples(), None)
+    share = "Add synthetic images; do not replace real ones." if replaced and replaced.high < 0 else "Which share."
+    shares = ", ".join(f"{one:g}" for one in (0, *p["shares"]))
     others = "; ".join(f"of {x:,}, {get(f'rate, {x:,} from noise')}" for x in p["added"] if x != p["compared"])
     first, falling = (
         verdict_of(contrasts(frame)[f"{order}, less mixed"], "it is better", "mixing is better", "either will do", "not told apart")
         for order in ("synthetic first", "falling share")
     )
+    beaten = "One order beats" if "it is better" in (first, falling) else "No order was shown to beat"
     return "\n".join(
         [
             f"{dataset_name(frame['dataset'].iloc[0])}, {p['n_real']:,} real images, {network_name(p['architecture'])}, flips only; points of test accuracy.",
             "",
-            f"1. **What a synthetic image is worth.** {n} new images of the generator (*from noise*) gain {get(n + ' from noise')}. As many new "
+            f"1. **{worth}** {n} new images of the generator (*from noise*) gain {get(n + ' from noise')}. As many new "
             f"real ones (*fresh*) gain {get(n + ' fresh real images')}. One fresh image is worth {get(f'rate, {n} from noise')} of them; "
             f"{others}. Of an *oracle*, a generator that has seen more real images, it is worth "
             f"{get(f'rate, {n} from noise, oracle generator')}.",
-            f"2. **Which share.** Of {shares} of each batch, {get('best share').split()[0]} did best: "
+            f"2. **{share}** Of {shares} of each batch, {get('best share').split()[0]} did best: "
             f"{get('mixed, ' + get('best share').split()[0])}. In place of real images, at a share of {p['replaced'][0]:g}: "
             f"{get('replaced, ' + format(p['replaced'][0], 'g'))}.",
-            f"3. **Which order.** Compared with an even mix, showing synthetic images first changes accuracy by {get('synthetic first, less mixed')} "
+            f"3. **{beaten} an even mix.** Compared with an even mix, showing synthetic images first changes accuracy by {get('synthetic first, less mixed')} "
             f"({first}), a falling share by {get('falling share, less mixed')} ({falling}).",
         ]
     )

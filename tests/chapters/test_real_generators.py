@@ -253,7 +253,7 @@ class TestTables:
         for draw, shown in ((figures.quality_levels, 5), (figures.samplers, 5), (figures.exploration, 4)):
             assert len(draw(frame).axes) == shown
         labels = [tick.get_text() for tick in figures.exploration(frame, frame).axes[0].get_yticklabels()]
-        assert labels == ["CADS, 1", "autoguidance, 2", "fresh real", "real alone"]
+        assert labels == ["CADS, 1", "autoguidance, 2", "fresh real"]
         alone = frame[frame["part"].isin(["floor", "samplers"])].drop(columns=["sigma", "training_images"])
         figures.samplers(alone)
         with pytest.raises(ValueError, match="neither run has the part 'levels'"):

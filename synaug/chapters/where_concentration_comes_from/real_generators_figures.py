@@ -142,6 +142,7 @@ def equal_calls(frame):
 def exploration(live, recorded=None):
     """What each exploration term changes against plain sampling, paired over seeds; hollow: the interval holds 0."""
     table = gains(run_with(EXPLORATION, live, recorded)[1], EXPLORED)
+    table = table[table["arm"] != REAL_ALONE]  # measured in one panel only
     return forest(
         table.assign(label=names(table)),
         panel="metric",
