@@ -287,8 +287,8 @@ Markdown(f"TrivialAugment alone gains {found[figures.TRIVIAL]} points over flips
 
 # %% tags=["remove-input"]
 pilot = recordings("targeted_draws", ("standard",)).get("standard.pilot")  # of the confirmatory run, below
-told(pilot, "" if pilot is None else f"In a pilot of {draws.trivial_augment(pilot, 2).n} seeds on other real images it gains {said(draws.trivial_augment(pilot, 1))} points over flips at these steps, "
-     f"and {said(draws.trivial_augment(pilot, 2))} where both take twice as many.")
+told(pilot, "" if pilot is None else f"In a pilot of {draws.trivial_over_flips(pilot, 2).n} seeds on other real images it gains {said(draws.trivial_over_flips(pilot, 1))} points over flips at these steps, "
+     f"and {said(draws.trivial_over_flips(pilot, 2))} where both take twice as many.")
 
 # %% [markdown]
 # The paper of chapter 1 reports another order ({cite:t}`yamaguchi2024`, Table 4). There, adding five generated images for each real one beats TrivialAugment on two data sets of three. Each of its steps takes synthetic images beside as many real ones, so it sees twice the images.

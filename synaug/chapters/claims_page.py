@@ -10,6 +10,7 @@ import pandas as pd
 from IPython.display import HTML
 
 from synaug.chapters.reading import dataset_name
+from synaug.chapters.tasks import training_record
 from synaug.diffusion.trainer import RECORD
 from synaug.metrics import FRESH_REAL
 from synaug.paths import checkpoints_dir
@@ -262,7 +263,7 @@ def levels() -> pd.DataFrame:
     frame = recordings("real_generators", ("standard",))["standard"]
     rows = select(frame, level="noise", metric="frechet_distance", seed=0)
     real, generator = select(rows, part="floor"), frame.attrs["provenance"]["parameters"]["generator"]
-    saved = json.loads((checkpoints_dir() / generator / RECORD).read_text(encoding="utf-8"))["images_seen"]
+    saved = training_record(generator)["images_seen"]
     return pd.DataFrame(
         [
             {

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from synaug.chapters.claims_page import verdicts
 from synaug.chapters.how_much_and_how_mixed_figures import RATE, contrasts, found, main, optimum, rates
 from synaug.chapters.targeted_augmentation_figures import base, comparisons, trivial_augment
-from synaug.chapters.targeted_draws_figures import trivial_augment as trivial_augment_of
+from synaug.chapters.targeted_draws_figures import trivial_over_flips
 from synaug.paths import ROOT
 from synaug.plots import forest, theme
 from synaug.run.results import recordings
@@ -101,7 +101,7 @@ def _facts() -> dict:
         "large": {"arm": "generated", "x": 5, "regime": "large"},
     }.items():
         (facts[name],) = comparisons(frame, **{**base(frame), **where}).itertuples()
-    facts["longer"] = trivial_augment_of(recordings("targeted_draws")["standard.pilot"], 2)
+    facts["longer"] = trivial_over_flips(recordings("targeted_draws")["standard.pilot"], 2)
     mixing = recordings("how_much_and_how_mixed")["standard"]
     p = mixing.attrs["provenance"]["parameters"]
     worth = select(rates(mixing), **{"real images": f"{p['n_real']:,}", "added": [f"{n:,} from noise" for n in p["added"]]}).set_index("added")[RATE]

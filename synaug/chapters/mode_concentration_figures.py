@@ -12,12 +12,13 @@ from synaug.statistics.contrasts import select
 from synaug.statistics.frames import bare
 
 PAPER = "published (CIFAR-10, EDM, ResNet-18)"
+CENTRE = "centroid distance ratio"
 #: What `numbers` follows from real images to the last level: metric, what it is called, its format, and its factor.
 FOLLOWED = {
     "frechet_distance": ("Fréchet distance", ".3g", 1),
     **{name: (name, ".2f", 1) for name in ("precision", "recall", "density", "coverage")},
     "outer_edge_recall": ("outer-edge recall", ".2f", 1),
-    "centroid_distance_ratio": ("centroid distance ratio", ".2f", 1),
+    "centroid_distance_ratio": (CENTRE, ".2f", 1),
     "covariance_logdet_ratio": ("covariance log-determinant", ".2f", 1),
     "judge_entropy": ("judge's entropy (nats)", ".3f", 1),
     "judge_accuracy": ("judge's accuracy (%)", ".1f", 100),
@@ -68,9 +69,6 @@ def numbers(frame):
     return found
 
 
-CENTRE = "centroid distance ratio"
-
-
 def takeaways(found, poor):
     """The chapter in three lines of Markdown; found, poor: `numbers` of the recorded runs of the two generators."""
     paper = 100 * published_series(load_claims()["accuracy-falls"])["value"]
@@ -99,14 +97,13 @@ def takeaways(found, poor):
 
 def concentrated(cifar, fashion):
     """In words, whether samples lie nearer to the centres of their classes; of `numbers` of both recorded runs."""
-    centre, judge = CENTRE, named(CENTRE, "judge")
     return (
         f"The distance to the class centre is taken relative to fresh real images, from real images to samples. On "
-        f"CIFAR-10 it goes from {cifar[named(centre)]} in EfficientNet-Lite0 features. Precision, the share of "
+        f"CIFAR-10 it goes from {cifar[named(CENTRE)]} in EfficientNet-Lite0 features. Precision, the share of "
         f"samples that fall where real images are, goes from {cifar[named('precision')]} there, and recall from "
         f"{cifar[named('recall')]}. But in the features of the judge, a classifier trained on real images, samples move "
-        f"outwards, from {cifar[judge]}. On Fashion-MNIST the distance goes from {fashion[named(centre)]} and, in "
-        f"the judge's features, from {fashion[judge]}."
+        f"outwards, from {cifar[named(CENTRE, 'judge')]}. On Fashion-MNIST the distance goes from {fashion[named(CENTRE)]} and, in "
+        f"the judge's features, from {fashion[named(CENTRE, 'judge')]}."
     )
 
 

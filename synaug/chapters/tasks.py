@@ -155,6 +155,7 @@ def generated_pool(
 
 
 def pool_of(denoiser: Denoiser, real: ImageDataset, device: str, sigmas: list | None, steps: int, k: int, seed: int) -> SyntheticPool:
+    """`generated_pool`, of any denoiser."""
     how = {"steps": steps, "batch_size": at_once(device), "device": device}
     return generate_pool(denoiser, real, range(len(real)), k=k, sigmas=sigmas, seed=seed, from_noise=sigmas is None, **how)
 

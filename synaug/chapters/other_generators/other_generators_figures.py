@@ -23,6 +23,11 @@ FROM_NOISE = {**NAMES, NOISY: "VAE with its noise"}
 SHOWN = {"recall": "recall", "outer_edge_recall": "outer-edge recall", "precision": "precision"}
 KINDS = dict(zip(INVERTED, ("seen in training", "not seen", "not seen, the tenth with the fewest neighbours")))
 SOURCES = {**NAMES, FRESH_REAL: "fresh real images"}
+OTHERS = {  # beside, and in place of, some of `FOLLOWED`
+    "frechet_distance": ("Fréchet distance", ",.0f", 1),
+    "moved": ("distance from the source", ".2f", 1),
+    "test_accuracy": ("test accuracy (%)", ".1f", 100),
+}
 TITLES = {AS_IT_IS: "as it is: 10 classes, 200 images per class"}
 
 
@@ -57,18 +62,11 @@ def matched_table(frame):
         [select(rows, role=role, x=x).assign(at=at) for at, role, x in (("midway", "matched", places[len(places) // 2]), ("from noise", "strength", 1.0))]
     )
     table = rows.pivot_table(index=["metric", "at"], columns="arm", values="value", sort=False).rename(columns=FROM_NOISE)
-    words = {name: title for name, (title, _, _) in FOLLOWED.items()} | {
-        "judge_accuracy": "judge's accuracy (%)",
-        "moved": "distance from the source",
-        "test_accuracy": "test accuracy (%)",
-    }
-    table = table.rename_axis(columns=None).reset_index().replace({"metric": words})
-    return table.apply(lambda row: row.map(lambda value: value if isinstance(value, str) else number(value, row["metric"])), axis=1)
-
-
-def number(value: float, metric: str) -> str:
-    """A value in three decimals; per cent in one, and large ones without."""
-    return "" if pd.isna(value) else f"{100 * value:.1f}" if metric.endswith("(%)") else f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3f}"
+    table = table.rename_axis(columns=None).reset_index()
+    words, forms, factors = zip(*((FOLLOWED | OTHERS)[metric] for metric in table["metric"]))
+    for arm in FROM_NOISE.values():
+        table[arm] = ["" if pd.isna(value) else f"{factor * value:{form}}" for value, form, factor in zip(table[arm], forms, factors)]
+    return table.assign(metric=words)
 
 
 def from_noise(frame):
@@ -139,8 +137,8 @@ def traits(frame):
     alone, _, gains = costs(frame)
     panels = {"cost": "more test error, alone (points)", "gain": "less test error, when added (points)"}
     rows = [({"label": name, "panel": panel}, found) for panel, table in zip(panels, (alone, gains)) for name, found in table.items()]
-    known = {name: one.estimate for name, one in alone.items() if name == AS_IT_IS and one}
-    zero = {"cost": known.get(AS_IT_IS), "gain": 0.0}
+    base = alone.get(AS_IT_IS)
+    zero = {"cost": base and base.estimate, "gain": 0.0}
     return drawn_forest(rows, panel="panel", names={name: TITLES.get(name, name) for name in alone}, xlabel=panels, zero=zero)
 
 
@@ -218,19 +216,18 @@ def networks(frame):
 
 def changes(frame):
     """Recall and accuracy of each change of network or training."""
-    rows, panels = [], {"recall": "recall", "test_accuracy": "test accuracy over the base (points)"}
-    for arm, own in changed(frame).items():
-        rows += [({"label": arm, "panel": metric}, own[metric]) for metric in panels]
-    base = measured(frame, study="networks", role="judged", arm=BASE, metric="recall")
-    zero = {"recall": base and base.estimate, "test_accuracy": 0.0}
-    return drawn_forest(rows, panel="panel", names={arm: arm for arm in changed(frame)}, xlabel=panels, zero=zero)
+    found, panels = changed(frame), {"recall": "recall", "test_accuracy": "test accuracy over the base (points)"}
+    rows = [({"label": arm, "panel": metric}, own[metric]) for arm, own in found.items() for metric in panels]
+    zero = {"recall": found[BASE]["recall"].estimate, "test_accuracy": 0.0}
+    return drawn_forest(rows, panel="panel", names={arm: arm for arm in found}, xlabel=panels, zero=zero)
 
 
 def changes_said(frame):
     """In words: which changes moved accuracy with their whole interval, and that nothing is adjusted."""
     own = {arm: found["test_accuracy"] for arm, found in changed(frame).items() if found["test_accuracy"]}
     better, worse = ([f"{arm} ({said(one)})" for arm, one in own.items() if side(one)] for side in (lambda one: one.low > 0, lambda one: one.high < 0))
-    return f"Accuracy rises with {', '.join(better) or 'no change'}, and falls with {', '.join(worse) or 'no change'}. " + (
+    return (
+        f"Accuracy rises with {', '.join(better) or 'no change'}, and falls with {', '.join(worse) or 'no change'}. "
         "One training stands behind each, and nothing is adjusted."
     )
 
@@ -378,7 +375,7 @@ def what_to_do(shown, recorded):
     held = {row.id for frame in recorded if frame is not None for row in verdict_table(frame).itertuples() if row.verdict == CONFIRMED[REPRODUCED]}
     edge, accuracy = (known.get(f"{what}, {AUTOGUIDANCE}") for what in ("outer edge", "accuracy"))
     best = max((name for name in gains if gains[name]), key=lambda name: gains[name].estimate, default=None)
-    worst = {name: one for name, one in zip(of(shown[1], "sets"), costs(shown[1])[1].values()) if one and one.low > 0}
+    worst = {name: one for name, one in costs(shown[1])[1].items() if one and one.low > 0}
     settings = {arm: own["test_accuracy"] for arm, own in changed(shown[2]).items() if own["test_accuracy"] and own["test_accuracy"].low > 0}
     rows = [
         (

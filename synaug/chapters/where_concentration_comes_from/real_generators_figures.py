@@ -22,7 +22,7 @@ LABELS = {
     "accuracy_with_real": "accuracy, trained on\nreal images and samples",
 }
 WORDS = {metric: label.replace("\n", " ") for metric, label in LABELS.items()}  # of tables
-UNIT = {"accuracy": " (%)"}
+COLUMNS = {**WORDS, "accuracy": f"{WORDS['accuracy']} (%)"}  # of tables of what they are, not of changes
 SHOWN = ("outer_edge_recall", "recall", "precision", "centroid_distance_ratio", "accuracy")
 EXPLORED = ("outer_edge_recall", "precision", "accuracy", "accuracy_with_real")
 EULER, HEUN = 18, 10  # steps with about as many calls of the network
@@ -50,7 +50,10 @@ def scale(metric):
 def against(part, live, recorded, change, **options):
     """A panel per metric of one part of a run, whose rows ``change`` prepares, with the baseline."""
     name, frame = run_with(part, live, recorded)
-    shown = [Panel(metric, LABELS[metric] + UNIT.get(metric, ""), scale=scale(metric), line={"fresh real images": baseline(frame, metric)}) for metric in SHOWN]
+    shown = [
+        Panel(metric, LABELS[metric] + " (%)" * (scale(metric) > 1), scale=scale(metric), line={"fresh real images": baseline(frame, metric)})
+        for metric in SHOWN
+    ]
     return lines(**{"live": None, "recorded": None, name: change(select(frame, part=part))}, shown=shown, **options)
 
 
@@ -102,7 +105,7 @@ def gains(frame, metrics=tuple(LABELS)):
         for group, part in (("terms", EXPLORATION), ("real images", "floor")):
             own = rows[(rows["part"] == part) | (rows["arm"] == PLAIN)]
             table = paired(own, {"arm": PLAIN}, by=("arm", "x"), correct=None).drop(columns="adjusted")
-            table[["estimate", "low", "high"]] *= 100 if metric.startswith("accuracy") else 1
+            table[["estimate", "low", "high"]] *= scale(metric)
             tables.append(table.assign(metric=metric, group=group))
     return pd.concat(tables, ignore_index=True)
 
@@ -182,7 +185,7 @@ def levels_table(frame):
     rows = select(rows, level=NOISE, sigma=None)
     values = rows.assign(value=rows["value"] * rows["metric"].map(scale)).pivot_table(index="x", columns="metric", values="value")
     about = rows.drop_duplicates("x").set_index("x")
-    columns = {"mean_loss": "denoising loss", **{metric: WORDS[metric] + UNIT.get(metric, "") for metric in SHOWN}}
+    columns = {"mean_loss": "denoising loss", **{metric: COLUMNS[metric] for metric in SHOWN}}
     table = values.reindex(columns=list(columns)).rename(columns=columns)
     table.insert(0, "channels", about["arm"])
     saved = training_record(frame.attrs["provenance"]["parameters"]["generator"])["images_seen"]
@@ -217,7 +220,7 @@ def levels_summary(frame):
                 "fresh real images": baseline(frame, metric),
                 "rank correlation with the loss": table["minus the best's"].rank().corr(table[name].rank()),
             }
-            for metric, name in ((metric, WORDS[metric] + UNIT.get(metric, "")) for metric in SHOWN)
+            for metric, name in ((metric, COLUMNS[metric]) for metric in SHOWN)
         ]
     )
 
@@ -230,4 +233,4 @@ def samplers_table(frame):
     values.insert(0, "calls", [f"{network_evaluations(range(int(steps) + 1), arm.split(',')[0].lower())}" for arm, steps in values.index])
     values.index = [f"{arm}, {steps:g} steps" for arm, steps in values.index]
     values.loc["fresh real images"] = ["", *(baseline(frame, metric) for metric in SHOWN)]
-    return values.rename(columns={metric: WORDS[metric] + UNIT.get(metric, "") for metric in SHOWN}).rename_axis("").reset_index()
+    return values.rename(columns=COLUMNS).rename_axis("").reset_index()
