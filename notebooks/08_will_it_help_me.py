@@ -170,8 +170,8 @@ table_html(figures.audited(checked, get), "What the audit advises for each set o
 figures.predicted(largest) if "pools" in held else None;
 
 # %% tags=["remove-input"]
-told(recorded, f"The gain of the probe with all images added orders the sets with a rank correlation of {found['correlation, probe_gain_all']}, the Fréchet distance with "
-     f"{found['correlation, frechet_distance']}; the difference is {found['over the reference']}.")
+told(recorded, f"The gain of the probe with all images added orders the sets with a rank correlation of {found['correlation, Probe, all added']}, the Fréchet distance with "
+     f"{found['correlation, Fréchet distance']}; the difference is {found['over the reference']}.")
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Rank correlation of what each measure predicts with the measured gains. Line: a constant. Hollow: the interval holds the line. Bars: 95 % bootstrap intervals over sets.", "name": "fig-correlations"}, "image": {"alt": "A row per measure with its rank correlation, sorted: all intervals are wide, and only that of the probe with all images added leaves out the line of a constant."}}
 figures.correlations(largest) if "pools" in held else None;

@@ -55,8 +55,12 @@ def told(recorded, text: str) -> Markdown:
 
 
 def told_each(lines, recorded) -> str:
-    """Takeaways, (title, text) each of its own recorded run, as a numbered list of Markdown; where it is None, that there is none."""
-    return "\n".join(f"{i}. **{title}** {told(frame, text).data}" for i, ((title, text), frame) in enumerate(zip(lines, recorded, strict=True), 1))
+    """Takeaways, (topic, answer or nothing, text) each of its own recorded run, as a numbered list of Markdown that begins with
+    answers; where a run is None, that there is none."""
+    said = zip(lines, recorded, strict=True)
+    return "\n".join(
+        f"{i}. **{topic if frame is None else answer or topic}** {told(frame, text).data}" for i, ((topic, answer, text), frame) in enumerate(said, 1)
+    )
 
 
 def decided(experiment: str, recorded=None) -> pd.DataFrame:

@@ -130,7 +130,7 @@ def foretold_said(frame, further, both) -> str:
         f"the line said so of {(rows['said'] < 0).sum()}. Of the {len(rows)} gains {rows['held'].sum()} lie within what it said, "
         f"whose limits are {line['within']:.1f} points away on either side. Over all {over['sets']} sets, each family left out in turn, "
         f"the best measure is {NAMES[over['measure']]}, with a rank correlation of {within(*over['correlation'])} (families resampled; chosen on these sets). "
-        f"The Fréchet distance has {texts[f'correlation, {REFERENCE}']}, a constant {signed(of_a_constant(both))}; a "
+        f"The Fréchet distance has {texts[f'correlation, {NAMES[REFERENCE]}']}, a constant {signed(of_a_constant(both))}; a "
         f"perfect measure could be expected to have {texts['correlation, noise ceiling']}. {fitted_anew(both)}"
     )
 
@@ -379,31 +379,41 @@ def choices(frame):
     return forest(rows, label="arm", names={name: name for name in CHOICES}, xlabel="gain over the original set (points)")
 
 
-def same_cost_said(frame) -> str:
-    """What the choices gain over a random one whose training has the early network's steps as well: a sentence, empty where that
-    was not recorded beside this run."""
+def same_cost(frame):
+    """What the choices gain over a random one whose training has the early network's steps as well, and how many these are: the
+    columns of `paired` by arm; None where that was not recorded beside this run."""
     if (longer := variants(frame).get("standard.same_cost")) is None:
+        return None
+    both = pd.concat([over_another(frame, longer), select(frame, role="choice")])
+    rows = paired(both, {"arm": LONGER}, ("arm",), "test_error", sign=-1, correct=None).set_index("arm")
+    return rows.loc[list(CHOICES[1:])], longer.attrs["provenance"]["parameters"]["early_steps"]
+
+
+def same_cost_said(frame) -> str:
+    """The same in a sentence; empty where it was not recorded."""
+    if (found := same_cost(frame)) is None:
         return ""
-    rows = paired(
-        pd.concat([over_another(frame, longer), select(frame, role="choice")]), {"arm": LONGER}, ("arm",), "test_error", sign=-1, correct=None
-    ).set_index("arm")
-    said = {arm: within(row.estimate, row.low, row.high) for arm, row in rows.iterrows()}
+    said = [within(row.estimate, row.low, row.high) for row in found[0].itertuples()]
     return (
         " Where the random choice's training has the early network's "
-        f"{longer.attrs['provenance']['parameters']['early_steps']} steps as well, so that all cost the same, "
-        f"these are {said[CHOICES[1]]} and {said[CHOICES[2]]} (recorded later)."
+        f"{found[1]} steps as well, so that all cost the same, "
+        f"these are {said[0]} and {said[1]} (recorded later)."
     )
+
+
+def chosen(frame) -> pd.DataFrame:
+    """What each choice of images gains over a random one: the columns of `paired`."""
+    return paired(select(frame, role="choice"), {"arm": CHOICES[0]}, ("arm",), "test_error", sign=-1)
 
 
 def numbers(frame) -> dict[str, str]:
     """What the chapter says in numbers, {name: text}."""
     texts = {f"gain, {row.arm}": within(row.estimate, row.low, row.high) for row in measured_gains(frame).itertuples()}
     for row in select(frame, role="prediction", metric="rank_correlation").itertuples():
-        texts[f"correlation, {row.arm}"] = signed(row.value) if pd.isna(row.low) else within(row.value, row.low, row.high)
+        texts[f"correlation, {NAMES.get(row.arm, row.arm)}"] = signed(row.value) if pd.isna(row.low) else within(row.value, row.low, row.high)
     for row in select(frame, role="prediction", metric="rank_correlation_over_reference", arm=PRIMARY).itertuples():
         texts["over the reference"] = within(row.value, row.low, row.high)
-    chosen = paired(select(frame, role="choice"), {"arm": CHOICES[0]}, ("arm",), "test_error", sign=-1)
-    return texts | {f"chosen {row.arm}": within(row.estimate, row.low, row.high) for row in chosen.itertuples()}
+    return texts | {f"chosen {row.arm}": within(row.estimate, row.low, row.high) for row in chosen(frame).itertuples()}
 
 
 def best_row(frame, names=PREDICTORS):
@@ -431,8 +441,8 @@ def takeaways(frame, recorded, everything) -> str:
         lines += [
             f"**{'One measure' if row['low'] > LEAST_CORRELATION else 'No measure'} was shown to predict the gain of a new family of images.** Each "
             f"family of {len(p['pools'])} sets was left out in turn. The best of {len(PREDICTORS)} measures then has a "
-            f"rank correlation of {texts[f'correlation, {row.arm}']} "
-            f"({NAMES[row.arm]}), the Fréchet distance {texts[f'correlation, {REFERENCE}']}, a measure that is the same "
+            f"rank correlation of {texts[f'correlation, {NAMES[row.arm]}']} "
+            f"({NAMES[row.arm]}), the Fréchet distance {texts[f'correlation, {NAMES[REFERENCE]}']}, a measure that is the same "
             f"for every set {signed(of_a_constant(frame))}. A perfect one could be expected to have "
             f"{texts.get('correlation, noise ceiling', 'not measured')}.{later if over['sets'] > len(p['pools']) else ''}",
             f"**Sets within the audit's thresholds gained.** {faults_said(everything)} This is no test: thresholds were set so that such images "
@@ -449,8 +459,11 @@ def takeaways(frame, recorded, everything) -> str:
             f"Among generated sets the nearer ones gained more: {within(*near[['value', 'low', 'high']])}, a rank correlation (exploratory)."
         )
     if "chosen by alignment" in texts:
+        equal = same_cost(frame)
+        better = [row.low > 0 for row in (chosen(frame) if equal is None else equal[0]).itertuples()]
+        choice = f"{'A' if any(better) else 'No'} rule of choice was shown to beat chance{'' if equal is None else ' at equal cost'}."
         lines.append(
-            f"**Choosing images.** Over a random choice at the same number, gradient alignment gains {texts['chosen by alignment']} points, "
+            f"**{choice}** Over a random choice at the same number, gradient alignment gains {texts['chosen by alignment']} points, "
             f"the early network's uncertainty {texts['chosen by uncertainty']}.{same_cost_said(frame)}"
         )
     return "\n".join(f"{i}. {line}" for i, line in enumerate(lines, 1))

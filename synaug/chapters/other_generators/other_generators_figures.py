@@ -344,22 +344,27 @@ def takeaways(shown, recorded):
     """The chapter in three lines of Markdown, of the recorded runs among those shown; of the others, that they are not recorded.
     Both: frames of the three experiments, recorded ones None where there is none."""
     texts, known = numbers(*shown), found(*shown)
-    costs = {name.removeprefix("cost, "): one.estimate for name, one in known.items() if name.startswith("cost, ") and one}
-    worst = max(costs, key=lambda name: costs[name], default=AS_IT_IS)
+    cost = {name.removeprefix("cost, "): one for name, one in known.items() if name.startswith("cost, ") and one}
+    worst = max(cost, key=lambda name: cost[name].estimate, default=AS_IT_IS)
+    alone = [known[f"accuracy from noise, {arm}"] for arm in NAMES]
+    gain = [one for one in (own["test_accuracy"] for own in changed(shown[2]).values()) if one and one.low > 0]
     lines = [
         (
             "Which generator?",
+            all(one and one.high < 0 for one in alone) and "Images from noise lose to as many real ones, of whatever family.",
             "Classifiers trained on images from noise alone differ from those on real ones by "
             + ", ".join(f"{texts[f'accuracy from noise, {arm}']} points ({title})" for arm, title in NAMES.items())
             + ".",
         ),
         (
             "Which data suffer?",
+            all(one.low > 0 for one in cost.values()) and "Synthetic images alone cost accuracy on every set.",
             f"Synthetic images alone cost {texts.get(f'cost, {AS_IT_IS}')} points on the data as they are, and most on "
             f"“{worst}”: {texts.get(f'cost, {worst}')}. All these generators were trained for a short while.",
         ),
         (
             "Which settings, and can a sampler explore?",
+            "Some settings of training gain accuracy." if gain else "No setting of training gains accuracy for certain.",
             f"{changes_said(shown[2])} Autoguidance changes the recall of the outer edge by {texts.get(f'outer edge, {AUTOGUIDANCE}', 'an unknown amount')}, "
             f"and accuracy by {texts.get(f'accuracy, {AUTOGUIDANCE}', 'an unknown amount')} points.",
         ),

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from synaug.chapters.reading import drawn_forest, interval, network_name, said, told_each, values, well_sampled
+from synaug.chapters.reading import drawn_forest, interval, network_name, said, told_each, values, verdict_of, well_sampled
 from synaug.chapters.what_is_left_out.causes import CHANGES
 from synaug.chapters.what_is_left_out.rare_events import DATASETS, TREATMENTS, shown
 from synaug.data.merged import SHARES
@@ -240,7 +240,9 @@ def power(frame):
 def takeaways(shown, recorded):
     """The chapter in three lines of Markdown, of the recorded runs among those shown; of the others, that they are not recorded.
     Both: frames of the three experiments, recorded ones None where there is none."""
-    texts = numbers(*shown)
+    texts, known = numbers(*shown), found(*shown)
+    parts = [known[f"share that {what}"] for what in ("density explains, over as many distinct", "a new last layer recovers")]
+    repeats, learned = known["reconstructed over repeated"], known["gain on unseen combinations"]
     head = (
         ""
         if texts["share that a new last layer recovers"] == "not measured"
@@ -258,20 +260,23 @@ def takeaways(shown, recorded):
     lines = [
         (
             "Why they train worse.",
+            all(part and part.high < 0.5 for part in parts) and "Neither their density nor the last layer is half of the gap.",
             f"Synthetic images alone cost {texts['gap']} points. Real images resampled to the synthetic density lose "
             f"{texts['share that density explains, over as many distinct']} of this gap, beyond what repeating images alone costs (exploratory).{head}{flat}",
         ),
         (
             "Rare events.",
+            repeats and f"Reconstructing rare images gains {verdict_of(repeats, 'more', 'less', 'as much', 'no more for certain')} than repeating them.",
             "How often minorities are made, over how often they are seen: "
             + ", ".join(f"{texts[f'made over true share at {100 * share:g} %']} at {100 * share:g} %" for share in sorted(SHARES))
             + f". These allow for the judge's errors, but not for their own uncertainty; by its word alone, at 1 %, it is {texts['the judge says, at 1 %']}. "
-            "What four more of each "
-            f" rare image gain on minorities: repeats {texts['gain on minorities, upsampled']} points, reconstructions "
+            "What four more of each rare image gain on minorities: "
+            f"repeats {texts['gain on minorities, upsampled']} points, reconstructions "
             f"{texts['gain on minorities, reconstructed']}, fresh ones {texts['gain on minorities, fresh']}.",
         ),
         (
             "Unseen combinations.",
+            learned and f"Training on generated images of unseen combinations {'helps' if learned.low > 0 else 'was not shown to help'} with them.",
             f"They are made {texts['made over true share of unseen combinations']} times as often as among real images, "
             f"{texts['the same, by a generator that has seen all']} times by a generator that has seen them. Adding "
             "images of the former changes accuracy on them by "
