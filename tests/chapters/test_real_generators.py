@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 import torch
 
+from synaug.chapters.sampling import drawn, fresh
 from synaug.chapters.tasks import real_images_of, recipe_of, trained_generators, usual_denoiser, weights_of
 from synaug.chapters.where_concentration_comes_from import real_generators as chapter
 from synaug.chapters.where_concentration_comes_from import real_generators_figures as figures
-from synaug.chapters.where_concentration_comes_from.real_generators import EXPERIMENT, drawn, fresh, levels, loss_rows, pool
+from synaug.chapters.where_concentration_comes_from.real_generators import EXPERIMENT, levels, loss_rows, pool
 from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
 from synaug.data import stratified_subset, to_bytes
 from synaug.diffusion.denoisers import denoising_loss, load_denoiser, weights_hash

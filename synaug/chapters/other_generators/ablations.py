@@ -12,20 +12,8 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from synaug.chapters.tasks import Trainings, made_of, network, number_format, real, real_images_of, recipe_of, trained_generators
-from synaug.chapters.where_concentration_comes_from.real_generators import (
-    AUTOGUIDANCE,
-    INFLATED_CHURN,
-    NOISE_INFLATION,
-    PLAIN,
-    TERMS,
-    accuracy_after,
-    compared,
-    denoising_losses,
-    drawn,
-    fresh,
-    limits,
-)
+from synaug.chapters.sampling import AUTOGUIDANCE, INFLATED_CHURN, NOISE_INFLATION, PLAIN, TERMS, compared, denoising_losses, drawn, fresh, limits
+from synaug.chapters.tasks import Trainings, learning, made_of, network, number_format, real, real_images_of, recipe_of, scored, trained, trained_generators
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.data import ImageDataset
 from synaug.diffusion.denoisers import new_unet
@@ -193,18 +181,7 @@ def generators(s: Ablations, recipe: dict) -> Task:
 
 def pool(s: Ablations, steps: int, of: Task, images: int, solver: str = "heun", seed: int = 0) -> Task:
     """Samples of the classes of training images, by one of ``of``."""
-    how = {
-        **network(s),
-        "steps": steps,
-        "solver": solver,
-        "churn": 0.0,
-        "s_noise": 1.0,
-        "sigma": None,
-        "term": None,
-        "strength": None,
-        "seed": seed,
-        "images": images,
-    }
+    how = {**network(s), "steps": steps, "solver": solver, "seed": seed, "images": images}
     return Task(drawn, how, (real(s, "trained", s.n_images), of))
 
 
@@ -227,8 +204,7 @@ def rows(s: Ablations) -> Iterator[tuple[dict, Task]]:
         return {**every, **at, "seed": seed}, Task(compared, options, (other if at["role"] == "judged" else reference, samples))
 
     def taught(at, samples, seed):
-        learning = {"classifier": s.architecture, "recipe": s.recipe, "steps": s.steps, "device": s.device, "metric": "test_accuracy"}
-        return {**every, **at, "seed": seed}, Task(accuracy_after, {**learning, "seed": seed}, (test, samples))
+        return {**every, **at, "seed": seed}, Task(scored, {"device": s.device}, (Task(trained, {**learning(s), "seed": seed}, (samples,)), test))
 
     def both(at, samples):
         yield measured(at, samples, judging[0])

@@ -8,8 +8,8 @@ from synaug.chapters.other_generators.ablations import BASE, GUIDED, SOLVERS
 from synaug.chapters.other_generators.data_traits import BASE as AS_IT_IS
 from synaug.chapters.other_generators.families import INVERTED, NOISY
 from synaug.chapters.reading import drawn_forest, interval, said, told_each, values, well_sampled
+from synaug.chapters.sampling import AUTOGUIDANCE, PLAIN
 from synaug.chapters.tasks import part, splits
-from synaug.chapters.where_concentration_comes_from.real_generators import AUTOGUIDANCE, PLAIN
 from synaug.metrics import FRESH_REAL
 from synaug.plots import Panel, image_grid, lines
 from synaug.statistics.claims import CONFIRMED, verdict_table

@@ -12,41 +12,27 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from synaug.chapters.tasks import found_denoiser, made_of, network, real, real_images, real_images_of, recipe_of, trained_generators, usual_denoiser, weights_of
+from synaug.chapters.sampling import AUTOGUIDANCE, INFLATED_CHURN, NOISE_INFLATION, PLAIN, TERMS, compared, denoising_losses, drawn, fresh, limits
+from synaug.chapters.tasks import network, real, real_images_of, recipe_of, trained_generators
 from synaug.checks import number
 from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.training import RECIPES
 from synaug.data import ImageDataset
-from synaug.diffusion.denoisers import denoising_loss, load_denoiser, new_unet
-from synaug.diffusion.exploration import AnnealedClass, Autoguided, GuidedInterval, MinorityGuided, ParticleGuided
+from synaug.diffusion.denoisers import load_denoiser, new_unet
 from synaug.diffusion.samplers import check_sampler
 from synaug.diffusion.schedules import sigma_of_reverse_step, sigmas_from
-from synaug.metrics import FRESH_REAL, compare
-from synaug.metrics.encoders import BUILDERS, encode
+from synaug.metrics import FRESH_REAL
+from synaug.metrics.encoders import BUILDERS
 from synaug.run import Experiment, Settings, Task, param
 from synaug.run.experiment import named
 
 #: Quality levels, sampler settings and exploration terms, by the names that they have in recorded frames.
 LEVELS, SAMPLERS, EXPLORATION = PARTS = ("levels", "samplers", "exploration")
-#: Arms beside the terms: samples as they are, and no samples at all.
-PLAIN, REAL_ALONE = "plain", "real alone"
+#: The arm of no samples at all.
+REAL_ALONE = "real alone"
 NOISE, MIDDLE = "noise", "middle"  # where the way back starts
 
-#: Guidance interval of Kynkäänniemi et al. (2024) for ImageNet-512, in units of the data's standard deviation.
-INTERVAL = (0.28 / 0.5, 2.9 / 0.5)
-#: S_churn in steps of the grid where noise is inflated: every step first raises its noise level by a fifth.
-INFLATED_CHURN = 0.2
-NOISE_INFLATION, AUTOGUIDANCE = "noise inflation", "autoguidance"
-#: Exploration terms: the denoiser that one makes of (denoiser, strength, seed, weak denoiser).
-TERMS = {
-    NOISE_INFLATION: lambda denoiser, strength, seed, weak: denoiser,  # s_noise of the sampler, see `pool`
-    "CADS": lambda denoiser, strength, seed, weak: AnnealedClass(denoiser, strength, seed=seed),
-    "guidance interval": lambda denoiser, strength, seed, weak: GuidedInterval(denoiser, strength, *(denoiser.sigma_data * edge for edge in INTERVAL)),
-    AUTOGUIDANCE: lambda denoiser, strength, seed, weak: Autoguided(denoiser, weak, strength),
-    "particle guidance": lambda denoiser, strength, seed, weak: ParticleGuided(denoiser, strength),
-    "minority guidance": lambda denoiser, strength, seed, weak: MinorityGuided(denoiser, strength, seed),
-}
 #: Their strengths, fixed before any was measured; the last is the one that claims are about.
 STRENGTHS = {
     NOISE_INFLATION: (1.02, 1.05),
@@ -227,11 +213,6 @@ def pool(
     return Task(drawn, parameters, needs if size is None else (*needs, levels(s, size)))
 
 
-def fresh(s: Generators, place: int) -> Task:
-    """As many real images as a pool has that the generator has not seen: 0 is the reference, 1 + seed its like."""
-    return Task(unseen_images, {"generator": s.generator, "weights": weights_of(s.generator), "place": place, "n": s.n_images})
-
-
 def rows(s: Generators):
     """Columns beside the usual ones: part ("floor", which is fresh real images in the samples' place and no samples at
     all, and `PARTS`), level (from "noise" or the "middle" noise level), training_images (of a quality level; missing
@@ -311,38 +292,6 @@ def sampler_name(solver: str, churn: float, s_noise: float) -> str:
     return name + (f", S_noise {s_noise:g}" if s_noise != 1 else "")
 
 
-def unseen_images(generator: str, weights: str, place: int, n: int) -> ImageDataset:
-    return real_images(generator, weights, "unseen", n * (place + 1)).subset(range(n * place, n * (place + 1)))
-
-
-def drawn(
-    sources: ImageDataset,
-    trained: dict | None = None,
-    *,
-    generator: str,
-    weights: str,
-    precision: str,
-    device: str,
-    images: int | None,
-    term: str | None,
-    strength: float | None,
-    seed: int,
-    **sampling,
-) -> ImageDataset:
-    """See `pool`. trained: what `trained_generators` gives, of which images is one."""
-    denoiser = found_denoiser(trained, images, generator, weights, device)
-    if term is not None:
-        denoiser = TERMS[term](usual_denoiser(generator, weights, device), strength, seed, denoiser)
-    return made_of(denoiser, sources, seed=seed, device=device, **sampling)
-
-
-def compared(reference: ImageDataset, samples: ImageDataset, encoder: str, k: int, n_bootstrap: int, device: str) -> pd.DataFrame:
-    """`synaug.metrics.compare` of samples with real images."""
-    features = (encode(images.floats(), encoder, device=device) for images in (reference, samples))
-    frame = compare(*features, reference.labels, samples.labels, k=k, n_bootstrap=n_bootstrap, seed=0)
-    return frame[["metric", "value", "low", "high"]]
-
-
 def accuracy_after(
     test: ImageDataset, *sets: ImageDataset, metric: str, classifier: str, seed: int, device: str, checkpoint: Path | None = None, **training
 ) -> dict:
@@ -351,22 +300,6 @@ def accuracy_after(
     model = build_classifier(classifier, test.image_shape, test.num_classes, seed)
     train_classifier(model, images, labels, seed=seed, device=device, checkpoint=checkpoint, **training)
     return {metric: accuracy(predict(model, test.images), test.labels)}
-
-
-@torch.inference_mode()
-def denoising_losses(
-    held_out: ImageDataset, trained: dict | None = None, *, generator: str, weights: str, precision: str, device: str, images: int | None, sigmas: list
-) -> np.ndarray:
-    """EDM's weighted denoising loss of each image at each noise level, float32 ``[len(sigmas), N]``, of the saved
-    generator, or of one of `trained_generators`. The noise of an image is the same at every level, and for all."""
-    denoiser = found_denoiser(trained, images, generator, weights, device)
-    clean, noise = held_out.floats(), torch.randn(len(held_out), *held_out.image_shape, generator=torch.Generator().manual_seed(0))
-    losses = np.empty((len(sigmas), len(clean)), np.float32)
-    for own, sigma in zip(losses, sigmas):
-        for batch in torch.arange(len(clean)).split(250):
-            x, y, z = (values[batch].to(device) for values in (clean, held_out.labels, noise))
-            own[batch] = denoising_loss(denoiser, x, y, torch.full((len(x),), float(sigma), device=device), z).cpu()
-    return losses
 
 
 def loss_rows(*losses: np.ndarray, sigmas: list, names: list) -> pd.DataFrame:
@@ -380,12 +313,6 @@ def loss_rows(*losses: np.ndarray, sigmas: list, names: list) -> pd.DataFrame:
             table += [{**name, "metric": metric, "sigma": sigma, **limits(v)} for sigma, v in zip(sigmas, found)]
         table += [{**name, "metric": metric, **limits(found.mean(axis=0))} for metric, found in (("mean_loss", own), ("mean_loss_excess", excess))]
     return pd.DataFrame(table)
-
-
-def limits(values: np.ndarray) -> dict:
-    """Mean and 95 % limits, mean +- 1.96 standard errors, of per-image values."""
-    mean, half = values.mean(), 1.96 * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
-    return {"value": mean, "low": mean - half, "high": mean + half}
 
 
 # What the page shows.

@@ -6,8 +6,9 @@ asked of samples."""
 import pandas as pd
 
 from synaug.chapters.reading import said
+from synaug.chapters.sampling import PLAIN
 from synaug.chapters.tasks import training_record
-from synaug.chapters.where_concentration_comes_from.real_generators import EXPLORATION, LEVELS, MIDDLE, NOISE, PLAIN, REAL_ALONE, SAMPLERS
+from synaug.chapters.where_concentration_comes_from.real_generators import EXPLORATION, LEVELS, MIDDLE, NOISE, REAL_ALONE, SAMPLERS
 from synaug.diffusion.samplers import network_evaluations
 from synaug.metrics import FRESH_REAL
 from synaug.plots import Panel, forest, image_grid, lines
