@@ -49,20 +49,13 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     status = commands.add_parser("status", help="what is recorded, and what is missing for it")
     recorder = commands.add_parser("record", help="run what is missing of an experiment, and record it when complete")
-    trainer = commands.add_parser(
-        "train-generator",
-        help="train a diffusion model, a VAE or a GAN on images",
-        description=training.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    training.add_arguments(trainer)
-    auditor = commands.add_parser(
-        "audit",
-        help="whether synthetic images are worth adding to real ones",
-        description=auditing.DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    auditing.add_arguments(auditor)
+    for name, of, about, description in (
+        ("train-generator", training, "train a diffusion model, a VAE or a GAN on images", training.__doc__),
+        ("audit", auditing, "whether synthetic images are worth adding to real ones", auditing.DESCRIPTION),
+    ):
+        command = commands.add_parser(name, help=about, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+        of.add_arguments(command)
+        command.set_defaults(run=of.run)
     status.add_argument("experiment", nargs="?", help="only this one")
     status.add_argument("--profile", choices=PROFILES, help="only this one")
     recorder.add_argument(
@@ -92,10 +85,8 @@ def main(arguments: list[str] | None = None) -> int:
         )
         command.add_argument("--variant", metavar="NAME", help="with -p: the name under which that is recorded")
     options = parser.parse_args(arguments)
-    if options.command == "train-generator":
-        return training.run(options)
-    if options.command == "audit":
-        return auditing.run(options)
+    if hasattr(options, "run"):
+        return options.run(options)
     if options.command == "record":
         if options.experiment is None:
             if options.profile != "paper" or options.parameter or options.variant or options.dask:

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, what in (("html", "a page with all of it"), ("json", "all numbers"), ("drop-list", "the files to drop, one per line")):
         parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"write {what}")
     parser.add_argument("--encoder", choices=("pixels", *BUILDERS), default="efficientnet_lite0", help="what distances and probes see (default: %(default)s)")
-    parser.add_argument("--neighbours", type=int, default=5, metavar="K", help="nearest neighbours (default: %(default)s)")
+    parser.add_argument("--neighbours", dest="k", type=int, default=5, metavar="K", help="nearest neighbours (default: %(default)s)")
     parser.add_argument("--image-size", type=int, metavar="PIXELS", help="side that images are resized to (default: the real ones' commonest, at most 64)")
     parser.add_argument("--mode", choices=("L", "RGB"), help="grey or colour (default: colour unless all are grey)")
     parser.add_argument("--unreadable", choices=("refuse", "skip"), default="refuse", help="images that cannot be read (default: %(default)s)")
@@ -54,25 +54,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="cpu", help="of the encoder: cpu (default), cuda or mps")
     parser.add_argument("--seed", type=int, default=0, help="of all random draws (default: 0)")
-    parser.add_argument("--no-cache", action="store_true", help="keep nothing in the cache folder")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--no-cache", dest="cache", action="store_false", help="keep nothing in the cache folder")
+    parser.add_argument("--quiet", dest="progress", action="store_false", help="no progress bar")
 
 
 def run(options: argparse.Namespace) -> int:
     """Audit as the options of `add_arguments` say. Returns the exit status; what went wrong is one sentence."""
-    given = {
-        "image_size": options.image_size,
-        "mode": options.mode,
-        "unreadable": options.unreadable,
-        "seed": options.seed,
-        "encoder": options.encoder,
-        "k": options.neighbours,
-        "device": options.device,
-        "cache": not options.no_cache,
-        "progress": not options.quiet,
-    }
-    outputs = {"html": options.html, "json": options.json, "drop_list": options.drop_list}
-    outputs = {kind: path.expanduser() for kind, path in outputs.items() if path is not None}
+    given = {name: getattr(options, name) for name in ("image_size", "mode", "unreadable", "seed", "encoder", "k", "device", "cache", "progress")}
+    outputs = {kind: path.expanduser() for kind in ("html", "json", "drop_list") if (path := getattr(options, kind)) is not None}
     terminal, warned = sys.stderr, set[str]()
 
     def warn(message, *_, **__):
@@ -80,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
             warned.add(str(message))
             print(f"audit: {message}", file=terminal)
 
-    with warnings.catch_warnings(), redirect_stderr(io.StringIO()) if options.quiet else nullcontext():
+    with warnings.catch_warnings(), nullcontext() if options.progress else redirect_stderr(io.StringIO()):
         warnings.filterwarnings("always", category=UserWarning)
         warnings.showwarning = warn
         try:

@@ -116,17 +116,8 @@ class Audit:
     def json(self) -> str:
         """All of it but the images themselves; what is not a number is null."""
         frames = {name: getattr(self, name).to_dict("records") for name in ("numbers", "ratios", "checks", "images", "uncovered")}
-        found = {
-            "advice": self.advice,
-            "passed": self.passed,
-            "todo": self.todo,
-            "exchange": self.exchange,
-            "predicted": asdict(self.predicted),
-            "about": self.about,
-            "notes": self.notes,
-            **frames,
-        }
-        return json.dumps(_plain(found), indent=1, allow_nan=False)
+        told = {name: getattr(self, name) for name in ("advice", "passed", "todo", "exchange", "about", "notes")}
+        return json.dumps(_plain({**told, "predicted": asdict(self.predicted), **frames}), indent=1, allow_nan=False)
 
     def html(self) -> str:
         """The same as one page that needs nothing else: no network, no script."""
@@ -387,10 +378,6 @@ def _are(n: int) -> str:
     return "is" if n == 1 else "are"
 
 
-def _images(n: int) -> str:
-    return f"{n:,} image{'' if n == 1 else 's'}"
-
-
 def _todo(numbers, ratios, images, uncovered, all_, about, faults, failed):
     if held := int(all_.loc["exact_copies_of_held_out", "value"]):
         yield f"Look for a leak: {held:,} of the synthetic images {_are(held)} among the held-out ones, pixel by pixel."
@@ -423,7 +410,8 @@ def _todo(numbers, ratios, images, uncovered, all_, about, faults, failed):
             for name, (words, base) in why.items()
             if images[name].any() and images.loc[images[name], "drop"].all()
         )
-        yield f"Drop {_images(images['drop'].sum())}: {told}."
+        dropped = int(images["drop"].sum())
+        yield f"Drop {dropped:,} image{'s' * (dropped != 1)}: {told}."
     best = all_.loc["best_ratio_gain"]
     if failed:
         yield "Audit again what is mended or left before you add any of it."

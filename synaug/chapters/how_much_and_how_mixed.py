@@ -277,18 +277,27 @@ EXPERIMENT = Experiment("how_much_and_how_mixed", Mixing, PROFILES, rows, consta
 
 
 def training_set(
-    real: ImageDataset, others: ImageDataset | None, *, n_real: int, added: int, distinct: int, mixing: str, share: float, seed: int
+    real: ImageDataset,
+    others: ImageDataset | None,
+    *,
+    n_real: int,
+    added: int,
+    distinct: int | None = None,
+    mixing: str = "shuffled",
+    share: float = 0.0,
+    seed: int,
 ) -> TrainingSet:
-    """What an arm is trained on: a seed draws its real images, and those that are added or replace some."""
+    """What an arm is trained on: a seed draws its real images, and those that are added or replace some. distinct: of those
+    added, which come several times, how many; None: all."""
     real = stratified_subset(real, n_real, seed) if n_real < len(real) else real
     if others is None:
         return original(real)
     if mixing == "replaced":
         return mixture(real, stratified_subset(others, n_real, seed), synthetic_share=share, seed=seed)
-    drawn = stratified_subset(others, distinct, seed)
+    drawn = stratified_subset(others, distinct or added, seed)
     if mixing in ORDERS:
         return with_synthetic(real, drawn, order=mixing, share=share)
-    return with_synthetic(real, drawn.subset(torch.arange(added) % distinct))
+    return with_synthetic(real, drawn.subset(torch.arange(added) % len(drawn)))
 
 
 def train_arm(
@@ -297,7 +306,7 @@ def train_arm(
     others: ImageDataset | None = None,
     *,
     architecture: str,
-    width: int,
+    width: int | None = None,
     steps: int,
     recipe: str,
     seed: int,

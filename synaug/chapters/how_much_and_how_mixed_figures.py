@@ -11,7 +11,6 @@ from synaug.plots import Panel, forest, lines
 from synaug.statistics import paired_interval
 from synaug.statistics.contrasts import differences, paired, select
 from synaug.statistics.exchange import exchange_rate
-from synaug.statistics.frames import bare
 
 GROUP = ("n_real", "width")
 ARMS = {"fresh": "fresh real images", "oracle": "from noise, oracle generator", "from noise": "from noise", "reconstruction": "reconstructed"}
@@ -22,7 +21,7 @@ _rate = cache(exchange_rate)
 
 def gains(frame):
     """What each training gains over the original set of its real images, network and seed: metric "gain", points."""
-    return frame if frame is None else differences(bare(frame), {"arm": "original"}, pair=(*GROUP, "seed"), metric="test_error", sign=-1).assign(metric="gain")
+    return frame if frame is None else differences(frame, {"arm": "original"}, pair=(*GROUP, "seed"), metric="test_error", sign=-1).assign(metric="gain")
 
 
 def main(frame):
@@ -32,7 +31,7 @@ def main(frame):
 
 def found(frame, **where):
     """Gains over the original set with limits over paired seeds: the columns of `paired`."""
-    rows = pd.concat([select(bare(frame), **where), select(bare(frame), arm="original")]).drop_duplicates()
+    rows = pd.concat([select(frame, **where), select(frame, arm="original")]).drop_duplicates()
     return paired(rows, {"arm": "original"}, ["arm", "mixing", "share", "x", *GROUP], "test_error", (*GROUP, "seed"), sign=-1)
 
 

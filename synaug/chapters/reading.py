@@ -11,7 +11,6 @@ from synaug.run import Experiment
 from synaug.statistics import paired_interval
 from synaug.statistics.claims import load_claims, verdict_table
 from synaug.statistics.contrasts import select
-from synaug.statistics.frames import bare
 
 DATA = {
     "fashion_mnist": "Fashion-MNIST",
@@ -85,7 +84,7 @@ def within(estimate, low, high, digits=2, sign="+"):
 def values(frame, **where) -> pd.Series:
     """One value per seed; of several generators, their mean."""
     known = {name: value for name, value in where.items() if name in frame}
-    return select(bare(frame), **known).groupby("seed")["value"].mean() if len(known) == len(where) else pd.Series(dtype=float)
+    return select(frame, **known).groupby("seed")["value"].mean() if len(known) == len(where) else pd.Series(dtype=float)
 
 
 def interval(one, other=None):

@@ -41,7 +41,7 @@ def six(rows):
 def by_steps(frame) -> pd.DataFrame:
     """The six contrasts where all arms have the same number of steps, on the seeds that have all of them, and where each
     is stopped at its least validation loss."""
-    rows = titled(select(bare(frame), role="primary"))
+    rows = titled(select(frame, role="primary"))
     runs = {f"{budget:g} times the steps": own.assign(chosen=True) for budget, own in at_all_budgets(rows).groupby("budget")}
     early = select(rows, metric="test_error_early", chosen=True)
     runs = {"as chosen": select(rows, chosen=True), **runs, "stopped early": early.assign(metric="test_error")}
@@ -92,9 +92,8 @@ def secondaries(frame) -> pd.DataFrame:
     """The gain of each primary arm over the original set with flips, over draws, and of secondary ones that differ from
     it in k alone: arm, estimate, low, high, n (draws), p_value, and adjusted by Benjamini and Hochberg's method, which
     bounds the share of false ones among those found."""
-    every = bare(frame)
-    rows = titled(select(every, role="primary", chosen=True))
-    if len(further := select(every, role="secondary")):
+    rows = titled(select(frame, role="primary", chosen=True))
+    if len(further := select(frame, role="secondary")):
         (base,) = select(rows, title="original")[["augment", "optimizer", "architecture"]].drop_duplicates().to_dict("records")
         rows = pd.concat([rows, titled(select(further, **base, budget=1.0))])
     gains = differences(rows, {"title": "original"}, pair=("draw", "seed"), metric="test_error", sign=-1)
@@ -116,7 +115,7 @@ def answers(frames: dict) -> pd.DataFrame:
     for dataset, frame in frames.items():
         found = secondaries(frame).set_index("arm")
         columns[f"{dataset}: gain (points)"] = {arm: said(row) for arm, row in found.iterrows()}
-        rows = titled(select(bare(frame), role="primary", chosen=True, metric=["training_seconds", "generation_seconds"]))
+        rows = titled(select(frame, role="primary", chosen=True, metric=["training_seconds", "generation_seconds"]))
         seconds = rows.groupby(["title", "metric"])["value"].mean().groupby("title").sum()
         columns[f"{dataset}: minutes"] = {arm: f"{seconds[arm] / 60:.1f}" for arm in found.index if arm in seconds}
     return pd.DataFrame(columns).rename_axis("arm").reset_index()
@@ -130,7 +129,7 @@ def others(frame):
 def budgets(frame):
     """Test error of each primary arm by its steps, at the end and where the least validation loss would have stopped it, over
     the means of draws."""
-    rows = titled(select(bare(frame), role="primary", metric=["test_error", "test_error_early"]))
+    rows = titled(select(frame, role="primary", metric=["test_error", "test_error_early"]))
     means = at_all_budgets(rows).groupby(["metric", "title", "budget", "draw"], as_index=False)["value"].mean()
     means = means.assign(x=means["budget"], seed=means["draw"].astype("category").cat.codes, swept="budget")
     names = {title: title for title in rows["title"].unique()}
@@ -149,7 +148,7 @@ def budgets(frame):
 def draws_table(frame, pilot=None) -> pd.DataFrame:
     """A row per draw, of the run and of a pilot by the committed generator: what its generator's samples score, over fresh
     real images where that is a distance."""
-    rows = pd.concat([select(bare(run), role="quality", metric=list(QUALITY)) for run in (frame, pilot) if run is not None])
+    rows = pd.concat([select(run, role="quality", metric=list(QUALITY)) for run in (frame, pilot) if run is not None])
     table = rows.pivot_table(index="draw", columns=["metric", "arm"], values="value", sort=False)
     shown = {
         f"{name}{', real' * (arm != 'samples')}": table[metric, arm]

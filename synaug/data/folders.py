@@ -243,14 +243,10 @@ def _checked_size(image_size) -> tuple[int, int] | None:
     return height, width
 
 
-def _upright_size(image: Image.Image) -> tuple[int, int]:
-    """(height, width) once the image is turned as its EXIF orientation says; 5 to 8 lie on their side."""
-    width, height = image.size
-    return (width, height) if image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8) else (height, width)
-
-
 def _kind(image: Image.Image, i: int) -> tuple:
-    return image.mode, _upright_size(image)
+    """Mode, and (height, width) once the image is turned as its EXIF orientation says; 5 to 8 lie on their side."""
+    width, height = image.size
+    return image.mode, ((width, height) if image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8) else (height, width))
 
 
 def _kind_and_decode(image: Image.Image, i: int) -> tuple:

@@ -93,6 +93,11 @@ class Recipe:
         """The recipe of a record, which may be from before recipes had all their fields."""
         return cls(**{"strata": "equal", **values})
 
+    @property
+    def of_network(self) -> dict:
+        """What `synaug.diffusion.denoisers.new_unet` takes of it, by name."""
+        return {name: getattr(self, name) for name in ("channels", "layers", "patch", "attention", "dropout", "network", "seed")}
+
     def of(self, whole: ImageDataset) -> "Recipe":
         """The recipe with the name and the number of images that it means of ``whole``, the training split."""
         size = self.subset_size

@@ -96,10 +96,7 @@ class Trainer:
 
     def new_model(self, subset: ImageDataset) -> Any:
         """The untrained model for the images and classes that it is trained on."""
-        r = self.recipe
-        return new_denoiser(
-            subset, channels=r.channels, layers=r.layers, patch=r.patch, attention=r.attention, dropout=r.dropout, network=r.network, seed=r.seed
-        )
+        return new_denoiser(subset, **self.recipe.of_network)
 
     def new_optimizer(self) -> torch.optim.Optimizer:
         """The optimizer of the model's weights."""

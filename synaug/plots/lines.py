@@ -15,7 +15,6 @@ from synaug.diffusion.schedules import sigma_of_reverse_step
 from synaug.plots.style import BLUE, INK, T_RE, colours, finish, own_colour, panels, plain
 from synaug.statistics import mean_interval
 from synaug.statistics.contrasts import select
-from synaug.statistics.frames import bare
 from synaug.statistics.rules import MIN_SEEDS
 
 LINEAR_BELOW = 0.05  # noise levels below which the axis is linear, so that the real image, sigma = 0, is on it
@@ -51,7 +50,7 @@ def summary(rows: pd.DataFrame, x: str = "x") -> pd.DataFrame:
     would be wider than the figure); for one, the row's own limits, if any.
     """
     table = []
-    for at, group in bare(rows).groupby(x):
+    for at, group in rows.groupby(x):
         values = group["value"].to_numpy(float)
         if len(values) >= MIN_SEEDS:
             interval = mean_interval(values)

@@ -206,15 +206,6 @@ def verdict_table(frame: pd.DataFrame, claims: dict[str, Claim] | None = None) -
     frame, rows, families = bare(frame), [], {}
     for claim in claims.values():
         verdict = judge(claim, frame, families)
-        rows.append(
-            {
-                "id": claim.id,
-                "source": claim.source,
-                "statement": claim.statement,
-                "statistic": claim.statistic,
-                "published": claim.published.get("text", ""),
-                "verdict": verdict.words,
-                "evidence": verdict.evidence,
-            }
-        )
+        told = {name: getattr(claim, name) for name in ("id", "source", "statement", "statistic")}
+        rows.append({**told, "published": claim.published.get("text", ""), "verdict": verdict.words, "evidence": verdict.evidence})
     return pd.DataFrame(rows)

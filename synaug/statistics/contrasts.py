@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from synaug.statistics.frames import COLUMNS
+from synaug.statistics.frames import COLUMNS, bare
 from synaug.statistics.intervals import holm, paired_interval
 
 #: What is measured in a row, rather than what the row is about.
@@ -23,14 +23,12 @@ def select(frame: pd.DataFrame | None, /, **where) -> pd.DataFrame:
     if frame is None:
         return pd.DataFrame(columns=[*dict.fromkeys((*COLUMNS, *where))])
     _check_columns(frame, where)
-    keep = np.ones(len(frame), dtype=bool)
+    rows, keep = bare(frame), np.ones(len(frame), dtype=bool)
     for column, wanted in where.items():
         wanted = list(wanted) if pd.api.types.is_list_like(wanted) else [wanted]
         known = [value for value in wanted if not pd.isna(value)]
-        found = frame[column].isin(known)
-        keep &= ((found | frame[column].isna()) if len(known) < len(wanted) else found).to_numpy(bool)
-    rows = frame.copy(deep=False)
-    rows.attrs = {}
+        found = rows[column].isin(known)
+        keep &= ((found | rows[column].isna()) if len(known) < len(wanted) else found).to_numpy(bool)
     return rows[keep]
 
 

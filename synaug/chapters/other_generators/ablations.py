@@ -86,18 +86,7 @@ class Ablations(Trainings):
         if "networks" in self.studies and BASE not in self.changes:
             raise ValueError(f"changes must hold {BASE!r}, which the others are compared with, got {self.changes}")
         for name in self.changes:
-            recipe = Recipe(**recipe_for(self, name))
-            named(
-                f"changes, {name}",
-                new_unet,
-                found.test.image_shape,
-                found.test.num_classes,
-                channels=recipe.channels,
-                layers=recipe.layers,
-                patch=recipe.patch,
-                attention=recipe.attention,
-                network=recipe.network,
-            )
+            named(f"changes, {name}", new_unet, found.test.image_shape, found.test.num_classes, **Recipe(**recipe_for(self, name)).of_network)
         if odd := [term for term in self.terms if term not in TERMS or not self.terms[term]]:
             raise ValueError(f"terms must be lists by exploration term, of {', '.join(TERMS)}; got {', '.join(odd)}")
 

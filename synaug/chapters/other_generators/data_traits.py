@@ -101,7 +101,7 @@ def rows(s: Traits) -> Iterator[tuple[dict, Task]]:
                 ("fresh", many, (real, test, fresh)),
             ]
             for arm, n, needs in arms:
-                options = {"n_real": size(s, name), "added": n, "distinct": n, "mixing": "shuffled", "share": 0.0, "width": None, **learning(s), "seed": seed}
+                options = {"n_real": size(s, name), "added": n, **learning(s), "seed": seed}
                 yield (
                     {"dataset": SETS[name][0], "set": name, "arm": arm, "seed": seed, "x": float(n), "n_real": size(s, name)},
                     Task(train_arm, options, needs),

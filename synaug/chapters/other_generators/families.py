@@ -167,16 +167,7 @@ def rows(s: Families) -> Iterator[tuple[dict, Task]]:
     for seed in seeds:
         for source, ratio in (("original", 0), *product((*families, FRESH_REAL), s.ratios)):
             needs = part(s.few, "real", s.n_few), part(s.few, "test", s.n_evaluate)
-            options = {
-                "n_real": n,
-                "added": ratio * n,
-                "distinct": ratio * n,
-                "mixing": "shuffled",
-                "share": 0.0,
-                "width": s.width,
-                **learning(s),
-                "seed": seed,
-            }
+            options = {"n_real": n, "added": ratio * n, "width": s.width, **learning(s), "seed": seed}
             yield (
                 {"dataset": dataset, "arm": source, "seed": seed, "x": float(ratio), "role": "adding"},
                 Task(train_arm, options, (*needs, added(s, source, ratio)) if ratio else needs),

@@ -15,7 +15,6 @@ from synaug.plots import Panel, image_grid, lines
 from synaug.statistics.claims import CONFIRMED, verdict_table
 from synaug.statistics.contrasts import select
 from synaug.statistics.exchange import exchange_rate
-from synaug.statistics.frames import bare
 from synaug.statistics.rules import REPRODUCED
 
 NAMES = {"diffusion": "diffusion model", "vae": "VAE", "gan": "GAN"}
@@ -38,26 +37,25 @@ def of(frame, name):
 def measured(frame, **where):
     """A single row's value and limits over images; None where it was not measured."""
     known = {name: value for name, value in where.items() if name in frame}
-    rows = select(bare(frame), **known).rename(columns={"value": "estimate"})
+    rows = select(frame, **known).rename(columns={"value": "estimate"})
     return next(rows.itertuples(), None) if len(known) == len(where) else None
 
 
 def at_distance(live, recorded=None):
     """Recall of the outer edge and accuracy of classifiers at equal distance from the sources; None where no distance is
     reached by all families, as in small builds."""
-    if select(bare(live if recorded is None else recorded), role="matched").empty:
+    run, where = live if recorded is None else recorded, {"role": "matched"}
+    if select(run, **where).empty:
         return None
-    run = live if recorded is None else recorded
-    where = {"role": "matched"}
     shown = [Panel("outer_edge_recall", "outer-edge recall", where=where), Panel("test_accuracy", "test accuracy (%)", where=where, scale=100)]
-    ticks = {x: f"{distance:.2f}" for x, distance in select(bare(run), role="matched", metric="moved").groupby("x")["value"].mean().items()}
+    ticks = {x: f"{distance:.2f}" for x, distance in select(run, **where, metric="moved").groupby("x")["value"].mean().items()}
     return lines(live, recorded, shown, hue="arm", names=NAMES, xticks=ticks, xlabel="relative distance from the source")
 
 
 def matched_table(frame):
     """All that was measured midway between the least and the largest distance that all families reach, and from noise."""
     places = of(frame, "places")
-    rows = select(bare(frame), arm=list(FROM_NOISE))
+    rows = select(frame, arm=list(FROM_NOISE))
     rows = pd.concat(
         [select(rows, role=role, x=x).assign(at=at) for at, role, x in (("midway", "matched", places[len(places) // 2]), ("from noise", "strength", 1.0))]
     )
@@ -72,7 +70,7 @@ def matched_table(frame):
 def from_noise(frame):
     """Images from noise against fresh real ones, and the training images in their place."""
     rows = [
-        ({"label": "original" if arm == "original" else arm, "panel": title}, measured(frame, role="strength", metric=metric, arm=arm, x=x))
+        ({"label": arm, "panel": title}, measured(frame, role="strength", metric=metric, arm=arm, x=x))
         for metric, title in SHOWN.items()
         for arm, x in (("original", 0.0), *((name, 1.0) for name in FROM_NOISE))
     ]
@@ -124,7 +122,7 @@ def costs(frame):
     as they are; and of the gain when they are added."""
     alone, over, gains, of_base = {}, {}, {}, None
     for name in of(frame, "sets"):
-        own, real = select(bare(frame), set=name), values(frame, set=name, arm="original")
+        own, real = select(frame, set=name), values(frame, set=name, arm="original")
         cost = values(frame, set=name, arm="synthetic") - real
         of_base = cost if name == AS_IT_IS else of_base
         alone[name], over[name] = interval(cost), None if name == AS_IT_IS or of_base is None else interval(cost, of_base)
@@ -159,9 +157,9 @@ def traits_said(frame):
 def rates(frame):
     """The table behind `traits`: error on real images, cost, gain, and how many synthetic images are worth a fresh real one."""
     alone, _, gains = costs(frame)
-    table, every = [], bare(frame)
+    table = []
     for name in alone:
-        rows = select(every, set=name).pivot_table(index="seed", columns=["arm", "x"], values="value")
+        rows = select(frame, set=name).pivot_table(index="seed", columns=["arm", "x"], values="value")
         ruler = sorted(x for arm, x in rows if arm == "fresh")
         base, most = rows["original", 0.0], max(x for arm, x in rows if arm == "added")
         try:
@@ -171,7 +169,7 @@ def rates(frame):
         table.append(
             {
                 "data": TITLES.get(name, name),
-                "real images": int(select(every, set=name)["n_real"].iloc[0]),
+                "real images": int(select(frame, set=name)["n_real"].iloc[0]),
                 "test error on real (%)": f"{base.mean():.1f}",
                 "cost of synthetic alone (points)": said(alone[name]),
                 "gain when added (points)": said(gains[name]),
@@ -302,7 +300,7 @@ def of_families(frame):
     }
     numbers |= {
         f"nats from the prior, VAE of {n:,}": measured(frame, role="departure", x=float(n))
-        for n in sorted(set(select(bare(frame), role="departure")["x"].astype(int)))
+        for n in sorted(set(select(frame, role="departure")["x"].astype(int)))
     }
     return numbers | {f"inversion error, {arm}, {which}": measured(frame, role="inversion", arm=arm, which=which) for arm in NAMES for which in KINDS}
 

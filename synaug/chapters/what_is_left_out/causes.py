@@ -424,15 +424,10 @@ def finish(frame: pd.DataFrame, s: Causes) -> pd.DataFrame:
             # On fresh images both are refitted; the real-trained features have seen the others.
             left = r["synthetic"] - (r["original"] if refit == "fresh" else e["original"])
             more += derived(share_of(gap - left, gap), e.index, "head_share", arm="synthetic", refit=refit, **own)
-        by = {
-            change: (
-                table(frame, "x", **of, metric="changed_error", change=change, arm="original"),
-                table(frame, "x", **of, metric="changed_error", change=change, arm="synthetic"),
-            )
-            for change in CHANGES
-        }
-        for change, (values, _) in by.items():
-            found = interpolated(by["none"][0], values, by["none"][1].to_numpy().mean())
+        unchanged, target = (table(frame, "x", **of, metric="changed_error", change="none", arm=arm) for arm in ("original", "synthetic"))
+        for change in CHANGES:
+            values = table(frame, "x", **of, metric="changed_error", change=change, arm="original")
+            found = interpolated(unchanged, values, target.to_numpy().mean())
             more += derived(found, values.index, "changed_error", arm="original, matched to synthetic", change=change, **own)
     if "landscape" in s.studies:
         metrics = ("log_largest_eigenvalue", "log_trace", "filter_normalised", "log_gradient_variance")

@@ -10,7 +10,6 @@ from synaug.chapters.what_is_left_out.rare_events import DATASETS, TREATMENTS, s
 from synaug.data.merged import SHARES
 from synaug.plots import Panel, image_grid, lines
 from synaug.statistics.contrasts import select
-from synaug.statistics.frames import bare
 
 ARMS = {
     "synthetic": "synthetic images",
@@ -92,7 +91,7 @@ def landscape(frame):
 
 def landscape_table(frame):
     """What each training ends at, a mean over seeds."""
-    rows = select(bare(frame), study="landscape", metric=["test_error", "log_loss", *SHARPNESS, "barrier"])
+    rows = select(frame, study="landscape", metric=["test_error", "log_loss", *SHARPNESS, "barrier"])
     keys = ["arm", "optimizer", "steps"]
     return (
         rows.pivot_table(index=keys, columns="metric", values="value", sort=False)
@@ -228,7 +227,7 @@ def numbers(causes, rare, made):
 
 def power(frame):
     """Power of synthetic images over that of real ones, {name: least to most}, of coarse and of fine structure."""
-    rows = select(bare(frame), study="bias", metric="log_power")
+    rows = select(frame, study="bias", metric="log_power")
     by = rows.pivot_table(index="x", columns="arm", values="value")
     ratio = 10 ** (by["synthetic"] - by["original"]) if len(rows) else pd.Series(dtype=float)
     return {
