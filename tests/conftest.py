@@ -1,10 +1,11 @@
-"""What the test modules share: a clean cache, no display, an untrained generator, and a headless Chromium."""
+"""What the test modules share: a clean cache, no display, an untrained generator, small disks, and a headless Chromium."""
 
 import json
 import os
 import shutil
 import sys
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -50,6 +51,19 @@ def untrained_generator(tmp_path_factory):
     curve = [{"images": n, "training_loss": 2 / n, "held_out_loss": 3 / n} for n in (64, 128)]
     (folder / RECORD).write_text(json.dumps({"recipe": asdict(recipe), "images_seen": 128, "curve": curve}))
     return str(folder)
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    """The cache folder of one test, which is not there yet."""
+    monkeypatch.setenv("SYNAUG_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def room(monkeypatch):
+    """Called with a number of bytes: so many are free on every disk."""
+    return lambda free: monkeypatch.setattr("shutil.disk_usage", lambda place: SimpleNamespace(free=free))
 
 
 @pytest.fixture

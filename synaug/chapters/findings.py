@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from synaug.chapters.claims_page import verdicts
 from synaug.chapters.how_much_and_how_mixed_figures import RATE, contrasts, found, main, optimum, rates
+from synaug.chapters.reading import said, signed
 from synaug.chapters.targeted_augmentation_figures import base, comparisons, trivial_augment
 from synaug.chapters.targeted_draws_figures import trivial_over_flips
 from synaug.paths import ROOT
@@ -57,9 +58,8 @@ class Finding:
 
 
 def points(row) -> str:
-    """Estimate and interval of a row of `synaug.statistics.contrasts.paired`."""
-    value, low, high = (re.sub(r"[+-](0\.0)$", r"\1", f"{number:+.1f}").replace("-", "−") for number in (row.estimate, row.low, row.high))
-    return f"{value} [{low},\u00a0{high}]"
+    """Estimate and interval of a row of `synaug.statistics.contrasts.paired`, zero without a sign, limits in one line."""
+    return said(row, digits=1).replace("+0.0", "0.0").replace(", ", ",\u00a0")
 
 
 def gains_by_data_set() -> pd.DataFrame:
@@ -204,24 +204,16 @@ def advice() -> pd.DataFrame:
     """For a practitioner: the case, what to expect of test accuracy, and what to do first."""
     facts = _facts()
     fashion, cifar = RUNS.values()
-
-    def gain(*name):
-        return points(facts[name if len(name) > 1 else name[0]]).replace("\\", "")
-
     few, many, many_cifar, each = facts["n", fashion], facts["n", "large"], facts["n", cifar], facts["added", 5]
     rows = [
-        ("You train with flips only", gain("TrivialAugment", fashion), "Use TrivialAugment, train longer."),
-        (f"{each} new real images per old one", gain("fresh", fashion), "Take them."),
-        (f"Your generator saw your {few} images only", gain("mixed"), f"Draw {facts['pool']} each from noise, {facts['share']} of each batch; test."),
-        ("Made from yours, with TrivialAugment on", gain("stacked"), "Do not. From noise: not measured."),
-        (f"{many} images, new versions of hard ones", gain("large"), "Expect little."),
-        (f"{cifar}, {many_cifar}, weak generator", gain("generated", cifar), "Expect no gain."),
-        (
-            f"{cifar}, {facts['n photographs']}, from noise, two seeds",
-            f"{facts['photographs'][0]:+.1f} and {facts['photographs'][1]:+.1f}".replace("-", "−"),
-            "Expect no gain.",
-        ),
-        (f"You have {few}, your generator saw {many}", gain("oracle"), f"Draw {facts['sizes'][1] / int(few.replace(',', '')):g} each from noise."),
+        ("You train with flips only", points(facts["TrivialAugment", fashion]), "Use TrivialAugment, train longer."),
+        (f"{each} new real images per old one", points(facts["fresh", fashion]), "Take them."),
+        (f"Your generator saw your {few} images only", points(facts["mixed"]), f"Draw {facts['pool']} each from noise, {facts['share']} of each batch; test."),
+        ("Made from yours, with TrivialAugment on", points(facts["stacked"]), "Do not. From noise: not measured."),
+        (f"{many} images, new versions of hard ones", points(facts["large"]), "Expect little."),
+        (f"{cifar}, {many_cifar}, weak generator", points(facts["generated", cifar]), "Expect no gain."),
+        (f"{cifar}, {facts['n photographs']}, from noise, two seeds", " and ".join(signed(one, 1) for one in facts["photographs"]), "Expect no gain."),
+        (f"You have {few}, your generator saw {many}", points(facts["oracle"]), f"Draw {facts['sizes'][1] / int(few.replace(',', '')):g} each from noise."),
     ]
     return pd.DataFrame(rows, columns=["your case", "measured (points)", "do first"])
 

@@ -7,7 +7,7 @@ import torch
 
 from synaug.augmentation import TrainingSet, mixture, original, with_synthetic
 from synaug.augmentation.mixed_batches import ORDERS
-from synaug.chapters.tasks import Trainings, error, learning, network, part, pool_images, splits
+from synaug.chapters.tasks import Trainings, error, learning, network, part, pool_images, splits, train
 from synaug.classifiers import build_classifier
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.data import ImageDataset, stratified_subset
@@ -32,9 +32,9 @@ class Mixing(Trainings):
     compared: int = param("images at which sources are compared; among added and fresh", at_least=10)
     distinct: int = param("how many of these are distinct where images are repeated", at_least=10)
     sigma: float = param("noise level from which real images are reconstructed", 1.0, at_least=0.01, at_most=SIGMA_MAX)
-    pool: int = param("images from noise, and fresh ones, of which a share of each batch is drawn", at_least=10)
-    shares: tuple[float, ...] = param("shares of a batch", each=True, at_least=0.01, at_most=1)
-    replaced: tuple[float, ...] = param("shares at a fixed total, that of n_real", each=True, at_least=0.01, at_most=1)
+    pool: int = param("images from noise, and fresh ones, of which a share of each batch is drawn", 6000, at_least=10)
+    shares: tuple[float, ...] = param("shares of a batch", (0.25, 0.5, 0.75, 0.9), each=True, at_least=0.01, at_most=1)
+    replaced: tuple[float, ...] = param("shares at a fixed total, that of n_real", (0.5, 0.9), each=True, at_least=0.01, at_most=1)
     order_share: float = param("mean share in all orders", 0.5, at_least=0.01, at_most=0.99)
     widths: tuple[int, ...] = param("further widths of the network", (), each=True, at_least=4)
     width: int = param("channels of the network's first stage", 16, at_least=4)
@@ -113,16 +113,12 @@ PROFILES = {
     ),
     "standard": dict(
         **SMALL,
-        sources=None,
         n_real=2000,
         other_n_real=(500, 1000, 5000),
         added=(1000, 3000, 9000),
         fresh=(300, 1000, 3000),
         compared=3000,
         distinct=300,
-        pool=6000,
-        shares=(0.25, 0.5, 0.75, 0.9),
-        replaced=(0.5, 0.9),
         widths=(8, 24),
         steps=800,
         first_seed=100,
@@ -136,9 +132,6 @@ PROFILES = {
         fresh=(1000, 3000, 6000),
         compared=6000,
         distinct=600,
-        pool=6000,
-        shares=(0.25, 0.5, 0.75, 0.9),
-        replaced=(0.5, 0.9),
         widths=(32, 96),
         width=64,
         architecture="resnet9",
@@ -168,18 +161,10 @@ def arms(study: str, s: Mixing) -> list[Arm]:
     """The arms of a study, with what they are compared with."""
     base = Arm(s.n_real, s.width)
     if study == "exchange":
+        sources = [("fresh", s.fresh), ("from noise", s.added), ("reconstruction", [s.compared]), ("oracle", [s.compared] * bool(s.oracle))]
         found = [
             base,
-            *(
-                replace(base, source=name, added=n)
-                for name, numbers in (
-                    ("fresh", s.fresh),
-                    ("from noise", s.added),
-                    ("reconstruction", (s.compared,)),
-                    ("oracle", (s.compared,) if s.oracle else ()),
-                )
-                for n in numbers
-            ),
+            *(replace(base, source=name, added=n) for name, numbers in sources for n in numbers),
             replace(base, source="from noise", added=s.compared, mixing="repeated"),
         ]
         return found + [
@@ -316,6 +301,5 @@ def train_arm(
 ) -> dict:
     """Test error (%) of one classifier. how: of `training_set`."""
     own = training_set(real, others, seed=seed, **how)
-    model = build_classifier(architecture, real.image_shape, real.num_classes, seed, width=width)
-    own.train(model, steps=steps, seed=seed, recipe=recipe, device=device, checkpoint=checkpoint)
+    model, _ = train(own, architecture, width=width, steps=steps, recipe=recipe, seed=seed, device=device, checkpoint=checkpoint)
     return {"test_error": error(model, test)}

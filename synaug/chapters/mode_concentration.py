@@ -27,27 +27,27 @@ from synaug.statistics import bootstrap_interval
 @dataclass(frozen=True, kw_only=True)
 class Sweep(Settings):
     generator: str = param("name or folder of a trained generator")
-    reverse_steps: tuple[int, ...] = param("levels t_re, from 0 (real) to steps (synthetic)", each=True, at_least=0)
+    reverse_steps: tuple[int, ...] = param("levels t_re, from 0 (real) to steps (synthetic)", (0, 30, 50, 70, 100), each=True, at_least=0)
     steps: int = param("T, steps of the whole reverse grid", 100, at_least=1)
     mapping: str = param("noise level of a reverse step", "edm", options=("edm", "vp"))
     stride: int = param("take every stride-th level of the grid", at_least=1)
     solver: str = param("how the reverse process is solved", "heun", options=("heun", "euler", "ancestral"))
     churn: float = param("EDM's S_churn; 0 is deterministic", 0.0, at_least=0)
     n_images: int = param("training images that are reconstructed; None: all", at_least=1, optional=True)
-    n_compare: int = param("of those, how many go into distances, precision and recall", at_least=1)
-    n_test: int = param("test images that are reconstructed", at_least=1)
+    n_compare: int = param("of those, how many go into distances, precision and recall", 5000, at_least=1)
+    n_test: int = param("test images that are reconstructed", 1000, at_least=1)
     n_evaluate: int = param("real test images on which classifiers are scored; None: all", at_least=1, optional=True)
     n_maps: int = param("Grad-CAM maps", at_least=1)
     seeds: int = param("classifiers per level", at_least=1, at_most=1000)
     classifier: str = param("the network", options=tuple(ARCHITECTURES))
     classifier_steps: int = param("optimiser steps, the same at every level", at_least=1)
-    recipe: str = param("learning rates of the training, see synaug.classifiers.train_classifier", options=tuple(RECIPES))
+    recipe: str = param("learning rates of the training, see synaug.classifiers.train_classifier", "one_cycle", options=tuple(RECIPES))
     augment: str = param("augmentation of the training, see synaug.classifiers.train_classifier", "flip", options=AUGMENTATIONS)
     encoders: tuple[str, ...] = param(
         "features that distances are taken in", ("efficientnet_lite0", "judge"), each=True, options=("judge", "pixels", *BUILDERS)
     )
     k: int = param("neighbours in precision, recall, density, coverage", 5, at_least=1)
-    n_bootstrap: int = param("resamples behind an interval", at_least=1)
+    n_bootstrap: int = param("resamples behind an interval", 1000, at_least=1)
 
     def check(self):
         levels = self.reverse_steps
@@ -79,44 +79,17 @@ class Sweep(Settings):
         return whole if self.n_images is None else min(self.n_images, whole)
 
 
-#: The classifier that a CPU trains in minutes; Yamaguchi 2024 has ResNet-18 and steps of the learning rate.
-SMALL = {"generator": "fashion_mnist", "classifier": "resnet8", "recipe": "one_cycle"}
+#: The classifier that a CPU trains in minutes; Yamaguchi 2024 has ResNet-18.
+SMALL = {"generator": "fashion_mnist", "classifier": "resnet8"}
 SHORT = dict(**SMALL, reverse_steps=(0, 50, 100), n_images=200, n_compare=200, n_test=50, n_evaluate=200, n_maps=20, seeds=2, classifier_steps=10)
 
 PROFILES = {
     "smoke": dict(**SHORT, stride=50, n_bootstrap=50),
     "quick": dict(**SHORT, stride=50, n_bootstrap=100),
-    "standard": dict(
-        **SMALL,
-        reverse_steps=(0, 30, 50, 70, 100),
-        stride=5,
-        n_images=10_000,
-        n_compare=5000,
-        n_test=1000,
-        n_evaluate=10_000,
-        n_maps=500,
-        seeds=5,
-        classifier_steps=600,
-        n_bootstrap=1000,
-    ),
+    "standard": dict(**SMALL, stride=5, n_images=10_000, n_evaluate=10_000, n_maps=500, seeds=5, classifier_steps=600),
     # Some 20 passes over 40,000 images by a modern, fast recipe. The paper's own, 100 epochs of it, is a variant:
     # recipe "paper", classifier_steps 31_250.
-    "paper": dict(
-        generator="cifar10",
-        classifier="resnet18",
-        recipe="one_cycle",
-        augment="flip_crop",
-        reverse_steps=(0, 30, 50, 70, 100),
-        stride=1,
-        n_images=None,
-        n_compare=5000,
-        n_test=1000,
-        n_evaluate=None,
-        n_maps=1000,
-        seeds=3,
-        classifier_steps=7000,
-        n_bootstrap=1000,
-    ),
+    "paper": dict(generator="cifar10", classifier="resnet18", augment="flip_crop", stride=1, n_maps=1000, seeds=3, classifier_steps=7000),
 }
 
 
@@ -249,8 +222,8 @@ SHOWN_CLASSES = 10
 
 
 def plane_points(s: Sweep, get, levels) -> pd.DataFrame:
-    """Points to draw: columns level, label, class_name, pc1, pc2; the first 50 images of each class, of the first
-    `SHOWN_CLASSES`. get: gives the results of tasks (`synaug.run.Store.get`)."""
+    """Points to draw: columns first component, second component, level, label, class_name; the first 50 images of each
+    class, of the first `SHOWN_CLASSES`. get: gives the results of tasks (`synaug.run.Store.get`)."""
     shown = []
     for level in levels:
         images = get(pool(s, level))
@@ -259,14 +232,8 @@ def plane_points(s: Sweep, get, levels) -> pd.DataFrame:
     points = judge_plane(get(classifier(s, 0, 0)), get(pool(s, 0)), *shown)
     return pd.concat(
         [
-            pd.DataFrame(
-                {
-                    "level": level,
-                    "label": images.labels.numpy(),
-                    "pc1": own[:, 0],
-                    "pc2": own[:, 1],
-                    "class_name": [images.class_names[i] for i in images.labels],
-                }
+            pd.DataFrame(own, columns=["first component", "second component"]).assign(
+                level=level, label=images.labels.numpy(), class_name=[images.class_names[i] for i in images.labels]
             )
             for level, images, own in zip(levels, shown, points)
         ],

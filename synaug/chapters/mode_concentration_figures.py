@@ -126,22 +126,12 @@ def published(claim, name=PAPER, change=lambda points: points):
     return {name: change(published_series(load_claims()[claim]))}
 
 
-def against_noise(live, recorded, *shown, **options):
-    return lines(live, recorded, shown, x="sigma", **options)
-
-
 def against_references(live, recorded, encoder, metrics, **options):
     """A panel per metric, {metric: what is published}, a curve per reference."""
-    return against_noise(
-        live,
-        recorded,
-        *(
-            Panel(metric, f"{metric}\n({ENCODERS.get(encoder, encoder)})", {"encoder": encoder}, published=points, **options)
-            for metric, points in metrics.items()
-        ),
-        hue="reference",
-        names=NAMES,
-    )
+    shown = [
+        Panel(metric, f"{metric}\n({ENCODERS.get(encoder, encoder)})", {"encoder": encoder}, published=points, **options) for metric, points in metrics.items()
+    ]
+    return lines(live, recorded, shown, x="sigma", hue="reference", names=NAMES)
 
 
 def distances(live, recorded=None, encoder="efficientnet_lite0"):
@@ -152,16 +142,13 @@ def distances(live, recorded=None, encoder="efficientnet_lite0"):
         return rows.assign(**{name: rows[name] / last for name in ("value", "low", "high", "spread") if name in rows})
 
     where, points = {"encoder": encoder}, published("frechet-saturates", change=relative)
-    return against_noise(
-        live,
-        recorded,
+    shown = [
         Panel("frechet_distance", f"Fréchet distance\n({ENCODERS.get(encoder, encoder)})", where, limits=(0, None)),
         Panel(
             "frechet_distance", "share of the distance\nat the last level", where | {"reference": "source"}, change=relative, published=points, limits=(0, None)
         ),
-        hue="reference",
-        names=NAMES,
-    )
+    ]
+    return lines(live, recorded, shown, x="sigma", hue="reference", names=NAMES)
 
 
 def precision_recall(live, recorded=None, encoder="efficientnet_lite0"):
@@ -182,7 +169,7 @@ def concentration(live, recorded=None, encoder="efficientnet_lite0"):
         "covariance_logdet_ratio": "covariance log-determinant,\nminus that of real images\n(per dimension)",
     }
     where = {"encoder": encoder, "reference": "fresh"}
-    return against_noise(live, recorded, *(Panel(metric, label, where) for metric, label in labels.items()), hue="reference", names=NAMES)
+    return lines(live, recorded, [Panel(metric, label, where) for metric, label in labels.items()], x="sigma", hue="reference", names=NAMES)
 
 
 def change(rows):
@@ -204,39 +191,35 @@ CHANGE = Panel(
 def accuracies(live, recorded=None):
     """Accuracy on real test images of classifiers trained on reconstructions, and its change from real images."""
     own = Panel("test_accuracy", "test accuracy (%)", scale=100, published=published("accuracy-falls"))
-    return against_noise(live, recorded, own, CHANGE)
+    return lines(live, recorded, [own, CHANGE], x="sigma")
 
 
 def falls(runs):
     """Change of test accuracy from real images, paired by seed, of several recorded runs, {name: frame}."""
     frame = pd.concat([bare(frame).assign(run=name) for name, frame in runs.items()])
-    return against_noise(None, frame, CHANGE, hue="run")
+    return lines(None, frame, [CHANGE], x="sigma", hue="run")
 
 
 def entropies(live, recorded=None):
     """Output entropy and accuracy of the real-trained judge on reconstructions; the paper's entropy by itself."""
     points = {name: series for split in ("train", "test") for name, series in published(f"entropy-falls-{split}", f"published, {split}").items()}
-    return against_noise(
-        live,
-        recorded,
+    shown = [
         Panel((), "entropy as published", published=points, limits=(0, 3), line={"ln 10, the most that 10 classes can have": np.log(10)}),
         Panel("judge_entropy", "output entropy\nof the judge (nats)", limits=(0, None)),
         Panel("judge_accuracy", "accuracy of the judge (%)", scale=100),
-        hue="sources",
-        names={split: f"of {split} images" for split in ("train", "test")},
-    )
+    ]
+    return lines(live, recorded, shown, x="sigma", hue="sources", names={split: f"of {split} images" for split in ("train", "test")})
 
 
 def pca_plane(points):
     """The judge's features in the plane of real images' first two components, a panel per level."""
-    points = points.rename(columns={"pc1": "first component", "pc2": "second component"}).sort_values("label")
     names = {level: f"{T_RE} = {level}" if level else "real images" for level in sorted(points["level"].unique())}
-    return scatter(points, x="first component", y="second component", hue="class_name", panel="level", names=names)
+    return scatter(points.sort_values("label"), x="first component", y="second component", hue="class_name", panel="level", names=names)
 
 
 def plane_variance(live, recorded=None):
     """Within-class variance in that plane over that of fresh real images, against the noise level."""
-    return against_noise(live, recorded, Panel("pca_variance_ratio", "within-class variance in the plane,\nover that of fresh real images"))
+    return lines(live, recorded, [Panel("pca_variance_ratio", "within-class variance in the plane,\nover that of fresh real images")], x="sigma")
 
 
 def attention_maps(images, maps, levels):
@@ -254,7 +237,7 @@ def attention_maps(images, maps, levels):
 
 def attention_agreement(live, recorded=None):
     """How alike the maps are to those of another seed's classifier trained on real images."""
-    return against_noise(live, recorded, Panel("cam_agreement", "correlation of Grad-CAM maps with\nanother seed's, trained on real images"))
+    return lines(live, recorded, [Panel("cam_agreement", "correlation of Grad-CAM maps with\nanother seed's, trained on real images")], x="sigma")
 
 
 def recorded_runs(live: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -10,13 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from synaug.augmentation import TrainingSet, of_classes, original, upsampled, with_generated, with_real
+from synaug.augmentation import of_classes, original, upsampled, with_generated, with_real
 from synaug.augmentation.pool_filters import filter_pool
 from synaug.augmentation.selection import Selection, select, slow_clusters
-from synaug.chapters.tasks import Trained, clock, error, generated_pool, network, part, seconds_per_image, splits, trained, usual_denoiser, weights_of
+from synaug.chapters.tasks import Trained, clock, error, generated_pool, network, part, seconds_per_image, splits, train, trained, usual_denoiser, weights_of
 from synaug.classifiers import build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
-from synaug.classifiers.checkpoint import steps_kept
 from synaug.classifiers.optimizers import OPTIMIZERS
 from synaug.classifiers.training import AUGMENTATIONS, RECIPES
 from synaug.classifiers.warm_up import WarmUp, warm_up
@@ -50,7 +48,7 @@ class Targeted(Settings):
     recipe: str = param("learning rates, see synaug.classifiers.train_classifier", "one_cycle", options=tuple(RECIPES))
     passes: int | None = param("passes of the warm-up; None: until the error curve flattens", at_least=1, optional=True)
     sampling_steps: int = param(
-        "Heun steps from the noise level of strength, twice as many from noise alone; 9 are as fine as EDM's 18 from 80 are below sigma = 1", at_least=1
+        "Heun steps from the noise level of strength, twice as many from noise alone; 9 are as fine as EDM's 18 from 80 are below sigma = 1", 9, at_least=1
     )
     n_evaluate: int | None = param("test and validation images, each; None: all", at_least=1, optional=True)
 
@@ -64,11 +62,11 @@ class Comparison(Targeted):
     large_generator: str | None = param("generator of the large regime, and the oracle of ablations", optional=True)
     large_steps: int = param("optimiser steps of the large regime", at_least=1)
     large_pilot_steps: tuple[int, ...] = param("steps that its pilots try", each=True, at_least=1)
-    ks: tuple[int, ...] = param("how often a chosen example occurs, 2 among them", each=True, at_least=2)
-    strengths: tuple[int | float, ...] = param("those that are compared, strength among them", each=True, at_least=0.1, at_most=99.9)
-    seeds: int = param("paired trainings of each arm", at_least=2, at_most=1000)
+    ks: tuple[int, ...] = param("how often a chosen example occurs, 2 among them", (2, 3, 4, 5), each=True, at_least=2)
+    strengths: tuple[int | float, ...] = param("those that are compared, strength among them", (20, 35, 50, 65, 80), each=True, at_least=0.1, at_most=99.9)
+    seeds: int = param("paired trainings of each arm", 5, at_least=2, at_most=1000)
     k_seeds: int = param("paired trainings of each arm of k and of ablations, whose effects are small", at_least=2, at_most=1000)
-    pilot_seeds: int = param("paired trainings of pilots", at_least=2, at_most=1000)
+    pilot_seeds: int = param("paired trainings of pilots", 3, at_least=2, at_most=1000)
     architectures: tuple[str, ...] = param("further networks, for the study of them", (), each=True, options=tuple(ARCHITECTURES))
     augment: str = param(
         "augmentation of classifiers, to which classical adds TrivialAugment; warm-ups have flips",
@@ -155,12 +153,7 @@ PROFILES = {
         large_generator="fashion_mnist",
         large_steps=2400,
         large_pilot_steps=(1600, 2400),
-        ks=(2, 3, 4, 5),
-        strengths=(20, 35, 50, 65, 80),
-        seeds=5,
         k_seeds=10,
-        pilot_seeds=3,
-        sampling_steps=9,
         architectures=("vgg5", "vit_tiny"),
     ),
     # As published, as far as known: 200 passes, over four fifths of a data set, which leave too few fresh real images
@@ -174,15 +167,10 @@ PROFILES = {
         pilot_steps=(62_500,),
         large_steps=62_500,
         large_pilot_steps=(62_500,),
-        ks=(2, 3, 4, 5),
-        strengths=(20, 35, 50, 65, 80),
-        seeds=5,
         k_seeds=5,
-        pilot_seeds=3,
         architecture="resnet18",
         recipe="two_drops",
         augment="flip_crop",
-        sampling_steps=9,
         architectures=("vgg19", "densenet121", "vit_small", "convnext_tiny", "swin_tiny"),
     ),
 }
@@ -534,24 +522,6 @@ def train_arm(
         "generation_seconds": generation,
         **({} if watched is None else watched.result(model, test)),
     }
-
-
-def train(
-    training_set: TrainingSet,
-    architecture: str,
-    *,
-    steps: int,
-    seed: int,
-    device: str,
-    checkpoint: Path | None = None,
-    watched: "Earliest | None" = None,
-    **options,
-):
-    """(the trained classifier, its seconds from the start: those before a cut count by their steps)."""
-    model = build_classifier(architecture, training_set.data.image_shape, training_set.data.num_classes, seed)
-    before, start = steps_kept(checkpoint), clock(device)
-    training_set.train(model, steps=steps, seed=seed, device=device, checkpoint=checkpoint, observe=watched and partial(watched, model), **options)
-    return model, (clock(device) - start) * steps / max(steps - before, 1)
 
 
 def cross_entropy(says: Tensor, labels: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ PROFILES = {
     "smoke": dict(generators=("fashion_mnist_2000",), steps=16, seeds=1, more_seeds=0, passes=1, sampling_steps=1, n_evaluate=200, n_quality=40),
     "quick": dict(generators=("fashion_mnist_2000",), steps=100, seeds=1, more_seeds=0, passes=3, sampling_steps=5, n_evaluate=2000, n_quality=200),
     # Disjoint draws of 2,000 images, that follow each other in the stratified order.
-    "standard": dict(generators=tuple(f"draws/fashion_mnist_{i}" for i in range(1, 7)), steps=800, seeds=5, more_seeds=2, sampling_steps=9, n_quality=2000),
+    "standard": dict(generators=tuple(f"draws/fashion_mnist_{i}" for i in range(1, 7)), steps=800, seeds=5, more_seeds=2, n_quality=2000),
 }
 
 

@@ -4,7 +4,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import cache, lru_cache, reduce
+from functools import cache, lru_cache, partial, reduce
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from synaug.augmentation import with_real
+from synaug.augmentation import TrainingSet, with_real
 from synaug.augmentation.synthetic_pool import SyntheticPool, generate_pool
 from synaug.classifiers import accuracy, build_classifier, predict, train_classifier
+from synaug.classifiers.checkpoint import steps_kept
 from synaug.classifiers.training import RECIPES
 from synaug.data import ImageDataset, load_dataset, stratified_subset, to_bytes
 from synaug.diffusion.denoisers import RECORD, Denoiser, EDMDenoiser, checkpoint_folder, generator_hash, load_denoiser
@@ -24,7 +25,8 @@ from synaug.diffusion.reconstruction import generate, reconstruct
 from synaug.diffusion.schedules import SIGMA_MAX
 from synaug.files import kept, storable, write_atomically
 from synaug.generators import Diffusion, load_generator
-from synaug.generators.training import snapshot_folder, train, trained_on
+from synaug.generators.training import snapshot_folder, trained_on
+from synaug.generators.training import train as train_generator
 from synaug.precision import channels_last, fast_precision
 from synaug.run import Settings, Task, param
 
@@ -232,11 +234,11 @@ def generated(
     asked: ImageDataset,
     trained: dict | None = None,
     *,
-    generator: str | None,
-    weights: str | None,
+    generator: str | None = None,
+    weights: str | None = None,
+    images: int | None = None,
     precision: str,
     device: str,
-    images: int | None = None,
     **sampling,
 ) -> ImageDataset:
     """`made_of` a data set by `found_denoiser`. The noise is that of the place, as an image may stand there several times."""
@@ -308,6 +310,26 @@ def trained(
     return Trained(architecture, images.image_shape, images.num_classes, weights)
 
 
+def train(
+    training_set: TrainingSet,
+    architecture: str,
+    *,
+    width: int | None = None,
+    steps: int,
+    seed: int,
+    device: str,
+    checkpoint: Path | None = None,
+    watched: Callable | None = None,
+    **options,
+) -> tuple[nn.Module, float]:
+    """(the trained classifier, its seconds from the start: those before a cut count by their steps). watched: called with
+    the classifier, then as ``observe`` of `synaug.classifiers.train_classifier`, of which further options are."""
+    model = build_classifier(architecture, training_set.data.image_shape, training_set.data.num_classes, seed, width)
+    before, start = steps_kept(checkpoint), clock(device)
+    training_set.train(model, steps=steps, seed=seed, device=device, checkpoint=checkpoint, observe=watched and partial(watched, model), **options)
+    return model, (clock(device) - start) * steps / max(steps - before, 1)
+
+
 def error(model: nn.Module, dataset: ImageDataset) -> float:
     """The share of images that a classifier gets wrong, in per cent."""
     return 100 * (1 - accuracy(predict(model, dataset.images), dataset.labels))
@@ -349,13 +371,6 @@ def fastest(generator, device):
     return generator
 
 
-def found_generator(trained: dict | None, images: int | None, generator: str | None, weights: str | None, device: str) -> Any:
-    """One of `trained_generators` where there are such, else a saved one; each as `Generator.load` gives it."""
-    if trained is not None:
-        return trained[images].load(device)
-    return fastest(check_weights(generator, weights, device), device)
-
-
 def found_denoiser(trained: dict | None, images: int | None, generator: str | None, weights: str | None, device: str) -> Denoiser:
     """The denoiser of one of `trained_generators` where there are such, else `usual_denoiser`."""
     return usual_denoiser(generator, weights, device) if trained is None else trained[images].load(device).denoiser
@@ -378,7 +393,7 @@ def at_strength(
 ) -> ImageDataset:
     """Reconstructions at a strength, as bytes, kept block by block, of a saved generator, or of one of `trained_generators`,
     of which images is one. noise: with that of a VAE's decoder."""
-    model = found_generator(trained, images, generator, weights, device)
+    model = fastest(check_weights(generator, weights, device), device) if trained is None else trained[images].load(device)
     if isinstance(model, Diffusion):
         model.steps = steps
     elif noise:
@@ -394,8 +409,14 @@ def trained_generators(recipe: dict, snapshots: list, device: str, checkpoint: P
     """{number of images: the `Generator` of after so many}, of one training by a recipe; one that was cut goes on. That of
     some classes few images are left unseen, of which a trainer warns, is meant."""
     with warnings.catch_warnings(action="ignore", category=UserWarning):
-        train(Recipe(**recipe), checkpoint, images=max(snapshots), snapshots=snapshots, device=device, progress=False)
+        train_generator(Recipe(**recipe), checkpoint, images=max(snapshots), snapshots=snapshots, device=device, progress=False)
     return {images: Generator.of(snapshot_folder(checkpoint, images)) for images in snapshots}
+
+
+def trained_within(s, recipe: dict) -> tuple[dict, Task]:
+    """What tasks that run a generator trained within a run have among their parameters, and the task that trains it."""
+    trainer = Task(trained_generators, {"recipe": recipe, "snapshots": [s.trained_images], "device": s.device})
+    return {"images": s.trained_images, **number_format(s)}, trainer
 
 
 def recipe_of(generator: str) -> dict:

@@ -27,19 +27,20 @@ from synaug.chapters.tasks import (
     error,
     generated_pool,
     joined,
+    learning,
     network,
     number_format,
+    part,
     pool_images,
     pool_of,
     recipe_of,
-    split,
     splits,
+    train,
     trained,
     trained_generators,
     usual_denoiser,
-    weights_of,
 )
-from synaug.classifiers import build_classifier, output_entropy, predict
+from synaug.classifiers import output_entropy, predict
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.classifiers.predictions import as_inputs
 from synaug.data import ImageDataset, stratified_subset
@@ -132,10 +133,10 @@ class Prediction(Trainings):
     held_out: str | None = param("folder of real images that your generator has not seen; None: a third is held out", optional=True)
     image_size: int | None = param("side in pixels that your images are resized to; None: the real ones' commonest, at most 64", at_least=1, optional=True)
     studies: tuple[str, ...] = param("what is run", STUDIES, each=True, options=STUDIES)
-    generator: str = param("name or folder of a trained generator; its training images are the real images")
-    oracle: str | None = param("one that was trained on more images, these among them", optional=True)
+    generator: str = param("name or folder of a trained generator; its training images are the real images", "fashion_mnist_2000")
+    oracle: str | None = param("one that was trained on more images, these among them", "fashion_mnist", optional=True)
     pools: tuple[str, ...] = param("sets of images, by name", USUAL, each=True, options=tuple(POOLS))
-    levels: tuple[int, ...] = param("images that early generators have seen, three numbers", each=True, at_least=1)
+    levels: tuple[int, ...] = param("images that early generators have seen, three numbers", (32_000, 64_000, 128_000), each=True, at_least=1)
     n_real: int | None = param("real images; None: all that the generator was trained on", at_least=20, optional=True)
     added: int = param("images of each set that are added to the real ones", at_least=20)
     held: int = param("held-out real images beside which a set is measured", at_least=20)
@@ -175,12 +176,10 @@ def check_own(real: str, synthetic: str, held_out: str | None, image_size: int |
         raise ValueError(f"real, synthetic, held_out: {error}") from error
 
 
-SMALL = {"generator": "fashion_mnist_2000", "oracle": "fashion_mnist", "levels": (128, 256, 384)}
-
 PROFILES = {
     "smoke": dict(
-        **SMALL,
         pools=("strength 50", "from noise", "copies", "fresh, blurred"),
+        levels=(128, 256, 384),
         n_real=60,
         added=60,
         held=60,
@@ -194,8 +193,8 @@ PROFILES = {
         choice_seeds=2,
     ),
     "quick": dict(
-        **SMALL,
         pools=("strength 50", "from noise", "oracle, from noise", "score with much noise", "copies", "fresh real images", "fresh, blurred"),
+        levels=(128, 256, 384),
         n_real=100,
         added=75,
         held=100,
@@ -208,23 +207,13 @@ PROFILES = {
         seeds=2,
         choice_seeds=2,
     ),
-    "standard": dict(
-        **SMALL | {"levels": (32_000, 64_000, 128_000)},
-        added=3000,
-        held=1000,
-        steps=800,
-        early_steps=80,
-        sampling_steps=18,
-        first_seed=800,
-        seeds=5,
-        choice_seeds=10,
-    ),
+    "standard": dict(added=3000, held=1000, steps=800, early_steps=80, sampling_steps=18, first_seed=800, seeds=5, choice_seeds=10),
 }
 
 
-def images(s: Prediction, part: str) -> Task:
-    n = {"real": s.n_real, "test": s.n_evaluate, "validation": s.held, "fresh": copies(s) * n_real(s)}[part]
-    return Task(split, {"generator": s.generator, "weights": weights_of(s.generator), "part": part, "n": n and min(n, len(splits(s.generator)[part]))})
+def images(s: Prediction, name: str) -> Task:
+    n = {"real": s.n_real, "test": s.n_evaluate, "validation": s.held, "fresh": copies(s) * n_real(s)}[name]
+    return part(s.generator, name, n and min(n, len(splits(s.generator)[name])))
 
 
 def n_real(s: Prediction) -> int:
@@ -246,10 +235,10 @@ def pool(s: Prediction, name: str) -> Task:
             recipe, by = recipe_of(s.generator), by | number_format(s) | {"images": s.levels[how.level]}
             needs = real, Task(trained_generators, {"recipe": recipe, "snapshots": list(s.levels), "device": s.device})
         else:
-            by |= network(replace(s, generator=of_family(s.generator, how.source)))
+            by |= network(s, of_family(s.generator, how.source))
         return Task(joined, {}, tuple(Task(at_strength, {**by, "seed": POOL_SEED + i}, needs) for i in range(copies(s))))
     sigmas = None if how.strength is None else [sigma_of_strength(how.strength)]
-    by = network(replace(s, generator=s.oracle if how.source == "oracle" else s.generator)) | {
+    by = network(s, s.oracle if how.source == "oracle" else s.generator) | {
         "sigmas": sigmas,
         "steps": max(1, s.sampling_steps // (2 if sigmas else 6 if how.coarse else 1)),
         "seed": POOL_SEED,
@@ -265,7 +254,7 @@ def pool(s: Prediction, name: str) -> Task:
 
 def early(s: Prediction, seed: int, steps: int) -> Task:
     """A network that has seen the real images alone."""
-    return Task(trained, {"architecture": s.architecture, "steps": steps, "recipe": s.recipe, "seed": seed, "device": s.device}, (images(s, "real"),))
+    return Task(trained, {**learning(s), "steps": steps, "seed": seed}, (images(s, "real"),))
 
 
 def choice(s: Prediction, by: str, seed: int) -> Task:
@@ -286,11 +275,7 @@ def audited(s: Prediction, name: str) -> Task:
 
 def training(s: Prediction, seed: int, added: Task | None = None, n: int | None = None) -> Task:
     needs = images(s, "real"), images(s, "test")
-    return Task(
-        train_one,
-        {"n": n, "architecture": s.architecture, "steps": s.steps, "recipe": s.recipe, "seed": seed, "device": s.device},
-        needs if added is None else (*needs, added),
-    )
+    return Task(train_one, {"n": n, **learning(s), "seed": seed}, needs if added is None else (*needs, added))
 
 
 def rows(s: Prediction):
@@ -299,26 +284,23 @@ def rows(s: Prediction):
     x is the number of images added; role: "gain", "measure" or "choice". `finish` adds what predicts the gains.
     """
     dataset, seeds = splits(s.generator)["real"].name, range(s.first_seed, s.first_seed + max(s.seeds, s.choice_seeds))
+
+    def at(arm, x, seed, role):
+        return {"dataset": dataset, "arm": arm, "family": POOLS[arm].family if arm in POOLS else "", "x": float(x), "seed": seed, "role": role}
+
     for i, seed in enumerate(seeds):
-        yield {"dataset": dataset, "arm": "original", "family": "", "x": 0.0, "seed": seed, "role": "gain"}, training(s, seed)
+        yield at("original", 0, seed, "gain"), training(s, seed)
         if "pools" in s.studies and i < s.seeds:
             for name in s.pools:
-                yield (
-                    {"dataset": dataset, "arm": name, "family": POOLS[name].family, "x": float(s.added), "seed": seed, "role": "gain"},
-                    training(s, seed, pool(s, name), s.added),
-                )
+                yield at(name, s.added, seed, "gain"), training(s, seed, pool(s, name), s.added)
         if "choice" in s.studies and i < s.choice_seeds:
             for by in s.choices:
                 steps, of = (s.steps + s.early_steps, CHOICES[0]) if by == LONGER else (s.steps, by)
-                yield (
-                    {"dataset": dataset, "arm": by, "family": "", "x": float(n_real(s)), "seed": seed, "role": "choice"},
-                    training(replace(s, steps=steps), seed, choice(s, of, seed)),
-                )
+                yield at(by, n_real(s), seed, "choice"), training(replace(s, steps=steps), seed, choice(s, of, seed))
     for name in s.pools if "pools" in s.studies else ():
-        needs = images(s, "validation"), pool(s, name)
-        columns = {"dataset": dataset, "arm": name, "family": POOLS[name].family, "x": float(s.added), "seed": 0, "role": "measure"}
+        columns, needs = at(name, s.added, 0, "measure"), (images(s, "validation"), pool(s, name), early(s, s.first_seed, s.early_steps))
         yield columns, Task(measured, {}, (audited(s, name),))
-        yield columns, Task(alignment, {"n": s.added}, (*needs, early(s, s.first_seed, s.early_steps)))
+        yield columns, Task(alignment, {"n": s.added}, needs)
 
 
 def finish(frame: pd.DataFrame, s: Prediction | None = None) -> pd.DataFrame:
@@ -383,22 +365,12 @@ def changed(data: ImageDataset, how: str, n: int) -> ImageDataset:
 
 
 def train_one(
-    real: ImageDataset,
-    test: ImageDataset,
-    added: ImageDataset | None = None,
-    *,
-    n: int | None,
-    architecture: str,
-    steps: int,
-    recipe: str,
-    seed: int,
-    device: str,
-    checkpoint: Path | None = None,
+    real: ImageDataset, test: ImageDataset, added: ImageDataset | None = None, *, n: int | None, seed: int, checkpoint: Path | None = None, **options
 ) -> dict:
-    """Test error (%) of one classifier. n: images that are added, drawn by the seed, as far as there are so many."""
+    """Test error (%) of one classifier. n: images that are added, drawn by the seed, as far as there are so many. options: of
+    `train`."""
     own = original(real) if added is None else with_synthetic(real, added, n and min(n, len(added)), seed=seed)
-    model = build_classifier(architecture, real.image_shape, real.num_classes, seed)
-    own.train(model, steps=steps, seed=seed, recipe=recipe, device=device, checkpoint=checkpoint)
+    model, _ = train(own, seed=seed, checkpoint=checkpoint, **options)
     return {"test_error": error(model, test)}
 
 

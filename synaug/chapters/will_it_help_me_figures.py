@@ -11,7 +11,7 @@ from synaug.auditing.page import MEANINGS
 from synaug.auditing.prediction import LEAST_CORRELATION
 from synaug.auditing.report import MENDED, THRESHOLDS
 from synaug.chapters import will_it_help_me as chapter
-from synaug.chapters.reading import dataset_name, network_name, signed, within
+from synaug.chapters.reading import dataset_name, network_name, said, signed, within
 from synaug.chapters.tasks import training_record
 from synaug.chapters.will_it_help_me import CHOICES, LONGER, POOLS, PREDICTORS, PRIMARY, REFERENCE, gains
 from synaug.metrics.encoders import encoder_label
@@ -110,7 +110,7 @@ def foretold_table(frame, further) -> pd.DataFrame:
         [
             {
                 "set": row.arm,
-                "gained (points)": within(row.estimate, row.low, row.high),
+                "gained (points)": said(row),
                 "the line said": within(row.said, row.said_low, row.said_high),
                 "within": "yes" if row.held else "no",
             }
@@ -141,7 +141,7 @@ def gained(frame):
     return forest(rows, label="arm", group="family", xlabel="gain over the real images alone (points)")
 
 
-def said(frame, predictor: str) -> pd.DataFrame:
+def left_out(frame, predictor: str) -> pd.DataFrame:
     """Of each set its family, its mean gain, and what the predictor says of it, fitted to the other families."""
     mean, _ = gains(frame)
     table = select(frame, role="measure", metric=predictor).set_index("arm")["value"]
@@ -154,7 +154,7 @@ def predicted(frame):
     """Gains as the probe says them, and as they were measured; None for too few families."""
     if best_row(frame) is None:
         return None
-    both = pd.concat([said(frame, name).assign(by=NAMES[name]) for name in (PRIMARY, REFERENCE)])
+    both = pd.concat([left_out(frame, name).assign(by=NAMES[name]) for name in (PRIMARY, REFERENCE)])
     return scatter(
         both.rename(columns={"said": "predicted gain (points)", "value": "measured gain (points)"}),
         x="predicted gain (points)",
@@ -197,17 +197,15 @@ def plain_correlations(frame) -> dict[str, pd.DataFrame]:
     mean, table = of_measures(frame)
     made = ~mean["arm"].map(lambda arm: POOLS[arm.rpartition(": ")[2]].source in ("real", "fresh"))  # other data's name comes first
     ranked = select(frame, role="prediction", metric="rank_correlation", arm=list(table))["arm"].tolist()
-    return (
-        {}
-        if not ranked
-        else {
-            name: rank_correlations(table.loc[own, ranked].to_dict("list"), mean.loc[own, "value"], REFERENCE, groups=mean.loc[own, "family"]).set_index(
-                "predictor"
-            )
-            for name, own in {ALL: made | True, GENERATED: made}.items()
-            if own.sum() >= 4
-        }
-    )
+    if not ranked:
+        return {}
+    return {
+        name: rank_correlations(table.loc[own, ranked].to_dict("list"), mean.loc[own, "value"], REFERENCE, groups=mean.loc[own, "family"]).set_index(
+            "predictor"
+        )
+        for name, own in {ALL: made | True, GENERATED: made}.items()
+        if own.sum() >= 4
+    }
 
 
 def faults(frame) -> pd.DataFrame:
@@ -223,12 +221,7 @@ def faults(frame) -> pd.DataFrame:
 
 def faults_table(frame) -> pd.DataFrame:
     """`faults`, to read."""
-    return pd.DataFrame(
-        [
-            {"set": row.arm, "beyond the threshold": row.faults or "none", "gained (points)": within(row.estimate, row.low, row.high)}
-            for row in faults(frame).itertuples()
-        ]
-    )
+    return pd.DataFrame([{"set": row.arm, "beyond the threshold": row.faults or "none", "gained (points)": said(row)} for row in faults(frame).itertuples()])
 
 
 def faults_said(frame) -> str:
@@ -346,11 +339,10 @@ def fitted(frame: pd.DataFrame) -> dict:
     rank correlation among those that an audit has. within: half the width of a 95 % interval, points, by Student's t with
     two degrees of freedom fewer than families, of the errors on families of sets that a line was not fitted to.
     correlation: with limits by resampled families."""
-    mean, _ = gains(frame)
+    mean, table = of_measures(frame)
     p, names = frame.attrs["provenance"]["parameters"], [name for name in PREDICTORS if name != "gradient_alignment"]
     found = best_row(frame, names)
-    x = select(frame, role="measure", metric=found["arm"]).set_index("arm")["value"].loc[mean["arm"]].to_numpy()
-    y = mean["value"].to_numpy()
+    x, y = table[found["arm"]].to_numpy(), mean["value"].to_numpy()
     slope, intercept = np.polyfit(x, y, 1)
     said = left_out_predictions(x, y, mean["family"])
     error = np.sqrt(((said - y) ** 2).mean())
@@ -393,11 +385,10 @@ def same_cost_said(frame) -> str:
     """The same in a sentence; empty where it was not recorded."""
     if (found := same_cost(frame)) is None:
         return ""
-    said = [within(row.estimate, row.low, row.high) for row in found[0].itertuples()]
+    rows, steps = found
     return (
-        " Where the random choice's training has the early network's "
-        f"{found[1]} steps as well, so that all cost the same, "
-        f"these are {said[0]} and {said[1]} (recorded later)."
+        f" Where the random choice's training has the early network's {steps} steps as well, so that all cost the same, "
+        f"these are {' and '.join(said(row) for row in rows.itertuples())} (recorded later)."
     )
 
 
@@ -408,12 +399,12 @@ def chosen(frame) -> pd.DataFrame:
 
 def numbers(frame) -> dict[str, str]:
     """What the chapter says in numbers, {name: text}."""
-    texts = {f"gain, {row.arm}": within(row.estimate, row.low, row.high) for row in measured_gains(frame).itertuples()}
+    texts = {f"gain, {row.arm}": said(row) for row in measured_gains(frame).itertuples()}
     for row in select(frame, role="prediction", metric="rank_correlation").itertuples():
         texts[f"correlation, {NAMES.get(row.arm, row.arm)}"] = signed(row.value) if pd.isna(row.low) else within(row.value, row.low, row.high)
     for row in select(frame, role="prediction", metric="rank_correlation_over_reference", arm=PRIMARY).itertuples():
         texts["over the reference"] = within(row.value, row.low, row.high)
-    return texts | {f"chosen {row.arm}": within(row.estimate, row.low, row.high) for row in chosen(frame).itertuples()}
+    return texts | {f"chosen {row.arm}": said(row) for row in chosen(frame).itertuples()}
 
 
 def best_row(frame, names=PREDICTORS):

@@ -1,5 +1,5 @@
 """Small runs of a chapter's experiment, or of each of its ``MODULES``: at profile smoke, with what its test module changes
-(``SMALL``), if anything."""
+(``SMALL``), if anything, and on an untrained generator of digits where it is ``UNTRAINED``."""
 
 import pytest
 
@@ -9,7 +9,8 @@ from synaug.run import Store
 
 @pytest.fixture(scope="module")
 def small(request):
-    return {"profile": "smoke", **getattr(request.module, "SMALL", {})}
+    generator = {"generator": request.getfixturevalue("untrained_generator")} if getattr(request.module, "UNTRAINED", False) else {}
+    return {"profile": "smoke", **generator, **getattr(request.module, "SMALL", {})}
 
 
 @pytest.fixture(scope="module")

@@ -25,12 +25,8 @@ from synaug.chapters.where_concentration_comes_from.empirical_score import (
 from synaug.diffusion.perturbed import ScaledScore
 from synaug.diffusion.reconstruction import per_image_noise
 
+UNTRAINED = True
 SMALL = dict(n_training=400, n_sources=40, n_compared=60, reverse_steps=(0, 30, 50, 60, 100), stride=10)
-
-
-@pytest.fixture(scope="module")
-def small(untrained_generator):
-    return {"profile": "smoke", "generator": untrained_generator, **SMALL}
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +174,6 @@ def test_training_shares_are_those_of_the_log_normal(chosen, frame):
         (dict(n_training=601), "n_training must be from 10 to 600"),
         (dict(n_sources=401), "n_sources must be from 10 to 400"),
         (dict(n_sources=1), "n_sources must be a whole"),
-        (dict(n_compared=2.5), "n_compared"),
         (dict(seed=-1), "seed"),
         (dict(reverse_steps=(30, 50)), "from 0"),
         (dict(reverse_steps=(0, 101)), "at most 100"),
@@ -186,9 +181,9 @@ def test_training_shares_are_those_of_the_log_normal(chosen, frame):
         (dict(stride=0), "stride"),
     ],
 )
-def test_bad_parameters_are_refused_at_once(untrained_generator, wrong, message):
+def test_bad_parameters_are_refused_at_once(small, wrong, message):
     with pytest.raises(ValueError, match=message):
-        EXPERIMENT.settings(**{"profile": "smoke", "generator": untrained_generator, **SMALL, **wrong})
+        EXPERIMENT.settings(**{**small, **wrong})
 
 
 def test_figures_and_tables(frame):

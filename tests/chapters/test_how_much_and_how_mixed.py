@@ -5,13 +5,13 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
+from simulated import verdicts
 
 from synaug.augmentation.mixed_batches import ORDERS
 from synaug.chapters import how_much_and_how_mixed_figures as figures
 from synaug.chapters.how_much_and_how_mixed import EXPERIMENT, STUDIES, Arm, arms, pool, training_set, trainings
 from synaug.data import ImageDataset
 from synaug.diffusion.schedules import SIGMA_MAX
-from synaug.statistics.claims import load_claims, verdict_table
 from synaug.statistics.contrasts import select
 from synaug.statistics.frames import tidy
 
@@ -98,9 +98,6 @@ def test_training_sets_hold_what_their_arm_says(how, real, others, distinct):
 
 
 def test_rules_support_what_they_should_and_nothing_else():
-    def verdicts(frame):
-        return dict(zip(load_claims(EXPERIMENT.name), verdict_table(frame)["verdict"]))
-
     assert set(verdicts(CONJECTURED).values()) == {"supported"}
     nothing = verdicts(simulated(dict.fromkeys(("fresh", "from noise", "oracle", "reconstruction"), 1.0)))
     assert nothing.pop("ratio-interior") != "supported"

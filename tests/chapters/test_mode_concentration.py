@@ -13,7 +13,7 @@ from synaug.diffusion.reconstruction import reconstruct
 from synaug.plots import BLUE, summary
 from synaug.run.results import load_recorded
 from synaug.statistics import paired_interval
-from synaug.statistics.claims import load_claims, verdict_table
+from synaug.statistics.claims import verdict_table
 from synaug.statistics.contrasts import select
 
 #: Two levels only.
@@ -34,10 +34,8 @@ def accuracies(frame):
     "wrong, message",
     [
         ({"reverse_steps": [30, 50]}, "from 0"),
-        ({"reverse_steps": [0, 50, 50]}, "reverse_steps must be different"),
         ({"reverse_steps": 50}, "from 0"),
         ({"reverse_steps": [0, 101]}, "reverse_step must be at most 100, got 101"),
-        ({"reverse_steps": [0, 2.5]}, "whole number"),
         ({"mapping": "flow"}, "edm, vp"),
         ({"solver": "rk4"}, "heun, euler"),
         ({"stride": 0}, "stride"),
@@ -50,7 +48,6 @@ def accuracies(frame):
         ({"augment": "rotate"}, "flip_crop"),
         ({"encoders": ["inceptio"]}, "efficientnet_lite0"),
         ({"k": 0}, "k must be"),
-        ({"k": True}, "k must be"),
         ({"k": 300}, "more than k = 300 images"),
         ({"n_compare": 3}, "n_compare and n_images must leave more"),
         ({"n_images": 100}, "14 of each of the 10 classes"),
@@ -107,17 +104,11 @@ def test_frame_is_complete(frame, chosen):
     assert frame.attrs["provenance"]["generator"] and frame.attrs["provenance"]["parameters"]["k"] == 5
 
 
-def test_run_again_gives_the_same_numbers_from_its_tasks(frame):
-    again = EXPERIMENT.run("smoke", reverse_steps=[0, 100], encoders=["pixels", "judge"])
-    np.testing.assert_array_equal(frame["value"], again["value"])
-    # The time of a run is that of its tasks, whenever they ran.
-    assert again.attrs["provenance"]["wall_seconds"] == frame.attrs["provenance"]["wall_seconds"] > 0
-
-
-def test_every_claim_gets_a_verdict(frame):
-    table = verdict_table(frame)
-    assert list(table["id"]) == list(load_claims("mode_concentration"))
-    assert table["evidence"].str.len().gt(0).all()
+def test_nothing_is_open_but_for_want_of_seeds_and_of_the_other_encoder(frame):
+    parts = verdict_table(frame)["evidence"].str.split("; ").explode()
+    measured = parts.str.contains("[", regex=False)
+    assert measured.sum() >= 4
+    assert parts[~measured].str.match("2 paired seeds for .*, at least 5 needed|no .* encoder efficientnet_lite0").all()
 
 
 def test_plane_is_fitted_on_real_images_and_its_spread_is_over_that_of_fresh_ones(chosen, get):

@@ -1,12 +1,11 @@
 """Chapter 7: three families of generators, data with one trait changed, settings of the diffusion model, and its rules."""
 
-from dataclasses import asdict
 from itertools import product
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
+from simulated import simulated, verdicts
 
 from synaug.chapters.other_generators import ablations, data_traits, families
 from synaug.chapters.other_generators import other_generators_figures as figures
@@ -21,9 +20,8 @@ from synaug.generators import GAN, VAE, load_generator
 from synaug.generators.training import trained_on
 from synaug.run import Store
 from synaug.run.tasks import ordered
-from synaug.statistics.claims import load_claims, verdict_table
+from synaug.statistics.claims import load_claims
 from synaug.statistics.contrasts import select
-from synaug.statistics.frames import tidy
 
 MODULES = (families, data_traits, ablations)
 
@@ -215,29 +213,6 @@ def test_changes_are_recipes_and_none_is_the_base(width):
     assert found[ablations.BASE].channels == (width, 2 * width)
 
 
-def simulated(module, rows, seeds, **parameters):
-    """A frame of the standard run from (columns, mean) pairs, with noise that seeds share and their own."""
-    rng = np.random.default_rng(0)
-    shared, table = rng.normal(0, 1, len(seeds)), []
-    for columns, mean in rows:
-        scale = 0.1 if columns["metric"] == "test_error" else 0.001
-        if columns.pop("single", False):
-            table.append({"dataset": "fashion_mnist", "seed": seeds[0], **columns, "value": mean, "low": mean - 0.01, "high": mean + 0.01})
-        else:
-            table += [
-                {"dataset": "fashion_mnist", "seed": seed, **columns, "value": mean + scale * (offset + rng.normal(0, 0.3))}
-                for seed, offset in zip(seeds, shared)
-            ]
-    s = module.EXPERIMENT.settings("standard")
-    return tidy(
-        pd.DataFrame(table),
-        {"parameters": {**asdict(s), **parameters}, "generator": None, "wall_seconds": 0.0, "device": "cpu"},
-        experiment=module.EXPERIMENT.name,
-        profile="standard",
-        swept="x",
-    )
-
-
 def of_families(cost, better, gain):
     """cost, better: of samples and of the diffusion model, in points; gain: of the diffusion model's over the others'."""
     for arm, worse in (("original", 0), ("diffusion", cost), ("vae", cost + better), ("gan", cost + better)):
@@ -278,25 +253,21 @@ def of_settings(more):
 
 
 def planted(cost=3.0, better=2.0, gain=1.0, more=2.0, explored=0.05):
-    return (
-        simulated(families, of_families(cost, better, gain), range(900, 910)),
-        simulated(data_traits, of_traits(more), range(950, 960)),
-        simulated(ablations, of_settings(explored), range(1000, 1010)),
-    )
-
-
-def verdicts(planted):
-    return {row["id"]: row["verdict"] for frame in planted for row in verdict_table(frame).to_dict("records")}
+    rows = of_families(cost, better, gain), of_traits(more), of_settings(explored)
+    return [
+        simulated(module.EXPERIMENT, own, range(first, first + 10), lambda metric: 0.1 if metric == "test_error" else 0.001)
+        for module, own, first in zip(MODULES, rows, (900, 950, 1000))
+    ]
 
 
 def test_claims_say_what_was_planted():
     claims = [claim for module in MODULES for claim in load_claims(module.EXPERIMENT.name)]
     assert len(claims) == 13
-    assert verdicts(planted()) == dict.fromkeys(claims, "supported")
-    flat = verdicts(planted(cost=0.0, better=0.0, gain=0.0, more=0.0, explored=0.0))
+    assert verdicts(*planted()) == dict.fromkeys(claims, "supported")
+    flat = verdicts(*planted(cost=0.0, better=0.0, gain=0.0, more=0.0, explored=0.0))
     assert set(flat.values()) <= {"no effect within the margin", "inconclusive", "supported"}
     assert [name for name, verdict in flat.items() if verdict == "supported"] == ["families-equal-at-equal-distance"]
-    turned = verdicts(planted(cost=-3.0, better=-2.0, gain=-1.0, more=-2.0, explored=-0.05))
+    turned = verdicts(*planted(cost=-3.0, better=-2.0, gain=-1.0, more=-2.0, explored=-0.05))
     assert [name for name, verdict in turned.items() if verdict != "not supported: opposite"] == ["families-equal-at-equal-distance"]
 
 

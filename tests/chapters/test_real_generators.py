@@ -168,7 +168,6 @@ class TestPools:
         assert list(shown) == ["real", "plain", "noise inflation, 1.05", "CADS, 1", "guidance interval, 2", "particle guidance, 0.01", "minority guidance, 0.1"]
         assert all(images.shape == (20, 1, 28, 28) and images.dtype == torch.uint8 for images in shown.values())
         assert len({images.numpy().tobytes() for images in shown.values()}) == len(shown)
-        figures.samples(shown)
 
 
 class TestTables:

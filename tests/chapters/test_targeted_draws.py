@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from simulated import verdicts
 from test_targeted_augmentation import generator_of
 
 from synaug.chapters import targeted_draws as chapter
@@ -14,7 +15,7 @@ from synaug.chapters.targeted_draws import CHOSEN, EXPERIMENT, FIRST_SEED, PROFI
 from synaug.classifiers import build_classifier, train_classifier
 from synaug.data import ImageDataset
 from synaug.run.results import load_recorded, recordings
-from synaug.statistics.claims import judge, load_claims, verdict_table
+from synaug.statistics.claims import judge, load_claims
 from synaug.statistics.contrasts import select
 
 pytestmark = pytest.mark.filterwarnings("ignore:the training error had not flattened")
@@ -163,7 +164,7 @@ def test_what_is_shown_of_the_draws():
 
 def test_the_six_claims_are_decided_over_draws():
     def words(**options):
-        return set(verdict_table(drawn(**options))["verdict"])
+        return set(verdicts(drawn(**options)).values())
 
     assert len(load_claims(EXPERIMENT.name)) == 6
     assert words(gains=PUBLISHED) == {"supported"}

@@ -1,11 +1,10 @@
 """Chapter 6: its sets, its measures, and its rules on frames whose truth is known."""
 
-from dataclasses import asdict
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from simulated import simulated, verdicts
 
 from synaug.chapters.what_is_left_out import causes, composition, rare_events
 from synaug.chapters.what_is_left_out import left_out_figures as figures
@@ -13,7 +12,7 @@ from synaug.data import ImageDataset, load_dataset
 from synaug.data.merged import SHARES, minorities
 from synaug.run import Store
 from synaug.statistics import jackknife_interval, mean_interval, pseudo_values
-from synaug.statistics.claims import load_claims, verdict_table
+from synaug.statistics.claims import load_claims
 from synaug.statistics.contrasts import select
 from synaug.statistics.frames import tidy
 
@@ -109,29 +108,8 @@ def test_what_is_added_is_rare_and_not_seen_before(which, frames):
     assert len(added["upsampled"]) == 4 * sum(label in rare for label in own[base.source_index].tolist())
 
 
-def simulated(module, rows, **more):
-    """A frame of the standard run from (columns, mean) pairs: values with the noise of a seed that all share, and their own."""
-    rng, table = np.random.default_rng(1), []
-    offsets = rng.normal(0, 0.3, len(SEEDS))
-    for columns, mean in rows:
-        scale = 1 if columns["metric"].endswith("error") else 0.02
-        table += [
-            {"dataset": "fashion_mnist", "seed": seed, "arm": "", "x": 2000.0, **more, **columns, "value": mean + scale * (offset + rng.normal(0, 0.15))}
-            for seed, offset in zip(SEEDS, offsets)
-        ]
-    s = module.EXPERIMENT.settings("smoke")
-    parameters = {**asdict(s), "architectures": ("resnet8", "vgg5", "vit_tiny"), "n_real": 2000, "n_samples": 2000, "steps": 800}
-    if module is causes:
-        s = causes.Causes(**{**asdict(s), "architectures": parameters["architectures"], "n_real": 2000, "steps": 800, "smaller": (500, 1000)})
-    frame = pd.DataFrame(table)
-    frame = module.EXPERIMENT.finish(frame, s) if module.EXPERIMENT.finish else frame
-    return tidy(
-        frame,
-        {"parameters": parameters, "generator": None, "wall_seconds": 0.0, "device": "cpu"},
-        experiment=module.EXPERIMENT.name,
-        profile="standard",
-        swept="images",
-    )
+def of_run(module, rows):
+    return simulated(module.EXPERIMENT, rows, SEEDS, lambda metric: 0.3 if metric.endswith("error") else 0.006, own=0.5, arm="", x=2000.0)
 
 
 def of_causes(explained=0.7, recovered=0.3, head=0.2, noise=3.0, flat=0.1, auc=0.8, slope=1.0):
@@ -190,11 +168,7 @@ def of_shapes(ratio=0.1, gain=5.0):
             yield {"arm": arm, "metric": metric}, error
 
 
-def verdicts(*frames):
-    return {row.id: row.verdict for frame in frames for row in verdict_table(frame).itertuples()}
-
-
-CONJECTURED = simulated(causes, of_causes()), simulated(rare_events, of_rare()), simulated(composition, of_shapes())
+CONJECTURED = of_run(causes, of_causes()), of_run(rare_events, of_rare()), of_run(composition, of_shapes())
 
 
 def test_rules_support_what_they_should_and_nothing_else():
@@ -203,7 +177,7 @@ def test_rules_support_what_they_should_and_nothing_else():
     other = ("rare-kept-from-one-percent", "landscape-flatter")  # it refutes another; the noise of errors here is not sharpness'
     assert {name for name, word in found.items() if word != "supported"} <= set(other), found
     nothing = verdicts(
-        simulated(causes, of_causes(0, 0, 0.9, 0, 0)), simulated(rare_events, of_rare(lambda share: 1.0, 0.0)), simulated(composition, of_shapes(1.0, 0.0))
+        of_run(causes, of_causes(0, 0, 0.9, 0, 0)), of_run(rare_events, of_rare(lambda share: 1.0, 0.0)), of_run(composition, of_shapes(1.0, 0.0))
     )
     assert nothing.pop("rare-kept-from-one-percent") == nothing.pop("bias-same-for-networks") == "supported"
     assert "supported" not in nothing.values()
@@ -213,7 +187,7 @@ def test_rules_support_what_they_should_and_nothing_else():
 
 
 def test_a_gap_too_small_or_a_target_missed_is_inconclusive():
-    off = verdicts(simulated(causes, of_causes(auc=0.7)))
+    off = verdicts(of_run(causes, of_causes(auc=0.7)))
     assert off["mismatch-explains"] == "inconclusive" and off["mismatch-recovers"] == "supported"
     shares = select(CONJECTURED[0], metric="head_share", architecture="resnet8", refit="real")["value"]
     assert shares.mean() == pytest.approx(0.2, abs=0.03)

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy.stats import spearmanr
+from simulated import verdicts
 from torch.nn import functional as F
 
 from synaug.auditing.prediction import FITTED
@@ -25,9 +26,23 @@ from synaug.data import ImageDataset
 from synaug.diffusion.denoisers import checkpoint_folder
 from synaug.run import Store
 from synaug.run.results import load_recorded
-from synaug.statistics.claims import load_claims, verdict_table
 from synaug.statistics.contrasts import select
 from synaug.statistics.frames import tidy
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    return load_recorded("will_it_help_me")
+
+
+@pytest.fixture(scope="module")
+def further(recorded):
+    return figures.further_run(recorded)
+
+
+@pytest.fixture(scope="module")
+def both(recorded, further):
+    return figures.joined(recorded, further)
 
 
 def simulated(probe, frechet, choice=0.0):
@@ -142,9 +157,6 @@ def test_one_image_of_each_source_is_chosen(real):
 
 
 def test_rules_support_what_they_should_and_nothing_else():
-    def verdicts(frame):
-        return dict(zip(load_claims(EXPERIMENT.name), verdict_table(frame)["verdict"]))
-
     assert set(verdicts(simulated(0.05, 5.0, choice=0.6)).values()) == {"supported"}
     nothing = verdicts(simulated(5.0, 0.05))
     assert "supported" not in nothing.values() and nothing["choice-alignment"] == nothing["choice-uncertainty"] == "no effect within the margin"
@@ -180,8 +192,7 @@ def test_the_line_of_an_audit_is_that_of_the_best_measure():
     assert figures.fitted(simulated(probe=2.0, frechet=0.05))["measure"] == "frechet_distance"
 
 
-def test_audits_predict_by_the_recorded_line():
-    both = figures.joined(load_recorded("will_it_help_me"), figures.further_run(load_recorded("will_it_help_me")))
+def test_audits_predict_by_the_recorded_line(both):
     assert json.loads(FITTED.read_text()) == figures.fitted(both) and both["arm"].isin(POOLS).any()
 
 
@@ -193,37 +204,33 @@ def test_audits_predict_by_the_recorded_line():
         ("cifar10", "CIFAR-10: ", lambda gain: gain[["from noise", "strength 50", "copies"]].max() < -0.5 and gain["fresh real images"] > 2),
     ],
 )
-def test_gains_of_sets_that_were_measured_later(variant, of, says):
+def test_gains_of_sets_that_were_measured_later(variant, of, says, both):
     """As the chapter's tables say, of trainings that are paired by seed, by hand."""
     error = select(load_recorded("will_it_help_me", variant=variant), role="gain").pivot(index="seed", columns="arm", values="value")
     gain = error.rsub(error.pop("original"), axis=0).mean()
     assert says(gain)
-    both = figures.joined(load_recorded("will_it_help_me"), figures.further_run(load_recorded("will_it_help_me")))
     assert figures.measured_gains(both).set_index("arm")["estimate"][of + gain.index].tolist() == pytest.approx(gain.tolist())
 
 
-def test_what_lost_is_told_from_what_only_gained_nothing():
-    frame = load_recorded("will_it_help_me")
-    decided = figures.decisions(figures.joined(frame, figures.further_run(frame))).set_index("images")
+def test_what_lost_is_told_from_what_only_gained_nothing(further, both):
+    decided = figures.decisions(both).set_index("images")
     assert decided.loc[["made by a VAE", "a weak generator of CIFAR-10"], "what to do"].eq(figures.LOST).all()
     assert decided.loc[["made by a GAN", "a generator stopped early"], "what to do"].eq(figures.NONE).all()
-    (gain,) = select(figures.measured_gains(figures.further_run(frame)), arm="CIFAR-10: fresh real images")["estimate"]
-    mean = select(figures.measured_gains(figures.further_run(frame)), arm=["CIFAR-10: from noise", "CIFAR-10: strength 50"])["estimate"].mean()
+    gains = figures.measured_gains(further).set_index("arm")["estimate"]
+    gain, mean = gains["CIFAR-10: fresh real images"], gains[["CIFAR-10: from noise", "CIFAR-10: strength 50"]].mean()
     assert decided.loc["a weak generator of CIFAR-10", "of fresh real images' gain"] == f"\u2212{-100 * mean / gain:.0f}\u00a0%"
 
 
-def test_a_constant_predicts_the_wrong_order_and_lines_are_uncertain():
-    frame = load_recorded("will_it_help_me")
-    told = figures.fitted_anew(frame).replace("\u2212", "-")
+def test_a_constant_predicts_the_wrong_order_and_lines_are_uncertain(recorded):
+    told = figures.fitted_anew(recorded).replace("\u2212", "-")
     over, low, high = map(float, re.search(r"is (\S+) \[(\S+), (\S+)\]", told).groups())
-    assert figures.of_a_constant(frame) < -0.3 and low < 0 < over < high
-    assert over == pytest.approx(float(figures.numbers(frame)["over the reference"].split()[0]), abs=0.006)
+    assert figures.of_a_constant(recorded) < -0.3 and low < 0 < over < high
+    assert over == pytest.approx(float(figures.numbers(recorded)["over the reference"].split()[0]), abs=0.006)
 
 
-def test_the_decisions_follow_from_the_recorded_gains():
-    frame = load_recorded("will_it_help_me")
-    error = select(frame, role="gain", seed=list(range(800, 805))).pivot_table(index="arm", values="value")["value"]
-    gain, table = error["original"] - error, figures.decisions(frame).set_index("images")
+def test_the_decisions_follow_from_the_recorded_gains(recorded):
+    error = select(recorded, role="gain", seed=list(range(800, 805))).pivot_table(index="arm", values="value")["value"]
+    gain, table = error["original"] - error, figures.decisions(recorded).set_index("images")
     assert table.index[0] == "fresh real images" and table.loc["fresh real images", "what to do"] == "collect them first"
     share = gain[[*(f"strength {n}" for n in (20, 35, 50, 65, 80)), *FILTERS]].mean() / gain["fresh real images"]
     assert table.loc["made from your images, also filtered", "of fresh real images' gain"] == f"{100 * share:.0f}\u00a0%"
@@ -232,11 +239,9 @@ def test_the_decisions_follow_from_the_recorded_gains():
     assert sorted(name for name in named if ":" not in name) == sorted(POOLS)
 
 
-def test_sets_are_told_apart_by_the_audits_thresholds():
-    recorded = load_recorded("will_it_help_me")
-    frame = figures.joined(recorded, figures.further_run(recorded))
-    rows = figures.faults(frame).set_index("arm")
-    measures = select(frame, role="measure").pivot(index="arm", columns="metric", values="value")
+def test_sets_are_told_apart_by_the_audits_thresholds(both):
+    rows = figures.faults(both).set_index("arm")
+    measures = select(both, role="measure").pivot(index="arm", columns="metric", values="value")
     for name, limit in THRESHOLDS.items():
         if name in ("off_label", "duplicates"):  # were not recorded
             assert name not in measures
@@ -253,7 +258,7 @@ def test_sets_are_told_apart_by_the_audits_thresholds():
     assert {"strength 20", "copies", "CIFAR-10: copies", "fresh, noisy"} <= set(some.index) and (none["low"] > 0).all()  # as the takeaway says
     assert set(none["family"]) <= {"from noise", "from real images", "filtered", "oracle", "real, or spoilt", "CIFAR-10"}
     assert {arm for arm, family in none["family"].items() if family in ("real, or spoilt", "CIFAR-10")} == {"fresh real images", "CIFAR-10: fresh real images"}
-    numbers = list(map(int, re.findall(r"\d+", figures.faults_said(frame))))
+    numbers = list(map(int, re.findall(r"\d+", figures.faults_said(both))))
     gained, lost = (some["low"] > 0).sum(), (some["high"] < 0).sum()
     assert numbers == [len(none), len(none), len(some), gained, lost, len(some) - gained - lost]
 
@@ -268,20 +273,8 @@ def test_runs_of_other_sets_are_shown_as_well(variant):
     assert len(figures.faults_table(run)) == len(figures.gained(run).axes[0].lines) // 2
 
 
-def test_generated_sets_hold_no_real_images():
-    recorded = load_recorded("will_it_help_me")
-    both = figures.joined(recorded, figures.further_run(recorded))
-    mean, table = figures.of_measures(both)
-    made = [not arm.endswith(("copies", "fresh real images")) and not arm.startswith("fresh") for arm in mean["arm"]]
-    found = figures.plain_correlations(both)
-    assert found[figures.GENERATED].loc["probe_gain_all", "value"] == pytest.approx(
-        spearmanr(table.loc[made, "probe_gain_all"], mean.loc[made, "value"]).statistic
-    )
-    assert not set(figures.CHANGED) & set(found[figures.ALL].index)
-
-
-def test_choices_are_compared_at_the_same_cost_as_well():
-    longer, recorded = load_recorded("will_it_help_me", variant="same_cost"), load_recorded("will_it_help_me")
+def test_choices_are_compared_at_the_same_cost_as_well(recorded):
+    longer = load_recorded("will_it_help_me", variant="same_cost")
     gain = [
         error.rsub(error.pop("original"), axis=0)
         for error in (run.pivot_table(index="seed", columns="arm", values="value") for run in (longer, select(recorded, role=["gain", "choice"])))
@@ -333,12 +326,19 @@ def test_gains_of_a_further_run_stay_those_over_its_own_original():
     assert figures.decisions(both).set_index("images").loc["made by a GAN", "sets above 0"] == "2 of 2"
 
 
-def test_the_order_by_a_measure_itself_is_spearmans():
-    frame = load_recorded("will_it_help_me")
-    error = select(frame, role="gain").pivot_table(index="arm", values="value")["value"]
-    far = select(frame, role="measure", metric="frechet_distance").set_index("arm")["value"]
-    gain, rows = (error["original"] - error)[far.index], figures.plain_correlations(frame)
+def test_the_order_by_a_measure_itself_is_spearmans(recorded, both):
+    """Of all sets, and of those that hold no real images."""
+    error = select(recorded, role="gain").pivot_table(index="arm", values="value")["value"]
+    far = select(recorded, role="measure", metric="frechet_distance").set_index("arm")["value"]
+    gain, rows = (error["original"] - error)[far.index], figures.plain_correlations(recorded)
     made = [name for name in far.index if not name.startswith(("fresh", "copies"))]
     assert rows[figures.ALL].loc["frechet_distance", "value"] == pytest.approx(spearmanr(far, gain).statistic)
     assert rows[figures.GENERATED].loc["frechet_distance", "value"] == pytest.approx(spearmanr(far[made], gain[made]).statistic)
     assert len(figures.plain(rows)) == len(PREDICTORS)
+    mean, table = figures.of_measures(both)
+    made = [not arm.endswith(("copies", "fresh real images")) and not arm.startswith("fresh") for arm in mean["arm"]]
+    found = figures.plain_correlations(both)
+    assert found[figures.GENERATED].loc["probe_gain_all", "value"] == pytest.approx(
+        spearmanr(table.loc[made, "probe_gain_all"], mean.loc[made, "value"]).statistic
+    )
+    assert not set(figures.CHANGED) & set(found[figures.ALL].index)

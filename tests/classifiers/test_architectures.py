@@ -1,4 +1,4 @@
-"""Every network behind `build_classifier` on tiny images, and torchvision's against what torchvision publishes."""
+"""Every network behind `build_classifier` on tiny images, and torchvision's against torchvision's own."""
 
 import pytest
 import torch
@@ -137,42 +137,13 @@ def test_what_is_computed_is_what_torchvision_computes_but_for_our_changes(chang
     with torch.device("meta"):
         theirs = changed().eval()
     values, names = list(ours.state_dict().values()), list(theirs.state_dict())
-    assert len(values) == len(names)
+    assert len(values) == len(names) and count(ours) == count(theirs)
     theirs.load_state_dict(dict(zip(names, values)), assign=True)
     images = floats(2, (3, 32, 32))
     with torch.no_grad():
         logits = ours(images)
         torch.testing.assert_close(logits, theirs(images), rtol=1e-3, atol=1e-4)
     assert logits.std() > 0.01
-
-
-#: torchvision's record of each network, and what our changes add to its parameters for 1,000 classes and 3 channels.
-PUBLISHED = {
-    "resnet18": (models.ResNet18_Weights.IMAGENET1K_V1, 3 * 64 * (3 * 3 - 7 * 7) - 990 * 513),
-    "vgg19": (models.VGG19_BN_Weights.IMAGENET1K_V1, 10 * 513 - (512 * 7 * 7 + 1) * 4096 - 4097 * 4096 - 4097 * 1000),
-    "densenet121": (models.DenseNet121_Weights.IMAGENET1K_V1, 3 * 64 * (3 * 3 - 7 * 7) - 990 * 1025),
-    "convnext_tiny": (models.ConvNeXt_Tiny_Weights.IMAGENET1K_V1, 3 * 96 * (2 * 2 - 4 * 4) - 990 * 769),
-    # Also the relative positions within windows of 4 in place of 7, for each head of each block.
-    "swin_tiny": (models.Swin_T_Weights.IMAGENET1K_V1, 3 * 96 * (2 * 2 - 4 * 4) + (7**2 - 13**2) * (2 * 3 + 2 * 6 + 6 * 12 + 2 * 24) - 990 * 769),
-}
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_parameters_are_the_published_ones_but_for_our_changes(name):
-    record, added = PUBLISHED[name]
-    assert count(build_classifier(name, (3, 32, 32), 10, seed=0)) == record.meta["num_params"] + added
-
-
-def test_vit_parameters():
-    def parameters(side, patch, classes, *, dim, depth, mlp):
-        block = 4 * dim + 4 * dim * (dim + 1) + mlp * (dim + 1) + dim * (mlp + 1)  # norms, attention, two layers
-        tokens = (side // patch) ** 2 + 1
-        return dim * (3 * patch**2 + 1) + dim + tokens * dim + depth * block + 2 * dim + classes * (dim + 1)
-
-    published = models.ViT_B_16_Weights.IMAGENET1K_V1.meta["num_params"]
-    assert parameters(224, 16, 1000, dim=768, depth=12, mlp=3072) == published  # so the formula holds
-    for name, size in (("vit_small", dict(dim=384, depth=12, mlp=1536)), ("vit_tiny", dict(dim=64, depth=3, mlp=128))):
-        assert count(build_classifier(name, (3, 32, 32), 10, seed=0)) == parameters(32, 4, 10, **size)
 
 
 def test_a_vit_shows_its_heads():

@@ -5,7 +5,6 @@ import shutil
 import socket
 import tarfile
 import time
-from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,17 +13,10 @@ from full_disk import file_size_limit
 from torchvision.datasets import CIFAR10, CIFAR100
 from tqdm import tqdm
 
-from synaug import paths, resources
+from synaug import paths
 from synaug.data import cifar, load_dataset
 from synaug.data.cached import load_cached
 from synaug.files import atomic_write
-
-
-@pytest.fixture
-def cache(monkeypatch, tmp_path):
-    folder = tmp_path / "cache"
-    monkeypatch.setenv("SYNAUG_CACHE", str(folder))
-    return folder
 
 
 def left(folder):
@@ -90,8 +82,8 @@ class TestTorchvisionArchive:
             cifar.from_archive(tiny[0], "0" * 64, 1, cache)
         assert left(cache) == []
 
-    def test_too_little_disk_is_told_before_the_download(self, tiny, cache, monkeypatch):
-        monkeypatch.setattr(resources.shutil, "disk_usage", lambda place: namedtuple("Usage", "free")(3999))
+    def test_too_little_disk_is_told_before_the_download(self, tiny, cache, room):
+        room(3999)
         with pytest.raises(OSError, match="obtaining Tiny needs about 4.00kB .* 4.00kB are free"):
             cifar.from_archive(tiny[0], tiny[0].sha256, 1000, cache)
 

@@ -3,7 +3,6 @@ import struct
 import tempfile
 import unicodedata
 import warnings
-from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
@@ -321,11 +320,11 @@ class TestSaving:
             theirs = back.images[back.labels == back.class_names.index(name)]
             assert torch.equal(theirs, data.images[data.labels == label])
 
-    def test_refuses(self, tmp_path, monkeypatch):
+    def test_refuses(self, tmp_path, room):
         for names in (("a", "", "b"), ("a", "b", ".."), ("a/b", "a_b", "c"), ("__MACOSX", "a", "b")):
             with pytest.raises(ValueError, match="class names that cannot be folders of their own"):
                 save_image_folder(self.data(names=names), tmp_path / "new")
-        monkeypatch.setattr(resources.shutil, "disk_usage", lambda place: namedtuple("Usage", "free")(1000))
+        room(1000)
         with pytest.raises(OSError, match="writing 12 images needs about 7.[0-9]+kB"):
             save_image_folder(self.data(), tmp_path / "new")
         assert not (tmp_path / "new").exists()

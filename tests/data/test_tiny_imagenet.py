@@ -37,6 +37,7 @@ def layout():
 
 
 def put(files, cache, packed):
+    cache.mkdir(exist_ok=True)
     if packed:
         with zipfile.ZipFile(cache / "tiny-imagenet-200.zip", "w") as archive:
             for name, content in files.items():
@@ -46,12 +47,6 @@ def put(files, cache, packed):
         path = cache / "tiny-imagenet-200" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SYNAUG_CACHE", str(tmp_path))
-    return tmp_path
 
 
 def pixels(content):

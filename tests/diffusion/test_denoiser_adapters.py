@@ -91,31 +91,28 @@ class TestDDPM:
             clipped |= bool((expected.abs() == schedule.config.clip_sample_range).any())
         assert clipped == bool(clip)
 
-    @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-    @pytest.mark.parametrize("schedule", [{}, {"beta_schedule": "squaredcos_cap_v2"}])
+    @pytest.mark.parametrize(
+        "options, step",
+        [
+            ({"prediction_type": "epsilon"}, {}),
+            ({"prediction_type": "v_prediction"}, {}),
+            ({"prediction_type": "epsilon", "beta_schedule": "squaredcos_cap_v2"}, {}),
+            ({"prediction_type": "v_prediction", "beta_schedule": "squaredcos_cap_v2"}, {}),
+            ({"clip_sample": True}, {"use_clipped_model_output": True}),
+        ],
+    )
     @torch.no_grad()
-    def test_euler_steps_are_ddim(self, prediction, schedule):
+    def test_euler_steps_are_ddim(self, options, step):
         """DDIM without noise is Euler's method where images have unit signal (Karras et al. 2022, section 4)."""
-        network, theirs = unet(), scheduler(DDIMScheduler, prediction_type=prediction, **schedule)
+        network, theirs = unet(), scheduler(DDIMScheduler, **options)
         theirs.set_timesteps(10)
         x = noise()
         for t in theirs.timesteps:
-            x = theirs.step(network(x, t).sample, t, x).prev_sample
+            x = theirs.step(network(x, t).sample, t, x, **step).prev_sample
         sigmas = torch.stack([sigma_of(theirs, t) for t in theirs.timesteps] + [torch.tensor(0.0)])
         start = noise() * (1 + sigmas[0] ** 2).sqrt().float()
         found = sample(ours(network, theirs), start, sigmas, solver="euler")
         assert float(x.std()) > 0.1
-        torch.testing.assert_close(found, x, rtol=1e-3, atol=1e-3)
-
-    @torch.no_grad()
-    def test_with_clipping_euler_steps_are_ddim_with_the_clipped_output(self):
-        network, theirs = unet(), scheduler(DDIMScheduler, clip_sample=True)
-        theirs.set_timesteps(10)
-        x = noise()
-        for t in theirs.timesteps:
-            x = theirs.step(network(x, t).sample, t, x, use_clipped_model_output=True).prev_sample
-        sigmas = torch.stack([sigma_of(theirs, t) for t in theirs.timesteps] + [torch.tensor(0.0)])
-        found = sample(ours(network, theirs), noise() * (1 + sigmas[0] ** 2).sqrt().float(), sigmas, solver="euler")
         torch.testing.assert_close(found, x, rtol=1e-3, atol=1e-3)
 
     def test_steps_between_steps(self):

@@ -271,7 +271,7 @@ class TestCheckpoints:
         assert len(sizes) > 1 and max(sizes) < 15_000_000
         assert weights_hash(load_denoiser(tmp_path)) == weights_hash(large.half())
 
-    @pytest.mark.parametrize("first, second", [(10**6, 10**5), (10**5, 10**6), (10**5, 10**5)])
+    @pytest.mark.parametrize("first, second", [(10**6, 10**6), (10**6, 10**5), (10**5, 10**6), (10**5, 10**5)])
     def test_a_save_that_is_cut_anywhere_mixes_no_shards(self, tiny, tmp_path, monkeypatch, first, second):
         """From one file to many and back: after each move or removal, the last save or the new one is what loads."""
         other = new_denoiser(dataset(), channels=(32,), seed=1)
@@ -289,7 +289,7 @@ class TestCheckpoints:
         monkeypatch.setattr(denoisers.os, "replace", looked(replace))
         monkeypatch.setattr(type(tmp_path), "unlink", looked(unlink))
         other.save(tmp_path, shard_bytes=second)
-        assert len(seen) >= 4 and set(seen) == whole and seen == sorted(seen, key=seen.index)  # old, then new
+        assert len(seen) >= (3 if first == second == 10**6 else 4) and set(seen) == whole and seen == sorted(seen, key=seen.index)  # old, then new
         assert len(list(tmp_path.glob("unet/*"))) == (2 if second == 10**6 else 6)
 
     def test_saving_changes_nothing_else(self, tiny, tmp_path):
@@ -299,14 +299,13 @@ class TestCheckpoints:
         assert torch.equal(torch.get_rng_state(), before) and weights_hash(tiny) == weights
         assert tiny.unet.dtype == torch.float32
 
-    @pytest.mark.parametrize("moves", [0, 1, 2])
-    def test_a_cut_save_leaves_the_last_one(self, tiny, tmp_path, monkeypatch, moves):
-        """Cut after so many of the three new files (configuration, weights, description) were moved into place."""
+    def test_a_cut_save_is_not_in_the_way_of_the_next(self, tiny, tmp_path, monkeypatch):
+        """Cut after the first of three new files (configuration, weights, description) was moved into place."""
         tiny.save(tmp_path)
         other, done, replace = new_denoiser(dataset(), channels=(32,), seed=1), [], os.replace
 
         def cut(source, target):
-            if len(done) == moves:
+            if done:
                 raise KeyboardInterrupt
             done.append(target)
             replace(source, target)
@@ -315,9 +314,9 @@ class TestCheckpoints:
         with pytest.raises(KeyboardInterrupt):
             other.save(tmp_path)
         monkeypatch.undo()
-        expected = copy.deepcopy(tiny if moves < 2 else other).half()
-        assert weights_hash(load_denoiser(tmp_path)) == weights_hash(expected)
-        other.save(tmp_path)  # what the cut one left is not in the way
+        assert weights_hash(load_denoiser(tmp_path)) == weights_hash(copy.deepcopy(tiny).half())
+        other.save(tmp_path)
+        assert weights_hash(load_denoiser(tmp_path)) == weights_hash(copy.deepcopy(other).half())
         assert not (tmp_path / "saving.tmp").exists()
 
     def test_by_name(self, tiny, tmp_path, monkeypatch):

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections import namedtuple
 from dataclasses import replace
 
 import pytest
@@ -490,11 +489,10 @@ class TestLimits:
         assert 1 <= trainer.seconds < 20
         assert load_denoiser(tmp_path).image_shape == (1, 8, 8)
 
-    def test_too_little_room_is_refused_before_training(self, finished, tmp_path, monkeypatch):
+    def test_too_little_room_is_refused_before_training(self, finished, tmp_path, monkeypatch, room):
         trainer, folder = finished
         size = sum(p.numel() for p in trainer.model.parameters())
-        usage = namedtuple("Usage", "free")(20 * size)
-        monkeypatch.setattr(resources.shutil, "disk_usage", lambda place: usage)
+        room(20 * size)
         assert sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) < 20 * size  # with files' headers
         Trainer(TINY, folder)  # a second state fits beside the first
         words = f"training a generator of {size:,} parameters needs about"

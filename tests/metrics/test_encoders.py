@@ -11,9 +11,8 @@ from synaug.metrics.encoders import encode, encoder_label
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SYNAUG_CACHE", str(tmp_path))
-    return tmp_path / "features"
+def own_cache(cache):
+    return cache / "features"
 
 
 @functools.cache
@@ -137,15 +136,10 @@ def test_what_a_module_does_is_never_taken_from_another(own_cache, make):
     assert not own_cache.exists()
 
 
-@pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "other"])
-def test_a_damaged_entry_is_computed_again(own_cache, damage, runs):
+def test_a_damaged_entry_is_computed_again(own_cache, runs):
     first = encode(images())
     (entry,) = own_cache.iterdir()
-    content = bytearray(entry.read_bytes())
-    if damage == "flip":
-        content[len(content) // 2] ^= 1
-    damaged = {"truncate": content[:-50], "flip": content, "empty": b"", "other": b"not an archive"}[damage]
-    entry.write_bytes(damaged)
+    entry.write_bytes(entry.read_bytes()[:-50])
     with pytest.warns(UserWarning, match="cannot be read"):
         assert torch.equal(encode(images()), first)
     assert len(runs) == 2

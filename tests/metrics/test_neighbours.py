@@ -137,13 +137,6 @@ def test_arrays_of_any_layout(change):
     assert prdc(change(real.numpy()), change(fake.numpy())) == prdc(real, fake)
 
 
-def test_strictness_is_that_of_prdc():
-    # On a line 0, 1, 2, 3 every ball of k = 1 has radius 1: the fake point 4 is on its border, not inside.
-    real = torch.arange(4.0)[:, None]
-    fake = torch.tensor([[4.0], [9.0]])
-    assert prdc(real, fake, k=1)["precision"] == 0
-
-
 def test_identical_sets_and_identical_points():
     real = gaussian(500, 20, 15)
     assert prdc(real, real) == {"k": 5} | dict.fromkeys(NAMES, 1.0)

@@ -12,6 +12,5 @@ def notes(tmp_path):
 
 
 @pytest.fixture
-def store(tmp_path, monkeypatch):
-    monkeypatch.setenv("SYNAUG_CACHE", str(tmp_path / "cache"))
+def store(cache):
     return Store()

@@ -15,7 +15,6 @@ import task_functions as functions
 from distributed import LocalCluster
 from task_functions import ran
 
-from synaug import resources
 from synaug.resources import format_duration
 from synaug.run import Store, Task, sweep
 from synaug.run.sweep import Estimate, run_missing
@@ -202,12 +201,11 @@ def test_estimates_are_of_the_likest_tasks(notes, store):
     assert estimate.total([other, unlike, unknown]) == (pytest.approx(took[1] + sum(took) / 2), True)
 
 
-def test_a_disk_that_the_missing_tasks_would_fill_is_refused(notes, store, monkeypatch):
+def test_a_disk_that_the_missing_tasks_would_fill_is_refused(notes, store, room):
     tasks = squares(notes, n=8)
     here(tasks[:2], store)
     each = sum(path.stat().st_size for path in store.folder.rglob("*.zip")) // 2
-    room = namedtuple("Usage", "free")
-    monkeypatch.setattr(resources.shutil, "disk_usage", lambda place: room(5 * each))
+    room(5 * each)
     with pytest.raises(OSError, match="what is missing of 8 tasks needs about"):
         here(tasks, store)
     assert ran(notes) == 2

@@ -3,7 +3,6 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from synaug.paths import data_dir
 from synaug.statistics import holm
 from synaug.statistics.contrasts import differences, paired, select
 
@@ -115,25 +114,12 @@ def test_what_cannot_be_paired_is_refused():
         paired(frame, {"arm": "original"}, correct="bonferroni")
 
 
-def test_recorded_gains_come_out_as_differences_do():
-    """The gains of targeted augmentation, from a pivot of the recorded run and from contrasts."""
-    recorded = pd.read_csv(data_dir() / "results" / "targeted_augmentation.standard.csv.gz", low_memory=False)
-    frame = select(
-        recorded,
-        regime="small",
-        optimizer="sgd",
-        architecture="resnet8",
-        augment="flip",
-        budget=1,
-        metric="test_error",
-        kind=["original", "generated", "upsampled", "fresh"],
-    )
-    found = paired(frame, {"kind": "original"}, by=("arm", "x"), sign=-1).set_index(["arm", "x"])
-    wide = frame.pivot(index="seed", columns=["arm", "x"], values="value")
-    gains = wide.rsub(wide["original"].iloc[:, 0], axis=0).drop(columns="original")
-    assert len(found) > 3
-    for key, row in found.iterrows():
-        assert row["estimate"] == pytest.approx(gains[key].mean()) and row["n"] == gains[key].count()
-    usual = select(differences(frame, {"kind": "original"}, sign=-1), arm=["generated", "upsampled"], x=2)
-    more = paired(usual, {"arm": "upsampled"})
-    assert more["estimate"].item() == pytest.approx((gains["generated", 2] - gains["upsampled", 2]).mean())
+def test_differences_can_be_compared_in_turn():
+    frame = table(low=0.0, high=1.0)
+    gains = differences(frame, {"arm": "original"}, metric="test_error", sign=-1)
+    assert set(gains["arm"]) == {"copies", "generated"} and set(gains) == set(frame) - {"low", "high"}
+    for arm in ("copies", "generated"):
+        pd.testing.assert_series_equal(by_seed(gains, arm), by_seed(frame, "original") - by_seed(frame, arm))
+    more = paired(gains, {"arm": "copies"})
+    assert more["arm"].tolist() == ["generated"]
+    assert more["estimate"].item() == pytest.approx((by_seed(frame, "copies") - by_seed(frame, "generated")).mean())

@@ -48,11 +48,6 @@ class TestFeatureLearning:
         gd, sam = (fast - slow for fast, slow in (alignments(r, 60) for r in (0.0, 0.05)))
         assert (sam[1:] > gd[1:]).any()
 
-    def test_a_frequent_slow_feature_is_learned_first(self):
-        """Speed is frequency times strength cubed: at alpha = 0.3 and beta_d = 0.9 that of v_d is larger."""
-        fast, slow = alignments(0.0, steps=250, alpha=0.3, beta_d=0.9)
-        assert (slow[-1] > 1).all() and (fast[-1] < 0.2).all()
-
 
 class TestSpeedRatio:
     def test_by_hand(self):
@@ -71,6 +66,7 @@ class TestSpeedRatio:
             assert math.isclose(speed_ratio(PatchDistribution(**options)), factor)
             fast, slow = alignments(0.0, steps=150, **options)
             assert ((fast[-1] > slow[-1]) == (factor > 1)).mean() >= 0.8
+            assert factor > 1 or (slow[-1] > 1).all() and (reading == "B" or (fast[-1] < 0.2).all())
 
 
 class TestScores:

@@ -63,11 +63,6 @@ class TestPatches:
 
 
 class TestRandomness:
-    def test_a_seed_alone_is_the_seed_among_others(self):
-        together, alone = sample(seeds=(2, 7, 9)), sample(seeds=(7,))
-        for name in ("patches", "labels", "has_fast", "roles", "v_e", "v_d"):
-            assert torch.equal(getattr(together, name)[1:2], getattr(alone, name))
-
     def test_streams_share_features_alone(self):
         distribution = PatchDistribution()
         train, test = distribution.sample(50, [0]), distribution.sample(50, [0], stream=1)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from synaug.chapters.how_much_and_how_mixed import train_arm
-from synaug.chapters.tasks import Trainings, at_strength, data_of, learning, number_format, part_of, trained_generators
+from synaug.chapters.tasks import Trainings, at_strength, data_of, learning, part_of, trained_within
 from synaug.classifiers.architectures import ARCHITECTURES
 from synaug.data import ImageDataset
 from synaug.diffusion.recipe import Recipe
@@ -78,9 +78,8 @@ def recipe_for(s: Traits, name: str) -> dict:
 
 def samples(s: Traits, name: str) -> Task:
     """An image from noise for each training image, of its class, by a generator that was trained on these."""
-    generator = Task(trained_generators, {"recipe": recipe_for(s, name), "snapshots": [s.trained_images], "device": s.device})
-    own = {"images": s.trained_images, **number_format(s), "steps": s.sampling_steps, "strength": 1.0, "seed": 0}
-    return Task(at_strength, own, (part(s, name, "real"), generator))
+    own, generator = trained_within(s, recipe_for(s, name))
+    return Task(at_strength, {**own, "steps": s.sampling_steps, "strength": 1.0, "seed": 0}, (part(s, name, "real"), generator))
 
 
 def part(s: Traits, name: str, which: str) -> Task:

@@ -61,7 +61,7 @@ class Network(Settings):
         "flip",
         options=tuple(name for name in AUGMENTATIONS if not name.endswith("trivial")),
     )
-    ks: tuple[int, ...] = param("times a slow image occurs; trainings take the largest", each=True, at_least=2)
+    ks: tuple[int, ...] = param("times a slow image occurs; trainings take the largest", (2, 5), each=True, at_least=2)
     sigma: float = param("noise level of the trainings' generated images; 1 is the published 50 of 100 steps", 1.0)
     sigmas: tuple[float, ...] = param("levels whose generated images are looked at, sigma among them", each=True)
     sampler_steps: int = param("Heun steps from any of them", at_least=1)
@@ -69,7 +69,7 @@ class Network(Settings):
     selection_seed: int = param("of the network that selects the slow images", 100, at_least=0, at_most=2**31 - 1)
     n_evaluate: int = param("test images; None: all", at_least=1, optional=True)
     sampled_batches: int = param("mini-batches behind sampled_variance", at_least=2)
-    stages: tuple[str, ...] = param("when gradients are measured", each=True, options=tuple(STAGES))
+    stages: tuple[str, ...] = param("when gradients are measured", tuple(STAGES), each=True, options=tuple(STAGES))
 
     def check(self):
         if min(self.sigmas) <= 0 or self.sigma not in self.sigmas:
@@ -123,29 +123,9 @@ PROFILES = {
         stages=("early", "late"),
     ),
     "standard": dict(
-        generator="fashion_mnist_2000",
-        n_images=None,
-        classifier_steps=800,
-        ks=(2, 5),
-        sigmas=(1.0, 3.0, 80.0),
-        sampler_steps=9,
-        seeds=5,
-        n_evaluate=2000,
-        sampled_batches=25,
-        stages=tuple(STAGES),
+        generator="fashion_mnist_2000", classifier_steps=800, sigmas=(1.0, 3.0, 80.0), sampler_steps=9, seeds=5, n_evaluate=2000, sampled_batches=25
     ),
-    "paper": dict(
-        generator="fashion_mnist",
-        n_images=None,
-        classifier_steps=4000,
-        ks=(2, 5),
-        sigmas=(0.3, 1.0, 3.0, 80.0),
-        sampler_steps=18,
-        seeds=10,
-        n_evaluate=None,
-        sampled_batches=100,
-        stages=tuple(STAGES),
-    ),
+    "paper": dict(generator="fashion_mnist", classifier_steps=4000, sigmas=(0.3, 1.0, 3.0, 80.0), sampler_steps=18, seeds=10, sampled_batches=100),
 }
 
 

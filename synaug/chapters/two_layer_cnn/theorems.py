@@ -47,18 +47,18 @@ class Theory(Settings):
     lr: float = param("learning rate, of all trainings", 0.1)
     momentum: float = param("momentum, of all trainings", 0.9, at_least=0)
     rhos: tuple[float, ...] = param("radii of SAM", (0.002, 0.02), each=True)
-    steps: int = param("steps of the toy's training", at_least=1)
+    steps: int = param("steps of the toy's training", 600, at_least=1)
     seeds: int = param("seeds of everything: 0, 1, ...", at_least=2, at_most=1000)
     ks: tuple[int, ...] = param("times a slow example occurs, 2 among them", each=True, at_least=2)
-    sam_ns: tuple[int, ...] = param("training examples in Theorem 4.1", each=True, at_least=2)
+    sam_ns: tuple[int, ...] = param("training examples in Theorem 4.1", (10, 30, 100, 300, 1000, 3000, 10_000), each=True, at_least=2)
     align_n: int = param("training examples in Theorem 4.2", at_least=1)
     variance_n: int = param("N in Theorem 4.3", 50, at_least=1)
     variance_batch: int = param("B in Theorem 4.3", 20, at_least=1)
     variance_filters: int = param("filters in Theorem 4.3", 40, at_least=1)
     draws: int = param("data sets of a seed in Theorem 4.3", at_least=2)
-    alphas: tuple[float, ...] = param("alpha where features race and outputs cluster", each=True, at_least=0, at_most=1)
-    beta_ratios: tuple[float, ...] = param("beta_d / beta_e, likewise", each=True, at_least=0, at_most=1)
-    noises: tuple[float, ...] = param("noise at which the clusters are looked at", each=True, at_least=0)
+    alphas: tuple[float, ...] = param("alpha where features race and outputs cluster", (0.1, 0.3, 0.5, 0.7, 0.9, 0.98), each=True, at_least=0, at_most=1)
+    beta_ratios: tuple[float, ...] = param("beta_d / beta_e, likewise", (0.2, 0.4, 0.6, 0.8, 0.9, 1.0), each=True, at_least=0, at_most=1)
+    noises: tuple[float, ...] = param("noise at which the clusters are looked at", (0.0625, 0.125, 0.25, 0.5), each=True, at_least=0)
     recovery_steps: int = param("steps before outputs are clustered", 200, at_least=1)
     regime_alpha: float = param("alpha of the regimes, and of Theorems 4.2 and 4.3", 0.7, at_least=0, at_most=1)
     regime_beta_d: float = param("beta_d of the base regime", 0.4, at_least=0)
@@ -107,13 +107,6 @@ class Theory(Settings):
         return {name: getattr(self, name) for name in names} | changes
 
 
-LARGE = dict(
-    steps=600,
-    sam_ns=(10, 30, 100, 300, 1000, 3000, 10_000),
-    alphas=(0.1, 0.3, 0.5, 0.7, 0.9, 0.98),
-    beta_ratios=(0.2, 0.4, 0.6, 0.8, 0.9, 1.0),
-    noises=(0.0625, 0.125, 0.25, 0.5),
-)
 PROFILES = {
     "smoke": dict(
         seeds=2,
@@ -154,7 +147,6 @@ PROFILES = {
         n_test=500,
     ),
     "standard": dict(
-        LARGE,
         seeds=24,
         n=1000,
         align_n=60,
@@ -168,7 +160,6 @@ PROFILES = {
         n_test=1000,
     ),
     "paper": dict(
-        LARGE,
         seeds=100,
         n=10_000,
         align_n=200,
@@ -386,21 +377,10 @@ def recovered(problem: dict, **options) -> pd.DataFrame:
 
 
 def measure_regime(
-    problem: dict,
-    n: int,
-    lr: float,
-    momentum: float,
-    batch_size: int | None,
-    ks: list,
-    seeds: list,
-    num_filters: int,
-    init_std: float,
-    steps: int,
-    early: int,
-    n_test: int,
+    problem: dict, n: int, ks: list, seeds: list, num_filters: int, init_std: float, steps: int, early: int, n_test: int, **training
 ) -> pd.DataFrame:
-    """All arms trained from the same filters for the same steps (batch_size None: full batch): test error and loss at
-    the `STAGES`; x = k, 1 for the original. The test labels are clean."""
+    """All arms trained from the same filters for the same steps: test error and loss at the `STAGES`; x = k, 1 for the
+    original. The test labels are clean."""
     distribution = PatchDistribution(**problem)
     arms = [ORIGINAL, *(Arm(kind, k) for kind in ("upsampled", "generated") for k in ks)]
     start = initial_filters(seeds, num_filters, distribution.dim, init_std)
@@ -408,11 +388,9 @@ def measure_regime(
         training_sets(distribution.sample(n, seeds), arms),
         start,
         steps=steps,
-        lr=lr,
-        momentum=momentum,
-        batch_size=batch_size,
         test=replace(distribution, label_noise=0.0).sample(n_test, seeds, stream=1),
         record_every=RECORD_EVERY,
+        **training,
     ).frame
     frame = select(frame, metric=["test_error", "test_loss"]).rename(columns={"x": "step", "k": "x"})
     errors = select(frame, metric="test_error").set_index("step").groupby(["arm", "x", "seed"])["value"]

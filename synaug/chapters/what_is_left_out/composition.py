@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from synaug.chapters.tasks import Trained, Trainings, generated, joined, learning, number_format, part_of, trained, trained_generators
+from synaug.chapters.tasks import Trained, Trainings, generated, joined, learning, part_of, trained, trained_within
 from synaug.chapters.what_is_left_out.rare_events import corrected_share
 from synaug.classifiers import predict
 from synaug.classifiers.architectures import ARCHITECTURES
@@ -39,12 +39,9 @@ PROFILES = {
 
 def samples(s: Composition, of: str, seed: int) -> Task:
     recipe = asdict(Recipe(dataset=DATASETS[of], subset_size="all", channels=(s.width, 2 * s.width), flip=0.0, seed=seed))
-    generator = Task(trained_generators, {"recipe": recipe, "snapshots": [s.trained_images], "device": s.device})
-    return Task(
-        generated,
-        {"generator": None, "weights": None, **number_format(s), "images": s.trained_images, "steps": s.sampling_steps, "seed": seed},
-        (Task(part_of, {"dataset": "shapes", "split": "train", "n": s.n_samples}), generator),
-    )  # for their labels
+    own, generator = trained_within(s, recipe)
+    asked = Task(part_of, {"dataset": "shapes", "split": "train", "n": s.n_samples})  # for their labels
+    return Task(generated, {**own, "steps": s.sampling_steps, "seed": seed}, (asked, generator))
 
 
 def rows(s: Composition) -> Iterator[tuple[dict, Task]]:

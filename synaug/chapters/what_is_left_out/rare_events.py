@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from synaug.augmentation.training_sets import of_classes
-from synaug.chapters.tasks import Trained, Trainings, data_of, generated, joined, learning, network, number_format, part_of, trained, trained_generators
+from synaug.chapters.tasks import Trained, Trainings, data_of, generated, joined, learning, network, part_of, trained, trained_within
 from synaug.chapters.what_is_left_out.causes import derived
 from synaug.classifiers import build_classifier, predict
 from synaug.classifiers.architectures import ARCHITECTURES
@@ -73,12 +73,9 @@ PROFILES = {
 def own_network(s: Rare, which: str) -> tuple[dict, tuple[Task, ...]]:
     """The parameters of what samples a generator of merged classes, and the task that trains it where it is none saved."""
     if s.generators:
-        return {**network(s, s.generators[list(DATASETS).index(which)]), "images": None}, ()
-    recipe = asdict(Recipe(dataset=DATASETS[which], subset_size="all", channels=(s.width, 2 * s.width)))
-    return (
-        {"generator": None, "weights": None, **number_format(s), "images": s.trained_images},
-        (Task(trained_generators, {"recipe": recipe, "snapshots": [s.trained_images], "device": s.device}),),
-    )
+        return network(s, s.generators[list(DATASETS).index(which)]), ()
+    own, trainer = trained_within(s, asdict(Recipe(dataset=DATASETS[which], subset_size="all", channels=(s.width, 2 * s.width))))
+    return own, (trainer,)
 
 
 def merged(which: str, n: int | None = None) -> Task:

@@ -46,15 +46,17 @@ BASELINE_DRAWS, OCCUPANCY_DRAWS = 4, 20_000
 class Mixtures(Settings):
     mixtures: int = param("random mixtures, of seeds 0, 1, ...", at_least=1, at_most=1000)
     n_points: int = param("sources of each mixture, and as many fresh draws", at_least=1, at_most=20_000)
-    reverse_steps: tuple[int, ...] = param("levels t_re of the exact score, from 0 (the sources) to 100 (noise alone)", each=True, at_least=0, at_most=STEPS)
-    stride: int = param("take every stride-th level of the grid of 100, with Heun, by the exact and the wrong scores", at_least=1)
+    reverse_steps: tuple[int, ...] = param(
+        "levels t_re of the exact score, from 0 (the sources) to 100 (noise alone)", tuple(range(STEPS + 1)), each=True, at_least=0, at_most=STEPS
+    )
+    stride: int = param("take every stride-th level of the grid of 100, with Heun, by the exact and the wrong scores", 1, at_least=1)
     levels: tuple[int, ...] = param("reverse steps that coarse grids and wrong scores start from", each=True, at_least=1, at_most=STEPS)
-    grids: tuple[int, ...] = param("steps of coarse grids", each=True, at_least=1)
+    grids: tuple[int, ...] = param("steps of coarse grids", (5, 10, 18, 35, 100), each=True, at_least=1)
     churn: float = param("EDM's S_churn, in the arms that have it", 10.0, at_least=0)
-    factors: tuple[float, ...] = param("wrong scores: the exact one times a factor", each=True, at_most=10)
-    noises: tuple[float, ...] = param("wrong scores: with noise of a level", each=True, at_least=0)
+    factors: tuple[float, ...] = param("wrong scores: the exact one times a factor", (0.9, 0.95, 0.98, 0.99, 1.01, 1.02, 1.05, 1.1), each=True, at_most=10)
+    noises: tuple[float, ...] = param("wrong scores: with noise of a level", (0.05, 0.1, 0.2, 0.4), each=True, at_least=0)
     widths: tuple[float, ...] = param("wrong scores: smoothed over ln sigma, by a width", each=True, at_least=0, at_most=10)
-    guidances: tuple[float, ...] = param("wrong scores: guided, by a scale", each=True, at_least=0, at_most=100)
+    guidances: tuple[float, ...] = param("wrong scores: guided, by a scale", (1.5, 2.0, 4.0), each=True, at_least=0, at_most=100)
     k: int = param("neighbours in precision and recall", 5, at_least=1)
 
     def check(self):
@@ -87,7 +89,6 @@ PROFILES = {
         mixtures=4,
         n_points=300,
         reverse_steps=tuple(range(0, 101, 10)),
-        stride=1,
         levels=(100,),
         grids=(5, 10, 18, 35),
         factors=(0.95, 1.05),
@@ -95,30 +96,8 @@ PROFILES = {
         widths=(1.0,),
         guidances=(2.0,),
     ),
-    "standard": dict(
-        mixtures=10,
-        n_points=1000,
-        reverse_steps=tuple(range(101)),
-        stride=1,
-        levels=(50, 100),
-        grids=(5, 10, 18, 35, 100),
-        factors=(0.9, 0.95, 0.98, 0.99, 1.01, 1.02, 1.05, 1.1),
-        noises=(0.05, 0.1, 0.2, 0.4),
-        widths=(0.5, 1.0),
-        guidances=(1.5, 2.0, 4.0),
-    ),
-    "paper": dict(
-        mixtures=20,
-        n_points=5000,
-        reverse_steps=tuple(range(101)),
-        stride=1,
-        levels=(30, 50, 70, 100),
-        grids=(5, 10, 18, 35, 100),
-        factors=(0.9, 0.95, 0.98, 0.99, 1.01, 1.02, 1.05, 1.1),
-        noises=(0.05, 0.1, 0.2, 0.4),
-        widths=(0.25, 0.5, 1.0),
-        guidances=(1.5, 2.0, 4.0),
-    ),
+    "standard": dict(mixtures=10, n_points=1000, levels=(50, 100), widths=(0.5, 1.0)),
+    "paper": dict(mixtures=20, n_points=5000, levels=(30, 50, 70, 100), widths=(0.25, 0.5, 1.0)),
 }
 
 

@@ -51,7 +51,7 @@ STOCHASTIC = (("heun", 18, 4.0, 1.0), ("heun", 18, 20.0, 1.0), ("heun", 18, 20.0
 class Generators(Settings):
     generator: str = param("name or folder of the best generator; others are trained by its recipe, on its images", "fashion_mnist")
     parts: tuple[str, ...] = param(
-        "what is measured, in this order: levels (of quality), samplers (settings of the sampler), exploration", each=True, options=PARTS
+        "what is measured, in this order: levels (of quality), samplers (settings of the sampler), exploration", PARTS, each=True, options=PARTS
     )
     n_images: int = param("samples of each pool, and real images of each set", at_least=1)
     n_losses: int = param("held-out images in denoising losses", at_least=1)
@@ -62,16 +62,18 @@ class Generators(Settings):
     classifier_batch: int = param("images per step of its training", 64, at_least=2)
     classifier_steps: int = param("its optimiser steps", at_least=1)
     steps: int = param("Heun steps of a pool, unless said", at_least=1)
-    encoder: str = param("features that samples are compared in", options=("pixels", *BUILDERS))
+    encoder: str = param("features that samples are compared in", "efficientnet_lite0", options=("pixels", *BUILDERS))
     sizes: tuple[tuple, ...] = param("channels of the generators of lower quality, each a list", (), each=True)
     snapshots: tuple[int, ...] = param("images of training after which each of them is looked at", (), each=True, at_least=1, at_most=10**9)
-    batch_size: int = param("images per step of their training", at_least=1)
+    batch_size: int = param("images per step of their training", 128, at_least=1)
     middle: int = param("reverse step, of 100, that reconstructions by each quality level start from", 50, at_least=1, at_most=99)
     loss_sigmas: tuple[float, ...] = param("noise levels of denoising losses", (0.1, 0.3, 1.0, 3.0, 10.0), each=True)
-    sampler_settings: tuple[tuple, ...] = param("settings of the sampler, each a list of solver, steps, churn, s_noise", each=True)
+    sampler_settings: tuple[tuple, ...] = param(
+        "settings of the sampler, each a list of solver, steps, churn, s_noise", (*DETERMINISTIC, *STOCHASTIC), each=True
+    )
     strengths: dict = param("exploration terms, {term: its strengths}")
     k: int = param("neighbours in precision and recall", 5, at_least=1)
-    n_bootstrap: int = param("resamples behind intervals", at_least=1)
+    n_bootstrap: int = param("resamples behind intervals", 1000, at_least=1)
 
     def check(self):
         images = real_images_of(self.generator)
@@ -130,42 +132,30 @@ PROFILES = {
         seeds=1,
         classifier_steps=10,
         steps=2,
-        encoder="efficientnet_lite0",
-        batch_size=128,
         n_bootstrap=100,
         sampler_settings=(("heun", 2, 0.0, 1.0), ("euler", 3, 0.0, 1.0)),
         strengths={"CADS": (1.0,), "particle guidance": (0.01,)},
     ),
     "standard": dict(
-        parts=PARTS,
         n_images=800,
         n_losses=500,
         n_evaluate=4000,
         seeds=5,
         classifier_steps=250,
         steps=10,
-        encoder="efficientnet_lite0",
         sizes=((64, 128), (32, 64), (16, 32)),
         snapshots=(32_000, 64_000, 128_000),
-        batch_size=128,
-        n_bootstrap=1000,
-        sampler_settings=(*DETERMINISTIC, *STOCHASTIC),
         strengths=STRENGTHS,
     ),
     "paper": dict(
-        parts=PARTS,
         n_images=4000,
         n_losses=5000,
         n_evaluate=10_000,
         seeds=10,
         classifier_steps=5000,
         steps=18,
-        encoder="efficientnet_lite0",
         sizes=((64, 128), (32, 64), (16, 32)),
         snapshots=(32_000, 128_000, 512_000, 2_048_000),
-        batch_size=128,
-        n_bootstrap=1000,
-        sampler_settings=(*DETERMINISTIC, *STOCHASTIC),
         strengths=STRENGTHS,
     ),
 }
@@ -177,38 +167,16 @@ def levels(s: Generators, size: tuple) -> Task:
     return Task(trained_generators, {"recipe": recipe, "snapshots": s.snapshots, "device": s.device})
 
 
-def pool(
-    s: Generators,
-    steps: int,
-    solver: str = "heun",
-    churn: float = 0.0,
-    s_noise: float = 1.0,
-    sigma=None,
-    term=None,
-    strength=None,
-    seed: int = 0,
-    size=None,
-    images=None,
-    sources: Task | None = None,
-) -> Task:
+def pool(s: Generators, steps: int, size: tuple | None = None, sources: Task | None = None, **how) -> Task:
     """Samples of the classes of the sources, or, with sigma, the sources taken to that noise level and brought back.
 
-    By the saved generator, or that of a size after so many images of training; with autoguidance that is the weak one.
+    By the saved generator, or that of a size after so many images of training; with autoguidance that is the weak one. how: of
+    `drawn`.
     """
-    if term == NOISE_INFLATION:
-        churn, s_noise = INFLATED_CHURN * steps, strength
-    parameters = {
-        **network(s),
-        "steps": steps,
-        "solver": solver,
-        "churn": churn,
-        "s_noise": s_noise,
-        "sigma": sigma,
-        "term": term,
-        "strength": strength,
-        "seed": seed,
-        "images": images,
-    }
+    if how.get("term") == NOISE_INFLATION:
+        how |= {"churn": INFLATED_CHURN * steps, "s_noise": how["strength"]}
+    # The usual ones stand here, too: a pool that several parts have is one task.
+    parameters = {**network(s), "steps": steps, "solver": "heun", "churn": 0.0, "s_noise": 1.0, "seed": 0, **how}
     needs = (real(s, "trained", s.n_images) if sources is None else sources,)
     return Task(drawn, parameters, needs if size is None else (*needs, levels(s, size)))
 
@@ -238,23 +206,20 @@ def rows(s: Generators):
                 yield taught(about, "accuracy_with_real", seed, sources, drawn)
 
     def quality_levels():
-        found = [(None, None), *((size, images) for size in s.sizes for images in s.snapshots)]
-        names = [{"arm": "saved"} if size is None else {"arm": str(size), "training_images": images} for size, images in found]
-        options = {**network(s), "sigmas": s.loss_sigmas}
-        losses = [
-            Task(denoising_losses, {**options, "images": images}, (real(s, "unseen", s.n_losses),) + (() if size is None else (levels(s, size),)))
-            for size, images in found
-        ]
+        found = [{}, *({"size": size, "images": images} for size in s.sizes for images in s.snapshots)]
+        names = [{"arm": str(by["size"]), "training_images": by["images"]} if by else {"arm": "saved"} for by in found]
+        options, unseen = {**network(s), "sigmas": s.loss_sigmas}, real(s, "unseen", s.n_losses)
+        losses = [Task(denoising_losses, {**options, "images": by.get("images")}, (unseen, *([levels(s, by["size"])] if by else []))) for by in found]
         at = {"part": LEVELS, "swept": "loss_rank", "x": np.nan}
         yield {**every, **at, "seed": 0}, Task(loss_rows, {"sigmas": s.loss_sigmas, "names": names}, tuple(losses))
-        for (size, images), name in zip(found, names):
-            for level, sigma in ((NOISE, None), (MIDDLE, sigma_of_reverse_step(s.middle, 100))):
-                yield from measured({**at, **name, "level": level}, pool(s, s.steps, sigma=sigma, size=size, images=images), seeds)
+        for by, name in zip(found, names):
+            for level, start in ((NOISE, {}), (MIDDLE, {"sigma": sigma_of_reverse_step(s.middle, 100)})):
+                yield from measured({**at, **name, "level": level}, pool(s, s.steps, **by, **start), seeds)
 
     def samplers():
         for solver, steps, churn, s_noise in s.sampler_settings:
             about = {"part": SAMPLERS, "arm": sampler_name(solver, churn, s_noise), "swept": "steps", "x": float(steps)}
-            yield from measured(about, pool(s, steps, solver, float(churn), float(s_noise)), seeds)
+            yield from measured(about, pool(s, steps, solver=solver, churn=float(churn), s_noise=float(s_noise)), seeds)
 
     def exploration():
         weak = {"size": min(s.sizes), "images": min(s.snapshots)} if AUTOGUIDANCE in s.strengths else {}
