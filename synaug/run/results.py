@@ -74,7 +74,8 @@ def variants(experiment: str, profile: str) -> dict[str | None, list[str]]:
     for table in sorted(_paths(experiment, profile)[0].parent.glob(f"{experiment}.{profile}.*csv.gz")):
         name = ".".join(table.name.split(".")[2:-2])
         found.setdefault(re.sub(r"(^|_)part\d+$", "", name) or None, []).append(name)
-    return {name: found[name] for name in sorted(found, key=lambda name: name or "")}
+    # In the order of the parts' numbers: "part10" comes after "part9".
+    return {name: sorted(found[name], key=lambda part: (len(part), part)) for name in sorted(found, key=lambda name: name or "")}
 
 
 def recordings(experiment: str, profiles: Iterable[str] = ("paper", "standard")) -> dict[str, pd.DataFrame]:

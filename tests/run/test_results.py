@@ -14,7 +14,7 @@ import synaug
 from synaug.chapters.reading import runs_table
 from synaug.provenance import provenance
 from synaug.run import Experiment, Settings, param
-from synaug.run.results import load_recorded, record, recorded_run, recordings
+from synaug.run.results import load_recorded, record, recorded_run, recordings, variants
 from synaug.statistics.frames import COLUMNS, check_frame, tidy
 
 CONSTANTS = {"experiment": "toy", "dataset": "digits", "profile": "smoke", "arm": "a", "swept": "t_re"}
@@ -129,6 +129,8 @@ def test_a_run_in_parts_is_their_rows_and_values(frame):
         pd.testing.assert_frame_equal(*both, check_dtype=False, rtol=1e-6)
     assert len(recorded_run(of([0], 1))) == len(frame)
     assert len(load_recorded("toy", "standard", "part1")) == len(frame) / 2
+    record(of([0], 1), "toy", "standard", "part10")
+    assert variants("toy", "standard") == {None: ["part1", "part2", "part10"], "other": ["other_part1", "other_part2"]}
 
 
 def test_runs_are_told_by_their_own_parameters(frame):

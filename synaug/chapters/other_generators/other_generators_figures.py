@@ -220,10 +220,15 @@ def changes(frame):
     return drawn_forest(rows, panel="panel", names={arm: arm for arm in found}, xlabel=panels, zero=zero)
 
 
+def moved(frame):
+    """Two of {change: interval}: those that raise accuracy with their whole interval, and those that lower it."""
+    own = {arm: found["test_accuracy"] for arm, found in changed(frame).items() if found["test_accuracy"]}
+    return {arm: one for arm, one in own.items() if one.low > 0}, {arm: one for arm, one in own.items() if one.high < 0}
+
+
 def changes_said(frame):
     """In words: which changes moved accuracy with their whole interval, and that nothing is adjusted."""
-    own = {arm: found["test_accuracy"] for arm, found in changed(frame).items() if found["test_accuracy"]}
-    better, worse = ([f"{arm} ({said(one)})" for arm, one in own.items() if side(one)] for side in (lambda one: one.low > 0, lambda one: one.high < 0))
+    better, worse = ([f"{arm} ({said(one)})" for arm, one in some.items()] for some in moved(frame))
     return (
         f"Accuracy rises with {', '.join(better) or 'no change'}, and falls with {', '.join(worse) or 'no change'}. "
         "One training stands behind each, and nothing is adjusted."
@@ -345,7 +350,6 @@ def takeaways(shown, recorded):
     cost = {name.removeprefix("cost, "): one for name, one in known.items() if name.startswith("cost, ") and one}
     worst = max(cost, key=lambda name: cost[name].estimate, default=AS_IT_IS)
     alone = [known[f"accuracy from noise, {arm}"] for arm in NAMES]
-    gain = [one for one in (own["test_accuracy"] for own in changed(shown[2]).values()) if one and one.low > 0]
     lines = [
         (
             "Which generator?",
@@ -362,7 +366,7 @@ def takeaways(shown, recorded):
         ),
         (
             "Which settings, and can a sampler explore?",
-            "Some settings of training gain accuracy." if gain else "No setting of training gains accuracy for certain.",
+            "Some settings of training gain accuracy." if moved(shown[2])[0] else "No setting of training gains accuracy for certain.",
             f"{changes_said(shown[2])} Autoguidance changes the recall of the outer edge by {texts.get(f'outer edge, {AUTOGUIDANCE}', 'an unknown amount')}, "
             f"and accuracy by {texts.get(f'accuracy, {AUTOGUIDANCE}', 'an unknown amount')} points.",
         ),
@@ -379,7 +383,7 @@ def what_to_do(shown, recorded):
     edge, accuracy = (known.get(f"{what}, {AUTOGUIDANCE}") for what in ("outer edge", "accuracy"))
     best = max((name for name in gains if gains[name]), key=lambda name: gains[name].estimate, default=None)
     worst = {name: one for name, one in costs(shown[1])[1].items() if one and one.low > 0}
-    settings = {arm: own["test_accuracy"] for arm, own in changed(shown[2]).items() if own["test_accuracy"] and own["test_accuracy"].low > 0}
+    settings, _ = moved(shown[2])
     rows = [
         (
             recorded[0],
