@@ -252,6 +252,7 @@ for experiment, stored in zip(experiments, recorded):
 # - One generator of each family, one for each data set: intervals cover trainings of classifiers, not of generators.
 # - The VAE and the GAN have less than a third of the parameters of the diffusion model. Trained on 10,000 images, they saw fewer in training; trained on 2,000, as many or more. They are of a kind that was current some years ago; a better GAN may do better.
 # - Two classes may be easier than ten. Five merged classes are compared with five single ones, one from each pair.
+# - A cost is the error beyond that of real images with the same trait. Wrong labels and texture harm these as well, so a cost may fall where both errors rise: see the table.
 # - MNIST is scored on 1,000 test images, and wrong labels are among the training images only.
 # - At 4,000 per class, 10,000 images are added to 40,000; elsewhere as many as there are. Compare its cost, not its gain.
 #

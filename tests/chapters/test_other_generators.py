@@ -289,6 +289,7 @@ def test_the_page_says_what_was_measured():
     assert advice["what to do"].tolist() == [
         "The diffusion model.",
         "Expect a larger loss on such data; compare with as many real images.",
+        "Add its images to such data; elsewhere train it for longer first.",
         settings,
         "Yes, autoguidance.",
     ]
@@ -298,12 +299,12 @@ def test_the_page_says_what_was_measured():
     said = figures.changes_said(frames[2])
     assert "rises with twice the width (+2.0" in said and "falls with no averaged weights (\u2212" in said
     said = figures.traits_said(frames[1])
-    assert "more for certain on 5 of 10 other sets" in said and "gain on 11 of 11 sets" in said
+    assert "whole interval says more on 5 of 10 other sets" in said and "gain on 11 of 11 sets" in said
     takeaways = figures.takeaways(frames, frames)
     assert all(texts[name] in takeaways for name in ("accuracy from noise, vae", "cost, as it is", "outer edge, autoguidance"))
     one_is_missing = frames[0], None, frames[2]
     assert ["Not recorded" in line for line in figures.takeaways(frames, one_is_missing).splitlines()] == [False, True, False]
-    assert figures.what_to_do(frames, one_is_missing).iloc[[0, 2, 3]].equals(advice.iloc[[0, 2, 3]])
+    assert figures.what_to_do(frames, one_is_missing).iloc[[0, 3, 4]].equals(advice.iloc[[0, 3, 4]])
     assert figures.what_to_do(frames, (None, *frames[1:]))["what to do"].iloc[[0, -1]].tolist() == ["not recorded yet", "Yes, autoguidance."]
     assert figures.at_distance(None, frames[0]).axes
     assert figures.at_distance(frames[0][frames[0]["role"] != "matched"]) is None

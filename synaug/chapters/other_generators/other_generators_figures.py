@@ -119,13 +119,15 @@ def pictures(settings, get):
 
 def costs(frame):
     """{set: interval} of the test error of synthetic images alone over that of real ones; of that over the same on the data
-    as they are; and of the gain when they are added."""
+    as they are, for the others; and of the gain when they are added."""
     alone, over, gains, of_base = {}, {}, {}, None
     for name in of(frame, "sets"):
         own, real = select(frame, set=name), values(frame, set=name, arm="original")
         cost = values(frame, set=name, arm="synthetic") - real
         of_base = cost if name == AS_IT_IS else of_base
-        alone[name], over[name] = interval(cost), None if name == AS_IT_IS or of_base is None else interval(cost, of_base)
+        alone[name] = interval(cost)
+        if name != AS_IT_IS:
+            over[name] = None if of_base is None else interval(cost, of_base)
         gains[name] = interval(real, values(frame, set=name, arm="added", x=own.loc[own["arm"] == "added", "x"].max()))
     return alone, over, gains
 
@@ -147,8 +149,8 @@ def traits_said(frame):
     order = sorted(more, key=lambda name: more[name].estimate)
     extremes = f"“{order[-1]}” changes that by {said(more[order[-1]])}, “{order[0]}” by {said(more[order[0]])}" if order else "nothing else was measured"
     return (
-        f"On the data as they are, synthetic images alone cost {said(alone.get(AS_IT_IS))} points. Paired by seed, {extremes}. "
-        f"It is more for certain on {sum(one.low > 0 for one in more.values())} of {len(more)} other sets, and less on "
+        f"On the data as they are, synthetic images alone cost {said(alone.get(AS_IT_IS), '-')} points. Paired by seed, {extremes}. "
+        f"The whole interval says more on {sum(one.low > 0 for one in more.values())} of {len(more)} other sets, and less on "
         f"{sum(one.high < 0 for one in more.values())}. Added to the real ones, images of so briefly trained generators gain on "
         f"{sum(one.low > 0 for one in known.values())} of {len(known)} sets. Where nothing is gained, there is no exchange rate."
     )
@@ -171,7 +173,7 @@ def rates(frame):
                 "data": TITLES.get(name, name),
                 "real images": int(select(frame, set=name)["n_real"].iloc[0]),
                 "test error on real (%)": f"{base.mean():.1f}",
-                "cost of synthetic alone (points)": said(alone[name]),
+                "cost of synthetic alone (points)": said(alone[name], "-"),
                 "gain when added (points)": said(gains[name]),
                 "synthetic per fresh real image": rate,
             }
@@ -339,7 +341,7 @@ def found(*frames):
 
 def numbers(*frames):
     """What the chapter says in numbers, {name: text}; frames as of `found`."""
-    changes = ("accuracy", "gain", "cost", "outer edge,")
+    changes = ("accuracy", "gain", "beyond", "outer edge,")
     return {name: said(one, "+" if any(word in name for word in changes) else "-") for name, one in found(*frames).items()}
 
 
@@ -348,7 +350,8 @@ def takeaways(shown, recorded):
     Both: frames of the three experiments, recorded ones None where there is none."""
     texts, known = numbers(*shown), found(*shown)
     cost = {name.removeprefix("cost, "): one for name, one in known.items() if name.startswith("cost, ") and one}
-    worst = max(cost, key=lambda name: cost[name].estimate, default=AS_IT_IS)
+    gain = {name.removeprefix("gain, "): one for name, one in known.items() if name.startswith("gain, ") and one}
+    worst, best = (max(table, key=lambda name: table[name].estimate, default=AS_IT_IS) for table in (cost, gain))
     alone = [known[f"accuracy from noise, {arm}"] for arm in NAMES]
     lines = [
         (
@@ -361,8 +364,9 @@ def takeaways(shown, recorded):
         (
             "Which data suffer?",
             all(one.low > 0 for one in cost.values()) and "Synthetic images alone cost accuracy on every set.",
-            f"Synthetic images alone cost {texts.get(f'cost, {AS_IT_IS}')} points on the data as they are, and most on "
-            f"“{worst}”: {texts.get(f'cost, {worst}')}. All these generators were trained for a short while.",
+            f"They cost {texts.get(f'cost, {AS_IT_IS}')} points on the data as they are, and most on “{worst}”: "
+            f"{texts.get(f'cost, {worst}')}. Added to real ones they gain on {sum(one.low > 0 for one in gain.values())} of {len(gain)} sets, "
+            f"most on “{best}”: {texts.get(f'gain, {best}')}. All these generators were trained for a short while.",
         ),
         (
             "Which settings, and can a sampler explore?",
@@ -382,7 +386,7 @@ def what_to_do(shown, recorded):
     held = {row.id for frame in recorded if frame is not None for row in verdict_table(frame).itertuples() if row.verdict == CONFIRMED[REPRODUCED]}
     edge, accuracy = (known.get(f"{what}, {AUTOGUIDANCE}") for what in ("outer edge", "accuracy"))
     best = max((name for name in gains if gains[name]), key=lambda name: gains[name].estimate, default=None)
-    worst = {name: one for name, one in costs(shown[1])[1].items() if one and one.low > 0}
+    worst, paying = ({name: one for name, one in table.items() if one and one.low > 0} for table in costs(shown[1])[1:])
     settings, _ = moved(shown[2])
     rows = [
         (
@@ -400,6 +404,12 @@ def what_to_do(shown, recorded):
             "Are your images hard for a generator?",
             ", ".join(f"{name} {said(one)}" for name, one in worst.items()) or "no trait costs more for certain",
             "Expect a larger loss on such data; compare with as many real images." if worst else "open",
+        ),
+        (
+            recorded[1],
+            "Is a generator worth it that is trained for a short while?",
+            ", ".join(f"{name} {said(one)}" for name, one in paying.items()) or "no set gains for certain",
+            "Add its images to such data; elsewhere train it for longer first." if paying else "Train it for longer first.",
         ),
         (
             recorded[2],
