@@ -1,6 +1,7 @@
 """Every chapter: its two files in step, its parameters refused when misspelt, and a whole run."""
 
 import json
+import os
 import re
 import symtable
 from pathlib import Path
@@ -151,7 +152,10 @@ def test_no_cell_takes_a_parameters_name(chapter):
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
-def test_runs_at_smoke_with_figures_that_can_be_read(chapter, tmp_path):
+def test_runs_at_smoke_with_figures_that_can_be_read(chapter, tmp_path, monkeypatch):
+    """``SYNAUG_BOOK_CACHE`` names the cache of a book that the same code built at profile smoke: then no task is run again."""
+    if built := os.environ.get("SYNAUG_BOOK_CACHE"):
+        monkeypatch.setenv("SYNAUG_CACHE", built)
     notebook = nbformat.read(NOTEBOOKS / f"{chapter}.ipynb", as_version=4)
     place = next(i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", ())) + 1
     notebook.cells.insert(place, nbformat.v4.new_code_cell(NOTE_FIGURES))

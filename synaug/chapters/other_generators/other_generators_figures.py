@@ -6,6 +6,7 @@ from synaug.chapters.mode_concentration_figures import FOLLOWED
 from synaug.chapters.other_generators import families as chapter
 from synaug.chapters.other_generators.ablations import BASE, GUIDED, SOLVERS
 from synaug.chapters.other_generators.data_traits import BASE as AS_IT_IS
+from synaug.chapters.other_generators.data_traits import SETS
 from synaug.chapters.other_generators.families import INVERTED, NOISY
 from synaug.chapters.reading import drawn_forest, interval, said, told_each, values, well_sampled
 from synaug.chapters.sampling import AUTOGUIDANCE, PLAIN
@@ -121,7 +122,7 @@ def costs(frame):
     """{set: interval} of the test error of synthetic images alone over that of real ones; of that over the same on the data
     as they are, for the others; and of the gain when they are added."""
     alone, over, gains, of_base = {}, {}, {}, None
-    for name in of(frame, "sets"):
+    for name in sorted(of(frame, "sets"), key=list(SETS).index):
         own, real = select(frame, set=name), values(frame, set=name, arm="original")
         cost = values(frame, set=name, arm="synthetic") - real
         of_base = cost if name == AS_IT_IS else of_base
