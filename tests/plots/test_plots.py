@@ -187,6 +187,8 @@ def test_colours_are_an_arms_own_or_free():
     found, alike = colours(names, taken=[ORANGE]), colours(names, distinct=False)
     assert found["generated"] == COLOURS["generated"] and found["fresh, all"] == COLOURS["fresh"]
     assert len({*found.values(), ORANGE}) == 6 and alike["generated"] == alike["generated, all"] == COLOURS["generated"]
+    levels = list(colours({0.5: "σ = 0.5", 2.0: "σ = 2", 80.0: "σ = 80"}).values())
+    assert [levels[0], levels[2]] == [COLOURS["generated"], COLOURS["from noise"]] and levels[1] not in COLOURS.values()
 
 
 #: What rows of forests are, and what is written beside them, in all chapters.
