@@ -32,7 +32,7 @@ CHANGES = {
     BASE: {},
     "half the width": {"channels": (16, 32)},
     "twice the width": {"channels": (64, 128)},
-    "two blocks a level": {"layers": 2},
+    "two blocks per level": {"layers": 2},
     "attention at 14 x 14": {"attention": (14,)},
     "a transformer": {"network": "dit", "channels": (96,), "layers": 3},
     "no averaged weights": {"ema_power": 1e-6},
