@@ -141,16 +141,17 @@ def colours(names: Iterable, distinct: bool = True, taken: Iterable = ()) -> dic
     is still free.
 
     distinct: of several names that would share a colour, the table's own comes first, and all others take free ones. Noise
-    levels, "σ = 0.5", in their order go from the colour of images made from real ones to that of images from noise.
+    levels, "σ = 0.5", go in their order from the colour of images made from real ones towards that of images from noise.
     taken: colours that are not free.
     """
-    found = {name: own_colour(name, *([names[name]] if isinstance(names, Mapping) else [])) for name in names}
+    texts = names if isinstance(names, Mapping) else {name: name for name in names}
+    found = {name: own_colour(name, text) for name, text in texts.items()}
     seen = set()
     for name in sorted(found, key=lambda name: name not in COLOURS) if distinct else ():
         found[name] = None if found[name] in seen else found[name]
         seen.add(found[name])
-    levels = [name for name, text in (names if isinstance(names, Mapping) else dict(zip(found, found))).items() if str(text).startswith("σ = ")]
-    found |= dict(zip(levels, sns.blend_palette([BLUE, PINK], len(levels)).as_hex()))
+    levels = [name for name, text in texts.items() if found[name] is None and str(text).startswith("σ = ")]
+    found |= dict(zip(levels, sns.blend_palette([BLUE, PINK], len(levels) + 1).as_hex()))
     taken = {*found.values(), *taken}
     free = [colour for colour in PALETTE if colour not in taken] or PALETTE
     others = [name for name, colour in found.items() if colour is None]

@@ -122,7 +122,7 @@ def costs(frame):
     """{set: interval} of the test error of synthetic images alone over that of real ones; of that over the same on the data
     as they are, for the others; and of the gain when they are added."""
     alone, over, gains, of_base = {}, {}, {}, None
-    for name in sorted(of(frame, "sets"), key=list(SETS).index):
+    for name in (name for name in SETS if name in of(frame, "sets")):
         own, real = select(frame, set=name), values(frame, set=name, arm="original")
         cost = values(frame, set=name, arm="synthetic") - real
         of_base = cost if name == AS_IT_IS else of_base
@@ -131,6 +131,12 @@ def costs(frame):
             over[name] = None if of_base is None else interval(cost, of_base)
         gains[name] = interval(real, values(frame, set=name, arm="added", x=own.loc[own["arm"] == "added", "x"].max()))
     return alone, over, gains
+
+
+def sides(table):
+    """Two of {name: interval or None}: those whose whole interval lies above 0, and those whose lies below."""
+    known = {name: one for name, one in table.items() if one}
+    return {name: one for name, one in known.items() if one.low > 0}, {name: one for name, one in known.items() if one.high < 0}
 
 
 def traits(frame):
@@ -146,14 +152,14 @@ def traits(frame):
 def traits_said(frame):
     """In words: the cost on the data as they are, which traits add most and least to it, and how many sets gain from added images."""
     alone, over, gains = costs(frame)
-    more, known = ({name: one for name, one in table.items() if one} for table in (over, gains))
+    more, (larger, smaller) = {name: one for name, one in over.items() if one}, sides(over)
     order = sorted(more, key=lambda name: more[name].estimate)
     extremes = f"“{order[-1]}” changes that by {said(more[order[-1]])}, “{order[0]}” by {said(more[order[0]])}" if order else "nothing else was measured"
     return (
         f"On the data as they are, synthetic images alone cost {said(alone.get(AS_IT_IS), '-')} points. Paired by seed, {extremes}. "
-        f"The whole interval says more on {sum(one.low > 0 for one in more.values())} of {len(more)} other sets, and less on "
-        f"{sum(one.high < 0 for one in more.values())}. Added to the real ones, images of so briefly trained generators gain on "
-        f"{sum(one.low > 0 for one in known.values())} of {len(known)} sets. Where nothing is gained, there is no exchange rate."
+        f"The whole interval says more on {len(larger)} of {len(more)} other sets, and less on {len(smaller)}. "
+        f"Added to the real ones, images of so briefly trained generators gain on {len(sides(gains)[0])} of {len(gains)} sets. "
+        "Where nothing is gained, there is no exchange rate."
     )
 
 
@@ -225,8 +231,7 @@ def changes(frame):
 
 def moved(frame):
     """Two of {change: interval}: those that raise accuracy with their whole interval, and those that lower it."""
-    own = {arm: found["test_accuracy"] for arm, found in changed(frame).items() if found["test_accuracy"]}
-    return {arm: one for arm, one in own.items() if one.low > 0}, {arm: one for arm, one in own.items() if one.high < 0}
+    return sides({arm: found["test_accuracy"] for arm, found in changed(frame).items()})
 
 
 def changes_said(frame):
@@ -350,8 +355,7 @@ def takeaways(shown, recorded):
     """The chapter in three lines of Markdown, of the recorded runs among those shown; of the others, that they are not recorded.
     Both: frames of the three experiments, recorded ones None where there is none."""
     texts, known = numbers(*shown), found(*shown)
-    cost = {name.removeprefix("cost, "): one for name, one in known.items() if name.startswith("cost, ") and one}
-    gain = {name.removeprefix("gain, "): one for name, one in known.items() if name.startswith("gain, ") and one}
+    cost, gain = ({name: one for name, one in table.items() if one} for table in costs(shown[1])[::2])
     worst, best = (max(table, key=lambda name: table[name].estimate, default=AS_IT_IS) for table in (cost, gain))
     alone = [known[f"accuracy from noise, {arm}"] for arm in NAMES]
     lines = [
@@ -366,7 +370,7 @@ def takeaways(shown, recorded):
             "Which data suffer?",
             all(one.low > 0 for one in cost.values()) and "Synthetic images alone cost accuracy on every set.",
             f"They cost {texts.get(f'cost, {AS_IT_IS}')} points on the data as they are, and most on “{worst}”: "
-            f"{texts.get(f'cost, {worst}')}. Added to real ones they gain on {sum(one.low > 0 for one in gain.values())} of {len(gain)} sets, "
+            f"{texts.get(f'cost, {worst}')}. Added to real ones they gain on {len(sides(gain)[0])} of {len(gain)} sets, "
             f"most on “{best}”: {texts.get(f'gain, {best}')}. All these generators were trained for a short while.",
         ),
         (
@@ -387,7 +391,7 @@ def what_to_do(shown, recorded):
     held = {row.id for frame in recorded if frame is not None for row in verdict_table(frame).itertuples() if row.verdict == CONFIRMED[REPRODUCED]}
     edge, accuracy = (known.get(f"{what}, {AUTOGUIDANCE}") for what in ("outer edge", "accuracy"))
     best = max((name for name in gains if gains[name]), key=lambda name: gains[name].estimate, default=None)
-    worst, paying = ({name: one for name, one in table.items() if one and one.low > 0} for table in costs(shown[1])[1:])
+    worst, paying = (sides(table)[0] for table in costs(shown[1])[1:])
     settings, _ = moved(shown[2])
     rows = [
         (
