@@ -198,7 +198,7 @@ image_grid(rows, list(by_name));
 figures.changes(tuned) if "networks" in tried else None;
 
 # %% tags=["remove-input"]
-told(recorded[2], figures.changes_said(tuned))
+told(recorded[2], f"{figures.changes_said(tuned)} {figures.losses_said(tuned)}")
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the changes", "code_prompt_hide": "Hide the changes"}
 table_html(figures.networks(tuned), "Changes of the diffusion model: loss and recall with limits over images, loss paired with the base's, accuracy with limits over seeds.") if recorded[2] is not None else None
@@ -254,6 +254,7 @@ for experiment, stored in zip(experiments, recorded):
 # - Two classes may be easier than ten. Five merged classes are compared with five single ones, one from each pair.
 # - A cost is the error beyond that of real images with the same trait. Wrong labels and texture harm these as well, so a cost may fall where both errors rise: see the table.
 # - MNIST is scored on 1,000 test images, and wrong labels are among the training images only.
+# - Changes are compared after equally many images, not at equal cost: a wider network takes more time for each.
 # - At 4,000 per class, 10,000 images are added to 40,000; elsewhere as many as there are. Compare its cost, not its gain.
 #
 # ## Does it still run?

@@ -8,7 +8,7 @@ from synaug.chapters.other_generators.ablations import BASE, GUIDED, SOLVERS
 from synaug.chapters.other_generators.data_traits import BASE as AS_IT_IS
 from synaug.chapters.other_generators.data_traits import SETS
 from synaug.chapters.other_generators.families import INVERTED, NOISY
-from synaug.chapters.reading import drawn_forest, interval, said, told_each, values, well_sampled
+from synaug.chapters.reading import drawn_forest, interval, said, signed, told_each, values, well_sampled
 from synaug.chapters.sampling import AUTOGUIDANCE, PLAIN
 from synaug.chapters.tasks import part, splits
 from synaug.metrics import FRESH_REAL
@@ -243,6 +243,18 @@ def changes_said(frame):
     )
 
 
+def losses_said(frame):
+    """In words: how far the denoising loss orders the trainings by recall and accuracy."""
+    found = changed(frame)
+    found[BASE] |= {"test_accuracy": found[BASE]["mean_loss_excess"]}  # 0, what the others are compared with
+    table = pd.DataFrame({arm: {name: one and one.estimate for name, one in own.items()} for arm, own in found.items() if arm != GUIDED}).T
+    by_loss = table.astype(float).corr("spearman")["mean_loss_excess"]
+    return (
+        f"Over these {len(table)} trainings, the rank correlation of the denoising loss is {signed(by_loss['recall'])} with recall "
+        f"and {signed(by_loss['test_accuracy'])} with accuracy. It would be {signed(-1, 0)} if the smallest loss always did best."
+    )
+
+
 def of_real(frame, metric):
     """What fresh real images score in the samples' place, as a line of a panel."""
     found = measured(frame, study="baseline", metric=metric)
@@ -375,7 +387,7 @@ def takeaways(shown, recorded):
         ),
         (
             "Which settings, and can a sampler explore?",
-            "Some settings of training gain accuracy." if moved(shown[2])[0] else "No setting of training gains accuracy for certain.",
+            "Some settings gain accuracy." if moved(shown[2])[0] else "No setting gains accuracy for certain.",
             f"{changes_said(shown[2])} Autoguidance changes the recall of the outer edge by {texts.get(f'outer edge, {AUTOGUIDANCE}', 'an unknown amount')}, "
             f"and accuracy by {texts.get(f'accuracy, {AUTOGUIDANCE}', 'an unknown amount')} points.",
         ),
