@@ -81,7 +81,7 @@ idea(
 # %% [markdown]
 # The sampler starts from noise and a class; what comes out is compared with what real images score.
 #
-# Unless another generator is named, numbers and intervals are of the recorded run of `fashion_mnist`; pictures of images and the distances to their nearest neighbours are drawn from this build. Both are of your generator if you choose one. Intervals are not adjusted for their number.
+# Unless another generator is named, numbers and intervals are of the recorded run of `fashion_mnist`; pictures of images and the distances to their nearest neighbours are drawn from this build. Both are of your generator if you choose one. Intervals are not adjusted for multiple comparisons.
 #
 # ## The generators of this book
 #
@@ -133,7 +133,7 @@ figures.sample_sheet(sets["samples"], sets["reference"]);
 #
 # The {term}`judge` is a classifier trained on real training images that the generator has not seen.
 # It errs on real images too, so two numbers are compared: its agreement with the class asked for, and its agreement with the labels of test images.
-# Lower agreement on samples means that they show the wrong class, or are hard to tell.
+# Lower agreement on samples means that they show the wrong class, or that their class is hard to tell.
 # Higher agreement means that they are more typical of their class than real images are.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "How often the judge sees the class asked for, or the label of real test images (left), and the difference (right). Bars: 95 % intervals (Wilson, Newcombe), for one judge.", "name": "fig-agreement"}, "image": {"alt": "Intervals per class. Over all classes the judge agrees with samples about as often as with real test images; the classes differ in both directions."}}
@@ -141,7 +141,7 @@ figures.agreement(*shown);
 
 # %% tags=["remove-input"]
 Markdown(f"The judge agrees with {found[figures.AGREES]} of the samples and {found[figures.AGREES_REAL]} of the real test images: a difference of "
-         f"{found[figures.AGREES_MORE]} points. It differs most for the class {found[figures.EXTREME]}, by {found[figures.EXTREME_MORE]} points. That is the largest of all classes, with limits that are not adjusted for their number.")
+         f"{found[figures.AGREES_MORE]} points. It differs most for the class {found[figures.EXTREME]}, by {found[figures.EXTREME_MORE]} points. That is the largest of all classes, with limits that are not adjusted for multiple comparisons.")
 
 # %% [markdown]
 # ## How far are samples from real images?
@@ -203,7 +203,7 @@ figures.closest_pairs(pairs);
 # ## How it was trained
 #
 # The denoising loss on real images that the generator never sees, at four noise levels each, drawn as in the training.
-# Chapter 4 takes the mean over five fixed noise levels, from 0.1 to 10. So its losses of the same generator are others than these.
+# Chapter 4 takes the mean over five fixed noise levels, from 0.1 to 10. So its losses of the same generator differ from these.
 # Where the held-out curve still falls at its right end, more training would have lowered it further.
 # Where it rises, the generator has begun to fit its training images too closely.
 

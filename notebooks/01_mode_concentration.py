@@ -89,7 +89,7 @@ idea(
 # %% [markdown]
 # The more noise there is on the way, the less is kept of the real image, up to images from noise alone.
 #
-# Numbers and curves are of the recorded run of the chosen generator, where there is one. Neither intervals nor verdicts are corrected for their number.
+# Numbers and curves are of the recorded run of the chosen generator, where there is one. Neither intervals nor verdicts are corrected for multiple comparisons.
 # The noise level σ at which the way back begins is the horizontal axis. The paper's count of reverse steps, $t_{\mathrm{re}}$ of 100, stands above it.
 # The operation itself is older and has several names: SDEdit {cite:p}`meng2022`, Boomerang {cite:p}`luzi2024`, forward-backward experiments {cite:p}`sclocchi2025`.
 
@@ -243,7 +243,7 @@ Markdown(f"Accuracy goes from {found['test accuracy (%)']} %, a change of {found
 # The data sets differ, Fashion-MNIST here and CIFAR-10 in the paper, so compare the falls.
 # The classifiers of one level see the same reconstructions. So the bars do not include another draw of noise or another generator.
 #
-# The generator matters, as its own history shows.
+# The generator matters, as two recordings of this run show.
 
 # %% tags=["remove-input"]
 Markdown("The run was first recorded with a generator that had been shown 0.5 million images in training, repeats counted. The fall was 2.8 points then. "
@@ -363,6 +363,6 @@ table_html(side_by_side(figures.numbers, live, recorded), "Headline numbers, fro
 # ## What to do
 #
 # - Do not train on synthetic images alone if you have the real ones. It cost accuracy with every generator that was tried here.
-# - Measure coverage against fresh real images, never against the training images of the generator. Outer-edge recall shows a loss that means hide.
+# - Measure coverage against fresh real images, never against the training images of the generator. Outer-edge recall shows a loss that averages hide.
 # - Check a conclusion in a second set of features before you believe it.
-# - If you need variants that cover what the real images cover, start from them at little noise. At half of the steps, hardly more coverage is left than from noise alone; on CIFAR-10, even smaller noise levels cost much of it. Whether they help in training is another matter: in [chapter 8](08_will_it_help_me) those at little noise gained least.
+# - If you need variants that cover what the real images cover, start from them at little noise. At half of the steps, hardly more recall is left than from noise alone; on CIFAR-10, even smaller noise levels cost much of it. Whether they help in training is another matter: in [chapter 8](08_will_it_help_me) those at little noise gained least.

@@ -104,7 +104,7 @@ idea(
 # %% tags=["remove-input"]
 Markdown(f"All this is of one draw of real images and one generator per data set. Most rules were fixed before the run, but no interval says what another draw would change. {'The run over several draws, below, decides.' if confirming else 'The run over several draws that is to decide, below, is not recorded yet.'} "
          f"Unless CIFAR-10 is named, the numbers are of the small regime: {figures.real_images(exploratory, 'small')} images of Fashion-MNIST; the large regime has {figures.real_images(exploratory, 'large')}. "
-         "In brackets stand 95 % intervals over paired seeds. They are not corrected for their number; verdicts are, where an adjusted p stands.")
+         "In brackets stand 95 % intervals over paired seeds. They are not corrected for multiple comparisons; verdicts are, where an adjusted p is given.")
 
 # %% [markdown]
 # ## How the comparison works
@@ -231,7 +231,7 @@ table_html(figures.few_seeds_table(large_run), "Gains over the original set on 4
 # %% tags=["remove-input"]
 judged = recordings("generator_quality").get("standard.cifar10_fast")
 told(large_run, "" if large_run is None else figures.few_seeds_said(large_run) + ("" if judged is None else
-     " Its samples lie {0[Fréchet multiple in EfficientNetLite0 features]} times as far from fresh real images as other real images do, but a judge sees their class in {0[judge's agreement, samples]} of them, in real ones in {0[judge's agreement, real test images]}. How much each of these costs was not separated.".format(generator_quality_figures.numbers(judged))))
+     " The generator's samples lie {0[Fréchet multiple in EfficientNetLite0 features]} times as far from fresh real images as other real images do, but a judge sees their class in {0[judge's agreement, samples]} of them, in real ones in {0[judge's agreement, real test images]}. How much each of these costs was not separated.".format(generator_quality_figures.numbers(judged))))
 
 # %% [markdown]
 # ## From real images or from noise, and how strong
@@ -243,9 +243,9 @@ told(large_run, "" if large_run is None else figures.few_seeds_said(large_run) +
 figures.strengths(frame) if (frame := holding("strength")) is not None else None;
 
 # %% tags=["remove-input"]
-Markdown(f"At k = 2, 50 steps gain {found['generated, k = 2']} points. Paired with these, 20 steps gain {found['generated, strength 20, k = 2, over the usual']} more, "
-         f"35 steps {found['generated, strength 35, k = 2, over the usual']}, 65 steps {found['generated, strength 65, k = 2, over the usual']}, "
-         f"80 steps {found['generated, strength 80, k = 2, over the usual']}, and noise alone {found['generated, from noise, k = 2, over the usual']}. {figures.strengths_elsewhere()}")
+Markdown(f"At k = 2, 50 steps gain {found['generated, k = 2']} points. Compared with 50 steps in the same seeds, 20 steps change accuracy by {found['generated, strength 20, k = 2, over the usual']}, "
+         f"35 steps by {found['generated, strength 35, k = 2, over the usual']}, 65 steps by {found['generated, strength 65, k = 2, over the usual']}, "
+         f"80 steps by {found['generated, strength 80, k = 2, over the usual']}, and noise alone by {found['generated, from noise, k = 2, over the usual']}. {figures.strengths_elsewhere()}")
 
 # %% [markdown]
 # The study of 50 steps has ten paired seeds and the others five, which is part of why its interval is the narrowest. Differences are of the seeds that both have.
@@ -264,9 +264,9 @@ Markdown(f"Slow examples gain {found['generated, k = 2']} points. In the same se
 # %% [markdown]
 # ## Other optimisers, augmentations, networks, numbers of steps and a larger regime
 #
-# All arms of a row take the same steps, the original included. SAM {cite:p}`foret2021` passes every batch twice, so its steps cost twice as much. TrivialAugment {cite:p}`muller2021` comes before the flips.
-# The paper's own numbers for such a comparison, as far as known, stand below: two networks of a later version.
-# Their data and networks are others, so only the order can be compared.
+# All arms of a row take the same number of steps, the original included. SAM {cite:p}`foret2021` passes every batch twice, so its steps cost twice as much. TrivialAugment {cite:p}`muller2021` comes before the flips.
+# The squares in the figure are the paper's own numbers for such a comparison, as far as known: two networks of a later version.
+# Data and networks differ from those here, so only the order can be compared.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain over the row's original set (its error in brackets): upsampling at k = 2, generation and fresh images at the largest k. Squares: published, second hand, without intervals.", "name": "fig-settings"}, "image": {"alt": "Intervals of the gain, one row per setting. Fresh real images gain in every measured row. Generated images gain in almost none, and lose clearly on top of TrivialAugment."}}
 frame = holding("optimizers", "classical", "large", "architectures", "budgets")
@@ -327,7 +327,7 @@ Markdown(f"Over the original set, samples from noise gain {found[f'generated, fr
 # - For other numbers of steps, the original set is trained as long.
 # - What filters drop is not replaced, so their sets are smaller too.
 # - Of several strengths, the copies of an example take turns, so that $k-1$ of them occur, from the weakest on.
-# - The first run of this study had five seeds and resolved nothing but the harm of half the steps. It was given as many as that of $k$.
+# - The first run of this study had five seeds and resolved nothing but the harm of half the steps. Seeds were then added, up to as many as the study of $k$ has.
 # - The two changes with images from noise alone came last, after no other had closed much of the gap. If what is missing is what the classifier's own images do not hold, the oracle generator should bring it where it draws from noise. The usual one, which has seen no other images, should not gain. Both gained, the oracle more: that the usual one would gain nothing was predicted wrongly.
 # - The oracle was also trained about three times as long, so what it adds is that of more images and of longer training together.
 # - The fresh real images of the ceiling are among those that the oracle was trained on. It has seen no test image.
@@ -434,7 +434,7 @@ told(first, "" if first is None else f"Decided: {(six['verdict'] != 'inconclusiv
 draws.others(first) if confirming else None;
 
 # %% tags=["remove-input"]
-Markdown("Which gains hold once adjusted for their number: " + draws.found(first)) if confirming else None
+Markdown("Which gains hold once adjusted for multiple comparisons: " + draws.found(first)) if confirming else None
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Test error of each arm by its steps: at the end (left), and stopped at the least validation loss (right).", "name": "fig-draws-steps"}, "image": {"alt": "Two panels of test error against the number of steps, a curve per arm, at the end of training and at the look of the least validation loss."}}
 draws.budgets(first) if confirming else None;

@@ -77,7 +77,7 @@ table_html(figures.overview(figures.worded(in_short)), "What is asked of each th
 # %% [markdown]
 # Each statement below is marked: *second hand*, read in a summary, a review or a digest; *from memory*; *reconstructed*, a formula derived here so that it gives what was read; or *derived here*.
 # None is a quotation.
-# Figures show the recorded run where there is one. Neither intervals nor verdicts are corrected for their number.
+# Figures show the recorded run where there is one. Neither intervals nor verdicts are corrected for multiple comparisons.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the runs behind this page", "code_prompt_hide": "Hide the runs behind this page"}
 runs_table(theorems.EXPERIMENT, live, recorded)
@@ -106,7 +106,7 @@ figures.picture();
 # Which examples have the slow patch can be read in two ways.
 # In reading A, USEFUL's, all have it. In reading B only those without the fast one do; a digest that was found later says that B is this paper's.
 # So this paper's theorems are tested in reading B, and the statements of USEFUL in reading A; the order of the features is shown in both.
-# A run with reading A everywhere is recorded as well: all verdicts are the same. Only the regime in which a large $k$ harms copies differs.
+# A run with reading A everywhere is recorded as well: all verdicts are the same. Only the search for where a large $k$ harms copies finds other comparisons.
 #
 # The network is $f(x;W)=\sum_{j=1}^{J}\sum_{p=1}^{P}\langle w_j,x^{(p)}\rangle^3$ with logistic loss (Definition 3.2, second hand).
 # Everything below follows from its gradient (derived here, equal to autograd's in the tests):
@@ -282,7 +282,7 @@ figures.regime_map(*shown);
 figures.stages(*shown);
 
 # %% [markdown]
-# Early, both arms tend to lose by a large $k$, which delays the fast feature; at the largest the intervals hold 0. At the end and at the best step new versions are far ahead from $k=5$ on, and not told apart from copies below.
+# Early, a larger $k$ tends to raise the test error of both arms, as it delays the fast feature; at the largest $k$ the intervals hold 0. At the end and at the best step new versions are far ahead from $k=5$ on, and not told apart from copies below.
 #
 # ## Where does upsampling degrade beyond k = 2?
 #
@@ -321,7 +321,7 @@ figures.recovery(*shown);
 #
 # The counterpart of a noise patch is the {term}`residual` of an example: the part of its gradient that its class does not share, $r_i=g_i-\bar g$, slow and fast examples apart.
 # A gradient step $-\eta\,\Gamma$ on a training set lowers the loss of example $i$ by $\eta\langle\Gamma,g_i\rangle$. Of this, $\eta\langle\Gamma,r_i\rangle$ is not shared with its class; it is the alignment that Theorem 4.2 is about.
-# Slow images are found once, by clusters of the outputs of a network of its own.
+# Slow images are found once, by clusters of the outputs of a separate network.
 # Then, for other networks, the gradients of every image and of images generated from the slow ones are taken one by one, with batch normalisation fixed.
 # From their inner products follow the variance of mini-batches given the training set, and the variance of the whole gradient over training sets.
 # For the latter an image and the images generated from it are one draw, not several.
@@ -387,7 +387,7 @@ network_verdicts = verdict_table(network_largest)
 table_html(figures.worded(network_verdicts)[["statement", "verdict"]], "Statements about the real network.")
 
 # %% [markdown]
-# In short, copies do in the network what the theory says: they add variance, and align with single examples.
+# In short, copies add variance in the network, as the theory says. What they align with their own sources more, they do by construction; the alignment as a whole was not seen to grow.
 # Generated versions do not, because what is new in them is not independent of their sources. Early in the training they align less with these than copies do, and later they vary more.
 
 # %% [markdown]
@@ -424,7 +424,7 @@ table_html(both, "Headline numbers: the theory's problem, then the real network 
 # %% [markdown]
 # ## What to do
 #
-# - Prefer new versions to copies where the generator keeps the feature and renews the rest. In the theory's own problem that is worth more than copies from k = 5 on in the base regime, but does harm where noise is strong and examples are few.
+# - Prefer new versions to copies where the generator keeps the feature and renews the rest. In the theory's own problem that is worth more than copies from k = 5 on in the base regime, but does harm where noise is strong, examples are few and the slow feature is weak.
 # - Check the premise before you rely on it: correlate the residual gradients of images and of their generated versions. At low noise they mostly repeat each other.
 # - Choose $k$ on validation images. Nothing in the theory puts the optimum at 2, and both arms can do harm where features are weak and noise is strong.
 # - Judge an arm at the end of the training. Early losses of slow examples favour augmentation, also where the end does not.

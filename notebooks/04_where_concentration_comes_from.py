@@ -93,9 +93,9 @@ idea(
 );
 
 # %% [markdown]
-# Each of the four causes alone would lower recall, so each is measured alone.
+# Each of the four causes could lower recall by itself, so each is measured alone.
 #
-# Figures and tables show the recorded runs where there are any. Intervals are not corrected for their number; of the verdicts, those of the exploration terms are.
+# Figures and tables show the recorded runs where there are any. Intervals are not corrected for multiple comparisons; of the verdicts, only those of the exploration terms are.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the runs behind this page", "code_prompt_hide": "Hide the runs behind this page"}
 display(runs_table(exact_score.EXPERIMENT, live, recorded), runs_table(empirical_score.EXPERIMENT, live_images, recorded_images),
@@ -132,15 +132,15 @@ table_html(parts.parts_table(falls), "Parts of the fall on real images, as share
 # In the recorded runs (Fashion-MNIST):
 #
 # - In the mixtures 0.002 of recall is due to the *reverse process*, which cannot be told from nothing, and 0.042 to the *metric*.
-# - *Discretisation* has both signs: 18 Euler steps cost 0.091, 18 Heun steps add 0.018.
-# - *Score error* has both signs, too: a score that is 5 % too strong costs 0.182, one that is 5 % too weak adds 0.039.
+# - *Discretisation* can have either sign: 18 Euler steps cost 0.091, 18 Heun steps add 0.018.
+# - *Score error* can have either sign, too: a score that is 5 % too strong costs 0.182, one that is 5 % too weak adds 0.039.
 # - On real images recall falls by 0.206, of which 37 % is due to the metric; outer-edge recall falls by 0.672, of which 55 % is.
-# - From fresh real images to samples of 18 Heun steps recall falls by 0.108. What remains on the finest grid is called score error. The sampler's part, 0.006, is not told from 0, but its upper limit is 0.06, half of the fall. Test accuracy falls by 0.8 points there, and by 3.8 with 18 Euler steps, of which 79 % is due to discretisation.
+# - From fresh real images to samples of 18 Heun steps recall falls by 0.108. What remains on the finest grid is called score error. The sampler's part, 0.006, is not told from 0, but its upper limit is 0.06, a little over half of the fall. Test accuracy falls by 0.8 points there, and by 3.8 with 18 Euler steps, of which 79 % is due to discretisation.
 #
 # The published explanation needs the reverse process's part to be large; it is not told from 0, and below 0.01.
 # Concentration can come from the *score error*.
 # A score that is too strong climbs more steeply than the exact one, and does what the paper describes. One that is too weak does the opposite; one that is merely noisy does neither.
-# The same for coarse steps: it depends on the solver on which side they err.
+# The same holds for coarse steps: on which side they err depends on the solver.
 
 # %% [markdown]
 # ## The exact score, from every level
@@ -195,7 +195,7 @@ exact.coarse_grids(*shown);
 
 # %% [markdown]
 # Few Euler steps concentrate: recall falls, precision does not. Few Heun steps spread: precision falls, and from ten steps on recall does not. Both errors are nearly gone at 100 steps.
-# Churn adds noise at each step and removes it again.
+# Churn, which adds noise at each step and removes it again, mends neither error and tends to enlarge both.
 #
 # <span id="fig-clouds"></span>
 #
@@ -248,7 +248,7 @@ print(f"{copies.sum()} of {len(x)} samples are a known image, "
 # %% [markdown]
 # The figure asks the same of reconstructions, for all training images and for the trained network.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "What reconstructions of training images end as. Dash-dotted: the noise level at which half of them no longer return to their source. Bars: 95 % score intervals.", "name": "fig-outcomes"}, "image": {"alt": "The empirical denoiser returns sources, then other training images. The trained network returns sources at low noise only, then near-copies of no training image."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "What reconstructions of training images end as. Dash-dotted: the noise level at which half of them no longer return to their source. Bars: 95 % Wilson intervals.", "name": "fig-outcomes"}, "image": {"alt": "The empirical denoiser returns sources, then other training images. The trained network returns sources at low noise only, then near-copies of no training image."}}
 images.outcomes(*shown_images);
 
 # %% [markdown]
@@ -311,7 +311,7 @@ images.calibration(*shown_images);
 # %% tags=["remove-input"]
 Markdown(generators.levels_trained(largest_generators)) if has_levels else None
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Samples of generators by excess denoising loss: an axis of ratios, but linear below 0.005, to hold the best at 0. Middle: level 50. Bars: 95 % limits.", "name": "fig-levels-of-quality"}, "image": {"alt": "As the denoising loss grows, recall, precision, outer-edge recall and accuracy fall together, and samples lie farther from the class centres, not nearer."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Samples by excess denoising loss of their generator, on a logarithmic axis that is linear below 0.005, to show 0. Middle: reverse step 50. Bars: 95 % limits.", "name": "fig-levels-of-quality"}, "image": {"alt": "As the denoising loss grows, recall, precision, outer-edge recall and accuracy fall together, and samples lie farther from the class centres, not nearer."}}
 if has_levels:
     generators.quality_levels(live_generators, recorded_generators);
 
@@ -334,7 +334,7 @@ table_html(generators.levels_summary(largest_generators), "Samples from noise at
 #
 # <span id="fig-dials"></span>
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Samples of the best generator, by sampler and number of steps; churn settings side by side, all of the same steps. Dash-dotted: fresh real images. Bars: 95 % limits.", "name": "fig-sampler-settings"}, "image": {"alt": "Heun's method reaches its best accuracy at about ten steps, Euler's only approaches it at forty. Neither reaches the outer edge of fresh real images."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Samples of the best generator, by sampler and number of steps; churn settings, drawn side by side, all have the same number of steps. Dash-dotted: fresh real images. Bars: 95 % limits.", "name": "fig-sampler-settings"}, "image": {"alt": "Heun's method reaches its best accuracy at about ten steps, Euler's only approaches it at forty. Neither reaches the outer edge of fresh real images."}}
 generators.samplers(live_generators, recorded_generators);
 
 # %% [markdown]
@@ -360,7 +360,7 @@ if added is not None:
 # %% [markdown]
 # The paper writes its reverse process in this form, and in that run its explanation fits in part.
 # Ancestral samples lie nearer to the class centres than fresh real images do at every number of steps, but only at 40 steps is their interval apart from that of fresh real images. Euler's samples at 10 and 18 steps lie as near, Heun's at the distance of real ones. The precision of ancestral samples is not told from the baseline.
-# Recall and accuracy are below what Heun's method reaches in far fewer evaluations of the network.
+# Accuracy is below what Heun's method reaches in far fewer evaluations of the network. So is recall, which at 100 steps is not told apart any more.
 # More steps mend the recall, slowly.
 
 # %% [markdown]
@@ -438,8 +438,8 @@ table_html(parts.explanation_table(verdicts), "The steps of the published explan
 #
 # - *That reverse steps follow the gradient of the log-density* is how they are built. *That samples therefore gather at the modes* does not follow: an exact climb does no more than undo the noise, and returns data as they are distributed. Mixtures show it; training images known by heart only check the numerics of it.
 # - *The explanation is right about one kind of error.* A process that climbs more steeply than the exact score says gathers at the modes and leaves the edges bare. The reason can be a score that is too strong, first-order steps that are few or ancestral, or guidance.
-# - *Part of the published fall* of recall is an artefact: it is what recall loses when images are no longer compared with themselves.
-# - *What remains on real images* was not seen to shrink with finer steps; up to half of it may. Few first-order steps cost more of the accuracy than all that remains.
+# - *Part of the fall of recall, measured as the paper does,* is an artefact: it is what recall loses when images are no longer compared with themselves.
+# - *What remains on real images* was not seen to shrink with finer steps; a little over half of it may, at most. Few first-order steps cost more of the accuracy than all that remains.
 # - *What was measured of that error is not what the explanation needs.* The trained network's factor, along the one direction measured, is nearer to 1 than those that cost the mixtures as much. From level to level precision falls with recall, while the distance to the class centres grows.
 # - *On Fashion-MNIST*, then, the bad scores of undertrained networks lead samples out of the distribution, not to its modes. On CIFAR-10 it depends on the encoder (chapter 1).
 
@@ -447,7 +447,7 @@ table_html(parts.explanation_table(verdicts), "The steps of the published explan
 # ## Verdicts
 #
 # The statements on the mixtures were run and recorded before their rules were written, as each of them says.
-# Most rules ask for a sign with its whole interval, so a small effect can hold. Where something is to be equal or negligible, they ask for less than a quarter of what the baseline lies below 1.
+# Most rules ask for a sign with its whole interval, so a small effect can hold. Where something is to be equal or negligible, it must be less than a quarter of the distance from the baseline to 1.
 # Those on images were written before the recorded run, but after a first look.
 # Those on real generators were written before the recorded run; the strengths of the terms, and the numbers of images and steps, were fixed before any was measured.
 # Their meaning is that of chapter 1; verdicts are taken on the recorded run, without one on this build. Rules and evidence stand on the [Claims page](../claims). A *withdrawn* verdict does not count, for the reason given there.

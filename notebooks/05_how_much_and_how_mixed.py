@@ -18,7 +18,7 @@
 #
 # Whoever has a generator asks three things first: how many of its images are worth one new real image, which share of a batch they may take, and in which order they should come.
 # This chapter answers them for small images, and has functions to ask them of yours.
-# It puts three of [seven conjectures](../claims) to the test. The first says that synthetic images repeat what the real ones hold, the fifth that the capacity of the model limits their gains, the seventh that ratio and order matter.
+# [Seven conjectures](06_what_is_left_out) say why synthetic images help so little; this chapter tests three. The first says that synthetic images repeat what the real ones hold, the fifth that the capacity of the model limits their gains, the seventh that ratio and order matter.
 
 # %% mystnb={"code_prompt_hide": "Hide the parameters", "code_prompt_show": "Show the parameters"} tags=["parameters", "hide-input"]
 profile = None  # Size of the run: "smoke", "quick", "standard" or "paper"; None: $SYNAUG_PROFILE, or "quick".
@@ -204,7 +204,7 @@ print(exchange_rate(3000, gains, list(ruler), list(ruler.values())))
 # The rules stand in `data/claims.json`; they are about the numbers of images of the recorded plan, so a smaller run resolves none of them.
 # A difference counts only if its p-value, adjusted by Holm's method over all of this table, is below 0.05; one whose whole interval lies within 0.3 points of 0 counts as none.
 # The two claims on order are about differences from the control, not about the best order.
-# That an image is worth less than a fresh one also holds of images that are merely flawed. That distinct ones gain over repeated ones speaks against mere repetition.
+# Merely flawed images would be worth less than fresh ones, too; so the first claim alone does not show repetition. That distinct ones gain over repeated ones speaks against mere repetition.
 # Conjecture 1 is put as a contrast of gains at equal numbers: a rate above 1 means that as many fresh images gain more. Conjecture 5 is put in points; it was first written as a share of the ceiling.
 
 # %% mystnb={"code_prompt_hide": "Hide the verdicts", "code_prompt_show": "Show the verdicts"} tags=["hide-cell"]
@@ -213,16 +213,16 @@ table_html(decided(EXPERIMENT.name, recorded), "This book's claims, what decides
 # %% [markdown]
 # ## What these numbers do not say
 #
-# - One generator, one data set of small grey images, one small network: rates of other generators are other rates.
+# - One generator, one data set of small grey images, one small network: other generators have other rates.
 # - Flips are the only augmentation. With stronger augmentation new images gain less, and images made from real ones lost accuracy ([chapter 2](02_targeted_augmentation)).
-# - All is at one number of steps. In the pilot of chapter 2, generated images lost accuracy at half as many.
+# - All is at one number of steps. In the pilot of chapter 2, images made from slow real ones lost accuracy at half as many.
 # - All seeds share one set of real images and one pool per source, most of which each draws. Intervals cover little more than the training: no other real set, and no other generator.
 # - In pixels, samples of this generator lie nearest to one of its training images more often than fresh images do ([chapter 0](00_the_generator)). What that costs was not measured.
 # - Below the ruler's smallest number, the curve is little more than a straight line, so rates of very small gains are rough.
 #
 # ## Does it still run?
 #
-# When the book is built, the chapter is computed again at a small profile, whose numbers are of other sizes: look only whether they are there.
+# When the book is built, the chapter is computed again at a small profile, whose numbers are of other sizes: look only at whether they are there.
 
 # %% mystnb={"code_prompt_hide": "Hide this build", "code_prompt_show": "Show this build beside the recorded run"} tags=["hide-cell"]
 table_html(side_by_side(figures.numbers, live, recorded), "Gains in points, rates and shares, with 95 % intervals.")

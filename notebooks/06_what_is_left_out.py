@@ -72,14 +72,14 @@ Markdown(figures.takeaways(shown, recorded))
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The chapter in one picture: what synthetic images may lack, and the control that each question has.", "name": "fig-idea-6"}, "image": {"alt": "Five questions, each with its control: density, features, the loss landscape, rare events and unseen combinations."}}
 idea(
     ["What do synthetic images lack?"],
-    ["density: do they crowd?", "features: are they others?", "loss landscape: is it sharper?", "rare events: are they lost?", "unseen combinations: are they made?"],
+    ["density: do they crowd?", "features: do they differ?", "loss landscape: is it sharper?", "rare events: are they lost?", "unseen combinations: are they made?"],
     ["real images that crowd as much", "last layer fitted to real images", "real images alone, at equal loss", "share corrected for the judge's errors", "a generator that has seen them"],
 );
 
 # %% [markdown]
 # Each question has a control of its own, without which its answer could not be told from something else.
 #
-# Figures and tables show the recorded run where there is one, else this build. In brackets stand 95 % intervals over paired seeds, not corrected for their number; verdicts are.
+# Figures and tables show the recorded run where there is one, else this build. In brackets stand 95 % intervals over paired seeds, not corrected for multiple comparisons; verdicts are.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the runs behind this page", "code_prompt_hide": "Hide the runs behind this page"}
 display(*map(runs_table, experiments, live, recorded))
@@ -87,7 +87,7 @@ display(*map(runs_table, experiments, live, recorded))
 # %% [markdown]
 # ## The seven conjectures
 #
-# A report on the field has seven answers to the question why synthetic images help so little. Chapter 5 has the tests of the first, the fifth and the seventh, this chapter those of the others, and of one thing more.
+# Seven conjectures say why synthetic images help so little. Chapter 5 has the tests of the first, the fifth and the seventh, this chapter those of the others, and of one thing more.
 
 # %% tags=["remove-input"]
 conjectures("../")
@@ -135,14 +135,14 @@ figures.head(why) if "bias" in held else None;
 told(recorded[0] if "bias" in held else None, f"The new last layer recovers {found['share that a new last layer recovers']} of the gap with {next(iter(figures.networks(why).values()))}, {found['share that a new last layer recovers, other networks']}. Fitted to fresh real images it recovers {found['share that a new last layer recovers, fresh images']}.")
 
 # %% [markdown]
-# Networks that err equally often may do so for different reasons. Below, test images lose their high or low frequencies, get noise or blur, or have their patches shuffled. The reference are networks trained on *fewer real images*, so few that both err equally often on unchanged images.
+# Networks that err equally often may do so for different reasons. Below, test images lose their high or low frequencies, get noise or blur, or have their patches shuffled. They are compared with networks trained on *fewer real images*, so few that both err equally often on unchanged images.
 # Where a network looks, by Grad-CAM, is in [chapter 1](01_mode_concentration).
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Error on changed test images of networks trained on synthetic images, over that of networks trained on fewer real ones with equal accuracy. Bars: 95 % intervals.", "name": "fig-changes"}, "image": {"alt": "With ResNet-8, training on synthetic images errs more than its match under blur and less without low frequencies; the other networks differ elsewhere."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Error on changed test images of networks trained on synthetic images, over that of networks trained on fewer real ones with equal accuracy. Bars: 95 % intervals.", "name": "fig-changes"}, "image": {"alt": "With ResNet-8, training on synthetic images errs more than its match under blur and less without low frequencies; VGG-5 errs more with noise, and the small transformer less without low frequencies."}}
 figures.changes(why) if "bias" in held else None;
 
 # %% tags=["remove-input"]
-told(recorded[0] if "bias" in held else None, f"With noise, the difference is {found['noise at equal accuracy']} points with the first network. With low frequencies gone it is {found['high-pass at equal accuracy']}, with blur {found['blur at equal accuracy']}; no rule was fixed for these two.")
+told(recorded[0] if "bias" in held else None, f"With noise, the difference is {found['noise at equal accuracy']} points with the first network. With low frequencies gone (high-pass) it is {found['high-pass at equal accuracy']}, with blur {found['blur at equal accuracy']}; no rule was fixed for these two. The other networks differ elsewhere, as the figure shows.")
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Power of real and of synthetic images against frequency.", "name": "fig-spectrum"}, "image": {"alt": "Power falls with frequency alike for real images and images from noise, which have a little less of it at fine structure."}}
 figures.spectrum(*drawn(live[0], recorded[0])) if "bias" in held else None;
@@ -151,7 +151,7 @@ figures.spectrum(*drawn(live[0], recorded[0])) if "bias" in held else None;
 told(recorded[0] if "bias" in held else None, f"Images from noise have {found['power of coarse structure']} times the power of real ones below {figures.FINE} cycles per pixel, {found['power of fine structure']} times above.")
 
 # %% [markdown]
-# ## Is the loss landscape another?
+# ## Is the loss landscape different?
 #
 # *Sharpness*, how much the loss on real training images rises around the weights, is compared at equal loss on these. For that, real images alone are trained for fewer and for more steps as well, and sharpness is interpolated between these to equal loss. The statistics of batch normalisation are those of the real images, for all.
 
@@ -161,7 +161,7 @@ figures.landscape(why) if "landscape" in held else None;
 # %% tags=["remove-input"]
 told(recorded[0] if "landscape" in held else None, f"At equal loss, adding synthetic images changes the filter-normalised rise by {found['sharpness at equal loss']}, adding fresh real ones by {found['sharpness at equal loss, fresh images']}. "
      f"The logarithm of the largest eigenvalue changes by {found['log of the eigenvalue at equal loss']} and {found['log of the eigenvalue at equal loss, fresh images']}. "
-     f"Over the seeds of each arm, its rank correlation with test error is {found['rank correlation of sharpness with error']}.")
+     f"Over the seeds of each arm, the rank correlation of the filter-normalised rise with test error is {found['rank correlation of sharpness with error']}.")
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show where each training ends", "code_prompt_hide": "Hide where each training ends"}
 table_html(figures.landscape_table(why), "Means over seeds, of training by SGD and by SAM. Barrier: the largest rise of loss on the line from these weights to those of training on real images.") if "landscape" in held else None
@@ -206,7 +206,7 @@ figures.treatments(rare);
 told(recorded[1], f"Against repeats, reconstructions change the accuracy on minorities by {found['reconstructed over repeated']} points. Against none, fresh images gain {found['gain on minorities, fresh']}, those of an oracle {found['gain on minorities, from noise, oracle']}.")
 
 # %% [markdown]
-# A share of your own, seen through a judge who errs:
+# A share of your own, seen through a judge that errs:
 
 # %%
 share = subgroup_share(41, 1000, hits=190, positives=200,
@@ -222,8 +222,8 @@ print(f"a share of {share.estimate:.1%} [{share.low:.1%}, {share.high:.1%}]")
 figures.composition(made);
 
 # %% tags=["remove-input"]
-told(recorded[2], f"They are made {found['made over true share of unseen combinations']} times as often as they are among real images of all combinations, by a generator that has seen them {found['the same, by a generator that has seen all']} times. "
-     f"Added to real images, they change accuracy on these combinations by {found['gain on unseen combinations']} points, and those of the generator that has seen all by {found['gain on unseen combinations, oracle']}.")
+told(recorded[2], f"A generator that has not seen them makes them {found['made over true share of unseen combinations']} times as often as they occur among real images of all combinations, one that has seen them {found['the same, by a generator that has seen all']} times. "
+     f"Added to real images, images of the first change accuracy on these combinations by {found['gain on unseen combinations']} points, and those of the second by {found['gain on unseen combinations, oracle']}.")
 
 # %% [markdown]
 # ## Verdicts
@@ -233,7 +233,7 @@ told(recorded[2], f"They are made {found['made over true share of unseen combina
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the verdicts", "code_prompt_hide": "Hide the verdicts"}
 for experiment, stored in zip(experiments, recorded):
-    display(table_html(decided(experiment.name, stored), f"Claims about {experiment.name.replace('_', ' ')}, what decides each, and the verdict."))
+    display(table_html(decided(experiment.name, stored, recorded), f"Claims about {experiment.name.replace('_', ' ')}, what decides each, and the verdict."))
 
 # %% [markdown]
 # ## What these numbers do not say

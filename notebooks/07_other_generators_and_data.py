@@ -131,17 +131,17 @@ figures.from_noise(samples);
 
 # %% tags=["remove-input"]
 told(recorded[0], f"From noise, {found['outer-edge recall from noise, diffusion']} of the outer edge is covered by the diffusion model, {found['outer-edge recall from noise, vae']} by the VAE, {found['outer-edge recall from noise, vae, with noise']} by the VAE with its noise, and {found['outer-edge recall from noise, gan']} by the GAN. "
-     + f"So its noise does not bring the edge back; classifiers trained on its images gain from it (below): {found['accuracy from noise, vae, with noise']} points in place of {found['accuracy from noise, vae']}. "
+     + f"So its noise does not bring the edge back to the VAE's images. Classifiers trained on them gain from that noise (below): {found['accuracy from noise, vae, with noise']} points in place of {found['accuracy from noise, vae']}. "
      + "A VAE has no score. Its images are drawn from mixtures fitted to the latent vectors of each class, as these depart from the prior: by " + ", ".join(f"{text} nats ({name.rpartition(' of ')[2]} training images)" for name, text in found.items() if name.startswith("nats")) + ". In brackets stand the least and the largest of all classes.")
 
 # %% [markdown]
-# What a generator cannot make at all shows where nothing is asked of it but the image itself. Images far from all others are the test.
+# To see what a generator cannot make at all, ask it for nothing but the image itself, at strength 0. Images far from all others are the test.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Error of the nearest reconstruction, strength 0, by family and by what is reconstructed. Bars: 95 % intervals over images.", "name": "fig-inversion"}, "image": {"alt": "The GAN's nearest reconstruction errs more than the VAE's, both most for images with the fewest neighbours; the diffusion model returns what it is given."}}
 figures.inversion(samples);
 
 # %% tags=["remove-input"]
-told(recorded[0], "Of images with the fewest neighbours the error is " + ", ".join(f"{found[f'inversion error, {arm}, outer']} ({title})" for arm, title in figures.NAMES.items()) + ". The diffusion model returns what it is given at strength 0, so its error says nothing of what it leaves out.")
+told(recorded[0], "For images with the fewest neighbours the error is " + ", ".join(f"{found[f'inversion error, {arm}, outer']} ({title})" for arm, title in figures.NAMES.items()) + ". The diffusion model returns what it is given at strength 0, so its error says nothing of what it leaves out.")
 
 # %% [markdown]
 # ## What are their images worth?
@@ -188,7 +188,7 @@ rows = [load_dataset(name).images[::600][:6] for name in by_name.values()]
 image_grid(rows, list(by_name));
 
 # %% [markdown]
-# Low contrast and texture leave the shapes as they are, but they are harder to tell from their ground.
+# Low contrast and texture leave the shapes as they are, but they are harder to tell from the background.
 #
 # ## Which settings of a diffusion model matter?
 #
@@ -204,7 +204,7 @@ told(recorded[2], f"{figures.changes_said(tuned)} {figures.losses_said(tuned)}")
 table_html(figures.networks(tuned), "Changes of the diffusion model: loss and recall with limits over images, loss paired with the base's, accuracy with limits over seeds.") if recorded[2] is not None else None
 
 # %% [markdown]
-# If a worse score means fewer edges, that could be a truism about broken models. So the base is looked at along its training, from a poor model to a good one.
+# That a worse score covers less of the outer edge could be a truism about broken models. So the base is looked at along its training, from a poor model to a good one.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Denoising loss on unseen images, and recall of the outer edge, along one training. Line: fresh real images.", "name": "fig-levels"}, "image": {"alt": "Two panels of curves against the images seen in training: the mean denoising loss and the outer-edge recall."}}
 figures.levels(*drawn(live[2], recorded[2])) if "levels" in tried else None;
@@ -244,7 +244,7 @@ Markdown(f"Autoguidance once changed outer-edge recall by {before['autoguidance,
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the verdicts", "code_prompt_hide": "Hide the verdicts"}
 for experiment, stored in zip(experiments, recorded):
-    display(table_html(decided(experiment.name, stored), f"Claims about {experiment.name.replace('_', ' ')}, what decides each, and the verdict."))
+    display(table_html(decided(experiment.name, stored, recorded), f"Claims about {experiment.name.replace('_', ' ')}, what decides each, and the verdict."))
 
 # %% [markdown]
 # ## What these numbers do not say

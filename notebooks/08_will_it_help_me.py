@@ -127,7 +127,7 @@ Markdown(f"It finds {planted['ok'].iloc[1:].sum()} of {len(planted) - 1} defects
 # %% [markdown]
 # ## Sets whose gain is known
 #
-# Many sets of images are at hand. The usual generator makes some from real images at five strengths, and some from noise. Others are of an oracle that saw five times the data, of generators whose score is wrong, or filtered. The rest are copies, fresh real images, and these spoilt. A VAE and a GAN, trained on the same real images, make two sets each, and the generator, trained anew and stopped early, three. Four sets are of CIFAR-10, beside 5,000 real images and by a weak generator.
+# Many sets of images are at hand. The usual generator makes some from real images at five strengths, and some from noise. Others are of an oracle that saw five times the data, of generators whose score is wrong, or filtered. The rest are copies, fresh real images, and fresh real images that were spoilt. A VAE and a GAN, trained on the same real images, make two sets each, and the generator, trained anew and stopped early, three. Four sets are of CIFAR-10, beside 5,000 real images; two of them are made by a weak generator. Their trainings are shorter than those of chapter 2, so compare gains within this chapter only.
 # Not among them are the shares and orders of chapter 5, which are ways to use one set. Nor are the sets of chapters 6 and 7, whose real images are altered, and the photographs of chapter 2, of two seeds.
 # A network was trained with each. The small sets of this build are shown and audited here, those that belong to its profile.
 
@@ -135,7 +135,7 @@ Markdown(f"It finds {planted['ok'].iloc[1:].sum()} of {len(planted) - 1} defects
 figures.sets(checked, get);
 
 # %% [markdown]
-# The eye tells the spoilt sets, and those of a small build's few steps. It says little about the rest.
+# The eye can spot the spoilt sets, and those made in a small build's few steps. It says little about the rest.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain in test accuracy with each set, over paired trainings. Hollow: the interval holds 0.", "name": "fig-gains"}, "image": {"alt": "Intervals of the gain over the real images alone, a row per set, in groups by family: copies gain nothing, fresh real images most."}}
 figures.gained(everything) if "pools" in held else None;
@@ -239,7 +239,7 @@ told(recorded, f"Over a random choice, gradient alignment gains {found['chosen b
 # ## Verdicts
 #
 # The rules stand in `data/claims.json` and were committed before the run. They are about the numbers of the recorded plan, so a smaller run resolves none of them.
-# That the probe predicts better than the Fréchet distance says little of the sets of that plan. There the distance does as a constant does, so beating it is not yet predicting, and with lines fitted anew the difference is not told from 0.
+# That the probe predicts better than the Fréchet distance means little here. Over the sets of that plan the distance does no better than a constant. So beating it is not yet predicting, and with lines fitted anew the difference is not told from 0.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the verdicts", "code_prompt_hide": "Hide the verdicts"}
 table_html(decided(EXPERIMENT.name, recorded), "This book's claims, what decides each, and the verdict.")
@@ -247,7 +247,7 @@ table_html(decided(EXPERIMENT.name, recorded), "This book's claims, what decides
 # %% [markdown]
 # ## Does it still run?
 #
-# When the book is built, the chapter is computed again at a small profile, whose numbers are of other sizes: look only whether they are there.
+# When the book is built, the chapter is computed again at a small profile, whose numbers are of other sizes: look only at whether they are there.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show this build beside the recorded run", "code_prompt_hide": "Hide this build"}
 table_html(side_by_side(figures.numbers, live, recorded), "Gains in points and rank correlations, with 95 % intervals.")

@@ -16,7 +16,7 @@ from synaug.metrics import FRESH_REAL
 from synaug.paths import checkpoints_dir
 from synaug.plots.html import typeset
 from synaug.run.results import recordings
-from synaug.statistics.claims import CONFIRMED, OWN, WITHDRAWN, judge, load_claims
+from synaug.statistics.claims import CONFIRMED, OWN, WITHDRAWN, judge, judged_with, load_claims
 from synaug.statistics.contrasts import select
 from synaug.statistics.frames import bare
 from synaug.statistics.rules import REPRODUCED, VERDICTS
@@ -86,7 +86,7 @@ FIGURES = {
     "how_much_and_how_mixed": {"exchange": "exchange", "scaling": "width", "ratio": "ratio", "": "order"},
     "real_generators": {"worse-score|best": "levels-of-quality", "train-worse|euler|churn": "sampler-settings", "": "exploration"},
 }
-#: The report's conjectures: in this book's words, and what would refute each.
+#: The seven conjectures: in this book's words, and what would refute each.
 CONJECTURES = {
     "conjecture 1": ("Synthetic images repeat what the real ones hold.", "A synthetic image is worth a fresh real one."),
     "conjecture 2": (
@@ -110,7 +110,8 @@ def verdicts(experiment: str) -> dict[str, dict]:
     for name, frame in recordings(experiment, ("standard",)).items():
         if name == "standard" or name.partition(".")[2] in VARIANTS:
             families, rows = {}, bare(frame)
-            found[dataset_name(frame["dataset"].iloc[0])] = {claim.id: judge(claim, rows, families) for claim in load_claims(experiment).values()}
+            beside = [bare(runs[name]) for other in judged_with(experiment) if name in (runs := recordings(other, ("standard",)))]
+            found[dataset_name(frame["dataset"].iloc[0])] = {claim.id: judge(claim, rows, families, beside) for claim in load_claims(experiment).values()}
     return found
 
 
@@ -174,7 +175,7 @@ def claims_table(experiment: str) -> HTML:
 
 
 def conjectures(top: str = "") -> HTML:
-    """The report's conjectures, a row each: what would refute it, and the claims that decide it with their verdicts.
+    """The seven conjectures, a row each: what would refute it, and the claims that decide it with their verdicts.
 
     top: what leads from the page to that of the claims, such as "../".
     """
@@ -197,7 +198,7 @@ def conjectures(top: str = "") -> HTML:
             f'<td data-label="claims and verdicts">{"<br>".join(decided)}</td></tr>'
         )
     return HTML(
-        '<table class="dataframe synaug-cards"><caption>The report\'s seven conjectures, what would refute each, and how the claims '
+        '<table class="dataframe synaug-cards"><caption>The seven conjectures, what would refute each, and how the claims '
         'about it came out</caption><thead><tr><th scope="col">conjecture</th><th scope="col">refuted if</th><th scope="col">claims '
         f"and verdicts</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )

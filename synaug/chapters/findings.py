@@ -34,7 +34,7 @@ ARMS = {
 }
 FIGURE = ROOT / "book" / "assets" / "findings.png"
 CAPTION = (
-    "Gain in test accuracy over the original training set, with 95 % intervals. Added sets are equally "
+    "Gain in test accuracy over the original set, with 95 % intervals. Added sets are equally "
     "large; TrivialAugment adds none. No point: not run. Scales differ."
 )
 ALTERNATIVE = (
@@ -42,7 +42,7 @@ ALTERNATIVE = (
     "noise, TrivialAugment and an oracle generator more, and more real images most. On CIFAR-10 copies and "
     "generated images lose, more real images gain most."
 )
-NOTE = "Intervals are over paired trainings on one real set (the last: mixtures), uncorrected."
+NOTE = "Intervals are over paired trainings on one real set (the last: mixtures), without Holm's correction."
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def findings() -> list[Finding]:
 
     def unresolved(claim):
         words = [found[claim].words for found in verdicts("targeted_augmentation").values()]
-        return "; neither holds once adjusted" if set(words) == {NOT_RESOLVED} else ""
+        return "; neither survives Holm's correction" if set(words) == {NOT_RESOLVED} else ""
 
     first, second, fourth = "01_mode_concentration", "02_targeted_augmentation", "04_where_concentration_comes_from"
     fifth, (least, few, many) = "05_how_much_and_how_mixed", facts["sizes"]
@@ -163,14 +163,15 @@ def findings() -> list[Finding]:
         ),
         Finding(
             f"Images from noise help on {fashion}, if many are added.",
-            ", ".join(f"{points(facts['mixed in', n])} with {n:,}" for n in (least, few, many)) + ".",
+            ", ".join(f"{points(facts['mixed in', n])} with {n:,}" for n in (least, few, many))
+            + f". A new real image is worth {facts['worth', few]} of them at {few:,}, {facts['worth', many]} at {many:,}.",
             fifth,
             "fig-exchange",
             facts["mixed in", few].low > 0 and facts["more"].low > 0,
         ),
         Finding(
             "With flips alone, new real images help most.",
-            f"{both('fresh')}. On {fashion} one is worth {facts['worth', few]} from noise where {few:,} are added, {facts['worth', many]} where {many:,}.",
+            f"{both('fresh')}.",
             second,
             "fig-both",
             all(facts["fresh", name].low > max(facts[arm, name].high for arm in ("upsampled", "generated")) for name in (fashion, cifar)),
@@ -178,14 +179,14 @@ def findings() -> list[Finding]:
         Finding(
             "Plain augmentation comes first.",
             f"TrivialAugment gains {points(facts['TrivialAugment', fashion])} in {facts['steps']} steps, "
-            f"{points(facts['longer'])} in twice as many (pilot, {facts['longer'].n} seeds; {fashion}). On top, in {facts['steps']}, new real images gain "
+            f"{points(facts['longer'])} in twice as many (pilot, {facts['longer'].n} seeds; {fashion}). On top, new real images gain "
             f"{points(facts['ceiling'])}, images made from real ones {points(facts['stacked'])}.",
             second,
             "trivialaugment-alone",
             facts["TrivialAugment", fashion].low > 0 > facts["stacked"].high,
         ),
         Finding(
-            "An exact sampler loses next to nothing.",
+            "An exact sampler loses almost nothing.",
             f"Over Gaussian mixtures recall changes by {points(facts['exact'])}.",
             fourth,
             "fig-exact",
@@ -208,12 +209,20 @@ def advice() -> pd.DataFrame:
     rows = [
         ("You train with flips only", points(facts["TrivialAugment", fashion]), "Use TrivialAugment, train longer."),
         (f"{each} new real images per old one", points(facts["fresh", fashion]), "Take them."),
-        (f"Your generator saw your {few} images only", points(facts["mixed"]), f"Draw {facts['pool']} each from noise, {facts['share']} of each batch; test."),
-        ("Made from yours, with TrivialAugment on", points(facts["stacked"]), "Do not. From noise: not measured."),
+        (
+            f"Your generator saw your {few} images only",
+            points(facts["mixed"]),
+            f"Draw {facts['pool']} per real image from noise, {facts['share']} of each batch; test.",
+        ),
+        ("Made from yours, with TrivialAugment on", points(facts["stacked"]), "Do not. From noise: unmeasured."),
         (f"{many} images, new versions of hard ones", points(facts["large"]), "Expect little."),
         (f"{cifar}, {many_cifar}, weak generator", points(facts["generated", cifar]), "Expect no gain."),
         (f"{cifar}, {facts['n photographs']}, from noise, two seeds", " and ".join(signed(one, 1) for one in facts["photographs"]), "Expect no gain."),
-        (f"You have {few}, your generator saw {many}", points(facts["oracle"]), f"Draw {facts['sizes'][1] / int(few.replace(',', '')):g} each from noise."),
+        (
+            f"You have {few}, your generator saw {many}",
+            points(facts["oracle"]),
+            f"Draw {facts['sizes'][1] / int(few.replace(',', '')):g} per real image from noise.",
+        ),
     ]
     return pd.DataFrame(rows, columns=["your case", "measured (points)", "do first"])
 

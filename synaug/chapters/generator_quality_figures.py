@@ -142,13 +142,13 @@ def takeaways(found, smaller):
             f"sets. From samples to real images it is {found[f'Fréchet multiple {features}']} times that from fresh real "
             f"images ({found[IMAGES]} images in each set). This is in the features of EfficientNet-Lite0, a small ImageNet "
             f"classifier; in pixels it is {found[f'Fréchet multiple {pixels}']} times.",
-            "3. **Of the generator that saw more images, no copying could be shown.** Among its training images and as "
+            "3. **For the generator that saw more images, no copying could be shown.** Among its training images and as "
             "many unseen ones, the nearest is a training image for "
             f"{found[f'{nearest} {features}, samples']} of samples and for {found[f'{nearest} {features}, fresh real']} of "
             f"fresh real images (difference: {found[f'{nearest} {features}, difference (points)']} points; in pixels "
-            f"{found[f'{nearest} {pixels}, difference (points)']}). The one that saw "
-            f"2,000 leans to them in pixels, by {smaller[f'{nearest} {pixels}, difference (points)']} points, not in "
-            f"features: {smaller[f'{nearest} {features}, difference (points)']}.",
+            f"{found[f'{nearest} {pixels}, difference (points)']}). Samples of the one that saw "
+            f"2,000 lie nearest to its training images more often, by {smaller[f'{nearest} {pixels}, difference (points)']} points in pixels; "
+            f"in features this is not told from 0: {smaller[f'{nearest} {features}, difference (points)']}.",
         )
     )
 

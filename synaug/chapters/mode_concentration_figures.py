@@ -80,10 +80,11 @@ def takeaways(found, poor):
             f"{signed(paper.iloc[-1] - paper.iloc[0])}. These runs differ "
             f"in data, number of images and generator at once. Within Fashion-MNIST alone a better generator made the fall "
             f"smaller (see below).",
-            f"2. **Samples cover less than real images do, above all at the outer edge.** Recall, the share of real images "
-            f"that have samples around them, goes from {found[named('recall')]}. For the tenth of real images in the "
+            f"2. **Samples cover less than real images do, above all at the outer edge.** From real images to samples, recall, the share of real "
+            f"images that have samples around them, goes from {found[named('recall')]}. For the tenth of real images in the "
             f"sparsest regions it goes from {found[named('outer-edge recall')]} (Fashion-MNIST, against fresh real images).",
-            "3. **Samples hardly concentrate near the modes, and a judge is not surer of them.** The distance to the class centre, relative to "
+            "3. **Whether samples concentrate near the modes depends on data and features; a judge was not seen to be surer of them.** "
+            "The distance to the class centre, relative to "
             f"fresh real images, goes on CIFAR-10 from {poor[named(CENTRE)]} in EfficientNet-Lite0 features, but from {poor[named(CENTRE, 'judge')]} in "
             f"the judge's. On Fashion-MNIST it goes from {found[named(CENTRE)]} and {found[named(CENTRE, 'judge')]}. "
             "The judge's output entropy should fall, as published. "

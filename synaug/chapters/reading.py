@@ -62,13 +62,14 @@ def told_each(lines, recorded) -> str:
     )
 
 
-def decided(experiment: str, recorded=None) -> pd.DataFrame:
-    """The claims of an experiment with what decides each, verdict and evidence; without a recorded run, what they are only."""
+def decided(experiment: str, recorded=None, beside=()) -> pd.DataFrame:
+    """The claims of an experiment with what decides each, verdict and evidence; without a recorded run, what they are only.
+    beside: of the chapter's other experiments, None where there is none."""
     if recorded is None:
         return pd.DataFrame(
             [{"statement": claim.statement, "statistic": claim.statistic, "verdict": "not recorded"} for claim in load_claims(experiment).values()]
         )
-    return verdict_table(recorded)[["statement", "statistic", "verdict", "evidence"]]
+    return verdict_table(recorded, beside=[frame for frame in beside if frame is not None])[["statement", "statistic", "verdict", "evidence"]]
 
 
 def signed(value, digits=2, sign="+"):

@@ -135,7 +135,7 @@ def takeaways(found, poor):
             f"they gain {found['generated, k = 5']} points; as many fresh real images gain {found['fresh, k = 5']}, copies "
             f"{found['upsampled, k = 5']}. On CIFAR-10, with a small generator, they change "
             f"accuracy by {poor['generated, k = 5']}.",
-            "3. **Where many are added, images from noise gain at least as much as images made from real ones at half "
+            "3. **On Fashion-MNIST, where many are added, images from noise gain at least as much as images made from real ones at half "
             "of the denoising steps.** Those of the generator of the same images gain "
             f"{found['generated, from noise, k = 5']} points at k = 5, those of an oracle, trained on five times as many real images and "
             f"longer, {found['generated, from noise, oracle generator, k = 5']}. At k = 2, where the paper's claim stands, those of the same images "
@@ -376,7 +376,7 @@ def few_seeds_said(frame):
     made = [at for at in own.index if at[0].startswith("generated")]
     lose = [at for at in made if (own.loc[at] < 0).all()]
     return (
-        f"Over {seeds} seeds, the original set errs on {errors['test_error', 'original', 1]:.1f}\u00a0% of the test images. "
+        f"Over {seeds} seeds, classifiers trained on the original set err on {errors['test_error', 'original', 1]:.1f}\u00a0% of the test images. "
         f"At k = {top:g} generated images change accuracy by {both('generated', top)} points, copies by {both('upsampled', top)}; "
         f"the few fresh real images that there are, by {both('fresh, few', 2)}. Generated images lose in every seed in {len(lose)} of "
         f"{len(made)} arms. The error on the real training images themselves rises from {errors['real_error', 'original', 1]:.1f} to "

@@ -126,9 +126,9 @@ def foretold_said(frame, further, both) -> str:
         return ""
     rows, line, over, texts = foretold(frame, further), fitted(frame), fitted(both), numbers(both)
     return (
-        f"{(rows['estimate'] < 0).sum()} of {len(rows)} sets lost accuracy on average, {(rows['high'] < 0).sum()} of them with the whole interval; "
-        f"the line said so of {(rows['said'] < 0).sum()}. Of the {len(rows)} gains {rows['held'].sum()} lie within what it said, "
-        f"whose limits are {line['within']:.1f} points away on either side. Over all {over['sets']} sets, each family left out in turn, "
+        f"{(rows['estimate'] < 0).sum()} of {len(rows)} sets lost accuracy on average, {(rows['high'] < 0).sum()} of them with the whole interval below 0; "
+        f"the line predicted a loss for {(rows['said'] < 0).sum()}. Of the {len(rows)} gains {rows['held'].sum()} lie within its limits, "
+        f"which are {line['within']:.1f} points away on either side. Over all {over['sets']} sets, each family left out in turn, "
         f"the best measure is {NAMES[over['measure']]}, with a rank correlation of {within(*over['correlation'])} (families resampled; chosen on these sets). "
         f"The Fréchet distance has {texts[f'correlation, {NAMES[REFERENCE]}']}, a constant {signed(of_a_constant(both))}; a "
         f"perfect measure could be expected to have {texts['correlation, noise ceiling']}. {fitted_anew(both)}"
@@ -229,9 +229,10 @@ def faults_said(frame) -> str:
     rows = faults(frame)
     none, some = rows[rows["faults"] == ""], rows[rows["faults"] != ""]
     return (
-        f"Of {len(none)} sets with no measure beyond a threshold, {(none['low'] > 0).sum()} gained with the whole interval. Of the {len(some)} others "
-        f"{(some['low'] > 0).sum()} gained and {(some['high'] < 0).sum()} lost so, and of "
-        f"{len(some) - (some['low'] > 0).sum() - (some['high'] < 0).sum()} neither is sure."
+        f"Of {len(none)} sets with no measure beyond a threshold, the gain's whole interval lies above 0 for {(none['low'] > 0).sum()}. "
+        f"Of the {len(some)} others "
+        f"it lies above 0 for {(some['low'] > 0).sum()} and below 0 for {(some['high'] < 0).sum()}, and holds 0 for "
+        f"{len(some) - (some['low'] > 0).sum() - (some['high'] < 0).sum()}."
     )
 
 
@@ -437,7 +438,8 @@ def takeaways(frame, recorded, everything) -> str:
             f"for every set {signed(of_a_constant(frame))}. A perfect one could be expected to have "
             f"{texts.get('correlation, noise ceiling', 'not measured')}.{later if over['sets'] > len(p['pools']) else ''}",
             f"**Sets within the audit's thresholds gained.** {faults_said(everything)} This is no test: thresholds were set so that such images "
-            "pass, and nearness to real images became a measure when results were known. The former are of one generator and its oracle, or real.",
+            "pass, and nearness to real images became a measure when results were known. "
+            "The sets within all thresholds are of one generator and its oracle, or real.",
         ]
     far = select(frame, role="measure", metric=REFERENCE).set_index("arm")["value"]
     if lines and {"fresh, blurred", "from noise", "copies"} <= set(far.index):

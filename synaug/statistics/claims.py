@@ -5,6 +5,8 @@ The claims themselves are data, in ``data/claims.json``; the published numbers s
 """
 
 import json
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -147,21 +149,32 @@ def published_series(claim: Claim) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["metric", "x", "value", "spread"])
 
 
-def family_p_values(frame: pd.DataFrame, name: str) -> dict[tuple[str, int], float]:
-    """The adjusted p-values of a family on a frame, by claim and place among its parts."""
+def family_p_values(name: str, *frames: pd.DataFrame) -> dict[tuple[str, int], float]:
+    """The adjusted p-values of a family, by claim and place among its parts; each contrast on the frame of its claim's experiment."""
+    by_experiment = {experiment_of(frame): frame for frame in frames}
     members = {
-        (claim.id, i): (part["terms"], claim.where, part.get("constant", 0.0))
+        (claim.id, i): (by_experiment.get(claim.experiment), part["terms"], claim.where, part.get("constant", 0.0))
         for claim in load_claims().values()
         for i, part in enumerate(claim.parts)
         if part.get("family") == name
     }
-    return dict(zip(members, rules.family_p_values(frame, list(members.values()))))
+    return dict(zip(members, rules.family_p_values(list(members.values()))))
 
 
-def judge(claim: Claim, frame: pd.DataFrame, families: dict | None = None) -> Verdict:
+def judged_with(experiment: str) -> set[str]:
+    """The other experiments whose claims have a family in common with this one's: of one run, they are judged together."""
+    by_family = defaultdict(set)
+    for claim in load_claims().values():
+        for part in claim.parts:
+            by_family[part.get("family")].add(claim.experiment)
+    return {other for name, own in by_family.items() if name and experiment in own for other in own} - {experiment}
+
+
+def judge(claim: Claim, frame: pd.DataFrame, families: dict | None = None, beside: Iterable[pd.DataFrame] = ()) -> Verdict:
     """Decide one claim on a tidy frame of results.
 
     families: p-values of families that are known already, by name; others are added.
+    beside: frames of other experiments, whose contrasts count in the families of this one's.
 
     A frame without the needed metric, levels or seeds gives "not resolved at this scale", and the
     evidence says what is missing. ValueError when the frame is not tidy or mixes several runs (data
@@ -176,7 +189,7 @@ def judge(claim: Claim, frame: pd.DataFrame, families: dict | None = None) -> Ve
         provided = part.pop("provided", None)
         if (name := part.pop("family", None)) is not None:
             if name not in families:
-                families[name] = family_p_values(frame, name)
+                families[name] = family_p_values(name, *beside, frame)
             part |= {"adjusted": families[name][claim.id, i], "tests": len(families[name])}
         try:
             verdict, text, found = rule(**part)
@@ -196,16 +209,17 @@ def judge(claim: Claim, frame: pd.DataFrame, families: dict | None = None) -> Ve
     return Verdict(claim, weakest, tuple(evidence), verdicts.index(min(verdicts, key=rules.VERDICTS.index)), numbers)
 
 
-def verdict_table(frame: pd.DataFrame, claims: dict[str, Claim] | None = None) -> pd.DataFrame:
+def verdict_table(frame: pd.DataFrame, claims: dict[str, Claim] | None = None, beside: Iterable[pd.DataFrame] = ()) -> pd.DataFrame:
     """A row per claim: id, source, statement, statistic, published, verdict, evidence.
 
-    claims: None for all those about the frame's experiment. ValueError where there are none, or the frame has several.
+    claims: None for all those about the frame's experiment. beside: see `judge`. ValueError where there are none, or the
+    frame has several.
     """
     if claims is None:
         claims = load_claims(experiment_of(frame))
     frame, rows, families = bare(frame), [], {}
     for claim in claims.values():
-        verdict = judge(claim, frame, families)
+        verdict = judge(claim, frame, families, beside)
         told = {name: getattr(claim, name) for name in ("id", "source", "statement", "statistic")}
         rows.append({**told, "published": claim.published.get("text", ""), "verdict": verdict.words, "evidence": verdict.evidence})
     return pd.DataFrame(rows)

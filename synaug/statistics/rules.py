@@ -14,6 +14,7 @@ The four kinds of rule are the four functions in ``RULES``; their arguments stan
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pandas as pd
@@ -135,20 +136,19 @@ def _differences(weights, rows, seeds, constant):
     return constant + sum(w * r.loc[seeds, "value"].to_numpy(float) for w, r in zip(weights, rows))
 
 
-def family_p_values(frame: pd.DataFrame, family: list[tuple[list[dict], dict, float]]) -> list[float]:
-    """Holm-adjusted p-values, two-sided t-tests over paired seeds, of contrasts (terms, where, constant).
+def family_p_values(family: list[tuple[pd.DataFrame | None, list[dict], dict, float]]) -> list[float]:
+    """Holm-adjusted p-values, two-sided t-tests over paired seeds, of contrasts (frame, terms, where, constant).
 
-    One that is not measured, or with too few seeds, counts with a p-value of 1: what is recorded later can only make
-    the others' smaller, never larger.
+    One that is not measured, without a frame or with too few seeds, counts with a p-value of 1: what is recorded later
+    can only make the others' smaller, never larger.
     """
     p_values = []
-    for terms, where, constant in family:
-        try:
-            weights, rows, seeds = _paired(frame, terms, where)
-        except NotMeasured:
-            p_values.append(1.0)
-            continue
-        found = _over_units(frame, weights, rows, seeds, constant)
+    for frame, terms, where, constant in family:
+        found = None
+        if frame is not None:
+            with suppress(NotMeasured):
+                weights, rows, seeds = _paired(frame, terms, where)
+                found = _over_units(frame, weights, rows, seeds, constant)
         p_values.append(1.0 if found is None else found.p_value)
     return holm(p_values).tolist()
 

@@ -32,4 +32,4 @@ def simulated(experiment, rows, seeds, scale, own=0.3, **common):
 
 def verdicts(*frames) -> dict[str, str]:
     """The verdicts of all claims about these frames' experiments, by id."""
-    return {row.id: row.verdict for frame in frames for row in verdict_table(frame).itertuples()}
+    return {row.id: row.verdict for frame in frames for row in verdict_table(frame, beside=frames).itertuples()}

@@ -304,7 +304,7 @@ def test_the_page_says_what_was_measured():
     said = figures.losses_said(frames[2]).replace("\u2212", "-")
     assert f"these 10 trainings, the rank correlation of the denoising loss is -1.00 with recall and {order:.2f} with accuracy" in said
     said = figures.traits_said(frames[1])
-    assert "whole interval says more on 5 of 10 other sets" in said and "gain on 11 of 11 sets" in said
+    assert "The cost is higher, with the whole interval, on 5 of 10 other sets" in said and "gain on 11 of 11 sets" in said
     takeaways = figures.takeaways(frames, frames)
     assert all(texts[name] in takeaways for name in ("accuracy from noise, vae", "cost, as it is", "outer edge, autoguidance"))
     one_is_missing = frames[0], None, frames[2]

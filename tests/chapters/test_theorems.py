@@ -239,7 +239,7 @@ def test_takeaways_are_those_of_the_recorded_runs(frame):
 def test_the_prose_on_the_map_says_what_was_recorded():
     recorded, earlier = load_recorded("two_layer_cnn"), load_recorded("two_layer_cnn", "standard", "reading_a")
     assert [run.attrs["provenance"]["parameters"]["reading"] for run in (recorded, earlier)] == ["B", "A"]
-    assert "all verdicts are the same. Only the regime in which a large $k$ harms copies differs." in (prose := NOTEBOOK.read_text("utf-8"))
+    assert "all verdicts are the same. Only the search for where a large $k$ harms copies finds other comparisons." in (prose := NOTEBOOK.read_text("utf-8"))
     assert verdict_table(recorded)["verdict"].tolist() == verdict_table(earlier)["verdict"].tolist()
     assert "in two thirds of the map; upsampling in a third of it. With strong noise and few examples upsampling does harm" in prose
     table = figures.changes(recorded)[1].query("low > 0 or high < 0").assign(helps=lambda t: t["estimate"] < 0)

@@ -241,9 +241,11 @@ def test_figures_and_words_have_the_truth_of_the_frames(frames):
     some = figures.takeaways(CONJECTURED, (None, *CONJECTURED[1:])).splitlines()
     assert "Not recorded" in some[0] and not any("Not recorded" in line for line in some[1:])
     advice = figures.what_to_do(CONJECTURED, (*CONJECTURED[:2], None)).set_index("your question")["what to do"]
-    assert list(advice == "not recorded yet") == [False] * 6 + [True]
+    assert list(advice == "not recorded yet") == [False] * 7 + [True]
     advice = figures.what_to_do(CONJECTURED, CONJECTURED).set_index("your question")["what to do"]
-    assert advice["Reconstruct rare images, or repeat them?"] == "Reconstruct." and advice["Rely on rare events among samples?"].startswith("No")
+    assert advice["Reconstruct rare images, or repeat them?"] == "Reconstruct." and all(
+        advice[f"Rely on samples of what is {share} % of your images?"].startswith("No") for share in ("1", "0.5")
+    )
     assert (
         found["share that a new last layer recovers, other networks"].endswith("(small ViT)")
         and found["share that a new last layer recovers, other networks"].count("[") == 2
@@ -251,5 +253,5 @@ def test_figures_and_words_have_the_truth_of_the_frames(frames):
     for draw in (figures.mismatch, figures.head, figures.changes, figures.landscape):
         assert draw(CONJECTURED[0]).axes
     for some in (frames, CONJECTURED):
-        assert figures.treatments(some[1]).axes and figures.composition(some[2]).axes and len(figures.what_to_do(some, some)) == 7
+        assert figures.treatments(some[1]).axes and figures.composition(some[2]).axes and len(figures.what_to_do(some, some)) == 8
     assert figures.shares(CONJECTURED[1]).axes and len(figures.landscape_table(CONJECTURED[0])) == 8

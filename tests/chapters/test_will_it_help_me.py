@@ -258,7 +258,7 @@ def test_sets_are_told_apart_by_the_audits_thresholds(both):
     assert {"strength 20", "copies", "CIFAR-10: copies", "fresh, noisy"} <= set(some.index) and (none["low"] > 0).all()  # as the takeaway says
     assert set(none["family"]) <= {"from noise", "from real images", "filtered", "oracle", "real, or spoilt", "CIFAR-10"}
     assert {arm for arm, family in none["family"].items() if family in ("real, or spoilt", "CIFAR-10")} == {"fresh real images", "CIFAR-10: fresh real images"}
-    numbers = list(map(int, re.findall(r"\d+", figures.faults_said(both))))
+    numbers = list(map(int, re.findall(r"(?<!above )(?<!below )(?<!holds )\b\d+", figures.faults_said(both))))
     gained, lost = (some["low"] > 0).sum(), (some["high"] < 0).sum()
     assert numbers == [len(none), len(none), len(some), gained, lost, len(some) - gained - lost]
 
@@ -314,8 +314,8 @@ def test_gains_of_a_further_run_stay_those_over_its_own_original():
     assert told["held"].tolist() == [abs(gain - said) <= line["within"] for gain, said in zip((1, 2, 3, 4), told["said"])] and not told["held"].all()
     assert (
         figures.foretold_said(own, further, both).startswith(
-            "0 of 4 sets lost accuracy on average, 0 of them with the whole interval; the line said so of "
-            f"{(told['said'] < 0).sum()}. Of the 4 gains {told['held'].sum()} lie within"
+            "0 of 4 sets lost accuracy on average, 0 of them with the whole interval below 0; the line predicted a loss for "
+            f"{(told['said'] < 0).sum()}. Of the 4 gains {told['held'].sum()} lie within its limits"
         )
         and figures.foretold_said(own, None, own) == ""
     )

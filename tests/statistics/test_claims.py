@@ -7,7 +7,7 @@ import pytest
 
 from synaug.chapters.claims_page import CHAPTERS, shown, verdicts
 from synaug.statistics import holm, paired_interval
-from synaug.statistics.claims import FIXED, Claim, family_p_values, judge, load_claims, load_published, published_series, verdict_table
+from synaug.statistics.claims import FIXED, Claim, family_p_values, judge, judged_with, load_claims, load_published, published_series, verdict_table
 from synaug.statistics.rules import CONTRADICTED, NO_EFFECT, NOT_RESOLVED, OPPOSITE, REPRODUCED, SHAPE_ONLY, NotMeasured, contrast
 
 CONSTANTS = {"experiment": "mode_concentration", "dataset": "cifar10", "profile": "paper", "arm": "edm", "swept": "t_re"}
@@ -152,7 +152,7 @@ def test_a_family_is_corrected_together(family):
     frame = changes(a=clear, b=weak, c=[-v for v in weak], d=[0.01, -0.02, 0.03, 0.0, -0.01])
     p_values = [paired_interval(values).p_value for values in (clear, weak, weak, [0.01, -0.02, 0.03, 0.0, -0.01])]
     assert 0.02 < p_values[1] < 0.05, "significant by itself"
-    assert list(family_p_values(frame, "f").values()) == pytest.approx(holm(p_values))
+    assert list(family_p_values("f", frame).values()) == pytest.approx(holm(p_values))
     verdicts = verdict_table(frame, family).set_index("id")["verdict"]
     # The last is a difference known to be negligible, for which no p-value is needed.
     assert verdicts.tolist() == [REPRODUCED, NOT_RESOLVED, NOT_RESOLVED, NO_EFFECT]
@@ -162,7 +162,23 @@ def test_a_family_is_corrected_together(family):
 def test_a_member_that_is_not_measured_counts(family):
     frame = changes(a=[1.0, 1.1, 0.9, 1.2, 1.0], b=[1.0, 0.1])
     raw = paired_interval([1.0, 1.1, 0.9, 1.2, 1.0]).p_value
-    assert list(family_p_values(frame, "f").values()) == pytest.approx([4 * raw, 1, 1, 1])
+    assert list(family_p_values("f", frame).values()) == pytest.approx([4 * raw, 1, 1, 1])
+
+
+def test_a_family_may_be_of_several_experiments(family, tmp_path):
+    """Each contrast is tested on the run of its own experiment, all together; without that run it counts with 1."""
+    path, weak = tmp_path / "claims.json", [1.0, 0.1, 0.6, 1.2, 0.2]
+    path.write_text(path.read_text().replace('"mode_concentration"', '"generator_quality"', 1))
+    claims, raw = load_claims(), paired_interval(weak).p_value
+    assert claims["a"].experiment == "generator_quality" and claims["b"].experiment == "mode_concentration"
+    own, other = changes(a=weak, b=weak), changes(a=[1.0, 1.1, 0.9, 1.2, 1.0]).assign(experiment="generator_quality")
+    clear = paired_interval([1.0, 1.1, 0.9, 1.2, 1.0]).p_value
+    assert list(family_p_values("f", own).values()) == pytest.approx([1, 4 * raw, 1, 1])
+    assert list(family_p_values("f", own, other).values()) == pytest.approx([4 * clear, 3 * raw, 1, 1])
+    assert judged_with("mode_concentration") == {"generator_quality"} and judged_with("generator_quality") == {"mode_concentration"}
+    known = judge(claims["b"], own, beside=[other]).evidence
+    assert f"adjusted p = {3 * raw:.2g}" in known and f"adjusted p = {4 * raw:.2g}" in judge(claims["b"], own).evidence
+    assert verdict_table(own, {"b": claims["b"]}, [other])["evidence"].item() == known
 
 
 def test_a_part_that_rests_on_another_is_open_without_it():

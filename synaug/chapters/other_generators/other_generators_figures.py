@@ -157,7 +157,7 @@ def traits_said(frame):
     extremes = f"“{order[-1]}” changes that by {said(more[order[-1]])}, “{order[0]}” by {said(more[order[0]])}" if order else "nothing else was measured"
     return (
         f"On the data as they are, synthetic images alone cost {said(alone.get(AS_IT_IS), '-')} points. Paired by seed, {extremes}. "
-        f"The whole interval says more on {len(larger)} of {len(more)} other sets, and less on {len(smaller)}. "
+        f"The cost is higher, with the whole interval, on {len(larger)} of {len(more)} other sets, and lower on {len(smaller)}. "
         f"Added to the real ones, images of so briefly trained generators gain on {len(sides(gains)[0])} of {len(gains)} sets. "
         "Where nothing is gained, there is no exchange rate."
     )
@@ -373,7 +373,7 @@ def takeaways(shown, recorded):
     lines = [
         (
             "Which generator?",
-            all(one and one.high < 0 for one in alone) and "Images from noise lose to as many real ones, of whatever family.",
+            all(one and one.high < 0 for one in alone) and "Images from noise lose to as many real ones in every family.",
             "Classifiers trained on images from noise alone differ from those on real ones by "
             + ", ".join(f"{texts[f'accuracy from noise, {arm}']} points ({title})" for arm, title in NAMES.items())
             + ".",
@@ -400,7 +400,8 @@ def what_to_do(shown, recorded):
     shown, recorded: as of `takeaways`."""
     known, ratio = found(*shown), of(shown[0], "ratios")[0]
     gains = {NAMES[arm]: known[f"gain when added 1:{ratio}, {arm}"] for arm in NAMES}
-    held = {row.id for frame in recorded if frame is not None for row in verdict_table(frame).itertuples() if row.verdict == CONFIRMED[REPRODUCED]}
+    runs = [frame for frame in recorded if frame is not None]
+    held = {row.id for frame in runs for row in verdict_table(frame, beside=runs).itertuples() if row.verdict == CONFIRMED[REPRODUCED]}
     edge, accuracy = (known.get(f"{what}, {AUTOGUIDANCE}") for what in ("outer edge", "accuracy"))
     best = max((name for name in gains if gains[name]), key=lambda name: gains[name].estimate, default=None)
     worst, paying = (sides(table)[0] for table in costs(shown[1])[1:])

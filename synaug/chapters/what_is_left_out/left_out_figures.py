@@ -259,16 +259,18 @@ def takeaways(shown, recorded):
     lines = [
         (
             "Why they train worse.",
-            all(part and part.high < 0.5 for part in parts) and "Neither their density nor the last layer is half of the gap.",
+            all(part and part.high < 0.5 for part in parts)
+            and "With ResNet-8, neither the density of synthetic images nor the last layer explains half of the gap.",
             f"Synthetic images alone cost {texts['gap']} points. Real images resampled to the synthetic density lose "
             f"{texts['share that density explains, over as many distinct']} of this gap, beyond what repeating images alone costs (exploratory).{head}{flat}",
         ),
         (
             "Rare events.",
             repeats and f"Reconstructing rare images gains {verdict_of(repeats, 'more', 'less', 'as much', 'no more for certain')} than repeating them.",
-            "How often minorities are made, over how often they are seen: "
+            "How often minorities are made, over how often they are seen, by their share of the training images: "
             + ", ".join(f"{texts[f'made over true share at {100 * share:g} %']} at {100 * share:g} %" for share in sorted(SHARES))
-            + f". These allow for the judge's errors, but not for their own uncertainty; by its word alone, at 1 %, it is {texts['the judge says, at 1 %']}. "
+            + f". These are corrected for the judge's errors, but their intervals leave out how uncertain those errors are. "
+            f"Without the correction, the ratio at 1 % is {texts['the judge says, at 1 %']}. "
             "What four more of each rare image gain on minorities: "
             f"repeats {texts['gain on minorities, upsampled']} points, reconstructions "
             f"{texts['gain on minorities, reconstructed']}, fresh ones {texts['gain on minorities, fresh']}.",
@@ -276,10 +278,10 @@ def takeaways(shown, recorded):
         (
             "Unseen combinations.",
             learned and f"Training on generated images of unseen combinations {'helps' if learned.low > 0 else 'was not shown to help'} with them.",
-            f"They are made {texts['made over true share of unseen combinations']} times as often as among real images, "
-            f"{texts['the same, by a generator that has seen all']} times by a generator that has seen them. Adding "
-            "images of the former changes accuracy on them by "
-            f"{texts['gain on unseen combinations']} points, of the latter by {texts['gain on unseen combinations, oracle']}.",
+            f"A generator that has not seen them makes them {texts['made over true share of unseen combinations']} times as often as they occur among "
+            f"real images, one that has seen them {texts['the same, by a generator that has seen all']} times. Adding "
+            "images of the first changes accuracy on them by "
+            f"{texts['gain on unseen combinations']} points, of the second by {texts['gain on unseen combinations, oracle']}.",
         ),
     ]
     return told_each(lines, recorded)
@@ -304,18 +306,21 @@ def what_to_do(shown, recorded):
                 "Fit the last layer to real images at the end?",
                 "share that a new last layer recovers",
                 "Yes: it repairs most.",
-                "It repairs less than half: mix real images in.",
+                "With ResNet-8 it repairs less than half: mix real images in.",
                 0.5,
             ),
             row(causes, "Rely on them where images are noisy?", "noise at equal accuracy", "Not without noise in training.", "Yes."),
             row(causes, "Prefer the training that ends in the flatter minimum?", "rank correlation of sharpness with error", "Yes.", "No."),
-            row(
-                rare,
-                "Rely on rare events among samples?",
-                f"made over true share at {100 * SHARES[-1]:g} %",
-                "Yes: they are as frequent or more.",
-                "No: collect them.",
-                1.0,
+            *(
+                row(
+                    rare,
+                    f"Rely on samples of what is {100 * share:g} % of your images?",
+                    f"made over true share at {100 * share:g} %",
+                    "Yes: they are as frequent or more.",
+                    "No: collect them.",
+                    1.0,
+                )
+                for share in SHARES[-2:]
             ),
             row(rare, "Reconstruct rare images, or repeat them?", "reconstructed over repeated", "Reconstruct.", "Repeat."),
             row(made, "Rely on combinations that nobody photographed?", "gain on unseen combinations", "Yes.", "No."),
