@@ -3,6 +3,12 @@
 Everything that is finished is kept, so that a long recording can be made in pieces, by the same command again.
 """
 
+import signal
+
+before = signal.getsignal(signal.SIGINT)
+if __name__ == "__main__" and before is signal.default_int_handler:  # until `main` runs, Ctrl-C ends the process without a
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # word of what was being imported
+
 import argparse
 import dataclasses
 import importlib
@@ -234,6 +240,7 @@ def _share(text: str) -> float:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, before)
     try:
         sys.exit(main())
     except KeyboardInterrupt:

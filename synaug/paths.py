@@ -4,6 +4,7 @@ The variables are read at call time, so that a test or a notebook can redirect a
 importing the package again. Nothing here creates a folder: whoever writes does.
 """
 
+import argparse
 import os
 from pathlib import Path
 
@@ -14,6 +15,13 @@ ROOT = Path(__file__).resolve().parents[1]
 def _folder(variable: str, default: Path) -> Path:
     """The folder named by an environment variable; unset or empty means the default."""
     return Path(os.environ.get(variable) or default).expanduser().absolute()
+
+
+def given_folder(text: str) -> Path:
+    """A folder as a command's options name it; an empty name, such as that of a variable that is not set, is refused."""
+    if not text:
+        raise argparse.ArgumentTypeError("must be the path of a folder, got nothing")
+    return Path(text).expanduser()
 
 
 def data_dir() -> Path:

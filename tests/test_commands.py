@@ -1,9 +1,12 @@
 """Every command on every page has options and parameters that the program takes; the page's times are the recorded."""
 
 import argparse
+import os
 import re
 import runpy
 import shlex
+import signal
+import subprocess
 import sys
 
 import papermill
@@ -105,3 +108,17 @@ def test_the_times_on_the_page_are_those_of_the_recorded_runs():
         for run, frame in recordings(name, ("standard",)).items():  # one in parts has their times together
             recorded[name, run.partition(".")[2]] = round(frame.attrs["provenance"]["wall_seconds"] / 60)
     assert shown == recorded
+
+
+def test_ctrl_c_while_the_command_starts_says_nothing(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'torch':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+    )
+    path = os.pathsep.join(map(str, (tmp_path, ROOT)))
+    stopped = subprocess.run([sys.executable, "-m", "synaug", "status"], env={**os.environ, "PYTHONPATH": path}, capture_output=True)
+    assert (stopped.returncode, stopped.stderr) == (-signal.SIGINT, b"")

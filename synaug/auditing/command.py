@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import os
 import sys
 import warnings
 from contextlib import nullcontext, redirect_stderr
@@ -13,6 +14,7 @@ from synaug.auditing.planted import check
 from synaug.auditing.report import THRESHOLDS, audit
 from synaug.files import write_atomically
 from synaug.metrics.encoders import BUILDERS
+from synaug.paths import given_folder
 
 DESCRIPTION = """Will these synthetic images help a classifier that is trained on these real ones?
 
@@ -30,10 +32,10 @@ LIMITED = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command, which `run` takes."""
-    parser.add_argument("real", type=Path, help="folder of real images, a subfolder per class")
-    parser.add_argument("synthetic", type=Path, nargs="?", help="folder of synthetic images, likewise (not with --check)")
+    parser.add_argument("real", type=given_folder, help="folder of real images, a subfolder per class")
+    parser.add_argument("synthetic", type=given_folder, nargs="?", help="folder of synthetic images, likewise (not with --check)")
     parser.add_argument(
-        "--held-out", type=Path, metavar="FOLDER", help="real images to measure on, which no generator has seen (default: a third of the real ones)"
+        "--held-out", type=given_folder, metavar="FOLDER", help="real images to measure on, which no generator has seen (default: a third of the real ones)"
     )
     parser.add_argument("--check", action="store_true", help="plant known defects into the real images, and show that the audit finds them")
     for name, what in (("html", "a page with all of it"), ("json", "all numbers"), ("drop-list", "the files to drop, one per line")):
@@ -49,8 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar=("NAME", "VALUE"),
-        help="another limit "
-        "than at most " + "; ".join(f"{what} {', '.join(f'{THRESHOLDS[name]:g} ({name})' for name in names)}" for what, names in LIMITED.items()),
+        help="another limit, as it is, "
+        "than at most "
+        + "; ".join(f"{what} {', '.join(f'{THRESHOLDS[name]:g} ({name})' for name in names)}" for what, names in LIMITED.items())
+        + "; those of shares are raised to what real images have",
     )
     parser.add_argument("--device", default="cpu", help="of the encoder: cpu (default), cuda or mps")
     parser.add_argument("--seed", type=int, default=0, help="of all random draws (default: 0)")
@@ -99,16 +103,21 @@ def _run(options: argparse.Namespace, outputs: dict[str, Path], given: dict) -> 
     thresholds = {name: _number(name, value) for name, value in options.threshold}
     _check_writable(outputs, {"real": options.real, "synthetic": options.synthetic, "held-out": options.held_out})
     found = audit(options.real, options.synthetic, options.held_out, thresholds=thresholds, **given)
-    _say(found.summary())
-    for kind, path in outputs.items():
+    for kind, path in outputs.items():  # before anything is said, which may find no listener
         write_atomically(path.resolve(), getattr(found, kind)().encode(errors="surrogateescape"))
+    _say(found.summary())
     return 0 if found.passed else 1
 
 
 def _say(text: str) -> None:
-    """Print, whatever letters a terminal or a pipe has."""
+    """Print, whatever letters a terminal or a pipe has, and whether or not anybody listens."""
+    if sys.stdout is None:
+        return
     letters = sys.stdout.encoding or "utf-8"
-    print(text.encode(letters, "backslashreplace").decode(letters), flush=True)
+    try:
+        print(text.encode(letters, "backslashreplace").decode(letters), flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again as it ends
 
 
 def _number(name: str, text: str) -> float:

@@ -60,6 +60,8 @@ def gather(
     real images that are not held out stands in for it."""
     given = {"real": real, "synthetic": synthetic, "held-out": held_out}
     given = {role: images for role, images in given.items() if images is not None}
+    if (image_size or mode) and not any(isinstance(images, str | Path) for images in given.values()):
+        raise ValueError("image_size and mode are of folders of images, and none is given")
     folders = {role: Path(images).expanduser() for role, images in given.items() if isinstance(images, str | Path)}
     for one, other in PAIRS:
         if one in folders and other in folders and folders[one].resolve() == folders[other].resolve():
@@ -83,9 +85,7 @@ def gather(
             mode = "L" if modes == ["L"] else "RGB"
             notes += [f"images of modes {', '.join(modes)} were taken as {mode}"] if len(modes) > 1 else []
         if image_size is None:
-            common = Counter(kind[1] for kind in kinds["real"]).most_common(1)
-            height, width = common[0][0] if common else (LARGEST, LARGEST)
-            image_size = (height, width) if max(height, width) <= LARGEST else (LARGEST, LARGEST)
+            image_size = _usual_size([kind[1] for kind in kinds["real"]])
             if set(sizes) - {image_size}:
                 told = ", ".join(f"{n} of {h} x {w}" for (h, w), n in sizes.most_common(3))
                 told += ", ..." * (len(sizes) > 3)
@@ -113,18 +113,25 @@ def gather(
     for one, other in PAIRS:
         if {one, other} <= set(given) and sorted(hashed[one]) == sorted(hashed[other]):
             raise ValueError(f"the {other} images are the {one} ones, pixel by pixel")
+    repeated = ""
     if held_out is None:  # of equal images one could be held out and the other learned from
         first = torch.from_numpy(np.sort(np.unique(hashed["real"], return_index=True)[1]))
         if repeats := len(hashed["real"]) - len(first):
-            notes.append(
-                f"{repeats:,} of the {len(hashed['real']):,} real images repeat{'s' * (repeats == 1)} another one and "
-                f"{'is' if repeats == 1 else 'are'} left out"
-            )
+            repeat, are = ("repeats", "is") if repeats == 1 else ("repeat", "are")
+            repeated = f"{repeats:,} of the {len(hashed['real']):,} real images {repeat} another one and {are} left out"
+            labels: dict[int, set[int]] = {}
+            for image, label in zip(hashed["real"], loaded["real"].labels.tolist()):
+                labels.setdefault(image, set()).add(label)
+            if several := sum(len(own) > 1 for own in labels.values()):
+                are = "is" if several == 1 else "are"
+                repeated += f"; {several:,} {are} in more than one class, and {are} kept in one"
+            notes.append(repeated)
             loaded["real"], names["real"] = loaded["real"].subset(first), names["real"][first]
     everything = loaded["real"]
     counts, least = everything.labels.bincount(minlength=len(classes)).tolist(), LEAST if held_out is None else LEAST - 1
     if few := [f"{name} ({n})" for name, n in zip(classes, counts) if n < least]:
-        raise ValueError(f"classes with fewer than {least} real images{', of which a third is held out' * (held_out is None)}: {', '.join(few)}")
+        why = ", of which a third is held out" * (held_out is None)
+        raise ValueError(f"classes with fewer than {least} real images{why}: {', '.join(few)}{repeated and f' ({repeated})'}")
     if held_out is None:
         of_held, of_train = _split(everything, round(len(everything) / 3), seed)
         train, held = everything.subset(of_train), everything.subset(of_held)
@@ -138,6 +145,15 @@ def gather(
         names["real"], names["synthetic"] = names["real"][learned], names["real"][made]
     missing = tuple(name for name in present["real"] if name not in present.get("synthetic", present["real"]))
     return Sets(train, held, loaded["synthetic"], tuple(notes), missing, {"train": names["real"], "held": names["held-out"], "synthetic": names["synthetic"]})
+
+
+def _usual_size(sizes: list[tuple[int, int]]) -> tuple[int, int]:
+    """(height, width) that images are brought to: that of half of them or more, else the medians; beyond `LARGEST`, a square of it."""
+    if not sizes:
+        return LARGEST, LARGEST
+    size, number = Counter(sizes).most_common(1)[0]
+    height, width = size if 2 * number >= len(sizes) else (int(side) for side in np.median(sizes, axis=0))
+    return (height, width) if max(height, width) <= LARGEST else (LARGEST, LARGEST)
 
 
 def halves(data: ImageDataset, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

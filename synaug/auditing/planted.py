@@ -10,7 +10,7 @@ from torchvision.transforms.functional import gaussian_blur
 from tqdm import tqdm
 
 from synaug.auditing.inputs import Images, Sets, gather
-from synaug.auditing.report import THRESHOLDS, Audit, check_settings, of_sets
+from synaug.auditing.report import Audit, check_settings, of_sets
 from synaug.metrics.encoders import Encoder
 
 #: Shares of the images that are planted, and the shares of them that must be found.
@@ -51,7 +51,7 @@ def check(
     rows = []
     for name, plant in tqdm(PLANTED.items(), desc="defects", disable=not progress):
         synthetic, where, scope = plant(sets, seed)
-        found = of_sets(replace(sets, synthetic=synthetic), encoder, k, THRESHOLDS, device, seed, cache, False)
+        found = of_sets(replace(sets, synthetic=synthetic), encoder, k, {}, device, seed, cache, False)
         by, rate, false_alarms, ok = _found(name, found, where, scope)
         rows.append((name, int(where.sum()), by, rate, LEAST.get(name, 1.0), false_alarms, ok))
     return pd.DataFrame(rows, columns=["defect", "planted", "by", "found", "demanded", "false_alarms", "ok"])

@@ -156,10 +156,11 @@ def audit(
     are matched by name, and what only some have is left out and told. Without held_out, real images that repeat
     another one are left out, and a third of the others, of each class the same share, is held out; a generator must not
     have seen what is held out, or it is flattered.
-    image_size, mode: of folders, see `synaug.load_image_folder`; by default the real images' commonest size, at most
-    64 x 64, and colour unless all are grey. unreadable: "refuse" or "skip" images that cannot be read.
+    image_size, mode: of folders, see `synaug.load_image_folder`; by default the size of half of the real images or more, else
+    the medians of theirs, at most 64 x 64, and colour unless all are grey. unreadable: "refuse" or "skip" images that cannot be read.
     encoder: what distances and probes see, see `synaug.encode`. k: of nearest neighbours. seed: of all random draws.
-    thresholds: {name: value} of `THRESHOLDS` to change. device: of the encoder. cache: whether features of named
+    thresholds: {name: value} of `THRESHOLDS` to change; shares are raised to what real images have, unless given.
+    device: of the encoder. cache: whether features of named
     encoders, and images that are slow to read, are kept in the cache folder. progress: whether a bar shows.
 
     How: the reference of all distances is held out. Synthetic images, and as many real ones of each class, are compared
@@ -173,12 +174,12 @@ def audit(
     ones, fewer than two classes in common, too few images for k neighbours, images that cannot be read, data sets of
     different shapes, an unknown encoder, threshold or device, features that are NaN; FileNotFoundError for no folder.
     """
-    limits = _limits(thresholds)
+    chosen = _chosen(thresholds)
     check_settings(encoder, k, device, seed)
     if synthetic is None:
         raise ValueError("an audit needs synthetic images beside the real ones (synaug.auditing.check takes real ones alone)")
     sets = gather(real, synthetic, held_out, image_size=image_size, mode=mode, unreadable=unreadable, seed=seed, cache=cache, progress=progress)
-    return of_sets(sets, encoder, k, limits, device, seed, cache, progress)
+    return of_sets(sets, encoder, k, chosen, device, seed, cache, progress)
 
 
 def check_settings(encoder: Encoder, k: int, device: str, seed: int) -> None:
@@ -189,8 +190,8 @@ def check_settings(encoder: Encoder, k: int, device: str, seed: int) -> None:
     check_encoder(encoder)
 
 
-def of_sets(sets: Sets, encoder: Encoder, k: int, limits: Mapping[str, float], device: str | torch.device, seed: int, cache: bool, progress: bool) -> Audit:
-    """The audit of images that are gathered already; limits: all of `THRESHOLDS`."""
+def of_sets(sets: Sets, encoder: Encoder, k: int, chosen: Mapping[str, float], device: str | torch.device, seed: int, cache: bool, progress: bool) -> Audit:
+    """The audit of images that are gathered already; chosen: other limits than those of `THRESHOLDS`, some or none."""
     check_sizes(sets, k)
     with tqdm(total=len(STAGES), disable=not progress, unit="stage") as bar:
 
@@ -200,7 +201,7 @@ def of_sets(sets: Sets, encoder: Encoder, k: int, limits: Mapping[str, float], d
 
         numbers, ratios, images, uncovered, exchange, notes = measure(sets, encoder, k, device, seed, cache, stage)
         bar.update(len(STAGES) - bar.n)
-    checks = _checks(numbers, limits)
+    checks = _checks(numbers, chosen)
     about = {
         "n_real": len(sets.train),
         "n_held_out": len(sets.held),
@@ -212,7 +213,7 @@ def of_sets(sets: Sets, encoder: Encoder, k: int, limits: Mapping[str, float], d
         "encoder": encoder_label(encoder),
         "k": k,
         "seed": seed,
-        "thresholds": dict(limits),
+        "thresholds": THRESHOLDS | dict(chosen),
         "torch": torch.__version__,
     }
     passed = bool(checks["passed"].all()) and not leak_of(numbers)
@@ -240,7 +241,7 @@ def leak_of(numbers: pd.DataFrame) -> str:
     n, seen, near = int(all_.loc["held_out_seen", "n"]), int(all_.loc["held_out_seen", "value"]), all_.loc["held_out_near"]
     if seen > LEAK * n:
         return f"of the {n:,} held-out images, {seen:,} {_are(seen)} among the other real ones, pixel by pixel"
-    if near["low"] > NEAR_LEAK:
+    if near["low"] > max(NEAR_LEAK, near["baseline_high"]):  # of few images, the distance that is nearly a copy's is a rough one
         return f"of the {n:,} held-out images, {near['value'] * n:,.0f} are nearly copies of other real ones"
     return ""
 
@@ -254,24 +255,24 @@ def _plain(value):
     return None if isinstance(value, float) and not isfinite(value) else value
 
 
-def _limits(thresholds: Mapping[str, float] | None) -> dict[str, float]:
+def _chosen(thresholds: Mapping[str, float] | None) -> dict[str, float]:
     if not isinstance(thresholds or {}, Mapping):
         raise ValueError(f"thresholds must be a mapping of names and values, got {thresholds!r}")
     for name, value in (thresholds or {}).items():
         one_of("threshold", name, THRESHOLDS)
         number(f"the threshold {name}", value, 0, 1)
-    return THRESHOLDS | dict(thresholds or {})
+    return dict(thresholds or {})
 
 
-def _checks(numbers: pd.DataFrame, limits: Mapping[str, float]) -> pd.DataFrame:
+def _checks(numbers: pd.DataFrame, chosen: Mapping[str, float]) -> pd.DataFrame:
     all_ = select(numbers, scope="all").set_index("metric")
     rows = []
-    for name, limit in limits.items():
+    for name, limit in (THRESHOLDS | dict(chosen)).items():
         row = all_.loc["probe_gain_all" if name == "probe_loss" else name]
         if name == "duplicates":  # a share, as the others are
             row = row[["value", "low", "high", "baseline_high"]] / row["n"]
         upper = name in MENDED
-        least = row["baseline_high"] if limit == THRESHOLDS[name] else 0.0  # a limit that was chosen is kept
+        least = 0.0 if name in chosen else row["baseline_high"]
         bound = max(limit, least) if upper else 0.0 - limit if name == "probe_loss" else row["baseline"] - limit
         crossed = row["low"] > bound if upper else row["high"] < bound
         rows.append((name, row["value"], row["low"], row["high"], bound, not crossed))
@@ -339,6 +340,8 @@ def advise(
         )
     else:
         advice = f"They may be added, but do not expect much: no threshold is crossed, and the probe's gain, {said}, cannot be told from none."
+    if dropped and advice.startswith(("Add", "They may be added")):
+        advice += f" First drop the {dropped:,} of the {n:,} that are named."
     if advice.startswith("They may be added") and (narrow := _narrow(numbers)["scope"].tolist()):
         advice += f" They lack variety in {_five(narrow)}."
     if about["missing"] and not advice.startswith(("Nothing", "Do not")):

@@ -14,7 +14,7 @@ from torchvision.transforms.functional import gaussian_blur
 
 from synaug.auditing.inputs import Sets, gather
 from synaug.auditing.measures import check_sizes
-from synaug.auditing.report import THRESHOLDS, of_sets
+from synaug.auditing.report import of_sets
 from synaug.augmentation import original, with_synthetic
 from synaug.augmentation.pool_filters import filter_pool
 from synaug.augmentation.synthetic_pool import SyntheticPool
@@ -376,7 +376,7 @@ def train_one(
 
 def audit_of(real: ImageDataset, held: ImageDataset, added: ImageDataset, n: int, encoder: str, device: str) -> dict:
     added = stratified_subset(added, min(n, len(added)), 0, proportional=True)
-    found = of_sets(Sets(real, held, added), encoder, 5, THRESHOLDS, device, 0, False, False)
+    found = of_sets(Sets(real, held, added), encoder, 5, {}, device, 0, False, False)
     return {"numbers": found.numbers.reset_index(drop=True), "advice": found.advice, "passed": found.passed}
 
 

@@ -1,6 +1,7 @@
 """A classifier's training on disk: what lets a run that was cut go on as if it had not been."""
 
 import io
+import os
 import time
 import warnings
 from pathlib import Path
@@ -39,8 +40,13 @@ class TrainingCheckpoint:
             state = load_state(self.path)
         except (FileNotFoundError, NotADirectoryError):
             return 0
-        except Exception as error:  # a damaged file shows in many ways
-            warnings.warn(f"{self.path} cannot be read ({error}); training from the start", stacklevel=3)
+        except IsADirectoryError:
+            raise
+        except Exception as error:  # a damaged file, or one of something else, shows in many ways
+            aside = self.path.with_name(f"{self.path.name}.unreadable")
+            os.replace(self.path, aside)
+            first, *_ = str(error).splitlines() or [repr(error)]
+            warnings.warn(f"{self.path} cannot be read ({first}); it is now {aside.name}, and training is from the start", stacklevel=3)
             return 0
         if not isinstance(state, dict) or state.get("run") != self.run:
             raise ValueError(f"{self.path} holds another training: choose another file, or delete it")

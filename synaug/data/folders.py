@@ -1,6 +1,7 @@
 """One's own images: a folder with one subfolder per class (torchvision's ``ImageFolder`` layout), read and written."""
 
 import os
+import shutil
 import time
 import unicodedata
 import warnings
@@ -14,7 +15,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from tqdm import tqdm
 
 from synaug import paths
-from synaug.checks import one_of, whole
+from synaug.checks import of_kind, one_of, whole
 from synaug.data.images import ImageDataset, folder_name
 from synaug.dependencies import code_of
 from synaug.files import content_key, find, keep
@@ -25,6 +26,8 @@ from synaug.resources import check_disk, check_memory
 SLOW = 5.0
 CHANNELS = {"L": 1, "RGB": 3}  # Pillow's modes that are stored as they are
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
+#: Where what is not yet written whole lies, in its folder.
+UNFINISHED = ".unfinished"
 #: What systems and programs leave in folders; so is what begins with a point.
 LITTER = {"__macosx", "__pycache__", "@eadir", "lost+found", "$recycle.bin", "system volume information", "thumbs.db", "desktop.ini"}
 
@@ -81,11 +84,18 @@ def load_image_folder(
     if deep:  # Pillow would clip what is above 255
         raise ValueError(f"images must have 8 bits per channel; {deep[0]} ({len(deep)} such files): scale them first")
     if mode is None:
-        mode = _the_one(files, [found for found, _ in headers], "mode", 'pass mode="RGB" or mode="L" to convert them')
+        mode = _the_one(
+            files, [found for found, _ in headers], "mode", 'load_image_folder takes mode="RGB" or "L", to convert them, and save_image_folder keeps that'
+        )
         if mode not in CHANNELS:
-            raise ValueError(f'images must be grey (mode L) or RGB, these are {mode}: pass mode="RGB" or mode="L"')
+            raise ValueError(
+                f'images must be grey (mode L) or RGB, these are {mode}: load_image_folder takes mode="RGB" or "L", to convert them, '
+                "and save_image_folder keeps that"
+            )
     if size is None:
-        size = _the_one(files, [size for _, size in headers], "size (height, width)", "pass image_size to resize them")
+        size = _the_one(
+            files, [size for _, size in headers], "size (height, width)", "load_image_folder takes image_size, to resize them, and save_image_folder keeps that"
+        )
 
     height, width = size
     check_memory(len(files) * CHANNELS[mode] * height * width, f"{path}: {len(files):,} images of {height}x{width}")
@@ -113,22 +123,29 @@ def load_image_folder(
 def save_image_folder(dataset: ImageDataset, folder: str | Path) -> Path:
     """Write a data set as ``folder/class/000123.png``, lossless, which `load_image_folder` reads; returns the folder.
 
-    folder: to be made, or empty. A class's folder is its `folder_name`; one without images gets none. FileExistsError where
-    the folder holds something, ValueError for class names that no folder can have or whose folders are one, OSError where
-    the disk is too small.
+    folder: to be made, or empty. A class's folder is its `folder_name`; one without images gets none. All is written, or
+    nothing. FileExistsError where the folder holds something, ValueError for class names that no folder can have or whose
+    folders are one, OSError where the disk is too small.
     """
+    of_kind("dataset", dataset, ImageDataset)
     folder = Path(folder).expanduser()
+    shutil.rmtree(scratch := folder / UNFINISHED, ignore_errors=True)
     if folder.exists() and (held := len(list(folder.iterdir()))):
         raise FileExistsError(f"{folder} holds {held} files or folders: choose one to be made, or an empty one")
     places = [folder_name(name) for name in dataset.class_names]
     if bad := [name for name, place in zip(dataset.class_names, places) if _is_litter(place) or not place.strip() or "\0" in place or places.count(place) > 1]:
         raise ValueError(f"class names that cannot be folders of their own: {', '.join(map(repr, bad))}")
     check_disk(folder, dataset.images.numel() + 500 * len(dataset), f"writing {len(dataset):,} images")
-    folder.mkdir(parents=True, exist_ok=True)
-    for i, (image, label) in enumerate(zip(dataset.images.numpy(), dataset.labels.tolist())):
-        (folder / places[label]).mkdir(exist_ok=True)
-        pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
-        Image.fromarray(np.ascontiguousarray(pixels)).save(folder / places[label] / f"{i:06}.png")
+    try:
+        for label in dataset.labels.unique().tolist():
+            (scratch / places[label]).mkdir(parents=True)
+        for i, (image, label) in enumerate(zip(dataset.images.numpy(), dataset.labels.tolist())):
+            pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+            Image.fromarray(np.ascontiguousarray(pixels)).save(scratch / places[label] / f"{i:06}.png")
+        for place in list(scratch.iterdir()):
+            place.rename(folder / place.name)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     return folder
 
 
@@ -172,7 +189,8 @@ def find_classes(path: Path) -> dict[str, Path]:
     if len(classes) < len(folders):
         raise ValueError(f"{path} has two folders of one name, in composed and decomposed letters: make them one")
     if splits := find_splits(path):
-        raise ValueError(f"{path} holds {', '.join(splits)}: splits, not classes. Load {next(iter(splits.values()))}, or give {path} to load_dataset")
+        first = min(splits.values(), key=lambda split: not split.name.lower().startswith("train"))
+        raise ValueError(f"{path} holds {', '.join(splits)}: splits, not classes. Name one of them, such as {first} (load_dataset takes the whole)")
     if deeper := [f for f in folders if find_splits(f)]:
         raise ValueError(f"{deeper[0]} holds {', '.join(find_splits(deeper[0]))}: splits, not images of one class")
     return dict(sorted(classes.items()))
@@ -198,16 +216,20 @@ def _is_litter(name: str) -> bool:
 
 def _listed(folder: Path) -> list[Path]:
     try:
-        return sorted(folder.iterdir())
+        found = sorted(folder.iterdir())
     except OSError as error:
         raise ValueError(f"{folder} cannot be read ({error.strerror})") from error
+    links = [file for file in found if file.is_symlink() and not file.exists() and not _is_litter(file.name)]
+    if broken := [file for file in links if file.suffix.lower() not in IMG_EXTENSIONS]:  # an image's is one that cannot be read
+        raise ValueError(f"{broken[0]} is a link to what is not there, {os.path.realpath(broken[0])}: bring that, or remove the link")
+    return found
 
 
 def _image_files(folder: Path, top: Path, passed_over: Counter, above: tuple[str, ...] = ()) -> list[Path]:
     """The image files below a folder, sorted; others are counted by their ending."""
     found, real, tree = [], os.path.realpath(folder), os.path.realpath(top)
     _refuse_leaving(folder, tree)
-    if real in above:
+    if real in (tree, *above):
         raise ValueError(f"{folder} is a link to a folder that it lies in")
     for file in _listed(folder):
         if _is_litter(file.name):

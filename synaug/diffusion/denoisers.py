@@ -258,7 +258,7 @@ def holds_generator(folder: Path) -> bool:
 def checkpoint_folder(name_or_path: str | Path) -> Path:
     """The folder of a checkpoint: a path as it is, or a name below `synaug.paths.checkpoints_dir`; FileNotFoundError,
     which lists the names, where neither holds one."""
-    for folder in (Path(name_or_path), paths.checkpoints_dir() / str(name_or_path)):
+    for folder in (Path(name_or_path).expanduser(), paths.checkpoints_dir() / str(name_or_path)):
         if holds_generator(folder):
             return folder
     known = sorted(folder.name for folder in paths.checkpoints_dir().glob("*") if holds_generator(folder))
@@ -402,14 +402,16 @@ def check_input(denoiser: object, x: Tensor, labels: Tensor | None) -> None:
     if not callable(denoiser) or isinstance(denoiser, type):
         raise TypeError(f"a denoiser must be a function, or an object, of (x, sigma, labels); got {denoiser!r}")
     if not isinstance(x, Tensor) or not x.is_floating_point():
-        raise TypeError(f"images must be a floating point tensor, got {getattr(x, 'dtype', type(x).__name__)}; synaug.data.to_floats converts bytes")
+        raise TypeError(
+            f"images must be a floating point tensor, got {x.dtype if isinstance(x, Tensor) else type(x).__name__}; synaug.data.to_floats converts bytes"
+        )
     shape = getattr(denoiser, "image_shape", None)
     if shape is not None and tuple(x.shape[1:]) != tuple(shape):
         raise ValueError(f"the denoiser is for images {tuple(shape)}, got {tuple(x.shape[1:])}")
     if labels is None:
         return
     if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
-        raise TypeError(f"labels must be an int64 tensor, got {getattr(labels, 'dtype', type(labels).__name__)}")
+        raise TypeError(f"labels must be an int64 tensor, got {labels.dtype if isinstance(labels, Tensor) else type(labels).__name__}")
     if labels.shape != (len(x),):
         raise ValueError(f"labels must be [N] with N = {len(x)} images, got {list(labels.shape)}")
     classes = getattr(denoiser, "num_classes", None)

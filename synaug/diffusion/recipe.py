@@ -108,6 +108,11 @@ class Recipe:
     def subset(self, whole: ImageDataset) -> ImageDataset:
         """The images of ``whole``, the training split, that are trained on. ValueError where they are not there."""
         end = self.subset_start + int(self.of(whole).subset_size)
+        if end > len(whole):
+            raise ValueError(
+                f"subset_size is {end - self.subset_start:,}{f' after {self.subset_start:,}' * (self.subset_start > 0)}, and {whole.name} has "
+                f"{len(whole):,} images: give fewer (--subset-size), a share such as 0.8, or the recipe small"
+            )
         found = stratified_subset(whole, end, self.subset_seed, self.strata == "proportional")
         return found.subset(slice(self.subset_start, end)) if self.subset_start else found
 

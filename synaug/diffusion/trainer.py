@@ -47,7 +47,7 @@ class Trainer:
     def __init__(self, recipe: Recipe, folder: str | Path, device: str = "cpu", compile: bool = False):
         from diffusers.training_utils import EMAModel
 
-        self.folder, self.compile = Path(folder), compile
+        self.folder, self.compile = Path(folder).expanduser(), compile
         self.device = usable_device(device)
         self.rank, self.world = process_rank(self.device)
         if recipe.batch_size % self.world:
@@ -274,7 +274,9 @@ class Trainer:
         if different := sorted(name for name in compared if getattr(begun, name) != getattr(self.recipe, name)):
             raise ValueError(f"{self.folder} holds a run with another {', '.join(different)}: choose another folder, or the recipe {asdict(begun)}")
         if state.get("images_sha256", self.content) != self.content:
-            raise ValueError(f"{self.folder} holds a run with other images, of {begun.dataset}: choose another folder, or bring those again")
+            raise ValueError(
+                f"{self.folder} holds a run with other images, of {begun.dataset} (a folder's name counts, too): choose another folder, or bring those again"
+            )
         with damaged(path):
             for average, own in zip(state["ema"]["shadow_params"], self.model.parameters(), strict=True):
                 average.expand_as(own)

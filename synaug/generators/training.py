@@ -18,9 +18,12 @@ import argparse
 import math
 import os
 import shutil
+import signal
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -29,12 +32,13 @@ import torch.distributed
 from tqdm import tqdm
 
 from synaug.data import ImageDataset, content_hash, load_dataset
-from synaug.diffusion.denoisers import RECORD, checkpoint_folder
+from synaug.diffusion.denoisers import RECORD, checkpoint_folder, holds_generator
 from synaug.diffusion.network_files import read_json
 from synaug.diffusion.recipe import FAMILIES, NETWORKS, RECIPES, STRATA, WEIGHTINGS, Recipe
-from synaug.diffusion.trainer import CURVE_EVERY, LOOK_EVERY, Trainer
+from synaug.diffusion.trainer import CURVE_EVERY, LOOK_EVERY, STATE, Trainer
 from synaug.generators.gan import GANTrainer
 from synaug.generators.vae import VAETrainer
+from synaug.paths import given_folder
 from synaug.precision import device_name
 
 #: By the family of the recipe.
@@ -59,7 +63,8 @@ def train(
     save_every: seconds between checkpoints (a cut run loses at most those). snapshots: numbers of images after which
     the generator of that moment is kept too, in `snapshot_folder`. progress: whether to show the steps, the losses and,
     after the first steps, how long the rest will take. Returns the `Trainer`.
-    ValueError where the folder holds a run with another recipe.
+    SIGINT (Ctrl-C) and SIGTERM stop between two steps, and what was trained is kept; a second one stops at once.
+    ValueError where the folder holds a run with another recipe, or one that is past a snapshot that it did not keep.
     """
     if any(not 1 <= n <= images or n % 1 for n in snapshots):
         raise ValueError(f"snapshots must be whole numbers in 1..{images:g}, the images to train on, got {list(snapshots)}")
@@ -67,12 +72,14 @@ def train(
         raise ValueError(f"images must be positive, minutes and save_every not negative; got {images}, {minutes} and {save_every}")
     trainer = TRAINERS[recipe.family](recipe, folder, device, compile).resume()
     recipe, total = trainer.recipe, math.ceil(images / recipe.batch_size)
-    snapshots = {math.ceil(n / recipe.batch_size): snapshot_folder(folder, n) for n in snapshots}
+    kept = {math.ceil(n / recipe.batch_size): snapshot_folder(trainer.folder, n) for n in snapshots}
+    if gone := [place.name for step, place in kept.items() if step <= trainer.step and not holds_generator(place)]:
+        raise ValueError(f"the run in {folder} has seen {trainer.step * recipe.batch_size:,} images, and kept no generator of {', '.join(gone)}")
     start = saved = last = time.monotonic()
     warm, timed = trainer.step + (3 if compile else 1), None  # the first steps compile, and allocate
     hidden = trainer.rank or not progress
-    with tqdm(total=total, initial=trainer.step, unit="step", disable=hidden, mininterval=5) as bar:
-        while trainer.step < total and not trainer.over(last - start > 60 * minutes):
+    with tqdm(total=total, initial=trainer.step, unit="step", disable=hidden, mininterval=5) as bar, _signals_held() as stops:
+        while trainer.step < total and not trainer.over(bool(stops) or last - start > 60 * minutes):
             trainer.train_step()
             bar.update()
             now = time.monotonic()
@@ -89,13 +96,36 @@ def train(
                 bar.set_postfix(loss=f"{trainer.loss:.3f}", **last_point)
             if trainer.step % CURVE_EVERY == 0 or trainer.step == total:
                 trainer.add_point()
-            if trainer.step in snapshots:
-                trainer.save_generator(snapshots[trainer.step])
+            if trainer.step in kept:
+                trainer.save_generator(kept[trainer.step])
             if now - saved > save_every:
                 trainer.save()
                 saved = now
-    trainer.save()
+        trainer.save()
+    if stops:
+        signal.raise_signal(stops[0])
     return trainer
+
+
+@contextmanager
+def _signals_held() -> Iterator[list[int]]:
+    """Within it, the first signal that is to stop this process is only noted; the second stops it. In other threads than
+    the main one, which get no signals, nothing changes."""
+    came: list[int] = []
+
+    def note(number, _):
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+
+    main = threading.current_thread() is threading.main_thread()
+    heeded = [number for number in (signal.SIGINT, signal.SIGTERM) if main and signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, note) for number in heeded}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def snapshot_folder(folder: str | Path, images: float) -> Path:
@@ -128,7 +158,7 @@ def trained_on(generator: str | Path) -> tuple[ImageDataset, ImageDataset]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command, which `run` takes. What changes a recipe has no default: the recipe's holds."""
-    parser.add_argument("--folder", type=_folder, required=True, help="where the run is kept; one that is there goes on")
+    parser.add_argument("--folder", type=given_folder, required=True, help="where the run is kept; one that is there goes on")
     parser.add_argument("--images", type=float, default=2e6, help="stop when this many images were seen (default: 2e6)")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this time")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda or mps")
@@ -156,19 +186,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def _folder(text: str) -> Path:
-    if not text:
-        raise argparse.ArgumentTypeError("must be the path of a folder, got nothing")
-    return Path(text)
-
-
 def run(options: argparse.Namespace) -> int:
     """Train as the options of `add_arguments` say. Returns the exit status; what went wrong is one sentence."""
     given = {name: getattr(options, name) for name in asdict(Recipe()) if hasattr(options, name)}
     try:
         if options.compile and options.device == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "c++", "g++", "clang++"))):
             raise ValueError("--compile needs a C++ compiler, and none was found")
-        train(
+        trainer = train(
             replace(RECIPES[options.recipe], **given),
             options.folder,
             images=options.images,
@@ -177,8 +201,11 @@ def run(options: argparse.Namespace) -> int:
             compile=options.compile,
             snapshots=options.snapshots,
         )
+        if not trainer.rank:
+            print(f"{trainer.step * trainer.recipe.batch_size:,} images were seen; the generator is in {options.folder}")
     except KeyboardInterrupt:
-        print("stopped: the same command goes on from the last save, of at most a minute ago", file=sys.stderr)
+        kept = (options.folder / STATE).is_file()
+        print(f"stopped: {'the same command goes on from the last save' if kept else 'nothing was trained yet'}", file=sys.stderr)
         return 130
     except (ValueError, OSError, MemoryError, FloatingPointError, torch.OutOfMemoryError) as error:
         print(f"train-generator: {error}", file=sys.stderr)

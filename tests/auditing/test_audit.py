@@ -203,6 +203,7 @@ def test_single_copies_are_dropped_whatever_their_share():
     assert found.drop_list().split() == ["3", "5"] and found.images.index[found.images["exact_copy"]].tolist() == [3, 5]
     assert found.images["nearest_real_file"][[3, 5]].tolist() == ["40", "7"]
     assert found.todo[0] == "Look for a leak: 1 of the synthetic images is among the held-out ones, pixel by pixel."
+    assert f" First drop the 2 of the {len(other):,} that are named." in found.advice
 
 
 def test_fresh_real_images_are_named_near_copies_as_often_as_the_baseline_says():
@@ -280,6 +281,25 @@ def test_repeats_of_real_images_are_left_out_and_leak_into_no_part():
     found = synaug.audit(twice, OTHER, encoder="pixels")
     assert found.value("held_out_seen")["value"] == 0 and "100 of the 850 real images repeat another one and are left out" in found.notes
     assert found.about["n_real"] + found.about["n_held_out"] == 750
+    wrong = changed(twice, labels=torch.cat([REAL.labels, (REAL.labels[:100] + 1) % 10]))
+    notes = synaug.audit(wrong, OTHER, encoder="pixels").notes
+    assert "100 of the 850 real images repeat another one and are left out; 100 are in more than one class, and are kept in one" in notes
+    with pytest.raises(ValueError, match=r"fewer than 3 real images, of which a third is held out: 0 \(1\).* \(740 of the 750 real images repeat another one"):
+        synaug.audit(changed(REAL, images=REAL.images[:10][REAL.labels]), OTHER, encoder="pixels")
+
+
+def test_one_odd_image_does_not_set_the_size_of_all(tmp_path):
+    rng = np.random.default_rng(0)
+    for role, n in (("real", 12), ("made", 6)):
+        for name in "ab":
+            (tmp_path / role / name).mkdir(parents=True)
+            for i in range(n):
+                size = (6, 60) if role == "real" and (name, i) == ("a", 0) else tuple(map(int, rng.integers(20, 40, 2)))
+                Image.fromarray(rng.integers(0, 256, size[::-1], dtype=np.uint8)).save(tmp_path / role / name / f"{i:02}.png")
+    sets = gather(tmp_path / "real", tmp_path / "made")
+    assert all(25 <= side <= 35 for side in sets.train.image_shape[1:])
+    with pytest.raises(ValueError, match="image_size and mode are of folders"):
+        gather(sets.train, sets.synthetic, image_size=16)
 
 
 def test_names_are_shown_as_they_are():
@@ -427,6 +447,10 @@ class TestBadInput:
         other = save_image_folder(OTHER, tmp_path / "other")
         assert "the synthetic images are the held-out ones, pixel by pixel" in self.told(capsys, *folders, "--held-out", other)
 
+        with pytest.raises(SystemExit):
+            audit(folders[0], "")
+        assert "must be the path of a folder, got nothing" in capsys.readouterr().err
+
     def test_too_few_images(self, folders, tmp_path, capsys):
         few = save_image_folder(stratified_subset(digits, 12, 0), tmp_path / "few")
         assert "12 synthetic images" in self.told(capsys, folders[0], few, "--neighbours", "20")
@@ -528,6 +552,17 @@ def test_what_was_found_is_written_and_told_whatever_letters_the_terminal_has(fo
     assert b"\\u65e5\\u672c" in pipe.buffer.getvalue() and "日本" in (tmp_path / "page.html").read_text()
 
 
+def test_files_are_written_whether_or_not_anybody_listens(folders, tmp_path, monkeypatch):
+    usual = audit(*folders)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as nobody:
+        for n, stdout in enumerate((nobody, None)):
+            monkeypatch.setattr("sys.stdout", stdout)
+            assert audit(*folders, "--html", tmp_path / f"{n}.html") == usual
+            assert (tmp_path / f"{n}.html").stat().st_size > 10_000
+
+
 def test_the_command_checks_itself_and_says_what_it_did_not_find(folders, capsys):
     assert audit(folders[0], "--check") == 1
     told = capsys.readouterr().out
@@ -597,3 +632,20 @@ def test_thresholds_are_all_looked_at(fine):
     assert list(fine.checks["check"]) == list(THRESHOLDS)
     strict = synaug.audit(REAL, OTHER, encoder="pixels", thresholds={"precision": 0.0, "near_copies": 0.0, "off_label": 0.0})
     assert strict.checks.set_index("check").loc["off_label", "bound"] == 0 and not strict.passed
+
+
+def test_a_threshold_that_is_given_is_kept_also_where_it_is_the_usual_one():
+    """The usual ones are raised to what real images have; of 30 images, that is far above 0.03."""
+    real, held, other = draw_splits(digits, 3, 3, 3, seed=0)
+    usual, given, looser = (
+        synaug.audit(real, other, held, encoder="pixels", k=2, thresholds=own) for own in (None, THRESHOLDS, {"near_copies": THRESHOLDS["near_copies"] + 1e-3})
+    )
+    bound = [found.checks.set_index("check").loc["near_copies", "bound"] for found in (usual, given, looser)]
+    assert bound == [usual.value("near_copies")["baseline_high"], 0.03, 0.031] and bound[0] > 0.031
+
+
+@pytest.mark.parametrize("per_class, seed", [(8, 1), (8, 18), (12, 24)])
+def test_few_images_are_no_leak_by_chance(per_class, seed):
+    """The distance below which one is nearly a copy is a quantile of few: what other real images have counts, too."""
+    real, other = draw_splits(digits, per_class, per_class, seed=seed)
+    assert not synaug.audit(real, other, encoder="pixels").advice.startswith("Nothing")

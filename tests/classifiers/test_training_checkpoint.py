@@ -107,9 +107,15 @@ def test_another_training_is_refused(often, tmp_path):
 def test_a_damaged_file_is_a_warning(damaged, often, tmp_path):
     path = tmp_path / "state"
     uncut = weights(train(path))
-    path.write_bytes(damaged(path.read_bytes()))
+    path.write_bytes(content := damaged(path.read_bytes()))
     with pytest.warns(UserWarning, match="cannot be read .* from the start"):
         assert same(weights(train(path)), uncut)
+    assert path.with_name("state.unreadable").read_bytes() == content  # it may be somebody's file
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(IsADirectoryError):
+        train(tmp_path)
 
 
 def test_a_full_disk_is_a_warning(often, tmp_path, monkeypatch):

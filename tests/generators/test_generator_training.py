@@ -4,10 +4,12 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -33,6 +35,19 @@ TINY = Recipe(dataset="digits", subset_size=1300, channels=(32,), batch_size=20,
 
 def run(folder, steps, recipe=TINY, **options):
     return train(recipe, folder, images=steps * recipe.batch_size, progress=False, **options)
+
+
+def signals_at(step, *numbers):
+    """A training step after which, at one step, signals come."""
+    own = generator_trainer.Trainer.__dict__["train_step"]
+
+    def stepped(trainer):
+        loss = own(trainer)
+        for number in numbers if trainer.step == step else ():
+            signal.raise_signal(number)
+        return loss
+
+    return stepped
 
 
 def state_of(folder):
@@ -92,7 +107,7 @@ class TestRecipe:
     def taken(words, monkeypatch):
         """The recipe, the folder and the other options that the command passes on."""
         taken = []
-        monkeypatch.setattr(generator_training, "train", lambda *given, **options: taken.append((*given, options)))
+        monkeypatch.setattr(generator_training, "train", lambda *given, **options: taken.append((*given, options)) or SimpleNamespace(rank=1))
         assert main(["train-generator", *words]) == 0
         return taken[0]
 
@@ -127,7 +142,7 @@ class TestRecipe:
             (["--subset-size", "1.5"], "subset_size must be a number of images, a share below 1 or"),
             (["--folder", "file"], "file cannot be a folder: .*file is a file"),
             (["--folder", "file/x/y"], "file/x/y cannot be a folder: .*file is a file"),
-            (["--subset-size", "4000"], "between 10 images .* and 1437"),
+            (["--subset-size", "4000"], "subset_size is 4,000, and digits has 1,437 images: give fewer"),
             (["--flip", "nan"], "flip must be a finite number of at least 0 and at most 1"),
             (["--snapshots", "1e9"], "snapshots must be whole numbers in"),
             (["--snapshots", "0.5"], "snapshots must be whole"),
@@ -350,6 +365,9 @@ class TestFiles:
         assert generator_hash(last) == generator_hash(load_denoiser(tmp_path / "long"))
         with pytest.raises(ValueError, match=r"snapshots must be whole numbers in 1..20, the images to train on, got \[21\]"):
             run(tmp_path / "none", 1, snapshots=(21,))
+        with pytest.raises(ValueError, match="long has seen 80 images, and kept no generator of 20"):
+            run(tmp_path / "long", 5, snapshots=(20, 40, 100))
+        assert run(tmp_path / "long", 5, snapshots=(40, 100)).step == 5
         assert not (tmp_path / "none").exists()
 
     def test_trained_on(self, finished):
@@ -372,6 +390,22 @@ class TestFiles:
         everything = replace(TINY, subset_size="all")
         with pytest.warns(UserWarning, match="few images are left that the generator does not see"):
             assert run(tmp_path, 1, everything).curve[0]["held_out_loss"] is None
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_a_signal_to_stop_keeps_what_was_trained(self, tmp_path, monkeypatch, number):
+        """It is heeded between two steps, and then does what it does at other times."""
+        monkeypatch.setattr(generator_trainer.Trainer, "train_step", signals_at(2, number))
+        at_other_times = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                run(tmp_path, 5)
+            assert signal.getsignal(number) is signal.default_int_handler and state_of(tmp_path)["step"] == 2
+            monkeypatch.setattr(generator_trainer.Trainer, "train_step", signals_at(3, number, number))
+            with pytest.raises(KeyboardInterrupt):  # the second at once
+                run(tmp_path, 5)
+            assert state_of(tmp_path)["step"] == 2
+        finally:
+            signal.signal(signal.SIGTERM, at_other_times)
 
     def test_a_save_that_is_cut_leaves_the_last_one(self, tmp_path, monkeypatch):
         """A run killed while it writes its state, its weights or its record goes on from what is whole."""
