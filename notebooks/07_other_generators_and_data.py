@@ -230,7 +230,7 @@ told(recorded[2], "Outer-edge recall at the fewest and the most evaluations: " +
 figures.exploration(tuned) if "exploration" in tried else None;
 
 # %% tags=["remove-input"]
-told(recorded[2], f"Autoguidance changes the outer-edge recall by {found.get('outer edge, autoguidance', 'what was not measured')}, and accuracy by {found.get('accuracy, autoguidance', 'what was not measured')} points. The other terms are exploratory.")
+told(recorded[2], figures.terms_said(tuned))
 
 # %% tags=["remove-input"]
 before = generators.gains_table(load_recorded("real_generators", variant="added"), ("outer_edge_recall",)).set_index("")["against plain sampling"]

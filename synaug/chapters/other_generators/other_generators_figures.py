@@ -243,6 +243,31 @@ def changes_said(frame):
     )
 
 
+def most_said(frame):
+    """In words: how many changes move accuracy with their whole interval, and which most."""
+    better, worse = moved(frame)
+
+    def most(some, pick):
+        name = pick(some, key=lambda arm: some[arm].estimate, default=None)
+        return f", most “{name}” ({said(some[name])})" if name else ""
+
+    return (
+        f"Of {len(changed(frame)) - 1} changes, {len(better)} raise accuracy with the whole interval{most(better, max)}, "
+        f"and {len(worse)} lower it{most(worse, min)}. One training stands behind each, and nothing is adjusted."
+    )
+
+
+def terms_said(frame):
+    """In words: what autoguidance changes, and which other terms move accuracy with their whole interval."""
+    terms = explored(frame)
+    own, others = terms.get(AUTOGUIDANCE, {}), {term: found["test_accuracy"] for term, found in terms.items() if term != AUTOGUIDANCE}
+    better, worse = (", ".join(f"{term} ({said(one)})" for term, one in some.items()) or "none" for some in sides(others))
+    return (
+        f"Autoguidance changes the outer-edge recall by {said(own.get('outer_edge_recall'))}, and accuracy by {said(own.get('test_accuracy'))} points. "
+        f"The other terms are exploratory. Of these, accuracy rises with {better}, and falls with {worse}."
+    )
+
+
 def losses_said(frame):
     """In words: how far the denoising loss orders the trainings by recall and accuracy."""
     found = changed(frame)
@@ -388,7 +413,7 @@ def takeaways(shown, recorded):
         (
             "Which settings, and can a sampler explore?",
             "Some settings gain accuracy." if moved(shown[2])[0] else "No setting gains accuracy for certain.",
-            f"{changes_said(shown[2])} Autoguidance changes the recall of the outer edge by {texts.get(f'outer edge, {AUTOGUIDANCE}', 'an unknown amount')}, "
+            f"{most_said(shown[2])} Autoguidance changes the recall of the outer edge by {texts.get(f'outer edge, {AUTOGUIDANCE}', 'an unknown amount')}, "
             f"and accuracy by {texts.get(f'accuracy, {AUTOGUIDANCE}', 'an unknown amount')} points.",
         ),
     ]
