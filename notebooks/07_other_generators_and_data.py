@@ -220,7 +220,7 @@ told(recorded[2], "Outer-edge recall " + ", ".join(f"after {name.rpartition('lev
 figures.samplers(*drawn(live[2], recorded[2])) if "samplers" in tried else None;
 
 # %% tags=["remove-input"]
-told(recorded[2], "Outer-edge recall at the fewest and the most evaluations: " + ", ".join(f"{name.partition('samplers, ')[2]}: {text}" for name, text in found.items() if name.startswith("outer-edge recall, samplers")) + ".")
+told(recorded[2], figures.samplers_said(tuned))
 
 # %% [markdown]
 # Terms that are to make a sampler explore have a strength. Other seeds and other real images choose it, by the recall of the outer edge.
@@ -240,7 +240,7 @@ Markdown(f"Autoguidance once changed outer-edge recall by {before['autoguidance,
 # %% [markdown]
 # ## Verdicts
 #
-# The rules stand in `data/claims.json`, and were fixed before any run. Verdicts are of recorded runs only; most need at least five paired seeds.
+# The rules stand in `data/claims.json`, and were fixed before any run. Verdicts are of recorded runs only; most need at least five paired seeds. Holm's correction runs over the contrasts of all three experiments.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the verdicts", "code_prompt_hide": "Hide the verdicts"}
 for experiment, stored in zip(experiments, recorded):

@@ -304,6 +304,9 @@ def test_the_page_says_what_was_measured():
     assert said.startswith("Of 10 changes, ") and "most “twice the width” (+2.0" in said
     assert "lower it, most “no averaged weights” (\u2212" in said
     assert figures.terms_said(frames[2]).startswith("Autoguidance changes the outer-edge recall by +0.05 [+0.05, +0.05], and accuracy by +5.0")
+    assert figures.samplers_said(frames[2]).startswith(
+        "With 9 and with 79 evaluations, the outer-edge recall is 0.50 [0.49, 0.51] and 0.50 [0.49, 0.51] (Heun), "
+    )
     order = spearmanr(range(10), [0, *(found[f"accuracy, {arm}"].estimate for arm in ablations.CHANGES if arm != ablations.BASE)]).statistic
     said = figures.losses_said(frames[2]).replace("\u2212", "-")
     assert f"these 10 trainings, the rank correlation of the denoising loss is -1.00 with recall and {order:.2f} with accuracy" in said

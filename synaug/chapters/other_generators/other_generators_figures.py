@@ -238,7 +238,7 @@ def changes_said(frame):
     """In words: which changes moved accuracy with their whole interval, and that nothing is adjusted."""
     better, worse = ([f"{arm} ({said(one)})" for arm, one in some.items()] for some in moved(frame))
     return (
-        f"Accuracy rises with {', '.join(better) or 'no change'}, and falls with {', '.join(worse) or 'no change'}. "
+        f"Accuracy rises with {', '.join(better) or 'no change'}. It falls with {', '.join(worse) or 'no change'}. "
         "One training stands behind each, and nothing is adjusted."
     )
 
@@ -303,6 +303,19 @@ def samplers(live, recorded=None):
     shown = [Panel(name, SHOWN[name], where={"study": "samplers"}, line=of_real(run, name)) for name in ("precision", "outer_edge_recall")]
     names = {name: name.capitalize() for name in SOLVERS}
     return lines(live, recorded, shown, hue="arm", names=names, xscale="log", xticks=of(run, "evaluations"), xlabel="evaluations of the network")
+
+
+def samplers_said(frame):
+    """In words: precision and outer-edge recall of each sampler, with the fewest and the most evaluations."""
+    ends = min(of(frame, "evaluations")), max(of(frame, "evaluations"))
+    edge, precision = (
+        ", ".join(
+            f"{' and '.join(said(measured(frame, study='samplers', arm=arm, x=float(x), metric=metric), '-') for x in ends)} ({arm.capitalize()})"
+            for arm in SOLVERS
+        )
+        for metric in ("outer_edge_recall", "precision")
+    )
+    return f"With {ends[0]} and with {ends[1]} evaluations, the outer-edge recall is {edge}. The precision is {precision}."
 
 
 def explored(frame):
