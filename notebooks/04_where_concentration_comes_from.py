@@ -334,7 +334,7 @@ table_html(generators.levels_summary(largest_generators), "Samples from noise at
 #
 # <span id="fig-dials"></span>
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Samples of the best generator, by sampler and number of steps; churn settings, drawn side by side, all have the same number of steps. Dash-dotted: fresh real images. Bars: 95 % limits.", "name": "fig-sampler-settings"}, "image": {"alt": "Heun's method reaches its best accuracy at about ten steps, Euler's only approaches it at forty. Neither reaches the outer edge of fresh real images."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Samples of the best generator, by sampler and number of steps; churn settings, drawn side by side, have the same steps. Dash-dotted: fresh real images. Bars: 95 % limits.", "name": "fig-sampler-settings"}, "image": {"alt": "Heun's method reaches its best accuracy at about ten steps, Euler's only approaches it at forty. Neither reaches the outer edge of fresh real images."}}
 generators.samplers(live_generators, recorded_generators);
 
 # %% [markdown]

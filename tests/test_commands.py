@@ -120,5 +120,9 @@ def test_ctrl_c_while_the_command_starts_says_nothing(tmp_path):
         "sys.meta_path.insert(0, Finder())\n"
     )
     path = os.pathsep.join(map(str, (tmp_path, ROOT)))
-    stopped = subprocess.run([sys.executable, "-m", "synaug", "status"], env={**os.environ, "PYTHONPATH": path}, capture_output=True)
+    at_other_times = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background ignores it, and so do its own
+    try:
+        stopped = subprocess.run([sys.executable, "-m", "synaug", "status"], env={**os.environ, "PYTHONPATH": path}, capture_output=True)
+    finally:
+        signal.signal(signal.SIGINT, at_other_times)
     assert (stopped.returncode, stopped.stderr) == (-signal.SIGINT, b"")

@@ -266,7 +266,7 @@ class TestRefusals:
         "x, error, message",
         [
             (torch.zeros(7, *SHAPE, dtype=torch.uint8), TypeError, "floating point tensor, got torch.uint8"),
-            (np.zeros((7, *SHAPE), np.float32), TypeError, "floating point tensor, got float32"),
+            (np.zeros((7, *SHAPE), np.float32), TypeError, "floating point tensor, got ndarray"),
             (torch.full((7, *SHAPE), 1.1), ValueError, r"in \[-1, 1\], got 1.1..1.1"),
             (torch.full((7, *SHAPE), 255.0), ValueError, r"in \[-1, 1\]"),
             (torch.full((7, *SHAPE), float("nan")), ValueError, "NaN or infinite"),
