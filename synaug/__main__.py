@@ -5,9 +5,10 @@ Everything that is finished is kept, so that a long recording can be made in pie
 
 import signal
 
+# Until `main` runs, Ctrl-C ends the process without a word of what was being imported.
 before = signal.getsignal(signal.SIGINT)
-if __name__ == "__main__" and before is signal.default_int_handler:  # until `main` runs, Ctrl-C ends the process without a
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # word of what was being imported
+if __name__ == "__main__" and before is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import argparse
 import dataclasses

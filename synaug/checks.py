@@ -45,6 +45,11 @@ def of_kind(name: str, value: Any, kind: type, hint: str = "") -> None:
         raise TypeError(f"{name} must be of the class {kind.__name__}, got {type(value).__name__}{hint}")
 
 
+def kind_of(value: Any) -> str:
+    """What a value is, for an error: a tensor's number format, or the name of its class."""
+    return str(value.dtype) if isinstance(value, torch.Tensor) else type(value).__name__
+
+
 def in_range(name: str, values: torch.Tensor, n: int) -> None:
     """ValueError unless whole numbers, if there are any, all lie in 0 .. n - 1."""
     if len(values) and not 0 <= values.min() <= values.max() < n:

@@ -146,7 +146,7 @@ def _check_writable(outputs: dict[str, Path], folders: dict[str, Path | None]) -
         if place.exists() and not place.stat().st_mode & 0o200:
             raise PermissionError(f"{option}: {path} is read-only: name another file")
         for role, folder in folders.items():
-            if folder and place.is_relative_to(folder.expanduser().resolve()):
+            if folder and place.is_relative_to(folder.resolve()):
                 raise ValueError(f"{option}: {path} lies in the folder of {role} images: name another place")
         if place in taken:
             raise ValueError(f"{taken[place]} and {option} name one file, {path}")

@@ -119,10 +119,8 @@ def gather(
         if repeats := len(hashed["real"]) - len(first):
             repeat, are = ("repeats", "is") if repeats == 1 else ("repeat", "are")
             repeated = f"{repeats:,} of the {len(hashed['real']):,} real images {repeat} another one and {are} left out"
-            labels: dict[int, set[int]] = {}
-            for image, label in zip(hashed["real"], loaded["real"].labels.tolist()):
-                labels.setdefault(image, set()).add(label)
-            if several := sum(len(own) > 1 for own in labels.values()):
+            classes_of = Counter(image for image, _ in {*zip(hashed["real"], loaded["real"].labels.tolist())})
+            if several := sum(n > 1 for n in classes_of.values()):
                 are = "is" if several == 1 else "are"
                 repeated += f"; {several:,} {are} in more than one class, and {are} kept in one"
             notes.append(repeated)

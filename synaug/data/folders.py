@@ -83,19 +83,14 @@ def load_image_folder(
     deep = [f"{f} is {found}" for f, (found, _) in zip(files, headers) if found[0] in "IF"]
     if deep:  # Pillow would clip what is above 255
         raise ValueError(f"images must have 8 bits per channel; {deep[0]} ({len(deep)} such files): scale them first")
+    remedy = "load_image_folder takes {}, and save_image_folder keeps that"
     if mode is None:
-        mode = _the_one(
-            files, [found for found, _ in headers], "mode", 'load_image_folder takes mode="RGB" or "L", to convert them, and save_image_folder keeps that'
-        )
+        convert = remedy.format('mode="RGB" or "L", to convert them')
+        mode = _the_one(files, [found for found, _ in headers], "mode", convert)
         if mode not in CHANNELS:
-            raise ValueError(
-                f'images must be grey (mode L) or RGB, these are {mode}: load_image_folder takes mode="RGB" or "L", to convert them, '
-                "and save_image_folder keeps that"
-            )
+            raise ValueError(f"images must be grey (mode L) or RGB, these are {mode}: {convert}")
     if size is None:
-        size = _the_one(
-            files, [size for _, size in headers], "size (height, width)", "load_image_folder takes image_size, to resize them, and save_image_folder keeps that"
-        )
+        size = _the_one(files, [size for _, size in headers], "size (height, width)", remedy.format("image_size, to resize them"))
 
     height, width = size
     check_memory(len(files) * CHANNELS[mode] * height * width, f"{path}: {len(files):,} images of {height}x{width}")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from synaug.checks import as_tensor, in_range, of_kind, texts, whole
+from synaug.checks import as_tensor, in_range, kind_of, of_kind, texts, whole
 from synaug.files import storable
 
 #: Places in a data set: whole numbers ``[n]``, or a slice.
@@ -22,7 +22,7 @@ Indices = Tensor | np.ndarray | Sequence[int] | slice
 def to_floats(images: Tensor) -> Tensor:
     """Stored bytes 0..255 (uint8, any shape) as float32 in [-1, 1]: ``x / 127.5 - 1``. TypeError for anything else."""
     if not isinstance(images, Tensor) or images.dtype != torch.uint8:
-        raise TypeError(f"to_floats takes a tensor of uint8 images, got {_kind(images)}")
+        raise TypeError(f"to_floats takes a tensor of uint8 images, got {kind_of(images)}")
     return images.float() / 127.5 - 1
 
 
@@ -32,7 +32,7 @@ def to_bytes(images: Tensor) -> Tensor:
     ``to_bytes(to_floats(x))`` is ``x``. A NaN or an infinity is a ValueError.
     """
     if not isinstance(images, Tensor) or not images.is_floating_point():
-        raise TypeError(f"to_bytes takes a tensor of floating point images, got {_kind(images)}")
+        raise TypeError(f"to_bytes takes a tensor of floating point images, got {kind_of(images)}")
     if not images.isfinite().all():
         raise ValueError("to_bytes: the images hold NaN or infinite values")
     return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
@@ -66,7 +66,7 @@ class ImageDataset(Dataset):
 
     def __post_init__(self):
         if not isinstance(self.images, Tensor) or self.images.dtype != torch.uint8:
-            raise TypeError(f"images must be a uint8 tensor, got {_kind(self.images)}")
+            raise TypeError(f"images must be a uint8 tensor, got {kind_of(self.images)}")
         if self.images.ndim != 4 or self.images.shape[1] not in (1, 3) or 0 in self.images.shape[2:]:
             raise ValueError(f"images must be [N, C, H, W] with C = 1 or 3, got {list(self.images.shape)}")
         names = tuple(unicodedata.normalize("NFC", name) for name in texts("class_names", self.class_names))
@@ -79,7 +79,7 @@ class ImageDataset(Dataset):
         for field in ("labels", "source_index"):
             values = getattr(self, field)
             if not isinstance(values, Tensor) or values.dtype != torch.int64:
-                raise TypeError(f"{field} must be an int64 tensor, got {_kind(values)}")
+                raise TypeError(f"{field} must be an int64 tensor, got {kind_of(values)}")
             if values.shape != (len(self.images),):
                 raise ValueError(f"{field} must be [N] with N = {len(self.images)} images, got {list(values.shape)}")
         in_range(f"labels of {self.num_classes} class names", self.labels, self.num_classes)
@@ -117,17 +117,13 @@ class ImageDataset(Dataset):
         indices = as_tensor("indices", indices)
         indices = indices if indices.numel() else indices.long()  # an empty list is of no type yet
         if indices.dtype == torch.bool or indices.is_floating_point() or indices.is_complex() or indices.ndim != 1:
-            raise TypeError(f"indices must be integers [n], got {_kind(indices)} {list(indices.shape)}")
+            raise TypeError(f"indices must be integers [n], got {kind_of(indices)} {list(indices.shape)}")
         indices = indices.long()
         in_range("indices", indices, len(self))
         return indices
 
     def __repr__(self) -> str:
         return f"ImageDataset({self.name!r}, {list(self.images.shape)}, {self.num_classes} classes)"
-
-
-def _kind(value) -> str:
-    return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
 
 
 def stratified_subset(dataset: ImageDataset, n: int, seed: int, proportional: bool = False) -> ImageDataset:

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from synaug import paths
-from synaug.checks import in_range, number, one_of, texts
+from synaug.checks import in_range, kind_of, number, one_of, texts
 from synaug.data import ImageDataset
 from synaug.dependencies import code_of
 from synaug.diffusion.network_files import WEIGHTS, load_unet, pair, read_json, weight_files
@@ -402,16 +402,14 @@ def check_input(denoiser: object, x: Tensor, labels: Tensor | None) -> None:
     if not callable(denoiser) or isinstance(denoiser, type):
         raise TypeError(f"a denoiser must be a function, or an object, of (x, sigma, labels); got {denoiser!r}")
     if not isinstance(x, Tensor) or not x.is_floating_point():
-        raise TypeError(
-            f"images must be a floating point tensor, got {x.dtype if isinstance(x, Tensor) else type(x).__name__}; synaug.data.to_floats converts bytes"
-        )
+        raise TypeError(f"images must be a floating point tensor, got {kind_of(x)}; synaug.data.to_floats converts bytes")
     shape = getattr(denoiser, "image_shape", None)
     if shape is not None and tuple(x.shape[1:]) != tuple(shape):
         raise ValueError(f"the denoiser is for images {tuple(shape)}, got {tuple(x.shape[1:])}")
     if labels is None:
         return
     if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
-        raise TypeError(f"labels must be an int64 tensor, got {labels.dtype if isinstance(labels, Tensor) else type(labels).__name__}")
+        raise TypeError(f"labels must be an int64 tensor, got {kind_of(labels)}")
     if labels.shape != (len(x),):
         raise ValueError(f"labels must be [N] with N = {len(x)} images, got {list(labels.shape)}")
     classes = getattr(denoiser, "num_classes", None)

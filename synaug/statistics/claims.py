@@ -5,7 +5,6 @@ The claims themselves are data, in ``data/claims.json``; the published numbers s
 """
 
 import json
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -163,11 +162,9 @@ def family_p_values(name: str, *frames: pd.DataFrame) -> dict[tuple[str, int], f
 
 def judged_with(experiment: str) -> set[str]:
     """The other experiments whose claims have a family in common with this one's: of one run, they are judged together."""
-    by_family = defaultdict(set)
-    for claim in load_claims().values():
-        for part in claim.parts:
-            by_family[part.get("family")].add(claim.experiment)
-    return {other for name, own in by_family.items() if name and experiment in own for other in own} - {experiment}
+    members = [(part["family"], claim.experiment) for claim in load_claims().values() for part in claim.parts if "family" in part]
+    own = {name for name, member in members if member == experiment}
+    return {member for name, member in members if name in own} - {experiment}
 
 
 def judge(claim: Claim, frame: pd.DataFrame, families: dict | None = None, beside: Iterable[pd.DataFrame] = ()) -> Verdict:

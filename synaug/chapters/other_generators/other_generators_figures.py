@@ -28,6 +28,7 @@ OTHERS = {  # beside, and in place of, some of `FOLLOWED`
     "moved": ("distance from the source", ".2f", 1),
     "test_accuracy": ("test accuracy (%)", ".1f", 100),
 }
+DESCRIBED = "One training stands behind each, and nothing is adjusted."
 TITLES = {AS_IT_IS: "as it is: 10 classes, 200 images per class"}
 
 
@@ -234,13 +235,15 @@ def moved(frame):
     return sides({arm: found["test_accuracy"] for arm, found in changed(frame).items()})
 
 
+def listed(some):
+    """{name: interval} in words."""
+    return ", ".join(f"{name} ({said(one)})" for name, one in some.items())
+
+
 def changes_said(frame):
     """In words: which changes moved accuracy with their whole interval, and that nothing is adjusted."""
-    better, worse = ([f"{arm} ({said(one)})" for arm, one in some.items()] for some in moved(frame))
-    return (
-        f"Accuracy rises with {', '.join(better) or 'no change'}. It falls with {', '.join(worse) or 'no change'}. "
-        "One training stands behind each, and nothing is adjusted."
-    )
+    better, worse = map(listed, moved(frame))
+    return f"Accuracy rises with {better or 'no change'}. It falls with {worse or 'no change'}. {DESCRIBED}"
 
 
 def most_said(frame):
@@ -253,7 +256,7 @@ def most_said(frame):
 
     return (
         f"Of {len(changed(frame)) - 1} changes, {len(better)} raise accuracy with the whole interval{most(better, max)}, "
-        f"and {len(worse)} lower it{most(worse, min)}. One training stands behind each, and nothing is adjusted."
+        f"and {len(worse)} lower it{most(worse, min)}. {DESCRIBED}"
     )
 
 
@@ -261,7 +264,7 @@ def terms_said(frame):
     """In words: what autoguidance changes, and which other terms move accuracy with their whole interval."""
     terms = explored(frame)
     own, others = terms.get(AUTOGUIDANCE, {}), {term: found["test_accuracy"] for term, found in terms.items() if term != AUTOGUIDANCE}
-    better, worse = (", ".join(f"{term} ({said(one)})" for term, one in some.items()) or "none" for some in sides(others))
+    better, worse = (listed(some) or "none" for some in sides(others))
     return (
         f"Autoguidance changes the outer-edge recall by {said(own.get('outer_edge_recall'))}, and accuracy by {said(own.get('test_accuracy'))} points. "
         f"The other terms are exploratory. Of these, accuracy rises with {better}, and falls with {worse}."
