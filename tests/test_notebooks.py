@@ -53,6 +53,13 @@ for one in _kept:
 """
 
 
+@pytest.fixture
+def tasks_of_the_book(monkeypatch):
+    """``SYNAUG_BOOK_CACHE`` names the cache of a book that the same code built at profile smoke: then no task is run again."""
+    if built := os.environ.get("SYNAUG_BOOK_CACHE"):
+        monkeypatch.setenv("SYNAUG_CACHE", built)
+
+
 def execute(chapter, tmp_path, **parameters):
     """Run a chapter as papermill's command line does; returns the executed notebook."""
     output = tmp_path / "out.ipynb"
@@ -152,10 +159,7 @@ def test_no_cell_takes_a_parameters_name(chapter):
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
-def test_runs_at_smoke_with_figures_that_can_be_read(chapter, tmp_path, monkeypatch):
-    """``SYNAUG_BOOK_CACHE`` names the cache of a book that the same code built at profile smoke: then no task is run again."""
-    if built := os.environ.get("SYNAUG_BOOK_CACHE"):
-        monkeypatch.setenv("SYNAUG_CACHE", built)
+def test_runs_at_smoke_with_figures_that_can_be_read(chapter, tmp_path, tasks_of_the_book):
     notebook = nbformat.read(NOTEBOOKS / f"{chapter}.ipynb", as_version=4)
     place = next(i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", ())) + 1
     notebook.cells.insert(place, nbformat.v4.new_code_cell(NOTE_FIGURES))
@@ -172,7 +176,7 @@ def test_runs_at_smoke_with_figures_that_can_be_read(chapter, tmp_path, monkeypa
         assert across <= 2, f"{name}: {across} panels in a row"
 
 
-def test_chapter_8_is_the_report_on_ones_own_folders(tmp_path):
+def test_chapter_8_is_the_report_on_ones_own_folders(tmp_path, tasks_of_the_book):
     folders = {
         name: str(save_image_folder(data, tmp_path / name))
         for name, data in zip(("real", "synthetic", "held_out"), draw_splits(load_dataset("digits"), 20, 20, 20, seed=0))

@@ -84,7 +84,8 @@ def test_your_own_images(photos, capsys):
     page = "book/your-own-images.md"
     (command,) = [line for block in blocks(page, "bash") for line in block.splitlines() if "train-generator" in line]
     folder, pretrained, *rest = blocks(page, "python")
-    network = UNet2DModel(32, block_out_channels=(32,), down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",), num_class_embeds=3)
+    small = {"block_out_channels": (8,), "layers_per_block": 1, "norm_num_groups": 4}
+    network = UNet2DModel(32, **small, down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",), num_class_embeds=3)
     DDPMPipeline(network, DDPMScheduler()).save_pretrained("my_pipeline")
     names = run(folder + pretrained, {})
     assert names["made"].shape == names["near"].shape == (8, 3, 32, 32)
