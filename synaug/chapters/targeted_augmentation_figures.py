@@ -289,6 +289,22 @@ def baselines_said(frame):
     return "The largest gains over flips alone: " + "; ".join(f"with {row.group}, {BASELINES[row.arm]}, {said(row)} points" for row in best.itertuples()) + "."
 
 
+def over_trivial(frame, arm):
+    """What images of an arm of the study of baselines gain with TrivialAugment on, over as many steps of it without them:
+    {budget: row of `paired`}, of the largest k that the arm has."""
+    found = comparisons(frame, arm=arm, augment=trivial_name(frame), **base(frame, "augment", "budget")).sort_values("x")
+    return {row.budget: row for row in found.itertuples()}
+
+
+def over_trivial_said(frame):
+    """The same of all its arms, in sentences, one per number of steps."""
+    found = {arm: over_trivial(frame, arm) for arm in ("upsampled", "generated", "generated, from noise", "fresh")}
+    return " ".join(
+        f"With TrivialAugment on, at {words}: " + ", ".join(f"{BASELINES[arm]} {said(rows[budget])}" for arm, rows in found.items()) + "."
+        for budget, words in ((1.0, "the usual steps"), (2.0, "twice as many"))
+    )
+
+
 def ablated(frame):
     """A row per ablation that the run holds, against usual generation at the largest k, over paired seeds: the columns
     of `paired`, change, and reading by its interval: "helps", "hurts", "no difference" or "not resolved"."""

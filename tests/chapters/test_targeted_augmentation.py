@@ -241,6 +241,10 @@ def test_baselines_are_compared_with_flips_alone(small):
     expected = errors["flip", 1] - errors["flip_trivial", 2]
     assert found.loc[("TrivialAugment, twice the steps", "original"), "estimate"] == pytest.approx(expected.mean())
     assert figures.baselines_said(frame).count(" points") == 4 and figures.baselines(frame).axes
+    assert figures.over_trivial_said(frame).count("from noise") == 2
+    for budget, row in figures.over_trivial(frame, "generated, from noise").items():
+        own = select(frame, metric="test_error", augment="flip_trivial", budget=budget).pivot(index="seed", columns=["arm", "x"], values="value")
+        assert row.estimate == pytest.approx((own["original", 1] - own["generated, from noise", row.x]).mean())
 
 
 def test_a_training_that_was_cut_goes_on(small, monkeypatch, tmp_path):
