@@ -184,7 +184,7 @@ table_html(figures.rates(data), "By data set: error on real images, cost and gai
 # %% mystnb={"figure": {"caption": "Images of four of the data sets.", "name": "fig-data-sets"}, "image": {"alt": "Four rows of pictures: clothes as they are, at low contrast and with a smooth texture behind them, and handwritten digits."}}
 by_name = {"as it is": "fashion_mnist", "low contrast": "fashion_mnist_low_contrast",
            "textured": "fashion_mnist_textured", "MNIST": "mnist"}
-rows = [load_dataset(name).images[::600][:6] for name in by_name.values()]
+rows = [load_dataset(name, "test").images[::150][:6] for name in by_name.values()]
 image_grid(rows, list(by_name));
 
 # %% [markdown]

@@ -240,11 +240,21 @@ def test_baselines_are_compared_with_flips_alone(small):
     errors = select(frame, metric="test_error", arm="original").set_index(["augment", "budget", "seed"])["value"].sort_index()
     expected = errors["flip", 1] - errors["flip_trivial", 2]
     assert found.loc[("TrivialAugment, twice the steps", "original"), "estimate"] == pytest.approx(expected.mean())
-    assert figures.baselines_said(frame).count(" points") == 4 and figures.baselines(frame).axes
+    text = figures.baselines_said(frame)
+    assert text.count("[") == 8 and "TrivialAugment, twice the steps +" in text.replace("\u2212", "+") and figures.baselines(frame).axes
     assert figures.over_trivial_said(frame).count("from noise") == 2
     for budget, row in figures.over_trivial(frame, "generated, from noise").items():
         own = select(frame, metric="test_error", augment="flip_trivial", budget=budget).pivot(index="seed", columns=["arm", "x"], values="value")
         assert row.estimate == pytest.approx((own["original", 1] - own["generated, from noise", row.x]).mean())
+
+
+def test_what_the_page_says_of_baselines_holds():
+    frame = load_recorded("targeted_augmentation", variant="baselines")
+    for arm in ("generated", "generated, from noise"):  # lowered accuracy on top of TrivialAugment
+        rows = figures.over_trivial(frame, arm)
+        assert set(rows) == {1, 2} and max(row.high for row in rows.values()) < 0
+    trivial = figures.over_flips(frame).set_index(["group", "arm"]).loc["TrivialAugment", "original"]
+    assert 0.75 < figures.weight_decay().estimate / trivial["estimate"] < 1  # nearly as much
 
 
 def test_a_training_that_was_cut_goes_on(small, monkeypatch, tmp_path):
