@@ -304,7 +304,7 @@ frame = recordings(EXPERIMENT.name).get("standard.baselines")
 figures.baselines(frame) if frame is not None else None;
 
 # %% tags=["remove-input"]
-told(frame, "" if frame is None else f"{figures.baselines_said(frame)} What new images add to TrivialAugment is told over as many steps without them, in points. {figures.over_trivial_said(frame)}")
+told(frame, "" if frame is None else f"{figures.baselines_said(frame)}\n\nWhat new images add to TrivialAugment is told over as many steps without them, in points. {figures.over_trivial_said(frame)}")
 
 # %% [markdown]
 # ## Ablations

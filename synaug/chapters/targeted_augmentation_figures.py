@@ -274,7 +274,7 @@ def over_flips(frame):
     """Gains of the study of baselines over the original set with flips and the usual steps: the columns of `paired`, group."""
     rows = select(frame, metric="test_error", arm=list(BASELINES), **base(frame, "augment", "budget"))
     found = paired(rows, {"arm": "original", "augment": base(frame)["augment"], "budget": 1}, ("augment", "budget", "arm", "x"), correct=None, sign=-1)
-    steps = {0.5: ", half the steps", 2: ", twice the steps"}
+    found, steps = found.sort_values(["augment", "budget"], kind="stable"), {0.5: ", half the steps", 2: ", twice the steps"}
     groups = [("TrivialAugment" if row.augment.endswith("trivial") else "flips") + steps.get(row.budget, "") for row in found.itertuples()]
     return found.assign(group=groups)
 
