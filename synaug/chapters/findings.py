@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from synaug.chapters.claims_page import verdicts
 from synaug.chapters.how_much_and_how_mixed_figures import RATE, contrasts, found, main, optimum, rates
 from synaug.chapters.reading import said, signed
-from synaug.chapters.targeted_augmentation_figures import base, comparisons, over_trivial, trivial_augment, weight_decay
+from synaug.chapters.targeted_augmentation_figures import base, comparisons, on_top, trivial_augment, weight_decay
 from synaug.chapters.targeted_draws_figures import trivial_over_flips
 from synaug.paths import ROOT
 from synaug.plots import forest, theme
@@ -100,7 +100,8 @@ def _facts() -> dict:
         (facts[name],) = comparisons(frame, **{**base(frame), **where}).itertuples()
     baselines = recordings("targeted_augmentation")["standard.baselines"]
     facts["longer"] = trivial_over_flips(baselines, 2)
-    facts["noise on top"], facts["decay"] = over_trivial(baselines, "generated, from noise")[1], weight_decay()
+    facts["decay"], facts["on top"] = weight_decay(), on_top(baselines)
+    facts["noise on top"] = facts["on top"]["TrivialAugment"]["generated, from noise"]
     mixing = recordings("how_much_and_how_mixed")["standard"]
     p = mixing.attrs["provenance"]["parameters"]
     worth = select(rates(mixing), **{"real images": f"{p['n_real']:,}", "added": [f"{n:,} from noise" for n in p["added"]]}).set_index("added")[RATE]

@@ -28,7 +28,8 @@ SLOW = "slow_learnable"
 #: Filters that are tried; see `synaug.augmentation.pool_filters.filter_pool`.
 FILTERS = {"near-copies dropped": {"near_copy_quantile": 0.05}, "off-class dropped": {"min_probability": 0.5}}
 #: What is tried on the original set alone: ten times the recipe's weight decay, and soft labels.
-REGULARISED = {"weight decay": {"weight_decay": 5e-3}, "label smoothing": {"label_smoothing": 0.1}}
+DECAY = "weight decay"
+REGULARISED = {DECAY: {"weight_decay": 5e-3}, "label smoothing": {"label_smoothing": 0.1}}
 #: The share of slow examples that pilots count on: the larger of the published ones (second hand).
 EXPECTED_SLOW = 0.4
 #: Seeds of pilots start here: their runs are none of the comparison's.
@@ -281,6 +282,9 @@ def arms(study: str, s: Comparison) -> list[Arm]:
             replace(base, kind="oracle's images"),
             made("generated", high, strengths=None, oracle=True),
             made("fresh", high),
+            replace(base, kind="regularised", regularised=DECAY, augment=f"{base.augment}_trivial"),
+            *(made("generated", high, strengths=strengths, regularised=DECAY) for strengths in ((s.strength,), None)),
+            made("fresh", high, regularised=DECAY),
             *(
                 arm
                 for budget in (1.0, 2.0)

@@ -8,6 +8,7 @@ from itertools import product
 import pandas as pd
 
 from synaug.chapters.reading import interval, said, signed, values, verdict_of
+from synaug.chapters.targeted_augmentation import DECAY
 from synaug.plots import Panel, forest, lines
 from synaug.run.results import experiment_of, recordings
 from synaug.statistics import paired_interval, ratio_interval
@@ -256,9 +257,8 @@ def published_gains():
     )
 
 
-#: Arms of the study of baselines, beside TrivialAugment at two numbers of steps: what each is.
+#: Arms of the study of baselines, some of them with TrivialAugment or more weight decay: what each is.
 BASELINES = {
-    "regularised, weight decay": "ten times the weight decay",
     "regularised, label smoothing": "label smoothing",
     "oracle's images": "all real images of the oracle",
     "generated, from noise, oracle generator": "images from the oracle's noise",
@@ -270,12 +270,26 @@ BASELINES = {
 }
 
 
+TEN_TIMES = "ten times the weight decay"
+
+
+def by_weight_decay(frame):
+    """Test errors of the study of baselines; arm: an arm of ``BASELINES``, decay: whether it had ten times the weight decay."""
+    rows = select(frame, metric="test_error", **base(frame, "augment", "budget"))
+    apart = rows["arm"].str.removesuffix(f", {DECAY}").replace("regularised", "original")
+    return select(rows.assign(decay=rows["arm"].str.endswith(DECAY), arm=apart), arm=list(BASELINES))
+
+
 def over_flips(frame):
     """Gains of the study of baselines over the original set with flips and the usual steps: the columns of `paired`, group."""
-    rows = select(frame, metric="test_error", arm=list(BASELINES), **base(frame, "augment", "budget"))
-    found = paired(rows, {"arm": "original", "augment": base(frame)["augment"], "budget": 1}, ("augment", "budget", "arm", "x"), correct=None, sign=-1)
-    found, steps = found.sort_values(["augment", "budget"], kind="stable"), {0.5: ", half the steps", 2: ", twice the steps"}
-    groups = [("TrivialAugment" if row.augment.endswith("trivial") else "flips") + steps.get(row.budget, "") for row in found.itertuples()]
+    by, usual = ["augment", "budget", "decay"], {"augment": base(frame)["augment"], "budget": 1, "decay": False}
+    found = paired(by_weight_decay(frame), {"arm": "original", **usual}, (*by, "arm", "x"), correct=None, sign=-1).sort_values(by, kind="stable")
+    groups = [
+        ("TrivialAugment" if row.augment.endswith("trivial") else "flips")
+        + {0.5: ", half the steps", 1: "", 2: ", twice the steps"}[row.budget]
+        + f", {TEN_TIMES}" * row.decay
+        for row in found.itertuples()
+    ]
     return found.assign(group=groups)
 
 
@@ -291,29 +305,35 @@ def baselines_said(frame):
     added = select(found, group="flips", arm=["oracle's images", "generated, from noise, oracle generator", "fresh"])
     without = (f"{row.group.removeprefix('flips, ') if row.arm == 'original' else BASELINES[row.arm]} {said(row)}" for row in alone.itertuples())
     return (
-        f"Gains over flips alone, in points, without any new image: {', '.join(without)}. "
+        f"Gains over flips alone, in points, without any new image: {'; '.join(without)}. "
         f"With other images: {', '.join(f'{BASELINES[row.arm]} {said(row)}' for row in added.itertuples())}."
     )
 
 
 def weight_decay():
     """What ten times the weight decay gains over the original set of the recorded baselines: a row of `paired`."""
-    return next(select(over_flips(recordings("targeted_augmentation")["standard.baselines"]), arm="regularised, weight decay").itertuples())
+    return next(select(over_flips(recordings("targeted_augmentation")["standard.baselines"]), group=f"flips, {TEN_TIMES}", arm="original").itertuples())
 
 
-def over_trivial(frame, arm):
-    """What images of an arm of the study of baselines gain with TrivialAugment on, over as many steps of it without them:
-    {budget: row of `paired`}, of the largest k that the arm has."""
-    found = comparisons(frame, arm=arm, augment=trivial_name(frame), **base(frame, "augment", "budget")).sort_values("x")
-    return {row.budget: row for row in found.itertuples()}
+def on_top(frame):
+    """What new images gain in three settings of the study of baselines, over the original set of the same setting:
+    {setting: {arm: row of `paired`}}."""
+    rows, trivial = by_weight_decay(frame), {"augment": trivial_name(frame), "decay": False}
+    settings = {
+        "TrivialAugment": {**trivial, "budget": 1},
+        "TrivialAugment at twice the steps": {**trivial, "budget": 2},
+        TEN_TIMES: {**base(frame), "decay": True},
+    }
+    return {
+        name: {row.arm: row for row in paired(select(rows, **where), {"arm": "original"}, ("arm", "x"), correct=None, sign=-1).itertuples()}
+        for name, where in settings.items()
+    }
 
 
-def over_trivial_said(frame):
-    """The same of all its arms, in sentences, one per number of steps."""
-    found = {arm: over_trivial(frame, arm) for arm in ("upsampled", "generated", "generated, from noise", "fresh")}
+def on_top_said(frame):
+    """The same in sentences, one per setting."""
     return " ".join(
-        f"With TrivialAugment on, at {words}: " + ", ".join(f"{BASELINES[arm]} {said(rows[budget])}" for arm, rows in found.items()) + "."
-        for budget, words in ((1.0, "the usual steps"), (2.0, "twice as many"))
+        f"On top of {title}: {', '.join(f'{name} {said(own[arm])}' for arm, name in BASELINES.items() if arm in own)}." for title, own in on_top(frame).items()
     )
 
 

@@ -236,25 +236,35 @@ def test_ablations_and_selections_run(small):
 def test_baselines_are_compared_with_flips_alone(small):
     frame = EXPERIMENT.run(**{**small, "studies": ("baselines",), "seeds": 2})
     found = figures.over_flips(frame).set_index(["group", "arm"])
-    assert set(found.index.get_level_values(0)) == {"flips", "flips, twice the steps", "TrivialAugment", "TrivialAugment, twice the steps"}
+    ways = "", ", twice the steps", ", ten times the weight decay"
+    assert set(found.index.get_level_values(0)) == {name + way for name in ("flips", "TrivialAugment") for way in ways}
     errors = select(frame, metric="test_error", arm="original").set_index(["augment", "budget", "seed"])["value"].sort_index()
     expected = errors["flip", 1] - errors["flip_trivial", 2]
     assert found.loc[("TrivialAugment, twice the steps", "original"), "estimate"] == pytest.approx(expected.mean())
     text = figures.baselines_said(frame)
-    assert text.count("[") == 8 and "TrivialAugment, twice the steps +" in text.replace("\u2212", "+") and figures.baselines(frame).axes
-    assert figures.over_trivial_said(frame).count("from noise") == 2
-    for budget, row in figures.over_trivial(frame, "generated, from noise").items():
-        own = select(frame, metric="test_error", augment="flip_trivial", budget=budget).pivot(index="seed", columns=["arm", "x"], values="value")
-        assert row.estimate == pytest.approx((own["original", 1] - own["generated, from noise", row.x]).mean())
+    assert text.count("[") == 9 and "TrivialAugment, twice the steps +" in text.replace("\u2212", "+") and figures.baselines(frame).axes
+    assert figures.on_top_said(frame).count("from noise") == 3
+    for augment, budget, decay, name in (
+        ("flip_trivial", 1, "", "TrivialAugment"),
+        ("flip_trivial", 2, "", "TrivialAugment at twice the steps"),
+        ("flip", 1, ", weight decay", "ten times the weight decay"),
+    ):
+        own, row = select(frame, metric="test_error", augment=augment, budget=budget), figures.on_top(frame)[name]["generated, from noise"]
+        errors = own.pivot(index="seed", columns="arm", values="value")
+        alone = errors["regularised, weight decay" if decay else "original"]
+        assert row.estimate == pytest.approx((alone - errors[f"generated, from noise{decay}"]).mean())
 
 
 def test_what_the_page_says_of_baselines_holds():
     frame = load_recorded("targeted_augmentation", variant="baselines")
-    for arm in ("generated", "generated, from noise"):  # lowered accuracy on top of TrivialAugment
-        rows = figures.over_trivial(frame, arm)
-        assert set(rows) == {1, 2} and max(row.high for row in rows.values()) < 0
-    trivial = figures.over_flips(frame).set_index(["group", "arm"]).loc["TrivialAugment", "original"]
+    for name in ("TrivialAugment", "TrivialAugment at twice the steps"):  # lowered accuracy on top of it
+        assert max(figures.on_top(frame)[name][arm].high for arm in ("generated", "generated, from noise")) < 0
+    trivial = figures.over_flips(frame).set_index(["group", "arm"]).loc[("TrivialAugment", "original")]
     assert 0.75 < figures.weight_decay().estimate / trivial["estimate"] < 1  # nearly as much
+    both = figures.over_flips(frame).set_index(["group", "arm"]).loc[("TrivialAugment, ten times the weight decay", "original")]
+    assert trivial["estimate"] < both["estimate"] < trivial["high"]  # little more
+    decayed = figures.on_top(frame)["ten times the weight decay"]
+    assert decayed["generated, from noise"].low > 0 > decayed["generated"].low and decayed["generated"].high > 0
 
 
 def test_a_training_that_was_cut_goes_on(small, monkeypatch, tmp_path):
