@@ -12,6 +12,7 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from PIL import Image
 
 from synaug.__main__ import main
+from synaug.classifiers.training import RECIPES
 from synaug.data import load_dataset
 from synaug.paths import ROOT
 
@@ -76,6 +77,10 @@ def photos(tmp_path, monkeypatch):
             image = image.convert("RGB") if i % 3 else image
             image.save(tmp_path / "photos" / name / ("more" if i == 7 else ".") / f"{i}.{'png' if i % 2 else 'jpg'}")
     (tmp_path / "photos" / "dresses" / "notes.txt").write_text("mine")
+
+
+def test_the_page_on_own_images_knows_the_usual_weight_decay():
+    assert f"the usual one is {RECIPES['one_cycle']['weight_decay']:g}." in (ROOT / "book" / "your-own-images.md").read_text("utf-8")
 
 
 @pytest.mark.filterwarnings("ignore:.*files were passed over")
