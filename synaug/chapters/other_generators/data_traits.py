@@ -57,7 +57,7 @@ PROFILES = {
         n_evaluate=50,
         seeds=2,
     ),
-    "quick": dict(sets=(BASE,), share=0.1, trained_images=128, generator_width=16, sampling_steps=2, steps=4, n_evaluate=200, seeds=2),
+    "quick": dict(sets=(BASE,), share=0.1, trained_images=256, generator_width=16, sampling_steps=2, steps=4, n_evaluate=200, seeds=2),
     "standard": dict(trained_images=200_000, steps=800, first_seed=950, seeds=10),
 }
 
