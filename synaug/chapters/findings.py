@@ -100,8 +100,7 @@ def _facts() -> dict:
         (facts[name],) = comparisons(frame, **{**base(frame), **where}).itertuples()
     baselines = recordings("targeted_augmentation")["standard.baselines"]
     facts["longer"] = trivial_over_flips(baselines, 2)
-    facts["decay"], facts["on top"] = weight_decay(), on_top(baselines)
-    facts["noise on top"] = facts["on top"]["TrivialAugment"]["generated, from noise"]
+    facts["decay"], facts["noise on top"] = weight_decay(), on_top(baselines)["TrivialAugment"]["generated, from noise"]
     mixing = recordings("how_much_and_how_mixed")["standard"]
     p = mixing.attrs["provenance"]["parameters"]
     worth = select(rates(mixing), **{"real images": f"{p['n_real']:,}", "added": [f"{n:,} from noise" for n in p["added"]]}).set_index("added")[RATE]

@@ -27,8 +27,8 @@ STUDIES = ("k", "pilot", "primaries", "optimizers", "strength", "selection", "cl
 SLOW = "slow_learnable"
 #: Filters that are tried; see `synaug.augmentation.pool_filters.filter_pool`.
 FILTERS = {"near-copies dropped": {"near_copy_quantile": 0.05}, "off-class dropped": {"min_probability": 0.5}}
-#: What is tried on the original set alone: ten times the recipe's weight decay, and soft labels.
 DECAY = "weight decay"
+#: What needs no new image: ten times the recipe's weight decay, and soft labels.
 REGULARISED = {DECAY: {"weight_decay": 5e-3}, "label smoothing": {"label_smoothing": 0.1}}
 #: The share of slow examples that pilots count on: the larger of the published ones (second hand).
 EXPECTED_SLOW = 0.4

@@ -273,24 +273,26 @@ BASELINES = {
 TEN_TIMES = "ten times the weight decay"
 
 
-def by_weight_decay(frame):
-    """Test errors of the study of baselines; arm: an arm of ``BASELINES``, decay: whether it had ten times the weight decay."""
+def by_setting(frame):
+    """Test errors of the study of baselines; arm: an arm of ``BASELINES``, decay: whether it had ten times the weight decay,
+    group: its setting in words."""
     rows = select(frame, metric="test_error", **base(frame, "augment", "budget"))
     apart = rows["arm"].str.removesuffix(f", {DECAY}").replace("regularised", "original")
-    return select(rows.assign(decay=rows["arm"].str.endswith(DECAY), arm=apart), arm=list(BASELINES))
-
-
-def over_flips(frame):
-    """Gains of the study of baselines over the original set with flips and the usual steps: the columns of `paired`, group."""
-    by, usual = ["augment", "budget", "decay"], {"augment": base(frame)["augment"], "budget": 1, "decay": False}
-    found = paired(by_weight_decay(frame), {"arm": "original", **usual}, (*by, "arm", "x"), correct=None, sign=-1).sort_values(by, kind="stable")
+    rows = select(rows.assign(decay=rows["arm"].str.endswith(DECAY), arm=apart), arm=list(BASELINES))
     groups = [
         ("TrivialAugment" if row.augment.endswith("trivial") else "flips")
         + {0.5: ", half the steps", 1: "", 2: ", twice the steps"}[row.budget]
         + f", {TEN_TIMES}" * row.decay
-        for row in found.itertuples()
+        for row in rows.itertuples()
     ]
-    return found.assign(group=groups)
+    return rows.assign(group=groups)
+
+
+def over_flips(frame):
+    """Gains of the study of baselines over the original set with flips and the usual steps: the columns of `paired`, group."""
+    by = ["augment", "budget", "decay"]
+    found = paired(by_setting(frame), {"arm": "original", "group": "flips"}, (*by, "group", "arm", "x"), correct=None, sign=-1)
+    return found.sort_values(by, kind="stable")
 
 
 def baselines(frame):
@@ -318,15 +320,11 @@ def weight_decay():
 def on_top(frame):
     """What new images gain in three settings of the study of baselines, over the original set of the same setting:
     {setting: {arm: row of `paired`}}."""
-    rows, trivial = by_weight_decay(frame), {"augment": trivial_name(frame), "decay": False}
-    settings = {
-        "TrivialAugment": {**trivial, "budget": 1},
-        "TrivialAugment at twice the steps": {**trivial, "budget": 2},
-        TEN_TIMES: {**base(frame), "decay": True},
-    }
+    rows = by_setting(frame)
+    groups = {"TrivialAugment": "TrivialAugment", "TrivialAugment at twice the steps": "TrivialAugment, twice the steps", TEN_TIMES: f"flips, {TEN_TIMES}"}
     return {
-        name: {row.arm: row for row in paired(select(rows, **where), {"arm": "original"}, ("arm", "x"), correct=None, sign=-1).itertuples()}
-        for name, where in settings.items()
+        name: {row.arm: row for row in paired(select(rows, group=group), {"arm": "original"}, ("arm", "x"), correct=None, sign=-1).itertuples()}
+        for name, group in groups.items()
     }
 
 
