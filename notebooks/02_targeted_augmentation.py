@@ -298,6 +298,7 @@ table_html(figures.published_gains(), "Published test accuracy (%), with five ge
 
 # %% [markdown]
 # What else needs no generator: more weight decay, soft labels, more steps. And what the oracle's own images do, if one has them.
+# All of this is exploratory; images on top of more weight decay were tried after its gain had been seen.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Gain over flips alone of what needs no generator, and of images added on top of TrivialAugment or of more weight decay.", "name": "fig-baselines"}, "image": {"alt": "Intervals of the gain over the original set with flips, in groups: flips or TrivialAugment, each with the usual settings, ten times the weight decay, or twice the steps. More weight decay gains nearly as much as TrivialAugment; fresh real images at twice its steps gain most."}}
 frame = recordings(EXPERIMENT.name).get("standard.baselines")
