@@ -301,15 +301,16 @@ def baselines(frame):
 
 
 def baselines_said(frame):
-    """What is gained over flips alone without any image, and with those of the oracle or fresh ones, in two sentences."""
-    found = over_flips(frame)
-    alone = found[found["arm"].str.match("original|regularised")].sort_values("estimate")
-    added = select(found, group="flips", arm=["oracle's images", "generated, from noise, oracle generator", "fresh"])
-    without = (f"{row.group.removeprefix('flips, ') if row.arm == 'original' else BASELINES[row.arm]} {said(row)}" for row in alone.itertuples())
-    return (
-        f"Gains over flips alone, in points, without any new image: {'; '.join(without)}. "
-        f"With other images: {', '.join(f'{BASELINES[row.arm]} {said(row)}' for row in added.itertuples())}."
-    )
+    """What is gained over flips alone without any image, by TrivialAugment, and with the oracle's or fresh images."""
+    found = over_flips(frame).sort_values("estimate")
+    found = found.assign(name=found["group"].str.removeprefix("flips, ").where(found["arm"] == "original", found["arm"].map(BASELINES)))
+    alone, flips = found["arm"].str.match("original|regularised"), found["group"].str.startswith("flips")
+    sentences = {
+        "Gains over flips alone, in points, without any new image": found[alone & flips],
+        "By classical transforms": found[alone & ~flips],
+        "By other images": select(found, group="flips", arm=["oracle's images", "generated, from noise, oracle generator", "fresh"]),
+    }
+    return " ".join(f"{what}: {'; '.join(f'{row.name} {said(row)}' for row in rows.itertuples())}." for what, rows in sentences.items() if len(rows))
 
 
 def weight_decay():

@@ -242,6 +242,7 @@ def test_baselines_are_compared_with_flips_alone(small):
     expected = errors["flip", 1] - errors["flip_trivial", 2]
     assert found.loc[("TrivialAugment, twice the steps", "original"), "estimate"] == pytest.approx(expected.mean())
     text = figures.baselines_said(frame)
+    assert text.count(": ") == 3
     assert text.count("[") == 9 and "TrivialAugment, twice the steps +" in text.replace("\u2212", "+") and figures.baselines(frame).axes
     assert figures.on_top_said(frame).count("from noise") == 3
     for augment, budget, decay, name in (
