@@ -291,11 +291,11 @@ table_html(images.error_table(largest_images), "Errors on held-out images (squar
 # Below 1, the network draws detail that the noisy image gives no reason for.
 # And its step from the noisy image to the estimate, which is its score times σ², must have the right length: that is the factor by which the mixtures' score was wrong above.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Paired difference of the denoisers' squared errors; share of the network's detail that is in the clean image; length of its score over the right one. Bars: 95 % intervals.", "name": "fig-calibration"}, "image": {"alt": "On held-out images the network is worse above a noise level of about 5; much of its detail is then not there, and its score is too long by well under one per cent."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Paired difference of the denoisers' squared errors; share of the network's detail that is in the clean image; length of its score over the right one. Bars: 95 % intervals.", "name": "fig-calibration"}, "image": {"alt": "On held-out images the network is worse above a noise level of about 5; much of its detail is then not there, and its score is too strong by well under one per cent."}}
 images.calibration(*shown_images);
 
 # %% [markdown]
-# At high noise the network draws detail that is not there, yet its score is too long by well under one per cent. A score that is wrong by so little costs the mixtures far less recall than is lost here.
+# At high noise the network draws detail that is not there, yet its score is too strong by well under one per cent. A score that is wrong by so little costs the mixtures far less recall than is lost here.
 #
 # ## Real generators: the error of the score
 #
@@ -468,7 +468,7 @@ table_html(verdicts[["statement", "verdict"]], "The statements and their verdict
 #
 # ## Does it still run?
 #
-# When the book is built, the chapter is computed again at a small profile. Small runs are noisy, so look for the same order of magnitude.
+# When the book is built, the chapter is computed again at a small profile, whose numbers are of other sizes: look only at whether they are there.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show this build beside the recorded runs", "code_prompt_hide": "Hide this build"}
 both = [side_by_side(lambda frame: parts.numbers(**{name: frame}), own, stored) for name, own, stored in (

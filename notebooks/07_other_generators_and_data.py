@@ -70,7 +70,7 @@ idea(
 );
 
 # %% [markdown]
-# All three take and give the same, so they can be compared; only the way between differs. In this chapter a colour is a family's.
+# All three take and give the same, so they can be compared; only the way between differs. Up to the section on data, a colour is a family's.
 #
 # Figures and tables show recorded runs, where there are any. In brackets stand 95 % intervals over paired seeds, or over images where there is one set of them.
 
@@ -163,9 +163,9 @@ told(recorded[0], f"With {ratio} for each real image, the diffusion model gains 
 # %% [markdown]
 # ## Which data suffer?
 #
-# One trait of the images changes at a time. The data as they are have ten classes with 200 training images each.
-# Others have fewer classes or more images of each. *Merged* classes hold two kinds of garment.
-# Low contrast leaves a quarter of the contrast, a smooth texture stands behind each image, or a fifth of the training labels is wrong. MNIST is the easy end.
+# The data as they are have ten classes with 200 training images each. Others differ in one trait.
+# They have fewer classes, or fewer or more images of each, and so another number of images in all. *Merged* classes hold two kinds of garment.
+# Low contrast leaves a quarter of the contrast, a smooth texture stands behind each image, or a fifth of the training labels is wrong. MNIST, the easy end, and CIFAR-10 differ in everything.
 #
 # A small diffusion model is trained on each set, *for a short while*, with equally many images seen. So costs are larger here than in other chapters. Compare them with those of the data as they are (line).
 
@@ -193,6 +193,7 @@ image_grid(rows, list(by_name));
 # ## Which settings of a diffusion model matter?
 #
 # One change of network or training at a time, after equally many images seen. One generator stands behind each row, so rows are a description: intervals leave out what another training would give.
+# *No averaged weights* samples with the last step's. *Errors weighted alike* leaves out EDM's weights of noise levels, and *no class dropout* never hides the class in training.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Recall of one set of samples by change (left; line: the base), and accuracy of classifiers trained on it. Bars: 95 % intervals over images and seeds.", "name": "fig-recipes"}, "image": {"alt": "Two panels of intervals by change of network or training: recall of the data, and test accuracy over the base."}}
 figures.changes(tuned) if "networks" in tried else None;
@@ -235,12 +236,12 @@ told(recorded[2], figures.terms_said(tuned))
 # %% tags=["remove-input"]
 before = generators.gains_table(load_recorded("real_generators", variant="added"), ("outer_edge_recall",)).set_index("")["against plain sampling"]
 Markdown(f"Autoguidance once changed outer-edge recall by {before['autoguidance, 2']} in [chapter 4](04_where_concentration_comes_from.html), after a first verdict against it that had used a broken guide. That gain is exploratory. "
-         "The first verdict is withdrawn, as its rows on the [Claims page](../claims.html) say. Its new rule (see *Verdicts*) was committed before any run of this chapter, with a guide from the model's own training, of an earlier time.")
+         "The first verdict is withdrawn, as its rows on the [Claims page](../claims.html) say. Its new rule (see *Verdicts*) was committed before the run that decides it, with a guide from the model's own training, of an earlier time.")
 
 # %% [markdown]
 # ## Verdicts
 #
-# The rules stand in `data/claims.json`, and were fixed before any run. Verdicts are of recorded runs only; most need at least five paired seeds. Holm's correction runs over the contrasts of all three experiments.
+# The rules stand in `data/claims.json`; each was fixed before its own experiment was recorded. Verdicts are of recorded runs only; most need at least five paired seeds. Holm's correction runs over the contrasts of all three experiments.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show the verdicts", "code_prompt_hide": "Hide the verdicts"}
 for experiment, stored in zip(experiments, recorded):

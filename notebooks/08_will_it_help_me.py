@@ -127,7 +127,7 @@ Markdown(f"It finds {planted['ok'].iloc[1:].sum()} of {len(planted) - 1} defects
 # %% [markdown]
 # ## Sets whose gain is known
 #
-# Many sets of images are at hand. The usual generator makes some from real images at five strengths, and some from noise. Others are of an oracle that saw five times the data, of generators whose score is wrong, or filtered. The rest are copies, fresh real images, and fresh real images that were spoilt. A VAE and a GAN, trained on the same real images, make two sets each, and the generator, trained anew and stopped early, three. Four sets are of CIFAR-10, beside 5,000 real images; two of them are made by a weak generator. Their trainings are shorter than those of chapter 2, so compare gains within this chapter only.
+# Many sets of images are at hand. The usual generator makes some from real images at five strengths, and some from noise. Others are of an oracle that saw five times the data, of generators whose score is wrong, or filtered. The rest are copies, fresh real images, and fresh real images that were spoilt. A VAE and a GAN, trained on the same real images, make two sets each, and the generator, trained anew and stopped early, three. Four sets are of CIFAR-10, beside 5,000 real images; two of them are made by a weak generator. Trainings on CIFAR-10 are half as long as in chapter 2, so compare its gains within this chapter only.
 # Not among them are the shares and orders of chapter 5, which are ways to use one set. Nor are the sets of chapters 6 and 7, whose real images are altered, and the photographs of chapter 2, of two seeds.
 # A network was trained with each. The small sets of this build are shown and audited here, those that belong to its profile.
 
@@ -260,7 +260,7 @@ table_html(side_by_side(figures.numbers, live, recorded), "Gains in points and r
 # 3. Train with and without the images, paired by seed, as in [Your own images](../your-own-images). The audit names faults; no measure of this chapter takes that training's place.
 # 4. If you may add only one of several images of each real one, take any, and spend what a rule would cost on a longer training. At the same cost, neither rule could be told from a random choice. Adding all of them was not compared.
 #
-# What the kinds of images gained, beside as many fresh real ones. All trainings had flips alone; with TrivialAugment, images made from real ones lost accuracy in [chapter 2](02_targeted_augmentation).
+# What the kinds of images gained, beside as many fresh real ones. All trainings had flips alone and the usual weight decay. On top of TrivialAugment, images made from real ones and images from noise lost accuracy in [chapter 2](02_targeted_augmentation).
 
 # %% tags=["hide-input"]
 table_html(figures.decisions(everything), "Should you add them? Gains in points on Fashion-MNIST unless named: the mean of the sets of a kind, and their range. Above 0: whole 95 % intervals, not adjusted.") if "pools" in held else None

@@ -316,7 +316,7 @@ def advise(
             else f"Mend them before you add them: {' and '.join(faults)}. As they are, the probe gains {said}."
         )
     elif "probe_loss" in left:
-        advice = f"Do not add them: they cost the probe accuracy, {said}."
+        advice = f"Do not add them untested: the probe loses accuracy by them, {said}."
     elif failed:
         why = {"near_copies": "nearly copies of real images", "duplicates": "repeats of others"} | dict.fromkeys(
             ("off_label", "label_agreement"), "off their label"

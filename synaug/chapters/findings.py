@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from synaug.chapters.claims_page import verdicts
 from synaug.chapters.how_much_and_how_mixed_figures import RATE, contrasts, found, main, optimum, rates
 from synaug.chapters.reading import said, signed
-from synaug.chapters.targeted_augmentation_figures import base, comparisons, on_top, trivial_augment, weight_decay
+from synaug.chapters.targeted_augmentation_figures import base, comparisons, on_top, over_flips, trivial_augment, weight_decay
 from synaug.chapters.targeted_draws_figures import trivial_over_flips
 from synaug.paths import ROOT
 from synaug.plots import forest, theme
@@ -33,13 +33,13 @@ ARMS = {
     "fresh": "more real images",
 }
 FIGURE = ROOT / "book" / "assets" / "findings.png"
-CAPTION = "Gain over the original set. Added sets are equally large; TrivialAugment adds none. No point: not run. Scales differ."
+CAPTION = "Gain over the original set in chapter 2. Added sets are equally large; TrivialAugment adds none. No point: not run. Scales differ."
 ALTERNATIVE = (
     "Two panels of intervals. On Fashion-MNIST copies gain nothing, generated images a little, more from "
     "noise, TrivialAugment and an oracle generator more, and more real images most. On CIFAR-10 copies and "
     "generated images lose, more real images gain most."
 )
-NOTE = "Intervals: over paired trainings on one real set (the last: mixtures), without Holm's correction."
+NOTE = "Intervals: over paired trainings on one real set (the last: mixtures), uncorrected."
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,7 @@ def _facts() -> dict:
     baselines = recordings("targeted_augmentation")["standard.baselines"]
     facts["longer"] = trivial_over_flips(baselines, 2)
     facts["decay"], facts["noise on top"] = weight_decay(), on_top(baselines)["TrivialAugment"]["generated, from noise"]
+    (facts["the oracle's"],) = select(over_flips(baselines), group="flips", arm="oracle's images").itertuples()
     mixing = recordings("how_much_and_how_mixed")["standard"]
     p = mixing.attrs["provenance"]["parameters"]
     worth = select(rates(mixing), **{"real images": f"{p['n_real']:,}", "added": [f"{n:,} from noise" for n in p["added"]]}).set_index("added")[RATE]
@@ -147,7 +148,7 @@ def findings() -> list[Finding]:
             all(facts["replaced", name].high < 0 for name in (fashion, cifar)),
         ),
         Finding(
-            "Copies of hard images do not help.",
+            "Copies of hard images gained nothing.",
             f"{both('upsampled')}.",
             second,
             "fig-both",
@@ -177,15 +178,15 @@ def findings() -> list[Finding]:
         ),
         Finding(
             "Augmentation and weight decay come first.",
-            f"TrivialAugment gains {points(facts['TrivialAugment', fashion])} in {facts['steps']} steps, "
-            f"{points(facts['longer'])} in twice as many, ten times the weight decay {points(facts['decay'])} ({fashion}). "
+            f"On {fashion}, over flips for as many steps: TrivialAugment {points(facts['TrivialAugment', fashion])} in {facts['steps']} steps, "
+            f"{points(facts['longer'])} in {2 * facts['steps']:,}; ten times the weight decay {points(facts['decay'])}. "
             f"With TrivialAugment, new real images gain {points(facts['ceiling'])}, generated ones lose.",
             second,
             "trivialaugment-alone",
             min(facts["TrivialAugment", fashion].low, facts["decay"].low) > 0 > max(facts[name].high for name in ("stacked", "noise on top")),
         ),
         Finding(
-            "An exact sampler loses almost nothing.",
+            "An exact score loses almost nothing.",
             f"Over Gaussian mixtures recall changes by {points(facts['exact'])}.",
             fourth,
             "fig-exact",
@@ -205,34 +206,35 @@ def advice() -> pd.DataFrame:
     facts = _facts()
     fashion, cifar = RUNS.values()
     few, many, many_cifar, each = facts["n", fashion], facts["n", "large"], facts["n", cifar], facts["added", 5]
+    per_image, oracle = facts["sizes"][1] / int(few.replace(",", "")), facts["the oracle's"]
     rows = [
-        ("You train with flips only", points(facts["TrivialAugment", fashion]), "Use TrivialAugment, train longer; tune weight decay."),
+        ("No generator yet", points(facts["TrivialAugment", fashion]), "Use TrivialAugment, train longer, tune weight decay."),
         (f"{each} new real images per old one", points(facts["fresh", fashion]), "Take them."),
-        (
-            f"Your generator saw your {few} images only",
-            points(facts["mixed"]),
-            f"Draw {facts['pool']} per real image from noise, {facts['share']} of each batch; test.",
-        ),
-        ("Made from yours, with TrivialAugment on", points(facts["stacked"]), f"Do not. From noise: {points(facts['noise on top'])}."),
-        (f"{many} images, new versions of hard ones", points(facts["large"]), "Expect little."),
-        (f"{cifar}, {many_cifar}, weak generator", points(facts["generated", cifar]), "Expect no gain."),
-        (f"{cifar}, {facts['n photographs']}, from noise, two seeds", " and ".join(signed(one, 1) for one in facts["photographs"]), "Expect no gain."),
-        (
-            f"You have {few}, your generator saw {many}",
-            points(facts["oracle"]),
-            f"Draw {facts['sizes'][1] / int(few.replace(',', '')):g} per real image from noise.",
-        ),
+        (f"With TrivialAugment, {few} images, from noise", points(facts["noise on top"]), f"Do not; made from yours {points(facts['stacked'])}."),
+        (f"Flips only, {few} images, from noise", points(facts["mixed"]), f"Draw {facts['pool']} per real image, {facts['share']} of each batch; test."),
+        (f"Flips only, {many}, new versions of hard ones", points(facts["large"]), "Expect little."),
+        (f"{cifar}, {many_cifar}, weak generator", points(facts["generated", cifar]), "Expect a loss."),
+        (f"{cifar}, {facts['n photographs']}, from noise, two seeds", " and ".join(signed(one, 1) for one in facts["photographs"]), "Expect a loss."),
+        (f"Flips only, generator saw {many}", points(facts["oracle"]), f"Draw {per_image:g} per image from noise, or train on all {many}: {points(oracle)}."),
+        ("A pretrained generator", "not measured", "Audit, then test."),
     ]
     return pd.DataFrame(rows, columns=["your case", "measured (points)", "do first"])
 
 
+def in_readme() -> str:
+    """Findings and advice as they stand in the README."""
+    table = advice()
+    rows = [table.columns, ["---"] * table.shape[1], *table.to_numpy()]
+    return "\n".join([markdown(), "", *(f"| {' | '.join(row)} |" for row in rows)])
+
+
 def write() -> None:
-    """Put the findings between their marks in the README, and draw their figure."""
+    """Put `in_readme` between its marks in the README, and draw the figure."""
     theme()
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
     between = re.compile(r"(<!-- findings -->\n).*(\n<!-- end of findings -->)", re.DOTALL)
-    readme.write_text(between.sub(lambda marks: marks[1] + markdown() + marks[2], text), encoding="utf-8")
+    readme.write_text(between.sub(lambda marks: marks[1] + in_readme() + marks[2], text), encoding="utf-8")
     plot().savefig(FIGURE, dpi=144, metadata={"Software": None, "Description": drawn()})
 
 

@@ -142,12 +142,12 @@ def takeaways(found, smaller):
             f"sets. From samples to real images it is {found[f'Fréchet multiple {features}']} times that from fresh real "
             f"images ({found[IMAGES]} images in each set). This is in the features of EfficientNet-Lite0, a small ImageNet "
             f"classifier; in pixels it is {found[f'Fréchet multiple {pixels}']} times.",
-            "3. **For the generator that saw more images, no copying could be shown.** Among its training images and as "
-            "many unseen ones, the nearest is a training image for "
+            "3. **Of two generators, the one that saw fewer images leans towards them, in pixels.** The other chapters use one of 10,000 images, "
+            "shown here, and one of 2,000. Among the former's training images and as many unseen ones, the nearest is a training image for "
             f"{found[f'{nearest} {features}, samples']} of samples and for {found[f'{nearest} {features}, fresh real']} of "
             f"fresh real images (difference: {found[f'{nearest} {features}, difference (points)']} points; in pixels "
-            f"{found[f'{nearest} {pixels}, difference (points)']}). Samples of the one that saw "
-            f"2,000 lie nearest to its training images more often, by {smaller[f'{nearest} {pixels}, difference (points)']} points in pixels; "
+            f"{found[f'{nearest} {pixels}, difference (points)']}). Samples of the latter "
+            f"lie nearest to its training images more often, by {smaller[f'{nearest} {pixels}, difference (points)']} points in pixels; "
             f"in features this is not told from 0: {smaller[f'{nearest} {features}, difference (points)']}.",
         )
     )

@@ -56,14 +56,17 @@ def rates(frame):
 
 
 def beside_others(frame) -> str:
-    """What synthetic and fresh images gain beside fewer and more real ones, in words; "" where that was not run."""
+    """What synthetic and fresh images gain beside fewer and more real ones, in words, with what the generator saw; "" where
+    that was not run."""
     p = frame.attrs["provenance"]["parameters"]
     rows = found(frame, mixing="shuffled", x=p["compared"], width=p["width"])
     parts = []
     for n_real, own in rows[rows["n_real"] != p["n_real"]].groupby("n_real"):
-        gains, source = {row.arm: said(row) for row in own.itertuples()}, "of the oracle" if n_real > p["n_real"] else "from noise"
+        gains, source = {row.arm: said(row) for row in own.itertuples()}, "the oracle" if n_real > p["n_real"] else f"a generator that saw {p['n_real']:,}"
         if {"from noise", "fresh"} <= set(gains):
-            parts.append(f"Beside {n_real:,} real images, {p['compared']:,} {source} gain {gains['from noise']} points, as many fresh ones {gains['fresh']}.")
+            parts.append(
+                f"Beside {n_real:,} real images, {p['compared']:,} of {source} gain {gains['from noise']} points, as many fresh ones {gains['fresh']}."
+            )
     return " ".join(parts)
 
 
@@ -127,6 +130,17 @@ def optimum(frame):
     return f"{table.mean().idxmax():g} [{low:g}, {high:g}]"
 
 
+def over_neighbours(frame):
+    """What the best share gains over the next smaller and larger one that were tried, as a text."""
+    p, best = frame.attrs["provenance"]["parameters"], float(optimum(frame).split()[0])
+    tried = sorted({best, *p["shares"]})
+    place = tried.index(best)
+    near = [*tried[max(place - 1, 0) : place], *tried[place + 1 : place + 2]]
+    of = {"arm": "from noise", "mixing": "mixed", "x": p["pool"]}
+    found = {share: difference(frame, (1, {**of, "share": best}), (-1, {**of, "share": share})) for share in near}
+    return ", ".join(f"over {share:g} {said(one)}" for share, one in found.items() if one)
+
+
 def numbers(frame):
     """What the chapter says in numbers, {name: text}."""
     p = frame.attrs["provenance"]["parameters"]
@@ -136,13 +150,13 @@ def numbers(frame):
     texts |= {name: said(row) for name, row in contrasts(frame).items()}
     own = select(rates(frame), **{"real images": f"{p['n_real']:,}"})
     texts |= {f"rate, {name}": rate for name, rate in zip(own["added"], own[RATE])}
-    return texts | ({"best share": optimum(frame)} if "ratio" in p["studies"] else {})
+    return texts | ({"best share": optimum(frame), "best share over its neighbours": over_neighbours(frame)} if "ratio" in p["studies"] else {})
 
 
 def takeaways(frame, recorded):
     """The chapter in a line on what was run and three answers, Markdown; where no larger run is recorded, that there is none."""
     p, texts = frame.attrs["provenance"]["parameters"], numbers(frame)
-    get, n = defaultdict(lambda: "not measured", texts).__getitem__, f"{p['compared']:,}"
+    get, n, many = defaultdict(lambda: "not measured", texts).__getitem__, f"{p['compared']:,}", f"{p['added'][-1]:,}"
     if recorded is None:
         return (
             "**No larger run is recorded yet.** The figures below are of this small build: they show that the code runs, and answer "
@@ -154,7 +168,7 @@ def takeaways(frame, recorded):
     replaced = next(found(frame, arm="from noise", mixing="replaced", share=p["replaced"][0], **main(frame)).itertuples(), None)
     share = "Add synthetic images; do not replace real ones." if replaced and replaced.high < 0 else "Which share."
     shares = ", ".join(f"{one:g}" for one in (0, *p["shares"]))
-    others = "; ".join(f"of {x:,}, {get(f'rate, {x:,} from noise')}" for x in p["added"] if x != p["compared"])
+    others = "; ".join(f"with {x:,} added, {get(f'rate, {x:,} from noise')}" for x in p["added"] if x != p["compared"])
     first, falling = (
         verdict_of(contrasts(frame)[f"{order}, less mixed"], "it is better", "mixing is better", "either will do", "not told apart")
         for order in ("synthetic first", "falling share")
@@ -169,7 +183,8 @@ def takeaways(frame, recorded):
             f"{others}. Of an *oracle*, a generator that has seen more real images, it is worth "
             f"{get(f'rate, {n} from noise, oracle generator')}.",
             f"2. **{share}** Of {shares} of each batch, {get('best share').split()[0]} did best: "
-            f"{get('mixed, ' + get('best share').split()[0])}. In place of real images, at a share of {p['replaced'][0]:g}: "
+            f"{get('mixed, ' + get('best share').split()[0])}, from {p['pool']:,} images. {many} merely added gain "
+            f"{get(many + ' from noise')}; the two were not compared. In place of real images, at a share of {p['replaced'][0]:g}: "
             f"{get('replaced, ' + format(p['replaced'][0], 'g'))}.",
             f"3. **{beaten} an even mix.** Compared with an even mix, showing synthetic images first changes accuracy by {get('synthetic first, less mixed')} "
             f"({first}), a falling share by {get('falling share, less mixed')} ({falling}).",
@@ -230,19 +245,26 @@ def what_to_do(frame):
         for where in ({"mixing": "shuffled", "x": p["compared"]}, {"mixing": "replaced", "share": max(p["replaced"])})
     )
     worth = [texts.get(f"rate, {x} from noise", "not measured") for x in (n, many)]
+    rows = found(frame, arm="from noise", mixing="shuffled", x=p["compared"], width=p["width"])
+    beside = [f"{row.n_real:,}{' (oracle)' * (row.n_real > p['n_real'])}: {said(row)}" for row in rows.sort_values("n_real").itertuples()]
 
     def row(question, measured, *advice):
         return question, said(measured), verdict_of(measured, *advice)
 
     rows = [
-        row(f"Add {n} images from noise?", gain, "Add them; try stronger augmentation first.", "Do not.", "It does not matter."),
+        row(f"Add {n} images from noise?", gain, "With flips alone, add them; on top of TrivialAugment they lost accuracy.", "Do not.", "It does not matter."),
         row(
             f"Replace {100 * max(p['replaced']):.0f} % of the real images by them?", replaced, "Replace them.", "Never: add, do not replace.", "Either will do."
         ),
         ("How many match one new real image?", f"{worth[0]}; of {many}: {worth[1]}", "Collect real images where one costs less than so many."),
         row(f"{many} in place of {few}?", own["more"], "Add more.", "Add fewer.", "The first are enough."),
         row("Draw new ones, or repeat a few?", own["distinct"], "Draw new ones.", "Repeat a few.", "A few will do."),
-        ("Which share of a batch?", texts.get("best share", "not measured"), "Take about that, also where the pool is larger than the real set."),
+        ("How many real images have you?", "; ".join(beside) or "not measured", "Where the generator saw more than you have, its images bring in others."),
+        (
+            "Which share of a batch?",
+            ": ".join(texts[name] for name in ("best share", "best share over its neighbours") if name in texts) or "not measured",
+            "Take about that, also where the pool is larger than the real set.",
+        ),
         row("Synthetic images first, or an even mix?", own["synthetic first, less mixed"], "Synthetic first.", "Mix them.", "Mix them."),
         row("A falling share, or an even mix?", own["falling share, less mixed"], "Let it fall.", "Mix them.", "Mix them."),
         row("If not mixed, which first?", own["synthetic first, less real first"], "Synthetic first.", "Real first.", "Either."),

@@ -40,7 +40,7 @@ def network_name(name):
 
 def well_sampled(settings, steps):
     """Settings for samples that are only shown: as many steps as it takes to finish them. steps: the parameter's name."""
-    return settings if settings.profile == "smoke" else replace(settings, **{steps: max(getattr(settings, steps), SHOWN_STEPS)})
+    return replace(settings, **{steps: max(getattr(settings, steps), SHOWN_STEPS)})
 
 
 def drawn(live, recorded=None):
@@ -63,12 +63,10 @@ def told_each(lines, recorded) -> str:
 
 
 def decided(experiment: str, recorded=None, beside=()) -> pd.DataFrame:
-    """The claims of an experiment with what decides each, verdict and evidence; without a recorded run, what they are only.
+    """The claims of an experiment with what decides each, verdict and evidence; without a recorded run, without these two.
     beside: of the chapter's other experiments, None where there is none."""
     if recorded is None:
-        return pd.DataFrame(
-            [{"statement": claim.statement, "statistic": claim.statistic, "verdict": "not recorded"} for claim in load_claims(experiment).values()]
-        )
+        return pd.DataFrame([{"statement": claim.statement, "statistic": claim.statistic} for claim in load_claims(experiment).values()])
     return verdict_table(recorded, beside=[frame for frame in beside if frame is not None])[["statement", "statistic", "verdict", "evidence"]]
 
 

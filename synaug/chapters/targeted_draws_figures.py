@@ -69,9 +69,9 @@ def forest_of(rows):
     return forest(rows, label="claim", panel="dataset", xlabel="points of test error, over draws")
 
 
-def trivial_over_flips(pilot, budget):
-    """What TrivialAugment gains over flips on the original set of a pilot, both at a budget: a row of `paired`."""
-    rows = select(pilot, metric="test_error", arm="original", budget=budget)
+def trivial_over_flips(frame, budget, metric="test_error"):
+    """What TrivialAugment gains over flips on the original set of a run, both at a budget, by a kind of error: a row of `paired`."""
+    rows = select(frame, metric=metric, arm="original", budget=budget)
     return next(paired(rows, {"augment": "flip"}, ("augment",), correct=None, sign=-1).itertuples())
 
 

@@ -299,10 +299,10 @@ KINDS = {
 }
 #: What to do where all, some or none of a kind's sets gain for sure, or all lose: from the intervals alone.
 SURE, SOME, NONE, LOST = (
-    "gained in every set: try them, paired",
-    "gained in some sets: audit, then try the best, paired",
+    "gained: try them, paired",
+    "some sets gained: audit, then try the best, paired",
     "no gain could be shown: do not add them",
-    "lost in every set: do not add them",
+    "lost: do not add them",
 )
 
 
@@ -434,8 +434,8 @@ def takeaways(frame, recorded, everything) -> str:
             f"**{'One measure' if row['low'] > LEAST_CORRELATION else 'No measure'} was shown to predict the gain of a new family of images.** Each "
             f"family of {len(p['pools'])} sets was left out in turn. The best of {len(PREDICTORS)} measures then has a "
             f"rank correlation of {texts[f'correlation, {NAMES[row.arm]}']} "
-            f"({NAMES[row.arm]}), the Fréchet distance {texts[f'correlation, {NAMES[REFERENCE]}']}, a measure that is the same "
-            f"for every set {signed(of_a_constant(frame))}. A perfect one could be expected to have "
+            f"({NAMES[row.arm]}), the Fréchet distance {texts[f'correlation, {NAMES[REFERENCE]}']}, a constant guess "
+            f"{signed(of_a_constant(frame))} (below 0, for a reason told below). A perfect one could be expected to have "
             f"{texts.get('correlation, noise ceiling', 'not measured')}.{later if over['sets'] > len(p['pools']) else ''}",
             f"**Sets within the audit's thresholds gained.** {faults_said(everything)} This is no test: thresholds were set so that such images "
             "pass, and nearness to real images became a measure when results were known. "

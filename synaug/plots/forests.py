@@ -82,9 +82,8 @@ def forest(
                 square = {"marker": "s", "linestyle": "none"} if kind == "published" else {}
                 kinds[kind] = Line2D([], [], **run_style(kind == "this build") | square)
             if not sure:
-                kinds[f"interval holds {upright:.3g}".replace("-", "\u2212")] = Line2D(
-                    [], [], color=INK, marker="o", markerfacecolor="none", markersize=5, linestyle="none"
-                )
+                line = "the line" if isinstance(zero, Mapping) else f"{upright:.3g}".replace("-", "\u2212")
+                kinds[f"interval holds {line}"] = Line2D([], [], color=INK, marker="o", markerfacecolor="none", markersize=5, linestyle="none")
         if upright is not None:
             ax.axvline(upright, color=INK, linewidth=1)
         several = panel is not None and not isinstance(xlabel, Mapping)

@@ -170,7 +170,8 @@ def lines(
                 xscale if panel.xscale is None else panel.xscale,
                 xticks if panel.xticks is None else panel.xticks,
             )
-    return finish(figure, hues | (kinds if "this build" in kinds else {}) | others)  # of one kind it tells nothing apart
+    # A kind of run is named where there are two, or where nothing else tells its curve from the others.
+    return finish(figure, hues | (kinds if "this build" in kinds or (others and not hues) else {}) | others)
 
 
 def scale(kind: str | Mapping) -> Mapping:

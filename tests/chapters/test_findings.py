@@ -31,7 +31,7 @@ def test_every_finding_holds_and_its_place_exists():
 
 def test_the_readme_says_what_the_frames_say():
     between = re.search(r"<!-- findings -->\n(.*)\n<!-- end of findings -->", README, re.DOTALL)[1]
-    assert between == findings.markdown(), "run: python -m synaug.chapters.findings"
+    assert between == findings.in_readme(), "run: python -m synaug.chapters.findings"
     before_commands = README.partition("## Two lines")[0]
     assert not re.search(r"[−+]\d", before_commands.replace(between, "")), "a number that no frame holds"
     with Image.open(findings.FIGURE) as image:

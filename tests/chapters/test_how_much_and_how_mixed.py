@@ -169,6 +169,6 @@ def test_data_and_networks_without_a_name_to_read_keep_their_own():
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_run_of_one_study_can_be_shown(study):
     alone = EXPERIMENT.run("smoke", studies=(study,))
-    assert len(figures.what_to_do(alone)) == 10 and "No larger run" in figures.takeaways(alone, None)
+    assert len(figures.what_to_do(alone)) == 11 and "No larger run" in figures.takeaways(alone, None)
     draw = {"exchange": figures.exchange, "ratio": figures.ratio, "order": figures.order, "scaling": figures.scaling}[study]
     assert draw(alone).axes

@@ -185,7 +185,7 @@ def test_takeaways_are_those_of_the_recorded_runs():
         assert f"{lost.mean():.3f} [{low:.3f}, {high:.3f}]".replace("-", "\u2212") in said
     assert low > 0.01  # a score 2 % too strong costs recall; the network's is far nearer to 1:
     factors = images[(images["metric"] == "score_factor") & (images["split"] == "held out")]["value"]
-    assert 0 < factors.max() - 1 < 0.005 and f"{100 * (factors.max() - 1):.2f} [" in said.partition(" % too long at most")[0]
+    assert 0 < factors.max() - 1 < 0.005 and f"{100 * (factors.max() - 1):.2f} [" in said.partition(" % too strong at most")[0]
     levels = generators[(generators["part"] == "levels") & (generators["level"] == "noise")].sort_values("x")
     for metric, sign in (("recall", -1), ("precision", -1), ("centroid_distance_ratio", 1)):
         values = levels[levels["metric"] == metric]["value"].to_numpy()
@@ -194,10 +194,13 @@ def test_takeaways_are_those_of_the_recorded_runs():
     assert score["low"] > 0.5 * whole["value"]
     assert f"recall falls by {whole['value']:.3f} [" in said and f"still falls by {score['value']:.3f} [" in said
     accuracy = generators[(generators["part"] == "samplers") & (generators["metric"] == "accuracy")]
-    heun, euler = (accuracy[(accuracy["arm"] == arm) & (accuracy["x"] == steps)].set_index("seed")["value"] for arm, steps in (("Heun", 10), ("Euler", 18)))
-    low, high = stats.t.interval(0.95, len(heun) - 1, (heun - euler).mean(), stats.sem(heun - euler))
-    assert low > 0 and f"{100 * (heun - euler).mean():.1f} [{100 * low:.1f}, {100 * high:.1f}] points better" in said
-    assert "(19 calls of the network)" in said and f"{100 * heun.mean():.1f} against {100 * euler.mean():.1f} %" in said
+    for pair, calls, sign in (((10, 18), 19, 1), ((5, 10), 9, -1)):
+        heun, euler = (accuracy[(accuracy["arm"] == arm) & (accuracy["x"] == x)].set_index("seed")["value"] for arm, x in zip(("Heun", "Euler"), pair))
+        low, high = stats.t.interval(0.95, len(heun) - 1, (heun - euler).mean(), stats.sem(heun - euler))
+        assert sign * low > 0 < sign * high and f"{100 * (heun - euler).mean():+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] points" in said.replace(
+            "\u2212", "-"
+        )
+        assert f"({calls} calls of the network) train classifiers to {100 * heun.mean():.1f} %" in said and f"to {100 * euler.mean():.1f} %: a" in said
     cifar = load_recorded("mode_concentration", "standard", "cifar10_5000")  # "to the centre in one of two encoders"
     cifar = cifar[(cifar["metric"] == "centroid_distance_ratio") & (cifar["reference"] == "fresh")].set_index(["encoder", "x"])
     assert cifar.loc[("efficientnet_lite0", 100), "high"] < cifar.loc[("efficientnet_lite0", 0), "low"]

@@ -174,7 +174,7 @@ def test_the_six_claims_are_decided_over_draws():
     assert words(gains=PUBLISHED | {("fresh", 5): 0}) == {"inconclusive"}
     assert words(gains=PUBLISHED, draws=2) == words(gains=PUBLISHED, between=3) == {"inconclusive"}
     assert set(decided("targeted_draws", drawn(PUBLISHED))["verdict"]) == {"supported"}
-    assert decided("targeted_draws")["verdict"].tolist() == 6 * ["not recorded"]
+    assert len(decided("targeted_draws")) == 6 and "verdict" not in decided("targeted_draws")
     open_one = judge(load_claims()["draws-generation-helps"], drawn(PUBLISHED, between=3))
     assert "6 draws could have seen" in open_one.evidence and "would decide" in open_one.evidence
     assert "(6 draws, 30 paired seeds)" in open_one.evidence

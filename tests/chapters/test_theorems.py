@@ -253,7 +253,7 @@ def test_the_prose_on_the_map_says_what_was_recorded():
 def test_the_overview_has_the_verdicts():
     found = pd.concat([verdict_table(load_recorded(name)) for name in ("two_layer_cnn", "mechanism")], ignore_index=True)
     table = figures.overview(figures.worded(found)).set_index("theorem")
-    assert table.loc["4.2", "as in the proofs"] == "consistent with the summary"
+    assert table.loc["4.2", "outcome where the premise holds"] == "consistent with the summary"
     assert table.loc["4.3, new versions", "outcome in ResNet-8"] == "opposite"
     known = found.set_index("id")["verdict"]
     assert known["network-new-noise"] == "opposite"  # "new noise: fails"
@@ -285,3 +285,19 @@ def test_the_picture_repeats_the_noise_of_a_copy_and_not_of_a_new_version():
     np.testing.assert_allclose(slow, copy, atol=1e-9)
     kept = np.isclose(slow, new, atol=1e-6).all(axis=1)
     assert kept.sum() == 1 and np.abs(slow[kept]).argmax() == 1 and np.abs(fast).max(axis=(0, 1)).argmax() == 0
+
+
+def test_what_the_page_says_of_early_steps_holds():
+    rows = select(load_recorded("two_layer_cnn"), part="regimes", regime="base", stage="early", metric="test_error")
+    found = paired(rows, {"arm": "original"}, ("arm", "x"), correct=None)
+    below = found[found["high"] < 0]
+    assert not (found["low"] > 0).any() and set(zip(below["arm"], below["x"])) == {("upsampled", 2.0), ("upsampled", 3.0)}
+
+
+def test_variances_lie_above_the_formula_at_every_stage():
+    frame = load_recorded("mechanism")
+    p = frame.attrs["provenance"]["parameters"]
+    rows = select(frame, part="consequences", weights="original", x=max(p["ks"]), sigma=[0.0, p["sigma"]], arm=["upsampled", "generated"])
+    means = rows.pivot_table(index=["arm", "stage"], columns="metric", values="value")
+    assert len(means) == 6 and (means["set_variance"] > means["set_variance_formula"]).all()
+    assert means.loc[("generated", "late"), "set_variance"] > 100 * means.loc[("generated", "late"), "set_variance_formula"]

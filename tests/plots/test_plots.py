@@ -160,6 +160,8 @@ def test_forest_places_every_estimate_in_its_row_and_panel():
     assert [ax.get_title() for ax in figure.axes] == ["A", "B"] and legend(figure) == ["interval holds 0"]
     hollow = {line.get_color(): line.get_markerfacecolor() for line in figure.axes[0].lines if line.get_marker() == "o"}
     assert hollow[COLOURS["upsampled"]] == "none" and hollow[COLOURS["generated"]] == COLOURS["generated"]
+    figure = forest(rows, label="arm", panel="set", hue="kind", zero={"A": 0.5, "B": 2.0})
+    assert "interval holds the line" in legend(figure) and not {"interval holds 0.5", "interval holds 2"} & set(legend(figure))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -6,8 +6,10 @@ import pandas as pd
 import pytest
 
 from synaug.chapters.claims_page import CHAPTERS, shown, verdicts
+from synaug.run.results import load_recorded
 from synaug.statistics import holm, paired_interval
 from synaug.statistics.claims import FIXED, Claim, family_p_values, judge, judged_with, load_claims, load_published, published_series, verdict_table
+from synaug.statistics.contrasts import select
 from synaug.statistics.rules import CONTRADICTED, NO_EFFECT, NOT_RESOLVED, OPPOSITE, REPRODUCED, SHAPE_ONLY, NotMeasured, contrast
 
 CONSTANTS = {"experiment": "mode_concentration", "dataset": "cifar10", "profile": "paper", "arm": "edm", "swept": "t_re"}
@@ -465,6 +467,21 @@ def test_a_table_needs_one_experiment():
 def test_families_are_of_contrasts():
     with pytest.raises(ValueError, match="claim toy: families are of contrasts, got a rule of kind 'trend'"):
         claim_of({**FALL, "family": "f"})
+
+
+def test_what_caveats_say_of_recordings_holds():
+    traits = select(load_recorded("data_traits"), metric="test_error").pivot_table(index="seed", columns=["set", "arm", "x"], values="value")
+    for name, base in (("100 per class", "1,000 per class"), ("textured", "as it is"), ("mislabelled", "as it is")):
+        synthetic, real = (paired_interval(traits[name, arm, 0.0] - traits[base, arm, 0.0]) for arm in ("synthetic", "original"))
+        assert 0 < synthetic.low and synthetic.estimate < real.estimate, name
+    for name in ("traits-low-contrast", "choice-uncertainty"):  # whose intervals hold values within the margin
+        claim = next(claim for experiment in ("data_traits", "will_it_help_me") for claim in load_claims(experiment).values() if claim.id == name)
+        found = judge(claim, load_recorded(claim.experiment)).numbers["part 1"]["contrast"]
+        margin = claim.parts[0]["negligible"]
+        assert found.low < margin < found.high or found.low < -margin < found.high
+    rows = select(load_recorded("causes"), study="landscape", metric="log_largest_eigenvalue", optimizer="sgd", steps=800)
+    ends = rows.pivot_table(index="seed", columns="arm", values="value")
+    assert paired_interval(ends["added"] - ends["original"]).low > 0
 
 
 def test_recorded_claims_come_out_as_they_did():

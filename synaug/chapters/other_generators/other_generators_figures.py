@@ -28,7 +28,7 @@ OTHERS = {  # beside, and in place of, some of `FOLLOWED`
     "moved": ("distance from the source", ".2f", 1),
     "test_accuracy": ("test accuracy (%)", ".1f", 100),
 }
-DESCRIBED = "One training stands behind each, and nothing is adjusted."
+DESCRIBED = "One training stands behind each (behind guidance, the base's), and nothing is adjusted."
 TITLES = {AS_IT_IS: "as it is: 10 classes, 200 images per class"}
 
 
@@ -243,7 +243,7 @@ def listed(some):
 def changes_said(frame):
     """In words: which changes moved accuracy with their whole interval, and that nothing is adjusted."""
     better, worse = map(listed, moved(frame))
-    return f"Accuracy rises with {better or 'no change'}. It falls with {worse or 'no change'}. {DESCRIBED}"
+    return f"In points, accuracy rises with {better or 'no change'}. It falls with {worse or 'no change'}. {DESCRIBED}"
 
 
 def most_said(frame):
@@ -252,7 +252,7 @@ def most_said(frame):
 
     def most(some, pick):
         name = pick(some, key=lambda arm: some[arm].estimate, default=None)
-        return f", most “{name}” ({said(some[name])})" if name else ""
+        return f", most “{name}” ({said(some[name])} points)" if name else ""
 
     return (
         f"Of {len(changed(frame)) - 1} changes, {len(better)} raise accuracy with the whole interval{most(better, max)}, "
@@ -278,7 +278,7 @@ def losses_said(frame):
     table = pd.DataFrame({arm: {name: one and one.estimate for name, one in own.items()} for arm, own in found.items() if arm != GUIDED}).T
     by_loss = table.astype(float).corr("spearman")["mean_loss_excess"]
     return (
-        f"Over these {len(table)} trainings, the rank correlation of the denoising loss is {signed(by_loss['recall'])} with recall "
+        f"Over these {len(table)} trainings, the base among them, the rank correlation of the denoising loss is {signed(by_loss['recall'])} with recall "
         f"and {signed(by_loss['test_accuracy'])} with accuracy. It would be {signed(-1, 0)} if the smallest loss always did best."
     )
 
@@ -311,14 +311,15 @@ def samplers(live, recorded=None):
 def samplers_said(frame):
     """In words: precision and outer-edge recall of each sampler, with the fewest and the most evaluations."""
     ends = min(of(frame, "evaluations")), max(of(frame, "evaluations"))
+
+    def each(tell):
+        return ", ".join(f"{' and '.join(tell(arm=arm, x=float(x)) for x in ends)} ({arm.capitalize()})" for arm in SOLVERS)
+
     edge, precision = (
-        ", ".join(
-            f"{' and '.join(said(measured(frame, study='samplers', arm=arm, x=float(x), metric=metric), '-') for x in ends)} ({arm.capitalize()})"
-            for arm in SOLVERS
-        )
-        for metric in ("outer_edge_recall", "precision")
+        each(lambda metric=metric, **of: said(measured(frame, study="samplers", metric=metric, **of), "-")) for metric in ("outer_edge_recall", "precision")
     )
-    return f"With {ends[0]} and with {ends[1]} evaluations, the outer-edge recall is {edge}. The precision is {precision}."
+    learned = each(lambda **of: f"{100 * values(frame, study='samplers', metric='test_accuracy', **of).mean():.1f}")
+    return f"With {ends[0]} and with {ends[1]} evaluations, the outer-edge recall is {edge}. The precision is {precision}. Classifiers reach {learned} %."
 
 
 def explored(frame):
@@ -423,8 +424,8 @@ def takeaways(shown, recorded):
             "Which data suffer?",
             all(one.low > 0 for one in cost.values()) and "Synthetic images alone cost accuracy on every set.",
             f"They cost {texts.get(f'cost, {AS_IT_IS}')} points on the data as they are, and most on “{worst}”: "
-            f"{texts.get(f'cost, {worst}')}. Added to real ones they gain on {len(sides(gain)[0])} of {len(gain)} sets, "
-            f"most on “{best}”: {texts.get(f'gain, {best}')}. All these generators were trained for a short while.",
+            f"{texts.get(f'cost, {worst}')} points. Added to real ones they gain on {len(sides(gain)[0])} of {len(gain)} sets, "
+            f"most on “{best}”: {texts.get(f'gain, {best}')} points. All these generators were trained for a short while.",
         ),
         (
             "Which settings, and can a sampler explore?",
@@ -444,6 +445,7 @@ def what_to_do(shown, recorded):
     runs = [frame for frame in recorded if frame is not None]
     held = {row.id for frame in runs for row in verdict_table(frame, beside=runs).itertuples() if row.verdict == CONFIRMED[REPRODUCED]}
     edge, accuracy = (known.get(f"{what}, {AUTOGUIDANCE}") for what in ("outer edge", "accuracy"))
+    others = listed(sides({term: own["test_accuracy"] for term, own in explored(shown[2]).items() if term != AUTOGUIDANCE})[0])
     best = max((name for name in gains if gains[name]), key=lambda name: gains[name].estimate, default=None)
     worst, paying = (sides(table)[0] for table in costs(shown[1])[1:])
     settings, _ = moved(shown[2])
@@ -468,7 +470,7 @@ def what_to_do(shown, recorded):
             recorded[1],
             "Is a generator worth it that is trained for a short while?",
             ", ".join(f"{name} {said(one)}" for name, one in paying.items()) or "no set gains for certain",
-            "Add its images to such data; elsewhere train it for longer first." if paying else "Train it for longer first.",
+            "They gained there, where regularisation was not tried; elsewhere train it for longer first." if paying else "Train it for longer first.",
         ),
         (
             recorded[2],
@@ -479,10 +481,9 @@ def what_to_do(shown, recorded):
         (
             recorded[2],
             "A term that explores?",
-            f"{AUTOGUIDANCE}: {said(edge)} outer-edge recall, {said(accuracy)} points of accuracy",
-            {2: "Yes, autoguidance.", 1: "Autoguidance, for one of the two only: see the verdicts.", 0: "open"}[
-                len(held & {"autoguidance-covers-more", "autoguidance-trains-better"})
-            ],
+            f"{AUTOGUIDANCE}: {said(edge)} outer-edge recall, {said(accuracy)} points of accuracy; others that gain accuracy: {others or 'none'}",
+            f"To cover more, {'autoguidance' if 'autoguidance-covers-more' in held else 'open'}. For accuracy, "
+            + ("autoguidance." if "autoguidance-trains-better" in held else f"none is confirmed{'; try those named' * bool(others)}."),
         ),
     ]
     return pd.DataFrame(

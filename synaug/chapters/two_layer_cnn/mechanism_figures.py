@@ -15,7 +15,12 @@ def numbers(frame):
     slow images early and at the end, their paired differences from the original set's, and test error at the end."""
     p = frame.attrs["provenance"]["parameters"]
     rows = select(frame, part="premises", metric="same_source_correlation", sigma=p["sigma"], stage=p["stages"][0])
-    words = {"train_loss_slow": ("loss of slow images", 1, 3), "train_loss_fast": ("loss of fast images", 1, 2), "test_error": ("test error", 100, 1)}
+    words = {
+        "train_loss_slow": ("loss of slow images", 1, 3),
+        "train_loss_fast": ("loss of fast images", 1, 2),
+        "test_loss": ("test loss", 1, 2),
+        "test_error": ("test error", 100, 1),
+    }
     found = {"correlation": said(mean_interval(rows["value"]), "-")}
     shares = select(frame, part="learning")["x"].unique()
     for when, share in (("early", min(shares, key=lambda x: abs(x - EARLY))), ("end", 1.0)):

@@ -24,7 +24,7 @@ SHARPNESS = {
     "filter_normalised": "rise of the loss, filter-normalised",
     "log_gradient_variance": "log of the gradients' variance",
 }
-POINTS = "test error (points)"
+POINTS = "change of test error (points)"
 #: Cycles per pixel from which on structure counts as fine: a period of five pixels.
 FINE = 0.2
 
@@ -129,7 +129,7 @@ def treatments(frame):
         for arm in DATASETS
         for name in TREATMENTS
     ]
-    return drawn_forest(rows, group="group", names={name: name for name in TREATMENTS}, xlabel="test error on minorities (points)")
+    return drawn_forest(rows, group="group", names={name: name for name in TREATMENTS}, xlabel="change of test error on minorities (points)")
 
 
 def rare_pictures(settings, get):
@@ -144,9 +144,9 @@ def rare_pictures(settings, get):
 def composition(frame):
     """Test error on the combinations that were held out, and on the others, over that of real images without them."""
     names = {
-        "real and synthetic": "and synthetic images",
+        "real and synthetic": "real and synthetic images",
         "synthetic": "synthetic images alone",
-        "real and oracle": "and images of a generator that has seen all",
+        "real and oracle": "real images and those of a generator that has seen all",
         "real of all": "real images of all combinations",
     }
     titles = {"missing_error": "held-out combinations", "seen_error": "the others"}
@@ -160,7 +160,8 @@ def composition(frame):
 
 def found(causes, rare, made):
     """{name: interval or None} of what the chapter says in numbers. causes, rare, made: frames of the three experiments."""
-    first = causes.attrs["provenance"]["parameters"]["architectures"][0]
+    p = causes.attrs["provenance"]["parameters"]
+    first, steps = p["architectures"][0], p["steps"]
 
     def error(study, arm, **more):
         return values(causes, **{"study": study, "arm": arm, "metric": "test_error", "architecture": first, "x": size(causes), **more})
@@ -194,6 +195,9 @@ def found(causes, rare, made):
             for what, metric in (("sharpness", "filter_normalised"), ("log of the eigenvalue", "log_largest_eigenvalue"))
             for arm, name in (("added", ""), ("fresh added", ", fresh images"))
         },
+        "log of the eigenvalue at equal steps": interval(
+            *(values(causes, study="landscape", metric="log_largest_eigenvalue", optimizer="sgd", steps=steps, arm=one) for one in ("added", "original"))
+        ),
         "rank correlation of sharpness with error": interval(values(causes, study="landscape", metric="rank_correlation", of="filter_normalised")),
         **{f"made over true share at {100 * share:g} %": interval(values(rare, metric="share_ratio", x=share)) for share in sorted(SHARES)},
         **{
@@ -201,7 +205,7 @@ def found(causes, rare, made):
             for share in (min(SHARES), max(SHARES))
             for arm, name in (("first", "first generator"), ("swapped", "roles swapped"))
         },
-        "the judge says, at 1 %": interval(values(rare, metric="raw_ratio", x=0.01)),
+        **{f"the judge says, at {100 * share:g} %": interval(values(rare, metric="raw_ratio", x=share)) for share in sorted(SHARES)},
         "slope": interval(values(rare, metric="slope")),
         **{f"gain on minorities, {name}": interval(rarely["original"], rarely[name]) for name in TREATMENTS},
         "reconstructed over repeated": interval(rarely["upsampled"], rarely["reconstructed"]),
@@ -252,7 +256,7 @@ def takeaways(shown, recorded):
         ""
         if curved == "not measured"
         else (
-            f" Added to real images, synthetic ones change the sharpness of the loss by {curved}, "
+            f" At equal loss, synthetic images added to real ones change the sharpness of the loss by {curved}, "
             f"and fresh real ones by {texts['sharpness at equal loss, fresh images']}."
         )
     )
@@ -267,13 +271,13 @@ def takeaways(shown, recorded):
         (
             "Rare events.",
             repeats and f"Reconstructing rare images gains {verdict_of(repeats, 'more', 'less', 'as much', 'no more for certain')} than repeating them.",
+            "What four more of each rare image gain on minorities: "
+            f"repeats {texts['gain on minorities, upsampled']} points, reconstructions "
+            f"{texts['gain on minorities, reconstructed']}, fresh ones {texts['gain on minorities, fresh']}. "
             "How often minorities are made, over how often they are seen, by their share of the training images: "
             + ", ".join(f"{texts[f'made over true share at {100 * share:g} %']} at {100 * share:g} %" for share in sorted(SHARES))
             + f". These are corrected for the judge's errors, but their intervals leave out how uncertain those errors are. "
-            f"Without the correction, the ratio at 1 % is {texts['the judge says, at 1 %']}. "
-            "What four more of each rare image gain on minorities: "
-            f"repeats {texts['gain on minorities, upsampled']} points, reconstructions "
-            f"{texts['gain on minorities, reconstructed']}, fresh ones {texts['gain on minorities, fresh']}.",
+            f"Without the correction, the ratio at 1 % is {texts['the judge says, at 1 %']}.",
         ),
         (
             "Unseen combinations.",
@@ -291,12 +295,15 @@ def what_to_do(shown, recorded):
     """A decision table: the question, what was measured (95 % limits), what to do. shown, recorded: as of `takeaways`."""
     p, (causes, rare, made) = found(*shown), recorded
 
-    def row(run, question, name, above, below, zero=0.0):
+    def row(run, question, name, above, below, zero=0.0, unless=None):
+        """unless: what must be on the same side."""
         if run is None:
             return question, "", "not recorded yet"
-        one = p[name]
-        advice = "not measured" if one is None else above if one.low > zero else below if one.high < zero else "open: look at your own"
-        return question, f"{name}: {said(one)}", advice
+        both = [p[each] for each in (name, unless or name)]
+        if None in both:
+            return question, f"{name}: {said(both[0])}", "not measured"
+        advice = above if all(one.low > zero for one in both) else below if all(one.high < zero for one in both) else "open: look at your own"
+        return question, f"{name}: {said(both[0])}" + f"; {unless}: {said(both[1])}" * bool(unless), advice
 
     return pd.DataFrame(
         [
@@ -319,6 +326,7 @@ def what_to_do(shown, recorded):
                     "Yes: they are as frequent or more.",
                     "No: collect them.",
                     1.0,
+                    f"the judge says, at {100 * share:g} %",
                 )
                 for share in SHARES[-2:]
             ),

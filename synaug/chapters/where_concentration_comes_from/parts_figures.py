@@ -50,7 +50,7 @@ FALLS = {
 }
 #: Samplers of a trained network that are compared with its finest grid, of Heun steps; and in what.
 SAMPLERS = (("Heun", 18), ("Euler", 18))
-TOO_LONG = "most that the network's score is too long, held-out images (%)"
+TOO_STRONG = "most that the network's score is too strong, held-out images (%)"
 CENTRES = "distance to the class centre over the reference images'"
 SAMPLED = {"recall": "recall", "test accuracy": "accuracy"}
 #: The falls that are drawn; tables have all.
@@ -164,7 +164,7 @@ def numbers(mixtures=None, images=None, generators=None):
     if images is not None:
         rows = select(images, metric="score_factor", split="held out")
         strong = 100 * (rows.loc[rows["value"].idxmax(), ["value", "low", "high"]] - 1)
-        found[TOO_LONG] = within(*strong, sign="-")
+        found[TOO_STRONG] = within(*strong, sign="-")
     if generators is not None:
         own = of_samplers(generators)
         if said := equal_calls(generators):
@@ -195,7 +195,7 @@ def takeaways(found):
             f"1. **The network loses coverage, on the finest grid as well, and its score is barely too strong.** From fresh "
             f"real images to samples in 18 Heun steps, recall falls by {found['recall, 18 Heun steps: whole fall']}. On the "
             f"finest grid it still falls by {found['recall, 18 Heun steps: score error']}; what the 18 steps cost beyond that is not told from 0. "
-            f"Along its own direction the score is {found[TOO_LONG]} % too long at most. A score 2 % too strong costs "
+            f"Along its own direction the score is {found[TOO_STRONG]} % too strong at most. A score 2 % too strong costs "
             f"mixtures {found['recall lost in mixtures to: score 2 % too strong']} of recall. Which error it is remains "
             f"open, and this is Fashion-MNIST only.",
             f"2. **Worse networks lose precision too, and their samples move away from the class centre.** From the best to "
@@ -203,7 +203,7 @@ def takeaways(found):
             f"distance to the class centre rises from {levels[CENTRES]} of what the real reference images have. These networks are "
             f"undertrained, on Fashion-MNIST. On CIFAR-10, samples move to the centre in one of two encoders "
             f"(chapter 1).",
-            f"3. **The reverse process itself is not to blame, but few first-order steps cost accuracy.** In mixtures, where the score is exact, "
+            f"3. **The reverse process itself is not to blame, but few steps cost accuracy.** In mixtures, where the score is exact, "
             f"{found['recall lost in mixtures to: reverse process']} of recall is due to it. "
             f"{found['recall lost in mixtures to: metric']} is due to the metric, which compares images with themselves. "
             f"{found[EQUAL_CALLS]}",

@@ -26,7 +26,7 @@ WORDS = {metric: label.replace("\n", " ") for metric, label in LABELS.items()}  
 COLUMNS = {**WORDS, "accuracy": f"{WORDS['accuracy']} (%)"}  # of tables of what they are, not of changes
 SHOWN = ("outer_edge_recall", "recall", "precision", "centroid_distance_ratio", "accuracy")
 EXPLORED = ("outer_edge_recall", "precision", "accuracy", "accuracy_with_real")
-EULER, HEUN = 18, 10  # steps with about as many calls of the network
+EQUAL = (10, 18), (5, 10)  # steps of Heun and of Euler with about as many calls of the network
 LINEAR_BELOW = 0.005  # of the axis of excess losses, logarithmic above
 
 
@@ -130,17 +130,18 @@ def beside_real(frame):
 
 def equal_calls(frame):
     """In words, what either solver reaches with about as many calls of the network; "" where that was not run."""
-    rows = select(frame, part=SAMPLERS, metric="accuracy")
-    rows = rows[((rows["arm"] == "Euler") & (rows["x"] == EULER)) | ((rows["arm"] == "Heun") & (rows["x"] == HEUN))]
-    means = 100 * rows.groupby("arm")["value"].mean()
-    if len(table := paired(rows, {"arm": "Euler"}, correct=None).dropna(subset="low")) == 0:
-        return ""  # of one seed, or of other steps
-    (row,) = table.itertuples()
-    more, calls = said(row, "-", 1, 100), network_evaluations(range(HEUN + 1))
-    return (
-        f"Samples from {HEUN} Heun steps ({calls} calls of the network) train classifiers {more} points better "
-        f"than those from {EULER} Euler steps ({EULER} calls): {means['Heun']:.1f} against {means['Euler']:.1f} %."
-    )
+    sentences = []
+    for heun, euler in EQUAL:
+        rows = select(frame, part=SAMPLERS, metric="accuracy")
+        rows = rows[((rows["arm"] == "Euler") & (rows["x"] == euler)) | ((rows["arm"] == "Heun") & (rows["x"] == heun))]
+        means = 100 * rows.groupby("arm")["value"].mean()
+        calls = network_evaluations(range(heun + 1))
+        for row in paired(rows, {"arm": "Euler"}, correct=None).dropna(subset="low").itertuples():  # none of one seed, or of other steps
+            sentences.append(
+                f"Samples from {heun} Heun steps ({calls} calls of the network) train classifiers to {means['Heun']:.1f} %, those from "
+                f"{euler} Euler steps ({euler} calls) to {means['Euler']:.1f} %: a difference of {said(row, digits=1, scale=100)} points."
+            )
+    return " ".join(sentences)
 
 
 def exploration(live, recorded=None):
