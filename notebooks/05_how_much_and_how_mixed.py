@@ -127,7 +127,7 @@ told(recorded, f"{many} in place of {sizes['added'][0]:,} images from noise gain
 figures.ratio(*shown) if "ratio" in held else None;
 
 # %% tags=["remove-input"]
-told(recorded, f"With a pool of {sizes['pool']:,} images, the best of the shares tried, 0 among them, is {found['best share']}, with 95 % bootstrap limits over seeds, which can only be shares that were tried; it gains {found['best share over its neighbours']}. "
+told(recorded, f"With a pool of {sizes['pool']:,} images, the best of the shares tried, 0 among them, is {found['best share']}, with 95 % bootstrap limits over seeds, which can only be shares that were tried. It gains {found['best share over its neighbours']}. "
      "In place of real images they change accuracy by " + ", ".join(f"{found[f'replaced, {share:g}']} at a share of {share:g}" for share in sizes["replaced"]) + ".")
 
 # %% [markdown]

@@ -104,8 +104,8 @@ conjectures("../")
 figures.mismatch(why) if "mismatch" in held else None;
 
 # %% tags=["remove-input"]
-told(recorded[0], f"Synthetic images cost {found['gap']} points, concentrated real ones {found['concentrated over real']}. Once the control's loss is subtracted, as the rule has it, concentration explains {found['share that density explains']} of the gap (below 0 where that control loses more than the concentrated set), "
-     f"and resampling synthetic images to the real density recovers {found['share that resampling recovers']}. Over as many distinct images, concentration explains {found['share that density explains, over as many distinct']}.")
+told(recorded[0], f"Synthetic images cost {found['gap']} points, concentrated real ones {found['concentrated over real']}. Once the control's loss is subtracted, as the rule has it, concentration explains {found['share that density explains']} of the gap. This is below 0 where that control loses more than the concentrated set. "
+     f"Resampling synthetic images to the real density recovers {found['share that resampling recovers']}. Over as many distinct images, concentration explains {found['share that density explains, over as many distinct']}.")
 
 # %% [markdown]
 # The rule's control turned out to be a hard one: it holds fewer distinct images than the concentrated set, in which many images of small weight come once. So it loses accuracy by repetition, and the rule's share is too low. The last arm has as many distinct images, and was added after that was seen, so it is exploratory. Spreading synthetic images out repeats some of them, too, and no control takes that off.

@@ -28,8 +28,7 @@ def record(frame: pd.DataFrame, experiment: str, profile: str = "standard", vari
     """Write the frame as ``<experiment>.<profile>.csv.gz``, then its provenance, with the table's sha256, as ``.json``.
 
     variant: the name of a run with other parameters than the profile's, ``<experiment>.<profile>.<variant>.csv.gz``.
-    Equal frames give equal files, whatever the order of their rows: rows are sorted by what they
-    are, numbers keep seven digits. Returns the path of the table.
+    Equal frames give equal files: rows are sorted by what they are, numbers keep seven digits. Returns the table's path.
     """
     table, (path, about) = check_frame(frame), _paths(experiment, profile, variant)
     labels = [column for column in table.columns if column not in ("value", "low", "high")]
@@ -45,8 +44,7 @@ def load_recorded(experiment: str, profile: str = "standard", variant: str | Non
     """A recorded frame, its provenance in ``.attrs["provenance"]``; that of a run in parts, variants "part1", "part2" and
     so on (of a variant "<variant>_part1"), is theirs together.
 
-    FileNotFoundError, naming the command that records it, when there is none; ValueError, naming the file, when it is
-    not what was recorded.
+    FileNotFoundError, with the command that records it, when there is none; ValueError, with the file, when it was changed.
     """
     path, about = _paths(experiment, profile, variant)
     if not path.exists():
@@ -87,9 +85,8 @@ def recordings(experiment: str, profiles: Iterable[str] = ("paper", "standard"))
 def recorded_run(live: pd.DataFrame, profile: str | None = None, experiment: str | None = None, variant: str | None = None) -> pd.DataFrame | None:
     """The recorded frame of an experiment, None without one that is of the live frame's generator.
 
-    profile: None for the larger of "paper" and "standard" that there is; of a profile, its own run comes before its
-    variants. experiment: None for the live frame's own; ValueError where that is of several. variant: one of these
-    alone.
+    profile: None for the larger of "paper" and "standard"; of a profile, its own run comes before its variants. variant:
+    one of these alone. experiment: None for the live frame's own; ValueError where that is of several.
     """
     runs = recordings(experiment or experiment_of(live), ("paper", "standard") if profile is None else (profile,))
     generator = live.attrs["provenance"]["generator"]

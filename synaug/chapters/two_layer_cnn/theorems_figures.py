@@ -93,13 +93,13 @@ def takeaways(found, network):
         (
             f"1. **In the theory's own problem, new versions beat copies if there are many.** New versions are ideal there: "
             f"the same features, fresh noise. Slow examples are shown {found['k']} times, the most that was tried. In "
-            "the *base regime*, where slow examples are frequent and their feature can be learned in time, test "
-            f"error ends at {found[f'{ERROR}, original']} % with the original set, at {found[f'{ERROR}, upsampled']} % with copies "
+            "the *base regime* slow examples are frequent, and their feature can be learned in time. Test "
+            f"error ends there at {found[f'{ERROR}, original']} % with the original set, at {found[f'{ERROR}, upsampled']} % with copies "
             f"and at {found[f'{ERROR}, generated']} % with new versions. New versions minus copies: "
             f"{found[NEW_AGAINST_COPIES]} points; at k = {REFERENCE_K}, {found[AT_REFERENCE]}.",
-            "2. **The theory's reason is new noise, and a real generator repeats the old.** In the *toy*, whose noise patches "
-            "are not orthogonal as the proofs ask, "
-            f"the first gradient follows the noise of slow examples {found[f'{ALIGNMENT}, generated']} times as much with "
+            "2. **The theory's reason is new noise, and a real generator repeats the old.** The proofs ask for "
+            "orthogonal noise patches, which the *toy* does not have. "
+            f"Its first gradient follows the noise of slow examples {found[f'{ALIGNMENT}, generated']} times as much with "
             f"new versions as with the original set, and {found[f'{ALIGNMENT}, upsampled']} times with copies (mean over patches, k "
             f"= {found['k']}). As a sum over patches the order is reversed, and which of the two the paper means is not "
             "known. On Fashion-MNIST, take the part of an image's gradient that its class does not share. It "
