@@ -135,9 +135,11 @@ def runs_table(experiment: Experiment, live: pd.DataFrame, recorded: pd.DataFram
 
 
 def plainly(value) -> str:
-    """A parameter's value to read: several, and those of a dict, in one line; a dash for none."""
+    """A parameter's value to read: several, and those of a dict, in one line, numbers in a row by their ends; a dash for none."""
     if isinstance(value, dict):
         return "; ".join(f"{name}: {plainly(one)}" for name, one in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(map(plainly, value))
+        if len(value) > 4 and all(type(one) is int for one in value) and list(value) == list(range(value[0], value[-1] + 1)):
+            return f"{value[0]} to {value[-1]}"
+        return ", ".join(f"({plainly(one)})" if isinstance(one, list | tuple) else plainly(one) for one in value)
     return f"{value:,}" if type(value) is int else "\u2013" if value is None else str(value).replace(" 1 threads", " 1 thread")

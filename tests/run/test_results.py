@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import synaug
-from synaug.chapters.reading import runs_table
+from synaug.chapters.reading import plainly, runs_table
 from synaug.provenance import provenance
 from synaug.run import Experiment, Settings, param
 from synaug.run.results import load_recorded, record, recorded_run, recordings, variants
@@ -205,3 +205,19 @@ def test_commit_tells_of_changes_but_not_of_new_results(monkeypatch, tmp_path):
     assert provenance({}, 0)["commit"] == commit
     source.write_text("2")
     assert provenance({}, 0)["commit"] == commit + "+changes"
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (list(range(101)), "0 to 100"),
+        ((1, 2, 3), "1, 2, 3"),
+        ((0, 10, 20, 30, 40), "0, 10, 20, 30, 40"),
+        ([[64, 128], [32, 64]], "(64, 128), (32, 64)"),
+        ({"CADS": (0.1, 1.0)}, "CADS: 0.1, 1.0"),
+        (10_000, "10,000"),
+        (None, "\u2013"),
+    ],
+)
+def test_parameters_are_told_in_one_line(value, text):
+    assert plainly(value) == text
