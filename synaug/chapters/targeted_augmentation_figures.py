@@ -128,7 +128,7 @@ def takeaways(found, poor):
     """The chapter in three lines of Markdown; found, poor: `numbers` of the recorded runs of the two data sets."""
     return "\n".join(
         (
-            f"1. **Classical augmentation gains more than any images that a generator of the same ones adds to flips.** TrivialAugment "
+            f"1. **Classical augmentation gains more than any set of this chapter that a generator of the same images adds to flips.** TrivialAugment "
             f"gains {found[TRIVIAL]} points of test accuracy without any new image, ten times the weight decay "
             f"{said(weight_decay())}. The best of those images ({found[BEST].removeprefix('generated, ')}) gain {found[found[BEST]]}. "
             f"With ten times the weight decay, images from noise are {noise_and_decay()} against TrivialAugment. An oracle's images from noise come "
