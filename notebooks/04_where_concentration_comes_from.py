@@ -481,5 +481,5 @@ table_html(pd.concat(both), "Headline numbers; shares unless said, with 95 % lim
 # - Take second-order steps, ten to twenty of them at least. Few first-order steps cost more accuracy than the network's error does.
 # - Then put work into the generator: coverage, precision and accuracy all fall as its held-out denoising loss rises.
 # - Do not expect coverage from the exploration terms as they were tried here. Autoguidance by a weak generator that is like the one it guides covers more of the outer edge ([chapter 7](07_other_generators_and_data)), which did not show in accuracy.
-# - Be careful with whatever sharpens samples, if they are to train a classifier. In mixtures a score that is too strong bares the outer edge; on trained networks guidance was not seen to.
+# - Be careful with whatever sharpens samples, if they are to train a classifier. In mixtures a score that is too strong bares the outer edge; on trained networks guidance was not seen to. Mild guidance raised accuracy in [chapter 7](07_other_generators_and_data), by exploratory runs: test it.
 # - Measure recall against fresh real images. Against the sources, a third or more of the fall is the metric's on Fashion-MNIST, and less on CIFAR-10.

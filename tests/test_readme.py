@@ -87,9 +87,9 @@ def test_the_page_on_own_images_knows_the_usual_weight_decay():
 def test_the_page_on_own_images_knows_what_so_many_images_tell():
     """Half of a 95 % interval of the difference of two accuracies, where one image in ten is right in one arm only."""
     few, many = (f"{100 * 1.96 * (0.1 / n) ** 0.5:.1f}" for n in (200, 2000))
-    assert f"200 judging images tell gains above {few} points from 0, and 2,000 those above {many}." in (ROOT / "book" / "your-own-images.md").read_text(
-        "utf-8"
-    )
+    assert f"200 judging images tell gains above {few} points from 0 at best, and 2,000 those above {many}." in (
+        ROOT / "book" / "your-own-images.md"
+    ).read_text("utf-8")
 
 
 @pytest.mark.filterwarnings("ignore:.*files were passed over")
@@ -111,7 +111,7 @@ def test_your_own_images(photos, capsys):
     code = "import synaug\n" + "".join(rest)
     names = run(code, {"num_classes, (800, 1600)": "num_classes, (12, 13)", "range(5)": "range(2)", "k=4, from": "k=4, steps=3, from"})
     out = capsys.readouterr().out
-    assert out.count("fresh real") == 6 and "nearly copies" in out and out.count("gain in accuracy ") == 6 and out.count(" steps, accuracy ") == 6
+    assert out.count("fresh real") == 6 and "nearly copies" in out and out.count("gain in accuracy ") == 8 and out.count(" steps, accuracy ") == 8
     parts = names["real"]
     assert len(parts.trained) + len(parts.unseen) == 280 and len(parts.unseen) == len(names["made"]) == 56
     (audit,) = [line for block in blocks(page, "bash") for line in block.splitlines() if " audit " in line]

@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from synaug.chapters.claims_page import verdicts
 from synaug.chapters.how_much_and_how_mixed_figures import RATE, contrasts, found, main, optimum, rates
 from synaug.chapters.reading import said, signed
-from synaug.chapters.targeted_augmentation_figures import base, comparisons, on_top, over_flips, trivial_augment, weight_decay
+from synaug.chapters.targeted_augmentation_figures import TEN_TIMES, base, comparisons, noise_and_decay, on_top, over_flips, trivial_augment, weight_decay
 from synaug.chapters.targeted_draws_figures import trivial_over_flips
+from synaug.chapters.will_it_help_me_figures import measured_gains
 from synaug.paths import ROOT
 from synaug.plots import forest, theme
 from synaug.run.results import recordings
@@ -95,12 +96,14 @@ def _facts() -> dict:
     for name, where in {
         "stacked": {"arm": "generated", "x": 5, "augment": "flip_trivial"},
         "ceiling": {"arm": "fresh", "x": 5, "augment": "flip_trivial"},
-        "large": {"arm": "generated", "x": 5, "regime": "large"},
     }.items():
         (facts[name],) = comparisons(frame, **{**base(frame), **where}).itertuples()
     baselines = recordings("targeted_augmentation")["standard.baselines"]
     facts["longer"] = trivial_over_flips(baselines, 2)
-    facts["decay"], facts["noise on top"] = weight_decay(), on_top(baselines)["TrivialAugment"]["generated, from noise"]
+    facts["decay"], (facts["noise on top"], facts["noise on decay"]) = (
+        weight_decay(),
+        (on_top(baselines)[setting]["generated, from noise"] for setting in ("TrivialAugment", TEN_TIMES)),
+    )
     (facts["the oracle's"],) = select(over_flips(baselines), group="flips", arm="oracle's images").itertuples()
     mixing = recordings("how_much_and_how_mixed")["standard"]
     p = mixing.attrs["provenance"]["parameters"]
@@ -109,12 +112,15 @@ def _facts() -> dict:
     for n in facts["sizes"]:
         (facts["mixed in", n],) = found(mixing, arm="from noise", mixing="shuffled", x=n, **main(mixing)).itertuples()
     (facts["oracle"],) = found(mixing, arm="oracle", mixing="shuffled", x=p["compared"], **main(mixing)).itertuples()
+    facts["most real"] = max(p["other_n_real"])
+    (facts["oracle for most"],) = found(mixing, arm="from noise", mixing="shuffled", x=p["compared"], n_real=facts["most real"], width=p["width"]).itertuples()
     facts["more"], facts["share"] = contrasts(mixing)["more"], optimum(mixing).split()[0]
     facts |= {("worth", n): re.sub(r"\d+\.\d+", lambda number: f"{float(number[0]):.1f}", worth[f"{n:,} from noise"]) for n in facts["sizes"]}
     (facts["mixed"],) = found(mixing, arm="from noise", mixing="mixed", share=float(facts["share"]), **main(mixing)).itertuples()
     facts["pool"] = p["pool"] // p["n_real"]
     photographs = recordings("targeted_augmentation")["paper.fast_cifar10"]
     errors = select(photographs, metric="test_error", arm=["original", "generated, from noise"]).pivot(index="seed", columns="arm", values="value")
+    facts["weak, from noise"] = measured_gains(recordings("will_it_help_me")["standard.cifar10"]).set_index("arm").loc["from noise"]
     facts["photographs"] = sorted(errors["original"] - errors["generated, from noise"])
     facts["n photographs"] = f"{select(photographs, metric='added_share')['n_real'].iloc[0]:,}"
     frame = select(recordings("exact_score")["standard"], metric="recall", reference="fresh")
@@ -205,17 +211,20 @@ def advice() -> pd.DataFrame:
     """For a practitioner: the case, what to expect of test accuracy, and what to do first."""
     facts = _facts()
     fashion, cifar = RUNS.values()
-    few, many, many_cifar, each = facts["n", fashion], facts["n", "large"], facts["n", cifar], facts["added", 5]
-    per_image, oracle = facts["sizes"][1] / int(few.replace(",", "")), facts["the oracle's"]
+    many, each, oracle = facts["n", "large"], facts["added", 5], facts["the oracle's"]
     rows = [
         ("No generator yet", points(facts["TrivialAugment", fashion]), "Use TrivialAugment, train longer, tune weight decay."),
         (f"{each} new real images per old one", points(facts["fresh", fashion]), "Take them."),
-        (f"With TrivialAugment, {few} images, from noise", points(facts["noise on top"]), f"Do not; made from yours {points(facts['stacked'])}."),
-        (f"Flips only, {few} images, from noise", points(facts["mixed"]), f"Draw {facts['pool']} per real image, {facts['share']} of each batch; test."),
-        (f"Flips only, {many}, new versions of hard ones", points(facts["large"]), "Expect little."),
-        (f"{cifar}, {many_cifar}, weak generator", points(facts["generated", cifar]), "Expect a loss."),
+        ("With TrivialAugment, from noise", points(facts["noise on top"]), f"Do not; made from yours {points(facts['stacked'])}."),
+        ("With more weight decay, from noise", points(facts["noise on decay"]), f"Test; over TrivialAugment {noise_and_decay(1)}."),
+        ("Flips only, from noise", points(facts["mixed"]), f"Draw {facts['pool']} per real image, {facts['share']} of each batch; test."),
+        (f"{cifar}, weak generator, from noise", points(facts["weak, from noise"]), "Expect a loss."),
         (f"{cifar}, {facts['n photographs']}, from noise, two seeds", " and ".join(signed(one, 1) for one in facts["photographs"]), "Expect a loss."),
-        (f"Flips only, generator saw {many}", points(facts["oracle"]), f"Draw {per_image:g} per image from noise, or train on all {many}: {points(oracle)}."),
+        (
+            f"Flips only, generator saw {many}",
+            f"{points(facts['oracle'])}; with {facts['most real']:,} real {points(facts['oracle for most'])}",
+            f"Train on all {many}: {points(oracle)}.",
+        ),
         ("A pretrained generator", "not measured", "Audit, then test."),
     ]
     return pd.DataFrame(rows, columns=["your case", "measured (points)", "do first"])

@@ -259,7 +259,11 @@ def what_to_do(frame):
         ("How many match one new real image?", f"{worth[0]}; of {many}: {worth[1]}", "Collect real images where one costs less than so many."),
         row(f"{many} in place of {few}?", own["more"], "Add more.", "Add fewer.", "The first are enough."),
         row("Draw new ones, or repeat a few?", own["distinct"], "Draw new ones.", "Repeat a few.", "A few will do."),
-        ("How many real images have you?", "; ".join(beside) or "not measured", "Where the generator saw more than you have, its images bring in others."),
+        (
+            "How many real images have you?",
+            "; ".join(beside) or "not measured",
+            "The more you have, the less they add, though the generator saw others where it saw more.",
+        ),
         (
             "Which share of a batch?",
             ": ".join(texts[name] for name in ("best share", "best share over its neighbours") if name in texts) or "not measured",

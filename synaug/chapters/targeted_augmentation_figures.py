@@ -318,11 +318,11 @@ def weight_decay():
     return next(select(over_flips(recordings("targeted_augmentation")["standard.baselines"]), group=f"flips, {TEN_TIMES}", arm="original").itertuples())
 
 
-def noise_and_decay():
+def noise_and_decay(digits=2):
     """What images from noise and ten times the weight decay gain over TrivialAugment without any new image, with its interval."""
     rows = by_setting(recordings("targeted_augmentation")["standard.baselines"]).assign(both=lambda all_: all_["group"] + ", " + all_["arm"])
     rows = select(rows, both=[one := "TrivialAugment, original", f"flips, {TEN_TIMES}, generated, from noise"])
-    return said(next(paired(rows, {"both": one}, ("both",), correct=None, sign=-1).itertuples()))
+    return said(next(paired(rows, {"both": one}, ("both",), correct=None, sign=-1).itertuples()), digits=digits)
 
 
 def on_top(frame):
