@@ -79,18 +79,17 @@ def plot() -> Figure:
 
 
 def _facts() -> dict:
-    """Rows of estimates, by name and data set; and, as numbers, how many real images there are ("n", of a data set or
-    regime) and how many images are added to each ("added", k)."""
+    """Rows of estimates, by name and data set; and, as numbers, how many real images the large regime has ("n large")
+    and how many images are added to each ("added", k)."""
     facts = {(row.arm, row.dataset): row for row in gains_by_data_set().itertuples()}
     for run, dataset in RUNS.items():
         frame = recordings("mode_concentration")[run]
         (row,) = paired(select(frame, x=[0, 100]), {"x": 0}, ("x",), "test_accuracy", correct=None).itertuples()
         facts["n alone", dataset] = f"{frame.attrs['provenance']['parameters']['n_images']:,}"
         facts["replaced", dataset] = row._replace(estimate=100 * row.estimate, low=100 * row.low, high=100 * row.high)
-        rows = select(recordings("targeted_augmentation")[run], metric="added_share")
-        facts |= {("n", dataset if regime == "small" else regime): f"{n:,}" for regime, n in rows.groupby("regime")["n_real"].first().items()}
     frame = recordings("targeted_augmentation")["standard"]
     facts["steps"] = frame.attrs["provenance"]["parameters"]["steps"]
+    facts["n large"] = f"{select(frame, metric='added_share', regime='large')['n_real'].iloc[0]:,}"
     rows = select(frame, metric="added_share", arm="generated", **base(frame))
     facts |= {("added", k): f"{share / 100:.1f}" for k, share in rows.groupby("x")["value"].mean().items()}
     for name, where in {
@@ -100,10 +99,8 @@ def _facts() -> dict:
         (facts[name],) = comparisons(frame, **{**base(frame), **where}).itertuples()
     baselines = recordings("targeted_augmentation")["standard.baselines"]
     facts["longer"] = trivial_over_flips(baselines, 2)
-    facts["decay"], (facts["noise on top"], facts["noise on decay"]) = (
-        weight_decay(),
-        (on_top(baselines)[setting]["generated, from noise"] for setting in ("TrivialAugment", TEN_TIMES)),
-    )
+    facts["decay"], on = weight_decay(), on_top(baselines)
+    facts["noise on top"], facts["noise on decay"] = (on[setting]["generated, from noise"] for setting in ("TrivialAugment", TEN_TIMES))
     (facts["the oracle's"],) = select(over_flips(baselines), group="flips", arm="oracle's images").itertuples()
     mixing = recordings("how_much_and_how_mixed")["standard"]
     p = mixing.attrs["provenance"]["parameters"]
@@ -211,7 +208,7 @@ def advice() -> pd.DataFrame:
     """For a practitioner: the case, what to expect of test accuracy, and what to do first."""
     facts = _facts()
     fashion, cifar = RUNS.values()
-    many, each, oracle = facts["n", "large"], facts["added", 5], facts["the oracle's"]
+    many, each, oracle = facts["n large"], facts["added", 5], facts["the oracle's"]
     rows = [
         ("No generator yet", points(facts["TrivialAugment", fashion]), "Use TrivialAugment, train longer, tune weight decay."),
         (f"{each} new real images per old one", points(facts["fresh", fashion]), "Take them."),

@@ -320,9 +320,9 @@ def weight_decay():
 
 def noise_and_decay(digits=2):
     """What images from noise and ten times the weight decay gain over TrivialAugment without any new image, with its interval."""
-    rows = by_setting(recordings("targeted_augmentation")["standard.baselines"]).assign(both=lambda all_: all_["group"] + ", " + all_["arm"])
-    rows = select(rows, both=[one := "TrivialAugment, original", f"flips, {TEN_TIMES}, generated, from noise"])
-    return said(next(paired(rows, {"both": one}, ("both",), correct=None, sign=-1).itertuples()), digits=digits)
+    rows = by_setting(recordings("targeted_augmentation")["standard.baselines"])
+    found = paired(rows, {"arm": "original", "group": "TrivialAugment"}, ("group", "arm", "x"), correct=None, sign=-1)
+    return said(next(select(found, arm="generated, from noise", group=f"flips, {TEN_TIMES}").itertuples()), digits=digits)
 
 
 def on_top(frame):
